@@ -1,0 +1,239 @@
+"""Arguments in, exit code out."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import re
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Callable, NoReturn, Optional, Sequence
+
+from . import __version__, terminal
+from .check import DEFAULT_DEADLINE_S, Platform, keep, run
+from .collect import Run
+from .diagnosis import Diagnosis, diagnose
+from .facts import FactsError, parse_address, parse_mac
+from .probes.imds import Endpoint
+from .probes.tcp import Network
+from .report import explain, json_report, text
+from .rules.finding import to_ascii
+from .system import current
+
+COMMANDS = ("check", "demo", "replay", "explain")
+FORMATS = ("portal", "full", "json")
+WRONG_ARGUMENTS = 2
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what was wrong in one line, and exits with 2."""
+
+    def error(self, message: str) -> NoReturn:
+        fail(message)
+
+
+def fail(message: str) -> NoReturn:
+    """One line on standard error, exit code 2."""
+    if sys.stderr is not None:
+        try:
+            sys.stderr.write(f"imds-check: {to_ascii(message)[:400]}\n")
+        except OSError:
+            pass
+    raise SystemExit(WRONG_ARGUMENTS)
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
+        words.insert(0, "check")  # the default command
+    options = parser().parse_args(words)
+    if not hasattr(options, "command"):
+        fail(f"which command? one of {', '.join(COMMANDS)}")
+    return int(options.command(options))
+
+
+def parser() -> Parser:
+    top = Parser(
+        prog="imds-check",
+        description="Finds the one cause why this Azure VM cannot use the Instance Metadata Service, and how to mend it.",
+        epilog="Exit codes: 0 healthy, 1 broken or degraded, 2 wrong arguments, 3 inconclusive. Without a command: check.",
+    )
+    top.add_argument("--version", action="version", version=f"imds-check {__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", parser_class=Parser)
+
+    check = commands.add_parser("check", help="diagnose this machine (the default)")
+    check.add_argument("--expected-mac", type=_typed(parse_mac), metavar="MAC", help="the primary NIC's, as Azure says it")
+    check.add_argument("--expected-ip", type=_typed(parse_address), metavar="IP", help="the primary private IP address")
+    check.add_argument("--format", choices=FORMATS, default="portal", help="default: %(default)s")
+    check.add_argument("--out", type=_folder, metavar="DIR", help="where the report folder goes, instead of the usual place")
+    check.add_argument("--no-files", action="store_true", help="leave no report folder")
+    check.add_argument(
+        "--deadline", type=_deadline, default=DEFAULT_DEADLINE_S, metavar="S", help="seconds for everything, 1 to 600 (default 20)"
+    )
+    check.add_argument("--exit-zero", action="store_true", help="exit with 0 also when broken, degraded or inconclusive")
+    check.add_argument("--imds-url", type=_endpoint, help=argparse.SUPPRESS)
+    check.add_argument("--wireserver-url", type=_endpoint, help=argparse.SUPPRESS)
+    check.set_defaults(command=do_check)
+
+    demo = commands.add_parser("demo", help="the same diagnosis of a simulated VM and host; any machine, no rights")
+    demo.add_argument("scenario", nargs="?", metavar="SCENARIO", help="default: a broken VM")
+    demo.add_argument("--list", action="store_true", help="the scenarios, and the cause that each shows")
+    demo.add_argument("--format", choices=FORMATS, default="portal", help="default: %(default)s")
+    demo.set_defaults(command=do_demo)
+
+    replay = commands.add_parser("replay", help="judge the facts in a report.json again, offline")
+    replay.add_argument("report", type=Path, metavar="REPORT.json")
+    replay.add_argument("--format", choices=FORMATS, default="portal", help="default: %(default)s")
+    replay.set_defaults(command=do_replay)
+
+    explained = commands.add_parser("explain", help="a cause's help page; without one, the table of all causes and checks")
+    explained.add_argument("cause", nargs="?", metavar="CAUSE")
+    explained.set_defaults(command=do_explain)
+    return top
+
+
+# --- commands -------------------------------------------------------------------------------------------------------
+
+
+def do_check(options: argparse.Namespace) -> int:
+    if bool(options.imds_url) != bool(options.wireserver_url):
+        fail("--imds-url and --wireserver-url go together")
+    system = current()
+    platform = Platform(system, Network())
+    if options.imds_url:
+        platform = Platform(system, Network(), options.imds_url, options.wireserver_url)
+    conditions = Run(system.name, system.host(), options.deadline, options.expected_mac, options.expected_ip)
+    diagnosis = _watched(lambda interrupted, progress: run(platform, conditions, interrupted, progress))
+    files = "none (--no-files)" if options.no_files else keep(diagnosis, system, options.out)
+    _print(diagnosis, options.format, files)
+    return 0 if options.exit_zero else diagnosis.exit_code
+
+
+def do_demo(options: argparse.Namespace) -> int:
+    from .simulator import scenarios
+    from .simulator.world import simulate
+
+    if options.list:
+        write(scenarios.table())
+        return 0
+    scenario = scenarios.BY_NAME.get(options.scenario or scenarios.DEFAULT)
+    if scenario is None:
+        fail(f"no scenario is called {options.scenario!r}; demo --list names them")
+    diagnosis = _watched(lambda interrupted, progress: simulate(scenario, interrupted, progress))
+    _print(diagnosis, options.format, "none (demo)")
+    return diagnosis.exit_code
+
+
+def do_replay(options: argparse.Namespace) -> int:
+    try:
+        with options.report.open("rb") as file:
+            content = file.read(json_report.SIZE_LIMIT + 1)
+    except (OSError, ValueError) as error:
+        fail(f"{options.report}: {getattr(error, 'strerror', None) or error}")
+    if len(content) > json_report.SIZE_LIMIT:
+        fail(f"{options.report}: larger than {json_report.SIZE_LIMIT >> 20} MiB, so not a report")
+    try:
+        diagnosis = diagnose(json_report.facts_of_report(content))
+    except FactsError as error:
+        fail(f"{options.report}: {error}")
+    _print(diagnosis, options.format, "none (replay)")
+    return diagnosis.exit_code
+
+
+def do_explain(options: argparse.Namespace) -> int:
+    if options.cause is None:
+        write(explain.table())
+        return 0
+    page = explain.page(options.cause)
+    if page is None:
+        fail(f"no cause is called {options.cause!r}; explain without an argument lists them")
+    write(page)
+    return 0
+
+
+# --- arguments ------------------------------------------------------------------------------------------------------
+
+
+def _typed(parse: Callable[[str], str]) -> Callable[[str], str]:
+    def convert(value: str) -> str:
+        try:
+            return parse(value)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
+
+
+def _folder(value: str) -> Path:
+    path = Path(value)
+    try:
+        is_folder = path.is_dir()
+    except (OSError, ValueError):
+        is_folder = False
+    if not is_folder:
+        raise argparse.ArgumentTypeError(f"no such folder: {value!r}")
+    return path.absolute()
+
+
+def _deadline(value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not 1 <= seconds <= 600:
+        raise argparse.ArgumentTypeError(f"not a number of seconds from 1 to 600: {value!r}")
+    return seconds
+
+
+def _endpoint(value: str) -> Endpoint:
+    match = re.fullmatch(r"http://([0-9.]+|localhost)(?::(\d{1,5}))?/?", value, re.ASCII)
+    port = int(match.group(2) or 80) if match else 0
+    try:
+        assert match and 0 < port < 65536
+        return Endpoint(parse_address("127.0.0.1" if match.group(1) == "localhost" else match.group(1)), port, False)
+    except (AssertionError, ValueError):
+        raise argparse.ArgumentTypeError(f"not of the form http://ADDRESS:PORT: {value!r}") from None
+
+
+# --- output ---------------------------------------------------------------------------------------------------------
+
+
+def _watched(work: Callable[[threading.Event, Callable[[str, float], None]], Diagnosis]) -> Diagnosis:
+    """Runs a diagnosis with progress on a terminal; Ctrl-C and SIGTERM end the collecting, not the report."""
+    interrupted = threading.Event()
+
+    def interrupt(*_: object) -> None:
+        interrupted.set()
+
+    for name in ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP"):
+        if hasattr(signal, name) and threading.current_thread() is threading.main_thread():
+            signal.signal(getattr(signal, name), interrupt)
+    with terminal.Progress(sys.stdout, sys.stderr) as progress:
+        return work(interrupted, progress)
+
+
+def _print(diagnosis: Diagnosis, format: str, files: str) -> None:
+    if format == "json":
+        write(json_report.as_json(diagnosis))
+        return
+    report = text.full(diagnosis, files) if format == "full" else text.portal(diagnosis, files)
+    write(terminal.coloured(report) if terminal.has_colour(sys.stdout) else report)
+
+
+def write(report: str) -> None:
+    """To standard output; one that is closed, full or gone costs the output, never the exit code."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.write(report)
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        try:  # so that the interpreter's own flush at the end has nothing to complain of
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except (OSError, ValueError):
+            pass
+
+

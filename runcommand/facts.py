@@ -1,0 +1,623 @@
+"""What was seen: frozen dataclasses that hold every fact of a run, to JSON and back without loss.
+
+A field that is ``None`` could not be found out; ``Facts.unavailable`` says why. An empty tuple was found out: there are
+none. Addresses are dotted IPv4 unless a field says otherwise, times are UTC in ISO 8601, durations are seconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import json
+import re
+import sys
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from enum import Enum
+from functools import lru_cache
+from typing import Any, Callable, Dict, List, NewType, Optional, Tuple, Type, TypeVar, Union, get_type_hints
+
+IMDS_ADDRESS = "169.254.169.254"
+WIRESERVER_ADDRESS = "168.63.129.16"
+HOST_PLUGIN_PORT = 32526
+
+Address = NewType("Address", str)  # "10.0.0.4"
+NextHop = NewType("NextHop", str)  # the same, or IPv6: a next hop or neighbour of an IPv4 route may be one (RFC 5549)
+Network = NewType("Network", str)  # "169.254.0.0/16"
+Mac = NewType("Mac", str)  # "00-0D-3A-E5-1C-C0"
+Instant = NewType("Instant", str)  # "2026-11-23T01:44:05Z", with or without a fraction
+
+
+class Outcome(str, Enum):
+    """How an attempt to connect, or the exchange after it, ended."""
+
+    ANSWERED = "answered"  # the TCP handshake was completed
+    HTTP = "http"  # a whole HTTP head came back
+    GARBLED = "garbled"  # bytes came back, and they are not HTTP
+    TIMED_OUT = "timed-out"
+    REFUSED = "refused"
+    UNREACHABLE = "unreachable"
+    FORBIDDEN = "forbidden"  # refused locally: EACCES, EPERM, WSAEACCES
+    RESET = "reset"  # cut by the other side before the answer was whole
+    FAILED = "failed"  # another local error, which ``error`` names
+
+
+class Body(str, Enum):
+    """What the body of an HTTP answer turned out to be."""
+
+    JSON = "json"
+    HTML = "html"
+    TEXT = "text"
+    EMPTY = "empty"
+    BROKEN = "broken"  # announced or begun as JSON, and it does not parse
+    ENDLESS = "endless"  # past 1 MiB, or not finished in time
+    CUT = "cut"  # the connection ended before the announced length
+
+
+class LinkState(str, Enum):
+    UP = "up"
+    DOWN = "down"  # administratively
+    NO_CARRIER = "no-carrier"  # up, but there is no medium
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Unavailable:
+    """Why one fact could not be found out."""
+
+    fact: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the operator says that Azure says of the primary NIC (``--expected-mac``, ``--expected-ip``)."""
+
+    mac: Optional[Mac] = None
+    ip: Optional[Address] = None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The operating system and the chassis. ``asset_tag`` is the SMBIOS chassis asset tag."""
+
+    os_name: Optional[str] = None  # "Windows Server 2022 Datacenter", "Ubuntu 24.04.1 LTS"
+    os_id: Optional[str] = None  # "ubuntu", "rhel"
+    os_version: Optional[str] = None
+    edition: Optional[str] = None  # Windows EditionID: "ServerTurbine" is Azure Edition
+    build: Optional[str] = None  # Windows: "20348.2402"
+    kernel: Optional[str] = None
+    architecture: Optional[str] = None
+    vendor: Optional[str] = None
+    product: Optional[str] = None
+    asset_tag: Optional[str] = None
+    smbios_uuid: Optional[str] = None
+    activation: Optional[str] = None  # Windows: "genuine", "not-genuine", "tampered", "offline"
+    elevated: Optional[bool] = None  # root, or an elevated administrator or SYSTEM
+
+
+@dataclass(frozen=True)
+class InterfaceAddress:
+    """One IPv4 address of an adapter. ``secondary`` is Linux' flag, ``skip_as_source`` Windows'."""
+
+    address: Address
+    prefix: int  # 0 to 32
+    secondary: bool = False
+    skip_as_source: bool = False
+    dynamic: Optional[bool] = None  # from DHCP
+
+
+@dataclass(frozen=True)
+class Adapter:
+    index: int
+    name: str
+    description: str = ""
+    kind: str = "ethernet"  # Linux link kind ("ethernet", "loopback", "bridge", "tun", ...), Windows IfType by name
+    physical: bool = False  # backed by a device (a synthetic or virtual function NIC), not made by software
+    mac: Optional[Mac] = None
+    state: LinkState = LinkState.UNKNOWN
+    driver: Optional[str] = None
+    master: Optional[str] = None  # the bridge, bond or synthetic NIC that it belongs to
+    metric: Optional[int] = None
+    addresses: Tuple[InterfaceAddress, ...] = ()
+    gateways: Tuple[Address, ...] = ()  # Windows: of the adapter's own configuration
+    dhcp: Optional[bool] = None
+    dhcp_server: Optional[Address] = None
+    lease_address: Optional[Address] = None
+    lease_gateway: Optional[Address] = None
+    managed_by: Optional[str] = None  # "systemd-networkd", "NetworkManager"
+    profile: Optional[str] = None  # the manager's own name for the configuration in use
+
+
+@dataclass(frozen=True)
+class Route:
+    """One row of a routing table. A multipath route is one row for each of its next hops."""
+
+    destination: Network
+    gateway: Optional[NextHop] = None  # None: on-link
+    interface: Optional[str] = None
+    interface_index: Optional[int] = None
+    metric: int = 0
+    source: Optional[Address] = None
+    table: str = "main"
+    kind: str = "unicast"  # also local, unreachable, blackhole, prohibit, throw, ...
+    protocol: Optional[str] = None
+    dead: bool = False  # the kernel does not use it: its link is down
+
+
+@dataclass(frozen=True)
+class RoutingRule:
+    """One policy routing rule (``ip rule``). Destination and source are networks or ``all``."""
+
+    priority: int
+    source: str = "all"
+    destination: str = "all"
+    selector: str = ""  # whatever else it asks for: "not fwmark 0xca6c iif eth1"
+    table: Optional[str] = None
+    action: str = "table"  # or unreachable, blackhole, prohibit, goto, nop
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """What the system itself says it would do with a packet to ``destination`` (no packet is sent)."""
+
+    destination: Address
+    source: Optional[Address] = None
+    error: Optional[str] = None  # "ENETUNREACH", "EHOSTUNREACH", "EACCES", "EINVAL": there is no way
+    route: Optional[Route] = None  # the row that wins
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    address: NextHop
+    interface: Optional[str] = None
+    interface_index: Optional[int] = None
+    mac: Optional[Mac] = None
+    state: str = ""  # upper case, as ``ip neigh`` names them: REACHABLE, STALE, FAILED, INCOMPLETE, PERMANENT, ...
+
+
+@dataclass(frozen=True)
+class PersistentRoute:
+    """A row of HKLM\\SYSTEM\\CurrentControlSet\\Services\\Tcpip\\Parameters\\PersistentRoutes."""
+
+    destination: Network
+    gateway: Address
+    metric: int = 0
+
+
+@dataclass(frozen=True)
+class Service:
+    name: str
+    state: str  # running, stopped, failed, starting, ...
+    start: Optional[str] = None  # auto, demand, disabled, or systemd's UnitFileState
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A local TCP endpoint that accepts connections (only the ports that matter here are kept)."""
+
+    address: str
+    port: int
+
+
+@dataclass(frozen=True)
+class ProcessConnection:
+    """A TCP connection of a process of this machine to IMDS (Windows, ``GetExtendedTcpTable``)."""
+
+    process: str
+    pid: int
+    local_port: int
+    state: str
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A proxy setting. Credentials and query strings are never kept."""
+
+    place: str  # where it is set: "winhttp", "HKLM policy", "/etc/environment"
+    scope: str  # machine, system, user, process
+    user: Optional[str] = None
+    server: Optional[str] = None
+    bypass: Tuple[str, ...] = ()
+    pac_url: Optional[str] = None
+    auto_detect: bool = False
+
+
+@dataclass(frozen=True)
+class FirewallProfile:
+    name: str  # domain, private, public
+    enabled: Optional[bool] = None
+    active: Optional[bool] = None
+    default_outbound: Optional[str] = None  # allow, block
+
+
+@dataclass(frozen=True)
+class FirewallRule:
+    """An outbound rule that could concern the platform's addresses, on either system."""
+
+    id: str
+    name: str
+    place: str  # "local", "group-policy", "nftables", "iptables"
+    action: str  # allow, block, drop, reject
+    active: Optional[bool] = None
+    protocol: Optional[str] = None
+    remote_addresses: Tuple[str, ...] = ()
+    remote_ports: Tuple[str, ...] = ()
+    profiles: Tuple[str, ...] = ()
+    program: Optional[str] = None
+    user: Optional[str] = None
+    packets: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class Firewall:
+    profiles: Tuple[FirewallProfile, ...] = ()
+    rules: Tuple[FirewallRule, ...] = ()
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """An X.509 certificate (RFC 5280). ``thumbprint`` is the SHA-1 of its DER form, as Windows shows it."""
+
+    subject: str
+    issuer: str
+    thumbprint: str
+    serial: Optional[str] = None
+    not_before: Optional[Instant] = None
+    not_after: Optional[Instant] = None
+    subject_key_id: Optional[str] = None
+    authority_key_id: Optional[str] = None
+    names: Tuple[str, ...] = ()
+    issuer_urls: Tuple[str, ...] = ()  # authority information access: CA issuers
+    crl_urls: Tuple[str, ...] = ()
+    ocsp_urls: Tuple[str, ...] = ()
+    stores: Tuple[str, ...] = ()  # where this machine keeps it
+
+
+@dataclass(frozen=True)
+class CertificateChain:
+    """What this machine's own engine makes of the attested document's signer, with or without fetching."""
+
+    fetched: bool
+    trusted: Optional[bool] = None
+    errors: Tuple[str, ...] = ()
+    certificates: Tuple[Certificate, ...] = ()
+
+
+@dataclass(frozen=True)
+class RawText:
+    """What a command of the article printed, for the full report."""
+
+    command: str
+    text: str
+    truncated: bool = False
+
+
+@dataclass(frozen=True)
+class Connection:
+    """One TCP connect. ``source`` and ``device`` are what it was bound to, ``local_address`` what the system used."""
+
+    address: Address
+    port: int
+    outcome: Outcome
+    source: Optional[Address] = None
+    device: Optional[str] = None
+    local_address: Optional[Address] = None
+    error: Optional[str] = None
+    elapsed_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class ImdsInterface:
+    """One NIC as IMDS reports it. IMDS gives them in no particular order and marks none as primary."""
+
+    mac: Optional[Mac]
+    addresses: Tuple[Address, ...] = ()
+    subnet: Optional[Network] = None
+
+
+@dataclass(frozen=True)
+class Instance:
+    """What ``/metadata/instance`` says of this VM. Secrets (customData, userData, publicKeys, tags) are never read."""
+
+    vm_id: str
+    az_environment: str = ""
+    location: str = ""
+    name: str = ""
+    offer: str = ""
+    sku: str = ""
+    publisher: str = ""
+    version: str = ""
+    license_type: str = ""
+    is_host_compatibility_layer_vm: str = ""
+    os_type: str = ""
+    vm_size: str = ""
+    zone: str = ""
+    subscription_id: str = ""
+    resource_group_name: str = ""
+    resource_id: str = ""
+    interfaces: Tuple[ImdsInterface, ...] = ()
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One HTTP GET, from its connect to the end of its body (or to where it failed)."""
+
+    path: str
+    connection: Connection
+    outcome: Outcome
+    status: Optional[int] = None
+    server: Optional[str] = None
+    via: Optional[str] = None
+    content_type: Optional[str] = None
+    location: Optional[str] = None  # of a redirect, without its query
+    date: Optional[Instant] = None  # the host's clock, from the Date header
+    read_at: Optional[Instant] = None  # this machine's clock when the head had been read
+    body: Optional[Body] = None
+    body_bytes: int = 0
+    says: Optional[str] = None  # the error text of the answer, or the title of its page; never metadata
+    versions: Tuple[str, ...] = ()  # api-versions, or WireServer protocol versions, that the answer names
+    instance: Optional[Instance] = None  # set when the answer is IMDS's metadata of this VM
+    elapsed_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Imds:
+    """The plain, unproxied requests to IMDS. The last of ``attempts`` (``/metadata/instance``) decides."""
+
+    attempts: Tuple[Exchange, ...]
+    api_version: Optional[str] = None
+    versions: Optional[Exchange] = None
+    attested: Optional[Exchange] = None
+    attested_document: Optional[bool] = None  # the answer holds an encoding and a signature
+    identity: Optional[Exchange] = None
+    identity_present: Optional[bool] = None
+    requests: int = 0  # HTTP requests sent to IMDS, up to the end of these
+
+
+@dataclass(frozen=True)
+class WireServer:
+    http: Exchange  # port 80, /?comp=versions
+    host_plugin: Connection  # port 32526
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One way of the differential: from one local address, perhaps bound to its device."""
+
+    connection: Connection
+    exchange: Optional[Exchange] = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    system: str  # "windows", "linux", or what Python calls another system
+    host: str
+    collected_at: Instant
+    elapsed_s: float = 0.0
+    deadline_s: float = 0.0
+    tool_version: str = ""
+    interrupted: bool = False
+    expected: Expected = Expected()
+    machine: Optional[Machine] = None
+    adapters: Optional[Tuple[Adapter, ...]] = None
+    routes: Optional[Tuple[Route, ...]] = None
+    routing_rules: Optional[Tuple[RoutingRule, ...]] = None
+    lookups: Optional[Tuple[Lookup, ...]] = None
+    neighbours: Optional[Tuple[Neighbour, ...]] = None
+    persistent_routes: Optional[Tuple[PersistentRoute, ...]] = None
+    services: Optional[Tuple[Service, ...]] = None
+    listeners: Optional[Tuple[Listener, ...]] = None
+    connections: Optional[Tuple[ProcessConnection, ...]] = None
+    proxies: Optional[Tuple[Proxy, ...]] = None
+    firewall: Optional[Firewall] = None
+    certificate_chains: Optional[Tuple[CertificateChain, ...]] = None
+    raw: Optional[Tuple[RawText, ...]] = None
+    imds: Optional[Imds] = None
+    wireserver: Optional[WireServer] = None
+    differential: Optional[Tuple[Trial, ...]] = None  # None: not asked, because the plain request was answered
+    unavailable: Tuple[Unavailable, ...] = ()
+
+
+def is_from_imds(exchange: Exchange) -> bool:
+    """Whether IMDS itself gave this answer to ``/metadata/instance``: the metadata, or one of its documented errors.
+
+    A page for people (HTML) is IMDS's only with a status that a web server's own error page has, and never from a proxy.
+    """
+    if exchange.instance:
+        return True
+    if exchange.outcome is not Outcome.HTTP or exchange.via:
+        return False
+    if exchange.status in (410, 429) or 500 <= (exchange.status or 0) <= 599:
+        return exchange.body is not Body.ENDLESS
+    return exchange.status in (400, 401, 403) and exchange.body in (Body.JSON, Body.TEXT, Body.EMPTY)
+
+
+# --- JSON -----------------------------------------------------------------------------------------------------------
+
+T = TypeVar("T")
+JSON = Union[None, bool, int, float, str, List["JSON"], Dict[str, "JSON"]]
+
+
+class FactsError(ValueError):
+    """Facts that cannot be read; the message names the path and what was wrong there."""
+
+
+def to_json(value: Any) -> Any:
+    """A fact (dataclass, tuple, enum or plain value) as what ``json.dumps`` takes."""
+    if dataclasses.is_dataclass(value):
+        return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, tuple):
+        return [to_json(item) for item in value]
+    return value.value if isinstance(value, Enum) else value
+
+
+def facts_from_json(value: Any) -> Facts:
+    """Facts from parsed JSON. Unknown keys are passed over; anything of the wrong type raises ``FactsError``."""
+    return _decode(Facts, value, "facts")
+
+
+def parse_json(text: Union[str, bytes]) -> Any:
+    """``json.loads`` held to RFC 8259 (no NaN). Raises ``ValueError``, also where the nesting is too deep."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not JSON")
+
+    def integer(digits: str) -> int:
+        if len(digits) > 20:  # a conversion of a million digits takes for ever
+            raise ValueError("a number is too long")
+        return int(digits)
+
+    try:
+        return json.loads(text, parse_constant=refuse, parse_int=integer)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _is_address(text: str) -> bool:
+    return bool(re.fullmatch(r"\d{1,3}(\.\d{1,3}){3}", text, re.ASCII)) and all(int(part) < 256 for part in text.split("."))
+
+
+def _is_network(text: str) -> bool:
+    address, slash, length = text.partition("/")
+    return bool(slash) and _is_address(address) and bool(re.fullmatch(r"\d{1,2}", length, re.ASCII)) and int(length) <= 32
+
+
+def _is_instant(text: str) -> bool:
+    try:
+        parse_instant(text)
+    except ValueError:
+        return False
+    return True
+
+
+_FORMS = {
+    Address: ("IPv4 address", _is_address),
+    NextHop: ("IP address", lambda text: if_valid(parse_next_hop, text) is not None),
+    Network: ("IPv4 network", _is_network),
+    Mac: ("MAC address", lambda text: bool(re.fullmatch(r"[0-9A-F]{2}(-[0-9A-F]{2}){5}", text))),
+    Instant: ("UTC time", _is_instant),
+}
+_JSON_TYPES = {type(None): "null", dict: "object", list: "list"}
+
+
+@lru_cache(maxsize=None)
+def _fields(cls: Type[Any]) -> Tuple[Tuple[str, Any, bool], ...]:
+    hints = get_type_hints(cls, vars(sys.modules[__name__]))
+    return tuple(
+        (
+            field.name,
+            hints[field.name],
+            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING,
+        )
+        for field in dataclasses.fields(cls)
+    )
+
+
+def _decode(expected: Any, value: Any, path: str) -> Any:
+    origin = getattr(expected, "__origin__", None)
+    if origin is Union:  # Optional is the only union in the schema
+        return None if value is None else _decode(expected.__args__[0], value, path)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise _mismatch(path, "list", value)
+        return tuple(_decode(expected.__args__[0], item, f"{path}[{number}]") for number, item in enumerate(value))
+    if dataclasses.is_dataclass(expected):
+        if not isinstance(value, dict):
+            raise _mismatch(path, "object", value)
+        known = {}
+        for name, kind, required in _fields(expected):
+            if name in value:
+                known[name] = _decode(kind, value[name], f"{path}.{name}")
+            elif required:
+                raise FactsError(f"{path}.{name}: missing")
+        return expected(**known)
+    form = _FORMS.get(expected)
+    if form:
+        if not isinstance(value, str) or not form[1](value):
+            raise _mismatch(path, form[0], value)
+        return value
+    if issubclass(expected, Enum):
+        try:
+            return expected(value)
+        except ValueError:
+            allowed = ", ".join(member.value for member in expected)
+            raise FactsError(f"{path}: expected one of {allowed}, got {_show(value)}") from None
+    if expected is float and type(value) is int and abs(value) < 2**53:
+        return float(value)
+    if type(value) is not expected or (expected in (int, float) and not abs(value) < 2**63):
+        raise _mismatch(path, expected.__name__, value)
+    return value
+
+
+def _mismatch(path: str, expected: str, value: Any) -> FactsError:
+    got = _show(value) if expected[0].isupper() else _JSON_TYPES.get(type(value), type(value).__name__)
+    return FactsError(f"{path}: expected {expected}, got {got}")
+
+
+def _show(value: Any) -> str:
+    return repr(value)[:60] if isinstance(value, (str, int, float)) else _JSON_TYPES.get(type(value), type(value).__name__)
+
+
+# --- Addresses and times --------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=None)
+def network(text: str) -> ipaddress.IPv4Network:
+    """``Network`` as an object to ask (``strict=False``: host bits are masked away)."""
+    return ipaddress.IPv4Network(text, strict=False)
+
+
+def contains(net: str, address: str) -> bool:
+    """Whether an IPv4 network holds an IPv4 address."""
+    return ipaddress.IPv4Address(address) in network(net)
+
+
+def prefix_length(net: str) -> int:
+    return int(net.rpartition("/")[2])
+
+
+def parse_mac(text: str) -> Mac:
+    """A MAC address in any usual notation, as ``00-0D-3A-E5-1C-C0``. Raises ``ValueError``."""
+    digits = re.sub(r"[-:.]", "", text)
+    plain = re.fullmatch(r"[0-9A-Fa-f]{12}", text)
+    grouped = re.fullmatch(r"([0-9A-Fa-f]{2}([-:]))([0-9A-Fa-f]{2}\2){4}[0-9A-Fa-f]{2}", text)
+    dotted = re.fullmatch(r"([0-9A-Fa-f]{4}\.){2}[0-9A-Fa-f]{4}", text)
+    if not (plain or grouped or dotted):
+        raise ValueError(f"not a MAC address: {text[:40]!r}")
+    return Mac("-".join(digits[i : i + 2] for i in range(0, 12, 2)).upper())
+
+
+def parse_address(text: str) -> Address:
+    """An IPv4 address in dotted form. Raises ``ValueError``."""
+    try:
+        return Address(str(ipaddress.IPv4Address(text)))
+    except ipaddress.AddressValueError:
+        raise ValueError(f"not an IPv4 address: {text[:40]!r}") from None
+
+
+def parse_next_hop(text: str) -> NextHop:
+    """An IPv4 or IPv6 address. Raises ``ValueError``."""
+    return NextHop(str(ipaddress.ip_address(text)))
+
+
+def if_valid(parse: Callable[[str], T], value: Any) -> Optional[T]:
+    """``parse(value)``; None where the value is no text or ``parse`` refuses it (data from the VM or the network)."""
+    try:
+        return parse(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def instant(when: datetime) -> Instant:
+    """A point in time (aware) as its UTC text, to the microsecond where it has any."""
+    return Instant(when.astimezone(timezone.utc).replace(tzinfo=None).isoformat() + "Z")
+
+
+def parse_instant(text: str) -> datetime:
+    """The point in time that an ``Instant`` names. Raises ``ValueError``."""
+    match = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,6}))?Z", text, re.ASCII)
+    if not match:
+        raise ValueError(f"not a UTC time: {text[:40]!r}")
+    whole = datetime.strptime(match.group(1), "%Y-%m-%dT%H:%M:%S")
+    return whole.replace(microsecond=int((match.group(2) or "0").ljust(6, "0")), tzinfo=timezone.utc)

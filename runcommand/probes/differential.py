@@ -1,0 +1,50 @@
+"""The strongest evidence: when the plain request is not answered, from which local address would it be?"""
+
+from __future__ import annotations
+
+from typing import List, Optional, Sequence, Tuple
+
+from ..collect import Board
+from ..facts import Adapter, Exchange, LinkState, Trial, is_from_imds
+from .imds import API_VERSIONS, INSTANCE, Asking
+from .tcp import CONNECT_S, Attempt, connect
+
+PATIENCE_S = 1.0  # how long the plain request may stay without an answer before this begins
+REQUESTS = 4  # HTTP requests that may be spent on the ways that connect
+EXCHANGE_S = 2.0  # for each of them
+WAYS = 256  # at most so many connects side by side
+
+
+def ask(asking: Asking, board: Board, by_device: bool) -> Optional[Tuple[Trial, ...]]:
+    """Tries every local address; None when the plain request was answered, so that there was no need.
+
+    :param by_device: also try each address bound to its device (Linux; elsewhere the source address decides)
+    """
+    plain: Optional[Exchange] = board.wait("imds.first", PATIENCE_S)
+    if plain and is_from_imds(plain):
+        return None
+    adapters: Sequence[Adapter] = board.wait("adapters", asking.remaining(1.0)) or ()
+    attempts = ways(asking, adapters, by_device and asking.endpoint.true_address)
+    trials: List[Trial] = []
+    left = REQUESTS
+    for connection, sock in connect(asking.network, attempts, asking.remaining(CONNECT_S)):
+        exchange: Optional[Exchange] = None
+        if sock and left:
+            left -= 1
+            exchange, _ = asking.get_over(sock, connection, f"{INSTANCE}?api-version={API_VERSIONS[0]}", EXCHANGE_S)
+            left = 0 if exchange.instance else left
+        elif sock:
+            sock.close()
+        trials.append(Trial(connection, exchange))
+    return tuple(trials)
+
+
+def ways(asking: Asking, adapters: Sequence[Adapter], by_device: bool) -> List[Attempt]:
+    """The likeliest first: NICs made by a device before those made by software, and what is bound to a device first."""
+    found: List[Attempt] = []
+    usable = [adapter for adapter in adapters if adapter.kind != "loopback" and adapter.state is not LinkState.DOWN]
+    for adapter in sorted(usable, key=lambda adapter: not adapter.physical):
+        for address in adapter.addresses:
+            for device in ((adapter.name, None) if by_device else (None,)):
+                found.append(Attempt(asking.endpoint.address, asking.endpoint.port, address.address, device))
+    return found[:WAYS]

@@ -1,0 +1,337 @@
+"""Asks IMDS: instance metadata, attested document, managed identity. Never for a token.
+
+The rules of the service: https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import secrets
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
+
+from ..facts import (
+    IMDS_ADDRESS,
+    Address,
+    Body,
+    Connection,
+    Exchange,
+    Imds,
+    ImdsInterface,
+    Instance,
+    Network as NetworkText,
+    Outcome,
+    if_valid,
+    network as parse_network,
+    parse_address,
+    parse_json,
+    parse_mac,
+)
+from . import http
+from .tcp import CONNECT_S, Attempt, Network, connect
+
+# The documented versions of the API, newest first.
+API_VERSIONS = (
+    "2025-04-07", "2024-07-17", "2024-03-15", "2023-11-15", "2023-07-01", "2021-12-13", "2021-11-15", "2021-11-01",
+    "2021-10-01", "2021-08-01", "2021-05-01", "2021-03-01", "2021-02-01", "2021-01-01", "2020-12-01", "2020-10-01",
+    "2020-09-01", "2020-07-15", "2020-06-01", "2019-11-01", "2019-08-15", "2019-08-01", "2019-06-04", "2019-06-01",
+    "2019-04-30", "2019-03-11", "2019-02-01", "2018-10-01", "2018-04-02", "2018-02-01", "2017-12-01", "2017-10-01",
+    "2017-08-01", "2017-04-02", "2017-03-01",
+)  # fmt: skip
+RETRY_DELAYS_S = (1.0, 2.0, 4.0)  # after 410, 429 and 5xx
+HEADERS = {"Metadata": "true", "User-Agent": "imds-check"}
+INSTANCE, ATTESTED, IDENTITY, VERSIONS = (
+    "/metadata/instance",
+    "/metadata/attested/document",
+    "/metadata/identity/info",
+    "/metadata/versions",
+)
+TEXT_LIMIT = 200  # characters kept of any text that an answer gives
+
+
+class Pace:
+    """Keeps the requests of a run under IMDS's limit for the whole VM (5 a second, which others use too)."""
+
+    def __init__(self, per_second: int = 3, in_all: int = 12, window_s: float = 1.05) -> None:
+        self._per_second, self._in_all, self._window_s = per_second, in_all, window_s
+        self._sent: Deque[float] = deque(maxlen=per_second)
+        self._lock = threading.Lock()
+        self.requests = 0
+
+    def take(self, at_most_s: float) -> bool:
+        """Waits for the right to send one request; False when there is none to be had in time or at all."""
+        with self._lock:
+            if self.requests >= self._in_all:
+                return False
+            wait = self._sent[0] + self._window_s - time.monotonic() if len(self._sent) == self._per_second else 0.0
+            if wait > at_most_s:
+                return False
+            time.sleep(max(wait, 0.0))
+            self._sent.append(time.monotonic())
+            self.requests += 1
+            return True
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a platform service is asked. ``true_address`` is False when the probes are pointed elsewhere."""
+
+    address: Address = Address(IMDS_ADDRESS)
+    port: int = 80
+    true_address: bool = True
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What one request to IMDS needs besides its path."""
+
+    network: Network
+    endpoint: Endpoint
+    pace: Pace
+    remaining: Callable[[float], float]  # Board.remaining
+
+    def get(
+        self, path: str, source: Optional[Address] = None, device: Optional[str] = None
+    ) -> Tuple[Exchange, Optional[Any]]:
+        """One GET, from its connect on: the fact, and the parsed body where it is JSON."""
+        attempt = Attempt(self.endpoint.address, self.endpoint.port, source, device)
+        ((connection, sock),) = connect(self.network, [attempt], self.remaining(CONNECT_S))
+        if sock is None:
+            return Exchange(path, connection, connection.outcome, elapsed_s=connection.elapsed_s), None
+        return self.get_over(sock, connection, path)
+
+    def get_over(
+        self, sock: Any, connection: Connection, path: str, seconds: float = http.EXCHANGE_S
+    ) -> Tuple[Exchange, Optional[Any]]:
+        """The same over a connection that is open already, in at most ``seconds``."""
+        if not self.pace.take(self.remaining(float("inf"))):
+            sock.close()
+            failed = replace(connection, error="no request left under the rate limit or in the time")
+            return Exchange(path, failed, Outcome.FAILED), None
+        began = time.monotonic()
+        answer = http.get(sock, self.endpoint.address, path, HEADERS, self.remaining(seconds))
+        return _exchange(path, connection, answer, connection.elapsed_s + time.monotonic() - began)
+
+
+def ask(asking: Asking, first_attempt: Callable[[Exchange], None]) -> Imds:
+    """The plain requests of a run.
+
+    :param first_attempt: told the outcome of the very first request, as soon as it is known
+    """
+    version = API_VERSIONS[0]
+    attempts: List[Exchange] = []
+    versions: Optional[Exchange] = None
+    while True:
+        exchange, _ = _retrying(asking, f"{INSTANCE}?api-version={version}", attempts, first_attempt)
+        if not _refuses_version(exchange) or versions:
+            break
+        offered = exchange.versions
+        if not set(offered) & set(API_VERSIONS):
+            versions, _ = asking.get(VERSIONS)
+            offered = versions.versions
+        common = [known for known in API_VERSIONS if known in offered and known != version]
+        if not common or any(f"={common[0]}" in attempt.path for attempt in attempts):
+            break
+        version = common[0]
+    imds = Imds(tuple(attempts), version, versions, requests=asking.pace.requests)
+    if not exchange.instance:
+        return imds
+    nonce = "".join(secrets.choice("0123456789") for _ in range(10))
+    attested, document = _retrying(asking, f"{ATTESTED}?api-version={version}&nonce={nonce}")
+    identity, answer = asking.get(f"{IDENTITY}?api-version={version}")
+    return replace(
+        imds,
+        attested=attested,
+        attested_document=attested.status == 200 and _is_attested(document),
+        identity=identity,
+        identity_present=_is_identity(identity, answer),
+        requests=asking.pace.requests,
+    )
+
+
+def _retrying(
+    asking: Asking,
+    path: str,
+    attempts: Optional[List[Exchange]] = None,
+    first_attempt: Callable[[Exchange], None] = lambda exchange: None,
+) -> Tuple[Exchange, Optional[Any]]:
+    attempts = [] if attempts is None else attempts
+    for delay in (*RETRY_DELAYS_S, None):
+        exchange, document = asking.get(path)
+        attempts.append(exchange)
+        if len(attempts) == 1:
+            first_attempt(exchange)
+        if delay is None or not is_transient(exchange) or asking.remaining(delay + 1.0) < delay + 1.0:
+            break
+        time.sleep(delay)
+    return exchange, document
+
+
+def _refuses_version(exchange: Exchange) -> bool:
+    return exchange.status == 400 and (bool(exchange.versions) or "api-version" in (exchange.says or ""))
+
+
+def is_transient(exchange: Exchange) -> bool:
+    """Whether the answer is one that IMDS asks its clients to retry: 410, 429 and 5xx."""
+    return exchange.status in (410, 429) or 500 <= (exchange.status or 0) <= 599
+
+
+def _exchange(
+    path: str, connection: Connection, answer: http.Answer, elapsed_s: float
+) -> Tuple[Exchange, Optional[Any]]:
+    exchange = Exchange(
+        path,
+        connection if not answer.error else replace(connection, error=answer.error),
+        answer.outcome,
+        answer.status,
+        _text(answer.header("server")),
+        _text(answer.header("via") or answer.header("x-squid-error") or answer.header("proxy-agent")),
+        _text(answer.header("content-type")),
+        _text((answer.header("location") or "").partition("?")[0].partition("#")[0].rpartition("@")[2]),
+        http.http_date(answer.header("date")),
+        answer.read_at,
+        body_bytes=len(answer.body),
+        elapsed_s=round(elapsed_s, 4),
+    )
+    if answer.outcome is not Outcome.HTTP:
+        return exchange, None
+    body, document = _read_body(answer, (exchange.content_type or "").lower())
+    exchange = replace(exchange, body=body)
+    if body is Body.HTML:
+        return replace(exchange, says=_title(answer.body)), None
+    if not isinstance(document, dict):
+        return exchange, document
+    if path.startswith(INSTANCE) and answer.status == 200:
+        try:
+            return replace(exchange, instance=read_instance(document)), document
+        except NotImds as reason:
+            return replace(exchange, says=str(reason)), document
+    error = document.get("error")
+    says = document.get("error_description") or (error.get("message") if isinstance(error, dict) else error)
+    named = document.get("newest-versions") or document.get("apiVersions")
+    dated = [v for v in named if isinstance(v, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", v, re.ASCII)] if isinstance(named, list) else []
+    return replace(exchange, says=_text(says if isinstance(says, str) else None), versions=tuple(dated[:100])), document
+
+
+def _read_body(answer: http.Answer, content_type: str) -> Tuple[Body, Optional[Any]]:
+    start = answer.body[:512].lstrip().lower()
+    if answer.cut:
+        return Body.CUT, None
+    if not answer.complete:
+        return Body.ENDLESS, None
+    if not start:
+        return Body.EMPTY, None
+    if start.startswith(b"<") or "html" in content_type:
+        return Body.HTML, None
+    if start[:1] in b"{[" or "json" in content_type:
+        try:
+            return Body.JSON, parse_json(answer.body.decode("utf-8"))
+        except ValueError:
+            return Body.BROKEN, None
+    return Body.TEXT, None
+
+
+def _title(body: bytes) -> Optional[str]:
+    match = re.search(rb"<title[^>]{0,100}>([^<]{1,400})", body[:20000], re.IGNORECASE)
+    return _text(" ".join(match.group(1).decode("utf-8", "replace").split())) if match else None
+
+
+def _text(value: Optional[str]) -> Optional[str]:
+    return value[:TEXT_LIMIT] if value else None
+
+
+def _is_attested(document: Any) -> bool:
+    return isinstance(document, dict) and all(
+        isinstance(document.get(key), str) and document[key] for key in ("encoding", "signature")
+    )
+
+
+def _is_identity(exchange: Exchange, answer: Any) -> Optional[bool]:
+    """IMDS names the tenant when there is an identity, and answers 400 or 404 when there is none."""
+    if exchange.status == 200 and isinstance(answer, dict):
+        return isinstance(answer.get("tenantId"), str)
+    return False if exchange.status in (400, 404) and isinstance(answer, dict) and not exchange.versions else None
+
+
+# --- /metadata/instance ---------------------------------------------------------------------------------------------
+
+
+class NotImds(ValueError):
+    """The document is JSON, and not IMDS's; the message says what gives it away."""
+
+
+_COMPUTE = {
+    "vm_id": "vmId",
+    "az_environment": "azEnvironment",
+    "location": "location",
+    "name": "name",
+    "offer": "offer",
+    "sku": "sku",
+    "publisher": "publisher",
+    "version": "version",
+    "license_type": "licenseType",
+    "is_host_compatibility_layer_vm": "isHostCompatibilityLayerVm",
+    "os_type": "osType",
+    "vm_size": "vmSize",
+    "zone": "zone",
+    "subscription_id": "subscriptionId",
+    "resource_group_name": "resourceGroupName",
+    "resource_id": "resourceId",
+}
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+def read_instance(document: Dict[str, Any]) -> Instance:
+    """The metadata of ``/metadata/instance`` that a report may hold. Raises ``NotImds``."""
+    compute = document.get("compute")
+    if not isinstance(compute, dict):
+        raise NotImds("the JSON has no compute object")
+    values = {field: _value(compute, key) for field, key in _COMPUTE.items()}
+    if not _UUID.fullmatch(values["vm_id"]):
+        raise NotImds("the JSON has no vmId that is a UUID")
+    return Instance(interfaces=_interfaces(document.get("network")), **values)
+
+
+def _value(compute: Dict[str, Any], key: str) -> str:
+    value = compute.get(key, "")
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, str):
+        raise NotImds(f"{key} is not a text")
+    if any(ord(character) < 32 or 127 <= ord(character) < 160 for character in value):
+        raise NotImds(f"{key} holds control characters")
+    return value[:512]
+
+
+def _interfaces(net: Any) -> Tuple[ImdsInterface, ...]:
+    listed = net.get("interface") if isinstance(net, dict) else None
+    return tuple(_interface(item) for item in listed[:256] if isinstance(item, dict)) if isinstance(listed, list) else ()
+
+
+def _interface(item: Dict[str, Any]) -> ImdsInterface:
+    ipv4 = item.get("ipv4") if isinstance(item.get("ipv4"), dict) else {}
+    entries = [entry for entry in _list(ipv4.get("ipAddress")) if isinstance(entry, dict)]
+    addresses = [if_valid(parse_address, entry.get("privateIpAddress")) for entry in entries[:512]]
+    subnets = [
+        if_valid(_subnet, f"{entry.get('address')}/{entry.get('prefix')}")
+        for entry in _list(ipv4.get("subnet"))
+        if isinstance(entry, dict)
+    ]
+    return ImdsInterface(
+        if_valid(parse_mac, item.get("macAddress")), tuple(a for a in addresses if a), next((s for s in subnets if s), None)
+    )
+
+
+def _subnet(text: str) -> NetworkText:
+    ipaddress.IPv4Network(text, strict=False)
+    return NetworkText(str(parse_network(text)))
+
+
+def _list(value: Any) -> List[Any]:
+    return value if isinstance(value, list) else []

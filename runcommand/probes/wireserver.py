@@ -1,0 +1,46 @@
+"""Asks the WireServer (168.63.129.16): its protocol versions on port 80, and whether port 32526 connects.
+
+https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Callable
+
+from ..facts import HOST_PLUGIN_PORT, Body, Exchange, Outcome, WireServer
+from . import http
+from .imds import Endpoint
+from .tcp import CONNECT_S, Attempt, Network, connect
+
+VERSIONS = "/?comp=versions"
+
+
+def ask(network: Network, endpoint: Endpoint, remaining: Callable[[float], float]) -> WireServer:
+    """Both ports side by side. Pointed elsewhere (tests, simulator), both are the endpoint's own port."""
+    plugin_port = HOST_PLUGIN_PORT if endpoint.true_address else endpoint.port
+    attempts = [Attempt(endpoint.address, endpoint.port), Attempt(endpoint.address, plugin_port)]
+    (web, sock), (plugin, plugin_sock) = connect(network, attempts, remaining(CONNECT_S))
+    if plugin_sock:
+        plugin_sock.close()
+    if sock is None:
+        return WireServer(Exchange(VERSIONS, web, web.outcome, elapsed_s=web.elapsed_s), plugin)
+    began = time.monotonic()
+    answer = http.get(sock, endpoint.address, VERSIONS, {"User-Agent": "imds-check"}, remaining(http.EXCHANGE_S))
+    is_versions = answer.status == 200 and b"<Versions" in answer.body[:4096]
+    exchange = Exchange(
+        VERSIONS,
+        web,
+        answer.outcome,
+        answer.status,
+        date=http.http_date(answer.header("date")),
+        read_at=answer.read_at,
+        body=Body.TEXT if answer.outcome is Outcome.HTTP else None,
+        body_bytes=len(answer.body),
+        versions=tuple(re.findall(r"<Version>(\d{4}-\d\d-\d\d)</Version>", answer.body[:4096].decode("latin-1"), re.ASCII))
+        if is_versions
+        else (),
+        elapsed_s=round(web.elapsed_s + time.monotonic() - began, 4),
+    )
+    return WireServer(exchange, plugin)

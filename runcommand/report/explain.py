@@ -1,0 +1,34 @@
+"""The help pages: what each cause means, and the table of all causes and checks."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from ..rules import BY_CAUSE, RULES
+from ..rules.checks import CHECKS
+from ..rules.finding import Rule
+
+
+def verdict_of(rule: Rule) -> str:
+    """What a finding of this cause makes of a run."""
+    if rule.verdict is None:
+        return "-"
+    return "degraded or broken" if rule.cause in ("nic-mac-mismatch", "nic-ip-mismatch") else rule.verdict.value
+
+
+def page(cause: str) -> Optional[str]:
+    """A cause's help page; None where there is no such cause."""
+    rule = BY_CAUSE.get(cause)
+    if rule is None:
+        return None
+    title = f"{rule.cause}: {rule.title}"
+    return f"{title}\n{'=' * len(title)}\nVerdict: {verdict_of(rule)}\n\n{rule.text}\n\n{rule.doc}\n"
+
+
+def table() -> str:
+    """All causes in order of weight, then all checks."""
+    lines = [f"{'CAUSE':28}{'VERDICT':20}"]
+    lines += [f"{rule.cause:28}{verdict_of(rule):20}{rule.title}" for rule in RULES]
+    lines += ["", f"{'CHECK':28}"]
+    lines += [f"{check.id:28}{check.title}" for check in CHECKS]
+    return "\n".join([*lines, "", "imds-check explain CAUSE prints a cause's help page.", ""])

@@ -1,0 +1,73 @@
+"""The JSON report (schema imds-check/1), and reading one back for replay."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Dict
+
+from ..diagnosis import Diagnosis
+from ..facts import Facts, FactsError, facts_from_json, parse_json, to_json
+
+SCHEMA = "imds-check/1"
+SIZE_LIMIT = 32 * 1024 * 1024  # bytes of a report that is read back
+
+
+def as_json(diagnosis: Diagnosis) -> str:
+    """One JSON object, ASCII, one line end at its end."""
+    return json.dumps(as_object(diagnosis), indent=1, ensure_ascii=True) + "\n"
+
+
+def as_object(diagnosis: Diagnosis) -> Dict[str, Any]:
+    facts, primary = diagnosis.facts, diagnosis.case.primary
+    genuine = diagnosis.genuine_answer
+    return {
+        "schema": SCHEMA,
+        "tool": {"name": "imds-check", "version": facts.tool_version},
+        "host": facts.host,
+        "vm_id": diagnosis.instance.vm_id if diagnosis.instance else None,
+        "system": facts.system,
+        "redacted": False,
+        "collected_at": facts.collected_at,
+        "host_date": genuine.date if genuine else None,
+        "elapsed_s": facts.elapsed_s,
+        "verdict": diagnosis.verdict.value,
+        "cause": diagnosis.cause,
+        "exit": diagnosis.exit_code,
+        "primary_nic": primary
+        and {"name": primary.adapter.name, "mac": primary.adapter.mac, "ip": primary.ip, "known_from": primary.known_from},
+        "findings": [
+            {
+                "cause": finding.cause,
+                "severity": finding.severity.value,
+                "title": finding.title,
+                "detail": finding.detail,
+                "fix": [_fix(fix) for fix in to_json(finding.fix)],
+                "doc": finding.doc,
+            }
+            for finding in diagnosis.findings
+        ],
+        "checks": to_json(diagnosis.checks),
+        "facts": to_json(facts),
+    }
+
+
+def _fix(fix: Dict[str, Any]) -> Dict[str, Any]:
+    return {key: fix[key] for key in ("kind", "shell", "run_on", "text") if fix[key] is not None}
+
+
+def facts_of_report(content: bytes) -> Facts:
+    """The facts in a ``report.json``. Raises ``FactsError``, whose message is for the operator."""
+    try:
+        report = parse_json(content.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise FactsError("not JSON: it is not UTF-8 text") from None
+    except ValueError as error:
+        raise FactsError(f"not JSON, or cut off: {error}") from None
+    if not isinstance(report, dict):
+        raise FactsError("not a report: expected a JSON object")
+    schema = report.get("schema")
+    if schema != SCHEMA:
+        raise FactsError(f"not a report of schema {SCHEMA}: schema is {json.dumps(schema)[:60]}")
+    if "facts" not in report:
+        raise FactsError("facts: missing")
+    return facts_from_json(report["facts"])

@@ -1,0 +1,260 @@
+"""The report as a tree of sections, at two depths: what the portal shows, and everything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Iterable, List, Optional, Tuple
+
+from ..diagnosis import Diagnosis
+from ..facts import IMDS_ADDRESS, WIRESERVER_ADDRESS, Adapter, Outcome, Route, Trial, contains, network, prefix_length
+from ..rules.case import Case, Path
+from ..rules.checks import Check, Status
+from ..rules.finding import Finding, Fix, quoted, short, to_ascii
+
+WIDTH = 118
+SHOWN = (
+    ("azEnvironment", "az_environment"),
+    ("location", "location"),
+    ("name", "name"),
+    ("offer", "offer"),
+    ("sku", "sku"),
+    ("licenseType", "license_type"),
+    ("isHostCompatibilityLayerVm", "is_host_compatibility_layer_vm"),
+)
+_ORDER = {Status.FAIL: 0, Status.ERROR: 1, Status.WARN: 2, Status.OK: 3, Status.SKIP: 4}
+
+
+@dataclass(frozen=True)
+class Section:
+    """A titled block of lines. ``whole`` is never cut; of the others, the lines at the end go first."""
+
+    title: str  # empty: the lines stand without one
+    lines: Tuple[str, ...]
+    whole: bool = False
+
+
+def sections(diagnosis: Diagnosis, files: str, full: bool) -> List[Section]:
+    """All sections but the first and the last line, in the order in which they are printed."""
+    found = [
+        verdict(diagnosis, full),
+        fix(diagnosis, full),
+        Section("PATH", (path_line(diagnosis.case),)),
+        vm(diagnosis),
+        also(diagnosis, full),
+        Section("CHECKS", tuple(map(check_line, ranked(diagnosis.checks) if not full else diagnosis.checks))),
+        evidence(diagnosis.case, full),
+    ]
+    if full:
+        found += [unavailable(diagnosis), *raw(diagnosis)]
+    found.append(Section("FILES", (f"  {to_ascii(files)}",)))
+    return [section for section in found if section.lines]
+
+
+def head(diagnosis: Diagnosis) -> str:
+    facts = diagnosis.facts
+    version = short(facts.tool_version or "?", 20)
+    return f"IMDS-CHECK {version}  {short(facts.host, 63)}  {facts.collected_at}  {facts.elapsed_s:.1f} s"
+
+
+def end(diagnosis: Diagnosis) -> str:
+    """The last line, which alone carries the verdict. Made for machines: words without spaces, ``-`` for none."""
+    facts = diagnosis.facts
+    return (
+        f"END IMDS-CHECK verdict={diagnosis.verdict.value} cause={diagnosis.cause or '-'} exit={diagnosis.exit_code} "
+        f"host={word(facts.host)} at={facts.collected_at} v={word(facts.tool_version or '?')}"
+    )
+
+
+def word(text: str) -> str:
+    """A value of the END line: ASCII, bounded, without spaces or equals signs."""
+    return "".join("_" if c in " =" else c for c in short(text, 63)) or "-"
+
+
+def verdict(diagnosis: Diagnosis, full: bool) -> Section:
+    main = diagnosis.main
+    if main is None:
+        lines = ["VERDICT  HEALTHY", *wrap("IMDS answers this VM's requests, and nothing needs mending.", "  ")]
+        return Section("", tuple(lines), whole=True)
+    lines = [f"VERDICT  {diagnosis.verdict.value.upper()}: {main.cause}"]
+    lines += wrap(main.detail, "  ")
+    return Section("", tuple(lines), whole=True)
+
+
+def fix(diagnosis: Diagnosis, full: bool) -> Section:
+    main = diagnosis.main
+    return Section("FIX", tuple(fix_lines(main)), whole=True) if main and (main.fix or main.doc) else Section("FIX", ())
+
+
+def fix_lines(finding: Finding) -> List[str]:
+    """The fixes in order, commands as they are pasted; which shell is said where it is not the system's usual one."""
+    lines: List[str] = []
+    for item in finding.fix:
+        lines += _fix_line(item)
+    return lines + ([f"  {finding.doc}"] if finding.doc else [])
+
+
+def _fix_line(item: Fix) -> List[str]:
+    if item.kind != "command":
+        return wrap(f"- {item.text}", "  ", "    ")
+    prefix = "powershell: " if item.shell == "powershell" else ""
+    where = "on your own machine: " if item.run_on == "operator" else ""
+    return [f"  {where}{prefix}{to_ascii(item.text)}"]
+
+
+def path_line(case: Case) -> str:
+    """The way of the plain request from the client to the host, with the place where it ends."""
+    path, egress = case.path, case.egress
+    if not path.known:
+        return "  client -> ? -> host"
+    cross = "->" if case.way_is_clear else "-X->"
+    if path.error:
+        return f"  client -X-> no route ({path.error})"
+    if path.route is None:
+        return f"  client -> from {path.source} {cross} host"
+    if path.route.kind == "local":
+        return f"  client -> {path.route.destination} on this machine itself {cross} host"
+    via = f"via {path.route.gateway}" if path.route.gateway else "on-link"
+    name = f'{quoted(egress.name)} {egress.mac or ""}'.strip() if egress else quoted(path.route.interface or "?")
+    is_primary = bool(egress and case.primary and case.same_nic(egress, case.primary.adapter))
+    first, second = ("->", cross) if is_primary or case.primary is None else (cross, "->")
+    source = f" from {path.source}" if path.source else ""
+    return f"  client{source} -> route /{prefix_length(path.route.destination)} {via} {first} {name} {second} host"
+
+
+def vm(diagnosis: Diagnosis) -> Section:
+    """What IMDS said of this VM."""
+    instance = diagnosis.instance
+    if instance is None:
+        return Section("VM", ())
+    parts = [f"{label}={short(getattr(instance, field), 64) or '-'}" for label, field in SHOWN]
+    return Section("VM", tuple(wrap("  ".join(parts), "  ")))
+
+
+def also(diagnosis: Diagnosis, full: bool) -> Section:
+    """The other findings, in order of weight; with their fixes in the full report."""
+    rest = diagnosis.findings[1:] if diagnosis.main else diagnosis.findings
+    lines: List[str] = []
+    for finding in rest:
+        lines += wrap(f"{finding.severity.value:4} {finding.cause}: {finding.detail}", "  ", "       ")
+        if full:
+            lines += [f"     {line}" for line in fix_lines(finding)]
+    return Section("ALSO", tuple(lines))
+
+
+def ranked(checks: Iterable[Check]) -> List[Check]:
+    return sorted(checks, key=lambda check: _ORDER[check.status])
+
+
+def check_line(check: Check) -> str:
+    return f"  {check.status.value:5} {check.id:20} {to_ascii(check.summary)}"[: WIDTH * 2]
+
+
+# --- evidence -------------------------------------------------------------------------------------------------------
+
+
+def evidence(case: Case, full: bool) -> Section:
+    lines = [*route_table(case, full), *adapter_table(case, full), *answers(case)]
+    return Section("EVIDENCE", tuple(lines))
+
+
+def route_table(case: Case, full: bool) -> List[str]:
+    """The rows that match either platform address, most specific first, ``>`` at the one that wins."""
+    rows = [route for route in case.routes if _matters(route)]
+    rows.sort(key=lambda route: (-prefix_length(route.destination), route.metric))
+    lines = [f"  {'Network Destination':20}{'Netmask':17}{'Gateway':17}{'Interface':17}{'Metric':>6}"]
+    for route in rows:
+        adapter = case.adapter_named(route)
+        interface = next((item.address for item in adapter.addresses), "-") if adapter else "-"
+        net = network(route.destination)
+        winner = any(_is_winner(route, path) for path in (case.path, case.wireserver_path))
+        notes = [short(route.interface or "", 24), "" if route.kind == "unicast" else short(route.kind, 16)]
+        notes += ["" if route.table in ("main", "local") else f"table {short(route.table, 16)}", "dead" if route.dead else ""]
+        row = (
+            f"{'>' if winner else ' '} {net.network_address!s:20}{net.netmask!s:17}{short(route.gateway or 'On-link', 40):17}"
+            f"{interface:17}{route.metric:>6}  {' '.join(filter(None, notes))}"
+        )
+        lines.append(row.rstrip())
+    return lines if rows else []
+
+
+def _is_winner(route: Route, path: Path) -> bool:
+    best = path.route
+    return best is not None and (route.destination, route.gateway, route.interface, route.table, route.metric) == (
+        best.destination, best.gateway, best.interface, best.table, best.metric
+    )  # fmt: skip
+
+
+def _matters(route: Route) -> bool:
+    return any(contains(route.destination, address) for address in (IMDS_ADDRESS, WIRESERVER_ADDRESS))
+
+
+def adapter_table(case: Case, full: bool) -> List[str]:
+    """The NICs, ``*`` at the primary one; in the full report every adapter."""
+    shown = list(case.adapters) if full else [adapter for adapter in case.adapters if _is_told(case, adapter)]
+    primary = case.primary.adapter if case.primary else None
+    shown.sort(key=lambda adapter: (adapter != primary, adapter != case.egress, adapter.index))
+    return [_adapter_line(adapter, adapter == primary) for adapter in shown]
+
+
+def _is_told(case: Case, adapter: Adapter) -> bool:
+    special = [case.egress, case.primary.adapter if case.primary else None]
+    return adapter in case.nics or adapter in special or any(item.address == IMDS_ADDRESS for item in adapter.addresses)
+
+
+def _adapter_line(adapter: Adapter, primary: bool) -> str:
+    held = [f"{item.address}/{item.prefix}" for item in adapter.addresses]
+    more = f" +{len(held) - 3} more" if len(held) > 3 else ""
+    parts = [f"{'*' if primary else ' '} {adapter.index} {quoted(adapter.name)}", adapter.mac or "-", adapter.state.value]
+    parts += [(", ".join(held[:3]) or "no address") + more]
+    parts += [f"dhcp {adapter.dhcp_server}" if adapter.dhcp_server else "", f"gateway {adapter.lease_gateway}" if adapter.lease_gateway else ""]
+    return "  ".join(filter(None, parts))
+
+
+def answers(case: Case) -> List[str]:
+    """What each local address got from IMDS."""
+    lines = []
+    for trial in sorted(case.trials, key=lambda trial: trial is not case.proof):
+        source = trial.connection.local_address or trial.connection.source or "?"
+        device = f" by {quoted(trial.connection.device)}" if trial.connection.device else ""
+        lines.append(f"  from {source}{device}: {_trial(case, trial)}")
+    return lines
+
+
+def _trial(case: Case, trial: Trial) -> str:
+    if trial.exchange and trial.exchange.instance:
+        return f"IMDS answered in {trial.exchange.elapsed_s * 1000:.0f} ms"
+    if trial.exchange:
+        return case.in_words(trial.exchange)
+    if trial.connection.outcome is Outcome.ANSWERED:
+        return "connected"
+    error = f" ({trial.connection.error})" if trial.connection.error else ""
+    return f"{trial.connection.outcome.value}{to_ascii(error)}"
+
+
+def unavailable(diagnosis: Diagnosis) -> Section:
+    lines = [f"  {item.fact}: {to_ascii(item.reason)}" for item in diagnosis.facts.unavailable]
+    return Section("NOT FOUND OUT", tuple(lines))
+
+
+def raw(diagnosis: Diagnosis) -> List[Section]:
+    found = []
+    for item in diagnosis.facts.raw or ():
+        lines = [f"  {to_ascii(line.expandtabs())}".rstrip() for line in item.text.splitlines()]
+        found.append(Section(f"OUTPUT of {to_ascii(item.command)}", tuple(lines + (["  (cut)"] if item.truncated else []))))
+    return found
+
+
+# --- lines ----------------------------------------------------------------------------------------------------------
+
+
+def wrap(text: str, first: str, rest: Optional[str] = None) -> List[str]:
+    """Text in lines of ``WIDTH`` at most where it can be broken; every line is indented, so none can pass for an END line."""
+    rest = first if rest is None else rest
+    lines, line = [], first
+    for piece in to_ascii(text).split(" "):
+        if len(line) + len(piece) + 1 > WIDTH and line.strip():
+            lines.append(line.rstrip())
+            line = rest
+        line += piece + " "
+    return [*lines, line.rstrip()]
+

@@ -1,0 +1,264 @@
+"""The lines of the report's CHECKS: each says what was looked at and how it came out.
+
+A check is one function: facts in, a status and a summary out. The ones that repeat what rules judge take their status from
+the findings, so that the two can never disagree.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from enum import Enum
+from typing import Callable, Mapping, NamedTuple, Optional, Tuple
+
+from ..facts import Outcome
+from .case import AZURE_ASSET_TAG, Case, Path, milliseconds, nic
+from .finding import Severity, quoted, short
+from .platform import AGENTS, skew
+from .route import described
+
+
+class Status(str, Enum):
+    OK = "ok"
+    FAIL = "fail"
+    WARN = "warn"
+    SKIP = "skip"  # did not apply
+    ERROR = "error"  # could not be found out
+
+
+@dataclass(frozen=True)
+class Check:
+    id: str
+    status: Status
+    summary: str
+
+
+class Judged(NamedTuple):
+    """A status, or None: what the findings of the check's causes say."""
+
+    status: Optional[Status]
+    summary: str
+
+
+@dataclass(frozen=True)
+class CheckKind:
+    id: str
+    title: str
+    causes: Tuple[str, ...]
+    judge: Callable[[Case], Judged]
+
+    def __call__(self, case: Case, severities: Mapping[str, Severity]) -> Check:
+        status, summary = self.judge(case)
+        found = [severities[cause] for cause in self.causes if cause in severities]
+        if status in (None, Status.OK):
+            worst = Status.FAIL if Severity.FAIL in found else Status.WARN if Severity.WARN in found else Status.OK
+            status = worst if status is None or worst is not Status.OK else status
+        return Check(self.id, status, summary)
+
+
+def check(id: str, *causes: str) -> Callable[[Callable[[Case], Judged]], CheckKind]:
+    def make(judge: Callable[[Case], Judged]) -> CheckKind:
+        return CheckKind(id, (inspect.getdoc(judge) or "").partition("\n")[0], causes, judge)
+
+    return make
+
+
+def unknown(case: Case, fact: str) -> Judged:
+    reason = next((item.reason for item in case.facts.unavailable if item.fact == fact), "not collected")
+    return Judged(Status.ERROR, short(reason, 120))
+
+
+@check("imds.reachable")
+def imds_reachable(case: Case) -> Judged:
+    """Does anything answer at 169.254.169.254 port 80?"""
+    answer = case.answer
+    if answer is None:
+        return unknown(case, "imds")
+    summary = case.in_words(answer)
+    if case.proof and case.proof.exchange:
+        proof = case.proof.connection
+        bound = f" by {quoted(proof.device)}" if proof.device else ""
+        summary += f"; answered in {milliseconds(case.proof.exchange.elapsed_s)} from {proof.local_address}{bound}"
+    elif case.trials and case.silent:
+        summary += f"; no answer from any of {len({trial.connection.local_address for trial in case.trials})} addresses"
+    return Judged(Status.FAIL if case.silent else Status.OK, summary)
+
+
+@check("imds.metadata", "nic-mac-mismatch", "nic-ip-mismatch")
+def imds_metadata(case: Case) -> Judged:
+    """Is the answer this VM's metadata?"""
+    answer = case.answer
+    if answer is None or case.silent:
+        return Judged(Status.SKIP, "no answer")
+    version = case.facts.imds.api_version if case.facts.imds else None
+    if case.imds_answers:
+        return Judged(Status.OK, f"vmId {answer.instance.vm_id if answer.instance else ''}, api-version {version}")
+    body = f", {answer.body.value} body" if answer.body else ""
+    return Judged(Status.FAIL, f"{case.in_words(answer)}{body}")
+
+
+@check("imds.attested", "attested-unavailable")
+def imds_attested(case: Case) -> Judged:
+    """Is there an attested document?"""
+    imds = case.facts.imds
+    if imds is None or imds.attested is None:
+        return Judged(Status.SKIP, "not asked")
+    return Judged(None, case.in_words(imds.attested) + (", signed document" if imds.attested_document else ", no document"))
+
+
+@check("imds.identity")
+def imds_identity(case: Case) -> Judged:
+    """Does the VM have a managed identity? (Information; no token is asked for.)"""
+    imds = case.facts.imds
+    if imds is None or imds.identity is None:
+        return Judged(Status.SKIP, "not asked")
+    if imds.identity_present is None:
+        return Judged(Status.ERROR, case.in_words(imds.identity))
+    return Judged(Status.OK, "managed identity present" if imds.identity_present else "no managed identity")
+
+
+@check("wireserver.reachable", "wireserver-unreachable")
+def wireserver_reachable(case: Case) -> Judged:
+    """Does the WireServer answer at 168.63.129.16, ports 80 and 32526?"""
+    server = case.facts.wireserver
+    if server is None:
+        return unknown(case, "wireserver")
+    summary = f"80: {case.in_words(server.http)}; 32526: {server.host_plugin.outcome.value}"
+    works = server.http.outcome is Outcome.HTTP and server.host_plugin.outcome is Outcome.ANSWERED
+    if not works and not case.wireserver_can_be_judged:
+        return Judged(Status.SKIP, f"{summary} (only root may ask)")
+    return Judged(Status.OK if works else Status.FAIL, summary)
+
+
+def _path(path: Path) -> str:
+    if path.error:
+        return f"none: {path.error}" + (f" ({path.route.kind} {path.route.destination})" if path.route else "")
+    if path.route is None:
+        return f"source {path.source}"
+    by = f" by {quoted(path.route.interface)}" if path.route.interface else ""
+    return f"{described(path.route)}{by}" + (f", source {path.source}" if path.source else "")
+
+
+@check(
+    "route.imds", "address-claimed-locally", "route-missing", "route-link-local-shadow", "route-wrong-interface",
+    "route-wrong-gateway", "source-not-primary-ip",
+)  # fmt: skip
+def route_imds(case: Case) -> Judged:
+    """Which way do packets to IMDS take, and from which source address?"""
+    return Judged(None, _path(case.path)) if case.path.known else unknown(case, "routes")
+
+
+@check("route.wireserver")
+def route_wireserver(case: Case) -> Judged:
+    """Which way do packets to the WireServer take?"""
+    path = case.wireserver_path
+    if not path.known:
+        return unknown(case, "routes")
+    return Judged(Status.WARN if path.error else Status.OK, _path(path))
+
+
+@check("route.persistent", "route-stale-persistent")
+def route_persistent(case: Case) -> Judged:
+    """Do the stored routes lead anywhere? (Windows)"""
+    stored = case.facts.persistent_routes
+    if stored is None:
+        return Judged(Status.SKIP, "this system keeps none" if case.facts.system != "windows" else "not collected")
+    return Judged(None, f"{len(stored)} stored")
+
+
+@check("route.next-hop")
+def route_next_hop(case: Case) -> Judged:
+    """Does the next hop to IMDS answer ARP?"""
+    if case.next_hop is None or case.path.error:
+        return Judged(Status.SKIP, "no next hop")
+    if case.facts.neighbours is None:
+        return unknown(case, "neighbours")
+    neighbour = case.next_hop_neighbour
+    if neighbour is None:
+        return Judged(Status.SKIP, f"{case.next_hop} is not in the neighbour table")
+    mac = f" {neighbour.mac}" if neighbour.mac else ""
+    return Judged(Status.FAIL if case.next_hop_is_dead else Status.OK, f"{case.next_hop}{mac} {neighbour.state}")
+
+
+@check("nic.primary", "nic-down")
+def nic_primary(case: Case) -> Judged:
+    """Which NIC is the primary one, and is it up?"""
+    if case.facts.adapters is None:
+        return unknown(case, "adapters")
+    if case.primary is None:
+        return Judged(Status.ERROR, "which NIC is the primary one is not known")
+    adapter = case.primary.adapter
+    return Judged(None, f"{nic(adapter, case.primary.ip)} {adapter.mac}, {adapter.state.value}, by {case.primary.known_from}")
+
+
+@check("nic.identity", "nic-mac-mismatch", "nic-ip-mismatch")
+def nic_identity(case: Case) -> Judged:
+    """Does the guest have the MAC and the address that Azure knows?"""
+    if case.facts.adapters is None:
+        return unknown(case, "adapters")
+    expected = case.facts.expected
+    source = "--expected-mac/-ip" if expected.mac or expected.ip else "IMDS" if case.instance else None
+    if source is None:
+        return Judged(Status.SKIP, "nothing to compare with: --expected-mac, --expected-ip")
+    return Judged(None, f"compared with {source}")
+
+
+@check("nic.dhcp", "nic-dhcp-disabled")
+def nic_dhcp(case: Case) -> Judged:
+    """Is the primary NIC configured by Azure's DHCP?"""
+    if case.primary is None:
+        return Judged(Status.SKIP, "primary NIC not known")
+    adapter = case.primary.adapter
+    if adapter.dhcp is None:
+        return Judged(Status.SKIP, "not known: no lease was found")
+    server = f", server {adapter.dhcp_server}" if adapter.dhcp_server else ""
+    return Judged(None, f"on{server}" if adapter.dhcp else "off")
+
+
+@check("clock.skew", "clock-skew")
+def clock_skew(case: Case) -> Judged:
+    """Does the VM's clock agree with the host's?"""
+    ahead = skew(case)
+    if ahead is None:
+        return Judged(Status.SKIP, "the host's clock is not known")
+    if abs(ahead) < 2:  # the header's resolution is a second
+        return Judged(None, "agrees with the host's")
+    return Judged(None, f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the host's")
+
+
+@check("agent.guest")
+def agent_guest(case: Case) -> Judged:
+    """Does the Azure guest agent run?"""
+    if case.facts.services is None:
+        return unknown(case, "services")
+    agent = case.service(*AGENTS)
+    if agent is None:
+        return Judged(Status.SKIP, "not installed")
+    return Judged(Status.OK if agent.state == "running" else Status.WARN, f"{short(agent.name)} {short(agent.state)}")
+
+
+@check("agent.proxy", "guest-proxy-agent-failing")
+def agent_proxy(case: Case) -> Judged:
+    """Metadata Security Protocol: does its guest proxy agent work?"""
+    if case.facts.services is None:
+        return unknown(case, "services")
+    agent = case.proxy_agent
+    return Judged(None, f"{short(agent.name)} {short(agent.state)}") if agent else Judged(Status.SKIP, "not installed")
+
+
+@check("vm.azure", "not-azure")
+def vm_azure(case: Case) -> Judged:
+    """Is this an Azure VM?"""
+    machine = case.facts.machine
+    tag = machine.asset_tag if machine else None
+    if case.instance or case.wireserver_speaks:
+        return Judged(Status.OK, "the host answers as Azure's")
+    if tag == AZURE_ASSET_TAG:
+        return Judged(Status.OK, "chassis asset tag is Azure's")
+    return Judged(None, f'chassis asset tag "{short(tag)}"' if tag else "no chassis asset tag to read")
+
+
+CHECKS: Tuple[CheckKind, ...] = (
+    imds_reachable, imds_metadata, imds_attested, imds_identity, route_imds, route_next_hop, nic_primary, nic_identity,
+    nic_dhcp, wireserver_reachable, route_wireserver, route_persistent, clock_skew, agent_guest, agent_proxy, vm_azure,
+)  # fmt: skip

@@ -1,0 +1,128 @@
+"""What a rule says: a finding with its fixes, and how names and addresses are written in both."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Callable, List, Optional, Tuple
+
+NAME_LIMIT = 48  # bytes of a name in a sentence
+DETAIL_LIMIT = 800  # bytes of a detail, so that the portal report can always show it whole
+COMMAND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:@()#+-]{0,62}")  # what may stand between quotes in a command
+
+
+class Severity(str, Enum):
+    FAIL = "fail"  # decides the verdict
+    WARN = "warn"
+    INFO = "info"
+
+
+class Verdict(str, Enum):
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    BROKEN = "broken"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True)
+class Fix:
+    """One line of what mends it: a command for a shell, or advice for a person."""
+
+    kind: str  # command, advice
+    text: str
+    shell: Optional[str] = None  # cmd, powershell, sh
+    run_on: Optional[str] = None  # vm, operator
+
+
+def advice(text: str) -> Fix:
+    return Fix("advice", text)
+
+
+@dataclass(frozen=True)
+class Finding:
+    cause: str
+    severity: Severity
+    verdict: Optional[Verdict]  # what it makes of the run; None where the severity is not fail
+    title: str
+    detail: str
+    fix: Tuple[Fix, ...] = ()
+    doc: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a rule function returns when it recognises its cause."""
+
+    detail: str
+    fix: Tuple[Fix, ...] = ()
+    severity: Severity = Severity.FAIL
+    verdict: Optional[Verdict] = None  # None: the one that the rule is declared with
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One cause. Its help page is the docstring of its function: the title line, the text, the Microsoft page."""
+
+    cause: str
+    verdict: Optional[Verdict]  # None: it is never more than a warning
+    recognise: Callable[[Any], Optional[Seen]]
+    title: str
+    text: str
+    doc: str
+
+    def __call__(self, case: Any) -> Optional[Finding]:
+        seen = self.recognise(case)
+        if seen is None:
+            return None
+        verdict = (seen.verdict or self.verdict) if seen.severity is Severity.FAIL else None
+        return Finding(self.cause, seen.severity, verdict, self.title, short(seen.detail, DETAIL_LIMIT), seen.fix, self.doc)
+
+
+def rule(verdict: Optional[Verdict]) -> Callable[[Callable[[Any], Optional[Seen]]], Rule]:
+    """Makes a rule of a function whose name is the cause (``_`` for ``-``) and whose docstring is its help page."""
+
+    def make(function: Callable[[Any], Optional[Seen]]) -> Rule:
+        title, _, rest = (inspect.getdoc(function) or "").partition("\n")
+        text, _, doc = rest.strip().rpartition("\n")
+        assert title and text and doc.startswith("https://"), f"{function.__name__}: its docstring is its help page"
+        return Rule(function.__name__.strip("_").replace("_", "-"), verdict, function, title, text.strip(), doc)
+
+    return make
+
+
+# --- Words ----------------------------------------------------------------------------------------------------------
+
+
+def to_ascii(text: str) -> str:
+    """Printable ASCII: every other character, control characters too, as ``\\uXXXX`` of its UTF-16 form."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if " " <= c <= "~" else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{int.from_bytes(units[i : i + 2], 'big'):04X}" for i in range(0, len(units), 2))
+
+
+def short(text: str, limit: int = NAME_LIMIT) -> str:
+    """A name from the VM or the network as it may stand in a sentence: printable ASCII, bounded."""
+    plain = to_ascii(text[: limit + 1])  # one more, to see that there is more
+    return plain if len(plain) <= limit else plain[: limit - 3] + "..."
+
+
+def quoted(name: str) -> str:
+    return f'"{short(name)}"'
+
+
+def listed(items: List[str], at_most: int = 3) -> str:
+    """``a, b, c and 4 more``"""
+    more = len(items) - at_most
+    return ", ".join(items[:at_most]) + (f" and {more} more" if more > 0 else "")
+
+
+def usable_in_command(name: str) -> bool:
+    """Whether a name may stand in a command: plain ASCII, no quote or other character that a shell reads."""
+    return bool(COMMAND_NAME.fullmatch(name)) and not name.endswith(" ")

@@ -1,0 +1,295 @@
+"""What came back from 169.254.169.254 itself."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from ..facts import Body, Exchange, Outcome, parse_instant
+from .case import Case
+from .finding import Seen, Verdict, advice, listed, rule, short
+from .remedies import escalate, remedies
+
+def _says(answer: Exchange) -> str:
+    return f' It says: "{short(answer.says, 120)}".' if answer.says else ""
+
+
+@rule(Verdict.BROKEN)
+def guest_proxy_agent_failing(case: Case) -> Optional[Seen]:
+    """Metadata Security Protocol is on, and its agent in the guest fails
+
+    With Metadata Security Protocol, requests to IMDS are led through the guest proxy agent (GuestProxyAgent on Windows,
+    azure-proxy-agent on Linux, 127.0.0.1:3080), which signs them. When the agent is down or cannot get its key, every
+    client fails.
+
+    Recognised by: the agent is installed; and the request was refused while it does not run or does not listen, or it
+    came back with 421, 502 or 503.
+
+    Mended by: restarting the agent; its log tells why it fails (C:\\WindowsAzure\\ProxyAgent\\Logs,
+    /var/log/azure-proxy-agent).
+    https://learn.microsoft.com/azure/virtual-machines/metadata-security-protocol/troubleshoot-guide
+    """
+    agent, answer = case.proxy_agent, case.answer
+    if agent is None or answer is None or agent.start == "disabled" and agent.state != "running":
+        return None
+    listeners = case.facts.listeners
+    listens = None if listeners is None else any(listener.port == 3080 for listener in listeners)
+    down = agent.state != "running" or listens is False
+    if answer.outcome in (Outcome.REFUSED, Outcome.RESET) and down:
+        seen = f"the request is {case.in_words(answer)}"
+    elif answer.status in (421, 502, 503):
+        seen = f"the request came back with HTTP {answer.status}.{_says(answer)}".rstrip(".")
+    else:
+        return None
+    port = "" if listens is None else f", port 3080 is {'open' if listens else 'closed'}"
+    logs = r"C:\WindowsAzure\ProxyAgent\Logs" if case.facts.system == "windows" else "/var/log/azure-proxy-agent"
+    return Seen(
+        f"The agent {short(agent.name)} is {short(agent.state)}{port}, and {seen}.",
+        (*remedies(case).restart_service(agent.name), advice(f"If it fails again, its log says why: {logs}")),
+    )
+
+
+@rule(Verdict.BROKEN)
+def imds_access_denied(case: Case) -> Optional[Seen]:
+    """IMDS denies access
+
+    The request reached IMDS or the guest proxy agent, and was denied with 401 or 403: the access rules of Metadata
+    Security Protocol do not allow this program or user.
+
+    Recognised by: 401 or 403 without a page for people. With one it is a proxy's or a portal's: imds-not-imds.
+
+    Mended by: allowing it in the VM's InVMAccessControlProfile, or setting its mode to Audit.
+    https://learn.microsoft.com/azure/virtual-machines/metadata-security-protocol/troubleshoot-guide
+    """
+    answer = case.answer
+    if not answer or answer.status not in (401, 403) or not case.way_is_clear:
+        return None
+    return Seen(
+        f"{case.in_words(answer)}.{_says(answer)} This program ran as {'root' if case.facts.system == 'linux' else 'SYSTEM'} "
+        "or as whoever started it; other programs may be allowed.",
+        (
+            advice("Allow it in the VM's InVMAccessControlProfile for IMDS, or set the profile's mode to Audit while you look."),
+            *remedies(case).show_clients(),
+        ),
+    )
+
+
+@rule(Verdict.BROKEN)
+def imds_rejects_request(case: Case) -> Optional[Seen]:
+    """IMDS rejects a well-formed request
+
+    IMDS answers 400 to a request without Metadata: true, or with X-Forwarded-For. This program sends the one and not the
+    other, so something on the way changes the request.
+
+    Recognised by: 400 to a request whose api-version IMDS accepts.
+
+    Mended by: taking the intercepting proxy, service mesh or security product out of the way of 169.254.169.254.
+    https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
+    """
+    answer = case.answer
+    if not answer or answer.status != 400 or not case.way_is_clear:
+        return None
+    return Seen(
+        f"{case.in_words(answer)}.{_says(answer)} The request carried Metadata: true and no X-Forwarded-For: something on the "
+        "way changes it.",
+        (
+            advice(
+                "Exclude 169.254.169.254 from the transparent proxy, service mesh or security product of this VM; IMDS must "
+                "be asked directly."
+            ),
+        ),
+    )
+
+
+@rule(Verdict.DEGRADED)
+def imds_throttled(case: Case) -> Optional[Seen]:
+    """IMDS throttles this VM
+
+    IMDS allows five requests a second for the whole VM. Some program asks far more often, so that all of them get 429.
+
+    Recognised by: 429, still after the retries.
+
+    Mended by: finding the program that asks too often; clients should cache, and back off after 429.
+    https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
+    """
+    answer = case.answer
+    if not answer or answer.status != 429 or not case.way_is_clear:
+        return None
+    users = sorted({connection.process for connection in case.facts.connections or ()})
+    who = f" Connected to it now: {listed([short(user) for user in users])}." if users else ""
+    return Seen(
+        f"HTTP 429 {_each_time(case)}.{who}",
+        (
+            *remedies(case).show_clients(),
+            advice("Stop or slow down the program that asks too often; it should cache the metadata and back off after 429."),
+        ),
+    )
+
+
+def _each_time(case: Case) -> str:
+    """``to each of 4 requests within 7 s``"""
+    attempts = case.facts.imds.attempts if case.facts.imds else ()
+    times = [parse_instant(attempt.read_at) for attempt in attempts if attempt.read_at]
+    span = f" within {(times[-1] - times[0]).total_seconds():.0f} s" if len(times) > 1 else ""
+    return f"to each of {len(attempts)} requests{span}" if len(attempts) > 1 else "to the only request"
+
+
+@rule(Verdict.BROKEN)
+def imds_unavailable(case: Case) -> Optional[Seen]:
+    """IMDS is there, but cannot serve
+
+    IMDS answers 410 while the VM's metadata is being updated (for up to 70 seconds), and 5xx when it fails.
+
+    Recognised by: 410 or 5xx, still after the retries.
+
+    Mended by: waiting 70 seconds and running again; then by redeploying the VM to another host.
+    https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
+    """
+    answer = case.answer
+    if not answer or not case.way_is_clear or not (answer.status == 410 or 500 <= (answer.status or 0) <= 599):
+        return None
+    return Seen(
+        f"{case.in_words(answer)} {_each_time(case)}.{_says(answer)}",
+        (advice("Wait 70 seconds and run again: IMDS may be updating."), *escalate(case)),
+    )
+
+
+@rule(Verdict.BROKEN)
+def imds_not_imds(case: Case) -> Optional[Seen]:
+    """Something else answers at IMDS's address
+
+    What came back is not IMDS: a page for people, a redirect, JSON that breaks off or never ends, another service. A
+    transparent proxy, a captive portal, a container platform's metadata proxy or another cloud's service stands there.
+
+    Recognised by: the form of the answer. IMDS's own answer is JSON with the VM's vmId, or an error with a JSON text.
+
+    Mended by: finding what answers: the route and the neighbour table show where the packets go.
+    https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
+    """
+    answer = case.answer
+    if not answer or case.silent or case.way_is_clear:
+        return None
+    return Seen(
+        f"{case.in_words(answer)}: {_form(answer)}.{_says(answer)}{case.told_by_proof()}",
+        (
+            advice(
+                "Find what answers in IMDS's place: a transparent proxy, a captive portal, a security product or a metadata "
+                "proxy on this VM or on the way that PATH shows. Exclude 169.254.169.254 from it."
+            ),
+        ),
+    )
+
+
+def _form(answer: Exchange) -> str:
+    if answer.outcome is Outcome.GARBLED:
+        return "the answer is not HTTP"
+    parts = {
+        Body.HTML: "a page for people",
+        Body.JSON: "JSON, but not IMDS's",
+        Body.TEXT: "a text that is not JSON",
+        Body.EMPTY: "an empty body",
+        Body.BROKEN: f"broken JSON, {answer.body_bytes} bytes",
+        Body.ENDLESS: f"a body that did not end within the limits ({answer.body_bytes} bytes read)",
+        Body.CUT: f"a body that was cut off after {answer.body_bytes} bytes",
+    }
+    form = parts.get(answer.body, "no body") if answer.body else "no body"
+    to = f", a redirect to {short(answer.location, 80)}" if answer.location else ""
+    server = f", from {short(answer.via or answer.server or '', 60)}" if answer.via or answer.server else ""
+    return form + to + server
+
+
+@rule(Verdict.BROKEN)
+def firewall_unknown(case: Case) -> Optional[Seen]:
+    """Connecting to IMDS is forbidden on this VM
+
+    The system itself refused the connection (WSAEACCES, EACCES, EPERM) before any packet left: a firewall or security
+    product on the VM filters it.
+
+    Recognised by: the error of the connect, when no route or rule explains it.
+
+    Mended by: allowing TCP port 80 to 169.254.169.254 in that product.
+    https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
+    """
+    answer = case.answer
+    if not answer or answer.outcome is not Outcome.FORBIDDEN:
+        return None
+    return Seen(
+        f"The connect was {case.in_words(answer)}.",
+        (advice("Allow TCP port 80 to 169.254.169.254 in the firewall or security product of this VM, for every program."),),
+    )
+
+
+@rule(Verdict.BROKEN)
+def platform_unreachable(case: Case) -> Optional[Seen]:
+    """Neither IMDS nor the WireServer answers
+
+    Both services of the host are silent, and nothing on the VM explains it: route, source address, next hop and NIC are as
+    they should be. The fault is most likely on the host, or between it and the VM.
+
+    Recognised by: no answer from 169.254.169.254 port 80, nor from 168.63.129.16 ports 80 and 32526.
+
+    Mended by: redeploying the VM to another host; then a support request.
+    https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
+    """
+    if not case.answer or not case.silent or not case.wireserver_silent or case.facts.wireserver is None:
+        return None
+    server = case.facts.wireserver
+    return Seen(
+        f"IMDS: {case.in_words(case.answer)}. WireServer port 80: {case.in_words(server.http)}; port 32526: "
+        f"{server.host_plugin.outcome.value}. {_looked(case)}",
+        escalate(case),
+    )
+
+
+@rule(Verdict.BROKEN)
+def imds_refused(case: Case) -> Optional[Seen]:
+    """IMDS's address refuses the connection
+
+    The connection to 169.254.169.254 port 80 is refused or reset, and nothing on the VM explains it.
+
+    Recognised by: the outcome of the connect, when the WireServer answers or could not be asked.
+
+    Mended by: redeploying the VM to another host; then a support request.
+    https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/windows-vm-imds-connection
+    """
+    if not case.answer or case.answer.outcome not in (Outcome.REFUSED, Outcome.RESET):
+        return None
+    return Seen(f"The request was {case.in_words(case.answer)}. {_looked(case)}", escalate(case))
+
+
+@rule(Verdict.BROKEN)
+def imds_no_answer(case: Case) -> Optional[Seen]:
+    """IMDS does not answer
+
+    No answer from 169.254.169.254 port 80 came in time, and nothing on the VM explains it.
+
+    Recognised by: the request timed out or the address is unreachable, from every local address, while route, source
+    address, next hop and NIC are as they should be.
+
+    Mended by: redeploying the VM to another host; then a support request.
+    https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/windows-vm-imds-connection
+    """
+    if not case.answer or not case.silent:
+        return None
+    return Seen(f"The request {_verb(case.answer)}{case.in_words(case.answer)}. {_looked(case)}", escalate(case))
+
+
+def _verb(answer: Exchange) -> str:
+    return "" if answer.outcome is Outcome.TIMED_OUT and answer.connection.outcome is not Outcome.ANSWERED else "was "
+
+
+def _looked(case: Case) -> str:
+    """What was looked at on the VM without finding the fault, or could not be looked at."""
+    unknown = [
+        name
+        for name, known in (
+            ("routes", case.path.known),
+            ("adapters", case.facts.adapters is not None),
+            ("the primary NIC", case.primary is not None),
+        )
+        if not known
+    ]
+    if unknown:
+        return f"Not known on this VM, so not checked: {', '.join(unknown)}."
+    tried = len({trial.connection.local_address for trial in case.trials})
+    ways = f", and none of {tried} local addresses gets an answer" if tried else ""
+    return f"Nothing on the VM explains it: route, source address, next hop and NIC are right{ways}."

@@ -1,0 +1,194 @@
+"""The platform beside IMDS's instance metadata: WireServer, attested document, clock; and whether this is Azure."""
+
+from __future__ import annotations
+
+from typing import List, Optional, Tuple
+
+from ..facts import HOST_PLUGIN_PORT, WIRESERVER_ADDRESS, Exchange, Outcome, parse_instant
+from .case import AZURE_ASSET_TAG, Case, is_azure_mac
+from .finding import Fix, Seen, Verdict, advice, rule, short
+from .remedies import goes_astray, remedies, way_through_primary
+
+SKEW_LIMIT_S = 300.0
+NO_TAG = ("", "none", "no asset tag", "not specified", "default string", "to be filled by o.e.m.", "asset tag", "n/a", "null")
+AGENTS = ("WindowsAzureGuestAgent", "RdAgent", "walinuxagent", "waagent")
+ARC_AGENTS = ("himds", "himdsd")
+
+
+@rule(Verdict.DEGRADED)
+def wireserver_unreachable(case: Case) -> Optional[Seen]:
+    """IMDS answers, but the WireServer does not
+
+    The guest agent talks to 168.63.129.16 on ports 80 and 32526: without it extensions, goal states, Run Command and the
+    health of the VM fail, while IMDS works.
+
+    Recognised by: port 80 or 32526 of 168.63.129.16 does not connect, asked as root or an administrator (on Linux the
+    agent's own rule keeps the address to root).
+
+    Mended by: a route through the primary NIC, as for IMDS, and by allowing both ports in the VM's firewall.
+    https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
+    """
+    server = case.facts.wireserver
+    if server is None or not case.imds_answers or not case.wireserver_can_be_judged:
+        return None
+    web_works = server.http.outcome is Outcome.HTTP
+    plugin_works = server.host_plugin.outcome is Outcome.ANSWERED
+    if web_works and plugin_works:
+        return None
+    closed = [f"port 80: {case.in_words(server.http)}"] if not web_works else []
+    closed += [f"port {HOST_PLUGIN_PORT}: {server.host_plugin.outcome.value}"] if not plugin_works else []
+    path = case.wireserver_path
+    if goes_astray(case, path):
+        route = f"route {path.route.destination}" if path.route else "no route"
+        leaves = f" Its way does not leave by the primary NIC ({path.error or route})."
+        return Seen("; ".join(closed) + "." + leaves, way_through_primary(case, path))
+    return Seen(
+        "; ".join(closed) + ". Its route is right.",
+        (
+            advice(
+                "Allow TCP 80 and 32526 to 168.63.129.16 in the VM's firewall or security product, for the guest agent; no "
+                "network security group is needed. If nothing on the VM blocks it, redeploy the VM."
+            ),
+        ),
+    )
+
+
+@rule(Verdict.DEGRADED)
+def attested_unavailable(case: Case) -> Optional[Seen]:
+    """IMDS answers, but gives no attested document
+
+    Windows activation (Azure Edition), Extended Security Updates and node attestors need the signed document of
+    /metadata/attested/document. IMDS serves the instance metadata and not this.
+
+    Recognised by: /metadata/instance answers; /metadata/attested/document gives no document, also after the retries. Azure
+    Stack Hub has none: there it is not a fault.
+
+    Mended by: waiting and running again; then by redeploying the VM.
+    https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
+    """
+    imds = case.facts.imds
+    if imds is None or not case.imds_answers or imds.attested is None or imds.attested_document:
+        return None
+    if case.instance and case.instance.az_environment.lower().replace(" ", "").startswith("azurestack"):
+        return None
+    says = f' It says: "{short(imds.attested.says, 120)}".' if imds.attested.says else ""
+    what = "" if imds.attested.status != 200 else " The answer holds no signed document."
+    return Seen(
+        f"/metadata/instance answers; /metadata/attested/document: {case.in_words(imds.attested)}.{says}{what}",
+        (
+            advice("Wait a minute and run again; if it stays so, redeploy the VM to another host."),
+            advice("Until then activation, Extended Security Updates and attestation of this VM may fail."),
+        ),
+    )
+
+
+def skew(case: Case) -> Optional[float]:
+    """Seconds by which this VM's clock is ahead of the host's (negative: behind); None where the host's is not known."""
+    genuine = [exchange for exchange in _genuine(case) if exchange.date and exchange.read_at]
+    if not genuine:
+        return None
+    return (parse_instant(str(genuine[0].read_at)) - parse_instant(str(genuine[0].date))).total_seconds()
+
+
+def _genuine(case: Case) -> List[Exchange]:
+    exchanges = [*(case.facts.imds.attempts if case.facts.imds else ()), *(t.exchange for t in case.trials if t.exchange)]
+    return [exchange for exchange in exchanges if exchange.instance]
+
+
+@rule(Verdict.DEGRADED)
+def clock_skew(case: Case) -> Optional[Seen]:
+    """The VM's clock is wrong
+
+    Certificates, tokens and the attested document's dates are judged by the VM's clock. More than five minutes off, valid
+    ones seem expired or not yet valid, and Kerberos and managed identity tokens are refused.
+
+    Recognised by: the Date header of IMDS's own answer against the VM's clock at the moment when it was read. Other
+    servers' dates are not used.
+
+    Mended by: the VM's time service, which should take the host's clock.
+    https://learn.microsoft.com/azure/virtual-machines/linux/time-sync
+    """
+    ahead = skew(case)
+    if ahead is None or abs(ahead) <= SKEW_LIMIT_S:
+        return None
+    return Seen(
+        f"The VM's clock is {_span(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} the host's.",
+        tuple(remedies(case).shift_clock(ahead)),
+    )
+
+
+def _span(seconds: float) -> str:
+    minutes, hours, days = seconds / 60, seconds / 3600, seconds / 86400
+    return f"{days:.1f} days" if days >= 2 else f"{hours:.1f} hours" if hours >= 2 else f"{minutes:.0f} minutes"
+
+
+@rule(Verdict.INCONCLUSIVE)
+def not_azure(case: Case) -> Optional[Seen]:
+    """This machine is not an Azure VM
+
+    Nothing says that this machine runs on Azure, so there is no IMDS to reach. Other clouds have a metadata service of
+    their own at the same address. An Azure Arc-enabled server has one at 127.0.0.1:40342.
+
+    Recognised by: no Azure chassis asset tag, no DHCP lease from 168.63.129.16, no specific route to either platform
+    address, no guest agent, no NIC with one of Azure's MAC prefixes, no answer. A readable asset tag that is another's
+    settles it, unless an answer comes that only Azure gives.
+
+    Mended by: running this on the Azure VM itself.
+    https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
+    """
+    tag = (case.facts.machine.asset_tag or "").strip() if case.facts.machine else ""
+    foreign = tag.lower() not in NO_TAG and tag != AZURE_ASSET_TAG
+    if case.instance or case.wireserver_speaks or (not foreign and _azure_signs(case)):
+        return None
+    if case.answer is None and not foreign:
+        return None  # nothing was asked: that the program failed is the finding
+    arc = case.service(*ARC_AGENTS)
+    if arc:
+        detail = f"It is an Azure Arc-enabled server (service {arc.name}): its metadata service is at 127.0.0.1:40342."
+    elif foreign:
+        vendor = f" (vendor {short(case.facts.machine.vendor)})" if case.facts.machine and case.facts.machine.vendor else ""
+        detail = f'Its chassis asset tag is "{short(tag)}"{vendor}, not Azure\'s {AZURE_ASSET_TAG}.'
+    else:
+        detail = "No asset tag, lease, route, agent or MAC address of Azure was found, and nothing answers."
+    return Seen(detail, (advice("Run this on the Azure VM itself."),))
+
+
+def _azure_signs(case: Case) -> bool:
+    addresses = ("169.254.169.254/32", f"{WIRESERVER_ADDRESS}/32")
+    answers = [case.answer, case.facts.wireserver.http if case.facts.wireserver else None]
+    return any(
+        (
+            case.facts.machine is not None and case.facts.machine.asset_tag == AZURE_ASSET_TAG,
+            any(adapter.dhcp_server == WIRESERVER_ADDRESS or is_azure_mac(adapter.mac) for adapter in case.adapters),
+            any(route.destination in addresses and route.kind != "local" for route in case.routes),
+            case.service(*AGENTS) is not None,
+            any(answer and answer.outcome is Outcome.HTTP for answer in answers),
+        )
+    )
+
+
+@rule(Verdict.INCONCLUSIVE)
+def tool_failed(case: Case) -> Optional[Seen]:
+    """The program itself could not find out
+
+    A part of this program failed, was interrupted, or was not done when the time was up, so that no cause can be named.
+
+    Recognised by: the request to IMDS has no outcome, or a rule failed; the report says where.
+
+    Mended by: running again, with a longer --deadline; if it fails again, report it with this report attached.
+    https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/windows-vm-imds-connection
+    """
+    if case.answer is not None:
+        return None
+    reason = next((item.reason for item in case.facts.unavailable if item.fact == "imds"), "it was not asked")
+    why = "the run was interrupted" if case.facts.interrupted else short(reason, 200)
+    return Seen(f"IMDS was not asked to the end: {why}.", again())
+
+
+def again() -> Tuple[Fix, ...]:
+    """The fix of every failure of the program itself."""
+    return (
+        advice("Run again, with --deadline 60."),
+        advice("If it fails again, report it to the makers of imds-check, with report.json attached."),
+    )
+

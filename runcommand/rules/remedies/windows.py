@@ -1,0 +1,82 @@
+"""Windows: route.exe, netsh and the NetAdapter and NetTCPIP cmdlets, with adapters by index wherever they take one."""
+
+from __future__ import annotations
+
+from typing import List, Optional
+
+from ...facts import Adapter, Neighbour, Route, RoutingRule, network
+from ..case import Case
+from ..finding import Fix, advice, usable_in_command
+
+
+def cmd(text: str) -> Fix:
+    return Fix("command", text, "cmd", "vm")
+
+
+def powershell(text: str) -> Fix:
+    return Fix("command", text, "powershell", "vm")
+
+
+class WindowsRemedies:
+    def __init__(self, case: Case) -> None:
+        self._case = case
+
+    def renew_lease(self, adapter: Adapter) -> List[Fix]:
+        if adapter.dhcp is False:
+            return [cmd(f"netsh interface ipv4 set address name={adapter.index} source=dhcp")]
+        return [cmd(f'ipconfig /renew "{adapter.name}"' if usable_in_command(adapter.name) else "ipconfig /renew")]
+
+    def bring_up(self, adapter: Adapter) -> List[Fix]:
+        return [powershell(f"Get-NetAdapter -InterfaceIndex {adapter.index} | Enable-NetAdapter -Confirm:$false")]
+
+    def add_route(self, destination: str, gateway: str, adapter: Adapter, table: str = "main") -> List[Fix]:
+        return [cmd(f"route -p add {destination} mask 255.255.255.255 {gateway} if {adapter.index}")]
+
+    def add_default_route(self, gateway: str, adapter: Adapter) -> List[Fix]:
+        return []  # the lease brings it
+
+    def routes_anew(self, gateway: str, adapter: Adapter) -> List[Fix]:
+        return []  # the lease brings them
+
+    def delete_route(self, route: Route) -> List[Fix]:
+        net = network(route.destination)
+        mask = "" if net.prefixlen == 32 else f" mask {net.netmask}"
+        return [cmd(f"route delete {net.network_address}{mask}")]
+
+    def pass_rule(self, rule: RoutingRule, destination: str) -> List[Fix]:
+        return [advice("Remove the policy that denies the way to the platform's addresses.")]
+
+    def delete_persistent_route(self, destination: str, gateway: str) -> List[Fix]:
+        net = network(destination)
+        return [cmd(f"route -p delete {net.network_address} mask {net.netmask} {gateway}")]
+
+    def delete_neighbour(self, neighbour: Neighbour) -> List[Fix]:
+        if neighbour.interface_index is None:
+            return [cmd(f"arp -d {neighbour.address}")]
+        return [cmd(f"netsh interface ipv4 delete neighbors {neighbour.interface_index} {neighbour.address}")]
+
+    def delete_address(self, adapter: Adapter, address: str, prefix: int) -> List[Fix]:
+        return [cmd(f"netsh interface ipv4 delete address name={adapter.index} address={address}")]
+
+    def set_address(self, adapter: Adapter, address: str, prefix: int) -> List[Fix]:
+        return [cmd(f"netsh interface ipv4 set address name={adapter.index} source=dhcp")]
+
+    def set_source(self, adapter: Adapter, wrong: str, right: str, gateway: Optional[str]) -> List[Fix]:
+        return [powershell(f"Set-NetIPAddress -IPAddress {wrong} -SkipAsSource $true")]
+
+    def set_mac(self, adapter: Adapter, mac: str) -> List[Fix]:
+        return [
+            powershell(
+                f'Get-NetAdapter -InterfaceIndex {adapter.index} | Set-NetAdapter -MacAddress "{mac}" -Confirm:$false'
+            ),
+            cmd(f"netsh interface ipv4 set address name={adapter.index} source=dhcp"),
+        ]
+
+    def restart_service(self, name: str) -> List[Fix]:
+        return [powershell(f"Restart-Service {name} -Force")]
+
+    def show_clients(self) -> List[Fix]:
+        return [powershell("Get-NetTCPConnection -RemoteAddress 169.254.169.254 | Format-Table State, OwningProcess")]
+
+    def shift_clock(self, seconds: float) -> List[Fix]:
+        return [cmd("sc config w32time start= auto"), cmd("net start w32time"), cmd("w32tm /resync /force")]

@@ -1,0 +1,181 @@
+"""A simulated VM and the network to its host: sockets on loopback are real, the way between is a model of Azure's.
+
+The model: the host answers only what leaves by the primary NIC with its primary address, through a next hop that lives.
+What the simulated VM's routes do to a packet is read from the very facts that the diagnosis sees.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import threading
+from dataclasses import dataclass, field, fields
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from weakref import WeakKeyDictionary
+
+from ..check import Platform, run
+from ..collect import Board, Collector, NotAvailable, Run
+from ..diagnosis import Diagnosis
+from ..facts import IMDS_ADDRESS, WIRESERVER_ADDRESS, Adapter, Address, Facts, LinkState
+from ..probes.tcp import Attempt, Network
+from ..rules.case import Case
+from ..system import RunFolder
+from .host import Behaviour, Host, Vm
+
+PROBED = ("imds", "wireserver", "differential")
+GIVEN = ("system", "host", "collected_at", "elapsed_s", "deadline_s", "tool_version", "interrupted", "expected", "unavailable")
+Place = Tuple[str, int]  # address and port of a service of the host
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One simulated VM: what Azure knows of it, what its own system says, and how the host behaves."""
+
+    name: str
+    cause: Optional[str]  # that the diagnosis must name
+    title: str
+    vm: Vm
+    facts: Facts  # of the operating system; the probes' are found out
+    behaviour: Behaviour = Behaviour()
+    outcomes: Mapping[Place, str] = field(default_factory=dict)  # of services: drops, refuses, forbids, fails
+
+
+class SimulatedSystem:
+    """The operating system of the simulated VM: its facts are given."""
+
+    report_base = None
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+        self.name = facts.system
+        self.by_device = facts.system == "linux"
+
+    def host(self) -> str:
+        return self._facts.host
+
+    def collectors(self) -> Mapping[str, Collector]:
+        names = [item.name for item in fields(Facts) if item.name not in (*PROBED, *GIVEN)]
+        given = {name: getattr(self._facts, name) for name in names}
+        missing = {item.fact: item.reason for item in self._facts.unavailable}
+        return {
+            **{name: _gives(value) for name, value in given.items() if value is not None},
+            **{name: _refuses(reason) for name, reason in missing.items() if name not in PROBED},
+        }
+
+    def cleanup(self) -> None:
+        pass
+
+    def run_folder(self, base: Any, name: str) -> RunFolder:
+        raise OSError("a simulated VM has no disk")
+
+
+def _gives(value: Any) -> Collector:
+    return lambda board: value
+
+
+def _refuses(reason: str) -> Collector:
+    def collector(board: Board) -> Any:
+        raise NotAvailable(reason)
+
+    return collector
+
+
+class LoopbackNetwork(Network):
+    """Leads each connect to where it would get in the simulated world: the host's service on loopback, or nowhere."""
+
+    def __init__(self, scenario: Scenario, service: Place) -> None:
+        self._scenario = scenario
+        self._service = service
+        self._case = Case(scenario.facts)
+        self._sources: "WeakKeyDictionary[socket.socket, Optional[str]]" = WeakKeyDictionary()
+        self._other_ends: List[socket.socket] = []
+        self._closed = socket.socket()
+        self._closed.bind(("127.0.0.1", 0))  # bound and not listening: refuses
+
+    def begin(self, attempt: Attempt) -> socket.socket:
+        adapter, source = self._way(attempt)
+        outcome = self._scenario.outcomes.get((attempt.address, attempt.port), "answers")
+        if outcome == "fails":
+            raise RuntimeError("the simulated network stack is broken")
+        if outcome == "forbids":
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        claimed = any(item.address == attempt.address for held in self._case.adapters for item in held.addresses)
+        if outcome == "refuses" or claimed:
+            sock = super().begin(Attempt(Address("127.0.0.1"), self._closed.getsockname()[1]))
+        elif outcome == "answers" and self._is_heard(adapter, source):
+            sock = super().begin(Attempt(Address(self._service[0]), self._service[1]))
+        else:
+            sock = self._never_connects()
+        self._sources[sock] = source
+        return sock
+
+    def local_address(self, sock: socket.socket) -> Optional[Address]:
+        source = self._sources.get(sock)
+        return Address(source) if source else None
+
+    def close(self) -> None:
+        for sock in (*self._other_ends, self._closed):
+            sock.close()
+
+    def _way(self, attempt: Attempt) -> Tuple[Optional[Adapter], Optional[str]]:
+        """By which adapter, and from which address, the packet leaves. Raises ``OSError`` where there is no way."""
+        case = self._case
+        path = case.path if attempt.address == IMDS_ADDRESS else case.wireserver_path
+        if attempt.device:  # bound to a device, Linux takes the destination as on-link where it has no route
+            return next((item for item in case.adapters if item.name == attempt.device), None), attempt.source
+        if attempt.source and not self._scenario.facts.system == "linux":
+            return case.adapter_of(attempt.source), attempt.source  # the strong host model
+        if path.error:
+            code = getattr(errno, path.error, errno.ENETUNREACH)
+            raise OSError(code, os.strerror(code))
+        return case.adapter_named(path.route), attempt.source or path.source
+
+    def _is_heard(self, adapter: Optional[Adapter], source: Optional[str]) -> bool:
+        primary = self._scenario.vm.nics[0] if self._scenario.vm.nics else None
+        if primary is None or adapter is None or adapter.state is not LinkState.UP:
+            return False
+        return adapter.mac == primary.mac and source == primary.addresses[0] and not self._strays(adapter, source)
+
+    def _strays(self, adapter: Adapter, source: Optional[str]) -> bool:
+        """Whether the next hop is one that does not forward to the host: dead, or in ``scenario.outcomes`` by address."""
+        route = self._case.path.route
+        if route is None or self._case.adapter_named(route) != adapter or source != self._case.path.source:
+            return False
+        return bool(route.gateway and self._case.is_dead(route.gateway))
+
+    def _never_connects(self) -> socket.socket:
+        """A real socket that never becomes writable: one end of a full pipe."""
+        one, other = socket.socketpair()
+        one.setblocking(False)
+        try:
+            while True:
+                one.send(bytes(65536))
+        except (BlockingIOError, InterruptedError):
+            pass
+        self._other_ends.append(other)
+        return one
+
+
+def simulate(
+    scenario: Scenario,
+    interrupted: Optional[threading.Event] = None,
+    progress: Callable[[str, float], None] = lambda name, elapsed: None,
+    log: Optional[List[Tuple[float, str]]] = None,
+) -> Diagnosis:
+    """Runs the real pipeline against the scenario. ``log`` receives what the host was asked."""
+    host = Host(scenario.vm, scenario.behaviour, log if log is not None else [])
+    network = LoopbackNetwork(scenario, host.listen())
+    facts = scenario.facts
+    conditions = Run(facts.system, facts.host, expected_mac=facts.expected.mac, expected_ip=facts.expected.ip)
+    try:
+        platform = Platform(SimulatedSystem(facts), network)
+        return run(platform, conditions, interrupted or threading.Event(), progress)
+    finally:
+        host.close()
+        network.close()
+
+
+def services(address: str = WIRESERVER_ADDRESS) -> Dict[Place, str]:
+    """Both ports of the WireServer, dark."""
+    return {(address, 80): "drops", (address, 32526): "drops"}

@@ -1,0 +1,124 @@
+"""Network adapters: ``ip -j addr`` and sysfs (without ``ip``: ``getifaddrs``), and what DHCP gave them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+from ...collect import Board, NotAvailable
+from ...facts import Adapter, InterfaceAddress, LinkState, contains, if_valid, parse_address, parse_mac
+from . import getifaddrs, leases
+from .iproute import ip
+
+SYS_CLASS_NET = Path("/sys/class/net")
+NETWORKD_LINKS = Path("/run/systemd/netif/links")
+NETWORKMANAGER_DEVICES = Path("/run/NetworkManager/devices")
+
+
+def collect(board: Board) -> Tuple[Adapter, ...]:
+    try:
+        found = [adapter for adapter in map(parse_adapter, ip("-d", "addr", "show")) if adapter]
+    except NotAvailable as missing:
+        found = list(_from_sysfs())
+        if not found:
+            raise missing
+    known = leases.read_all()
+    return tuple(_with_manager(_with_lease(_with_sysfs(adapter), known)) for adapter in found)
+
+
+def parse_adapter(row: Dict[str, Any]) -> Optional[Adapter]:
+    """One object of ``ip -j -d addr``."""
+    name, index = row.get("ifname"), row.get("ifindex")
+    if not isinstance(name, str) or type(index) is not int:
+        return None
+    flags = row.get("flags") if isinstance(row.get("flags"), list) else []
+    link = row.get("linkinfo") if isinstance(row.get("linkinfo"), dict) else {}
+    listed = row.get("addr_info") if isinstance(row.get("addr_info"), list) else []
+    addresses = []
+    for entry in listed:
+        local = if_valid(parse_address, entry.get("local")) if isinstance(entry, dict) else None
+        if local and entry.get("family") == "inet" and type(entry.get("prefixlen")) is int:
+            secondary, dynamic = entry.get("secondary") is True, entry.get("dynamic") is True
+            addresses.append(InterfaceAddress(local, entry["prefixlen"], secondary, dynamic=dynamic))
+    return Adapter(
+        index,
+        name,
+        kind=_kind(row, str(link.get("info_kind") or "")),
+        mac=if_valid(parse_mac, row.get("address")) if row.get("link_type") == "ether" else None,
+        state=_state("UP" in flags, "LOWER_UP" in flags or "NO-CARRIER" not in flags),
+        master=row["master"] if isinstance(row.get("master"), str) else None,
+        addresses=tuple(addresses),
+    )
+
+
+def _kind(row: Dict[str, Any], info_kind: str) -> str:
+    if row.get("link_type") == "loopback":
+        return "loopback"
+    return info_kind or {"ether": "ethernet", "none": "tun"}.get(str(row.get("link_type")), str(row.get("link_type")))
+
+
+def _state(up: bool, carrier: bool) -> LinkState:
+    return LinkState.DOWN if not up else LinkState.UP if carrier else LinkState.NO_CARRIER
+
+
+def _from_sysfs() -> Iterator[Adapter]:
+    """Adapters without ``ip``: names and states from sysfs, addresses from the C library."""
+    addresses: Dict[str, List[InterfaceAddress]] = {}
+    for name, address, prefix in getifaddrs.ipv4():
+        held = addresses.setdefault(name, [])
+        secondary = any(other.prefix == prefix and contains(f"{other.address}/{prefix}", address) for other in held)
+        held.append(InterfaceAddress(address, prefix, secondary))
+    try:
+        names = sorted(os.listdir(SYS_CLASS_NET))
+    except OSError:
+        names = sorted(addresses)
+    for name in names:
+        flags = int(_read(SYS_CLASS_NET / name / "flags") or "0x1", 16)
+        loopback = _read(SYS_CLASS_NET / name / "type") == "772"  # ARPHRD_LOOPBACK
+        yield Adapter(
+            int(_read(SYS_CLASS_NET / name / "ifindex") or 0),
+            name,
+            kind="loopback" if loopback else "ethernet",
+            mac=None if loopback else if_valid(parse_mac, _read(SYS_CLASS_NET / name / "address")),
+            state=_state(bool(flags & 0x1), _read(SYS_CLASS_NET / name / "carrier") != "0"),
+            addresses=tuple(addresses.get(name, ())),
+        )
+
+
+def _with_sysfs(adapter: Adapter) -> Adapter:
+    device = SYS_CLASS_NET / adapter.name / "device"
+    try:
+        driver: Optional[str] = os.path.basename(os.readlink(device / "driver"))
+    except OSError:
+        driver = None
+    return replace(adapter, physical=device.exists(), driver=driver)
+
+
+def _with_lease(adapter: Adapter, known: List[leases.Lease]) -> Adapter:
+    lease = leases.of_adapter(known, adapter.index, adapter.name)
+    if lease is None:
+        dynamic = any(address.dynamic for address in adapter.addresses)
+        return replace(adapter, dhcp=True if dynamic else None)
+    return replace(
+        adapter, dhcp=True, dhcp_server=lease.server, lease_address=lease.address, lease_gateway=lease.gateway
+    )
+
+
+def _with_manager(adapter: Adapter) -> Adapter:
+    """Who looks after the NIC, from the run state that the two managers publish."""
+    networkd = leases.key_values(_read(NETWORKD_LINKS / str(adapter.index)) or "")
+    if networkd.get("ADMIN_STATE") in ("configured", "configuring"):
+        return replace(adapter, managed_by="systemd-networkd", profile=networkd.get("NETWORK_FILE") or None)
+    manager = leases.key_values(_read(NETWORKMANAGER_DEVICES / str(adapter.index)) or "")
+    if manager.get("managed") in ("1", "true"):
+        return replace(adapter, managed_by="NetworkManager", profile=manager.get("connection-uuid") or None)
+    return adapter
+
+
+def _read(path: Path) -> Optional[str]:
+    try:
+        return path.read_text("utf-8", "replace")[:65536].strip()
+    except OSError:
+        return None

@@ -1,0 +1,21 @@
+"""iproute2's JSON output, and what the kernel says without it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Dict, List
+
+from ...collect import NotAvailable
+from . import program
+
+
+def ip(*arguments: str) -> List[Dict[str, Any]]:
+    """The objects that ``ip -j ARGUMENTS`` prints. Raises ``NotAvailable``."""
+    output = program.run("ip", ["-j", *arguments]) or b"[]"
+    try:
+        parsed = json.loads(output)
+    except (ValueError, RecursionError):
+        parsed = None
+    if not isinstance(parsed, list):
+        raise NotAvailable(f"ip -j {' '.join(arguments)}: printed no JSON list")
+    return [item for item in parsed if isinstance(item, dict) and item]

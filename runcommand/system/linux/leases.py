@@ -1,0 +1,126 @@
+"""What DHCP gave each NIC, from the files in which the usual clients keep it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, Iterable, Iterator, List, Optional
+
+from ...facts import Address, if_valid, parse_address
+
+SIZE_LIMIT = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Lease:
+    """One lease. It belongs to the adapter of ``index`` or, where that is None, of ``interface``."""
+
+    interface: Optional[str]
+    index: Optional[int]
+    address: Optional[Address]
+    server: Optional[Address]
+    gateway: Optional[Address]
+
+
+def of_adapter(leases: Iterable[Lease], index: int, name: str) -> Optional[Lease]:
+    """The lease of an adapter; the most telling one where several clients left one."""
+    own = [lease for lease in leases if (lease.index == index if lease.index else lease.interface == name)]
+    return max(own, key=lambda lease: (bool(lease.server), bool(lease.gateway)), default=None)
+
+
+def read_all() -> List[Lease]:
+    """Every lease that this machine's files tell of, the running managers' first."""
+    return [
+        *_each("/run/systemd/netif/leases", "[0-9]*", _networkd),
+        *_each("/run/NetworkManager/devices", "[0-9]*", _networkmanager),
+        *_each("/var/lib/NetworkManager", "internal-*.lease", _networkd),
+        *_each("/var/lib/NetworkManager", "dhclient-*.lease", _dhclient),
+        *_each("/var/lib/dhcp", "*.lease*", _dhclient),
+        *_each("/var/lib/dhclient", "*.lease*", _dhclient),
+        *_each("/var/lib/wicked", "lease-*-dhcp-ipv4.xml", _wicked),
+    ]
+
+
+def _each(folder: str, pattern: str, parse) -> Iterator[Lease]:  # type: ignore[no-untyped-def]
+    try:
+        paths = sorted(Path(folder).glob(pattern))
+    except OSError:
+        return
+    for path in paths[:1000]:
+        try:
+            with path.open("rb") as file:
+                text = file.read(SIZE_LIMIT).decode("utf-8", "replace")
+        except OSError:
+            continue
+        yield from parse(path, text)
+
+
+def key_values(text: str) -> Dict[str, str]:
+    """The ``KEY=VALUE`` lines of a file; the first of each key counts."""
+    found: Dict[str, str] = {}
+    for line in text.splitlines():
+        key, equals, value = line.partition("=")
+        if equals and not line.startswith("#"):
+            found.setdefault(key.strip(), value.strip().strip('"'))
+    return found
+
+
+def _networkd(path: Path, text: str) -> Iterator[Lease]:
+    """systemd-networkd's lease, named by the index; NetworkManager's internal client writes the same, by UUID and name."""
+    values = key_values(text)
+    interface = None if path.name.isdigit() else _after_uuid(path.stem)
+    index = int(path.name) if path.name.isdigit() else None
+    yield _lease(interface, index, values.get("ADDRESS"), values.get("SERVER_ADDRESS"), values.get("ROUTER"))
+
+
+def _networkmanager(path: Path, text: str) -> Iterator[Lease]:
+    """NetworkManager's run state of a device, which holds the DHCP options."""
+    values = {key.rpartition("dhcp4.")[2]: value for key, value in key_values(text).items()}
+    if "dhcp_server_identifier" in values:
+        found = (values.get(key) for key in ("ip_address", "dhcp_server_identifier", "routers"))
+        yield _lease(None, int(path.name), *found)
+
+
+def _dhclient(path: Path, text: str) -> Iterator[Lease]:
+    """ISC dhclient: a file holds many leases, the last of an interface counts."""
+    last: Dict[str, Lease] = {}
+    for block in re.findall(r"lease\s*\{([^}]*)\}", text):
+        name = _match(r'interface\s+"([^"]*)"', block)
+        if name:
+            last[name] = _lease(
+                name,
+                None,
+                _match(r"fixed-address\s+([\d.]+)", block),
+                _match(r"option\s+dhcp-server-identifier\s+([\d.]+)", block),
+                _match(r"option\s+routers\s+([\d.]+)", block),
+            )
+    yield from last.values()
+
+
+def _wicked(path: Path, text: str) -> Iterator[Lease]:
+    """wicked (SUSE): XML; only these elements are looked for."""
+    yield _lease(
+        path.name[len("lease-") : -len("-dhcp-ipv4.xml")],
+        None,
+        _match(r"<(?:local|address)>([\d.]+)", text),
+        _match(r"<server-(?:id|address|identifier)>([\d.]+)", text),
+        _match(r"<gateway>([\d.]+)", text),
+    )
+
+
+def _after_uuid(stem: str) -> str:
+    return re.sub(r"^internal-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-", "", stem)
+
+
+def _match(pattern: str, text: str) -> Optional[str]:
+    match = re.search(pattern, text, re.ASCII)
+    return match.group(1) if match else None
+
+
+def _lease(
+    interface: Optional[str], index: Optional[int], address: Optional[str], server: Optional[str], router: Optional[str]
+) -> Lease:
+    first_router = (router or "").replace(",", " ").split()[:1]
+    gateway = if_valid(parse_address, first_router[0]) if first_router else None
+    return Lease(interface, index, if_valid(parse_address, address), if_valid(parse_address, server), gateway)

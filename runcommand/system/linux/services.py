@@ -1,0 +1,50 @@
+"""The agents and network managers that run (systemd), and who listens where it matters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Iterator, Tuple
+
+from ...collect import Board
+from ...facts import Listener, Service
+from . import program
+from .leases import key_values
+from .routes import hex_address
+
+UNITS = (
+    "walinuxagent", "waagent", "azure-proxy-agent", "himdsd", "systemd-networkd", "NetworkManager", "networking",
+    "wicked", "cloud-init", "systemd-timesyncd", "chronyd", "chrony", "ntpd", "ntp", "ntpsec",
+)  # fmt: skip
+STATES = {"active": "running", "inactive": "stopped", "activating": "starting", "deactivating": "stopping"}
+PROC_NET_TCP = Path("/proc/net/tcp")
+TCP_LISTEN = "0A"  # include/net/tcp_states.h
+PORTS = (80, 3080)  # IMDS's own, and the guest proxy agent's
+
+
+def collect(board: Board) -> Tuple[Service, ...]:
+    """The units of the list that are installed."""
+    units = [f"{unit}.service" for unit in UNITS]
+    output = program.run("systemctl", ["show", "--no-pager", "--property=Id,LoadState,ActiveState,UnitFileState", *units])
+    found = {service.name: service for service in parse_units(output.decode("utf-8", "replace"))}
+    return tuple(found.values())  # two names of one unit (waagent, walinuxagent) are one service
+
+
+def parse_units(text: str) -> Iterator[Service]:
+    for block in text.split("\n\n"):
+        unit = key_values(block)
+        if unit.get("LoadState") == "loaded" and unit.get("Id"):
+            state = unit.get("ActiveState", "")
+            name = unit["Id"][: -len(".service")] if unit["Id"].endswith(".service") else unit["Id"]
+            yield Service(name, STATES.get(state, state), unit.get("UnitFileState") or None)
+
+
+def collect_listeners(board: Board) -> Tuple[Listener, ...]:
+    """IPv4 listeners on the ports that matter."""
+    found = []
+    for line in PROC_NET_TCP.read_text("ascii", "replace").splitlines()[1:]:
+        cells = line.split()
+        if len(cells) > 3 and cells[3] == TCP_LISTEN:
+            address, _, port = cells[1].partition(":")
+            if int(port, 16) in PORTS:
+                found.append(Listener(hex_address(address), int(port, 16)))
+    return tuple(found)
