@@ -32,7 +32,7 @@ class Platform:
 
 def run(platform: Platform, conditions: Run, interrupted: threading.Event, progress: Callable[[str, float], None]) -> Diagnosis:
     """Collects everything side by side and judges it."""
-    collectors = {**platform.system.collectors(), **probe_collectors(platform)}
+    collectors = {**probe_collectors(platform), **platform.system.collectors()}  # progress names the first that is missing
     return diagnose(collect(conditions, collectors, platform.system.cleanup, interrupted, progress))
 
 

@@ -19,6 +19,7 @@ from .facts import Address, Expected, Facts, Instant, Mac, Unavailable, instant
 
 Collector = Callable[["Board"], Any]
 ENDING_S = 0.3  # kept back from the deadline, to judge and to write
+GRACE_S = 0.2  # collectors are told an earlier end, so that what they bring at their last moment still counts
 SWITCH_S = 0.05  # how soon an interrupt is noticed while waiting
 
 
@@ -31,18 +32,28 @@ class Board:
 
     def __init__(self, seconds: float) -> None:
         self.started = time.monotonic()
-        self.end = self.started + max(seconds - ENDING_S, 0.1)
+        self._end = self.started + seconds - ENDING_S
         self._found: Dict[str, Any] = {}
+        self._notes: List[Unavailable] = []
         self._news = threading.Condition()
 
     def remaining(self, at_most: float = float("inf")) -> float:
-        """Seconds left of the run (0 or more), and not more than ``at_most``."""
-        return max(0.0, min(self.end - time.monotonic(), at_most))
+        """Seconds that a collector has left (0 or more), and not more than ``at_most``."""
+        return max(0.0, min(self._end - GRACE_S - time.monotonic(), at_most))
 
     def post(self, name: str, value: Any) -> None:
         with self._news:
             self._found[name] = value
             self._news.notify_all()
+
+    def note(self, fact: str, reason: str) -> None:
+        """Says why a part of a fact is missing, or had to be found in another way."""
+        with self._news:
+            self._notes.append(Unavailable(fact, reason))
+
+    def notes(self) -> List[Unavailable]:
+        with self._news:
+            return sorted(self._notes, key=lambda note: (note.fact, note.reason))
 
     def wait(self, name: str, at_most: float = float("inf")) -> Any:
         """What was posted under ``name``, waiting for it; None if it failed or did not come in time."""
@@ -56,12 +67,12 @@ class Board:
     ) -> None:
         """Returns when all are there, the time is up or ``interrupted`` is set, telling ``progress`` what it waits for."""
         with self._news:
-            while self.remaining() > 0 and not interrupted.is_set():
+            while time.monotonic() < self._end and not interrupted.is_set():
                 missing = [name for name in names if name not in self._found]
                 if not missing:
                     return
                 progress(missing[0], time.monotonic() - self.started)
-                self._news.wait(min(self.remaining(), SWITCH_S))
+                self._news.wait(SWITCH_S)
 
     def found(self, name: str) -> Any:
         with self._news:
@@ -109,7 +120,7 @@ def collect(
         tool_version=__version__,
         interrupted=interrupted.is_set(),
         expected=Expected(run.expected_mac, run.expected_ip),
-        unavailable=missing,
+        unavailable=(*missing, *board.notes()),
         **{name: value for name, value in values.items() if not isinstance(value, Unavailable)},
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
-from .facts import Exchange, Facts, Instance, Unavailable
+from .facts import Exchange, Facts, Instance
 from .rules import BY_CAUSE, RULES
 from .rules.case import Case
 from .rules.checks import CHECKS, Check, Status
@@ -14,6 +14,7 @@ from .rules.platform import again
 
 # What means "looked everywhere on the VM": only one of them, and only when nothing on the VM explains the failure.
 RESIDUAL = ("firewall-unknown", "platform-unreachable", "imds-refused", "imds-no-answer")
+CHECKED = ("imds", "wireserver", "adapters", "routes")  # facts without which a check of their own says why
 EXIT_CODES = {Verdict.HEALTHY: 0, Verdict.DEGRADED: 1, Verdict.BROKEN: 1, Verdict.INCONCLUSIVE: 3}
 _WEIGHT = {Severity.FAIL: 0, Severity.WARN: 1, Severity.INFO: 2}
 
@@ -97,11 +98,7 @@ def _check(case: Case, findings: List[Finding]) -> Tuple[Check, ...]:
         except Exception as failure:
             checks.append(Check(kind.id, Status.ERROR, short(f"{type(failure).__name__}: {failure}", 120)))
     for item in case.facts.unavailable:
-        if item.fact in ("imds", "wireserver", "adapters", "routes"):
+        if item.fact in CHECKED and getattr(case.facts, item.fact) is None:
             continue  # said by a check of its own
-        checks.append(_missing(item))
+        checks.append(Check(f"facts.{item.fact}", Status.ERROR, short(item.reason, 160)))
     return tuple(checks)
-
-
-def _missing(item: Unavailable) -> Check:
-    return Check(f"facts.{item.fact}", Status.ERROR, short(item.reason, 160))

@@ -24,6 +24,7 @@ HOST_PLUGIN_PORT = 32526
 Address = NewType("Address", str)  # "10.0.0.4"
 NextHop = NewType("NextHop", str)  # the same, or IPv6: a next hop or neighbour of an IPv4 route may be one (RFC 5549)
 Network = NewType("Network", str)  # "169.254.0.0/16"
+PrefixLength = NewType("PrefixLength", int)  # 0 to 32
 Mac = NewType("Mac", str)  # "00-0D-3A-E5-1C-C0"
 Instant = NewType("Instant", str)  # "2026-11-23T01:44:05Z", with or without a fraction
 
@@ -101,7 +102,7 @@ class InterfaceAddress:
     """One IPv4 address of an adapter. ``secondary`` is Linux' flag, ``skip_as_source`` Windows'."""
 
     address: Address
-    prefix: int  # 0 to 32
+    prefix: PrefixLength
     secondary: bool = False
     skip_as_source: bool = False
     dynamic: Optional[bool] = None  # from DHCP
@@ -491,14 +492,19 @@ def _is_instant(text: str) -> bool:
     return True
 
 
-_FORMS = {
-    Address: ("IPv4 address", _is_address),
-    NextHop: ("IP address", lambda text: if_valid(parse_next_hop, text) is not None),
-    Network: ("IPv4 network", _is_network),
-    Mac: ("MAC address", lambda text: bool(re.fullmatch(r"[0-9A-F]{2}(-[0-9A-F]{2}){5}", text))),
-    Instant: ("UTC time", _is_instant),
+def _is_mac(text: str) -> bool:
+    return bool(re.fullmatch(r"[0-9A-F]{2}(-[0-9A-F]{2}){5}", text))
+
+
+# What a value of each NewType is called, is made of, and must satisfy.
+_FORMS: Dict[Any, Tuple[str, type, Callable[[Any], bool]]] = {
+    Address: ("IPv4 address", str, _is_address),
+    NextHop: ("IP address", str, lambda text: if_valid(parse_next_hop, text) is not None),
+    Network: ("IPv4 network", str, _is_network),
+    PrefixLength: ("prefix length", int, lambda length: 0 <= length <= 32),
+    Mac: ("MAC address", str, _is_mac),
+    Instant: ("UTC time", str, _is_instant),
 }
-_JSON_TYPES = {type(None): "null", dict: "object", list: "list"}
 
 
 @lru_cache(maxsize=None)
@@ -534,8 +540,8 @@ def _decode(expected: Any, value: Any, path: str) -> Any:
         return expected(**known)
     form = _FORMS.get(expected)
     if form:
-        if not isinstance(value, str) or not form[1](value):
-            raise _mismatch(path, form[0], value)
+        if type(value) is not form[1] or not form[2](value):
+            raise FactsError(f"{path}: expected {form[0]}, got {_show(value)}")
         return value
     if issubclass(expected, Enum):
         try:
@@ -545,18 +551,23 @@ def _decode(expected: Any, value: Any, path: str) -> Any:
             raise FactsError(f"{path}: expected one of {allowed}, got {_show(value)}") from None
     if expected is float and type(value) is int and abs(value) < 2**53:
         return float(value)
-    if type(value) is not expected or (expected in (int, float) and not abs(value) < 2**63):
+    if type(value) is not expected:
         raise _mismatch(path, expected.__name__, value)
+    if expected in (int, float) and not abs(value) < 2**63:
+        raise FactsError(f"{path}: {expected.__name__} out of range")
     return value
 
 
 def _mismatch(path: str, expected: str, value: Any) -> FactsError:
-    got = _show(value) if expected[0].isupper() else _JSON_TYPES.get(type(value), type(value).__name__)
-    return FactsError(f"{path}: expected {expected}, got {got}")
+    return FactsError(f"{path}: expected {expected}, got {_type_name(value)}")
+
+
+def _type_name(value: Any) -> str:
+    return {type(None): "null", dict: "object"}.get(type(value), type(value).__name__)
 
 
 def _show(value: Any) -> str:
-    return repr(value)[:60] if isinstance(value, (str, int, float)) else _JSON_TYPES.get(type(value), type(value).__name__)
+    return repr(value)[:60] if isinstance(value, (str, int, float)) else _type_name(value)
 
 
 # --- Addresses and times --------------------------------------------------------------------------------------------

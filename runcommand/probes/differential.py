@@ -12,6 +12,7 @@ from .tcp import CONNECT_S, Attempt, connect
 PATIENCE_S = 1.0  # how long the plain request may stay without an answer before this begins
 REQUESTS = 4  # HTTP requests that may be spent on the ways that connect
 EXCHANGE_S = 2.0  # for each of them
+ADAPTERS_S = 6.0  # a program that hangs takes 5
 WAYS = 256  # at most so many connects side by side
 
 
@@ -23,7 +24,7 @@ def ask(asking: Asking, board: Board, by_device: bool) -> Optional[Tuple[Trial, 
     plain: Optional[Exchange] = board.wait("imds.first", PATIENCE_S)
     if plain and is_from_imds(plain):
         return None
-    adapters: Sequence[Adapter] = board.wait("adapters", asking.remaining(1.0)) or ()
+    adapters: Sequence[Adapter] = board.wait("adapters", ADAPTERS_S) or ()
     attempts = ways(asking, adapters, by_device and asking.endpoint.true_address)
     trials: List[Trial] = []
     left = REQUESTS

@@ -81,14 +81,12 @@ def _read(stream: "_Bounded") -> Answer:
 
 def _failed(stream: "_Bounded", failure: Exception) -> Answer:
     """No whole HTTP head came: what that is called depends on whether anything came at all."""
+    if stream.received:
+        return Answer(Outcome.GARBLED, f"no HTTP head in {stream.received} bytes ({type(failure).__name__})")
     if isinstance(failure, http.client.RemoteDisconnected):
         return Answer(Outcome.RESET, "the connection was closed without an answer")
-    if isinstance(failure, OSError) and not isinstance(failure, http.client.HTTPException):
-        outcome = outcome_of(failure)
-        if outcome is Outcome.TIMED_OUT and stream.received:
-            return Answer(Outcome.GARBLED, f"only {stream.received} bytes in {stream.seconds:.0f} s, and no end of the head")
-        return Answer(outcome, "no answer to the request" if outcome is Outcome.TIMED_OUT else str(failure))
-    return Answer(Outcome.GARBLED, f"not HTTP: {type(failure).__name__}")
+    outcome = outcome_of(failure) if isinstance(failure, OSError) else Outcome.FAILED
+    return Answer(outcome, "no answer to the request" if outcome is Outcome.TIMED_OUT else str(failure))
 
 
 class _Bounded(io.RawIOBase):
@@ -97,7 +95,6 @@ class _Bounded(io.RawIOBase):
     def __init__(self, sock: socket.socket, seconds: float) -> None:
         self._sock = sock
         self._end = time.monotonic() + seconds
-        self.seconds = seconds
         self.received = 0
 
     def _arm(self) -> None:

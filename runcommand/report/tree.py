@@ -34,7 +34,7 @@ class Section:
 
 
 def sections(diagnosis: Diagnosis, files: str, full: bool) -> List[Section]:
-    """All sections but the first and the last line, in the order in which they are printed."""
+    """All sections but the first and the last line, in the order in which they are printed; every line is plain ASCII."""
     found = [
         verdict(diagnosis, full),
         fix(diagnosis, full),
@@ -46,8 +46,8 @@ def sections(diagnosis: Diagnosis, files: str, full: bool) -> List[Section]:
     ]
     if full:
         found += [unavailable(diagnosis), *raw(diagnosis)]
-    found.append(Section("FILES", (f"  {to_ascii(files)}",)))
-    return [section for section in found if section.lines]
+    found.append(Section("FILES", (f"  {short(files, 240)}",)))
+    return [Section(item.title, tuple(map(to_ascii, item.lines)), item.whole) for item in found if item.lines]
 
 
 def head(diagnosis: Diagnosis) -> str:
@@ -86,7 +86,7 @@ def fix(diagnosis: Diagnosis, full: bool) -> Section:
 
 
 def fix_lines(finding: Finding) -> List[str]:
-    """The fixes in order, commands as they are pasted; which shell is said where it is not the system's usual one."""
+    """The fixes in order, commands as they are pasted."""
     lines: List[str] = []
     for item in finding.fix:
         lines += _fix_line(item)
@@ -96,9 +96,12 @@ def fix_lines(finding: Finding) -> List[str]:
 def _fix_line(item: Fix) -> List[str]:
     if item.kind != "command":
         return wrap(f"- {item.text}", "  ", "    ")
-    prefix = "powershell: " if item.shell == "powershell" else ""
-    where = "on your own machine: " if item.run_on == "operator" else ""
-    return [f"  {where}{prefix}{to_ascii(item.text)}"]
+    return [f"  {as_pasted(item)}"]
+
+
+def as_pasted(item: Fix) -> str:
+    """A command as it can be pasted into the system's usual shell: on Windows that is cmd or PowerShell, whichever is open."""
+    return f'powershell -NoProfile -Command "{item.text}"' if item.shell == "powershell" else item.text
 
 
 def path_line(case: Case) -> str:
@@ -146,7 +149,7 @@ def ranked(checks: Iterable[Check]) -> List[Check]:
 
 
 def check_line(check: Check) -> str:
-    return f"  {check.status.value:5} {check.id:20} {to_ascii(check.summary)}"[: WIDTH * 2]
+    return f"  {check.status.value:5} {short(check.id, 40):20} {short(check.summary, 2 * WIDTH)}"
 
 
 # --- evidence -------------------------------------------------------------------------------------------------------
@@ -224,23 +227,23 @@ def _trial(case: Case, trial: Trial) -> str:
     if trial.exchange and trial.exchange.instance:
         return f"IMDS answered in {trial.exchange.elapsed_s * 1000:.0f} ms"
     if trial.exchange:
-        return case.in_words(trial.exchange)
+        return case.in_words(trial.exchange, with_source=False)
     if trial.connection.outcome is Outcome.ANSWERED:
         return "connected"
-    error = f" ({trial.connection.error})" if trial.connection.error else ""
-    return f"{trial.connection.outcome.value}{to_ascii(error)}"
+    error = f" ({short(trial.connection.error, 100)})" if trial.connection.error else ""
+    return f"{trial.connection.outcome.value}{error}"
 
 
 def unavailable(diagnosis: Diagnosis) -> Section:
-    lines = [f"  {item.fact}: {to_ascii(item.reason)}" for item in diagnosis.facts.unavailable]
+    lines = [f"  {item.fact}: {item.reason}" for item in diagnosis.facts.unavailable]
     return Section("NOT FOUND OUT", tuple(lines))
 
 
 def raw(diagnosis: Diagnosis) -> List[Section]:
     found = []
     for item in diagnosis.facts.raw or ():
-        lines = [f"  {to_ascii(line.expandtabs())}".rstrip() for line in item.text.splitlines()]
-        found.append(Section(f"OUTPUT of {to_ascii(item.command)}", tuple(lines + (["  (cut)"] if item.truncated else []))))
+        lines = [f"  {line.expandtabs()}".rstrip() for line in item.text.splitlines()]
+        found.append(Section(f"OUTPUT of {short(item.command)}", tuple(lines + (["  (cut)"] if item.truncated else []))))
     return found
 
 

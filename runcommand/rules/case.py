@@ -36,8 +36,20 @@ NO_ROUTE_KINDS = ("unreachable", "blackhole", "prohibit", "throw")
 ARP_DEAD = ("FAILED", "INCOMPLETE")
 
 
+KNOWN_FROM = {
+    "expected": "as --expected-mac or --expected-ip says",
+    "imds-answer": "as IMDS answers its address",
+    "wireserver-answer": "as the WireServer answers its address",
+    "dhcp-lease": "as its DHCP lease has the gateway",
+    "default-route": "as it has the only default route",
+    "only-nic": "as it is the only NIC",
+}
+
+
 @dataclass(frozen=True)
 class PrimaryNic:
+    """The primary NIC, its primary address, and how both are known (a key of ``KNOWN_FROM``)."""
+
     adapter: Adapter
     ip: Optional[str]
     known_from: str
@@ -357,9 +369,9 @@ class Case:
             return f" IMDS answered when asked from {self.proof.connection.local_address}."
         return ""
 
-    def in_words(self, outcome: Exchange) -> str:
+    def in_words(self, outcome: Exchange, with_source: bool = True) -> str:
         """How an exchange ended: ``timed out after 3.0 s from 10.1.0.5``."""
-        origin = f" from {outcome.connection.local_address}" if outcome.connection.local_address else ""
+        origin = f" from {outcome.connection.local_address}" if with_source and outcome.connection.local_address else ""
         if outcome.outcome is Outcome.HTTP:
             return f"HTTP {outcome.status}{origin} in {milliseconds(outcome.elapsed_s)}"
         if outcome.outcome is Outcome.TIMED_OUT:

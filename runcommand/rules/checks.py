@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Callable, Mapping, NamedTuple, Optional, Tuple
 
 from ..facts import Outcome
-from .case import AZURE_ASSET_TAG, Case, Path, milliseconds, nic
+from .case import AZURE_ASSET_TAG, KNOWN_FROM, Case, Path, milliseconds, nic
 from .finding import Severity, quoted, short
 from .platform import AGENTS, skew
 from .route import described
@@ -80,7 +80,7 @@ def imds_reachable(case: Case) -> Judged:
         bound = f" by {quoted(proof.device)}" if proof.device else ""
         summary += f"; answered in {milliseconds(case.proof.exchange.elapsed_s)} from {proof.local_address}{bound}"
     elif case.trials and case.silent:
-        summary += f"; no answer from any of {len({trial.connection.local_address for trial in case.trials})} addresses"
+        summary += f"; no answer from any local address ({len({trial.connection.source for trial in case.trials})} tried)"
     return Judged(Status.FAIL if case.silent else Status.OK, summary)
 
 
@@ -188,7 +188,7 @@ def nic_primary(case: Case) -> Judged:
     if case.primary is None:
         return Judged(Status.ERROR, "which NIC is the primary one is not known")
     adapter = case.primary.adapter
-    return Judged(None, f"{nic(adapter, case.primary.ip)} {adapter.mac}, {adapter.state.value}, by {case.primary.known_from}")
+    return Judged(None, f"{nic(adapter, case.primary.ip)} {adapter.mac}, {adapter.state.value}, {KNOWN_FROM[case.primary.known_from]}")
 
 
 @check("nic.identity", "nic-mac-mismatch", "nic-ip-mismatch")

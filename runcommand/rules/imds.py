@@ -290,6 +290,6 @@ def _looked(case: Case) -> str:
     ]
     if unknown:
         return f"Not known on this VM, so not checked: {', '.join(unknown)}."
-    tried = len({trial.connection.local_address for trial in case.trials})
-    ways = f", and none of {tried} local addresses gets an answer" if tried else ""
+    tried = len({trial.connection.source for trial in case.trials})
+    ways = f", and no local address gets an answer ({tried} tried)" if tried else ""
     return f"Nothing on the VM explains it: route, source address, next hop and NIC are right{ways}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import List, Optional
 
 from ..facts import Adapter, ImdsInterface, LinkState, prefix_length
-from .case import Case, is_down, nic
+from .case import KNOWN_FROM, Case, is_down, nic
 from .finding import Fix, Seen, Severity, Verdict, advice, listed, quoted, rule
 from .remedies import remedies, routes_anew
 
@@ -39,8 +39,7 @@ def nic_down(case: Case) -> Optional[Seen]:
         fixes = [*commands.bring_up(adapter), *commands.renew_lease(adapter), *routes_anew(case, adapter)]
     words = "is disabled" if adapter.state is LinkState.DOWN else "is enabled, but has no medium"
     return Seen(
-        f"The primary NIC {nic(adapter, case.primary.ip)} {words}. It is known to be the primary one by: "
-        f"{case.primary.known_from}.",
+        f"The primary NIC {nic(adapter, case.primary.ip)} {words}. (It is the primary one, {KNOWN_FROM[case.primary.known_from]}.)",
         tuple(fixes),
         case.local_severity,
     )
@@ -85,7 +84,9 @@ def nic_mac_mismatch(case: Case) -> Optional[Seen]:
     fixes.append(advice("If the NIC was replaced in Azure instead: stop (deallocate) and start the VM, then run again."))
     source = "--expected-mac" if expected else "IMDS"
     return Seen(
-        f"{source} says {listed([str(mac) for mac in wanted])}; the guest has {held}.", tuple(fixes), verdict=_by_answer(case)
+        f"Azure ({source}) knows this VM by {listed([str(mac) for mac in wanted])}; the guest has {held}.",
+        tuple(fixes),
+        verdict=_by_answer(case),
     )
 
 
@@ -114,13 +115,14 @@ def nic_ip_mismatch(case: Case) -> Optional[Seen]:
     held = [item for face in case.adapters if case.same_nic(adapter, face) for item in face.addresses]
     if not wanted or any(item.address in wanted for item in held):
         return None
-    source = "--expected-ip" if expected.ip else f"IMDS, for {adapter.mac},"
+    source = "--expected-ip" if expected.ip else "IMDS"
     own = listed([item.address for item in held]) or "no IPv4 address"
     subnet = reported.subnet if reported else None
     prefix = prefix_length(subnet) if subnet else held[0].prefix if held else 24
     fixes = [*remedies(case).set_address(adapter, str(wanted[0]), prefix), *routes_anew(case, adapter)]
     return Seen(
-        f"{source} says {listed([str(ip) for ip in wanted])}; {quoted(adapter.name)} holds {own}.",
+        f"Azure ({source}) gives {quoted(adapter.name)} the address {listed([str(ip) for ip in wanted])}; in the guest it holds "
+        f"{own}.",
         tuple(fixes),
         verdict=_by_answer(case),
     )

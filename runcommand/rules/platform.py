@@ -40,7 +40,7 @@ def wireserver_unreachable(case: Case) -> Optional[Seen]:
     path = case.wireserver_path
     if goes_astray(case, path):
         route = f"route {path.route.destination}" if path.route else "no route"
-        leaves = f" Its way does not leave by the primary NIC ({path.error or route})."
+        leaves = f" Its way does not lead through the primary NIC and its gateway ({path.error or route})."
         return Seen("; ".join(closed) + "." + leaves, way_through_primary(case, path))
     return Seen(
         "; ".join(closed) + ". Its route is right.",
@@ -162,7 +162,7 @@ def _azure_signs(case: Case) -> bool:
             any(adapter.dhcp_server == WIRESERVER_ADDRESS or is_azure_mac(adapter.mac) for adapter in case.adapters),
             any(route.destination in addresses and route.kind != "local" for route in case.routes),
             case.service(*AGENTS) is not None,
-            any(answer and answer.outcome is Outcome.HTTP for answer in answers),
+            any(answer and answer.outcome in (Outcome.HTTP, Outcome.GARBLED) for answer in answers),
         )
     )
 

@@ -155,7 +155,7 @@ def source_not_primary_ip(case: Case) -> Optional[Seen]:
     return Seen(
         f"The system sends from {source}, a secondary address of {quoted(adapter.name)}; its primary address is "
         f"{case.primary.ip}, and Azure answers no other.{case.told_by_proof()}",
-        tuple(remedies(case).set_source(adapter, source, case.primary.ip, case.gateway)),
+        tuple(remedies(case).set_source(adapter, source, case.primary.ip)),
         case.local_severity,
     )
 

@@ -22,6 +22,7 @@ from ..facts import (
     Neighbour,
     Network,
     NextHop,
+    PrefixLength,
     PersistentRoute,
     Route,
     RoutingRule,
@@ -43,7 +44,7 @@ AZURE_ARP = Mac("12-34-56-78-9A-BC")
 
 
 def held(address: str, prefix: int = 24, **flags: bool) -> InterfaceAddress:
-    return InterfaceAddress(Address(address), prefix, **flags)
+    return InterfaceAddress(Address(address), PrefixLength(prefix), **flags)
 
 
 def row(destination: str, gateway: Optional[str], adapter: Adapter, metric: int = 0, **more: str) -> Route:

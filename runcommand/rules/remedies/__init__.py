@@ -6,9 +6,9 @@ where that manager runs on this VM and owns the NIC.
 
 from __future__ import annotations
 
-from typing import List, Optional, Protocol, Tuple
+from typing import List, Protocol, Tuple
 
-from ...facts import Adapter, Neighbour, Route, RoutingRule, prefix_length
+from ...facts import Adapter, Neighbour, Route, RoutingRule, contains, prefix_length
 from ..case import Case, Path
 from ..finding import Fix, advice, quoted, short
 from .linux import LinuxRemedies
@@ -31,7 +31,7 @@ class Remedies(Protocol):
     def delete_neighbour(self, neighbour: Neighbour) -> List[Fix]: ...
     def delete_address(self, adapter: Adapter, address: str, prefix: int) -> List[Fix]: ...
     def set_address(self, adapter: Adapter, address: str, prefix: int) -> List[Fix]: ...
-    def set_source(self, adapter: Adapter, wrong: str, right: str, gateway: Optional[str]) -> List[Fix]: ...
+    def set_source(self, adapter: Adapter, wrong: str, right: str) -> List[Fix]: ...
     def set_mac(self, adapter: Adapter, mac: str) -> List[Fix]: ...
     def restart_service(self, name: str) -> List[Fix]: ...
     def show_clients(self) -> List[Fix]: ...
@@ -53,14 +53,33 @@ def way_through_primary(case: Case, *paths: Path) -> Tuple[Fix, ...]:
     adapter = case.primary.adapter
     commands = remedies(case)
     fixes = commands.renew_lease(adapter)
-    if not any(route.destination == "0.0.0.0/0" and not route.dead for route in case.routes):
+    defaults = [route for route in case.routes if route.destination == "0.0.0.0/0" and not route.dead]
+    wrong_hop = case.path.route.gateway if case.path.route and case.path.route.gateway != case.gateway else None
+    if not defaults or (wrong_hop and case.default_gateway(adapter) == wrong_hop):
         fixes += commands.add_default_route(case.gateway, adapter)
     astray = [case.wireserver_path] if goes_astray(case, case.wireserver_path) else []
     for path in paths or (case.path, *astray):
-        table = path.route.table if path.route and path.route.kind == "unicast" else "main"
-        fixes += _clear(case, path)
+        rule = case.denying_rule(path.destination) if path.error else None
+        if rule:
+            fixes += commands.pass_rule(rule, path.destination)
+            if _table_leads_right(case, path.destination):
+                continue
+        route = path.route
+        if route and prefix_length(route.destination) == 32 and route.kind != "local":
+            fixes += commands.delete_route(route)
+        table = route.table if route and route.kind == "unicast" else "main"
         fixes += commands.add_route(path.destination, case.gateway, adapter, table)
     return tuple(fixes)
+
+
+def _table_leads_right(case: Case, destination: str) -> bool:
+    """Whether the main table, left to itself, leads out through the primary NIC's gateway."""
+    rows = [row for row in case.routes if row.table == "main" and not row.dead and contains(row.destination, destination)]
+    best = min(rows, key=lambda row: (-prefix_length(row.destination), row.metric), default=None)
+    adapter = case.adapter_named(best)
+    if best is None or adapter is None or case.primary is None:
+        return False
+    return best.gateway == case.gateway and case.same_nic(adapter, case.primary.adapter)
 
 
 def routes_anew(case: Case, adapter: Adapter) -> List[Fix]:
@@ -71,24 +90,13 @@ def routes_anew(case: Case, adapter: Adapter) -> List[Fix]:
 
 
 def goes_astray(case: Case, path: Path) -> bool:
-    """Whether packets take another way than out through the primary NIC."""
+    """Whether packets take another way than out through the primary NIC and its gateway (or on-link there)."""
     if not path.known or case.primary is None:
         return False
     egress = case.adapter_named(path.route)
-    return bool(path.error) or egress is None or not case.same_nic(egress, case.primary.adapter)
-
-
-def _clear(case: Case, path: Path) -> List[Fix]:
-    """Takes away the row that wins (or denies the way) where it is meant for this address, and rules that deny it."""
-    commands = remedies(case)
-    fixes: List[Fix] = []
-    rule = case.denying_rule(path.destination) if path.error else None
-    if rule:
-        fixes += commands.pass_rule(rule, path.destination)
-    route = path.route
-    if route and prefix_length(route.destination) == 32 and route.kind != "local":
-        fixes += commands.delete_route(route)
-    return fixes
+    if path.error or path.route is None or egress is None or not case.same_nic(egress, case.primary.adapter):
+        return True
+    return path.route.gateway not in (None, case.gateway)
 
 
 def escalate(case: Case) -> Tuple[Fix, ...]:

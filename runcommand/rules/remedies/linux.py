@@ -91,15 +91,12 @@ class LinuxRemedies:
                 fixes += self.delete_address(adapter, held.address, held.prefix)
         return [*fixes, self._ip(f"addr add {address}/{prefix} dev {adapter.name}", adapter.name)]
 
-    def set_source(self, adapter: Adapter, wrong: str, right: str, gateway: Optional[str]) -> List[Fix]:
-        return [
-            *self.renew_lease(adapter),
-            *(self.add_route(IMDS_ADDRESS, gateway, adapter, self._table(), right) if gateway else []),
-        ]
-
-    def _table(self) -> str:
-        route = self._case.path.route
-        return route.table if route else "main"
+    def set_source(self, adapter: Adapter, wrong: str, right: str) -> List[Fix]:
+        fixes = self.renew_lease(adapter)
+        for path in (self._case.path, self._case.wireserver_path):
+            if path.source == wrong and path.route and self._case.gateway:
+                fixes += self.add_route(path.destination, self._case.gateway, adapter, path.route.table, right)
+        return fixes
 
     def set_mac(self, adapter: Adapter, mac: str) -> List[Fix]:
         name = adapter.name

@@ -1,8 +1,11 @@
-"""Windows: route.exe, netsh and the NetAdapter and NetTCPIP cmdlets, with adapters by index wherever they take one."""
+"""Windows: route.exe, netsh and the NetAdapter and NetTCPIP cmdlets, with adapters by index wherever they take one.
+
+PowerShell commands hold no ``$`` and no double quote, so that they can be passed to powershell.exe from either shell.
+"""
 
 from __future__ import annotations
 
-from typing import List, Optional
+from typing import List
 
 from ...facts import Adapter, Neighbour, Route, RoutingRule, network
 from ..case import Case
@@ -27,7 +30,7 @@ class WindowsRemedies:
         return [cmd(f'ipconfig /renew "{adapter.name}"' if usable_in_command(adapter.name) else "ipconfig /renew")]
 
     def bring_up(self, adapter: Adapter) -> List[Fix]:
-        return [powershell(f"Get-NetAdapter -InterfaceIndex {adapter.index} | Enable-NetAdapter -Confirm:$false")]
+        return [powershell(f"Get-NetAdapter -InterfaceIndex {adapter.index} | Enable-NetAdapter -Confirm:0")]
 
     def add_route(self, destination: str, gateway: str, adapter: Adapter, table: str = "main") -> List[Fix]:
         return [cmd(f"route -p add {destination} mask 255.255.255.255 {gateway} if {adapter.index}")]
@@ -61,13 +64,13 @@ class WindowsRemedies:
     def set_address(self, adapter: Adapter, address: str, prefix: int) -> List[Fix]:
         return [cmd(f"netsh interface ipv4 set address name={adapter.index} source=dhcp")]
 
-    def set_source(self, adapter: Adapter, wrong: str, right: str, gateway: Optional[str]) -> List[Fix]:
-        return [powershell(f"Set-NetIPAddress -IPAddress {wrong} -SkipAsSource $true")]
+    def set_source(self, adapter: Adapter, wrong: str, right: str) -> List[Fix]:
+        return [powershell(f"Set-NetIPAddress -IPAddress {wrong} -SkipAsSource 1")]
 
     def set_mac(self, adapter: Adapter, mac: str) -> List[Fix]:
         return [
             powershell(
-                f'Get-NetAdapter -InterfaceIndex {adapter.index} | Set-NetAdapter -MacAddress "{mac}" -Confirm:$false'
+                f"Get-NetAdapter -InterfaceIndex {adapter.index} | Set-NetAdapter -MacAddress {mac} -Confirm:0"
             ),
             cmd(f"netsh interface ipv4 set address name={adapter.index} source=dhcp"),
         ]

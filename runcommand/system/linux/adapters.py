@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from ...collect import Board, NotAvailable
-from ...facts import Adapter, InterfaceAddress, LinkState, contains, if_valid, parse_address, parse_mac
+from ...facts import Adapter, InterfaceAddress, LinkState, PrefixLength, contains, if_valid, parse_address, parse_mac
 from . import getifaddrs, leases
 from .iproute import ip
 
@@ -20,10 +20,13 @@ NETWORKMANAGER_DEVICES = Path("/run/NetworkManager/devices")
 def collect(board: Board) -> Tuple[Adapter, ...]:
     try:
         found = [adapter for adapter in map(parse_adapter, ip("-d", "addr", "show")) if adapter]
+        if not found:  # there is always a loopback
+            raise NotAvailable("ip -j addr: printed nothing that reads as an adapter")
     except NotAvailable as missing:
         found = list(_from_sysfs())
         if not found:
             raise missing
+        board.note("adapters", f"{missing}; taken from {SYS_CLASS_NET} and the C library")
     known = leases.read_all()
     return tuple(_with_manager(_with_lease(_with_sysfs(adapter), known)) for adapter in found)
 
@@ -39,9 +42,9 @@ def parse_adapter(row: Dict[str, Any]) -> Optional[Adapter]:
     addresses = []
     for entry in listed:
         local = if_valid(parse_address, entry.get("local")) if isinstance(entry, dict) else None
-        if local and entry.get("family") == "inet" and type(entry.get("prefixlen")) is int:
+        if local and entry.get("family") == "inet" and entry.get("prefixlen") in range(33):
             secondary, dynamic = entry.get("secondary") is True, entry.get("dynamic") is True
-            addresses.append(InterfaceAddress(local, entry["prefixlen"], secondary, dynamic=dynamic))
+            addresses.append(InterfaceAddress(local, PrefixLength(entry["prefixlen"]), secondary, dynamic=dynamic))
     return Adapter(
         index,
         name,
@@ -69,7 +72,7 @@ def _from_sysfs() -> Iterator[Adapter]:
     for name, address, prefix in getifaddrs.ipv4():
         held = addresses.setdefault(name, [])
         secondary = any(other.prefix == prefix and contains(f"{other.address}/{prefix}", address) for other in held)
-        held.append(InterfaceAddress(address, prefix, secondary))
+        held.append(InterfaceAddress(address, PrefixLength(prefix), secondary))
     try:
         names = sorted(os.listdir(SYS_CLASS_NET))
     except OSError:

@@ -1,4 +1,4 @@
-"""iproute2's JSON output, and what the kernel says without it."""
+"""iproute2's JSON output."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ def ip(*arguments: str) -> List[Dict[str, Any]]:
         parsed = json.loads(output)
     except (ValueError, RecursionError):
         parsed = None
-    if not isinstance(parsed, list):
-        raise NotAvailable(f"ip -j {' '.join(arguments)}: printed no JSON list")
-    return [item for item in parsed if isinstance(item, dict) and item]
+    if not isinstance(parsed, list) or not all(isinstance(item, dict) for item in parsed):
+        raise NotAvailable(f"ip -j {' '.join(arguments)}: printed no list of JSON objects")
+    return [item for item in parsed if item]  # old versions print {} for what a filter left out

@@ -17,6 +17,7 @@ OUTPUT_LIMIT = 16 * 1024 * 1024
 DIRECTORIES = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")  # never the current folder, never PATH
 ENVIRONMENT = {"LC_ALL": "C", "PATH": ":".join(DIRECTORIES)}
 
+_hung: Set[str] = set()  # programs that did not finish once: they get no second chance in this run
 _running: Set["subprocess.Popen[bytes]"] = set()
 _lock = threading.Lock()
 
@@ -32,6 +33,8 @@ def find(program: str) -> str:
 
 def run(program: str, arguments: Sequence[str], seconds: float = PROGRAM_S) -> bytes:
     """What the program prints. Raises ``NotAvailable`` when it is not there, fails, hangs or never stops printing."""
+    if program in _hung:
+        raise NotAvailable(f"{program}: did not finish before, so not started again")
     command = [find(program), *arguments]
     shown = f"{program} {' '.join(arguments)}"
     end = time.monotonic() + seconds
@@ -57,9 +60,10 @@ def run(program: str, arguments: Sequence[str], seconds: float = PROGRAM_S) -> b
         if len(output) > OUTPUT_LIMIT:
             raise NotAvailable(f"{shown}: printed more than {OUTPUT_LIMIT >> 20} MiB")
         if any(reader.is_alive() for reader in readers):
-            raise NotAvailable(f"{shown}: not finished in {seconds:.0f} s")
+            raise subprocess.TimeoutExpired(command, seconds)
         status = process.wait(max(0.1, end - time.monotonic()))
     except subprocess.TimeoutExpired:
+        _hung.add(program)
         raise NotAvailable(f"{shown}: not finished in {seconds:.0f} s") from None
     finally:
         kill(process)

@@ -35,14 +35,19 @@ RTF_UP, RTF_GATEWAY, RTF_REJECT = 0x1, 0x2, 0x200  # linux/route.h
 def collect(board: Board) -> Tuple[Route, ...]:
     """Every IPv4 row of every table; from ``/proc/net/route`` (main table only) where ``ip`` cannot tell."""
     try:
+        indexes = _indexes()
         rows = ip("-4", "route", "show", "table", "all")
+        found = tuple(route for row in rows for route in parse_routes(row, indexes))
+        if rows and not found:
+            raise NotAvailable("ip -j route: printed nothing that reads as a route")
+        return found
     except NotAvailable as missing:
         try:
-            return tuple(_proc_routes(PROC_NET_ROUTE.read_text("ascii", "replace")))
+            found = tuple(_proc_routes(PROC_NET_ROUTE.read_text("ascii", "replace")))
         except OSError:
             raise missing from None
-    indexes = _indexes()
-    return tuple(route for row in rows for route in parse_routes(row, indexes))
+        board.note("routes", f"{missing}; taken from {PROC_NET_ROUTE}, the main table only")
+        return found
 
 
 def parse_routes(row: Dict[str, Any], indexes: Dict[str, int]) -> Iterator[Route]:

@@ -1,0 +1,52 @@
+"""Runs the program as a user does, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    out: str
+    err: str
+    seconds: float
+    peak_kib: int  # of this process alone
+
+    @property
+    def end(self):
+        """The fields of the END line."""
+        words = self.out.rstrip("\n").rpartition("\n")[2].split()
+        assert words[:2] == ["END", "IMDS-CHECK"], self.out[-300:]
+        return dict(word.partition("=")[::2] for word in words[2:])
+
+
+def imds_check(*arguments, environment=None, timeout=60, **more) -> Ran:
+    """``python -m runcommand ARGUMENTS``; standard streams may be given as files."""
+    began = time.monotonic()
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        streams = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": err, **more}
+        command = [sys.executable, "-m", "runcommand", *map(str, arguments)]
+        env = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
+        process = subprocess.Popen(command, cwd=more.pop("cwd", ROOT), env=env, **{k: v for k, v in streams.items() if k != "cwd"})
+        end = time.monotonic() + timeout
+        while True:
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if pid:
+                break
+            if time.monotonic() > end:
+                process.kill()
+                raise AssertionError(f"{command}: not finished in {timeout} s")
+            time.sleep(0.01)
+        process.returncode = os.waitstatus_to_exitcode(status) if hasattr(os, "waitstatus_to_exitcode") else status >> 8
+        out.seek(0), err.seek(0)
+        texts = [stream.read().decode("ascii") for stream in (out, err)]
+    return Ran(process.returncode, *texts, time.monotonic() - began, usage.ru_maxrss)

@@ -1,0 +1,230 @@
+"""Two network namespaces with no way out: a VM with two NICs, and the host behind both of them.
+
+The host answers at the true addresses, and only what comes from the primary address (10.0.0.4) of the primary NIC (eth0,
+with its MAC address); everything else to them is dropped without a word, as Azure does. The VM also has a mount namespace
+of its own, in which it has a chassis, leases, services and an empty /var/log.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from runcommand.simulator.host import Behaviour
+from runcommand.simulator.scenarios import LINUX_VM
+
+ROOT = Path(__file__).resolve().parents[2]
+ETH0_MAC, ETH1_MAC = "00:0d:3a:7f:20:04", "00:0d:3a:7f:20:05"
+AZURE_ARP_MAC = "12:34:56:78:9a:bc"
+IMDS, WIRESERVER = "169.254.169.254", "168.63.129.16"
+AZURE_TAG = "7783-7084-3265-9085-8269-3286-77"
+PROGRAMS = ("ip", "nsenter", "unshare", "mount")
+VM = replace(LINUX_VM, name="labvm")
+_numbers = itertools.count(1)
+
+
+def why_not() -> Optional[str]:
+    """Why the lab cannot run here; None when it can."""
+    if not sys.platform.startswith("linux"):
+        return "network namespaces are Linux'"
+    if os.geteuid() != 0:
+        return "making network namespaces needs root"
+    missing = [program for program in PROGRAMS if not shutil.which(program)]
+    return f"not installed: {', '.join(missing)}" if missing else None
+
+
+def sh(command: str, check: bool = True) -> str:
+    """Runs a command line of this machine (no shell: it is split at blanks)."""
+    done = subprocess.run(shlex.split(command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    if check and done.returncode:
+        raise RuntimeError(f"{command}: {done.stderr.strip()}")
+    return done.stdout
+
+
+class Lab:
+    """One VM and its host; a context manager that takes both away again."""
+
+    def __init__(
+        self,
+        behaviour: Behaviour = Behaviour(),
+        not_listening: Sequence[Tuple[str, int]] = (),
+        environment: str = "AzurePublicCloud",
+    ) -> None:
+        self._options = {"behaviour": asdict(behaviour), "not_listening": list(not_listening), "environment": environment}
+        number = f"{os.getpid()}-{next(_numbers)}"
+        self._host_ns, self._vm_ns = f"imdshost{number}", f"imdsvm{number}"
+        self._holder: Optional["subprocess.Popen[str]"] = None
+        self._server: Optional["subprocess.Popen[str]"] = None
+
+    def __enter__(self) -> "Lab":
+        try:
+            self._make()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in (self._server, self._holder):
+            if process:
+                process.kill()
+                process.communicate()
+        for name in (self._host_ns, self._vm_ns):
+            sh(f"ip netns del {name}", check=False)
+
+    def _make(self) -> None:
+        host, vm = self._host_ns, self._vm_ns
+        for name in (host, vm):
+            sh(f"ip netns add {name}")
+        for number, mac in ((0, ETH0_MAC), (1, ETH1_MAC)):
+            sh(f"ip -n {vm} link add eth{number} address {mac} type veth peer name h{number} netns {host} address {AZURE_ARP_MAC}")
+        for command in self._host_setup():
+            sh(f"ip -n {host} {command}")
+        self._holder = subprocess.Popen(
+            ["ip", "netns", "exec", vm, "unshare", "--mount", "--uts", "sh", "-ec", HOLDER],
+            stdout=subprocess.PIPE,
+            universal_newlines=True,
+        )
+        assert self._holder.stdout and self._holder.stdout.readline() == "ready\n"
+        for command in VM_SETUP:
+            self.vm(f"ip {command}")
+        self.lease("eth0", "10.0.0.4", "10.0.0.1")
+        self.services(walinuxagent="active")
+        self._serve()
+
+    @staticmethod
+    def _host_setup() -> List[str]:
+        commands = ["link set lo up", "link set h0 up", "link set h1 up", "addr add 10.0.0.1/24 dev h0", "addr add 10.0.1.1/24 dev h1"]
+        commands += ["addr add 10.0.0.50/24 dev h0"]  # another machine's address that answers ARP
+        for address in (IMDS, WIRESERVER):
+            commands.append(f"addr add {address}/32 dev lo")
+            commands.append(f"rule add pref 10 iif h0 from 10.0.0.4 to {address} lookup local")
+            commands.append(f"rule add pref 11 to {address} blackhole")
+        commands += ["rule add pref 20 lookup local", "rule del pref 0"]
+        commands += [f"neigh replace 10.0.0.4 lladdr {ETH0_MAC} dev h0 nud permanent"]  # frames go to the MAC that Azure knows
+        return commands
+
+    def _serve(self) -> None:
+        self._server = subprocess.Popen(
+            ["ip", "netns", "exec", self._host_ns, sys.executable, "-m", "tests.lab.host", json.dumps(self._options)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            universal_newlines=True,
+        )
+        assert self._server.stdout and self._server.stdout.readline() == "ready\n"
+
+    # --- what a test does with it ---
+
+    def host(self, command: str) -> None:
+        """An ``ip`` command line in the host's namespace."""
+        sh(f"ip -n {self._host_ns} {command}")
+
+    def requests(self) -> List[Tuple[float, str]]:
+        """What the host was asked so far: (monotonic time, path)."""
+        assert self._server and self._server.stdin and self._server.stdout
+        self._server.stdin.write("log\n")
+        self._server.stdin.flush()
+        return [(when, path) for when, path in json.loads(self._server.stdout.readline())]
+
+    def enter(self, arguments: Sequence[str]) -> List[str]:
+        """The command line that runs a program inside the VM."""
+        assert self._holder
+        return ["nsenter", f"--target={self._holder.pid}", "--mount", "--net", "--uts", "--", *arguments]
+
+    def vm(self, command: str, check: bool = True) -> str:
+        """A command line inside the VM (split at blanks, no shell)."""
+        return sh(shlex.join(self.enter(shlex.split(command))), check)
+
+    def write(self, path: str, text: str) -> None:
+        """A file inside the VM's own mount namespace."""
+        script = 'mkdir -p "$(dirname "$1")"; cat > "$1"'
+        subprocess.run(self.enter(["sh", "-c", script, "sh", path]), input=text, universal_newlines=True, check=True)
+
+    def index(self, name: str) -> int:
+        return int(self.vm(f"cat /sys/class/net/{name}/ifindex"))
+
+    def lease(self, name: str, address: str, router: str, server: str = WIRESERVER) -> None:
+        """The lease that systemd-networkd would have written."""
+        text = f"# This is private data. Do not parse.\nADDRESS={address}\nNETMASK=255.255.255.0\nROUTER={router}\nSERVER_ADDRESS={server}\n"
+        self.write(f"/run/systemd/netif/leases/{self.index(name)}", text)
+
+    def services(self, **states: str) -> None:
+        """What systemd would say of its services; a name is written with ``_`` for ``-``."""
+        units = [
+            f"Id={name.replace('_', '-')}.service\nLoadState=loaded\nActiveState={state}\nUnitFileState=enabled\n"
+            for name, state in states.items()
+        ]
+        self.write("/run/lab/units", "\n".join(units))
+
+    def tool(self, *arguments: str, environment: Optional[Dict[str, str]] = None, user: Optional[int] = None) -> "subprocess.CompletedProcess[str]":
+        """Runs ``python -m runcommand ARGUMENTS`` inside the VM."""
+        command = [sys.executable, "-m", "runcommand", *arguments]
+        if user is not None:
+            command = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *command]
+        return subprocess.run(
+            self.enter(command),
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            universal_newlines=True,
+            timeout=60,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **(environment or {})},
+        )
+
+    def diagnose(self, *arguments: str) -> Tuple[Dict[str, Any], float]:
+        """The JSON report of one run, and the seconds that the run took."""
+        began = time.monotonic()
+        done = self.tool("--format", "json", "--no-files", *arguments)
+        elapsed = time.monotonic() - began
+        assert done.stdout, done.stderr
+        return json.loads(done.stdout), elapsed
+
+    def apply(self, report: Dict[str, Any]) -> List[str]:
+        """Executes the ``ip``, ``nft`` and ``iptables`` commands of the first finding's fix; gives what was executed."""
+        commands = [fix["text"] for fix in report["findings"][0]["fix"] if fix["kind"] == "command"]
+        executed = [text for text in commands if text.split()[0] in ("ip", "nft", "iptables")]
+        for text in executed:
+            self.vm(text)
+        return executed
+
+
+HOLDER = f"""
+mount --make-rprivate /
+mount -t tmpfs none /run
+mkdir -p /run/lab/net /run/lab/bin
+mount --bind /sys/class/net /run/lab/net
+mount -t tmpfs none /sys/class
+mkdir -p /sys/class/net /sys/class/dmi/id
+mount --bind /run/lab/net /sys/class/net
+echo {AZURE_TAG} > /sys/class/dmi/id/chassis_asset_tag
+echo 'Microsoft Corporation' > /sys/class/dmi/id/sys_vendor
+echo {LINUX_VM.vm_id} > /sys/class/dmi/id/product_uuid
+mount -t tmpfs none /var/log
+printf '#!/bin/sh\\ncat /run/lab/units\\n' > /run/lab/bin/systemctl
+chmod 755 /run/lab/bin/systemctl
+mount -t overlay lab -o lowerdir=/run/lab/bin:/usr/sbin /usr/sbin
+hostname labvm
+echo ready
+exec sleep 600
+"""
+VM_SETUP = (
+    "link set lo up",
+    "link set eth0 up",
+    "link set eth1 up",
+    "addr add 10.0.0.4/24 dev eth0",
+    "addr add 10.0.1.5/24 dev eth1",
+    "route add default via 10.0.0.1 dev eth0 metric 100",
+    f"route add {IMDS}/32 via 10.0.0.1 dev eth0 metric 100",
+    f"route add {WIRESERVER}/32 via 10.0.0.1 dev eth0 metric 100",
+)

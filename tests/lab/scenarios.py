@@ -1,0 +1,118 @@
+"""Every way in which the lab is broken, what must be said of it, and whether the printed fix must heal it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Dict, List, Optional, Tuple
+
+from runcommand.simulator.host import Behaviour
+
+from .namespace import IMDS, WIRESERVER, Lab
+
+EXPECT_NIC = ("--expected-mac", "00-0D-3A-7F-20-04", "--expected-ip", "10.0.0.4")
+NOTHING = "rule add pref 0 to {} blackhole"
+
+
+@dataclass(frozen=True)
+class Broken:
+    """One scenario. ``vm`` and ``host`` are ``ip`` commands, run before the diagnosis."""
+
+    name: str
+    verdict: str
+    cause: Optional[str]
+    vm: Tuple[str, ...] = ()
+    host: Tuple[str, ...] = ()
+    heals: bool = False  # after the printed commands, the next run is healthy
+    arguments: Tuple[str, ...] = ()
+    behaviour: Behaviour = Behaviour()
+    environment: str = "AzurePublicCloud"
+    not_listening: Tuple[Tuple[str, int], ...] = ()
+    services: Dict[str, str] = field(default_factory=dict)
+    files: Dict[str, str] = field(default_factory=dict)
+
+    def lab(self) -> Lab:
+        return Lab(self.behaviour, self.not_listening, self.environment)
+
+    def prepare(self, lab: Lab) -> None:
+        for command in self.vm:
+            lab.vm(f"ip {command}")
+        for command in self.host:
+            lab.host(command)
+        if self.services:
+            lab.services(**self.services)
+        for path, text in self.files.items():
+            lab.write(path, text)
+
+
+def broken(cause: str, name: str = "", **more: object) -> Broken:
+    """A break inside the VM that its printed fix must heal."""
+    return Broken(name or cause, "broken", cause, heals=True, **more)  # type: ignore[arg-type]
+
+
+def platform(verdict: str, cause: str, name: str = "", **more: object) -> Broken:
+    """A break outside the VM."""
+    return Broken(name or cause, verdict, cause, **more)  # type: ignore[arg-type]
+
+
+def healthy(name: str, **more: object) -> Broken:
+    """One of the things that are not faults."""
+    return Broken(f"healthy: {name}", "healthy", None, **more)  # type: ignore[arg-type]
+
+
+NO_HOST_ROUTES = (f"route del {IMDS}/32", f"route del {WIRESERVER}/32")
+NO_ROUTES = (*NO_HOST_ROUTES, "route del default")
+
+SCENARIOS: List[Broken] = [
+    healthy("as Azure's DHCP leaves it"),
+    healthy("a default route only", vm=NO_HOST_ROUTES),
+    healthy("several addresses", vm=("addr add 10.0.0.5/24 dev eth0", "addr add 10.0.0.6/32 dev eth0")),
+    healthy("an on-link /32 route", vm=(f"route del {IMDS}/32", f"route add {IMDS}/32 dev eth0")),
+    healthy("a bridge of containers", vm=("link add docker0 type bridge", "link set docker0 up", "addr add 172.17.0.1/16 dev docker0")),
+    healthy("a VPN with its own routes", vm=("tuntap add tun0 mode tun", "link set tun0 up", "addr add 10.8.0.2/24 dev tun0", "route add 0.0.0.0/1 dev tun0", "route add 128.0.0.0/1 dev tun0")),
+    healthy("the NIC in a bridge with its MAC", vm=("link add br0 address 00:0d:3a:7f:20:04 type bridge", "link set br0 up", "addr flush dev eth0", "link set eth0 master br0", "addr add 10.0.0.4/24 dev br0", "route add default via 10.0.0.1 dev br0")),
+    healthy("a second NIC without an address", vm=("addr flush dev eth1",)),
+    healthy("Azure Stack Hub has no attested data", environment="AzureStack", behaviour=Behaviour(attested="404")),
+    healthy("an older host", behaviour=Behaviour(versions=("2021-02-01", "2020-09-01"))),
+    healthy("429 once", behaviour=Behaviour(instance="429", recovers_after=1)),
+    broken("nic-down", vm=("link set eth0 down",)),
+    broken("nic-mac-mismatch", vm=("link set eth0 down", "link set eth0 address 00:0d:3a:99:99:99", "link set eth0 up", "route add default via 10.0.0.1 dev eth0"), arguments=EXPECT_NIC),
+    broken("nic-ip-mismatch", vm=("addr flush dev eth0", "addr add 10.0.0.99/24 dev eth0", "route add default via 10.0.0.1 dev eth0"), arguments=EXPECT_NIC),
+    broken("address-claimed-locally", vm=(f"addr add {IMDS}/32 dev lo",)),
+    broken("address-claimed-locally", "address-claimed-locally (route)", vm=(f"route add local {IMDS}/32 dev lo table local",)),
+    broken("route-missing", vm=NO_ROUTES),
+    broken("route-missing", "route-missing (unreachable)", vm=(f"route add unreachable {IMDS}/32 metric 5",)),
+    broken("route-missing", "route-missing (blackhole)", vm=(f"route add blackhole {IMDS}/32",)),
+    broken("route-missing", "route-missing (prohibit)", vm=(*NO_HOST_ROUTES, f"route add prohibit {IMDS}/32")),
+    broken("route-missing", "route-missing (rule)", vm=(f"rule add pref 100 to {IMDS} prohibit",)),
+    broken("route-missing", "route-missing (rule for all)", vm=("rule add pref 100 unreachable",)),
+    broken("route-link-local-shadow", vm=(*NO_HOST_ROUTES, "addr add 169.254.7.1/16 dev eth1")),
+    broken("route-link-local-shadow", "route-link-local-shadow (bridge)", vm=(*NO_HOST_ROUTES, "link add cni0 type bridge", "link set cni0 up", "addr add 169.254.7.1/16 dev cni0")),
+    broken("route-wrong-interface", vm=(f"route add {IMDS}/32 via 10.0.1.1 dev eth1",)),
+    broken("route-wrong-interface", "route-wrong-interface (metric)", vm=(*NO_HOST_ROUTES, "route add default via 10.0.1.1 dev eth1 metric 5")),
+    broken("route-wrong-interface", "route-wrong-interface (table)", vm=("route add default via 10.0.1.1 dev eth1 table 100", f"rule add pref 100 to {IMDS} lookup 100")),
+    broken("route-wrong-interface", "route-wrong-interface (VPN)", vm=(*NO_HOST_ROUTES, "tuntap add tun0 mode tun", "link set tun0 up", "addr add 10.8.0.2/24 dev tun0", "route add 0.0.0.0/1 dev tun0", "route add 128.0.0.0/1 dev tun0")),
+    broken("route-wrong-gateway", vm=(f"route replace {IMDS}/32 via 10.0.0.99 dev eth0",)),
+    broken("route-wrong-gateway", "route-wrong-gateway (default)", vm=(*NO_ROUTES, "route add default via 10.0.0.99 dev eth0")),
+    broken("source-not-primary-ip", vm=("addr add 10.0.0.5/24 dev eth0", f"route replace {IMDS}/32 via 10.0.0.1 dev eth0 src 10.0.0.5")),
+    broken("source-not-primary-ip", "source-not-primary-ip (default)", vm=("addr add 10.0.0.5/24 dev eth0", *NO_ROUTES, "route add default via 10.0.0.1 dev eth0 src 10.0.0.5")),
+    Broken("wireserver-unreachable (route)", "degraded", "wireserver-unreachable", vm=(f"route replace {WIRESERVER}/32 via 10.0.1.1 dev eth1",), heals=True),
+    Broken("nic-ip-mismatch (IMDS answers)", "degraded", "nic-ip-mismatch", vm=("addr flush dev eth0", "addr add 10.0.0.99/24 dev eth0", "route add default via 10.0.0.1 dev eth0"), host=(f"rule add pref 9 iif h0 from 10.0.0.99 to {IMDS} lookup local", f"rule add pref 9 iif h0 from 10.0.0.99 to {WIRESERVER} lookup local"), heals=True),
+    platform("broken", "guest-proxy-agent-failing", services={"azure_proxy_agent": "failed"}, not_listening=((IMDS, 80),)),
+    platform("broken", "guest-proxy-agent-failing", "guest-proxy-agent-failing (502)", services={"azure_proxy_agent": "active"}, behaviour=Behaviour(instance="502")),
+    platform("broken", "imds-access-denied", behaviour=Behaviour(instance="403")),
+    platform("broken", "imds-rejects-request", behaviour=Behaviour(instance="400")),
+    platform("degraded", "imds-throttled", behaviour=Behaviour(instance="429")),
+    platform("broken", "imds-unavailable", behaviour=Behaviour(instance="410")),
+    platform("broken", "imds-unavailable", "imds-unavailable (500)", behaviour=Behaviour(instance="500")),
+    platform("broken", "imds-not-imds", behaviour=Behaviour(instance="html")),
+    platform("broken", "imds-refused", not_listening=((IMDS, 80),)),
+    platform("broken", "imds-no-answer", host=(NOTHING.format(IMDS),)),
+    platform("broken", "platform-unreachable", host=(NOTHING.format(IMDS), NOTHING.format(WIRESERVER))),
+    platform("broken", "platform-unreachable", "platform-unreachable (refused)", not_listening=((IMDS, 80), (WIRESERVER, 80), (WIRESERVER, 32526))),
+    platform("degraded", "wireserver-unreachable", host=(NOTHING.format(WIRESERVER),)),
+    platform("degraded", "wireserver-unreachable", "wireserver-unreachable (32526)", not_listening=((WIRESERVER, 32526),)),
+    platform("degraded", "attested-unavailable", behaviour=Behaviour(attested="500")),
+    platform("degraded", "clock-skew", behaviour=Behaviour(clock_ahead_s=-7200.0)),
+    platform("inconclusive", "not-azure", vm=NO_HOST_ROUTES, host=(NOTHING.format(IMDS), NOTHING.format(WIRESERVER)), files={"/sys/class/dmi/id/chassis_asset_tag": "CZ1234567\n"}),
+    platform("inconclusive", "not-azure", "not-azure (another cloud answers)", behaviour=Behaviour(instance="other-json"), host=(NOTHING.format(WIRESERVER),), files={"/sys/class/dmi/id/chassis_asset_tag": "Amazon EC2\n"}),
+]  # fmt: skip

@@ -1,0 +1,64 @@
+"""``python -m tests.snapshots`` makes ``samples/reports`` anew: each scenario of the demo, run for real, with its times settled.
+
+Of every scenario there are the JSON report and the portal's report that ``replay`` makes of it.
+"""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from runcommand.diagnosis import Diagnosis, diagnose
+from runcommand.facts import Facts, facts_from_json, instant, parse_instant, to_json
+from runcommand.report import json_report, text
+from runcommand.simulator.scenarios import SCENARIOS
+from runcommand.simulator.world import Scenario, simulate
+
+FOLDER = Path(__file__).resolve().parents[1] / "samples" / "reports"
+THEN = "2026-11-23T01:44:05Z"
+FILES = "none (replay)"  # what replay says
+
+
+def settled(facts: Facts) -> Facts:
+    """The same facts as they would be in a run of even times, so that two recordings differ only where something changed."""
+    return facts_from_json(_settle(to_json(facts)))
+
+
+def _settle(value: Any, key: str = "") -> Any:
+    if isinstance(value, list):
+        return [_settle(item) for item in value]
+    if isinstance(value, dict):
+        made = {name: _settle(item, name) for name, item in value.items()}
+        if made.get("date") and made.get("read_at"):
+            ahead = (parse_instant(value["read_at"]) - parse_instant(value["date"])).total_seconds()
+            made["read_at"] = instant(parse_instant(THEN) + timedelta(seconds=60 * round(ahead / 60)))
+            made["date"] = THEN
+        return made
+    if key == "elapsed_s":
+        return 0.004 if value < 0.3 else round(value * 2) / 2
+    if key == "collected_at":
+        return THEN
+    return re.sub(r"nonce=\d+", "nonce=1234567890", value) if isinstance(value, str) else value
+
+
+def record(scenario: Scenario) -> Diagnosis:
+    return diagnose(settled(simulate(scenario).facts))
+
+
+def main() -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for old in FOLDER.iterdir():
+        old.unlink()
+    with ThreadPoolExecutor(8) as pool:
+        for scenario, diagnosis in zip(SCENARIOS, pool.map(record, SCENARIOS)):
+            assert diagnosis.cause == scenario.cause, f"{scenario.name}: {diagnosis.cause}"
+            (FOLDER / f"{scenario.name}.json").write_text(json_report.as_json(diagnosis), "ascii")
+            (FOLDER / f"{scenario.name}.txt").write_text(text.portal(diagnosis, FILES), "ascii")
+    print(f"{len(SCENARIOS)} reports in {FOLDER.name}, {sum(path.stat().st_size for path in FOLDER.iterdir()) >> 10} KiB")
+
+
+if __name__ == "__main__":
+    main()

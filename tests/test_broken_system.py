@@ -1,0 +1,214 @@
+"""A broken VM breaks the tools of the diagnosis too: each costs facts, never the report, and the cause is still named."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from .lab.namespace import IMDS, ROOT, Lab, why_not
+
+pytestmark = pytest.mark.skipif(why_not() is not None, reason=f"the lab cannot run: {why_not()}")
+PATHS = {**os.environ, "PYTHONPATH": str(ROOT)}
+WRONG_WAY = f"ip route add {IMDS}/32 via 10.0.1.1 dev eth1"
+
+
+@pytest.fixture
+def lab():
+    with Lab() as made:
+        yield made
+
+
+def stand_in(lab, text, name="ip"):
+    """Puts a script in the place of a system program (in the VM's own mount namespace)."""
+    lab.write(f"/run/lab/bin2/{name}", f"#!/bin/sh\n{text}\n")
+    lab.vm(f"chmod 755 /run/lab/bin2/{name}")
+    lab.vm("mount -t overlay lab2 -o lowerdir=/run/lab/bin2:/run/lab/bin:/usr/sbin /usr/sbin")
+
+
+def report_of(lab, *arguments, **more):
+    began = time.monotonic()
+    done = lab.tool("--format", "json", "--no-files", *arguments, **more)
+    assert done.stderr == "" and done.stdout, done.stderr
+    return json.loads(done.stdout), time.monotonic() - began
+
+
+BROKEN_IP = {
+    "missing": "exit 127",
+    "prints garbage": "head -c 100000 /dev/urandom",
+    "prints half a list": "echo '[{\"dst\": \"default\"'",
+    "prints a list of nonsense": "echo '[1, null, {}, {\"dst\": 7, \"ifname\": [], \"ifindex\": \"x\"}, \"x\"]'",
+    "prints objects of nonsense": "echo '[{\"dst\": 7, \"ifname\": [], \"ifindex\": \"x\"}]'",
+    "fails": "echo 'Cannot open netlink socket: Permission denied' >&2; exit 1",
+    "hangs": "sleep 600",
+    "never stops printing": "yes",
+}
+
+
+@pytest.mark.parametrize("how", BROKEN_IP)
+def test_without_a_working_ip_the_wrong_route_is_still_named(lab, how):
+    lab.vm(WRONG_WAY)
+    stand_in(lab, BROKEN_IP[how])
+    report, seconds = report_of(lab)
+    assert (report["verdict"], report["cause"]) == ("broken", "route-wrong-interface"), report["findings"]
+    assert report["facts"]["unavailable"]
+    assert seconds < 15
+
+
+def test_without_ip_a_missing_route_is_still_named(lab):
+    for command in (f"ip route del {IMDS}/32", "ip route del default"):
+        lab.vm(command)
+    stand_in(lab, "exit 127")
+    assert report_of(lab)[0]["cause"] == "route-missing"
+
+
+def test_without_ip_a_healthy_vm_is_healthy(lab):
+    stand_in(lab, "exit 127")
+    report, _ = report_of(lab)
+    assert (report["verdict"], report["cause"]) == ("healthy", None)
+    assert report["primary_nic"]["mac"] == "00-0D-3A-7F-20-04"
+
+
+@pytest.mark.parametrize("how", ["sleep 600", "head -c 1000 /dev/urandom", "exit 1"])
+def test_a_systemctl_that_misbehaves_costs_the_services_only(lab, how):
+    stand_in(lab, how, "systemctl")
+    report, seconds = report_of(lab)
+    assert report["verdict"] == "healthy" and seconds < 8
+
+
+def test_an_ordinary_user_gets_the_same_cause(lab):
+    lab.vm(WRONG_WAY)
+    report = ordinary(lab)
+    assert report["cause"] == "route-wrong-interface" and report["facts"]["machine"]["elevated"] is False
+
+
+def test_an_ordinary_user_of_a_healthy_vm(lab):
+    assert ordinary(lab)["verdict"] == "healthy"
+
+
+def ordinary(lab):
+    """The report of a run as nobody: with an interpreter and a copy of the package that everybody can read."""
+    python = next(path for path in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3") if readable(path))
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        shutil.copytree(ROOT / "runcommand", Path(folder) / "runcommand", ignore=shutil.ignore_patterns("__pycache__"))
+        command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", "env", f"PYTHONPATH={folder}", python]
+        command += ["-m", "runcommand", "--format", "json"]
+        done = subprocess.run(lab.enter(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, cwd="/")
+    assert done.stderr == b""
+    return json.loads(done.stdout)
+
+
+def readable(python):
+    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env", python, "-c", "import json, http.client"]
+    return Path(python).exists() and subprocess.run(command, stderr=subprocess.DEVNULL, cwd="/").returncode == 0
+
+
+# --- where the report goes ---
+
+
+def files_line(lab, *arguments):
+    done = lab.tool(*arguments)
+    assert done.returncode == 0 and done.stderr == "" and "VERDICT  HEALTHY" in done.stdout, done
+    return next(line for line in done.stdout.splitlines() if line.startswith("FILES"))
+
+
+def test_the_usual_place(lab):
+    line = files_line(lab)
+    folder = line.split()[1]
+    assert folder.startswith("/var/log/azure/imds-check/20")
+    assert lab.vm(f"ls {folder}").split() == ["report.json", "report.txt"]
+    assert lab.vm("stat -c %a:%U /var/log/azure/imds-check").strip() == "700:root"
+    assert "OUTPUT of ip -4 route show" in lab.vm(f"cat {folder}/report.txt")
+
+
+def test_a_full_disk(lab):
+    lab.vm("mkdir -p /var/log/azure")
+    lab.vm("mount -t tmpfs -o size=4k small /var/log/azure")
+    assert "not written: No space left on device" in files_line(lab)
+    assert lab.vm("find /var/log/azure -type f").strip() == ""  # and no half report
+
+
+def test_a_read_only_disk(lab):
+    lab.vm("mount -o remount,ro /var/log")
+    assert "not written: Read-only file system" in files_line(lab)
+
+
+def test_a_planted_link(lab):
+    lab.vm("mkdir -p /var/log/elsewhere")
+    lab.vm("ln -s /var/log/elsewhere /var/log/azure")
+    assert "not written:" in files_line(lab)
+    assert lab.vm("ls -A /var/log/elsewhere").strip() == ""
+
+
+def test_a_foreign_folder(lab):
+    lab.vm("mkdir -p /var/log/azure/imds-check")
+    lab.vm("chown 12345 /var/log/azure/imds-check")
+    assert "not written: other users could write there" in files_line(lab)
+
+
+def test_a_file_in_the_place_of_the_folder(lab):
+    lab.vm("touch /var/log/azure")
+    assert "not written: Not a directory" in files_line(lab)
+
+
+def test_a_file_system_that_hangs(lab):
+    """Nothing here can make one: the function that opens the folder is held instead."""
+    script = (
+        "import sys, time, runcommand.system.linux.folder as folder\n"
+        "from runcommand.cli import main\n"
+        "folder.make = lambda *a: time.sleep(60)\n"
+        "sys.exit(main([]))"
+    )
+    began = time.monotonic()
+    done = subprocess.run(lab.enter([sys.executable, "-c", script]), env=PATHS, stdout=subprocess.PIPE, universal_newlines=True, timeout=30)
+    assert time.monotonic() - began < 5 and "not written: the file system does not answer" in done.stdout
+
+
+# --- size ---
+
+
+def test_20000_routes_and_200_nics(lab):
+    lab.vm(WRONG_WAY)
+    batch = "".join(f"link add dummy{i} type bridge\nlink set dummy{i} up\naddr add 10.{50 + i // 250}.{i % 250}.1/24 dev dummy{i}\n" for i in range(200))
+    batch += "".join(f"route add 100.{i // 250}.{i % 250}.0/24 via 10.0.0.1 dev eth0\n" for i in range(20000))
+    lab.write("/run/lab/batch", batch)
+    lab.vm("ip -batch /run/lab/batch")
+    report, seconds = report_of(lab)
+    assert report["cause"] == "route-wrong-interface", report["findings"]
+    assert len(report["facts"]["routes"]) > 20000 and len(report["facts"]["adapters"]) > 200
+    assert seconds < 12
+    done = lab.tool("--no-files")
+    assert len(done.stdout) + done.stdout.count("\n") <= 3900
+    assert done.stdout.rstrip("\n").rpartition("\n")[2].startswith("END IMDS-CHECK verdict=broken cause=route-wrong-interface")
+
+
+def test_few_file_descriptors_and_processes(lab):
+    lab.vm(WRONG_WAY)
+    script = "ulimit -n 24; exec \"$0\" -m runcommand --format json --no-files"
+    done = subprocess.run(lab.enter(["sh", "-c", script, sys.executable]), env=PATHS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+    assert done.stderr == b"" and json.loads(done.stdout)["verdict"] in ("broken", "inconclusive")
+
+
+def test_an_interrupt_in_the_dark_still_names_what_is_known(lab):
+    lab.host(f"rule add pref 0 to {IMDS} blackhole")
+    command = lab.enter([sys.executable, "-m", "runcommand", "--no-files"])
+    process = subprocess.Popen(command, env=PATHS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    threading.Timer(1.0, process.terminate).start()
+    out, err = process.communicate(timeout=30)
+    assert err == "" and "END IMDS-CHECK verdict=inconclusive cause=tool-failed exit=3 host=labvm" in out
+
+
+def test_the_whole_run_ends_at_the_deadline_whatever_hangs(lab):
+    lab.host(f"rule add pref 0 to {IMDS} blackhole")
+    stand_in(lab, "trap '' TERM; sleep 600")
+    began = time.monotonic()
+    done = lab.tool("--no-files", "--deadline", "2")
+    assert time.monotonic() - began < 3.2
+    assert done.stdout.rstrip("\n").rpartition("\n")[2].startswith("END IMDS-CHECK")

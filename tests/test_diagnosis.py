@@ -1,0 +1,174 @@
+"""Ranking: of several findings, which one is the cause; and how the primary NIC is known."""
+
+from dataclasses import replace
+
+import pytest
+
+from runcommand.diagnosis import diagnose
+from runcommand.facts import Expected, LinkState, Neighbour, Outcome, Trial
+from runcommand.rules.case import Case
+from runcommand.simulator.scenarios import ETH0, ETH1, ETHERNET, ETHERNET2, HOSTS, LO, LOOPBACK, row, rows_of
+
+from .facts_of import BOTH, LINUX, WINDOWS, connection, imds, metadata, wireserver
+from .generate import some_facts
+
+ON_BOTH = pytest.mark.parametrize("side", BOTH, ids=("windows", "linux"))
+
+
+@ON_BOTH
+def test_a_local_cause_outranks_what_means_looked_everywhere(side):
+    other = ETHERNET2 if side is WINDOWS else ETH1
+    facts = side.dark(side.other, proof=False, routes=(row(HOSTS[0], "10.1.0.1", other), *side.make().routes[1:]))
+    facts = replace(facts, wireserver=wireserver(side.ip, Outcome.TIMED_OUT))
+    diagnosis = diagnose(facts)
+    assert diagnosis.cause == "route-wrong-interface"
+    assert not {"imds-no-answer", "platform-unreachable"} & {finding.cause for finding in diagnosis.findings}
+
+
+@ON_BOTH
+def test_only_one_of_those_that_mean_looked_everywhere_is_named(side):
+    facts = replace(side.dark(proof=False), wireserver=wireserver(side.ip, Outcome.TIMED_OUT))
+    assert [finding.cause for finding in diagnose(facts).findings] == ["platform-unreachable"]
+
+
+@ON_BOTH
+def test_a_clock_that_is_wrong_comes_before_other_degradations(side):
+    facts = replace(side.healthy(), wireserver=wireserver(side.ip, Outcome.TIMED_OUT))
+    exchange = replace(facts.imds.attempts[0], read_at="2026-11-24T01:44:05Z")
+    diagnosis = diagnose(replace(facts, imds=replace(facts.imds, attempts=(exchange,))))
+    assert [finding.cause for finding in diagnosis.findings] == ["clock-skew", "wireserver-unreachable"]
+
+
+@ON_BOTH
+def test_warnings_and_information_never_decide(side):
+    facts = replace(side.healthy(), persistent_routes=())
+    primary = facts.adapters[1]
+    facts = replace(facts, adapters=(facts.adapters[0], replace(primary, dhcp=False), *facts.adapters[2:]))
+    diagnosis = diagnose(facts)
+    assert diagnosis.verdict.value == "healthy" and diagnosis.cause is None and diagnosis.findings
+
+
+def test_a_rule_that_fails_costs_itself(mocker):
+    from runcommand import diagnosis as module
+    from runcommand.rules.finding import Rule
+
+    def explode(case):
+        raise ZeroDivisionError("a bug")
+
+    rules = [Rule(r.cause, r.verdict, explode, r.title, r.text, r.doc) if r.cause == "clock-skew" else r for r in module.RULES]
+    mocker.patch.object(module, "RULES", tuple(rules))
+    alone = diagnose(LINUX.healthy())
+    assert (alone.verdict.value, alone.cause, alone.exit_code) == ("inconclusive", "tool-failed", 3)
+    assert "rule clock-skew failed: ZeroDivisionError: a bug" in alone.main.detail
+    beside = diagnose(LINUX.dark(proof=False))
+    assert (beside.verdict.value, beside.cause) == ("broken", "imds-no-answer")
+    assert [finding.cause for finding in beside.findings] == ["imds-no-answer", "tool-failed"]
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_no_rule_and_no_check_fails_on_any_facts(seed):
+    diagnosis = diagnose(some_facts(seed))
+    assert not any(" failed: " in finding.detail and finding.cause == "tool-failed" for finding in diagnosis.findings), diagnosis.findings
+    assert not any("Error: " in check.summary and not check.id.startswith("facts.") for check in diagnosis.checks if check.status.value == "error"), diagnosis.checks
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_the_same_facts_give_the_same_diagnosis(seed):
+    one, other = diagnose(some_facts(seed)), diagnose(some_facts(seed))
+    assert (one.verdict, one.findings, one.checks) == (other.verdict, other.findings, other.checks)
+
+
+# --- the primary NIC ---
+
+
+def known(facts):
+    primary = Case(facts).primary
+    return (primary.adapter.name, primary.ip, primary.known_from) if primary else None
+
+
+def bare(facts):
+    """Without anything that DHCP says."""
+    adapters = tuple(replace(a, dhcp_server=None, lease_gateway=None, lease_address=None) for a in facts.adapters)
+    return replace(facts, adapters=adapters)
+
+
+def test_the_operators_word_comes_first():
+    facts = LINUX.healthy(expected=Expected(mac=ETH1.mac))
+    assert known(facts) == ("eth1", "10.0.1.5", "expected")
+    assert known(LINUX.healthy(expected=Expected(ip="10.0.1.5"))) == ("eth1", "10.0.1.5", "expected")
+
+
+def test_the_address_from_which_imds_answered_comes_next():
+    assert known(LINUX.healthy()) == ("eth0", "10.0.0.4", "imds-answer")
+    assert known(LINUX.dark("10.0.1.5")) == ("eth0", "10.0.0.4", "imds-answer")
+
+
+def test_the_address_from_which_the_wireserver_answered_comes_next():
+    facts = replace(LINUX.dark(proof=False), wireserver=wireserver("10.0.1.5"))
+    assert known(facts) == ("eth1", "10.0.1.5", "wireserver-answer")
+
+
+def test_the_lease_with_a_gateway_comes_next():
+    facts = replace(LINUX.dark(proof=False), wireserver=wireserver("10.0.0.4", Outcome.TIMED_OUT))
+    assert known(facts) == ("eth0", "10.0.0.4", "dhcp-lease")
+
+
+def test_the_only_default_route_comes_next():
+    facts = bare(replace(LINUX.dark(proof=False), wireserver=wireserver("10.0.0.4", Outcome.TIMED_OUT)))
+    assert known(facts) == ("eth0", "10.0.0.4", "default-route")
+
+
+def test_two_default_routes_decide_nothing():
+    facts = LINUX.dark(proof=False, routes=rows_of(ETH0, "10.0.0.1", 1, False) + rows_of(ETH1, "10.0.1.1", 2, False))
+    facts = bare(replace(facts, wireserver=wireserver("10.0.0.4", Outcome.TIMED_OUT)))
+    assert known(facts) is None
+
+
+def test_the_only_nic_comes_last():
+    facts = LINUX.dark(proof=False, adapters=(LO, ETH0), routes=())
+    facts = bare(replace(facts, wireserver=None))
+    assert known(facts) == ("eth0", "10.0.0.4", "only-nic")
+
+
+def test_a_loopback_source_says_nothing_of_the_nic():
+    facts = replace(LINUX.healthy(), imds=imds(metadata("127.0.0.1", LINUX.vm)), wireserver=None)
+    assert known(facts) == ("eth0", "10.0.0.4", "dhcp-lease")
+
+
+def test_the_primary_address_is_the_one_that_was_answered():
+    two = replace(ETHERNET, addresses=(*ETHERNET.addresses, replace(ETHERNET.addresses[0], address="172.16.69.8")), lease_address=None)
+    facts = WINDOWS.dark(adapters=(LOOPBACK, two, ETHERNET2))
+    trials = (Trial(connection(source="172.16.69.8"), metadata("172.16.69.8", WINDOWS.vm)),)
+    assert known(replace(facts, differential=trials)) == ("Ethernet", "172.16.69.8", "imds-answer")
+
+
+# --- partial facts ---
+
+
+def test_without_a_lookup_the_table_tells_which_route_wins():
+    routes = (row(HOSTS[0], "10.0.1.1", ETH1, 0), *rows_of(ETH0, "10.0.0.1", 100, True))
+    facts = replace(LINUX.dark("10.0.1.5", routes=routes), lookups=None)
+    assert diagnose(facts).cause == "route-wrong-interface"
+
+
+def test_without_routes_no_route_is_blamed():
+    facts = replace(LINUX.dark(proof=False), routes=None, lookups=None)
+    diagnosis = diagnose(facts)
+    assert diagnosis.cause == "imds-no-answer" and "not checked: routes" in diagnosis.main.detail
+
+
+def test_without_adapters_the_way_still_tells_that_there_is_none():
+    facts = LINUX.dark(None, Outcome.UNREACHABLE, proof=False, routes=rows_of(ETH0, None, 1, False))
+    assert diagnose(replace(facts, adapters=None)).cause == "route-missing"
+
+
+def test_an_arp_entry_of_another_interface_is_not_the_next_hops():
+    dead = Neighbour("10.0.0.1", "eth1", 3, None, "FAILED")
+    assert diagnose(LINUX.dark(proof=False, neighbours=(dead,))).cause == "imds-no-answer"
+
+
+def test_a_down_second_nic_is_not_the_fault():
+    facts = LINUX.dark(proof=False, adapters=(LO, ETH0, replace(ETH1, state=LinkState.DOWN)))
+    assert diagnose(facts).cause == "imds-no-answer"
+
+

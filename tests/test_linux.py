@@ -1,0 +1,353 @@
+"""Linux' own words, read: ip's JSON, procfs, leases, systemd; programs that misbehave; the report folder."""
+
+import os
+import stat
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+linux = pytest.importorskip("runcommand.system.linux") if sys.platform.startswith("linux") else pytest.skip("Linux only", allow_module_level=True)
+
+from runcommand.collect import Board, NotAvailable  # noqa: E402
+from runcommand.facts import LinkState  # noqa: E402
+from runcommand.system.linux import adapters, folder, iproute, leases, program, routes, services  # noqa: E402
+
+INDEXES = {"eth0": 2, "eth1": 3}
+
+
+def parse(row):
+    return list(routes.parse_routes(row, INDEXES))
+
+
+def test_a_default_route():
+    (route,) = parse({"dst": "default", "gateway": "10.0.0.1", "dev": "eth0", "protocol": "dhcp", "prefsrc": "10.0.0.4", "metric": 100, "flags": []})
+    assert (route.destination, route.gateway, route.interface, route.interface_index) == ("0.0.0.0/0", "10.0.0.1", "eth0", 2)
+    assert (route.metric, route.source, route.table, route.kind, route.dead) == (100, "10.0.0.4", "main", "unicast", False)
+
+
+def test_a_host_route_without_a_length_is_a_32():
+    assert parse({"dst": "169.254.169.254", "dev": "eth0", "flags": []})[0].destination == "169.254.169.254/32"
+
+
+@pytest.mark.parametrize("kind", ["unreachable", "blackhole", "prohibit"])
+def test_rows_that_deny_keep_their_kind(kind):
+    (route,) = parse({"type": kind, "dst": "169.254.169.254", "metric": 5, "flags": []})
+    assert (route.kind, route.interface, route.metric) == (kind, None, 5)
+
+
+def test_each_next_hop_of_a_multipath_route_is_a_row():
+    row = {"dst": "1.2.3.0/24", "flags": [], "nexthops": [
+        {"gateway": "10.0.0.7", "dev": "eth0", "weight": 1, "flags": []}, {"gateway": "10.0.1.7", "dev": "eth1", "weight": 1, "flags": ["linkdown"]},
+    ]}  # fmt: skip
+    assert [(r.gateway, r.interface, r.dead) for r in parse(row)] == [("10.0.0.7", "eth0", False), ("10.0.1.7", "eth1", True)]
+
+
+def test_an_ipv6_next_hop_of_an_ipv4_route():
+    assert parse({"dst": "default", "via": {"family": "inet6", "host": "fe80::1"}, "dev": "eth0", "flags": []})[0].gateway == "fe80::1"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [{}, {"dst": "fe80::/64"}, {"dst": 7}, {"dst": "10.0.0.0/99"}, {"dst": "10.0.0.0/x"}, {"type": "broadcast", "dst": "10.0.0.255"}, {"dst": "default", "nexthops": [7, None]}],
+)
+def test_rows_that_make_no_sense_or_do_not_matter_are_left_out(row):
+    assert parse(row) == []
+
+
+def test_a_policy_rule():
+    rule = routes.parse_rule({"priority": 5, "not": None, "src": "10.0.0.0", "srclen": 8, "fwmark": "0x10", "fwmask": "0xff", "uid_start": 0, "uid_end": 5, "ipproto": "tcp", "dport": 80, "action": "prohibit"})
+    assert (rule.priority, rule.source, rule.destination, rule.action, rule.table) == (5, "10.0.0.0/8", "all", "prohibit", None)
+    assert rule.selector == "not fwmark 0x10/0xff ipproto tcp dport 80 uidrange 0-5"
+
+
+def test_a_policy_rule_for_one_address():
+    rule = routes.parse_rule({"priority": 100, "src": "all", "dst": "169.254.169.254", "table": "100"})
+    assert (rule.destination, rule.table, rule.action, rule.selector) == ("169.254.169.254/32", "100", "table", "")
+
+
+PROC_NET_ROUTE = """Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
+eth0\t00000000\t0100000A\t0003\t0\t0\t100\t00000000\t0\t0\t0
+*\tFEA9FEA9\t00000000\t0205\t0\t0\t5\tFFFFFFFF\t0\t0\t0
+eth0\t0000000A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0
+broken line
+"""
+
+
+@pytest.mark.skipif(sys.byteorder != "little", reason="the recorded table is little-endian")
+def test_the_kernels_own_table_serves_without_ip():
+    found = [(r.destination, r.gateway, r.interface, r.metric, r.kind) for r in routes._proc_routes(PROC_NET_ROUTE)]
+    assert found == [
+        ("0.0.0.0/0", "10.0.0.1", "eth0", 100, "unicast"),
+        ("169.254.169.254/32", None, None, 5, "unreachable"),
+        ("10.0.0.0/24", None, "eth0", 0, "unicast"),
+    ]
+
+
+def test_an_adapter_with_a_primary_and_a_secondary_address():
+    adapter = adapters.parse_adapter(
+        {"ifindex": 2, "ifname": "eth0", "flags": ["BROADCAST", "MULTICAST", "UP", "LOWER_UP"], "link_type": "ether",
+         "address": "00:0d:3a:7f:20:04", "master": "br0", "addr_info": [
+            {"family": "inet", "local": "10.0.0.4", "prefixlen": 24, "dynamic": True},
+            {"family": "inet", "local": "10.0.0.5", "prefixlen": 24, "secondary": True},
+            {"family": "inet6", "local": "fe80::1", "prefixlen": 64}, {"family": "inet", "local": "nonsense", "prefixlen": 24}, 7]}
+    )  # fmt: skip
+    assert (adapter.mac, adapter.state, adapter.kind, adapter.master) == ("00-0D-3A-7F-20-04", LinkState.UP, "ethernet", "br0")
+    assert [(a.address, a.secondary, a.dynamic) for a in adapter.addresses] == [("10.0.0.4", False, True), ("10.0.0.5", True, False)]
+
+
+@pytest.mark.parametrize(
+    "flags, state",
+    [([], LinkState.DOWN), (["UP", "NO-CARRIER"], LinkState.NO_CARRIER), (["UP", "LOWER_UP"], LinkState.UP), (["NO-CARRIER"], LinkState.DOWN)],
+)
+def test_the_state_of_a_link(flags, state):
+    assert adapters.parse_adapter({"ifindex": 2, "ifname": "eth0", "flags": flags, "link_type": "ether"}).state is state
+
+
+@pytest.mark.parametrize("row", [{}, {"ifname": "eth0"}, {"ifname": 7, "ifindex": 2}, {"ifname": "eth0", "ifindex": "2"}])
+def test_an_adapter_without_name_or_index_is_none(row):
+    assert adapters.parse_adapter(row) is None
+
+
+def test_the_addresses_of_the_c_library_agree_with_ip():
+    from runcommand.system.linux import getifaddrs
+
+    held = {(r["ifname"], a["local"], a["prefixlen"]) for r in iproute.ip("addr", "show") for a in r["addr_info"] if a["family"] == "inet"}
+    assert set(getifaddrs.ipv4()) == held
+
+
+# --- leases ---
+
+NETWORKD = "# This is private data. Do not parse.\nADDRESS=10.0.0.4\nNETMASK=255.255.255.0\nROUTER=10.0.0.1\nSERVER_ADDRESS=168.63.129.16\n"
+DHCLIENT = """
+lease { interface "eth0"; fixed-address 10.9.9.9; option routers 10.9.9.1; option dhcp-server-identifier 10.9.9.2; }
+lease {
+  interface "eth0";
+  fixed-address 10.0.0.4;
+  option subnet-mask 255.255.255.0;
+  option routers 10.0.0.1;
+  option dhcp-server-identifier 168.63.129.16;
+  option rfc3442-classless-static-routes 0,10,0,0,1,32,168,63,129,16,10,0,0,1,32,169,254,169,254,10,0,0,1;
+}
+"""
+NM_STATE = "[device]\nmanaged=true\nconnection-uuid=5fb06bd0-0bb0-7ffb-45f1-d6edd65f3e03\n[dhcp4]\ndhcp4.ip_address=10.0.0.4\ndhcp4.dhcp_server_identifier=168.63.129.16\ndhcp4.routers=10.0.0.1\n"
+WICKED = "<lease><addresses><assigned-addr><local>10.0.0.4/24</local></assigned-addr></addresses><ipv4:dhcp><server-id>168.63.129.16</server-id></ipv4:dhcp><routes><route><nexthop><gateway>10.0.0.1</gateway></nexthop></route></routes></lease>"
+
+
+@pytest.mark.parametrize(
+    "parser, name, text",
+    [
+        (leases._networkd, "2", NETWORKD),
+        (leases._networkd, "internal-5fb06bd0-0bb0-7ffb-45f1-d6edd65f3e03-eth0.lease", NETWORKD),
+        (leases._dhclient, "dhclient.eth0.leases", DHCLIENT),
+        (leases._networkmanager, "2", NM_STATE),
+        (leases._wicked, "lease-eth0-dhcp-ipv4.xml", WICKED),
+    ],
+)
+def test_a_lease_of_each_client(parser, name, text):
+    (lease,) = parser(Path(name), text)
+    assert (lease.address, lease.server, lease.gateway) == ("10.0.0.4", "168.63.129.16", "10.0.0.1")
+    assert leases.of_adapter([lease], 2, "eth0") is lease
+    assert leases.of_adapter([lease], 3, "eth1") is None
+
+
+@pytest.mark.parametrize("text", ["", "garbage\x00\xff", "lease {", "ADDRESS=nonsense\nROUTER=also\n", "ROUTER=10.0.0.1 10.0.0.2\n"])
+def test_a_damaged_lease_is_no_failure(text):
+    for parser in (leases._networkd, leases._dhclient, leases._networkmanager, leases._wicked):
+        for lease in parser(Path("2"), text):
+            assert lease.server is None
+
+
+# --- services ---
+
+
+def test_only_installed_units_count():
+    text = "Id=walinuxagent.service\nLoadState=loaded\nActiveState=active\nUnitFileState=enabled\n\nId=waagent.service\nLoadState=not-found\nActiveState=inactive\n\nId=azure-proxy-agent.service\nLoadState=loaded\nActiveState=failed\nUnitFileState=\n"
+    assert [(s.name, s.state, s.start) for s in services.parse_units(text)] == [
+        ("walinuxagent", "running", "enabled"), ("azure-proxy-agent", "failed", None),
+    ]  # fmt: skip
+
+
+def test_a_listener_that_matters_is_seen():
+    import socket
+
+    try:
+        server = socket.create_server(("127.0.0.1", 3080))
+    except OSError:
+        pytest.skip("port 3080 is taken")
+    with server:
+        assert ("127.0.0.1", 3080) in [(found.address, found.port) for found in services.collect_listeners(Board(1))]
+
+
+# --- programs ---
+
+
+@pytest.fixture
+def programs(tmp_path, monkeypatch):
+    """A folder of the system's programs that a test can fill."""
+    monkeypatch.setattr(program, "DIRECTORIES", (str(tmp_path),))
+    monkeypatch.setattr(program, "_hung", set())
+
+    def write(text, name="ip"):
+        path = tmp_path / name
+        path.write_text("#!/bin/sh\n" + text)
+        path.chmod(0o755)
+
+    return write
+
+
+def test_a_program_that_is_missing(programs):
+    with pytest.raises(NotAvailable, match="^ip: not found$"):
+        program.run("ip", [])
+
+
+def test_a_program_that_fails_says_so(programs):
+    programs("echo 'Object \"x\" is unknown' >&2; exit 255")
+    with pytest.raises(NotAvailable, match='^ip x: exit status 255: Object "x" is unknown$'):
+        program.run("ip", ["x"])
+
+
+def test_a_program_that_hangs_is_ended_with_its_children_and_not_started_again(programs, tmp_path):
+    programs(f"sleep 60 & echo $! > {tmp_path}/child; wait")
+    began = time.monotonic()
+    with pytest.raises(NotAvailable, match="not finished in 1 s"):
+        program.run("ip", [], seconds=1.0)
+    assert time.monotonic() - began < 2.0
+    time.sleep(0.1)
+    state = Path(f"/proc/{int((tmp_path / 'child').read_text())}/stat")
+    assert not state.exists() or state.read_text().split()[2] == "Z"
+    with pytest.raises(NotAvailable, match="did not finish before"):
+        program.run("ip", [])
+
+
+def test_a_child_that_keeps_the_pipe_open_does_not_hold_the_run(programs):
+    programs("sleep 60 & echo '[]'")
+    began = time.monotonic()
+    with pytest.raises(NotAvailable):
+        program.run("ip", [], seconds=1.0)
+    assert time.monotonic() - began < 2.0
+
+
+def test_output_without_end_is_cut_off(programs, monkeypatch):
+    monkeypatch.setattr(program, "OUTPUT_LIMIT", 100000)
+    programs("while :; do echo nonsense; done")
+    with pytest.raises(NotAvailable, match="printed more than"):
+        program.run("ip", [])
+
+
+@pytest.mark.parametrize("text", ["echo garbage", "echo '{\"a\": 1}'", "echo '[1, {}]'", "printf '\\377\\376'", "echo '[[['"])
+def test_garbage_is_no_list_of_objects(programs, text):
+    programs(text)
+    with pytest.raises(NotAvailable, match="printed no list of JSON objects"):
+        iproute.ip("route")
+
+
+def test_nothing_is_taken_from_path_or_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "nosuchprogram").write_text("#!/bin/sh\n")
+    (tmp_path / "nosuchprogram").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(NotAvailable):
+        program.find("nosuchprogram")
+
+
+def test_every_running_program_can_be_ended_at_once(programs):
+    programs("sleep 60")
+    failures = []
+
+    def work():
+        try:
+            program.run("ip", [], seconds=30)
+        except NotAvailable as missing:
+            failures.append(str(missing))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    time.sleep(0.3)
+    program.kill_all()
+    thread.join(3)
+    assert not thread.is_alive() and len(failures) == 1
+
+
+# --- the report folder ---
+
+
+@pytest.fixture
+def base(tmp_path):
+    path = tmp_path / "imds-check"
+    path.mkdir(mode=0o700)
+    return path
+
+
+def test_files_are_for_their_owner_only(base):
+    made = folder.make(base, None, "20261123T014405Z")
+    made.write("report.txt", b"text")
+    path = base / "20261123T014405Z"
+    assert made.path == str(path) and (path / "report.txt").read_bytes() == b"text"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700 and stat.S_IMODE((path / "report.txt").stat().st_mode) == 0o600
+
+
+def test_two_runs_in_one_second_have_a_folder_each(base):
+    assert [folder.make(base, None, "20261123T014405Z").path.rpartition("/")[2] for _ in range(3)] == [
+        "20261123T014405Z", "20261123T014405Z-2", "20261123T014405Z-3",
+    ]  # fmt: skip
+
+
+def test_the_newest_ten_are_kept_and_nobody_elses_is_touched(base):
+    for day in range(10, 25):
+        made = folder.make(base, None, f"202611{day}T000000Z")
+        made.write("report.txt", b"x")
+    (base / "notes").mkdir()
+    (base / "20200101T000000Z").mkdir()
+    (base / "20200101T000000Z" / "mine.txt").write_text("kept")
+    folder.make(base, None, "20261125T000000Z")
+    names = sorted(path.name for path in base.iterdir())
+    assert names == ["20200101T000000Z", *(f"202611{day}T000000Z" for day in range(16, 26)), "notes"]
+
+
+def test_a_link_in_place_of_the_run_folder_is_not_followed(base, tmp_path):
+    (base / "20261123T014405Z").symlink_to(tmp_path)
+    made = folder.make(base, None, "20261123T014405Z")
+    assert made.path.endswith("-2")
+
+
+def test_pruning_does_not_follow_a_link(base, tmp_path):
+    target = tmp_path / "precious"
+    target.mkdir()
+    (target / "report.txt").write_text("precious")
+    (base / "20190101T000000Z").symlink_to(target)
+    for day in range(10, 22):
+        folder.make(base, None, f"202611{day}T000000Z")
+    assert (target / "report.txt").read_text() == "precious"
+
+
+def test_the_default_place_is_made_step_by_step(tmp_path):
+    if any(parent.stat().st_mode & stat.S_IWOTH and not parent.stat().st_mode & stat.S_ISVTX for parent in tmp_path.parents):
+        pytest.skip("the temporary folder is open to others")
+    made = folder.make(None, tmp_path / "azure" / "imds-check", "20261123T014405Z")
+    assert Path(made.path).is_dir()
+    assert stat.S_IMODE((tmp_path / "azure" / "imds-check").stat().st_mode) == 0o700
+
+
+def test_a_link_on_the_way_to_the_default_place_is_refused(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "azure").symlink_to(tmp_path / "real")
+    with pytest.raises(OSError):
+        folder.make(None, tmp_path / "azure" / "imds-check", "20261123T014405Z")
+
+
+def test_a_folder_that_others_can_write_is_refused(tmp_path):
+    (tmp_path / "imds-check").mkdir()
+    (tmp_path / "imds-check").chmod(0o777)
+    with pytest.raises(PermissionError, match="other users could write there"):
+        folder.make(None, tmp_path / "imds-check", "20261123T014405Z")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving a folder away needs root")
+def test_a_folder_of_another_user_is_refused(tmp_path):
+    (tmp_path / "imds-check").mkdir(mode=0o755)
+    os.chown(tmp_path / "imds-check", 12345, 12345)
+    with pytest.raises(PermissionError):
+        folder.make(None, tmp_path / "imds-check", "20261123T014405Z")

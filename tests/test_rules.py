@@ -1,0 +1,556 @@
+"""Each cause on facts alone: recognised, not recognised, and mended in the words of the system the facts came from."""
+
+from dataclasses import replace
+
+import pytest
+
+from runcommand.diagnosis import diagnose
+from runcommand.facts import (
+    Body,
+    Expected,
+    LinkState,
+    Listener,
+    Machine,
+    Neighbour,
+    Outcome,
+    PersistentRoute,
+    ProcessConnection,
+    Route,
+    RoutingRule,
+    Service,
+    Unavailable,
+)
+from runcommand.rules import RULES
+from runcommand.simulator.scenarios import (
+    ETH0, ETH1, ETHERNET, ETHERNET2, HOSTS, LO, LOOPBACK, held, managed, row, rows_of, with_lookups,
+)  # fmt: skip
+
+from .facts_of import BOTH, LINUX, WINDOWS, http, imds, metadata, wireserver
+
+IDS = ("windows", "linux")
+ON_BOTH = pytest.mark.parametrize("side", BOTH, ids=IDS)
+IMDS32, WIRESERVER32 = HOSTS
+
+
+def commands(diagnosis):
+    return [fix.text for fix in diagnosis.main.fix if fix.kind == "command"]
+
+
+def causes(diagnosis):
+    return {finding.cause: finding.severity.value for finding in diagnosis.findings}
+
+
+def judged(facts, verdict, cause):
+    diagnosis = diagnose(facts)
+    assert (diagnosis.verdict.value, diagnosis.cause) == (verdict, cause), causes(diagnosis)
+    return diagnosis
+
+
+# --- the NIC ---
+
+
+def test_a_disabled_primary_nic_is_named_and_enabled_again_on_linux():
+    down = replace(managed(ETH0), state=LinkState.DOWN)
+    facts = LINUX.dark(None, Outcome.UNREACHABLE, proof=False, adapters=(LO, down, ETH1), routes=rows_of(ETH1, None, 200, False))
+    assert commands(judged(facts, "broken", "nic-down")) == [
+        "networkctl up eth0",
+        "ip link set dev eth0 up",
+        "networkctl reconfigure eth0",
+        "ip route replace default via 10.0.0.1 dev eth0",
+        "ip route replace 169.254.169.254/32 via 10.0.0.1 dev eth0",
+        "ip route replace 168.63.129.16/32 via 10.0.0.1 dev eth0",
+    ]
+
+
+def test_a_disabled_primary_nic_is_enabled_by_its_index_on_windows():
+    down = replace(ETHERNET, state=LinkState.DOWN)
+    facts = WINDOWS.dark(None, Outcome.UNREACHABLE, proof=False, adapters=(LOOPBACK, down, ETHERNET2), routes=rows_of(ETHERNET2, None, 11, False))
+    assert commands(judged(facts, "broken", "nic-down"))[0] == "Get-NetAdapter -InterfaceIndex 7 | Enable-NetAdapter -Confirm:0"
+
+
+def test_a_missing_medium_has_no_command():
+    facts = LINUX.dark(None, Outcome.UNREACHABLE, proof=False, adapters=(LO, replace(ETH0, state=LinkState.NO_CARRIER)), routes=())
+    assert commands(judged(facts, "broken", "nic-down")) == []
+
+
+@ON_BOTH
+def test_a_mac_that_azure_does_not_know_is_broken_when_imds_is_dark(side):
+    facts = side.dark(proof=False, expected=Expected(mac="00-0D-3A-00-00-99"))
+    facts = replace(facts, adapters=facts.adapters[:2])
+    diagnosis = judged(facts, "broken", "nic-mac-mismatch")
+    assert "00-0D-3A-00-00-99" in diagnosis.main.detail
+    assert any("00-0D-3A-00-00-99" in text.replace(":", "-").upper() for text in commands(diagnosis))
+
+
+@ON_BOTH
+def test_a_mac_that_azure_does_not_know_is_degraded_when_imds_answers(side):
+    judged(side.healthy(expected=Expected(mac="00-0D-3A-00-00-99")), "degraded", "nic-mac-mismatch")
+
+
+@ON_BOTH
+def test_no_mac_of_those_that_imds_reports(side):
+    facts = side.healthy()
+    strangers = tuple(replace(a, mac=a.mac and f"00-0D-3A-99-99-{a.index:02d}") for a in facts.adapters)
+    judged(replace(facts, adapters=strangers), "degraded", "nic-mac-mismatch")
+
+
+@ON_BOTH
+def test_an_address_that_azure_does_not_know(side):
+    primary = ETHERNET if side is WINDOWS else ETH0
+    expected = Expected(primary.mac, "10.0.0.77")
+    diagnosis = judged(side.dark(proof=False, expected=expected), "broken", "nic-ip-mismatch")
+    assert "10.0.0.77" in diagnosis.main.detail
+    last = "netsh interface ipv4 set address name=7 source=dhcp" if side is WINDOWS else "ip addr add 10.0.0.77/24 dev eth0"
+    assert last in commands(diagnosis)
+
+
+@ON_BOTH
+def test_an_address_other_than_those_that_imds_reports_for_the_primary_nic(side):
+    facts = side.healthy()
+    primary = facts.adapters[1]
+    moved = replace(primary, addresses=(held("10.0.0.99"),))
+    facts = replace(facts, adapters=(facts.adapters[0], moved, *facts.adapters[2:]), imds=imds(metadata("10.0.0.99", side.vm)))
+    judged(facts, "degraded", "nic-ip-mismatch")
+
+
+@ON_BOTH
+def test_dhcp_that_is_off_is_information_while_imds_answers_and_a_warning_otherwise(side):
+    def without_dhcp(facts):
+        return replace(facts, adapters=tuple(replace(a, dhcp=False) if a.physical else a for a in facts.adapters))
+
+    assert causes(judged(without_dhcp(side.healthy()), "healthy", None)) == {"nic-dhcp-disabled": "info"}
+    assert causes(diagnose(without_dhcp(side.dark(proof=False))))["nic-dhcp-disabled"] == "warn"
+
+
+# --- the way ---
+
+
+@ON_BOTH
+def test_no_route_at_all(side):
+    primary, other = (ETHERNET, ETHERNET2) if side is WINDOWS else (ETH0, ETH1)
+    routes = rows_of(primary, None, 100, False) + rows_of(other, None, 100, False)
+    diagnosis = judged(side.dark(None, Outcome.UNREACHABLE, routes=routes), "broken", "route-missing")
+    gateway = primary.lease_gateway
+    expected = f"route -p add 169.254.169.254 mask 255.255.255.255 {gateway} if 7" if side is WINDOWS else f"ip route replace 169.254.169.254/32 via {gateway} dev eth0"
+    assert expected in commands(diagnosis)
+
+
+@pytest.mark.parametrize("kind, error", [("unreachable", "EHOSTUNREACH"), ("blackhole", "EINVAL"), ("prohibit", "EACCES")])
+def test_a_row_that_denies_is_deleted_in_full(kind, error):
+    deny = Route(IMDS32, kind=kind, metric=5)
+    facts = LINUX.dark(None, Outcome.UNREACHABLE, routes=(deny, *rows_of(ETH0, "10.0.0.1", 100, False)))
+    diagnosis = judged(facts, "broken", "route-missing")
+    assert kind in diagnosis.main.detail
+    assert commands(diagnosis)[0] == f"ip route del {kind} 169.254.169.254/32 metric 5"
+
+
+def test_a_policy_rule_that_denies_is_deleted_by_its_priority():
+    facts = LINUX.dark(None, Outcome.FORBIDDEN)
+    lookup = replace(facts.lookups[0], route=None, source=None, error="EACCES")
+    rules = (*facts.routing_rules, RoutingRule(100, destination=IMDS32, action="prohibit"))
+    diagnosis = judged(replace(facts, lookups=(lookup, facts.lookups[1]), routing_rules=rules), "broken", "route-missing")
+    assert commands(diagnosis) == ["ip rule del pref 100"]
+
+
+@ON_BOTH
+def test_an_on_link_link_local_route_is_named_before_the_wrong_interface(side):
+    primary, other = (ETHERNET, ETHERNET2) if side is WINDOWS else (ETH0, ETH1)
+    routes = (row("169.254.0.0/16", None, other, 5), *rows_of(primary, primary.lease_gateway, 100, False))
+    diagnosis = judged(side.dark(side.other, routes=routes), "broken", "route-link-local-shadow")
+    assert "169.254.0.0/16" in diagnosis.main.detail
+
+
+def test_a_link_local_route_on_the_primary_nic_that_azure_answers_is_not_the_fault():
+    routes = (row("169.254.0.0/16", None, ETH0, 1000), *rows_of(ETH0, "10.0.0.1", 100, False))
+    facts = LINUX.dark(proof=False, routes=routes, neighbours=(Neighbour("169.254.169.254", "eth0", 2, "12-34-56-78-9A-BC", "REACHABLE"),))
+    assert diagnose(facts).cause == "imds-no-answer"
+
+
+def test_a_link_local_route_on_the_primary_nic_that_nobody_answers_is():
+    routes = (row("169.254.0.0/16", None, ETH0, 1000), *rows_of(ETH0, "10.0.0.1", 100, False))
+    facts = LINUX.dark(proof=False, routes=routes, neighbours=(Neighbour("169.254.169.254", "eth0", 2, None, "FAILED"),))
+    judged(facts, "broken", "route-link-local-shadow")
+
+
+@ON_BOTH
+def test_a_route_by_the_second_nic(side):
+    primary, other = (ETHERNET, ETHERNET2) if side is WINDOWS else (managed(ETH0), ETH1)
+    specific = row(IMDS32, "10.1.0.1", other, 11)
+    routes = (specific, *(r for r in rows_of(primary, primary.lease_gateway, 11, True) if r.destination != IMDS32))
+    adapters = (LOOPBACK, primary, other) if side is WINDOWS else (LO, primary, other)
+    diagnosis = judged(side.dark(side.other, adapters=adapters, routes=routes), "broken", "route-wrong-interface")
+    assert side.ip in diagnosis.main.detail and side.other in diagnosis.main.detail
+    assert commands(diagnosis) == (
+        ['ipconfig /renew "Ethernet"', "route delete 169.254.169.254", "route -p add 169.254.169.254 mask 255.255.255.255 172.16.69.1 if 7"]
+        if side is WINDOWS
+        else ["networkctl reconfigure eth0", "ip route del 169.254.169.254/32 via 10.1.0.1 dev eth1 metric 11", "ip route replace 169.254.169.254/32 via 10.0.0.1 dev eth0"]
+    )  # fmt: skip
+
+
+def test_a_managers_command_is_given_only_where_the_manager_runs():
+    routes = (row(IMDS32, "10.1.0.1", ETH1, 11), *rows_of(ETH0, "10.0.0.1", 100, False))
+    facts = LINUX.dark(LINUX.other, adapters=(LO, managed(ETH0), ETH1), routes=routes, services=(Service("systemd-networkd", "stopped"),))
+    diagnosis = judged(facts, "broken", "route-wrong-interface")
+    assert diagnosis.main.fix[0].kind == "advice"
+    assert not any(text.startswith("networkctl") for text in commands(diagnosis))
+
+
+def test_networkmanager_is_asked_in_its_own_words():
+    eth0 = replace(ETH0, managed_by="NetworkManager")
+    routes = (row(IMDS32, "10.1.0.1", ETH1, 11), *rows_of(eth0, "10.0.0.1", 100, False))
+    facts = LINUX.dark(LINUX.other, adapters=(LO, eth0, ETH1), routes=routes, services=(Service("NetworkManager", "running"),))
+    assert commands(diagnose(facts))[0] == "nmcli device reapply eth0"
+
+
+def test_a_route_in_a_policy_table_is_mended_in_that_table():
+    route = row("0.0.0.0/0", "10.0.1.1", ETH1, table="100")
+    facts = LINUX.dark(LINUX.other)
+    lookup = replace(facts.lookups[0], source=LINUX.other, route=route)
+    facts = replace(facts, lookups=(lookup, facts.lookups[1]), routes=(*facts.routes, route))
+    assert "ip route replace 169.254.169.254/32 via 10.0.0.1 dev eth0 table 100" in commands(judged(facts, "broken", "route-wrong-interface"))
+
+
+@ON_BOTH
+def test_a_next_hop_that_is_not_the_gateway(side):
+    primary = ETHERNET if side is WINDOWS else ETH0
+    routes = (row(IMDS32, "10.0.0.99", primary, 11), *rows_of(primary, primary.lease_gateway, 100, False))
+    diagnosis = judged(side.dark(proof=False, routes=routes), "broken", "route-wrong-gateway")
+    assert "10.0.0.99" in diagnosis.main.detail and primary.lease_gateway in diagnosis.main.detail
+
+
+@ON_BOTH
+def test_a_next_hop_that_is_the_gateway_and_answers_no_arp(side):
+    primary = ETHERNET if side is WINDOWS else ETH0
+    dead = Neighbour(primary.lease_gateway, primary.name, primary.index, None, "INCOMPLETE")
+    diagnosis = judged(side.dark(proof=False, neighbours=(dead,)), "broken", "route-wrong-gateway")
+    assert "does not answer ARP (INCOMPLETE)" in diagnosis.main.detail
+    assert any("Redeploy" in fix.text for fix in diagnosis.main.fix)
+
+
+def test_without_a_lease_the_subnets_first_address_counts_as_the_gateway():
+    eth0 = replace(ETH0, dhcp_server=None, lease_gateway=None, lease_address=None, dhcp=None)
+    facts = LINUX.dark(proof=False, adapters=(LO, eth0), routes=rows_of(eth0, "10.0.0.1", 0, True))
+    assert diagnose(facts).cause == "imds-no-answer"
+
+
+@ON_BOTH
+def test_the_address_on_an_adapter_of_this_machine(side):
+    lo = replace(LO if side is LINUX else LOOPBACK, addresses=(held("127.0.0.1", 8), held("169.254.169.254", 32)))
+    others = (ETH0, ETH1) if side is LINUX else (ETHERNET, ETHERNET2)
+    diagnosis = judged(side.dark(None, Outcome.REFUSED, adapters=(lo, *others)), "broken", "address-claimed-locally")
+    assert commands(diagnosis) == (
+        ["ip addr del 169.254.169.254/32 dev lo"] if side is LINUX else ["netsh interface ipv4 delete address name=1 address=169.254.169.254"]
+    )
+
+
+def test_a_secondary_address_as_source_is_named_on_linux():
+    eth0 = replace(ETH0, addresses=(held("10.0.0.4", dynamic=True), held("10.0.0.5", secondary=True)))
+    facts = LINUX.dark("10.0.0.5", adapters=(LO, eth0, ETH1), source="10.0.0.5")
+    assert "ip route replace 169.254.169.254/32 via 10.0.0.1 dev eth0 src 10.0.0.4" in commands(judged(facts, "broken", "source-not-primary-ip"))
+
+
+def test_a_secondary_address_as_source_is_named_on_windows():
+    ethernet = replace(ETHERNET, addresses=(held("172.16.69.7", dynamic=True), held("172.16.69.8")))
+    facts = WINDOWS.dark("172.16.69.8", adapters=(LOOPBACK, ethernet, ETHERNET2))
+    lookups = tuple(replace(lookup, source="172.16.69.8") for lookup in facts.lookups)
+    assert commands(judged(replace(facts, lookups=lookups), "broken", "source-not-primary-ip")) == ["Set-NetIPAddress -IPAddress 172.16.69.8 -SkipAsSource 1"]
+
+
+def test_a_stored_route_through_a_gateway_that_is_gone():
+    facts = WINDOWS.healthy(persistent_routes=(PersistentRoute(IMDS32, "192.168.77.1"), PersistentRoute("10.9.0.0/16", "172.16.69.1")))
+    diagnosis = judged(facts, "healthy", None)
+    assert causes(diagnosis) == {"route-stale-persistent": "warn"}
+    assert [fix.text for fix in diagnosis.findings[0].fix] == ["route -p delete 169.254.169.254 mask 255.255.255.255 192.168.77.1"]
+
+
+# --- what came back ---
+
+
+@ON_BOTH
+@pytest.mark.parametrize(
+    "status, verdict, cause",
+    [
+        (400, "broken", "imds-rejects-request"),
+        (401, "broken", "imds-access-denied"),
+        (403, "broken", "imds-access-denied"),
+        (404, "broken", "imds-not-imds"),
+        (407, "broken", "imds-not-imds"),
+        (410, "broken", "imds-unavailable"),
+        (429, "degraded", "imds-throttled"),
+        (500, "broken", "imds-unavailable"),
+        (503, "broken", "imds-unavailable"),
+    ],
+)
+def test_an_error_status_has_its_cause(side, status, verdict, cause):
+    judged(side.answers(http(side.ip, status)), verdict, cause)
+
+
+@ON_BOTH
+@pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404])
+def test_a_page_for_people_is_not_imds(side, status):
+    judged(side.answers(http(side.ip, status, Body.HTML)), "broken", "imds-not-imds")
+
+
+@ON_BOTH
+@pytest.mark.parametrize("status", [410, 429, 503])
+def test_a_transient_status_from_a_proxy_is_not_imds(side, status):
+    judged(side.answers(http(side.ip, status, Body.HTML, via="1.1 proxy")), "broken", "imds-not-imds")
+
+
+@ON_BOTH
+def test_a_body_that_never_ends_is_not_imds_whatever_the_status(side):
+    judged(side.answers(http(side.ip, 503, Body.ENDLESS)), "broken", "imds-not-imds")
+
+
+@ON_BOTH
+def test_waiting_comes_first_after_410(side):
+    fixes = judged(side.answers(http(side.ip, 410)), "broken", "imds-unavailable").main.fix
+    assert fixes[0].text.startswith("Wait 70 seconds")
+
+
+def test_who_asks_too_often_is_named_where_it_is_known():
+    facts = WINDOWS.answers(http(WINDOWS.ip, 429), connections=(ProcessConnection("greedy.exe", 4711, 50000, "ESTABLISHED"),))
+    assert "greedy.exe" in judged(facts, "degraded", "imds-throttled").main.detail
+
+
+@ON_BOTH
+def test_forbidden_without_an_explanation_is_an_unknown_firewall(side):
+    judged(side.dark(None, Outcome.FORBIDDEN, proof=False), "broken", "firewall-unknown")
+
+
+@ON_BOTH
+def test_refused_with_a_wireserver_that_answers(side):
+    judged(side.dark(None, Outcome.REFUSED, proof=False), "broken", "imds-refused")
+
+
+@ON_BOTH
+@pytest.mark.parametrize("outcome", [Outcome.TIMED_OUT, Outcome.UNREACHABLE, Outcome.FAILED])
+def test_no_answer_that_nothing_on_the_vm_explains(side, outcome):
+    diagnosis = judged(side.dark(outcome=outcome, proof=False), "broken", "imds-no-answer")
+    assert any("support request" in fix.text for fix in diagnosis.main.fix)
+
+
+@ON_BOTH
+@pytest.mark.parametrize("outcome", [Outcome.TIMED_OUT, Outcome.REFUSED])
+def test_both_services_silent(side, outcome):
+    facts = replace(side.dark(outcome=outcome, proof=False), wireserver=wireserver(side.ip, Outcome.TIMED_OUT))
+    judged(facts, "broken", "platform-unreachable")
+
+
+def test_an_ordinary_users_silent_wireserver_says_nothing_of_the_platform():
+    facts = replace(LINUX.dark(proof=False), wireserver=wireserver(LINUX.ip, Outcome.TIMED_OUT))
+    facts = replace(facts, machine=replace(facts.machine, elevated=False))
+    judged(facts, "broken", "imds-no-answer")
+
+
+PROXY_AGENT = {"windows": "GuestProxyAgent", "linux": "azure-proxy-agent"}
+
+
+@ON_BOTH
+@pytest.mark.parametrize("state", ["stopped", "failed"])
+def test_a_guest_proxy_agent_that_is_down(side, state):
+    agent = Service(PROXY_AGENT[side.system], state, "auto")
+    diagnosis = judged(side.dark(None, Outcome.REFUSED, proof=False, services=(agent,)), "broken", "guest-proxy-agent-failing")
+    assert commands(diagnosis)[0] == ("Restart-Service GuestProxyAgent -Force" if side is WINDOWS else "systemctl restart azure-proxy-agent")
+
+
+@ON_BOTH
+def test_a_guest_proxy_agent_that_runs_and_does_not_listen(side):
+    agent = Service(PROXY_AGENT[side.system], "running", "auto")
+    judged(side.dark(None, Outcome.REFUSED, proof=False, services=(agent,), listeners=()), "broken", "guest-proxy-agent-failing")
+
+
+@ON_BOTH
+@pytest.mark.parametrize("status", [421, 502, 503])
+def test_a_guest_proxy_agent_that_answers_itself(side, status):
+    agent = Service(PROXY_AGENT[side.system], "running", "auto")
+    judged(side.answers(http(side.ip, status), services=(agent,), listeners=(Listener("127.0.0.1", 3080),)), "broken", "guest-proxy-agent-failing")
+
+
+@ON_BOTH
+def test_a_guest_proxy_agent_that_works_is_not_blamed_for_a_refusal(side):
+    agent = Service(PROXY_AGENT[side.system], "running", "auto")
+    judged(side.dark(None, Outcome.REFUSED, proof=False, services=(agent,), listeners=(Listener("127.0.0.1", 3080),)), "broken", "imds-refused")
+
+
+# --- the platform ---
+
+
+@ON_BOTH
+@pytest.mark.parametrize("web, plugin", [(Outcome.TIMED_OUT, Outcome.TIMED_OUT), (Outcome.ANSWERED, Outcome.REFUSED)])
+def test_a_wireserver_that_does_not_answer(side, web, plugin):
+    facts = replace(side.healthy(), wireserver=wireserver(side.ip, web, plugin))
+    judged(facts, "degraded", "wireserver-unreachable")
+
+
+def test_a_wireserver_route_that_goes_astray_is_mended():
+    routes = (row(WIRESERVER32, "10.0.1.1", ETH1, 5), *(r for r in rows_of(ETH0, "10.0.0.1", 100, True) if r.destination != WIRESERVER32))
+    facts = replace(LINUX.healthy(routes=routes), wireserver=wireserver(LINUX.other, Outcome.TIMED_OUT))
+    diagnosis = judged(facts, "degraded", "wireserver-unreachable")
+    assert commands(diagnosis) == ["ip route del 168.63.129.16/32 via 10.0.1.1 dev eth1 metric 5", "ip route replace 168.63.129.16/32 via 10.0.0.1 dev eth0"]
+
+
+@ON_BOTH
+def test_no_attested_document(side):
+    facts = side.healthy()
+    judged(replace(facts, imds=replace(facts.imds, attested=http(side.ip, 500), attested_document=False)), "degraded", "attested-unavailable")
+    judged(replace(facts, imds=replace(facts.imds, attested=http(side.ip, 200), attested_document=False)), "degraded", "attested-unavailable")
+
+
+@ON_BOTH
+@pytest.mark.parametrize("read_at, word", [("2026-11-23T01:50:06Z", "ahead of"), ("2026-11-22T22:44:05Z", "behind")])
+def test_a_clock_that_is_wrong(side, read_at, word):
+    facts = side.healthy()
+    exchange = replace(facts.imds.attempts[0], read_at=read_at)
+    diagnosis = judged(replace(facts, imds=replace(facts.imds, attempts=(exchange,))), "degraded", "clock-skew")
+    assert word in diagnosis.main.detail
+
+
+@ON_BOTH
+@pytest.mark.parametrize("read_at", ["2026-11-23T01:49:04Z", "2026-11-23T01:39:06Z"])
+def test_a_clock_within_five_minutes(side, read_at):
+    facts = side.healthy()
+    exchange = replace(facts.imds.attempts[0], read_at=read_at)
+    judged(replace(facts, imds=replace(facts.imds, attempts=(exchange,))), "healthy", None)
+
+
+@ON_BOTH
+def test_the_date_of_a_stranger_is_not_believed(side):
+    stranger = http(side.ip, 200, Body.HTML)
+    assert "clock-skew" not in causes(diagnose(side.answers(replace(stranger, date="2020-01-01T00:00:00Z"))))
+
+
+def test_the_clock_is_shifted_by_what_was_measured():
+    facts = LINUX.healthy(services=())
+    exchange = replace(facts.imds.attempts[0], read_at="2026-11-23T02:44:05Z")
+    diagnosis = judged(replace(facts, imds=replace(facts.imds, attempts=(exchange,))), "degraded", "clock-skew")
+    assert commands(diagnosis) == ['date -u -s "@$(( $(date +%s) - 3600 ))"']
+
+
+# --- is it Azure? ---
+
+
+def elsewhere(side, **more):
+    """Facts with no sign of Azure at all."""
+    facts = side.dark(proof=False)
+    adapters = tuple(replace(a, mac=a.mac and "52-54-00-12-34-56", dhcp_server=None) for a in facts.adapters)
+    routes = tuple(route for route in facts.routes if route.destination not in HOSTS)
+    facts = replace(facts, adapters=adapters, routes=routes, services=(), machine=Machine(asset_tag=None), wireserver=wireserver(side.ip, Outcome.TIMED_OUT))
+    return replace(facts, **more)
+
+
+@ON_BOTH
+def test_nothing_says_azure(side):
+    judged(elsewhere(side), "inconclusive", "not-azure")
+
+
+@ON_BOTH
+@pytest.mark.parametrize(
+    "sign",
+    ["tag", "lease", "route", "agent", "mac", "answer"],
+)
+def test_any_one_sign_of_azure_is_enough_to_go_on(side, sign):
+    facts = elsewhere(side)
+    facts = {
+        "tag": lambda: replace(facts, machine=Machine(asset_tag="7783-7084-3265-9085-8269-3286-77")),
+        "lease": lambda: replace(facts, adapters=(*facts.adapters[:1], replace(facts.adapters[1], dhcp_server="168.63.129.16"))),
+        "route": lambda: replace(facts, routes=(*facts.routes, row(IMDS32, "10.0.0.1", facts.adapters[1]))),
+        "agent": lambda: replace(facts, services=(Service("walinuxagent", "running"),)),
+        "mac": lambda: replace(facts, adapters=(*facts.adapters[:1], replace(facts.adapters[1], mac="7C-1E-52-00-00-01"))),
+        "answer": lambda: replace(facts, imds=imds(http(side.ip, 200, Body.HTML))),
+    }[sign]()
+    assert diagnose(facts).cause != "not-azure"
+
+
+@ON_BOTH
+def test_another_clouds_asset_tag_settles_it_whatever_else_is_there(side):
+    facts = side.dark(proof=False)
+    facts = replace(facts, machine=Machine(asset_tag="Amazon EC2"), wireserver=wireserver(side.ip, Outcome.TIMED_OUT), imds=imds(http(side.ip, 401, Body.TEXT)))
+    judged(facts, "inconclusive", "not-azure")
+
+
+@ON_BOTH
+def test_an_answer_that_only_azure_gives_outweighs_a_foreign_tag(side):
+    judged(replace(side.healthy(), machine=Machine(asset_tag="Amazon EC2", elevated=True)), "healthy", None)
+    judged(replace(side.dark(proof=False), machine=Machine(asset_tag="Amazon EC2", elevated=True)), "broken", "imds-no-answer")
+
+
+@pytest.mark.parametrize("tag", ["", "No Asset Tag", "Not Specified", "Default string", "To Be Filled By O.E.M."])
+def test_a_placeholder_is_no_asset_tag(tag):
+    facts = LINUX.dark(proof=False)
+    assert diagnose(replace(facts, machine=Machine(asset_tag=tag))).cause == "imds-no-answer"
+
+
+def test_an_azure_arc_machine_is_called_one():
+    facts = elsewhere(LINUX, services=(Service("himdsd", "running"),))
+    assert "Azure Arc-enabled server" in judged(facts, "inconclusive", "not-azure").main.detail
+
+
+# --- the program itself ---
+
+
+@ON_BOTH
+def test_a_probe_that_failed_makes_the_run_inconclusive_and_says_where(side):
+    facts = replace(side.make(), unavailable=(Unavailable("imds", "RuntimeError: boom at tcp.py:7"),))
+    assert "boom at tcp.py:7" in judged(facts, "inconclusive", "tool-failed").main.detail
+
+
+@ON_BOTH
+def test_an_interrupted_run_is_inconclusive(side):
+    assert "interrupted" in judged(replace(side.make(), interrupted=True), "inconclusive", "tool-failed").main.detail
+
+
+# --- safety of commands ---
+
+EVIL = ('eth0"; reboot #', "a'b", "$(id)", "e`x`", "eth0;id", "eth 0", "\u00e4th0", "-rf", "e\nx", "100%", "e&x", "e|x", "e>x", "e<x", "e^x", "e!x")
+
+
+@pytest.mark.parametrize("name", EVIL)
+def test_a_name_that_a_shell_would_read_never_goes_into_a_command(name):
+    for side, primary, other in ((LINUX, ETH0, ETH1), (WINDOWS, ETHERNET, ETHERNET2)):
+        bad = replace(primary, name=name, managed_by="systemd-networkd")
+        worse = replace(other, name=name + "2")
+        routes = (row(IMDS32, "10.1.0.1", worse, 11), *rows_of(bad, primary.lease_gateway, 100, False))
+        facts = side.dark(side.other, adapters=(bad, worse), routes=routes)
+        for finding in diagnose(facts).findings:
+            for fix in finding.fix:
+                quoted = side is WINDOWS and f'"{name}"' in fix.text and name == "eth 0"  # a space is safe between quotes
+                assert fix.kind != "command" or name not in fix.text or quoted, fix
+                assert fix.text.isascii() and fix.text.isprintable()
+
+
+def test_windows_adapters_are_named_by_index_wherever_the_command_allows():
+    odd = replace(ETHERNET, name="Ethern\u00e9t")
+    facts = WINDOWS.dark(WINDOWS.other, adapters=(LOOPBACK, odd, ETHERNET2), routes=(row(IMDS32, "10.1.0.1", ETHERNET2), *rows_of(odd, "172.16.69.1", 11, False)))
+    assert commands(diagnose(facts)) == ["ipconfig /renew", "route delete 169.254.169.254", "route -p add 169.254.169.254 mask 255.255.255.255 172.16.69.1 if 7"]
+
+
+def test_powershell_commands_can_be_passed_through_either_shell():
+    from runcommand.simulator.scenarios import SCENARIOS
+
+    for scenario in SCENARIOS:
+        for finding in diagnose(with_lookups(scenario.facts)).findings:
+            assert not any('"' in fix.text or "$" in fix.text for fix in finding.fix if fix.shell == "powershell")
+
+
+# --- the catalogue of rules ---
+
+
+def test_every_rule_has_a_help_page_and_a_microsoft_page():
+    for rule in RULES:
+        assert rule.title and "Recognised by:" in rule.text and "Mended by:" in rule.text
+        assert rule.doc.startswith("https://learn.microsoft.com/")
+
+
+def test_no_two_rules_share_a_cause():
+    assert len({rule.cause for rule in RULES}) == len(RULES)
+
+
+@pytest.mark.parametrize("side", BOTH, ids=IDS)
+def test_no_rule_fails_on_facts_that_know_nothing(side):
+    from runcommand.facts import Facts
+
+    diagnosis = diagnose(Facts(side.system, "h", "2026-11-23T01:44:05Z"))
+    assert causes(diagnosis) == {"tool-failed": "fail"}
+    assert not any("failed" in finding.detail for finding in diagnosis.findings)
+
