@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, Optional
 
-from .collect import Board, Collector, Run, collect
+from . import __version__
+from .collect import Board, Collector, Run, collect, describe, now
 from .diagnosis import Diagnosis, diagnose
-from .facts import WIRESERVER_ADDRESS, Address, Exchange
+from .facts import WIRESERVER_ADDRESS, Address, Exchange, Facts, Unavailable
 from .probes import differential, imds, wireserver
 from .probes.imds import Asking, Endpoint, Pace
 from .probes.tcp import Network
@@ -34,6 +35,11 @@ def run(platform: Platform, conditions: Run, interrupted: threading.Event, progr
     """Collects everything side by side and judges it."""
     collectors = {**probe_collectors(platform), **platform.system.collectors()}  # progress names the first that is missing
     return diagnose(collect(conditions, collectors, platform.system.cleanup, interrupted, progress))
+
+
+def failed(failure: Exception, system: str, host: str) -> Diagnosis:
+    """The diagnosis of a run that the program itself could not bring to its end: still a report, with the reason."""
+    return diagnose(Facts(system, host, now(), tool_version=__version__, unavailable=(Unavailable("imds", describe(failure)),)))
 
 
 def probe_collectors(platform: Platform) -> Dict[str, Collector]:

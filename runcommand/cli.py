@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Callable, NoReturn, Optional, Sequence
 
 from . import __version__, terminal
-from .check import DEFAULT_DEADLINE_S, Platform, keep, run
+from .check import DEFAULT_DEADLINE_S, Platform, failed, keep, run
 from .collect import Run
 from .diagnosis import Diagnosis, diagnose
 from .facts import FactsError, parse_address, parse_mac
@@ -106,7 +106,10 @@ def do_check(options: argparse.Namespace) -> int:
     if options.imds_url:
         platform = Platform(system, Network(), options.imds_url, options.wireserver_url)
     conditions = Run(system.name, system.host(), options.deadline, options.expected_mac, options.expected_ip)
-    diagnosis = _watched(lambda interrupted, progress: run(platform, conditions, interrupted, progress))
+    try:
+        diagnosis = _watched(lambda interrupted, progress: run(platform, conditions, interrupted, progress))
+    except Exception as failure:  # a fault of this program: still a report
+        diagnosis = failed(failure, system.name, conditions.host)
     files = "none (--no-files)" if options.no_files else keep(diagnosis, system, options.out)
     _print(diagnosis, options.format, files)
     return 0 if options.exit_zero else diagnosis.exit_code

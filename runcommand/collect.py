@@ -137,16 +137,17 @@ def _start(name: str, collector: Collector, board: Board) -> None:
         except NotAvailable as missing:
             value = Unavailable(name, str(missing))
         except BaseException as failure:  # whatever it is, it costs this one fact
-            value = Unavailable(name, _describe(failure))
+            value = Unavailable(name, describe(failure))
         board.post(name, value)
 
     try:
         threading.Thread(target=work, name=name, daemon=True).start()
     except RuntimeError as failure:  # no more threads for this user
-        board.post(name, Unavailable(name, _describe(failure)))
+        board.post(name, Unavailable(name, describe(failure)))
 
 
-def _describe(failure: BaseException) -> str:
+def describe(failure: BaseException) -> str:
+    """What failed, and where: ``ValueError: too long at adapters.py:31``."""
     frames = traceback.extract_tb(failure.__traceback__)
     where = f" at {frames[-1].filename.replace(chr(92), '/').rpartition('/')[2]}:{frames[-1].lineno}" if frames else ""
     return f"{type(failure).__name__}: {failure}{where}"

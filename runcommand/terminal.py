@@ -34,7 +34,7 @@ def has_colour(stream: Optional[TextIO]) -> bool:
 
 def coloured(report: str) -> str:
     """Colours the verdict and the status words."""
-    report = re.sub(r"^VERDICT  (([A-Z]+).*)$", lambda m: f"VERDICT  {_paint(m.group(1), m.group(2))}", report, 1, re.MULTILINE)
+    report = re.sub(r"^VERDICT  (([A-Z]+).*)$", lambda m: f"VERDICT  {_paint(m.group(1), m.group(2))}", report, count=1, flags=re.MULTILINE)
     return re.sub(
         r"^  (fail|warn|ok|error)( +)(?=[a-z]+\.)", lambda m: f"  {_paint(m.group(1), m.group(1))}{m.group(2)}", report,
         flags=re.MULTILINE,

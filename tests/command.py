@@ -19,7 +19,7 @@ class Ran:
     out: str
     err: str
     seconds: float
-    peak_kib: int  # of this process alone
+    peak_kib: int  # of this process alone, as last seen; 0 where /proc does not say
 
     @property
     def end(self):
@@ -37,16 +37,21 @@ def imds_check(*arguments, environment=None, timeout=60, **more) -> Ran:
         command = [sys.executable, "-m", "runcommand", *map(str, arguments)]
         env = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
         process = subprocess.Popen(command, cwd=more.pop("cwd", ROOT), env=env, **{k: v for k, v in streams.items() if k != "cwd"})
-        end = time.monotonic() + timeout
-        while True:
-            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-            if pid:
-                break
+        end, peak = time.monotonic() + timeout, 0
+        while process.poll() is None:
+            peak = max(peak, _high_water_kib(process.pid))
             if time.monotonic() > end:
                 process.kill()
                 raise AssertionError(f"{command}: not finished in {timeout} s")
             time.sleep(0.01)
-        process.returncode = os.waitstatus_to_exitcode(status) if hasattr(os, "waitstatus_to_exitcode") else status >> 8
         out.seek(0), err.seek(0)
         texts = [stream.read().decode("ascii") for stream in (out, err)]
-    return Ran(process.returncode, *texts, time.monotonic() - began, usage.ru_maxrss)
+    return Ran(process.returncode, *texts, time.monotonic() - began, peak)
+
+
+def _high_water_kib(pid: int) -> int:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")), 0)

@@ -554,3 +554,42 @@ def test_no_rule_fails_on_facts_that_know_nothing(side):
     assert causes(diagnosis) == {"tool-failed": "fail"}
     assert not any("failed" in finding.detail for finding in diagnosis.findings)
 
+
+
+def test_a_gateway_that_is_on_no_subnet_of_the_nic_is_said_to_be_on_link():
+    eth0 = replace(ETH0, addresses=(held("10.0.0.4", 32, dynamic=True),))
+    routes = (row(IMDS32, "10.0.1.1", ETH1), row("0.0.0.0/0", "10.0.0.1", eth0))
+    facts = LINUX.dark(LINUX.other, adapters=(LO, eth0, ETH1), routes=routes)
+    assert "ip route replace 169.254.169.254/32 via 10.0.0.1 onlink dev eth0" in commands(judged(facts, "broken", "route-wrong-interface"))
+
+
+def test_an_ipv6_next_hop_is_said_to_be_one():
+    eth0 = replace(ETH0, lease_gateway=None)
+    routes = (row(IMDS32, "fe80::9", ETH1), row("0.0.0.0/0", "fe80::1", eth0))
+    facts = LINUX.dark(LINUX.other, proof=False, adapters=(LO, eth0, ETH1), routes=routes)
+    diagnosis = judged(facts, "broken", "route-wrong-interface")
+    assert "ip route del 169.254.169.254/32 via inet6 fe80::9 dev eth1" in commands(diagnosis)
+    assert "ip route replace 169.254.169.254/32 via inet6 fe80::1 dev eth0" in commands(diagnosis)
+
+
+@ON_BOTH
+def test_an_arp_entry_set_by_hand_is_deleted(side):
+    primary = ETHERNET if side is WINDOWS else ETH0
+    forged = Neighbour(primary.lease_gateway, primary.name, primary.index, "02-00-00-00-00-99", "PERMANENT")
+    diagnosis = judged(side.dark(proof=False, neighbours=(forged,)), "broken", "route-wrong-gateway")
+    assert commands(diagnosis) == (
+        ["netsh interface ipv4 delete neighbors 7 172.16.69.1"] if side is WINDOWS else ["ip neigh del 10.0.0.1 dev eth0"]
+    )
+
+
+def test_azures_own_arp_entry_may_be_permanent():
+    azures = Neighbour("10.0.0.1", "eth0", 2, "12-34-56-78-9A-BC", "PERMANENT")
+    judged(LINUX.dark(proof=False, neighbours=(azures,)), "broken", "imds-no-answer")
+
+
+def test_a_static_configuration_is_mended_where_it_is_kept():
+    static = replace(ETH0, dhcp=False, dhcp_server=None, managed_by="systemd-networkd", profile="/run/systemd/network/10-netplan-eth0.network")
+    facts = LINUX.healthy(adapters=(LO, static, ETH1))
+    diagnosis = diagnose(facts)
+    assert causes(diagnosis) == {"nic-dhcp-disabled": "info"}
+    assert "/etc/netplan" in diagnosis.findings[0].fix[0].text

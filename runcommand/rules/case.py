@@ -351,7 +351,7 @@ class Case:
     def next_hop_neighbour(self) -> Optional[Neighbour]:
         route = self.path.route
         for neighbour in self.facts.neighbours or ():
-            if neighbour.address == self.next_hop and route and neighbour.interface in (None, route.interface):
+            if neighbour.address == self.next_hop and route and _same_link(neighbour, route):
                 return neighbour
         return None
 
@@ -361,7 +361,27 @@ class Case:
         neighbour = self.next_hop_neighbour
         return bool(neighbour and neighbour.state in ARP_DEAD and self.silent)
 
+    @property
+    def next_hop_is_forged(self) -> bool:
+        """Whether the next hop has an ARP entry set by hand that is not Azure's, and nothing comes back."""
+        neighbour = self.next_hop_neighbour
+        return bool(neighbour and "PERMANENT" in neighbour.state and neighbour.mac != AZURE_ARP_MAC and self.silent)
+
     # --- words ---
+
+    def looked(self) -> str:
+        """A sentence of what was looked at on the VM without finding the fault, or could not be looked at."""
+        known = {
+            "routes": self.path.known,
+            "adapters": self.facts.adapters is not None,
+            "the primary NIC": self.primary is not None,
+        }
+        unknown = [name for name, is_known in known.items() if not is_known]
+        if unknown:
+            return f"Not known on this VM, so not checked: {', '.join(unknown)}."
+        tried = len({trial.connection.source for trial in self.trials})
+        ways = f", and no local address gets an answer ({tried} tried)" if tried else ""
+        return f"Nothing on the VM explains it: route, source address, next hop and NIC are right{ways}."
 
     def told_by_proof(self) -> str:
         """A sentence of what the differential showed; empty where it showed nothing."""
@@ -386,6 +406,12 @@ def nic(adapter: Adapter, address: Optional[str] = None) -> str:
     """An adapter in a sentence: ``"eth1" (10.0.1.5)``"""
     held = address or next((item.address for item in adapter.addresses), None)
     return f"{quoted(adapter.name)} ({held})" if held else quoted(adapter.name)
+
+
+def _same_link(neighbour: Neighbour, route: Route) -> bool:
+    if neighbour.interface_index is not None and route.interface_index is not None:
+        return neighbour.interface_index == route.interface_index
+    return neighbour.interface in (None, route.interface)
 
 
 def is_azure_mac(mac: Optional[str]) -> bool:

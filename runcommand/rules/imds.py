@@ -235,7 +235,7 @@ def platform_unreachable(case: Case) -> Optional[Seen]:
     server = case.facts.wireserver
     return Seen(
         f"IMDS: {case.in_words(case.answer)}. WireServer port 80: {case.in_words(server.http)}; port 32526: "
-        f"{server.host_plugin.outcome.value}. {_looked(case)}",
+        f"{server.host_plugin.outcome.value}. {case.looked()}",
         escalate(case),
     )
 
@@ -253,7 +253,7 @@ def imds_refused(case: Case) -> Optional[Seen]:
     """
     if not case.answer or case.answer.outcome not in (Outcome.REFUSED, Outcome.RESET):
         return None
-    return Seen(f"The request was {case.in_words(case.answer)}. {_looked(case)}", escalate(case))
+    return Seen(f"The request was {case.in_words(case.answer)}. {case.looked()}", escalate(case))
 
 
 @rule(Verdict.BROKEN)
@@ -270,26 +270,8 @@ def imds_no_answer(case: Case) -> Optional[Seen]:
     """
     if not case.answer or not case.silent:
         return None
-    return Seen(f"The request {_verb(case.answer)}{case.in_words(case.answer)}. {_looked(case)}", escalate(case))
+    return Seen(f"The request {_verb(case.answer)}{case.in_words(case.answer)}. {case.looked()}", escalate(case))
 
 
 def _verb(answer: Exchange) -> str:
     return "" if answer.outcome is Outcome.TIMED_OUT and answer.connection.outcome is not Outcome.ANSWERED else "was "
-
-
-def _looked(case: Case) -> str:
-    """What was looked at on the VM without finding the fault, or could not be looked at."""
-    unknown = [
-        name
-        for name, known in (
-            ("routes", case.path.known),
-            ("adapters", case.facts.adapters is not None),
-            ("the primary NIC", case.primary is not None),
-        )
-        if not known
-    ]
-    if unknown:
-        return f"Not known on this VM, so not checked: {', '.join(unknown)}."
-    tried = len({trial.connection.source for trial in case.trials})
-    ways = f", and no local address gets an answer ({tried} tried)" if tried else ""
-    return f"Nothing on the VM explains it: route, source address, next hop and NIC are right{ways}."

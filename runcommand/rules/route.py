@@ -168,7 +168,7 @@ def route_wrong_gateway(case: Case) -> Optional[Seen]:
 
     Recognised by: the next hop differs from the gateway that the lease names (without a lease: from both the default
     route's and the subnet's first address, which Azure keeps for its gateway); or the neighbour table holds it as
-    incomplete or failed after the request.
+    incomplete or failed after the request, or with an entry set by hand that is not Azure's.
 
     Mended by: renewing the lease, and a /32 route through the subnet's gateway. When that gateway itself is silent, the VM
     has lost its network: redeploy it.
@@ -185,13 +185,18 @@ def route_wrong_gateway(case: Case) -> Optional[Seen]:
     }  # fmt: skip
     wrong = route.gateway is not None and hop not in known
     neighbour = case.next_hop_neighbour
-    if not wrong and not case.next_hop_is_dead:
+    forged = neighbour if case.next_hop_is_forged else None
+    if not wrong and not case.next_hop_is_dead and not forged:
         return None
-    dead = f" It does not answer ARP ({neighbour.state})." if neighbour and case.next_hop_is_dead else ""
-    fixes = way_through_primary(case)
-    if hop == case.gateway:
+    detail, fixes = _wrong_hop(case, hop), way_through_primary(case)
+    if neighbour and case.next_hop_is_dead:
+        detail += f" It does not answer ARP ({short(neighbour.state)})."
+    if forged:
+        detail += f" Its ARP entry, {forged.mac}, was set by hand; Azure's network answers ARP with {AZURE_ARP_MAC}."
+        fixes = (*remedies(case).delete_neighbour(forged), *(fixes if hop != case.gateway else ()))
+    elif hop == case.gateway:
         fixes = (*remedies(case).renew_lease(adapter), *escalate(case))
-    return Seen(_wrong_hop(case, hop) + dead + case.told_by_proof(), fixes, case.local_severity)
+    return Seen(detail + case.told_by_proof(), fixes, case.local_severity)
 
 
 def _wrong_hop(case: Case, hop: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Dict, Optional
 
 from .scenarios import Broken
 
-SIDE_BY_SIDE = 4  # labs at a time: a run mostly waits
+SIDE_BY_SIDE = 6  # labs at a time: a run mostly waits
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ def escalate(case: Case) -> Tuple[Fix, ...]:
         advice(f"Redeploy the VM (portal: Help > Redeploy + reapply; or az vm redeploy): {REDEPLOY_PAGE}"),
         advice(
             f"If that does not help, open a support request with this report. Text: VM {quoted(name)}{uuid}{where} at "
-            f"{case.facts.collected_at}. {answer}{other}. Route, address, NIC and agent were checked on the VM."
+            f"{case.facts.collected_at}. {answer}{other}. {case.looked()}"
         ),
     )
 

@@ -6,12 +6,12 @@ import re
 from typing import List, Optional
 
 from ...facts import IMDS_ADDRESS, WIRESERVER_ADDRESS, Adapter, Neighbour, Route, RoutingRule
-from ..case import Case
+from ..case import Case, in_subnet
 from ..finding import Fix, advice, quoted
 
 IFNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,14}")
 TABLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
-STATIC_DHCP = "DHCP must be enabled on it: Azure hands out the routes to both platform addresses with the lease."
+WITH_THE_LEASE = "Azure hands out the routes to both platform addresses with the lease."
 
 
 def sh(text: str) -> Fix:
@@ -22,18 +22,30 @@ def can_name(*names: Optional[str]) -> bool:
     return all(name is None or IFNAME.fullmatch(name) for name in names)
 
 
+def via(gateway: str, adapter: Optional[Adapter] = None) -> str:
+    """The next hop in ip's words; ``onlink`` where it lies on no subnet of the adapter (a /32 address)."""
+    if ":" in gateway:
+        return f"via inet6 {gateway}"
+    return f"via {gateway}" + (" onlink" if adapter and adapter.addresses and not in_subnet(adapter, gateway) else "")
+
+
 class LinuxRemedies:
     def __init__(self, case: Case) -> None:
         self._case = case
 
     def renew_lease(self, adapter: Adapter) -> List[Fix]:
+        name = quoted(adapter.name)
+        if adapter.dhcp is False and "netplan" in (adapter.profile or ""):
+            return [advice(f"For good: set dhcp4: true for {name} in /etc/netplan, then run netplan apply. {WITH_THE_LEASE}")]
+        if adapter.dhcp is False:
+            return [advice(f"For good: turn DHCP on for {name} in this VM's network configuration. {WITH_THE_LEASE}")]
         command = self._manager(adapter, "networkctl reconfigure", "nmcli device reapply")
         if command:
             return [sh(command)]
         return [
             advice(
-                f"For good: renew the DHCP lease of {quoted(adapter.name)} with whatever manages this VM's network, and "
-                f"remove its setting that made the wrong one. {STATIC_DHCP if adapter.dhcp is False else ''}".strip()
+                f"For good: let whatever manages this VM's network renew the DHCP lease of {name}, and take the wrong setting "
+                "out of its configuration."
             )
         ]
 
@@ -51,12 +63,12 @@ class LinuxRemedies:
     def add_route(
         self, destination: str, gateway: str, adapter: Adapter, table: str = "main", source: Optional[str] = None
     ) -> List[Fix]:
-        text = f"route replace {destination}/32 via {gateway} dev {adapter.name}"
+        text = f"route replace {destination}/32 {via(gateway, adapter)} dev {adapter.name}"
         text += (f" src {source}" if source else "") + (f" table {table}" if table != "main" else "")
         return [self._ip(text, adapter.name, table)]
 
     def add_default_route(self, gateway: str, adapter: Adapter) -> List[Fix]:
-        return [self._ip(f"route replace default via {gateway} dev {adapter.name}", adapter.name)]
+        return [self._ip(f"route replace default {via(gateway, adapter)} dev {adapter.name}", adapter.name)]
 
     def routes_anew(self, gateway: str, adapter: Adapter) -> List[Fix]:
         hosts = [fix for address in (IMDS_ADDRESS, WIRESERVER_ADDRESS) for fix in self.add_route(address, gateway, adapter)]
@@ -64,7 +76,7 @@ class LinuxRemedies:
 
     def delete_route(self, route: Route) -> List[Fix]:
         kind = "" if route.kind == "unicast" else f"{route.kind} "
-        text = f"route del {kind}{route.destination}" + (f" via {route.gateway}" if route.gateway else "")
+        text = f"route del {kind}{route.destination}" + (f" {via(route.gateway)}" if route.gateway else "")
         text += f" dev {route.interface}" if route.interface and route.kind in ("unicast", "local") else ""
         text += (f" metric {route.metric}" if route.metric else "") + (f" table {route.table}" if route.table != "main" else "")
         return [self._ip(text, route.interface, route.table, route.kind)]

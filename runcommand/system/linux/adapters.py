@@ -113,7 +113,8 @@ def _with_manager(adapter: Adapter) -> Adapter:
     """Who looks after the NIC, from the run state that the two managers publish."""
     networkd = leases.key_values(_read(NETWORKD_LINKS / str(adapter.index)) or "")
     if networkd.get("ADMIN_STATE") in ("configured", "configuring"):
-        return replace(adapter, managed_by="systemd-networkd", profile=networkd.get("NETWORK_FILE") or None)
+        dhcp = adapter.dhcp or (False if networkd["ADMIN_STATE"] == "configured" else None)  # configured, and no lease
+        return replace(adapter, managed_by="systemd-networkd", profile=networkd.get("NETWORK_FILE") or None, dhcp=dhcp)
     manager = leases.key_values(_read(NETWORKMANAGER_DEVICES / str(adapter.index)) or "")
     if manager.get("managed") in ("1", "true"):
         return replace(adapter, managed_by="NetworkManager", profile=manager.get("connection-uuid") or None)
