@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, List
 
 from runcommand.diagnosis import Diagnosis, diagnose
 from runcommand.facts import Facts, facts_from_json, instant, parse_instant, to_json
@@ -24,19 +24,29 @@ FILES = "none (replay)"  # what replay says
 
 def settled(facts: Facts) -> Facts:
     """The same facts as they would be in a run of even times, so that two recordings differ only where something changed."""
-    return facts_from_json(_settle(to_json(facts)))
+    document = to_json(facts)
+    return facts_from_json(_settle(document, min(_times(document), default=parse_instant(THEN))))
 
 
-def _settle(value: Any, key: str = "") -> Any:
-    if isinstance(value, list):
-        return [_settle(item) for item in value]
+def _times(value: Any) -> List[datetime]:
+    """Every moment at which an answer was read."""
     if isinstance(value, dict):
-        made = {name: _settle(item, name) for name, item in value.items()}
+        own = [parse_instant(value["read_at"])] if value.get("read_at") else []
+        return own + [time for item in value.values() for time in _times(item)]
+    return [time for item in value for time in _times(item)] if isinstance(value, list) else []
+
+
+def _settle(value: Any, began: datetime, key: str = "") -> Any:
+    if isinstance(value, list):
+        return [_settle(item, began) for item in value]
+    if isinstance(value, dict):
+        made = {name: _settle(item, began, name) for name, item in value.items()}
         if made.get("date") and made.get("read_at"):
             ahead = (parse_instant(value["read_at"]) - parse_instant(value["date"])).total_seconds()
-            made["read_at"] = instant(parse_instant(THEN) + timedelta(seconds=60 * round(ahead / 60)))
-            made["date"] = THEN
+            made["date"] = instant(parse_instant(made["read_at"]) - timedelta(seconds=60 * round(ahead / 60)))
         return made
+    if key == "read_at" and value:
+        return instant(parse_instant(THEN) + timedelta(seconds=round((parse_instant(value) - began).total_seconds())))
     if key == "elapsed_s":
         return 0.004 if value < 0.3 else round(value * 2) / 2
     if key == "collected_at":

@@ -43,7 +43,7 @@ def guest_proxy_agent_failing(case: Case) -> Optional[Seen]:
     port = "" if listens is None else f", port 3080 is {'open' if listens else 'closed'}"
     logs = r"C:\WindowsAzure\ProxyAgent\Logs" if case.facts.system == "windows" else "/var/log/azure-proxy-agent"
     return Seen(
-        f"The agent {short(agent.name)} is {short(agent.state)}{port}, and {seen}.",
+        f"Metadata Security Protocol's agent {short(agent.name)} is {short(agent.state)}{port}, and {seen}.",
         (*remedies(case).restart_service(agent.name), advice(f"If it fails again, its log says why: {logs}")),
     )
 
@@ -64,11 +64,12 @@ def imds_access_denied(case: Case) -> Optional[Seen]:
     if not answer or answer.status not in (401, 403) or not case.way_is_clear:
         return None
     return Seen(
-        f"{case.in_words(answer)}.{_says(answer)} This program ran as {'root' if case.facts.system == 'linux' else 'SYSTEM'} "
-        "or as whoever started it; other programs may be allowed.",
+        f"{case.in_words(answer)}: access is denied to the user of this program; other programs may be allowed.{_says(answer)}",
         (
-            advice("Allow it in the VM's InVMAccessControlProfile for IMDS, or set the profile's mode to Audit while you look."),
-            *remedies(case).show_clients(),
+            advice(
+                "Allow it in the VM's InVMAccessControlProfile for IMDS (portal or az), or set the profile's mode to Audit while "
+                "you look."
+            ),
         ),
     )
 

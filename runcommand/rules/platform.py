@@ -37,13 +37,16 @@ def wireserver_unreachable(case: Case) -> Optional[Seen]:
         return None
     closed = [f"port 80: {case.in_words(server.http)}"] if not web_works else []
     closed += [f"port {HOST_PLUGIN_PORT}: {server.host_plugin.outcome.value}"] if not plugin_works else []
+    detail = f"IMDS answers, but the WireServer, {WIRESERVER_ADDRESS}, does not ({'; '.join(closed)})."
     path = case.wireserver_path
     if goes_astray(case, path):
         route = f"route {path.route.destination}" if path.route else "no route"
-        leaves = f" Its way does not lead through the primary NIC and its gateway ({path.error or route})."
-        return Seen("; ".join(closed) + "." + leaves, way_through_primary(case, path))
+        return Seen(
+            f"{detail} Its way does not lead through the primary NIC and its gateway ({path.error or route}).",
+            way_through_primary(case, path),
+        )
     return Seen(
-        "; ".join(closed) + ". Its route is right.",
+        f"{detail} Its route is right.",
         (
             advice(
                 "Allow TCP 80 and 32526 to 168.63.129.16 in the VM's firewall or security product, for the guest agent; no "
@@ -74,11 +77,9 @@ def attested_unavailable(case: Case) -> Optional[Seen]:
     says = f' It says: "{short(imds.attested.says, 120)}".' if imds.attested.says else ""
     what = "" if imds.attested.status != 200 else " The answer holds no signed document."
     return Seen(
-        f"/metadata/instance answers; /metadata/attested/document: {case.in_words(imds.attested)}.{says}{what}",
-        (
-            advice("Wait a minute and run again; if it stays so, redeploy the VM to another host."),
-            advice("Until then activation, Extended Security Updates and attestation of this VM may fail."),
-        ),
+        f"/metadata/instance answers; /metadata/attested/document: {case.in_words(imds.attested)}.{says}{what} Activation of "
+        "Azure Edition, Extended Security Updates and node attestation need it.",
+        (advice("Wait a minute and run again; if it stays so, redeploy the VM to another host."),),
     )
 
 

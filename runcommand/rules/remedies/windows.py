@@ -82,4 +82,4 @@ class WindowsRemedies:
         return [powershell("Get-NetTCPConnection -RemoteAddress 169.254.169.254 | Format-Table State, OwningProcess")]
 
     def shift_clock(self, seconds: float) -> List[Fix]:
-        return [cmd("sc config w32time start= auto"), cmd("net start w32time"), cmd("w32tm /resync /force")]
+        return [cmd("sc.exe config w32time start= auto"), cmd("net start w32time"), cmd("w32tm /resync /force")]
