@@ -1,88 +1,93 @@
-"""One run from end to end: collect, diagnose, keep the files, render."""
+"""One run from end to end: collect, diagnose, keep the files."""
 
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, Optional
+from typing import Callable, Dict, List, Optional
 
 from . import __version__
-from .collect import Board, Collector, Run, collect, describe, now
-from .diagnosis import Diagnosis, diagnose
-from .facts import WIRESERVER_ADDRESS, Address, Exchange, Facts, Unavailable
+from .collect import Board, Collector, Run, collect, now
+from .diagnosis import Diagnosis, diagnose, failed
+from .facts import IMDS_ADDRESS, WIRESERVER_ADDRESS, Address, Facts
 from .probes import differential, imds, wireserver
-from .probes.imds import Asking, Endpoint, Pace
-from .probes.tcp import Network
+from .probes.imds import Asking, Pace
+from .probes.tcp import Connector, Endpoint
 from .report import json_report, text
-from .system import System
+from .system import LocalSystem, System
 
 WRITING_S = 2.0  # a file system that hangs costs the files, not the report
-DEFAULT_DEADLINE_S = 20.0
+LATE_S = 0.7  # and all of it ends so soon after the deadline
 
 
 @dataclass(frozen=True)
-class Platform:
-    """Where the run looks: the operating system, the network, the platform's two endpoints."""
+class Target:
+    """What a run looks at: the operating system, the network, the platform's two endpoints."""
 
     system: System
-    network: Network
-    imds: Endpoint = Endpoint()
+    connector: Connector
+    imds: Endpoint = Endpoint(Address(IMDS_ADDRESS))
     wireserver: Endpoint = Endpoint(Address(WIRESERVER_ADDRESS))
 
 
-def run(platform: Platform, conditions: Run, interrupted: threading.Event, progress: Callable[[str, float], None]) -> Diagnosis:
-    """Collects everything side by side and judges it."""
-    collectors = {**probe_collectors(platform), **platform.system.collectors()}  # progress names the first that is missing
-    return diagnose(collect(conditions, collectors, platform.system.cleanup, interrupted, progress))
+def run(
+    target: Target,
+    conditions: Run,
+    interrupted: Callable[[], bool] = lambda: False,
+    progress: Callable[[str, float], None] = lambda name, elapsed: None,
+) -> Diagnosis:
+    """Collects everything side by side and judges it. A fault of this program is a diagnosis too."""
+    facts = Facts(conditions.system, conditions.host, now(), deadline_s=conditions.deadline_s, tool_version=__version__)
+    try:
+        collectors = {**probe_collectors(target), **target.system.collectors()}  # progress names the first that is missing
+        facts = collect(conditions, collectors, target.system.cleanup, interrupted, progress)
+        return diagnose(facts)
+    except Exception as error:
+        return failed(facts, "The run", error)
 
 
-def failed(failure: Exception, system: str, host: str) -> Diagnosis:
-    """The diagnosis of a run that the program itself could not bring to its end: still a report, with the reason."""
-    return diagnose(Facts(system, host, now(), tool_version=__version__, unavailable=(Unavailable("imds", describe(failure)),)))
-
-
-def probe_collectors(platform: Platform) -> Dict[str, Collector]:
+def probe_collectors(target: Target) -> Dict[str, Collector]:
     """The network's part of the collectors. They share one pace, so that IMDS's limit holds for the run."""
     pace = Pace()
 
     def asking(board: Board) -> Asking:
-        return Asking(platform.network, platform.imds, pace, board.remaining)
-
-    def ask_imds(board: Board) -> object:
-        def first(exchange: Exchange) -> None:
-            board.post("imds.first", exchange)
-
-        return imds.ask(asking(board), first)
+        return Asking(target.connector, target.imds, pace, board.remaining)
 
     return {
-        "imds": ask_imds,
-        "wireserver": lambda board: wireserver.ask(platform.network, platform.wireserver, board.remaining),
-        "differential": lambda board: differential.ask(asking(board), board, platform.system.by_device),
+        "imds": lambda board: imds.ask(asking(board), lambda so_far: board.draft("imds", so_far)),
+        "wireserver": lambda board: wireserver.ask(target.connector, target.wireserver, board.remaining),
+        "differential": lambda board: differential.ask(asking(board), board, target.system.by_device),
     }
 
 
-def keep(diagnosis: Diagnosis, system: System, base: Optional[Path]) -> str:
-    """Writes ``report.txt`` and ``report.json`` into a folder of their own; says where, or why not."""
-    said = []
+def keep(diagnosis: Diagnosis, system: LocalSystem, base: Optional[Path], began: float) -> str:
+    """Writes ``report.txt`` and ``report.json`` into a folder of their own; says where, or why not.
+
+    :param began: when the run began (``time.monotonic``): the writing may last until shortly after its deadline
+    """
+    said: List[str] = []
 
     def work() -> None:
         try:
+            texts = {"report.json": json_report.as_json(diagnosis), "report.txt": text.full(diagnosis, "this folder")}
             name = diagnosis.facts.collected_at.replace("-", "").replace(":", "")
             folder = system.run_folder(base, name)
-            folder.write("report.json", json_report.as_json(diagnosis).encode("ascii"))
-            folder.write("report.txt", text.full(diagnosis, folder.path).encode("ascii"))
+            for file, content in texts.items():
+                folder.write(file, content.encode("ascii"))
             said.append(folder.path)
         except OSError as error:
             where = f" ({error.filename})" if isinstance(error.filename, str) else ""
             said.append(f"not written: {error.strerror or error}{where}")
-        except Exception as failure:  # whatever it is, it costs the files only
-            said.append(f"not written: {type(failure).__name__}: {failure}")
+        except Exception as error:  # whatever it is, it costs the files only
+            said.append(f"not written: {type(error).__name__}: {error}")
 
+    left = began + diagnosis.facts.deadline_s + LATE_S - time.monotonic()
     try:
         worker = threading.Thread(target=work, daemon=True)
         worker.start()
-        worker.join(WRITING_S)
-    except RuntimeError as failure:
-        said.append(f"not written: {failure}")
+        worker.join(min(WRITING_S, max(left, 0.2)))
+    except RuntimeError as error:
+        said.append(f"not written: {error}")
     return said[0] if said else "not written: the file system does not answer"

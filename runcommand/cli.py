@@ -9,18 +9,18 @@ import re
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
-from typing import Callable, NoReturn, Optional, Sequence
+from typing import Callable, List, NoReturn, Optional, Sequence
 
 from . import __version__, terminal
-from .check import DEFAULT_DEADLINE_S, Platform, failed, keep, run
-from .collect import Run
-from .diagnosis import Diagnosis, diagnose
-from .facts import FactsError, parse_address, parse_mac
-from .probes.imds import Endpoint
-from .probes.tcp import Network
+from .check import Target, keep, run
+from .collect import DEFAULT_DEADLINE_S, Run
+from .diagnosis import EXIT_CODES, Diagnosis, diagnose
+from .facts import FactsError, parse_address, parse_host_address, parse_nic_mac
+from .probes.tcp import Connector, Endpoint
 from .report import explain, json_report, text
-from .rules.finding import to_ascii
+from .rules.finding import Verdict, to_ascii
 from .system import current
 
 COMMANDS = ("check", "demo", "replay", "explain")
@@ -29,7 +29,10 @@ WRONG_ARGUMENTS = 2
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what was wrong in one line, and exits with 2."""
+    """Says what was wrong in one line, and exits with 2. Options are written in full: a short form would become contract."""
+
+    def __init__(self, **more: object) -> None:
+        super().__init__(allow_abbrev=False, **more)  # type: ignore[arg-type]
 
     def error(self, message: str) -> NoReturn:
         fail(message)
@@ -65,20 +68,20 @@ def parser() -> Parser:
     commands = top.add_subparsers(metavar="COMMAND", parser_class=Parser)
 
     check = commands.add_parser("check", help="diagnose this machine (the default)")
-    check.add_argument("--expected-mac", type=_typed(parse_mac), metavar="MAC", help="the primary NIC's, as Azure says it")
-    check.add_argument("--expected-ip", type=_typed(parse_address), metavar="IP", help="the primary private IP address")
+    check.add_argument("--expected-mac", type=_typed(parse_nic_mac), metavar="MAC", help="MAC address that Azure shows for the primary NIC")
+    check.add_argument("--expected-ip", type=_typed(parse_host_address), metavar="IP", help="primary private IP address that Azure shows")
     check.add_argument("--format", choices=FORMATS, default="portal", help="default: %(default)s")
     check.add_argument("--out", type=_folder, metavar="DIR", help="where the report folder goes, instead of the usual place")
     check.add_argument("--no-files", action="store_true", help="leave no report folder")
     check.add_argument(
         "--deadline", type=_deadline, default=DEFAULT_DEADLINE_S, metavar="S", help="seconds for everything, 1 to 600 (default 20)"
     )
-    check.add_argument("--exit-zero", action="store_true", help="exit with 0 also when broken, degraded or inconclusive")
+    check.add_argument("--exit-zero", action="store_true", help="always exit with 0; the last line still says the real code")
     check.add_argument("--imds-url", type=_endpoint, help=argparse.SUPPRESS)
     check.add_argument("--wireserver-url", type=_endpoint, help=argparse.SUPPRESS)
     check.set_defaults(command=do_check)
 
-    demo = commands.add_parser("demo", help="the same diagnosis of a simulated VM and host; any machine, no rights")
+    demo = commands.add_parser("demo", help="the same diagnosis of a simulated VM and host; runs anywhere, needs no privileges")
     demo.add_argument("scenario", nargs="?", metavar="SCENARIO", help="default: a broken VM")
     demo.add_argument("--list", action="store_true", help="the scenarios, and the cause that each shows")
     demo.add_argument("--format", choices=FORMATS, default="portal", help="default: %(default)s")
@@ -101,18 +104,15 @@ def parser() -> Parser:
 def do_check(options: argparse.Namespace) -> int:
     if bool(options.imds_url) != bool(options.wireserver_url):
         fail("--imds-url and --wireserver-url go together")
-    system = current()
-    platform = Platform(system, Network())
+    began, system = time.monotonic(), current()
+    target = Target(system, Connector())
     if options.imds_url:
-        platform = Platform(system, Network(), options.imds_url, options.wireserver_url)
+        target = Target(system, Connector(), options.imds_url, options.wireserver_url)
     conditions = Run(system.name, system.host(), options.deadline, options.expected_mac, options.expected_ip)
-    try:
-        diagnosis = _watched(lambda interrupted, progress: run(platform, conditions, interrupted, progress))
-    except Exception as failure:  # a fault of this program: still a report
-        diagnosis = failed(failure, system.name, conditions.host)
-    files = "none (--no-files)" if options.no_files else keep(diagnosis, system, options.out)
-    _print(diagnosis, options.format, files)
-    return 0 if options.exit_zero else diagnosis.exit_code
+    diagnosis = _watched(lambda interrupted, progress: run(target, conditions, interrupted, progress))
+    files = "none (--no-files)" if options.no_files else keep(diagnosis, system, options.out, began)
+    code = _print(diagnosis, options.format, files)
+    return 0 if options.exit_zero else code
 
 
 def do_demo(options: argparse.Namespace) -> int:
@@ -126,8 +126,7 @@ def do_demo(options: argparse.Namespace) -> int:
     if scenario is None:
         fail(f"no scenario is called {options.scenario!r}; demo --list names them")
     diagnosis = _watched(lambda interrupted, progress: simulate(scenario, interrupted, progress))
-    _print(diagnosis, options.format, "none (demo)")
-    return diagnosis.exit_code
+    return _print(diagnosis, options.format, "none (demo)")
 
 
 def do_replay(options: argparse.Namespace) -> int:
@@ -139,11 +138,10 @@ def do_replay(options: argparse.Namespace) -> int:
     if len(content) > json_report.SIZE_LIMIT:
         fail(f"{options.report}: larger than {json_report.SIZE_LIMIT >> 20} MiB, so not a report")
     try:
-        diagnosis = diagnose(json_report.facts_of_report(content))
+        facts = json_report.facts_of_report(content)
     except FactsError as error:
         fail(f"{options.report}: {error}")
-    _print(diagnosis, options.format, "none (replay)")
-    return diagnosis.exit_code
+    return _print(diagnose(facts), options.format, "none (replay)")
 
 
 def do_explain(options: argparse.Namespace) -> int:
@@ -195,35 +193,48 @@ def _endpoint(value: str) -> Endpoint:
     match = re.fullmatch(r"http://([0-9.]+|localhost)(?::(\d{1,5}))?/?", value, re.ASCII)
     port = int(match.group(2) or 80) if match else 0
     try:
-        assert match and 0 < port < 65536
-        return Endpoint(parse_address("127.0.0.1" if match.group(1) == "localhost" else match.group(1)), port, False)
-    except (AssertionError, ValueError):
-        raise argparse.ArgumentTypeError(f"not of the form http://ADDRESS:PORT: {value!r}") from None
+        if match and 0 < port < 65536:
+            host = "127.0.0.1" if match.group(1) == "localhost" else match.group(1)
+            return Endpoint(parse_address(host), port, true_address=False)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"not of the form http://ADDRESS:PORT: {value!r}")
 
 
 # --- output ---------------------------------------------------------------------------------------------------------
 
 
-def _watched(work: Callable[[threading.Event, Callable[[str, float], None]], Diagnosis]) -> Diagnosis:
+def _watched(work: Callable[[Callable[[], bool], Callable[[str, float], None]], Diagnosis]) -> Diagnosis:
     """Runs a diagnosis with progress on a terminal; Ctrl-C and SIGTERM end the collecting, not the report."""
-    interrupted = threading.Event()
+    signals: List[int] = []
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP: so do we
+                before[number] = signal.signal(number, lambda got, frame: signals.append(got))
+    try:
+        with terminal.Progress(sys.stdout, sys.stderr) as progress:
+            return work(lambda: bool(signals), progress)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
-    def interrupt(*_: object) -> None:
-        interrupted.set()
 
-    for name in ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP"):
-        if hasattr(signal, name) and threading.current_thread() is threading.main_thread():
-            signal.signal(getattr(signal, name), interrupt)
-    with terminal.Progress(sys.stdout, sys.stderr) as progress:
-        return work(interrupted, progress)
-
-
-def _print(diagnosis: Diagnosis, format: str, files: str) -> None:
-    if format == "json":
-        write(json_report.as_json(diagnosis))
-        return
-    report = text.full(diagnosis, files) if format == "full" else text.portal(diagnosis, files)
-    write(terminal.coloured(report) if terminal.has_colour(sys.stdout) else report)
+def _print(diagnosis: Diagnosis, format: str, files: str) -> int:
+    """Prints the report; gives the exit code. A report that cannot be made has a shorter one in its place."""
+    try:
+        if format == "json":
+            report = json_report.as_json(diagnosis)
+        elif format == "full":
+            report = text.full(diagnosis, files)
+        else:
+            report = text.portal(diagnosis, files)
+    except Exception as error:  # a fault of this program
+        write(text.last_resort(diagnosis.facts, error))
+        return EXIT_CODES[Verdict.INCONCLUSIVE]
+    write(terminal.coloured(report) if format != "json" and terminal.has_colour(sys.stdout) else report)
+    return diagnosis.exit_code
 
 
 def write(report: str) -> None:

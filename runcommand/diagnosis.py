@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
-from .facts import Exchange, Facts, Instance
-from .rules import BY_CAUSE, RULES
+from .facts import Facts
+from .rules import EXPLAINS, RESIDUAL, RULES
+from .rules.azure import failure
 from .rules.case import Case
 from .rules.checks import CHECKS, Check, Status
 from .rules.finding import Finding, Severity, Verdict, short
-from .rules.platform import again
 
-# What means "looked everywhere on the VM": only one of them, and only when nothing on the VM explains the failure.
-RESIDUAL = ("firewall-unknown", "platform-unreachable", "imds-refused", "imds-no-answer")
-CHECKED = ("imds", "wireserver", "adapters", "routes")  # facts without which a check of their own says why
 EXIT_CODES = {Verdict.HEALTHY: 0, Verdict.DEGRADED: 1, Verdict.BROKEN: 1, Verdict.INCONCLUSIVE: 3}
 _WEIGHT = {Severity.FAIL: 0, Severity.WARN: 1, Severity.INFO: 2}
 
@@ -40,17 +37,6 @@ class Diagnosis:
     def exit_code(self) -> int:
         return EXIT_CODES[self.verdict]
 
-    @property
-    def instance(self) -> Optional[Instance]:
-        return self.case.instance
-
-    @property
-    def genuine_answer(self) -> Optional[Exchange]:
-        """The exchange that brought the instance metadata, to the plain request or to the differential."""
-        if self.case.answer and self.case.answer.instance:
-            return self.case.answer
-        return self.case.proof.exchange if self.case.proof else None
-
 
 def diagnose(facts: Facts) -> Diagnosis:
     """Facts in, diagnosis out. A rule that fails costs itself: it becomes a ``tool-failed`` finding."""
@@ -59,19 +45,19 @@ def diagnose(facts: Facts) -> Diagnosis:
     for rule in RULES:
         try:
             finding = rule(case)
-        except Exception as failure:  # a bug, or facts that no rule foresaw
-            finding = _failed(f"rule {rule.cause}", failure)
-        if finding and not _is_explained(finding, findings):
+        except Exception as error:  # a bug, or facts that no rule foresaw
+            finding = failure(f"rule {rule.cause}", error)
+        if finding:
             findings.append(finding)
     findings.sort(key=_weight)
+    findings = [finding for number, finding in enumerate(findings) if not _is_explained(finding, findings[:number])]
     verdict = findings[0].verdict if findings and findings[0].verdict else Verdict.HEALTHY
     return Diagnosis(facts, case, verdict, tuple(findings), _check(case, findings))
 
 
-def _is_explained(finding: Finding, before: List[Finding]) -> bool:
-    return finding.cause in RESIDUAL and any(
-        other.severity is Severity.FAIL and other.cause != "tool-failed" for other in before
-    )
+def failed(facts: Facts, what: str, error: Exception) -> Diagnosis:
+    """The diagnosis of a run that the program itself could not bring to its end: what is known, and the reason."""
+    return Diagnosis(facts, Case(facts), Verdict.INCONCLUSIVE, (failure(what, error),), ())
 
 
 def _weight(finding: Finding) -> Tuple[int, int]:
@@ -81,10 +67,11 @@ def _weight(finding: Finding) -> Tuple[int, int]:
     return _WEIGHT[finding.severity], place
 
 
-def _failed(what: str, failure: Exception) -> Finding:
-    rule = BY_CAUSE["tool-failed"]
-    detail = f"{what} failed: {short(f'{type(failure).__name__}: {failure}', 160)}."
-    return Finding(rule.cause, Severity.FAIL, rule.verdict, rule.title, detail, again(), rule.doc)
+def _is_explained(finding: Finding, before: List[Finding]) -> bool:
+    failures = [other.cause for other in before if other.severity is Severity.FAIL and other.cause != "tool-failed"]
+    if finding.cause in RESIDUAL:
+        return bool(failures)
+    return any(finding.cause in EXPLAINS.get(cause, ()) for cause in failures)
 
 
 def _check(case: Case, findings: List[Finding]) -> Tuple[Check, ...]:
@@ -95,10 +82,12 @@ def _check(case: Case, findings: List[Finding]) -> Tuple[Check, ...]:
     for kind in CHECKS:
         try:
             checks.append(kind(case, severities))
-        except Exception as failure:
-            checks.append(Check(kind.id, Status.ERROR, short(f"{type(failure).__name__}: {failure}", 120)))
-    for item in case.facts.unavailable:
-        if item.fact in CHECKED and getattr(case.facts, item.fact) is None:
-            continue  # said by a check of its own
-        checks.append(Check(f"facts.{item.fact}", Status.ERROR, short(item.reason, 160)))
+        except Exception as error:
+            checks.append(Check(kind.id, Status.ERROR, short(f"{type(error).__name__}: {error}", 120)))
+    spoken_for = {fact for kind in CHECKS for fact in kind.facts}
+    for missing in case.facts.unavailable:
+        if missing.fact not in spoken_for:
+            checks.append(Check(f"facts.{missing.fact}", Status.ERROR, short(missing.reason, 160)))
+    for note in case.facts.notes:
+        checks.append(Check(f"facts.{note.fact}", Status.WARN, short(note.text, 160)))
     return tuple(checks)

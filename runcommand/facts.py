@@ -20,10 +20,11 @@ from typing import Any, Callable, Dict, List, NewType, Optional, Tuple, Type, Ty
 IMDS_ADDRESS = "169.254.169.254"
 WIRESERVER_ADDRESS = "168.63.129.16"
 HOST_PLUGIN_PORT = 32526
+PROXY_AGENT_PORT = 3080  # Metadata Security Protocol's agent in the guest, on loopback
 
 Address = NewType("Address", str)  # "10.0.0.4"
 NextHop = NewType("NextHop", str)  # the same, or IPv6: a next hop or neighbour of an IPv4 route may be one (RFC 5549)
-Network = NewType("Network", str)  # "169.254.0.0/16"
+Cidr = NewType("Cidr", str)  # an IPv4 network: "169.254.0.0/16"
 PrefixLength = NewType("PrefixLength", int)  # 0 to 32
 Mac = NewType("Mac", str)  # "00-0D-3A-E5-1C-C0"
 Instant = NewType("Instant", str)  # "2026-11-23T01:44:05Z", with or without a fraction
@@ -55,6 +56,51 @@ class Body(str, Enum):
     CUT = "cut"  # the connection ended before the announced length
 
 
+class RouteKind(str, Enum):
+    """What a row does with a packet (rtnetlink's types; Windows knows only the first two)."""
+
+    UNICAST = "unicast"
+    LOCAL = "local"
+    UNREACHABLE = "unreachable"
+    BLACKHOLE = "blackhole"
+    PROHIBIT = "prohibit"
+    THROW = "throw"
+    OTHER = "other"
+
+
+class RuleAction(str, Enum):
+    """What a policy rule does with a packet that it matches."""
+
+    TABLE = "table"
+    UNREACHABLE = "unreachable"
+    BLACKHOLE = "blackhole"
+    PROHIBIT = "prohibit"
+    OTHER = "other"
+
+
+class NeighbourState(str, Enum):
+    """The state of an ARP entry (rtnetlink's names; Windows' static, dynamic and invalid are the last three)."""
+
+    INCOMPLETE = "incomplete"
+    STALE = "stale"
+    DELAY = "delay"
+    PROBE = "probe"
+    NOARP = "noarp"
+    UNKNOWN = "unknown"
+    PERMANENT = "permanent"
+    REACHABLE = "reachable"
+    FAILED = "failed"
+
+
+class ServiceState(str, Enum):
+    RUNNING = "running"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    STARTING = "starting"
+    STOPPING = "stopping"
+    UNKNOWN = "unknown"
+
+
 class LinkState(str, Enum):
     UP = "up"
     DOWN = "down"  # administratively
@@ -68,6 +114,14 @@ class Unavailable:
 
     fact: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Note:
+    """How one fact was found out in another way than the usual one, and why."""
+
+    fact: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -134,28 +188,37 @@ class Adapter:
 class Route:
     """One row of a routing table. A multipath route is one row for each of its next hops."""
 
-    destination: Network
+    destination: Cidr
     gateway: Optional[NextHop] = None  # None: on-link
     interface: Optional[str] = None
     interface_index: Optional[int] = None
     metric: int = 0
     source: Optional[Address] = None
     table: str = "main"
-    kind: str = "unicast"  # also local, unreachable, blackhole, prohibit, throw, ...
+    kind: RouteKind = RouteKind.UNICAST
     protocol: Optional[str] = None
     dead: bool = False  # the kernel does not use it: its link is down
 
 
 @dataclass(frozen=True)
 class RoutingRule:
-    """One policy routing rule (``ip rule``). Destination and source are networks or ``all``."""
+    """One policy routing rule (``ip rule``). What is None is not asked for."""
 
     priority: int
-    source: str = "all"
-    destination: str = "all"
-    selector: str = ""  # whatever else it asks for: "not fwmark 0xca6c iif eth1"
+    source: Optional[Cidr] = None
+    destination: Optional[Cidr] = None
+    inverted: bool = False  # "not": it matches what the rest does not
+    iif: Optional[str] = None
+    oif: Optional[str] = None
+    fwmark: Optional[str] = None  # "0x10/0xff"
+    uid_start: Optional[int] = None
+    uid_end: Optional[int] = None
+    ipproto: Optional[str] = None
+    sport: Optional[str] = None
+    dport: Optional[str] = None  # "80", "1-1024"
+    suppress_prefix_length: Optional[int] = None
     table: Optional[str] = None
-    action: str = "table"  # or unreachable, blackhole, prohibit, goto, nop
+    action: RuleAction = RuleAction.TABLE
 
 
 @dataclass(frozen=True)
@@ -164,7 +227,7 @@ class Lookup:
 
     destination: Address
     source: Optional[Address] = None
-    error: Optional[str] = None  # "ENETUNREACH", "EHOSTUNREACH", "EACCES", "EINVAL": there is no way
+    error: Optional[str] = None  # POSIX' name of what a connect would say: "ENETUNREACH", "EACCES"
     route: Optional[Route] = None  # the row that wins
 
 
@@ -174,14 +237,14 @@ class Neighbour:
     interface: Optional[str] = None
     interface_index: Optional[int] = None
     mac: Optional[Mac] = None
-    state: str = ""  # upper case, as ``ip neigh`` names them: REACHABLE, STALE, FAILED, INCOMPLETE, PERMANENT, ...
+    state: NeighbourState = NeighbourState.UNKNOWN
 
 
 @dataclass(frozen=True)
 class PersistentRoute:
     """A row of HKLM\\SYSTEM\\CurrentControlSet\\Services\\Tcpip\\Parameters\\PersistentRoutes."""
 
-    destination: Network
+    destination: Cidr
     gateway: Address
     metric: int = 0
 
@@ -189,7 +252,7 @@ class PersistentRoute:
 @dataclass(frozen=True)
 class Service:
     name: str
-    state: str  # running, stopped, failed, starting, ...
+    state: ServiceState
     start: Optional[str] = None  # auto, demand, disabled, or systemd's UnitFileState
 
 
@@ -197,7 +260,7 @@ class Service:
 class Listener:
     """A local TCP endpoint that accepts connections (only the ports that matter here are kept)."""
 
-    address: str
+    address: Address
     port: int
 
 
@@ -306,6 +369,7 @@ class Connection:
     local_address: Optional[Address] = None
     error: Optional[str] = None
     elapsed_s: float = 0.0
+    allowed_s: float = 0.0  # that it could have taken
 
 
 @dataclass(frozen=True)
@@ -314,7 +378,7 @@ class ImdsInterface:
 
     mac: Optional[Mac]
     addresses: Tuple[Address, ...] = ()
-    subnet: Optional[Network] = None
+    subnet: Optional[Cidr] = None
 
 
 @dataclass(frozen=True)
@@ -360,6 +424,7 @@ class Exchange:
     versions: Tuple[str, ...] = ()  # api-versions, or WireServer protocol versions, that the answer names
     instance: Optional[Instance] = None  # set when the answer is IMDS's metadata of this VM
     elapsed_s: float = 0.0
+    allowed_s: float = 0.0  # that request and answer could have taken, after the connect
 
 
 @dataclass(frozen=True)
@@ -418,6 +483,12 @@ class Facts:
     wireserver: Optional[WireServer] = None
     differential: Optional[Tuple[Trial, ...]] = None  # None: not asked, because the plain request was answered
     unavailable: Tuple[Unavailable, ...] = ()
+    notes: Tuple[Note, ...] = ()
+
+
+def refuses_version(exchange: Exchange) -> bool:
+    """Whether IMDS says that it does not know the api-version that was asked for."""
+    return exchange.status == 400 and (bool(exchange.versions) or "api-version" in (exchange.says or ""))
 
 
 def is_from_imds(exchange: Exchange) -> bool:
@@ -475,15 +546,6 @@ def parse_json(text: Union[str, bytes]) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-def _is_address(text: str) -> bool:
-    return bool(re.fullmatch(r"\d{1,3}(\.\d{1,3}){3}", text, re.ASCII)) and all(int(part) < 256 for part in text.split("."))
-
-
-def _is_network(text: str) -> bool:
-    address, slash, length = text.partition("/")
-    return bool(slash) and _is_address(address) and bool(re.fullmatch(r"\d{1,2}", length, re.ASCII)) and int(length) <= 32
-
-
 def _is_instant(text: str) -> bool:
     try:
         parse_instant(text)
@@ -498,9 +560,9 @@ def _is_mac(text: str) -> bool:
 
 # What a value of each NewType is called, is made of, and must satisfy.
 _FORMS: Dict[Any, Tuple[str, type, Callable[[Any], bool]]] = {
-    Address: ("IPv4 address", str, _is_address),
+    Address: ("IPv4 address", str, lambda text: if_valid(parse_address, text) is not None),
     NextHop: ("IP address", str, lambda text: if_valid(parse_next_hop, text) is not None),
-    Network: ("IPv4 network", str, _is_network),
+    Cidr: ("IPv4 network", str, lambda text: if_valid(parse_cidr, text) is not None),
     PrefixLength: ("prefix length", int, lambda length: 0 <= length <= 32),
     Mac: ("MAC address", str, _is_mac),
     Instant: ("UTC time", str, _is_instant),
@@ -573,19 +635,28 @@ def _show(value: Any) -> str:
 # --- Addresses and times --------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=None)
-def network(text: str) -> ipaddress.IPv4Network:
-    """``Network`` as an object to ask (``strict=False``: host bits are masked away)."""
-    return ipaddress.IPv4Network(text, strict=False)
+@lru_cache(maxsize=65536)
+def network(cidr: str) -> ipaddress.IPv4Network:
+    """A ``Cidr`` as an object to ask (host bits are masked away)."""
+    return ipaddress.IPv4Network(cidr, strict=False)
 
 
-def contains(net: str, address: str) -> bool:
+def contains(cidr: str, address: str) -> bool:
     """Whether an IPv4 network holds an IPv4 address."""
-    return ipaddress.IPv4Address(address) in network(net)
+    return ipaddress.IPv4Address(address) in network(cidr)
 
 
-def prefix_length(net: str) -> int:
-    return int(net.rpartition("/")[2])
+def prefix_length(cidr: str) -> int:
+    return int(cidr.rpartition("/")[2])
+
+
+def parse_cidr(text: str) -> Cidr:
+    """An IPv4 network as ``10.0.0.0/24``; host bits may be set. Raises ``ValueError``."""
+    address, slash, length = text.partition("/")
+    parse_address(address)
+    if not slash or not re.fullmatch(r"\d{1,2}", length, re.ASCII) or int(length) > 32:
+        raise ValueError(f"not an IPv4 network: {text[:40]!r}")
+    return Cidr(text)
 
 
 def parse_mac(text: str) -> Mac:
@@ -599,6 +670,22 @@ def parse_mac(text: str) -> Mac:
     return Mac("-".join(digits[i : i + 2] for i in range(0, 12, 2)).upper())
 
 
+def parse_nic_mac(text: str) -> Mac:
+    """A MAC address that a NIC can have: not a group's, not all zeros. Raises ``ValueError``."""
+    mac = parse_mac(text)
+    if int(mac[:2], 16) & 1 or mac == "00-00-00-00-00-00":
+        raise ValueError(f"no NIC has this MAC address: {text[:40]!r}")
+    return mac
+
+
+def parse_host_address(text: str) -> Address:
+    """An IPv4 address that Azure can give to a NIC. Raises ``ValueError``."""
+    address = ipaddress.IPv4Address(parse_address(text))
+    if address.is_loopback or address.is_multicast or address.is_link_local or address.is_reserved or address.is_unspecified:
+        raise ValueError(f"no NIC has this IPv4 address in Azure: {text[:40]!r}")
+    return Address(str(address))
+
+
 def parse_address(text: str) -> Address:
     """An IPv4 address in dotted form. Raises ``ValueError``."""
     try:
@@ -608,7 +695,9 @@ def parse_address(text: str) -> Address:
 
 
 def parse_next_hop(text: str) -> NextHop:
-    """An IPv4 or IPv6 address. Raises ``ValueError``."""
+    """An IPv4 or IPv6 address, without a zone. Raises ``ValueError``."""
+    if "%" in text:
+        raise ValueError("an address with a zone")
     return NextHop(str(ipaddress.ip_address(text)))
 
 

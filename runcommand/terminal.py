@@ -27,7 +27,7 @@ def is_terminal(stream: Optional[TextIO]) -> bool:
 
 def has_colour(stream: Optional[TextIO]) -> bool:
     """Whether to colour: a terminal that is not dumb, and nobody said NO_COLOR (https://no-color.org)."""
-    if not is_terminal(stream) or "NO_COLOR" in os.environ:
+    if not is_terminal(stream) or "NO_COLOR" in os.environ or os.name == "nt":  # Windows: not before it is switched on
         return False
     return os.environ.get("TERM", "dumb") != "dumb"
 
@@ -67,8 +67,9 @@ class Progress:
             self._say("\r" + " " * 60 + "\r")
 
     def _say(self, text: str) -> None:
+        if self._stream is None:
+            return
         try:
-            assert self._stream is not None
             self._stream.write(text)
             self._stream.flush()
         except (OSError, ValueError):

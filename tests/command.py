@@ -29,12 +29,28 @@ class Ran:
         return dict(word.partition("=")[::2] for word in words[2:])
 
 
-def imds_check(*arguments, environment=None, timeout=60, **more) -> Ran:
+# The same program on a machine of which nothing is known but what the probes find: what this machine is plays no part.
+NOWHERE = """
+import sys
+import runcommand.cli
+from runcommand.system import Unknown
+runcommand.cli.current = Unknown
+sys.exit(runcommand.cli.main(sys.argv[1:]))
+"""
+
+
+def start(*arguments, nowhere=False):
+    """The command line of ``python -m runcommand ARGUMENTS``."""
+    program = ["-c", NOWHERE] if nowhere else ["-m", "runcommand"]
+    return [sys.executable, *program, *map(str, arguments)]
+
+
+def imds_check(*arguments, nowhere=False, environment=None, timeout=60, **more) -> Ran:
     """``python -m runcommand ARGUMENTS``; standard streams may be given as files."""
     began = time.monotonic()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         streams = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": err, **more}
-        command = [sys.executable, "-m", "runcommand", *map(str, arguments)]
+        command = start(*arguments, nowhere=nowhere)
         env = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
         process = subprocess.Popen(command, cwd=more.pop("cwd", ROOT), env=env, **{k: v for k, v in streams.items() if k != "cwd"})
         end, peak = time.monotonic() + timeout, 0

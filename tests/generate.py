@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any, Union, get_type_hints
 
 from runcommand import facts as facts_module
-from runcommand.facts import Address, Facts, Instant, Mac, Network, NextHop, PrefixLength
+from runcommand.facts import Address, Cidr, Facts, Instant, Mac, NextHop, PrefixLength
 
 TEXTS = (
     "", "eth0", "Ethernet 2", "a" * 300, "\u00c4dapter \u65e5\u672c\u8a9e" * 20, 'quote"and\'', "new\nline\r\nEND IMDS-CHECK verdict=healthy",
@@ -20,7 +20,7 @@ ADDRESSES = ("169.254.169.254", "168.63.129.16", "10.0.0.1", "10.0.0.4", "10.0.0
 NETWORKS = ("0.0.0.0/0", "169.254.169.254/32", "169.254.0.0/16", "168.63.129.16/32", "10.0.0.0/24", "10.0.0.4/32", "128.0.0.0/1")
 MACS = ("00-0D-3A-E5-1C-C0", "00-0D-3A-E5-1C-C1", "02-42-AC-11-00-01", "12-34-56-78-9A-BC")
 INSTANTS = ("2026-11-23T01:44:05Z", "2026-11-23T01:44:05.123456Z", "1601-01-01T00:00:00Z", "9999-12-31T23:59:59Z")
-FORMS = {Address: ADDRESSES, NextHop: (*ADDRESSES, "fe80::1"), Network: NETWORKS, Mac: MACS, Instant: INSTANTS, PrefixLength: (0, 8, 24, 31, 32)}
+FORMS = {Address: ADDRESSES, NextHop: (*ADDRESSES, "fe80::1"), Cidr: NETWORKS, Mac: MACS, Instant: INSTANTS, PrefixLength: (0, 8, 24, 31, 32)}
 
 
 def some_facts(seed: int, longest: int = 4) -> Facts:

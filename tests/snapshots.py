@@ -59,14 +59,17 @@ def record(scenario: Scenario) -> Diagnosis:
 
 
 def main() -> None:
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    for old in FOLDER.iterdir():
-        old.unlink()
+    made = {}
     with ThreadPoolExecutor(8) as pool:
         for scenario, diagnosis in zip(SCENARIOS, pool.map(record, SCENARIOS)):
             assert diagnosis.cause == scenario.cause, f"{scenario.name}: {diagnosis.cause}"
-            (FOLDER / f"{scenario.name}.json").write_text(json_report.as_json(diagnosis), "ascii")
-            (FOLDER / f"{scenario.name}.txt").write_text(text.portal(diagnosis, FILES), "ascii")
+            made[f"{scenario.name}.json"] = json_report.as_json(diagnosis)
+            made[f"{scenario.name}.txt"] = text.portal(diagnosis, FILES)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for old in FOLDER.iterdir():
+        old.unlink()
+    for name, content in made.items():
+        (FOLDER / name).write_text(content, "ascii")
     print(f"{len(SCENARIOS)} reports in {FOLDER.name}, {sum(path.stat().st_size for path in FOLDER.iterdir()) >> 10} KiB")
 
 

@@ -32,6 +32,15 @@ def stand_in(lab, text, name="ip"):
     lab.vm("mount -t overlay lab2 -o lowerdir=/run/lab/bin2:/run/lab/bin:/usr/sbin /usr/sbin")
 
 
+def command_lines():
+    """The command line of every process, its words ended by NUL."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            yield path.read_text("utf-8", "replace")
+        except OSError:
+            pass
+
+
 def report_of(lab, *arguments, **more):
     began = time.monotonic()
     done = lab.tool("--format", "json", "--no-files", *arguments, **more)
@@ -57,7 +66,7 @@ def test_without_a_working_ip_the_wrong_route_is_still_named(lab, how):
     stand_in(lab, BROKEN_IP[how])
     report, seconds = report_of(lab)
     assert (report["verdict"], report["cause"]) == ("broken", "route-wrong-interface"), report["findings"]
-    assert report["facts"]["unavailable"]
+    assert report["facts"]["unavailable"] or report["facts"]["notes"]
     assert seconds < 15
 
 
@@ -164,11 +173,12 @@ def test_a_file_system_that_hangs(lab):
         "import sys, time, runcommand.system.linux.folder as folder\n"
         "from runcommand.cli import main\n"
         "folder.make = lambda *a: time.sleep(60)\n"
-        "sys.exit(main([]))"
+        "sys.exit(main(['--deadline', '3']))"
     )
+    lab.host(f"rule add pref 0 to {IMDS} blackhole")
     began = time.monotonic()
     done = subprocess.run(lab.enter([sys.executable, "-c", script]), env=PATHS, stdout=subprocess.PIPE, universal_newlines=True, timeout=30)
-    assert time.monotonic() - began < 5 and "not written: the file system does not answer" in done.stdout
+    assert time.monotonic() - began < 4.2 and "not written: the file system does not answer" in done.stdout
 
 
 # --- size ---
@@ -189,26 +199,30 @@ def test_20000_routes_and_200_nics(lab):
     assert done.stdout.rstrip("\n").rpartition("\n")[2].startswith("END IMDS-CHECK verdict=broken cause=route-wrong-interface")
 
 
-def test_few_file_descriptors_and_processes(lab):
+def test_few_file_descriptors(lab):
     lab.vm(WRONG_WAY)
     script = "ulimit -n 24; exec \"$0\" -m runcommand --format json --no-files"
     done = subprocess.run(lab.enter(["sh", "-c", script, sys.executable]), env=PATHS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
-    assert done.stderr == b"" and json.loads(done.stdout)["verdict"] in ("broken", "inconclusive")
+    assert done.stderr == b"" and json.loads(done.stdout)["cause"] == "route-wrong-interface"
 
 
 def test_an_interrupt_in_the_dark_still_names_what_is_known(lab):
     lab.host(f"rule add pref 0 to {IMDS} blackhole")
     command = lab.enter([sys.executable, "-m", "runcommand", "--no-files"])
     process = subprocess.Popen(command, env=PATHS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
-    threading.Timer(1.0, process.terminate).start()
+    while not any("runcommand" in line and "--no-files" in line for line in command_lines()):
+        time.sleep(0.05)
+    threading.Timer(1.5, process.terminate).start()
     out, err = process.communicate(timeout=30)
     assert err == "" and "END IMDS-CHECK verdict=inconclusive cause=tool-failed exit=3 host=labvm" in out
 
 
 def test_the_whole_run_ends_at_the_deadline_whatever_hangs(lab):
     lab.host(f"rule add pref 0 to {IMDS} blackhole")
-    stand_in(lab, "trap '' TERM; sleep 600")
+    stand_in(lab, "trap '' TERM; sleep 613")
     began = time.monotonic()
     done = lab.tool("--no-files", "--deadline", "2")
     assert time.monotonic() - began < 3.2
+    time.sleep(0.3)
+    assert not any(line.endswith("sleep\x00613\x00") for line in command_lines())  # no child is left
     assert done.stdout.rstrip("\n").rpartition("\n")[2].startswith("END IMDS-CHECK")

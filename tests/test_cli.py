@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,7 +16,7 @@ from runcommand.rules import BY_CAUSE
 from runcommand.simulator.host import ANSWERS, Behaviour, Host
 from runcommand.simulator.scenarios import LINUX_VM, SCENARIOS
 
-from .command import ROOT, imds_check
+from .command import ROOT, imds_check, start
 from .facts_of import LINUX, WINDOWS
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX streams and signals")
@@ -39,6 +38,15 @@ def is_one_line_and_2(ran):
         (["--expected-mac", ""], "not a MAC address"),
         (["--expected-ip", "10.0.0.256"], "not an IPv4 address"),
         (["--expected-ip", "fe80::1"], "not an IPv4 address"),
+        (["--expected-ip", "127.0.0.1"], "no NIC has this IPv4 address"),
+        (["--expected-ip", "0.0.0.0"], "no NIC has this IPv4 address"),
+        (["--expected-ip", "224.0.0.1"], "no NIC has this IPv4 address"),
+        (["--expected-ip", "255.255.255.255"], "no NIC has this IPv4 address"),
+        (["--expected-ip", "169.254.169.254"], "no NIC has this IPv4 address"),
+        (["--expected-mac", "00:00:00:00:00:00"], "no NIC has this MAC address"),
+        (["--expected-mac", "FF-FF-FF-FF-FF-FF"], "no NIC has this MAC address"),
+        (["--expected-mac", "01-00-5E-00-00-01"], "no NIC has this MAC address"),
+        (["--dead", "5"], "unrecognized"),
         (["--deadline", "-1"], "1 to 600"),
         (["--deadline", "0"], "1 to 600"),
         (["--deadline", "nan"], "1 to 600"),
@@ -62,6 +70,16 @@ def is_one_line_and_2(ran):
 )
 def test_arguments_that_make_no_sense(arguments, said):
     assert said in is_one_line_and_2(imds_check(*arguments))
+
+
+@pytest.mark.parametrize("optimize", ["-O", "-OO"])
+def test_no_check_is_lost_to_optimization(optimize):
+    command = [sys.executable, optimize, "-m", "runcommand", "--imds-url", "bogus", "--wireserver-url", "bogus"]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    if optimize == "-OO":  # the help pages are docstrings: without them the program refuses to start
+        assert done.returncode == 1 and "docstring" in done.stderr
+    else:
+        assert done.returncode == 2 and "http://ADDRESS:PORT" in done.stderr
 
 
 def test_version_and_help():
@@ -162,7 +180,7 @@ def test_demo_lists_every_scenario_with_its_cause():
 
 
 def test_there_is_a_scenario_for_every_cause():
-    warnings = {cause for cause, rule in BY_CAUSE.items() if rule.verdict is None}
+    warnings = {cause for cause, rule in BY_CAUSE.items() if not rule.verdicts}
     assert {scenario.cause for scenario in SCENARIOS} - {None} == set(BY_CAUSE) - warnings
 
 
@@ -178,13 +196,14 @@ def test_demo_alone_shows_a_broken_vm():
 def stand():
     hosts = []
 
-    def start(**behaviour):
+    def serve(**behaviour):
         host = Host(LINUX_VM, Behaviour(**behaviour))
         hosts.append(host)
         address, port = host.listen()
         return ["--imds-url", f"http://{address}:{port}", "--wireserver-url", f"http://{address}:{port}"]
 
-    yield start
+    serve.hosts = hosts
+    yield serve
     for host in hosts:
         host.close()
 
@@ -229,7 +248,7 @@ def hostile():
         host = Host(LINUX_VM, Behaviour(instance=name))
         url = "http://{}:{}".format(*host.listen())
         try:
-            return imds_check("--imds-url", url, "--wireserver-url", url, "--no-files")
+            return imds_check("--imds-url", url, "--wireserver-url", url, "--no-files", nowhere=True)
         finally:
             host.close()
 
@@ -250,21 +269,24 @@ def test_a_hostile_answer_is_named_within_time_and_memory(hostile, name):
 
 
 def test_everything_misbehaves_at_once_and_the_deadline_holds(stand):
-    ran = imds_check(*stand(instance="trickle", attested="endless", wireserver="silent"), "--no-files", "--deadline", "3")
+    hostile = stand(instance="trickle", attested="endless", wireserver="silent")
+    ran = imds_check(*hostile, "--no-files", "--deadline", "3", nowhere=True)
     assert ran.seconds < 4 and ran.end["cause"] == "imds-not-imds"
 
 
 def test_a_fault_of_the_program_itself_is_still_a_report(stand):
-    script = (
-        "import sys, runcommand.check as check\n"
-        "from runcommand.cli import main\n"
-        "check.collect = lambda *a, **k: {}['a bug']\n"
-        "sys.exit(main(sys.argv[1:]))"
-    )
-    done = subprocess.run([sys.executable, "-c", script, *stand(), "--no-files"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
-    assert done.returncode == 3 and done.stderr == ""
-    assert "VERDICT  INCONCLUSIVE: tool-failed" in done.stdout and "KeyError: 'a bug'" in done.stdout
-    assert "\nEND IMDS-CHECK verdict=inconclusive cause=tool-failed exit=3" in done.stdout
+    for line in ("check.collect", "check.diagnose", "text.portal"):
+        script = (
+            "import sys, runcommand.check as check, runcommand.report.text as text\n"
+            "from runcommand.cli import main\n"
+            f"{line} = lambda *a, **k: {{}}['a bug']\n"
+            "sys.exit(main(sys.argv[1:]))"
+        )
+        command = [sys.executable, "-c", script, *stand(), "--no-files"]
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+        assert done.returncode == 3 and done.stderr == ""
+        assert "VERDICT  INCONCLUSIVE: tool-failed" in done.stdout and "KeyError: 'a bug'" in done.stdout
+        assert "\nEND IMDS-CHECK verdict=inconclusive cause=tool-failed exit=3" in done.stdout
 
 
 # --- streams, signals ---
@@ -295,17 +317,44 @@ def test_a_reader_that_has_gone_costs_the_output_not_the_code(stand):
     assert (ran.code, ran.err) == (1, "")
 
 
+def interrupted(stand, name, asked, **behaviour):
+    """A run that gets a signal as soon as the host was asked so many times; its report and its seconds after that."""
+    command = start(*stand(**behaviour), "--no-files", nowhere=True)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    end = time.monotonic() + 20
+    while len([path for _, path in stand.hosts[-1].log if path.startswith("/metadata")]) < asked and time.monotonic() < end:
+        time.sleep(0.05)
+    time.sleep(0.2)  # so that what was answered has arrived
+    process.send_signal(getattr(signal, name))
+    began = time.monotonic()
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 3 and err == ""
+    assert "cause=tool-failed" in out and "interrupted" in out
+    return out, time.monotonic() - began
+
+
 @posix
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_an_interrupt_ends_with_a_report(stand, name):
-    command = [sys.executable, "-m", "runcommand", *stand(instance="silent"), "--no-files"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
-    threading.Timer(1.0, lambda: process.send_signal(getattr(signal, name))).start()
-    began = time.monotonic()
-    out, err = process.communicate(timeout=30)
-    assert time.monotonic() - began < 3
-    assert process.returncode == 3 and err == ""
-    assert "cause=tool-failed" in out and "interrupted" in out
+    _, seconds = interrupted(stand, name, asked=1, instance="silent")
+    assert seconds < 2
+
+
+@posix
+def test_an_interrupt_after_the_answer_keeps_the_answer(stand):
+    out, _ = interrupted(stand, "SIGTERM", asked=2, attested="silent")
+    assert "name=testlx" in out and "imds.metadata        vmId" in out
+
+
+@posix
+def test_a_signal_that_is_ignored_stays_ignored(stand):
+    command = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *start(*stand(instance="trickle"), "--no-files", "--deadline", "3", nowhere=True)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, universal_newlines=True)
+    while not stand.hosts[-1].log:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGHUP)
+    out, _ = process.communicate(timeout=30)
+    assert "interrupted" not in out and process.returncode == 1
 
 
 @posix

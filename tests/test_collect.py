@@ -3,8 +3,8 @@
 import threading
 import time
 
-from runcommand.collect import NotAvailable, Run, collect
-from runcommand.facts import Unavailable
+from runcommand.collect import NoFact, Run, collect
+from runcommand.facts import Note, Unavailable
 
 HERE = Run("linux", "testlx", deadline_s=1.5)
 
@@ -23,7 +23,7 @@ def test_what_collectors_return_becomes_the_facts():
 
 def test_a_missing_fact_says_why():
     def refuse(board):
-        raise NotAvailable("ip: not found")
+        raise NoFact("ip: not found")
 
     facts = collect(HERE, {"routes": refuse})
     assert facts.routes is None
@@ -79,9 +79,39 @@ def test_an_interrupt_ends_the_waiting_and_is_a_fact():
     interrupted = threading.Event()
     threading.Timer(0.2, interrupted.set).start()
     release = threading.Event()
-    facts, elapsed = seconds(lambda: collect(HERE, {"routes": lambda board: release.wait(30)}, interrupted=interrupted))
+    facts, elapsed = seconds(lambda: collect(HERE, {"routes": lambda board: release.wait(30)}, interrupted=interrupted.is_set))
     release.set()
-    assert facts.interrupted and elapsed < 1.0
+    assert facts.interrupted and elapsed < 1.2
+
+
+def test_what_a_collector_has_so_far_counts_when_the_run_ends_before_it():
+    release = threading.Event()
+
+    def slow(board):
+        board.draft("routes", ("half",))
+        release.wait(30)
+
+    facts = collect(HERE, {"routes": slow})
+    release.set()
+    assert facts.routes == ("half",) and facts.unavailable == ()
+
+
+def test_a_draft_is_no_draft_any_more_when_the_collector_fails():
+    def fails(board):
+        board.draft("routes", ("half",))
+        raise NoFact("no")
+
+    facts = collect(HERE, {"routes": fails})
+    assert facts.routes is None and facts.unavailable == (Unavailable("routes", "no"),)
+
+
+def test_another_way_of_finding_out_is_noted():
+    def found(board):
+        board.note("routes", "ip: not found; taken from elsewhere")
+        return ()
+
+    facts = collect(HERE, {"routes": found})
+    assert facts.routes == () and facts.notes == (Note("routes", "ip: not found; taken from elsewhere"),)
 
 
 def test_programs_that_still_run_are_ended():

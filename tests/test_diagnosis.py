@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from runcommand.diagnosis import diagnose
-from runcommand.facts import Expected, LinkState, Neighbour, Outcome, Trial
+from runcommand.facts import Adapter, Expected, LinkState, Neighbour, NeighbourState, Outcome, Trial
 from runcommand.rules.case import Case
-from runcommand.simulator.scenarios import ETH0, ETH1, ETHERNET, ETHERNET2, HOSTS, LO, LOOPBACK, row, rows_of
+from runcommand.simulator.scenarios import ETH0, ETH1, ETHERNET, ETHERNET2, HOSTS, LO, LOOPBACK, held, row, rows_of
 
 from .facts_of import BOTH, LINUX, WINDOWS, connection, imds, metadata, wireserver
 from .generate import some_facts
@@ -55,7 +55,7 @@ def test_a_rule_that_fails_costs_itself(mocker):
     def explode(case):
         raise ZeroDivisionError("a bug")
 
-    rules = [Rule(r.cause, r.verdict, explode, r.title, r.text, r.doc) if r.cause == "clock-skew" else r for r in module.RULES]
+    rules = [Rule(r.cause, r.verdicts, explode, r.title, r.text, r.doc) if r.cause == "clock-skew" else r for r in module.RULES]
     mocker.patch.object(module, "RULES", tuple(rules))
     alone = diagnose(LINUX.healthy())
     assert (alone.verdict.value, alone.cause, alone.exit_code) == ("inconclusive", "tool-failed", 3)
@@ -83,7 +83,7 @@ def test_the_same_facts_give_the_same_diagnosis(seed):
 
 def known(facts):
     primary = Case(facts).primary
-    return (primary.adapter.name, primary.ip, primary.known_from) if primary else None
+    return (primary.adapter.name, primary.ip, primary.known_from.value) if primary else None
 
 
 def bare(facts):
@@ -118,10 +118,30 @@ def test_the_only_default_route_comes_next():
     assert known(facts) == ("eth0", "10.0.0.4", "default-route")
 
 
-def test_two_default_routes_decide_nothing():
+def test_of_two_default_routes_the_lowest_metric_is_a_guess():
     facts = LINUX.dark(proof=False, routes=rows_of(ETH0, "10.0.0.1", 1, False) + rows_of(ETH1, "10.0.1.1", 2, False))
     facts = bare(replace(facts, wireserver=wireserver("10.0.0.4", Outcome.TIMED_OUT)))
+    assert known(facts) == ("eth0", "10.0.0.4", "lowest-metric")
+
+
+def test_two_default_routes_of_one_metric_decide_nothing():
+    facts = LINUX.dark(proof=False, routes=rows_of(ETH0, "10.0.0.1", 1, False) + rows_of(ETH1, "10.0.1.1", 1, False))
+    facts = bare(replace(facts, wireserver=wireserver("10.0.0.4", Outcome.TIMED_OUT)))
     assert known(facts) is None
+
+
+def test_a_default_route_of_a_policy_table_is_none():
+    facts = LINUX.dark(proof=False, routes=(*rows_of(ETH0, "10.0.0.1", 1, False), row("0.0.0.0/0", "10.0.1.1", ETH1, table="101")))
+    facts = bare(replace(facts, wireserver=wireserver("10.0.0.4", Outcome.TIMED_OUT)))
+    assert known(facts) == ("eth0", "10.0.0.4", "default-route")
+
+
+def test_a_tunnel_is_never_the_primary_nic():
+    tun0 = Adapter(8, "tun0", kind="tun", state=LinkState.UP, addresses=(held("10.8.0.2"),))
+    facts = LINUX.dark(proof=False, adapters=(LO, ETH0, tun0), routes=(row("0.0.0.0/0", "10.8.0.1", tun0), row("10.0.0.0/24", None, ETH0)))
+    facts = bare(replace(facts, wireserver=wireserver("10.0.0.4", Outcome.TIMED_OUT)))
+    assert known(facts) == ("eth0", "10.0.0.4", "only-nic")
+    assert diagnose(facts).cause == "route-wrong-interface"
 
 
 def test_the_only_nic_comes_last():
@@ -154,7 +174,7 @@ def test_without_a_lookup_the_table_tells_which_route_wins():
 def test_without_routes_no_route_is_blamed():
     facts = replace(LINUX.dark(proof=False), routes=None, lookups=None)
     diagnosis = diagnose(facts)
-    assert diagnosis.cause == "imds-no-answer" and "not checked: routes" in diagnosis.main.detail
+    assert diagnosis.cause == "imds-no-answer" and "Not looked at: route" in diagnosis.main.detail
 
 
 def test_without_adapters_the_way_still_tells_that_there_is_none():
@@ -163,7 +183,7 @@ def test_without_adapters_the_way_still_tells_that_there_is_none():
 
 
 def test_an_arp_entry_of_another_interface_is_not_the_next_hops():
-    dead = Neighbour("10.0.0.1", "eth1", 3, None, "FAILED")
+    dead = Neighbour("10.0.0.1", "eth1", 3, None, NeighbourState.FAILED)
     assert diagnose(LINUX.dark(proof=False, neighbours=(dead,))).cause == "imds-no-answer"
 
 

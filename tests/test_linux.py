@@ -11,9 +11,11 @@ import pytest
 
 linux = pytest.importorskip("runcommand.system.linux") if sys.platform.startswith("linux") else pytest.skip("Linux only", allow_module_level=True)
 
-from runcommand.collect import Board, NotAvailable  # noqa: E402
-from runcommand.facts import LinkState  # noqa: E402
-from runcommand.system.linux import adapters, folder, iproute, leases, program, routes, services  # noqa: E402
+from runcommand.collect import Board, NoFact  # noqa: E402
+from runcommand.facts import Adapter, InterfaceAddress, LinkState, RouteKind, RuleAction, ServiceState  # noqa: E402
+from runcommand.system.linux import DIRECTORIES, adapters, files, folder, iproute, leases, routes, services  # noqa: E402
+from runcommand.system.program import Programs  # noqa: E402
+from runcommand.system import program as program_module  # noqa: E402
 
 INDEXES = {"eth0": 2, "eth1": 3}
 
@@ -25,7 +27,7 @@ def parse(row):
 def test_a_default_route():
     (route,) = parse({"dst": "default", "gateway": "10.0.0.1", "dev": "eth0", "protocol": "dhcp", "prefsrc": "10.0.0.4", "metric": 100, "flags": []})
     assert (route.destination, route.gateway, route.interface, route.interface_index) == ("0.0.0.0/0", "10.0.0.1", "eth0", 2)
-    assert (route.metric, route.source, route.table, route.kind, route.dead) == (100, "10.0.0.4", "main", "unicast", False)
+    assert (route.metric, route.source, route.table, route.kind, route.dead) == (100, "10.0.0.4", "main", RouteKind.UNICAST, False)
 
 
 def test_a_host_route_without_a_length_is_a_32():
@@ -35,7 +37,7 @@ def test_a_host_route_without_a_length_is_a_32():
 @pytest.mark.parametrize("kind", ["unreachable", "blackhole", "prohibit"])
 def test_rows_that_deny_keep_their_kind(kind):
     (route,) = parse({"type": kind, "dst": "169.254.169.254", "metric": 5, "flags": []})
-    assert (route.kind, route.interface, route.metric) == (kind, None, 5)
+    assert (route.kind.value, route.interface, route.metric) == (kind, None, 5)
 
 
 def test_each_next_hop_of_a_multipath_route_is_a_row():
@@ -58,14 +60,24 @@ def test_rows_that_make_no_sense_or_do_not_matter_are_left_out(row):
 
 
 def test_a_policy_rule():
-    rule = routes.parse_rule({"priority": 5, "not": None, "src": "10.0.0.0", "srclen": 8, "fwmark": "0x10", "fwmask": "0xff", "uid_start": 0, "uid_end": 5, "ipproto": "tcp", "dport": 80, "action": "prohibit"})
-    assert (rule.priority, rule.source, rule.destination, rule.action, rule.table) == (5, "10.0.0.0/8", "all", "prohibit", None)
-    assert rule.selector == "not fwmark 0x10/0xff ipproto tcp dport 80 uidrange 0-5"
+    row = {"priority": 5, "not": None, "src": "10.0.0.0", "srclen": 8, "fwmark": "0x10", "fwmask": "0xff", "uid_start": 0, "uid_end": 5, "ipproto": "tcp", "dport": 80, "action": "prohibit"}
+    rule = routes.parse_rule(row)
+    assert (rule.priority, rule.inverted, rule.source, rule.destination, rule.action, rule.table) == (5, True, "10.0.0.0/8", None, RuleAction.PROHIBIT, None)
+    assert (rule.fwmark, rule.uid_start, rule.uid_end, rule.ipproto, rule.dport) == ("0x10/0xff", 0, 5, "tcp", "80")
 
 
 def test_a_policy_rule_for_one_address():
-    rule = routes.parse_rule({"priority": 100, "src": "all", "dst": "169.254.169.254", "table": "100"})
-    assert (rule.destination, rule.table, rule.action, rule.selector) == ("169.254.169.254/32", "100", "table", "")
+    rule = routes.parse_rule({"priority": 100, "src": "all", "dst": "169.254.169.254", "table": "100", "suppress_prefixlen": 0})
+    assert (rule.source, rule.destination, rule.table, rule.action, rule.suppress_prefix_length) == (None, "169.254.169.254/32", "100", RuleAction.TABLE, 0)
+
+
+def test_a_policy_rule_for_a_range_of_ports():
+    assert routes.parse_rule({"priority": 1, "src": "all", "dport_start": 1, "dport_end": 1024, "table": "9"}).dport == "1-1024"
+
+
+@pytest.mark.parametrize("row", [{}, {"priority": "x", "src": 7, "dst": [], "action": {}, "table": None, "uid_start": "0"}])
+def test_a_policy_rule_that_makes_no_sense_is_no_failure(row):
+    assert routes.parse_rule(row).source is None
 
 
 PROC_NET_ROUTE = """Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
@@ -80,9 +92,9 @@ broken line
 def test_the_kernels_own_table_serves_without_ip():
     found = [(r.destination, r.gateway, r.interface, r.metric, r.kind) for r in routes._proc_routes(PROC_NET_ROUTE)]
     assert found == [
-        ("0.0.0.0/0", "10.0.0.1", "eth0", 100, "unicast"),
-        ("169.254.169.254/32", None, None, 5, "unreachable"),
-        ("10.0.0.0/24", None, "eth0", 0, "unicast"),
+        ("0.0.0.0/0", "10.0.0.1", "eth0", 100, RouteKind.UNICAST),
+        ("169.254.169.254/32", None, None, 5, RouteKind.UNREACHABLE),
+        ("10.0.0.0/24", None, "eth0", 0, RouteKind.UNICAST),
     ]
 
 
@@ -114,7 +126,7 @@ def test_an_adapter_without_name_or_index_is_none(row):
 def test_the_addresses_of_the_c_library_agree_with_ip():
     from runcommand.system.linux import getifaddrs
 
-    held = {(r["ifname"], a["local"], a["prefixlen"]) for r in iproute.ip("addr", "show") for a in r["addr_info"] if a["family"] == "inet"}
+    held = {(r["ifname"], a["local"], a["prefixlen"]) for r in iproute.ip(Programs(DIRECTORIES, {}), "addr", "show") for a in r["addr_info"] if a["family"] == "inet"}
     assert set(getifaddrs.ipv4()) == held
 
 
@@ -149,8 +161,25 @@ WICKED = "<lease><addresses><assigned-addr><local>10.0.0.4/24</local></assigned-
 def test_a_lease_of_each_client(parser, name, text):
     (lease,) = parser(Path(name), text)
     assert (lease.address, lease.server, lease.gateway) == ("10.0.0.4", "168.63.129.16", "10.0.0.1")
-    assert leases.of_adapter([lease], 2, "eth0") is lease
-    assert leases.of_adapter([lease], 3, "eth1") is None
+    assert leases.of_adapter([lease], nic(2, "eth0", "10.0.0.4")) is lease
+    assert leases.of_adapter([lease], nic(3, "eth1", "10.0.0.4")) is None
+
+
+def nic(index, name, address):
+    return Adapter(index, name, addresses=(InterfaceAddress(address, 24),))
+
+
+def test_a_stored_lease_counts_only_while_the_adapter_holds_its_address():
+    (old,) = leases._dhclient(Path("dhclient.eth0.leases"), DHCLIENT.replace("10.0.0.4", "192.168.5.7"))
+    (new,) = leases._dhclient(Path("dhclient.leases"), DHCLIENT)
+    assert leases.of_adapter([old], nic(2, "eth0", "10.0.0.4")) is None
+    assert leases.of_adapter([old, new], nic(2, "eth0", "10.0.0.4")) is new
+
+
+def test_a_running_managers_lease_counts_whatever_the_adapter_holds():
+    (lease,) = leases._networkd(Path("2"), NETWORKD)
+    current = leases.replace(lease, current=True)
+    assert leases.of_adapter([current], nic(2, "eth0", "10.0.0.99")) is current
 
 
 @pytest.mark.parametrize("text", ["", "garbage\x00\xff", "lease {", "ADDRESS=nonsense\nROUTER=also\n", "ROUTER=10.0.0.1 10.0.0.2\n"])
@@ -166,7 +195,7 @@ def test_a_damaged_lease_is_no_failure(text):
 def test_only_installed_units_count():
     text = "Id=walinuxagent.service\nLoadState=loaded\nActiveState=active\nUnitFileState=enabled\n\nId=waagent.service\nLoadState=not-found\nActiveState=inactive\n\nId=azure-proxy-agent.service\nLoadState=loaded\nActiveState=failed\nUnitFileState=\n"
     assert [(s.name, s.state, s.start) for s in services.parse_units(text)] == [
-        ("walinuxagent", "running", "enabled"), ("azure-proxy-agent", "failed", None),
+        ("walinuxagent", ServiceState.RUNNING, "enabled"), ("azure-proxy-agent", ServiceState.FAILED, None),
     ]  # fmt: skip
 
 
@@ -185,63 +214,66 @@ def test_a_listener_that_matters_is_seen():
 
 
 @pytest.fixture
-def programs(tmp_path, monkeypatch):
-    """A folder of the system's programs that a test can fill."""
-    monkeypatch.setattr(program, "DIRECTORIES", (str(tmp_path),))
-    monkeypatch.setattr(program, "_hung", set())
+def programs(tmp_path):
+    """A folder of the system's programs that a test can fill: ``programs(text)`` writes ``ip``."""
 
-    def write(text, name="ip"):
-        path = tmp_path / name
-        path.write_text("#!/bin/sh\n" + text)
-        path.chmod(0o755)
+    class Filled(Programs):
+        def __call__(self, text, name="ip"):
+            path = tmp_path / name
+            path.write_text("#!/bin/sh\n" + text)
+            path.chmod(0o755)
 
-    return write
+    return Filled([str(tmp_path)], {"PATH": "/usr/bin:/bin"})
 
 
 def test_a_program_that_is_missing(programs):
-    with pytest.raises(NotAvailable, match="^ip: not found$"):
-        program.run("ip", [])
+    with pytest.raises(NoFact, match="^ip: not found$"):
+        programs.run("ip", [])
 
 
 def test_a_program_that_fails_says_so(programs):
     programs("echo 'Object \"x\" is unknown' >&2; exit 255")
-    with pytest.raises(NotAvailable, match='^ip x: exit status 255: Object "x" is unknown$'):
-        program.run("ip", ["x"])
+    with pytest.raises(NoFact, match='^ip x: exit status 255: Object "x" is unknown$'):
+        programs.run("ip", ["x"])
+
+
+def is_gone(pid):
+    state = Path(f"/proc/{pid}/stat")
+    return not state.exists() or state.read_text().split()[2] == "Z"
 
 
 def test_a_program_that_hangs_is_ended_with_its_children_and_not_started_again(programs, tmp_path):
     programs(f"sleep 60 & echo $! > {tmp_path}/child; wait")
     began = time.monotonic()
-    with pytest.raises(NotAvailable, match="not finished in 1 s"):
-        program.run("ip", [], seconds=1.0)
+    with pytest.raises(NoFact, match="not finished in 1 s"):
+        programs.run("ip", [], seconds=1.0)
     assert time.monotonic() - began < 2.0
     time.sleep(0.1)
-    state = Path(f"/proc/{int((tmp_path / 'child').read_text())}/stat")
-    assert not state.exists() or state.read_text().split()[2] == "Z"
-    with pytest.raises(NotAvailable, match="did not finish before"):
-        program.run("ip", [])
+    assert is_gone(int((tmp_path / "child").read_text()))
+    with pytest.raises(NoFact, match="did not finish before"):
+        programs.run("ip", [])
 
 
 def test_a_child_that_keeps_the_pipe_open_does_not_hold_the_run(programs):
     programs("sleep 60 & echo '[]'")
     began = time.monotonic()
-    with pytest.raises(NotAvailable):
-        program.run("ip", [], seconds=1.0)
+    with pytest.raises(NoFact):
+        programs.run("ip", [], seconds=1.0)
     assert time.monotonic() - began < 2.0
 
 
 def test_output_without_end_is_cut_off(programs, monkeypatch):
-    monkeypatch.setattr(program, "OUTPUT_LIMIT", 100000)
+    monkeypatch.setattr(program_module, "OUTPUT_LIMIT", 100000)
     programs("while :; do echo nonsense; done")
-    with pytest.raises(NotAvailable, match="printed more than"):
-        program.run("ip", [])
+    with pytest.raises(NoFact, match="printed more than"):
+        programs.run("ip", [])
 
 
 @pytest.mark.parametrize("text", ["echo garbage", "echo '{\"a\": 1}'", "echo '[1, {}]'", "printf '\\377\\376'", "echo '[[['"])
 def test_garbage_is_no_list_of_objects(programs, text):
     programs(text)
-    with pytest.raises(NotAvailable, match="printed no list of JSON objects"):
-        iproute.ip("route")
+    with pytest.raises(NoFact, match="printed no list of JSON objects"):
+        iproute.ip(programs, "route")
 
 
 def test_nothing_is_taken_from_path_or_the_current_folder(tmp_path, monkeypatch):
@@ -249,29 +281,39 @@ def test_nothing_is_taken_from_path_or_the_current_folder(tmp_path, monkeypatch)
     (tmp_path / "nosuchprogram").chmod(0o755)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(NotAvailable):
-        program.find("nosuchprogram")
+    with pytest.raises(NoFact):
+        Programs(DIRECTORIES, {}).find("nosuchprogram")
 
 
-def test_every_running_program_can_be_ended_at_once(programs):
+def test_closing_ends_what_runs_and_lets_nothing_start(programs):
     programs("sleep 60")
     failures = []
 
     def work():
-        try:
-            program.run("ip", [], seconds=30)
-        except NotAvailable as missing:
-            failures.append(str(missing))
+        for _ in range(3):
+            try:
+                programs.run("ip", [], seconds=30)
+            except NoFact as missing:
+                failures.append(str(missing))
 
     thread = threading.Thread(target=work)
     thread.start()
     time.sleep(0.3)
-    program.kill_all()
+    programs.close()
     thread.join(3)
-    assert not thread.is_alive() and len(failures) == 1
+    assert not thread.is_alive()
+    assert len(failures) == 3 and failures[2] == "ip : not started, the run is over"
+
+
+def test_a_file_that_is_none_is_nothing(tmp_path):
+    assert files.read(tmp_path) is None and files.read(tmp_path / "missing") is None
+    (tmp_path / "bytes").write_bytes(b"\xff\x00A=1\n")
+    assert files.key_values(files.read(tmp_path / "bytes") or "") != {}
 
 
 # --- the report folder ---
+
+NOWHERE = Path("/nonexistent")
 
 
 @pytest.fixture
@@ -282,7 +324,7 @@ def base(tmp_path):
 
 
 def test_files_are_for_their_owner_only(base):
-    made = folder.make(base, None, "20261123T014405Z")
+    made = folder.make(base, NOWHERE, "20261123T014405Z")
     made.write("report.txt", b"text")
     path = base / "20261123T014405Z"
     assert made.path == str(path) and (path / "report.txt").read_bytes() == b"text"
@@ -290,26 +332,35 @@ def test_files_are_for_their_owner_only(base):
 
 
 def test_two_runs_in_one_second_have_a_folder_each(base):
-    assert [folder.make(base, None, "20261123T014405Z").path.rpartition("/")[2] for _ in range(3)] == [
+    assert [folder.make(base, NOWHERE, "20261123T014405Z").path.rpartition("/")[2] for _ in range(3)] == [
         "20261123T014405Z", "20261123T014405Z-2", "20261123T014405Z-3",
     ]  # fmt: skip
 
 
 def test_the_newest_ten_are_kept_and_nobody_elses_is_touched(base):
     for day in range(10, 25):
-        made = folder.make(base, None, f"202611{day}T000000Z")
+        made = folder.make(base, NOWHERE, f"202611{day}T000000Z")
         made.write("report.txt", b"x")
     (base / "notes").mkdir()
     (base / "20200101T000000Z").mkdir()
     (base / "20200101T000000Z" / "mine.txt").write_text("kept")
-    folder.make(base, None, "20261125T000000Z")
+    folder.make(base, NOWHERE, "20261125T000000Z")
     names = sorted(path.name for path in base.iterdir())
     assert names == ["20200101T000000Z", *(f"202611{day}T000000Z" for day in range(16, 26)), "notes"]
 
 
+def test_a_clock_that_was_put_back_does_not_cost_the_new_folder(base):
+    for day in range(10, 22):
+        folder.make(base, NOWHERE, f"202611{day}T000000Z")
+    made = folder.make(base, NOWHERE, "20200101T000000Z")
+    made.write("report.txt", b"kept")
+    assert Path(made.path, "report.txt").read_bytes() == b"kept"
+    assert len(list(base.iterdir())) == 10
+
+
 def test_a_link_in_place_of_the_run_folder_is_not_followed(base, tmp_path):
     (base / "20261123T014405Z").symlink_to(tmp_path)
-    made = folder.make(base, None, "20261123T014405Z")
+    made = folder.make(base, NOWHERE, "20261123T014405Z")
     assert made.path.endswith("-2")
 
 
@@ -319,7 +370,7 @@ def test_pruning_does_not_follow_a_link(base, tmp_path):
     (target / "report.txt").write_text("precious")
     (base / "20190101T000000Z").symlink_to(target)
     for day in range(10, 22):
-        folder.make(base, None, f"202611{day}T000000Z")
+        folder.make(base, NOWHERE, f"202611{day}T000000Z")
     assert (target / "report.txt").read_text() == "precious"
 
 

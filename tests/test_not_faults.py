@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from runcommand.diagnosis import diagnose
-from runcommand.facts import Adapter, Expected, ImdsInterface, LinkState, Neighbour, Outcome
+from runcommand.facts import Adapter, Expected, ImdsInterface, LinkState, Neighbour, NeighbourState, Outcome
 from runcommand.simulator.scenarios import ETH0, ETH1, ETHERNET, ETHERNET2, HOSTS, LO, LOOPBACK, held, row, rows_of
 
 from .facts_of import BOTH, LINUX, WINDOWS, imds, metadata, wireserver
@@ -62,7 +62,7 @@ def test_an_on_link_host_route_as_failover_clusters_set_it(side):
 @ON_BOTH
 def test_azures_own_arp_answer_for_every_next_hop(side):
     primary = PRIMARY[side.system]
-    arp = [Neighbour(hop, primary.name, primary.index, "12-34-56-78-9A-BC", "STALE") for hop in (primary.lease_gateway, "169.254.169.254")]
+    arp = [Neighbour(hop, primary.name, primary.index, "12-34-56-78-9A-BC", NeighbourState.STALE) for hop in (primary.lease_gateway, "169.254.169.254")]
     is_healthy(side.healthy(neighbours=tuple(arp)))
 
 

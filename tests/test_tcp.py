@@ -8,7 +8,7 @@ import time
 import pytest
 
 from runcommand.facts import Outcome
-from runcommand.probes.tcp import Attempt, Network, connect, error_text, outcome_of
+from runcommand.probes.tcp import Attempt, Connector, connect, error_text, outcome_of
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def closed_port():
 
 
 def one(attempt, timeout=1.0):
-    ((connection, sock),) = connect(Network(), [attempt], timeout)
+    ((connection, sock),) = connect(Connector(), [attempt], timeout)
     if sock:
         sock.close()
     return connection
@@ -62,7 +62,7 @@ def test_a_source_address_can_be_asked_for(listener):
 def test_refused():
     connection = one(Attempt("127.0.0.1", closed_port()))
     assert connection.outcome is Outcome.REFUSED
-    assert connection.error == "ECONNREFUSED (Connection refused)"
+    assert connection.error == "ECONNREFUSED (connection refused)"
 
 
 def test_timed_out_within_the_limit(full_listener):
@@ -75,7 +75,7 @@ def test_timed_out_within_the_limit(full_listener):
 def test_all_attempts_share_one_time_out(full_listener, listener):
     began = time.monotonic()
     attempts = [Attempt("127.0.0.1", full_listener)] * 50 + [Attempt("127.0.0.1", listener)]
-    results = connect(Network(), attempts, 0.5)
+    results = connect(Connector(), attempts, 0.5)
     assert time.monotonic() - began < 1.2
     assert [connection.outcome for connection, _ in results] == [Outcome.TIMED_OUT] * 50 + [Outcome.ANSWERED]
     results[-1][1].close()
@@ -110,9 +110,18 @@ def test_errors_have_names(code, outcome):
 
 
 def test_an_error_is_shown_by_symbol_and_words():
-    assert error_text(OSError(errno.EACCES, "x")) == "EACCES (Permission denied)"
+    assert error_text(OSError(errno.EACCES, "x")) == "EACCES (permission denied)"
 
 
 def test_no_file_descriptors_left_is_a_named_failure(mocker):
     mocker.patch("socket.socket", side_effect=OSError(errno.EMFILE, "Too many open files"))
-    assert one(Attempt("127.0.0.1", 1)).error == "EMFILE (Too many open files)"
+    assert one(Attempt("127.0.0.1", 1)).error == "EMFILE (too many open files)"
+
+
+def test_a_device_name_that_is_no_text_is_a_named_failure(listener):
+    assert one(Attempt("127.0.0.1", listener, device="eth\udcff")).outcome is Outcome.FAILED
+    assert one(Attempt("127.0.0.1", listener, device="eth\ud800")).outcome is Outcome.FAILED
+
+
+def test_how_long_it_could_have_taken_is_kept(listener):
+    assert one(Attempt("127.0.0.1", listener), 0.7).allowed_s == 0.7

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import List, Optional, Sequence, Tuple
 
 from ..collect import Board
-from ..facts import Adapter, Exchange, LinkState, Trial, is_from_imds
+from ..facts import Adapter, Exchange, Imds, LinkState, Trial, is_from_imds
 from .imds import API_VERSIONS, INSTANCE, Asking
 from .tcp import CONNECT_S, Attempt, connect
 
 PATIENCE_S = 1.0  # how long the plain request may stay without an answer before this begins
 REQUESTS = 4  # HTTP requests that may be spent on the ways that connect
 EXCHANGE_S = 2.0  # for each of them
-ADAPTERS_S = 6.0  # a program that hangs takes 5
+ADAPTERS_S = 6.0  # longer than a program that hangs may take
 WAYS = 256  # at most so many connects side by side
 
 
@@ -21,16 +21,17 @@ def ask(asking: Asking, board: Board, by_device: bool) -> Optional[Tuple[Trial, 
 
     :param by_device: also try each address bound to its device (Linux; elsewhere the source address decides)
     """
-    plain: Optional[Exchange] = board.wait("imds.first", PATIENCE_S)
-    if plain and is_from_imds(plain):
+    plain: Optional[Imds] = board.wait("imds", PATIENCE_S, or_draft=True)
+    if plain and is_from_imds(plain.attempts[-1]):
         return None
     adapters: Sequence[Adapter] = board.wait("adapters", ADAPTERS_S) or ()
     attempts = ways(asking, adapters, by_device and asking.endpoint.true_address)
     trials: List[Trial] = []
-    left = REQUESTS
-    for connection, sock in connect(asking.network, attempts, asking.remaining(CONNECT_S)):
+    left, asked = REQUESTS, set()
+    for connection, sock in connect(asking.connector, attempts, asking.remaining(CONNECT_S)):
         exchange: Optional[Exchange] = None
-        if sock and left:
+        if sock and left and connection.source not in asked:  # one request for each address
+            asked.add(connection.source)
             left -= 1
             exchange, _ = asking.get_over(sock, connection, f"{INSTANCE}?api-version={API_VERSIONS[0]}", EXCHANGE_S)
             left = 0 if exchange.instance else left

@@ -21,7 +21,7 @@ CHUNK = 65536
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back. ``head`` has lower-case names; ``complete`` says whether the whole body came within the limits."""
+    """What came back. ``head`` has lower-case names; ``complete`` says whether the body came to its end within the limits."""
 
     outcome: Outcome
     error: Optional[str] = None

@@ -5,34 +5,34 @@ The rules of the service: https://learn.microsoft.com/azure/virtual-machines/ins
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import secrets
 import threading
 import time
 from collections import deque
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
+from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Tuple
 
 from ..facts import (
-    IMDS_ADDRESS,
     Address,
     Body,
+    Cidr,
     Connection,
     Exchange,
     Imds,
     ImdsInterface,
     Instance,
-    Network as NetworkText,
     Outcome,
     if_valid,
-    network as parse_network,
+    network,
     parse_address,
+    parse_cidr,
     parse_json,
     parse_mac,
+    refuses_version,
 )
 from . import http
-from .tcp import CONNECT_S, Attempt, Network, connect
+from .tcp import CONNECT_S, Attempt, Connector, Endpoint, connect
 
 # The documented versions of the API, newest first.
 API_VERSIONS = (
@@ -65,31 +65,22 @@ class Pace:
     def take(self, at_most_s: float) -> bool:
         """Waits for the right to send one request; False when there is none to be had in time or at all."""
         with self._lock:
-            if self.requests >= self._in_all:
+            now = time.monotonic()
+            full = len(self._sent) == self._per_second
+            when = max(now, self._sent[0] + self._window_s) if full else now
+            if self.requests >= self._in_all or when - now > at_most_s:
                 return False
-            wait = self._sent[0] + self._window_s - time.monotonic() if len(self._sent) == self._per_second else 0.0
-            if wait > at_most_s:
-                return False
-            time.sleep(max(wait, 0.0))
-            self._sent.append(time.monotonic())
+            self._sent.append(when)
             self.requests += 1
-            return True
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where a platform service is asked. ``true_address`` is False when the probes are pointed elsewhere."""
-
-    address: Address = Address(IMDS_ADDRESS)
-    port: int = 80
-    true_address: bool = True
+        time.sleep(when - now)
+        return True
 
 
 @dataclass(frozen=True)
 class Asking:
     """What one request to IMDS needs besides its path."""
 
-    network: Network
+    connector: Connector
     endpoint: Endpoint
     pace: Pace
     remaining: Callable[[float], float]  # Board.remaining
@@ -99,7 +90,7 @@ class Asking:
     ) -> Tuple[Exchange, Optional[Any]]:
         """One GET, from its connect on: the fact, and the parsed body where it is JSON."""
         attempt = Attempt(self.endpoint.address, self.endpoint.port, source, device)
-        ((connection, sock),) = connect(self.network, [attempt], self.remaining(CONNECT_S))
+        ((connection, sock),) = connect(self.connector, [attempt], self.remaining(CONNECT_S))
         if sock is None:
             return Exchange(path, connection, connection.outcome, elapsed_s=connection.elapsed_s), None
         return self.get_over(sock, connection, path)
@@ -112,22 +103,30 @@ class Asking:
             sock.close()
             failed = replace(connection, error="no request left under the rate limit or in the time")
             return Exchange(path, failed, Outcome.FAILED), None
-        began = time.monotonic()
-        answer = http.get(sock, self.endpoint.address, path, HEADERS, self.remaining(seconds))
-        return _exchange(path, connection, answer, connection.elapsed_s + time.monotonic() - began)
+        began, allowed = time.monotonic(), self.remaining(seconds)
+        answer = http.get(sock, self.endpoint.address, path, HEADERS, allowed)
+        exchange, document = _exchange(path, connection, answer)
+        elapsed = connection.elapsed_s + time.monotonic() - began
+        return replace(exchange, elapsed_s=round(elapsed, 4), allowed_s=round(allowed, 4)), document
 
 
-def ask(asking: Asking, first_attempt: Callable[[Exchange], None]) -> Imds:
+def ask(asking: Asking, so_far: Callable[[Imds], None]) -> Imds:
     """The plain requests of a run.
 
-    :param first_attempt: told the outcome of the very first request, as soon as it is known
+    :param so_far: told what is known after each request, the first time as soon as the very first one has ended
     """
     version = API_VERSIONS[0]
     attempts: List[Exchange] = []
     versions: Optional[Exchange] = None
+
+    def known() -> Imds:
+        return Imds(tuple(attempts), version, versions, requests=asking.pace.requests)
+
     while True:
-        exchange, _ = _retrying(asking, f"{INSTANCE}?api-version={version}", attempts, first_attempt)
-        if not _refuses_version(exchange) or versions:
+        for exchange, _ in _tries(asking, f"{INSTANCE}?api-version={version}"):
+            attempts.append(exchange)
+            so_far(known())
+        if not refuses_version(exchange) or versions:
             break
         offered = exchange.versions
         if not set(offered) & set(API_VERSIONS):
@@ -137,42 +136,28 @@ def ask(asking: Asking, first_attempt: Callable[[Exchange], None]) -> Imds:
         if not common or any(f"={common[0]}" in attempt.path for attempt in attempts):
             break
         version = common[0]
-    imds = Imds(tuple(attempts), version, versions, requests=asking.pace.requests)
     if not exchange.instance:
-        return imds
+        return known()
     nonce = "".join(secrets.choice("0123456789") for _ in range(10))
-    attested, document = _retrying(asking, f"{ATTESTED}?api-version={version}&nonce={nonce}")
+    *_, (attested, document) = _tries(asking, f"{ATTESTED}?api-version={version}&nonce={nonce}")
     identity, answer = asking.get(f"{IDENTITY}?api-version={version}")
     return replace(
-        imds,
+        known(),
         attested=attested,
         attested_document=attested.status == 200 and _is_attested(document),
         identity=identity,
         identity_present=_is_identity(identity, answer),
-        requests=asking.pace.requests,
     )
 
 
-def _retrying(
-    asking: Asking,
-    path: str,
-    attempts: Optional[List[Exchange]] = None,
-    first_attempt: Callable[[Exchange], None] = lambda exchange: None,
-) -> Tuple[Exchange, Optional[Any]]:
-    attempts = [] if attempts is None else attempts
+def _tries(asking: Asking, path: str) -> Iterator[Tuple[Exchange, Optional[Any]]]:
+    """One request, and again as long as the answer is one to retry, inside the deadline."""
     for delay in (*RETRY_DELAYS_S, None):
         exchange, document = asking.get(path)
-        attempts.append(exchange)
-        if len(attempts) == 1:
-            first_attempt(exchange)
+        yield exchange, document
         if delay is None or not is_transient(exchange) or asking.remaining(delay + 1.0) < delay + 1.0:
-            break
+            return
         time.sleep(delay)
-    return exchange, document
-
-
-def _refuses_version(exchange: Exchange) -> bool:
-    return exchange.status == 400 and (bool(exchange.versions) or "api-version" in (exchange.says or ""))
 
 
 def is_transient(exchange: Exchange) -> bool:
@@ -180,9 +165,7 @@ def is_transient(exchange: Exchange) -> bool:
     return exchange.status in (410, 429) or 500 <= (exchange.status or 0) <= 599
 
 
-def _exchange(
-    path: str, connection: Connection, answer: http.Answer, elapsed_s: float
-) -> Tuple[Exchange, Optional[Any]]:
+def _exchange(path: str, connection: Connection, answer: http.Answer) -> Tuple[Exchange, Optional[Any]]:
     exchange = Exchange(
         path,
         connection if not answer.error else replace(connection, error=answer.error),
@@ -191,11 +174,10 @@ def _exchange(
         _text(answer.header("server")),
         _text(answer.header("via") or answer.header("x-squid-error") or answer.header("proxy-agent")),
         _text(answer.header("content-type")),
-        _text((answer.header("location") or "").partition("?")[0].partition("#")[0].rpartition("@")[2]),
+        _text(answer.header("location")),
         http.http_date(answer.header("date")),
         answer.read_at,
         body_bytes=len(answer.body),
-        elapsed_s=round(elapsed_s, 4),
     )
     if answer.outcome is not Outcome.HTTP:
         return exchange, None
@@ -241,7 +223,10 @@ def _title(body: bytes) -> Optional[str]:
 
 
 def _text(value: Optional[str]) -> Optional[str]:
-    return value[:TEXT_LIMIT] if value else None
+    """A text of the answer, without what an address in it may carry: ``user:password@`` and queries."""
+    if not value:
+        return None
+    return re.sub(r"[?#]\S*", "", re.sub(r"//[^/@\s]*@", "//", value[:4096]))[:TEXT_LIMIT]
 
 
 def _is_attested(document: Any) -> bool:
@@ -297,13 +282,11 @@ def read_instance(document: Dict[str, Any]) -> Instance:
 
 
 def _value(compute: Dict[str, Any], key: str) -> str:
-    value = compute.get(key, "")
-    if value is None:
-        return ""
+    value = compute.get(key)
     if isinstance(value, bool):
         return str(value).lower()
     if not isinstance(value, str):
-        raise NotImds(f"{key} is not a text")
+        return ""
     if any(ord(character) < 32 or 127 <= ord(character) < 160 for character in value):
         raise NotImds(f"{key} holds control characters")
     return value[:512]
@@ -328,9 +311,8 @@ def _interface(item: Dict[str, Any]) -> ImdsInterface:
     )
 
 
-def _subnet(text: str) -> NetworkText:
-    ipaddress.IPv4Network(text, strict=False)
-    return NetworkText(str(parse_network(text)))
+def _subnet(text: str) -> Cidr:
+    return Cidr(str(network(parse_cidr(text))))
 
 
 def _list(value: Any) -> List[Any]:

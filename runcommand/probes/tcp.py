@@ -8,39 +8,62 @@ import selectors
 import socket
 import time
 from dataclasses import dataclass
-from typing import List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from ..facts import Address, Connection, Outcome
 
 CONNECT_S = 3.0  # one TCP connect
 
-_OUTCOMES = {
-    Outcome.REFUSED: ("ECONNREFUSED", "WSAECONNREFUSED"),
-    Outcome.TIMED_OUT: ("ETIMEDOUT", "WSAETIMEDOUT"),
-    Outcome.UNREACHABLE: (
-        "EHOSTUNREACH", "ENETUNREACH", "EHOSTDOWN", "ENETDOWN", "WSAEHOSTUNREACH", "WSAENETUNREACH", "WSAENETDOWN",
-        "EINVAL",  # what Linux says of a blackhole route
-    ),
-    Outcome.FORBIDDEN: ("EACCES", "EPERM", "WSAEACCES"),
-    Outcome.RESET: ("ECONNRESET", "ECONNABORTED", "WSAECONNRESET", "WSAECONNABORTED", "EPIPE"),
-}  # fmt: skip
-_BY_ERRNO = {
-    getattr(errno, name): outcome for outcome, names in _OUTCOMES.items() for name in names if hasattr(errno, name)
+# What each error means, and how it is put into words that are the same on every system. Windows' WSA names are the same.
+_ERRORS = {
+    "ECONNREFUSED": (Outcome.REFUSED, "connection refused"),
+    "ETIMEDOUT": (Outcome.TIMED_OUT, "timed out"),
+    "EHOSTUNREACH": (Outcome.UNREACHABLE, "no route to host"),
+    "ENETUNREACH": (Outcome.UNREACHABLE, "network is unreachable"),
+    "EHOSTDOWN": (Outcome.UNREACHABLE, "host is down"),
+    "ENETDOWN": (Outcome.UNREACHABLE, "network is down"),
+    "EINVAL": (Outcome.UNREACHABLE, "invalid argument"),  # what Linux says of a blackhole route
+    "EACCES": (Outcome.FORBIDDEN, "permission denied"),
+    "EPERM": (Outcome.FORBIDDEN, "operation not permitted"),
+    "ECONNRESET": (Outcome.RESET, "connection reset"),
+    "ECONNABORTED": (Outcome.RESET, "connection aborted"),
+    "EPIPE": (Outcome.RESET, "broken pipe"),
+    "EADDRNOTAVAIL": (Outcome.FAILED, "address not available"),
+    "EMFILE": (Outcome.FAILED, "too many open files"),
+    "ENOBUFS": (Outcome.FAILED, "no buffer space"),
 }
 _IN_PROGRESS = {getattr(errno, name) for name in ("EINPROGRESS", "EWOULDBLOCK", "WSAEWOULDBLOCK") if hasattr(errno, name)}
+
+
+def error_name(code: int) -> str:
+    """An errno as POSIX names it, also where Windows put ``WSA`` before it."""
+    name = errno.errorcode.get(code, f"error {code}")
+    return name[3:] if name.startswith("WSA") else name
 
 
 def outcome_of(error: OSError) -> Outcome:
     """The name of what an ``OSError`` of a socket means."""
     if isinstance(error, socket.timeout):
         return Outcome.TIMED_OUT
-    return _BY_ERRNO.get(error.errno or 0, Outcome.FAILED)
+    return _ERRORS.get(error_name(error.errno or 0), (Outcome.FAILED, ""))[0]
 
 
 def error_text(error: OSError) -> str:
-    """An error as its symbol and the system's words: ``ECONNREFUSED (Connection refused)``."""
-    code = error.errno or 0
-    return f"{errno.errorcode.get(code, f'error {code}')} ({os.strerror(code)})" if code else str(error)
+    """An error by its name and in words: ``ECONNREFUSED (connection refused)``."""
+    if not error.errno:
+        return str(error)
+    name = error_name(error.errno)
+    words = _ERRORS.get(name, (Outcome.FAILED, error.strerror or os.strerror(error.errno)))[1]
+    return f"{name} ({words})"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a service of the platform is asked. ``true_address`` is False when the probes are pointed elsewhere."""
+
+    address: Address
+    port: int = 80
+    true_address: bool = True
 
 
 @dataclass(frozen=True)
@@ -53,8 +76,8 @@ class Attempt:
     device: Optional[str] = None
 
 
-class Network:
-    """The real network. The simulator puts another in its place."""
+class Connector:
+    """Makes the sockets, on the real network. The simulator puts another in its place."""
 
     def begin(self, attempt: Attempt) -> socket.socket:
         """A non-blocking socket with its connect under way. Raises ``OSError`` when it fails at once."""
@@ -74,7 +97,7 @@ class Network:
     def _bind(sock: socket.socket, attempt: Attempt) -> None:
         try:
             if attempt.device:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, attempt.device.encode() + b"\0")
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, os.fsencode(attempt.device) + b"\0")
             if attempt.source:
                 sock.bind((attempt.source, 0))
         except OSError as error:  # says nothing of the network: it must not look like a refused connect
@@ -95,7 +118,7 @@ class BindError(OSError):
 
 
 def connect(
-    network: Network, attempts: Sequence[Attempt], timeout: float
+    connector: Connector, attempts: Sequence[Attempt], timeout: float
 ) -> List[Tuple[Connection, Optional[socket.socket]]]:
     """Connects all attempts side by side; each result in the order of the attempts.
 
@@ -103,7 +126,7 @@ def connect(
     :return: the fact, and the open socket where the outcome is ``answered`` (the caller closes it)
     """
     began = time.monotonic()
-    results: List[Optional[Tuple[Connection, Optional[socket.socket]]]] = [None] * len(attempts)
+    results: Dict[int, Tuple[Connection, Optional[socket.socket]]] = {}
 
     def end(number: int, sock: Optional[socket.socket], outcome: Outcome, error: Optional[str] = None) -> None:
         attempt = attempts[number]
@@ -114,9 +137,10 @@ def connect(
                 outcome,
                 attempt.source,
                 attempt.device,
-                network.local_address(sock) if sock else attempt.source,
+                connector.local_address(sock) if sock else attempt.source,
                 error,
                 round(time.monotonic() - began, 4),
+                round(timeout, 4),
             ),
             sock if outcome is Outcome.ANSWERED else None,
         )
@@ -126,16 +150,18 @@ def connect(
     with selectors.DefaultSelector() as waiting:
         for number, attempt in enumerate(attempts):
             try:
-                waiting.register(network.begin(attempt), selectors.EVENT_WRITE, number)
+                waiting.register(connector.begin(attempt), selectors.EVENT_WRITE, number)
             except OSError as error:
                 end(number, None, outcome_of(error), error_text(error))
+            except ValueError as error:  # a name that no call takes
+                end(number, None, Outcome.FAILED, str(error))
         while waiting.get_map() and time.monotonic() - began < timeout:
             for key, _ in waiting.select(max(0.0, timeout - (time.monotonic() - began))):
                 sock: socket.socket = key.fileobj  # type: ignore[assignment]
                 waiting.unregister(sock)
                 code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                error = OSError(code, os.strerror(code))
-                end(key.data, sock, outcome_of(error) if code else Outcome.ANSWERED, error_text(error) if code else None)
+                failure = OSError(code, os.strerror(code))
+                end(key.data, sock, outcome_of(failure) if code else Outcome.ANSWERED, error_text(failure) if code else None)
         for key in list(waiting.get_map().values()):
             end(key.data, key.fileobj, Outcome.TIMED_OUT)  # type: ignore[arg-type]
-    return [result for result in results if result]
+    return [results[number] for number in range(len(attempts))]

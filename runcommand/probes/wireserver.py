@@ -11,17 +11,16 @@ from typing import Callable
 
 from ..facts import HOST_PLUGIN_PORT, Body, Exchange, Outcome, WireServer
 from . import http
-from .imds import Endpoint
-from .tcp import CONNECT_S, Attempt, Network, connect
+from .tcp import CONNECT_S, Attempt, Connector, Endpoint, connect
 
 VERSIONS = "/?comp=versions"
 
 
-def ask(network: Network, endpoint: Endpoint, remaining: Callable[[float], float]) -> WireServer:
+def ask(connector: Connector, endpoint: Endpoint, remaining: Callable[[float], float]) -> WireServer:
     """Both ports side by side. Pointed elsewhere (tests, simulator), both are the endpoint's own port."""
     plugin_port = HOST_PLUGIN_PORT if endpoint.true_address else endpoint.port
     attempts = [Attempt(endpoint.address, endpoint.port), Attempt(endpoint.address, plugin_port)]
-    (web, sock), (plugin, plugin_sock) = connect(network, attempts, remaining(CONNECT_S))
+    (web, sock), (plugin, plugin_sock) = connect(connector, attempts, remaining(CONNECT_S))
     if plugin_sock:
         plugin_sock.close()
     if sock is None:

@@ -11,9 +11,7 @@ from ..rules.finding import Rule
 
 def verdict_of(rule: Rule) -> str:
     """What a finding of this cause makes of a run."""
-    if rule.verdict is None:
-        return "-"
-    return "degraded or broken" if rule.cause in ("nic-mac-mismatch", "nic-ip-mismatch") else rule.verdict.value
+    return " or ".join(verdict.value for verdict in rule.verdicts) or "-"
 
 
 def page(cause: str) -> Optional[str]:

@@ -18,13 +18,12 @@ def as_json(diagnosis: Diagnosis) -> str:
 
 
 def as_object(diagnosis: Diagnosis) -> Dict[str, Any]:
-    facts, primary = diagnosis.facts, diagnosis.case.primary
-    genuine = diagnosis.genuine_answer
+    facts, primary, genuine = diagnosis.facts, diagnosis.case.primary, diagnosis.case.genuine
     return {
         "schema": SCHEMA,
         "tool": {"name": "imds-check", "version": facts.tool_version},
         "host": facts.host,
-        "vm_id": diagnosis.instance.vm_id if diagnosis.instance else None,
+        "vm_id": genuine.instance.vm_id if genuine and genuine.instance else None,
         "system": facts.system,
         "redacted": False,
         "collected_at": facts.collected_at,
@@ -34,7 +33,7 @@ def as_object(diagnosis: Diagnosis) -> Dict[str, Any]:
         "cause": diagnosis.cause,
         "exit": diagnosis.exit_code,
         "primary_nic": primary
-        and {"name": primary.adapter.name, "mac": primary.adapter.mac, "ip": primary.ip, "known_from": primary.known_from},
+        and {"name": primary.adapter.name, "mac": primary.adapter.mac, "ip": primary.ip, "known_from": primary.known_from.value},
         "findings": [
             {
                 "cause": finding.cause,

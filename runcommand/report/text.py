@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from typing import List
+from typing import Dict, List, Sequence
 
 from ..diagnosis import Diagnosis
-from .tree import Section, end, head, sections
+from ..facts import Facts
+from ..rules.finding import to_ascii
+from .tree import Section, end, head, sections, word
 
 PORTAL_LIMIT = 3900  # bytes, every line end counted as two (CRLF)
 MORE = "  (+{} more in the full report)"
+
+
+def last_resort(facts: Facts, error: Exception) -> str:
+    """What is printed where a report cannot be made: the END line all the same, made of nothing that could fail."""
+    said = to_ascii(f"{type(error).__name__}: {error}")[:400]
+    return (
+        f"IMDS-CHECK\nVERDICT  INCONCLUSIVE: tool-failed\n  The report could not be written: {said}.\n"
+        f"END IMDS-CHECK verdict=inconclusive cause=tool-failed exit=3 host={word(facts.host)} at={facts.collected_at} "
+        f"v={word(facts.tool_version or '?')}\n"
+    )
 
 
 def full(diagnosis: Diagnosis, files: str = "not written") -> str:
@@ -31,25 +43,31 @@ def portal(diagnosis: Diagnosis, files: str = "not written") -> str:
     return "\n".join([*lines, end(diagnosis)]) + "\n"
 
 
-def _shares(optional: List[Section], left: int) -> "dict[str, List[str]]":
+def _shares(optional: List[Section], left: int) -> Dict[str, List[str]]:
     """What each section may show of its lines: FILES and PATH first, then each in order as far as the room goes."""
-    shares: "dict[str, List[str]]" = {}
+    shares: Dict[str, List[str]] = {}
     for section in sorted(optional, key=lambda section: section.title not in ("FILES", "PATH")):
-        kept = list(section.lines)
-        while kept and _total(section, kept, len(section.lines)) > left:
-            kept.pop()
-        hidden = len(section.lines) - len(kept)
-        shares[section.title] = kept + ([MORE.format(hidden)] if kept and hidden else [])
+        shares[section.title] = _fitting(section, left)
         left -= sum(map(_cost, _print(section, shares[section.title])))
     return shares
 
 
-def _total(section: Section, kept: List[str], of: int) -> int:
-    more = [MORE.format(of - len(kept))] if len(kept) < of else []
-    return sum(map(_cost, _print(section, [*kept, *more])))
+def _fitting(section: Section, left: int) -> List[str]:
+    """The lines from the top that fit into ``left`` bytes with the title and a word of how many are left out."""
+    whole = _print(section, section.lines)
+    if sum(map(_cost, whole)) <= left:
+        return list(section.lines)
+    left -= _cost(section.title) + _cost(MORE.format(len(section.lines)))
+    kept: List[str] = []
+    for line in section.lines:
+        left -= _cost(line)
+        if left < 0:
+            break
+        kept.append(line)
+    return [*kept, MORE.format(len(section.lines) - len(kept))] if kept else []
 
 
-def _print(section: Section, lines) -> List[str]:  # type: ignore[no-untyped-def]
+def _print(section: Section, lines: Sequence[str]) -> List[str]:
     """A section's lines under its title; one short line stands beside it."""
     if not lines or not section.title:
         return list(lines)

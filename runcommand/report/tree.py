@@ -6,10 +6,21 @@ from dataclasses import dataclass
 from typing import Iterable, List, Optional, Tuple
 
 from ..diagnosis import Diagnosis
-from ..facts import IMDS_ADDRESS, WIRESERVER_ADDRESS, Adapter, Outcome, Route, Trial, contains, network, prefix_length
-from ..rules.case import Case, Path
+from ..facts import (
+    IMDS_ADDRESS,
+    WIRESERVER_ADDRESS,
+    Adapter,
+    Outcome,
+    Route,
+    RouteKind,
+    Trial,
+    contains,
+    network,
+    prefix_length,
+)
+from ..rules.case import Case, Way
 from ..rules.checks import Check, Status
-from ..rules.finding import Finding, Fix, quoted, short, to_ascii
+from ..rules.finding import Finding, Fix, FixKind, Shell, quoted, short, to_ascii
 
 WIDTH = 118
 SHOWN = (
@@ -36,8 +47,8 @@ class Section:
 def sections(diagnosis: Diagnosis, files: str, full: bool) -> List[Section]:
     """All sections but the first and the last line, in the order in which they are printed; every line is plain ASCII."""
     found = [
-        verdict(diagnosis, full),
-        fix(diagnosis, full),
+        verdict(diagnosis),
+        fix(diagnosis),
         Section("PATH", (path_line(diagnosis.case),)),
         vm(diagnosis),
         also(diagnosis, full),
@@ -70,7 +81,7 @@ def word(text: str) -> str:
     return "".join("_" if c in " =" else c for c in short(text, 63)) or "-"
 
 
-def verdict(diagnosis: Diagnosis, full: bool) -> Section:
+def verdict(diagnosis: Diagnosis) -> Section:
     main = diagnosis.main
     if main is None:
         lines = ["VERDICT  HEALTHY", *wrap("IMDS answers this VM's requests, and nothing needs mending.", "  ")]
@@ -80,7 +91,7 @@ def verdict(diagnosis: Diagnosis, full: bool) -> Section:
     return Section("", tuple(lines), whole=True)
 
 
-def fix(diagnosis: Diagnosis, full: bool) -> Section:
+def fix(diagnosis: Diagnosis) -> Section:
     main = diagnosis.main
     return Section("FIX", tuple(fix_lines(main)), whole=True) if main and (main.fix or main.doc) else Section("FIX", ())
 
@@ -94,39 +105,38 @@ def fix_lines(finding: Finding) -> List[str]:
 
 
 def _fix_line(item: Fix) -> List[str]:
-    if item.kind != "command":
+    if item.kind is not FixKind.COMMAND:
         return wrap(f"- {item.text}", "  ", "    ")
     return [f"  {as_pasted(item)}"]
 
 
 def as_pasted(item: Fix) -> str:
     """A command as it can be pasted into the system's usual shell: on Windows that is cmd or PowerShell, whichever is open."""
-    return f'powershell -NoProfile -Command "{item.text}"' if item.shell == "powershell" else item.text
+    return f'powershell -NoProfile -Command "{item.text}"' if item.shell is Shell.POWERSHELL else item.text
 
 
 def path_line(case: Case) -> str:
     """The way of the plain request from the client to the host, with the place where it ends."""
-    path, egress = case.path, case.egress
-    if not path.known:
+    way, egress = case.way, case.egress
+    if not way.known:
         return "  client -> ? -> host"
-    cross = "->" if case.way_is_clear else "-X->"
-    if path.error:
-        return f"  client -X-> no route ({path.error})"
-    if path.route is None:
-        return f"  client -> from {path.source} {cross} host"
-    if path.route.kind == "local":
-        return f"  client -> {path.route.destination} on this machine itself {cross} host"
-    via = f"via {path.route.gateway}" if path.route.gateway else "on-link"
-    name = f'{quoted(egress.name)} {egress.mac or ""}'.strip() if egress else quoted(path.route.interface or "?")
-    is_primary = bool(egress and case.primary and case.same_nic(egress, case.primary.adapter))
-    first, second = ("->", cross) if is_primary or case.primary is None else (cross, "->")
-    source = f" from {path.source}" if path.source else ""
-    return f"  client{source} -> route /{prefix_length(path.route.destination)} {via} {first} {name} {second} host"
+    if way.error:
+        return f"  client -X-> no route ({short(way.error)})"
+    cross = "-?->" if case.answer is None else "->" if case.reads_as_imds else "-X->"
+    if way.route is None:
+        return f"  client from {way.source} {cross} host"
+    if way.route.kind is RouteKind.LOCAL:
+        return f"  client -> {way.route.destination} on this machine itself {cross} host"
+    via = f"via {way.route.gateway}" if way.route.gateway else "on-link"
+    name = f'{quoted(egress.name)} {egress.mac or ""}'.strip() if egress else quoted(way.route.interface or "?")
+    first, second = ("->", cross) if case.leaves_by_primary or case.primary is None else (cross, "->")
+    source = f" from {way.source}" if way.source else ""
+    return f"  client{source} -> route /{prefix_length(way.route.destination)} {via} {first} {name} {second} host"
 
 
 def vm(diagnosis: Diagnosis) -> Section:
     """What IMDS said of this VM."""
-    instance = diagnosis.instance
+    instance = diagnosis.case.instance
     if instance is None:
         return Section("VM", ())
     parts = [f"{label}={short(getattr(instance, field), 64) or '-'}" for label, field in SHOWN]
@@ -161,30 +171,34 @@ def evidence(case: Case, full: bool) -> Section:
 
 
 def route_table(case: Case, full: bool) -> List[str]:
-    """The rows that match either platform address, most specific first, ``>`` at the one that wins."""
-    rows = [route for route in case.routes if _matters(route)]
-    rows.sort(key=lambda route: (-prefix_length(route.destination), route.metric))
+    """The rows that match either platform address (in the full report every row), most specific first, ``>`` at the one
+    that wins."""
+    rows = [route for route in case.routes if full or _matters(route)]
+    rows.sort(key=lambda route: (not _matters(route), -prefix_length(route.destination), route.metric))
     lines = [f"  {'Network Destination':20}{'Netmask':17}{'Gateway':17}{'Interface':17}{'Metric':>6}"]
     for route in rows:
-        adapter = case.adapter_named(route)
+        adapter = case.adapter_by(route)
         interface = next((item.address for item in adapter.addresses), "-") if adapter else "-"
         net = network(route.destination)
-        winner = any(_is_winner(route, path) for path in (case.path, case.wireserver_path))
-        notes = [short(route.interface or "", 24), "" if route.kind == "unicast" else short(route.kind, 16)]
+        winner = any(_is_winner(route, way) for way in (case.way, case.wireserver_way))
+        on_link = "On-link" if route.kind in (RouteKind.UNICAST, RouteKind.LOCAL) else "-"
+        notes = [short(route.interface or "", 24), "" if route.kind is RouteKind.UNICAST else route.kind.value]
         notes += ["" if route.table in ("main", "local") else f"table {short(route.table, 16)}", "dead" if route.dead else ""]
         row = (
-            f"{'>' if winner else ' '} {net.network_address!s:20}{net.netmask!s:17}{short(route.gateway or 'On-link', 40):17}"
+            f"{'>' if winner else ' '} {net.network_address!s:20}{net.netmask!s:17}{route.gateway or on_link:17}"
             f"{interface:17}{route.metric:>6}  {' '.join(filter(None, notes))}"
         )
         lines.append(row.rstrip())
     return lines if rows else []
 
 
-def _is_winner(route: Route, path: Path) -> bool:
-    best = path.route
-    return best is not None and (route.destination, route.gateway, route.interface, route.table, route.metric) == (
-        best.destination, best.gateway, best.interface, best.table, best.metric
-    )  # fmt: skip
+def _is_winner(route: Route, way: Way) -> bool:
+    """Whether a row is the one that wins. (Its metric is left out: Windows adds the interface's to some answers.)"""
+    best = way.route
+    if best is None:
+        return False
+    same_link = route.interface_index == best.interface_index if best.interface_index else route.interface == best.interface
+    return same_link and (route.destination, route.gateway, route.table) == (best.destination, best.gateway, best.table)
 
 
 def _matters(route: Route) -> bool:
@@ -230,8 +244,8 @@ def _trial(case: Case, trial: Trial) -> str:
         return case.in_words(trial.exchange, with_source=False)
     if trial.connection.outcome is Outcome.ANSWERED:
         return "connected"
-    error = f" ({short(trial.connection.error, 100)})" if trial.connection.error else ""
-    return f"{trial.connection.outcome.value}{error}"
+    error = (trial.connection.error or "").partition(" (")[0]
+    return trial.connection.outcome.value + (f" ({short(error, 60)})" if error else "")
 
 
 def unavailable(diagnosis: Diagnosis) -> Section:

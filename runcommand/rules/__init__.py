@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Dict, Tuple
+from typing import Dict, FrozenSet, Tuple
 
-from . import imds, nic, platform, route
+from . import azure, imds, nic, route
 from .finding import Rule
 
 RULES: Tuple[Rule, ...] = (
-    platform.not_azure,
+    azure.not_azure,
     # on the VM, before the packet leaves it
     nic.nic_down,
     nic.nic_mac_mismatch,
@@ -28,14 +28,14 @@ RULES: Tuple[Rule, ...] = (
     imds.imds_not_imds,
     imds.firewall_unknown,
     # looked everywhere on the VM
-    platform.tool_failed,
+    azure.tool_failed,
     imds.platform_unreachable,
     imds.imds_refused,
     imds.imds_no_answer,
     # IMDS answers, but some client or feature will fail
-    platform.clock_skew,
-    platform.wireserver_unreachable,
-    platform.attested_unavailable,
+    azure.clock_skew,
+    azure.wireserver_unreachable,
+    azure.attested_unavailable,
     # never the cause
     route.route_stale_persistent,
     nic.nic_dhcp_disabled,
@@ -43,3 +43,16 @@ RULES: Tuple[Rule, ...] = (
 )
 
 BY_CAUSE: Dict[str, Rule] = {rule.cause: rule for rule in RULES}
+
+# What a failure explains: the same fault seen from another side, which would only contradict it with a fix of its own.
+_ANSWERS = frozenset({"imds-not-imds", "imds-access-denied", "imds-rejects-request", "imds-unavailable"})
+# What means "looked everywhere on the VM": every failure before it explains it.
+RESIDUAL = frozenset({"firewall-unknown", "platform-unreachable", "imds-refused", "imds-no-answer"})
+EXPLAINS: Dict[str, FrozenSet[str]] = {
+    "nic-down": frozenset({"route-missing"}),
+    "address-claimed-locally": _ANSWERS,
+    "route-link-local-shadow": frozenset({"route-wrong-interface", "route-wrong-gateway"}) | _ANSWERS,
+    "route-wrong-interface": _ANSWERS,
+    "source-not-primary-ip": _ANSWERS,
+    "guest-proxy-agent-failing": _ANSWERS,
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from functools import cached_property
 from typing import Iterable, List, Optional, Tuple
 
@@ -10,60 +11,91 @@ from ..facts import (
     IMDS_ADDRESS,
     WIRESERVER_ADDRESS,
     Adapter,
+    Cidr,
+    Connection,
     Exchange,
     Facts,
+    ImdsInterface,
     Instance,
     LinkState,
-    Lookup,
     Neighbour,
+    NeighbourState,
     Outcome,
     Route,
+    RouteKind,
     RoutingRule,
     Service,
+    ServiceState,
     Trial,
     contains,
     is_from_imds,
     network,
     prefix_length,
 )
-from .finding import Severity, quoted, short
+from .finding import Fix, Seen, Severity, quoted, short
+from .way import DENYING_ACTIONS, DENYING_KINDS, ERRORS, longest_match, walk
 
 AZURE_ASSET_TAG = "7783-7084-3265-9085-8269-3286-77"
 AZURE_MAC_PREFIXES = ("00-0D-3A", "00-22-48", "60-45-BD", "7C-1E-52", "7C-ED-8D", "00-17-FA", "00-12-5A")
 AZURE_ARP_MAC = "12-34-56-78-9A-BC"  # the virtual switch answers with it for every next hop
-LINK_LOCAL = "169.254.0.0/16"  # RFC 3927
-NO_ROUTE_KINDS = ("unreachable", "blackhole", "prohibit", "throw")
-ARP_DEAD = ("FAILED", "INCOMPLETE")
+NO_MAC = "00-00-00-00-00-00"
+GUEST_AGENTS = ("WindowsAzureGuestAgent", "RdAgent", "walinuxagent", "waagent")
+PROXY_AGENTS = ("GuestProxyAgent", "azure-proxy-agent")
+LINK_LOCAL = Cidr("169.254.0.0/16")  # RFC 3927
+LOOPBACK = Cidr("127.0.0.0/8")
+DEFAULT = "0.0.0.0/0"
+MAIN_TABLES = ("main", "default")
+SILENT_ARP = (NeighbourState.FAILED, NeighbourState.INCOMPLETE)
+SOFTWARE_KINDS = ("loopback", "tun", "tap", "wireguard", "ipip", "gre", "sit", "dummy", "ifb", "veth")
 
 
-KNOWN_FROM = {
-    "expected": "as --expected-mac or --expected-ip says",
-    "imds-answer": "as IMDS answers its address",
-    "wireserver-answer": "as the WireServer answers its address",
-    "dhcp-lease": "as its DHCP lease has the gateway",
-    "default-route": "as it has the only default route",
-    "only-nic": "as it is the only NIC",
+class KnownFrom(str, Enum):
+    """How the primary NIC is known, the surest first."""
+
+    EXPECTED = "expected"
+    IMDS_ANSWER = "imds-answer"
+    WIRESERVER_ANSWER = "wireserver-answer"
+    DHCP_LEASE = "dhcp-lease"
+    DEFAULT_ROUTE = "default-route"
+    LOWEST_METRIC = "lowest-metric"  # a guess: several have a default route
+    ONLY_NIC = "only-nic"
+
+
+BECAUSE = {
+    KnownFrom.EXPECTED: "--expected-mac or --expected-ip names it",
+    KnownFrom.IMDS_ANSWER: "IMDS answers its address",
+    KnownFrom.WIRESERVER_ANSWER: "the WireServer answers its address",
+    KnownFrom.DHCP_LEASE: "its DHCP lease names a gateway",
+    KnownFrom.DEFAULT_ROUTE: "it has the only default route",
+    KnownFrom.LOWEST_METRIC: "its default route has the lowest metric",
+    KnownFrom.ONLY_NIC: "it is the only NIC",
 }
 
 
 @dataclass(frozen=True)
 class PrimaryNic:
-    """The primary NIC, its primary address, and how both are known (a key of ``KNOWN_FROM``)."""
+    """The primary NIC, its primary address, and how both are known."""
 
     adapter: Adapter
     ip: Optional[str]
-    known_from: str
+    known_from: KnownFrom
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether the operator or an answer of the platform says so; else it is concluded from leases and routes."""
+        return self.known_from in (KnownFrom.EXPECTED, KnownFrom.IMDS_ANSWER, KnownFrom.WIRESERVER_ANSWER)
 
 
 @dataclass(frozen=True)
-class Path:
+class Way:
     """The way that a packet to one address takes: the row that wins, or why there is none."""
 
     destination: str
-    route: Optional[Route]
-    source: Optional[str]
-    error: Optional[str]  # what the system answers to a connect, where there is no way
-    known: bool  # False: neither the system's own choice nor the table is known
+    route: Optional[Route] = None
+    source: Optional[str] = None
+    error: Optional[str] = None  # POSIX' name of what a connect says, where there is no way
+    rule: Optional[RoutingRule] = None  # the policy rule that denies the way
+    known: bool = False  # False: neither the system's own choice nor the table is known
 
 
 class Case:
@@ -87,19 +119,15 @@ class Case:
         return bool(self.answer and self.answer.instance)
 
     @cached_property
-    def way_is_clear(self) -> bool:
-        """Whether the plain request reached IMDS itself, whatever it answered."""
+    def reads_as_imds(self) -> bool:
+        """Whether what came back, metadata or an error, is of the form that IMDS gives."""
         return bool(self.answer and is_from_imds(self.answer))
 
     @cached_property
     def silent(self) -> bool:
-        """Whether the plain request brought no HTTP answer at all."""
-        return bool(self.answer and self.answer.outcome not in (Outcome.HTTP, Outcome.GARBLED))
-
-    @property
-    def local_severity(self) -> Severity:
-        """Of what is wrong on the way: what works is not broken."""
-        return Severity.WARN if self.way_is_clear else Severity.FAIL
+        """Whether the plain request was sent and brought nothing back."""
+        heard = (Outcome.HTTP, Outcome.GARBLED)
+        return bool(self.answer and self.answer.outcome not in (*heard, Outcome.FAILED))
 
     @cached_property
     def trials(self) -> Tuple[Trial, ...]:
@@ -111,11 +139,19 @@ class Case:
         return next((trial for trial in self.trials if trial.exchange and trial.exchange.instance), None)
 
     @cached_property
+    def genuine(self) -> Optional[Exchange]:
+        """The exchange that brought this VM's metadata, by the plain request or by the differential."""
+        return self.answer if self.imds_answers else self.proof.exchange if self.proof else None
+
+    @cached_property
     def instance(self) -> Optional[Instance]:
-        """What IMDS said of this VM, to the plain request or to the differential."""
-        if self.answer and self.answer.instance:
-            return self.answer.instance
-        return self.proof.exchange.instance if self.proof and self.proof.exchange else None
+        """What IMDS said of this VM."""
+        return self.genuine.instance if self.genuine else None
+
+    def reported(self, adapter: Adapter) -> Optional[ImdsInterface]:
+        """What IMDS says of a NIC of the guest."""
+        interfaces = self.instance.interfaces if self.instance else ()
+        return next((interface for interface in interfaces if interface.mac and interface.mac == adapter.mac), None)
 
     @cached_property
     def wireserver_speaks(self) -> bool:
@@ -143,12 +179,7 @@ class Case:
 
     def runs(self, name: str) -> bool:
         service = self.service(name)
-        return bool(service and service.state == "running")
-
-    @cached_property
-    def proxy_agent(self) -> Optional[Service]:
-        """Metadata Security Protocol's agent in the guest."""
-        return self.service("GuestProxyAgent", "azure-proxy-agent")
+        return bool(service and service.state is ServiceState.RUNNING)
 
     # --- adapters ---
 
@@ -164,7 +195,7 @@ class Case:
         own = [adapter for adapter in self.adapters if mac and adapter.mac == mac]
         return max(own, key=lambda adapter: (len(adapter.addresses), adapter.master is None), default=None)
 
-    def adapter_named(self, route: Optional[Route]) -> Optional[Adapter]:
+    def adapter_by(self, route: Optional[Route]) -> Optional[Adapter]:
         """The adapter by which a route leaves."""
         if route is None:
             return None
@@ -173,24 +204,30 @@ class Case:
                 return adapter
         return next((adapter for adapter in self.adapters if adapter.name == route.interface), None)
 
-    def same_nic(self, one: Adapter, other: Adapter) -> bool:
-        """Whether two adapters are faces of one NIC: a VF and its synthetic NIC, a vSwitch, bridge or bond and its member."""
-        if one.index == other.index or (one.mac and one.mac == other.mac):
-            return True
-        return one.master == other.name or other.master == one.name
-
     @cached_property
     def nics(self) -> List[Adapter]:
-        """What Azure may know as a NIC of this VM: made by a device, or with one of Azure's MAC addresses."""
+        """What Azure may know as a NIC of this VM: made by a device, or with one of Azure's MAC addresses.
+
+        Each NIC once, by the face that has its addresses; in the order of the index.
+        """
         found: List[Adapter] = []
-        for adapter in self.adapters:
-            candidate = adapter.kind != "loopback" and (adapter.physical or is_azure_mac(adapter.mac))
-            twin = next((known for known in found if known.mac and known.mac == adapter.mac), None)
-            if candidate and twin is None:
+        for adapter in sorted(self.adapters, key=lambda adapter: adapter.index):
+            if adapter.kind == "loopback" or not (adapter.physical or is_azure_mac(adapter.mac)):
+                continue
+            twin = next((known for known in found if same_nic(known, adapter)), None)
+            if twin is None:
                 found.append(adapter)
-            elif candidate and twin and not twin.addresses and adapter.addresses:
+            elif not twin.addresses and adapter.addresses:
                 found[found.index(twin)] = adapter
         return found
+
+    def may_be_primary(self, adapter: Adapter) -> bool:
+        """Whether an adapter is a NIC, or another face of one (a bridge over it); where none is known, not a tunnel."""
+        if not self.nics:
+            return adapter.kind not in SOFTWARE_KINDS
+        return any(same_nic(adapter, nic) for nic in self.nics)
+
+    # --- the primary NIC ---
 
     @cached_property
     def primary(self) -> Optional[PrimaryNic]:
@@ -198,158 +235,167 @@ class Case:
         for known_from, adapters in self._primary_candidates():
             if len(adapters) == 1:
                 adapter = self._with_addresses(adapters[0])
-                return PrimaryNic(adapter, self._primary_ip(adapter, known_from), known_from)
+                return PrimaryNic(adapter, self._primary_ip(adapter), known_from)
         return None
 
-    def _primary_candidates(self) -> Iterable[Tuple[str, List[Adapter]]]:
+    def _primary_candidates(self) -> Iterable[Tuple[KnownFrom, List[Adapter]]]:
         expected, server = self.facts.expected, self.facts.wireserver
         if expected.mac or expected.ip:
             found = self.adapter_with_mac(expected.mac) if expected.mac else self.adapter_of(expected.ip)
-            yield "expected", [found] if found else []
-        answered = self.answer.connection if self.answer and self.answer.instance else None
-        proof = self.proof.connection if self.proof else None
-        for connection in filter(None, (answered, proof)):
-            yield "imds-answer", list(filter(None, [self.adapter_of(connection.local_address)]))
+            yield KnownFrom.EXPECTED, [found] if found else []
+        if self.genuine:
+            yield KnownFrom.IMDS_ANSWER, self._owners(self.genuine.connection)
         if server and self.wireserver_speaks:
-            yield "wireserver-answer", list(filter(None, [self.adapter_of(server.http.connection.local_address)]))
-        leased = [adapter for adapter in self._distinct(self.adapters) if adapter.dhcp_server == WIRESERVER_ADDRESS]
-        yield "dhcp-lease", [adapter for adapter in leased if adapter.lease_gateway or self.default_gateway(adapter)]
-        yield "default-route", [adapter for adapter in self._distinct(self.adapters) if self.default_gateway(adapter)]
-        yield "only-nic", self.nics
+            yield KnownFrom.WIRESERVER_ANSWER, self._owners(server.http.connection)
+        likely = self._distinct(adapter for adapter in self.adapters if self.may_be_primary(adapter))
+        leased = [adapter for adapter in likely if adapter.dhcp_server == WIRESERVER_ADDRESS]
+        yield KnownFrom.DHCP_LEASE, [nic for nic in leased if nic.lease_gateway or self.default_gateway(nic)]
+        routed = [adapter for adapter in likely if self.default_gateway(adapter)]
+        yield KnownFrom.DEFAULT_ROUTE, routed
+        metrics = [self._default_metric(adapter) for adapter in routed]
+        yield KnownFrom.LOWEST_METRIC, [nic for nic, own in zip(routed, metrics) if own == min(metrics)]
+        yield KnownFrom.ONLY_NIC, self.nics
+
+    def _owners(self, connection: Connection) -> List[Adapter]:
+        owner = self.adapter_of(connection.local_address)
+        return [owner] if owner else []
 
     def _distinct(self, adapters: Iterable[Adapter]) -> List[Adapter]:
         found: List[Adapter] = []
         for adapter in adapters:
-            if not any(self.same_nic(adapter, known) for known in found):
+            if not any(same_nic(adapter, known) for known in found):
                 found.append(adapter)
         return found
 
     def _with_addresses(self, adapter: Adapter) -> Adapter:
         """The face of a NIC that carries its addresses."""
-        faces = [other for other in self.adapters if self.same_nic(adapter, other) and other.addresses]
+        faces = [other for other in self.adapters if same_nic(adapter, other) and other.addresses]
         return adapter if adapter.addresses or not faces else faces[0]
 
-    def _primary_ip(self, adapter: Adapter, known_from: str) -> Optional[str]:
+    def _primary_ip(self, adapter: Adapter) -> Optional[str]:
         held = [address.address for address in adapter.addresses]
-        answered = [
-            exchange.connection.local_address
-            for exchange in (self.answer, self.proof.exchange if self.proof else None)
-            if exchange and exchange.instance
-        ]
+        answered = self.genuine.connection.local_address if self.genuine else None
         plain = [address.address for address in adapter.addresses if not address.secondary and not address.skip_as_source]
         dynamic = [address.address for address in adapter.addresses if address.dynamic]
-        for candidate in (self.facts.expected.ip, *answered, adapter.lease_address, *dynamic, *plain):
+        for candidate in (self.facts.expected.ip, answered, adapter.lease_address, *dynamic, *plain):
             if candidate in held:
                 return candidate
         return held[0] if held else None
 
+    # --- its gateway ---
+
+    def default_routes(self) -> List[Route]:
+        """The default routes that ordinary traffic uses (not those of policy tables)."""
+        return [row for row in self.routes if row.destination == DEFAULT and row.table in MAIN_TABLES and not row.dead]
+
     def default_gateway(self, adapter: Adapter) -> Optional[str]:
         """The next hop of the adapter's own default route of the least metric."""
-        own = [
-            route
-            for route in self.routes
-            if route.destination == "0.0.0.0/0" and route.gateway and self.adapter_named(route) == adapter and not route.dead
-        ]
-        best = min(own, key=lambda route: route.metric, default=None)
+        own = [row for row in self.default_routes() if row.gateway and self.adapter_by(row) == adapter]
+        best = longest_match(own)
         return best.gateway if best else next(iter(adapter.gateways), None)
+
+    def _default_metric(self, adapter: Adapter) -> int:
+        return min((row.metric for row in self.default_routes() if self.adapter_by(row) == adapter), default=2**31)
 
     @cached_property
     def gateway(self) -> Optional[str]:
-        """The gateway of the primary NIC's subnet: what its lease says, else the first address of the subnet that IMDS
-        reports, else the default route's (unless it is dead), else the first address of the subnet that the NIC has.
+        """The gateway of the primary NIC's subnet: the first address of the subnet that IMDS reports, else what the lease
+        says, else the default route's (unless it is dead), else the first address of the subnet that the NIC has.
         Azure keeps a subnet's first address for it (https://learn.microsoft.com/azure/virtual-network/virtual-networks-faq).
         """
         if self.primary is None:
             return None
         adapter = self.primary.adapter
         default = self.default_gateway(adapter)
-        alive = default if default and not self.is_dead(default) else None
-        return adapter.lease_gateway or self.reported_gateway(adapter) or alive or self.first_address(adapter) or default
+        alive = default if default and not self._is_silent(default) else None
+        return self.reported_gateway(adapter) or adapter.lease_gateway or alive or self.first_address(adapter) or default
 
-    def is_dead(self, address: str) -> bool:
-        """Whether an address did not answer ARP."""
-        return any(item.address == address and item.state in ARP_DEAD for item in self.facts.neighbours or ())
+    def _is_silent(self, address: str) -> bool:
+        return any(item.address == address and item.state in SILENT_ARP for item in self.facts.neighbours or ())
 
     def reported_gateway(self, adapter: Adapter) -> Optional[str]:
-        for interface in self.instance.interfaces if self.instance else ():
-            if interface.mac == adapter.mac and interface.subnet and prefix_length(interface.subnet) < 31:
-                return str(network(interface.subnet).network_address + 1)
+        interface = self.reported(adapter)
+        if interface and interface.subnet and prefix_length(interface.subnet) < 31:
+            return str(network(interface.subnet).network_address + 1)
         return None
 
     def first_address(self, adapter: Adapter) -> Optional[str]:
-        """The first host address of the adapter's subnet."""
-        primary_ip = self.primary.ip if self.primary else None
-        for address in adapter.addresses:
-            if address.address == primary_ip and address.prefix < 31:
-                return str(network(f"{address.address}/{address.prefix}").network_address + 1)
-        return None
+        """The first host address of the adapter's own subnet (an automatic address has none)."""
+        own = [held for held in adapter.addresses if held.prefix < 31 and not contains(LINK_LOCAL, held.address)]
+        own.sort(key=lambda held: self.primary is None or held.address != self.primary.ip)
+        return str(network(f"{own[0].address}/{own[0].prefix}").network_address + 1) if own else None
 
     # --- the way ---
 
     @cached_property
-    def path(self) -> Path:
+    def way(self) -> Way:
         """The way to IMDS."""
-        return self._path(IMDS_ADDRESS)
+        return self._way(IMDS_ADDRESS, self.answer)
 
     @cached_property
-    def wireserver_path(self) -> Path:
-        return self._path(WIRESERVER_ADDRESS)
+    def wireserver_way(self) -> Way:
+        return self._way(WIRESERVER_ADDRESS, self.facts.wireserver.http if self.facts.wireserver else None)
 
-    def _path(self, destination: str) -> Path:
+    def _way(self, destination: str, exchange: Optional[Exchange]) -> Way:
+        """What the system says it would do, corrected by what the plain connect really did, completed from the tables."""
         lookup = next((lookup for lookup in self.facts.lookups or () if lookup.destination == destination), None)
+        used = exchange.connection.local_address if exchange else None
+        source = used if used and not contains(LOOPBACK, used) else lookup.source if lookup else None
+        if any(held.address == destination for adapter in self.adapters for held in adapter.addresses):
+            return Way(destination, Route(Cidr(f"{destination}/32"), kind=RouteKind.LOCAL, table="local"), source, known=True)
+        rule, row = walk(self.facts.routing_rules, self.routes, destination, source)
+        denies = (rule is not None and rule.action in DENYING_ACTIONS) or (row is not None and row.kind in DENYING_KINDS)
+        error = self._error(lookup.error if lookup else None, denies, exchange)
         known = lookup is not None or self.facts.routes is not None
-        lookup = lookup or Lookup(destination)  # type: ignore[arg-type]
-        route = lookup.route or self._longest_match(destination, lookup)
-        error = lookup.error
-        if route is None and self.facts.routes is not None and not error:
-            error = "ENETUNREACH"
-        if route is not None and route.kind in NO_ROUTE_KINDS and not error:
-            error = {"prohibit": "EACCES", "blackhole": "EINVAL", "throw": "ENETUNREACH"}.get(route.kind, "EHOSTUNREACH")
-        return Path(destination, route, lookup.source, error, known)
+        if error or denies and (lookup is None or lookup.route is None):
+            word = rule.action.value if rule and row is None else row.kind.value if row else ""
+            row = row if denies else None
+            return Way(destination, row, source, error or ERRORS.get(word, "ENETUNREACH"), rule if row is None else None, known)
+        route = lookup.route if lookup and lookup.route else self._by_source(row, destination, source)
+        if route is None and lookup is None and self.facts.routes is not None:
+            return Way(destination, None, source, "ENETUNREACH", known=True)
+        return Way(destination, route, source, known=known)
 
-    def _longest_match(self, destination: str, lookup: Lookup) -> Optional[Route]:
-        """What the table says, where the system itself did not: longest prefix, then least metric."""
-        held = any(address.address == destination for adapter in self.adapters for address in adapter.addresses)
-        if held:
-            return Route(f"{destination}/32", kind="local", table="local")  # type: ignore[arg-type]
-        rows = [
-            route
-            for route in self.routes
-            if route.table in ("main", "default", "local") and not route.dead and contains(route.destination, destination)
-        ]
-        if lookup.error:
-            rows = [route for route in rows if route.kind in NO_ROUTE_KINDS]
-        return min(rows, key=lambda route: (-prefix_length(route.destination), route.metric), default=None)
+    @staticmethod
+    def _error(error: Optional[str], denies: bool, exchange: Optional[Exchange]) -> Optional[str]:
+        """The system's error, where it means that there is no way. A filter (BPF, a security module) says EACCES or EPERM
+        too; those, and a connect that failed at once, count only where a row or rule denies the way."""
+        if error in ("ENETUNREACH", "EHOSTUNREACH", "ENETDOWN"):
+            return error
+        if not denies:
+            return None
+        at_once = exchange is not None and exchange.outcome in (Outcome.FORBIDDEN, Outcome.UNREACHABLE)
+        connect_error = (exchange.connection.error or "EACCES").partition(" ")[0] if exchange and at_once else None
+        return error or connect_error
 
-    def denying_rule(self, destination: str) -> Optional[RoutingRule]:
-        """The policy rule that denies the way: the first one to match, unless a table before it knows a route."""
-        for rule in sorted(self.facts.routing_rules or (), key=lambda rule: rule.priority):
-            if rule.selector or rule.source != "all" or not (
-                rule.destination == "all" or contains(rule.destination, destination)
-            ):
-                continue
-            if rule.action in NO_ROUTE_KINDS:
-                return rule
-            if any(row.table == rule.table and contains(row.destination, destination) for row in self.routes):
-                return None
-        return None
+    def _by_source(self, row: Optional[Route], destination: str, source: Optional[str]) -> Optional[Route]:
+        """Without a lookup and rules, a source address of another NIC shows that a policy table took over that is not known."""
+        owner, adapter = self.adapter_of(source), self.adapter_by(row)
+        if self.facts.routing_rules is not None or owner is None or adapter is None or same_nic(owner, adapter):
+            return row
+        own = [r for r in self.routes if self.adapter_by(r) == owner and contains(r.destination, destination)]
+        return longest_match(own) or Route(Cidr(DEFAULT), None, owner.name, owner.index, table="?")
 
     @cached_property
     def egress(self) -> Optional[Adapter]:
         """The adapter by which packets to IMDS leave."""
-        return self.adapter_named(self.path.route) if not self.path.error else None
+        return self.adapter_by(self.way.route) if not self.way.error else None
+
+    @property
+    def leaves_by_primary(self) -> bool:
+        return bool(self.primary and self.egress and same_nic(self.egress, self.primary.adapter))
 
     @property
     def next_hop(self) -> Optional[str]:
         """The address that must answer ARP for a packet to IMDS: the gateway, or IMDS itself where it is on-link."""
-        route = self.path.route
-        if route is None or self.path.error or route.kind != "unicast":
+        route = self.way.route
+        if route is None or self.way.error or route.kind is not RouteKind.UNICAST:
             return None
         return route.gateway or IMDS_ADDRESS
 
     @cached_property
     def next_hop_neighbour(self) -> Optional[Neighbour]:
-        route = self.path.route
+        route = self.way.route
         for neighbour in self.facts.neighbours or ():
             if neighbour.address == self.next_hop and route and _same_link(neighbour, route):
                 return neighbour
@@ -359,47 +405,72 @@ class Case:
     def next_hop_is_dead(self) -> bool:
         """Whether the next hop did not answer ARP while the plain request waited for it."""
         neighbour = self.next_hop_neighbour
-        return bool(neighbour and neighbour.state in ARP_DEAD and self.silent)
+        return bool(neighbour and neighbour.state in SILENT_ARP and self.silent)
 
     @property
     def next_hop_is_forged(self) -> bool:
         """Whether the next hop has an ARP entry set by hand that is not Azure's, and nothing comes back."""
         neighbour = self.next_hop_neighbour
-        return bool(neighbour and "PERMANENT" in neighbour.state and neighbour.mac != AZURE_ARP_MAC and self.silent)
+        is_permanent = neighbour is not None and neighbour.state is NeighbourState.PERMANENT
+        return bool(is_permanent and neighbour and neighbour.mac != AZURE_ARP_MAC and self.silent)
 
-    # --- words ---
+    # --- what a rule says ---
 
-    def looked(self) -> str:
-        """A sentence of what was looked at on the VM without finding the fault, or could not be looked at."""
-        known = {
-            "routes": self.path.known,
-            "adapters": self.facts.adapters is not None,
-            "the primary NIC": self.primary is not None,
-        }
-        unknown = [name for name, is_known in known.items() if not is_known]
-        if unknown:
-            return f"Not known on this VM, so not checked: {', '.join(unknown)}."
-        tried = len({trial.connection.source for trial in self.trials})
-        ways = f", and no local address gets an answer ({tried} tried)" if tried else ""
-        return f"Nothing on the VM explains it: route, source address, next hop and NIC are right{ways}."
+    def local(self, detail: str, fixes: Iterable[Fix], works: bool = False) -> Seen:
+        """A fault on the way out of the VM: a failure, unless IMDS answers as it is. What works needs no mending.
+
+        :param works: the way leads to IMDS for another reason
+        """
+        if self.imds_answers or works:
+            return Seen(detail, (), Severity.WARN)
+        return Seen(detail + self.told_by_proof(), tuple(fixes))
 
     def told_by_proof(self) -> str:
         """A sentence of what the differential showed; empty where it showed nothing."""
-        if self.proof:
-            return f" IMDS answered when asked from {self.proof.connection.local_address}."
-        return ""
+        if self.proof is None:
+            return ""
+        connection = self.proof.connection
+        bound = f' bound to "{short(connection.device)}"' if connection.device else ""
+        return f" IMDS answered when asked from {connection.local_address}{bound}."
 
-    def in_words(self, outcome: Exchange, with_source: bool = True) -> str:
+    def looked(self) -> str:
+        """What was looked at on the VM without finding the fault, and what could not be."""
+        if self.proof:
+            return f"So IMDS itself works.{self.told_by_proof()} What differs lies on this VM."
+        looks = {
+            "route": self.way.known,
+            "source address": self.primary is not None and self.way.source is not None,
+            "next hop": self.facts.neighbours is not None and self.gateway is not None,
+            "NIC": self.primary is not None,
+            "firewall": self.facts.firewall is not None,
+        }
+        right = [name for name, looked_at in looks.items() if looked_at]
+        missing = [name for name in looks if name not in right]
+        tried = len({trial.connection.source for trial in self.trials})
+        ways = f"No local address gets an answer ({tried} tried). " if tried else ""
+        found = f"Nothing wrong was found in: {', '.join(right)}. " if right else ""
+        return (ways + found + (f"Not looked at: {', '.join(missing)}." if missing else "")).strip()
+
+    def in_words(self, exchange: Exchange, with_source: bool = True) -> str:
         """How an exchange ended: ``timed out after 3.0 s from 10.1.0.5``."""
-        origin = f" from {outcome.connection.local_address}" if with_source and outcome.connection.local_address else ""
-        if outcome.outcome is Outcome.HTTP:
-            return f"HTTP {outcome.status}{origin} in {milliseconds(outcome.elapsed_s)}"
-        if outcome.outcome is Outcome.TIMED_OUT:
-            accepted = "connected, but silent, and " if outcome.connection.outcome is Outcome.ANSWERED else ""
-            return f"{accepted}timed out after {outcome.elapsed_s:.1f} s{origin}"
-        words = {Outcome.UNREACHABLE: "unreachable", Outcome.FORBIDDEN: "forbidden locally", Outcome.GARBLED: "not HTTP"}
-        error = f": {short(outcome.connection.error, 100)}" if outcome.connection.error else ""
-        return f"{words.get(outcome.outcome, outcome.outcome.value)}{origin}{error}"
+        source = exchange.connection.local_address
+        origin = f" from {source}" if with_source and source else ""
+        if exchange.outcome is Outcome.HTTP:
+            asked = f" asked{origin}" if origin else ""
+            return f"HTTP {exchange.status} in {milliseconds(exchange.elapsed_s)}{asked}"
+        if exchange.outcome is Outcome.TIMED_OUT:
+            accepted = "connected, but silent, and " if exchange.connection.outcome is Outcome.ANSWERED else ""
+            return f"{accepted}timed out after {exchange.elapsed_s:.1f} s{origin}"
+        words = {Outcome.FORBIDDEN: "forbidden on this VM", Outcome.GARBLED: "not HTTP"}
+        error = f" ({short(exchange.connection.error, 100)})" if exchange.connection.error else ""
+        return f"{words.get(exchange.outcome, exchange.outcome.value)}{origin}{error}"
+
+
+def same_nic(one: Adapter, other: Adapter) -> bool:
+    """Whether two adapters are faces of one NIC: a VF and its synthetic NIC, a vSwitch, bridge or bond and its member."""
+    if one.index == other.index or (one.mac and one.mac == other.mac and one.mac != NO_MAC):
+        return True
+    return one.master == other.name or other.master == one.name
 
 
 def nic(adapter: Adapter, address: Optional[str] = None) -> str:
@@ -423,15 +494,15 @@ def milliseconds(seconds: float) -> str:
 
 
 def in_subnet(adapter: Adapter, address: str) -> bool:
-    """Whether an address is on one of the adapter's own subnets."""
+    """Whether an IPv4 address is on one of the adapter's own subnets."""
     return any(contains(f"{held.address}/{held.prefix}", address) for held in adapter.addresses)
 
 
-def is_on_link_link_local(route: Optional[Route]) -> bool:
+def is_link_local_shadow(route: Optional[Route]) -> bool:
     """Whether a route is on-link within 169.254.0.0/16, and broader than the one address."""
     return (
         route is not None
-        and route.kind == "unicast"
+        and route.kind is RouteKind.UNICAST
         and route.gateway is None
         and 16 <= prefix_length(route.destination) < 32
         and network(route.destination).subnet_of(network(LINK_LOCAL))
@@ -440,4 +511,3 @@ def is_on_link_link_local(route: Optional[Route]) -> bool:
 
 def is_down(adapter: Adapter) -> bool:
     return adapter.state in (LinkState.DOWN, LinkState.NO_CARRIER)
-

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Callable, Mapping, NamedTuple, Optional, Tuple
 
-from ..facts import Outcome
-from .case import AZURE_ASSET_TAG, KNOWN_FROM, Case, Path, milliseconds, nic
+from ..facts import Outcome, ServiceState
+from .azure import attested_had_time, skew
+from .case import AZURE_ASSET_TAG, BECAUSE, GUEST_AGENTS, PROXY_AGENTS, Case, Way, milliseconds, nic
 from .finding import Severity, quoted, short
-from .platform import AGENTS, skew
+from .remedies import goes_astray
 from .route import described
 
 
@@ -45,6 +46,7 @@ class CheckKind:
     id: str
     title: str
     causes: Tuple[str, ...]
+    facts: Tuple[str, ...]  # that it speaks for: where one is missing, its line says why
     judge: Callable[[Case], Judged]
 
     def __call__(self, case: Case, severities: Mapping[str, Severity]) -> Check:
@@ -56,9 +58,9 @@ class CheckKind:
         return Check(self.id, status, summary)
 
 
-def check(id: str, *causes: str) -> Callable[[Callable[[Case], Judged]], CheckKind]:
+def check(id: str, *causes: str, facts: Tuple[str, ...] = ()) -> Callable[[Callable[[Case], Judged]], CheckKind]:
     def make(judge: Callable[[Case], Judged]) -> CheckKind:
-        return CheckKind(id, (inspect.getdoc(judge) or "").partition("\n")[0], causes, judge)
+        return CheckKind(id, (inspect.getdoc(judge) or "").partition("\n")[0], causes, facts, judge)
 
     return make
 
@@ -68,7 +70,7 @@ def unknown(case: Case, fact: str) -> Judged:
     return Judged(Status.ERROR, short(reason, 120))
 
 
-@check("imds.reachable")
+@check("imds.reachable", facts=("imds",))
 def imds_reachable(case: Case) -> Judged:
     """Does anything answer at 169.254.169.254 port 80?"""
     answer = case.answer
@@ -81,15 +83,16 @@ def imds_reachable(case: Case) -> Judged:
         summary += f"; answered in {milliseconds(case.proof.exchange.elapsed_s)} from {proof.local_address}{bound}"
     elif case.trials and case.silent:
         summary += f"; no answer from any local address ({len({trial.connection.source for trial in case.trials})} tried)"
-    return Judged(Status.FAIL if case.silent else Status.OK, summary)
+    failed = {True: Status.FAIL, False: Status.OK}[case.silent]
+    return Judged(Status.ERROR if answer.outcome is Outcome.FAILED else failed, summary)
 
 
 @check("imds.metadata", "nic-mac-mismatch", "nic-ip-mismatch")
 def imds_metadata(case: Case) -> Judged:
     """Is the answer this VM's metadata?"""
     answer = case.answer
-    if answer is None or case.silent:
-        return Judged(Status.SKIP, "no answer")
+    if answer is None or answer.outcome not in (Outcome.HTTP, Outcome.GARBLED):
+        return Judged(Status.SKIP, "not asked" if answer is None else "no answer")
     version = case.facts.imds.api_version if case.facts.imds else None
     if case.imds_answers:
         return Judged(Status.OK, f"vmId {answer.instance.vm_id if answer.instance else ''}, api-version {version}")
@@ -103,7 +106,8 @@ def imds_attested(case: Case) -> Judged:
     imds = case.facts.imds
     if imds is None or imds.attested is None:
         return Judged(Status.SKIP, "not asked")
-    return Judged(None, case.in_words(imds.attested) + (", signed document" if imds.attested_document else ", no document"))
+    summary = case.in_words(imds.attested) + (", signed document" if imds.attested_document else ", no document")
+    return Judged(None if imds.attested_document or attested_had_time(case) else Status.ERROR, summary)
 
 
 @check("imds.identity")
@@ -117,44 +121,46 @@ def imds_identity(case: Case) -> Judged:
     return Judged(Status.OK, "managed identity present" if imds.identity_present else "no managed identity")
 
 
-@check("wireserver.reachable", "wireserver-unreachable")
+@check("wireserver.reachable", "wireserver-unreachable", facts=("wireserver",))
 def wireserver_reachable(case: Case) -> Judged:
     """Does the WireServer answer at 168.63.129.16, ports 80 and 32526?"""
     server = case.facts.wireserver
     if server is None:
         return unknown(case, "wireserver")
-    summary = f"80: {case.in_words(server.http)}; 32526: {server.host_plugin.outcome.value}"
-    works = server.http.outcome is Outcome.HTTP and server.host_plugin.outcome is Outcome.ANSWERED
+    stranger = ", not its versions" if server.http.outcome is Outcome.HTTP and not case.wireserver_speaks else ""
+    summary = f"port 80 {case.in_words(server.http)}{stranger}; port 32526 {server.host_plugin.outcome.value}"
+    works = case.wireserver_speaks and server.host_plugin.outcome is Outcome.ANSWERED
     if not works and not case.wireserver_can_be_judged:
         return Judged(Status.SKIP, f"{summary} (only root may ask)")
     return Judged(Status.OK if works else Status.FAIL, summary)
 
 
-def _path(path: Path) -> str:
-    if path.error:
-        return f"none: {path.error}" + (f" ({path.route.kind} {path.route.destination})" if path.route else "")
-    if path.route is None:
-        return f"source {path.source}"
-    by = f" by {quoted(path.route.interface)}" if path.route.interface else ""
-    return f"{described(path.route)}{by}" + (f", source {path.source}" if path.source else "")
+def _way(way: Way) -> str:
+    if way.error:
+        return f"no route ({short(way.error)})" + (f": {way.route.kind.value} {way.route.destination}" if way.route else "")
+    if way.route is None:
+        return f"source {way.source}"
+    by = f" by {quoted(way.route.interface)}" if way.route.interface else ""
+    return f"{described(way.route)}{by}" + (f", source {way.source}" if way.source else "")
 
 
 @check(
     "route.imds", "address-claimed-locally", "route-missing", "route-link-local-shadow", "route-wrong-interface",
-    "route-wrong-gateway", "source-not-primary-ip",
+    "route-wrong-gateway", "source-not-primary-ip", facts=("routes",),
 )  # fmt: skip
 def route_imds(case: Case) -> Judged:
     """Which way do packets to IMDS take, and from which source address?"""
-    return Judged(None, _path(case.path)) if case.path.known else unknown(case, "routes")
+    return Judged(None, _way(case.way)) if case.way.known else unknown(case, "routes")
 
 
-@check("route.wireserver")
+@check("route.wireserver", facts=("routes",))
 def route_wireserver(case: Case) -> Judged:
     """Which way do packets to the WireServer take?"""
-    path = case.wireserver_path
-    if not path.known:
+    way = case.wireserver_way
+    if not way.known:
         return unknown(case, "routes")
-    return Judged(Status.WARN if path.error else Status.OK, _path(path))
+    other_source = case.primary is not None and case.primary.ip is not None and way.source not in (None, case.primary.ip)
+    return Judged(Status.WARN if goes_astray(case, way) or other_source else Status.OK, _way(way))
 
 
 @check("route.persistent", "route-stale-persistent")
@@ -166,10 +172,10 @@ def route_persistent(case: Case) -> Judged:
     return Judged(None, f"{len(stored)} stored")
 
 
-@check("route.next-hop")
+@check("route.next-hop", facts=("neighbours",))
 def route_next_hop(case: Case) -> Judged:
     """Does the next hop to IMDS answer ARP?"""
-    if case.next_hop is None or case.path.error:
+    if case.next_hop is None:
         return Judged(Status.SKIP, "no next hop")
     if case.facts.neighbours is None:
         return unknown(case, "neighbours")
@@ -177,10 +183,10 @@ def route_next_hop(case: Case) -> Judged:
     if neighbour is None:
         return Judged(Status.SKIP, f"{case.next_hop} is not in the neighbour table")
     mac = f" {neighbour.mac}" if neighbour.mac else ""
-    return Judged(Status.FAIL if case.next_hop_is_dead else Status.OK, f"{case.next_hop}{mac} {neighbour.state}")
+    return Judged(Status.FAIL if case.next_hop_is_dead or case.next_hop_is_forged else Status.OK, f"{case.next_hop}{mac} {neighbour.state.value}")
 
 
-@check("nic.primary", "nic-down")
+@check("nic.primary", "nic-down", facts=("adapters",))
 def nic_primary(case: Case) -> Judged:
     """Which NIC is the primary one, and is it up?"""
     if case.facts.adapters is None:
@@ -188,10 +194,11 @@ def nic_primary(case: Case) -> Judged:
     if case.primary is None:
         return Judged(Status.ERROR, "which NIC is the primary one is not known")
     adapter = case.primary.adapter
-    return Judged(None, f"{nic(adapter, case.primary.ip)} {adapter.mac}, {adapter.state.value}, {KNOWN_FROM[case.primary.known_from]}")
+    because = BECAUSE[case.primary.known_from]
+    return Judged(None, f"{nic(adapter, case.primary.ip)} {adapter.mac}, {adapter.state.value}; primary because {because}")
 
 
-@check("nic.identity", "nic-mac-mismatch", "nic-ip-mismatch")
+@check("nic.identity", "nic-mac-mismatch", "nic-ip-mismatch", facts=("adapters",))
 def nic_identity(case: Case) -> Judged:
     """Does the guest have the MAC and the address that Azure knows?"""
     if case.facts.adapters is None:
@@ -200,7 +207,7 @@ def nic_identity(case: Case) -> Judged:
     source = "--expected-mac/-ip" if expected.mac or expected.ip else "IMDS" if case.instance else None
     if source is None:
         return Judged(Status.SKIP, "nothing to compare with: --expected-mac, --expected-ip")
-    return Judged(None, f"compared with {source}")
+    return Judged(None, f"MAC and address compared with what {source} says")
 
 
 @check("nic.dhcp", "nic-dhcp-disabled")
@@ -226,24 +233,24 @@ def clock_skew(case: Case) -> Judged:
     return Judged(None, f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the host's")
 
 
-@check("agent.guest")
+@check("agent.guest", facts=("services",))
 def agent_guest(case: Case) -> Judged:
     """Does the Azure guest agent run?"""
     if case.facts.services is None:
         return unknown(case, "services")
-    agent = case.service(*AGENTS)
+    agent = case.service(*GUEST_AGENTS)
     if agent is None:
         return Judged(Status.SKIP, "not installed")
-    return Judged(Status.OK if agent.state == "running" else Status.WARN, f"{short(agent.name)} {short(agent.state)}")
+    return Judged(Status.OK if agent.state is ServiceState.RUNNING else Status.WARN, f"{agent.name} {agent.state.value}")
 
 
 @check("agent.proxy", "guest-proxy-agent-failing")
 def agent_proxy(case: Case) -> Judged:
     """Metadata Security Protocol: does its guest proxy agent work?"""
-    if case.facts.services is None:
-        return unknown(case, "services")
-    agent = case.proxy_agent
-    return Judged(None, f"{short(agent.name)} {short(agent.state)}") if agent else Judged(Status.SKIP, "not installed")
+    agent = case.service(*PROXY_AGENTS)
+    if agent is None:
+        return Judged(Status.SKIP, "not known" if case.facts.services is None else "not installed")
+    return Judged(None, f"{agent.name} {agent.state.value}")
 
 
 @check("vm.azure", "not-azure")

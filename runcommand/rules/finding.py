@@ -26,18 +26,39 @@ class Verdict(str, Enum):
     INCONCLUSIVE = "inconclusive"
 
 
+class FixKind(str, Enum):
+    COMMAND = "command"
+    ADVICE = "advice"
+
+
+class Shell(str, Enum):
+    CMD = "cmd"
+    POWERSHELL = "powershell"
+    SH = "sh"
+
+
+class RunOn(str, Enum):
+    VM = "vm"
+    OPERATOR = "operator"  # the machine of whoever runs az
+
+
 @dataclass(frozen=True)
 class Fix:
     """One line of what mends it: a command for a shell, or advice for a person."""
 
-    kind: str  # command, advice
+    kind: FixKind
     text: str
-    shell: Optional[str] = None  # cmd, powershell, sh
-    run_on: Optional[str] = None  # vm, operator
+    shell: Optional[Shell] = None
+    run_on: Optional[RunOn] = None
+
+
+def command(shell: Shell, text: str) -> Fix:
+    """A command to be pasted on the VM."""
+    return Fix(FixKind.COMMAND, text, shell, RunOn.VM)
 
 
 def advice(text: str) -> Fix:
-    return Fix("advice", text)
+    return Fix(FixKind.ADVICE, text)
 
 
 @dataclass(frozen=True)
@@ -66,7 +87,7 @@ class Rule:
     """One cause. Its help page is the docstring of its function: the title line, the text, the Microsoft page."""
 
     cause: str
-    verdict: Optional[Verdict]  # None: it is never more than a warning
+    verdicts: Tuple[Verdict, ...]  # that it can give; the first one unless the function says another; none: a warning
     recognise: Callable[[Any], Optional[Seen]]
     title: str
     text: str
@@ -76,18 +97,19 @@ class Rule:
         seen = self.recognise(case)
         if seen is None:
             return None
-        verdict = (seen.verdict or self.verdict) if seen.severity is Severity.FAIL else None
+        verdict = (seen.verdict or self.verdicts[0]) if seen.severity is Severity.FAIL else None
         return Finding(self.cause, seen.severity, verdict, self.title, short(seen.detail, DETAIL_LIMIT), seen.fix, self.doc)
 
 
-def rule(verdict: Optional[Verdict]) -> Callable[[Callable[[Any], Optional[Seen]]], Rule]:
+def rule(*verdicts: Verdict) -> Callable[[Callable[[Any], Optional[Seen]]], Rule]:
     """Makes a rule of a function whose name is the cause (``_`` for ``-``) and whose docstring is its help page."""
 
     def make(function: Callable[[Any], Optional[Seen]]) -> Rule:
         title, _, rest = (inspect.getdoc(function) or "").partition("\n")
         text, _, doc = rest.strip().rpartition("\n")
-        assert title and text and doc.startswith("https://"), f"{function.__name__}: its docstring is its help page"
-        return Rule(function.__name__.strip("_").replace("_", "-"), verdict, function, title, text.strip(), doc)
+        if not (title and text and doc.startswith("https://")):  # also under python -OO, which this program cannot bear
+            raise RuntimeError(f"{function.__name__}: its docstring, which is its help page, is missing")
+        return Rule(function.__name__.replace("_", "-"), verdicts, function, title, text.strip(), doc)
 
     return make
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Optional
 
-from ..facts import Body, Exchange, Outcome, parse_instant
-from .case import Case
+from ..facts import PROXY_AGENT_PORT, Body, Exchange, Outcome, ServiceState, parse_instant, refuses_version
+from .case import PROXY_AGENTS, Case
 from .finding import Seen, Verdict, advice, listed, rule, short
 from .remedies import escalate, remedies
 
+
 def _says(answer: Exchange) -> str:
-    return f' It says: "{short(answer.says, 120)}".' if answer.says else ""
+    """What the answer says of itself, as a sentence; empty where it says nothing."""
+    return f' It says: "{short(answer.says, 120).rstrip(".")}".' if answer.says else ""
 
 
 @rule(Verdict.BROKEN)
@@ -22,28 +24,29 @@ def guest_proxy_agent_failing(case: Case) -> Optional[Seen]:
     client fails.
 
     Recognised by: the agent is installed; and the request was refused while it does not run or does not listen, or it
-    came back with 421, 502 or 503.
+    came back with 421, 502 or 503, or the connection that the agent took over brought nothing.
 
     Mended by: restarting the agent; its log tells why it fails (C:\\WindowsAzure\\ProxyAgent\\Logs,
     /var/log/azure-proxy-agent).
     https://learn.microsoft.com/azure/virtual-machines/metadata-security-protocol/troubleshoot-guide
     """
-    agent, answer = case.proxy_agent, case.answer
-    if agent is None or answer is None or agent.start == "disabled" and agent.state != "running":
+    agent, answer = case.service(*PROXY_AGENTS), case.answer
+    if agent is None or answer is None or agent.start == "disabled" and agent.state is not ServiceState.RUNNING:
         return None
     listeners = case.facts.listeners
-    listens = None if listeners is None else any(listener.port == 3080 for listener in listeners)
-    down = agent.state != "running" or listens is False
-    if answer.outcome in (Outcome.REFUSED, Outcome.RESET) and down:
+    listens = None if listeners is None else any(listener.port == PROXY_AGENT_PORT for listener in listeners)
+    down = agent.state is not ServiceState.RUNNING or listens is False
+    taken_over = (answer.connection.local_address or "").startswith("127.")
+    if answer.outcome in (Outcome.REFUSED, Outcome.RESET) and down or case.silent and taken_over:
         seen = f"the request is {case.in_words(answer)}"
     elif answer.status in (421, 502, 503):
         seen = f"the request came back with HTTP {answer.status}.{_says(answer)}".rstrip(".")
     else:
         return None
-    port = "" if listens is None else f", port 3080 is {'open' if listens else 'closed'}"
+    port = "" if listens is None else f", port {PROXY_AGENT_PORT} is {'open' if listens else 'closed'}"
     logs = r"C:\WindowsAzure\ProxyAgent\Logs" if case.facts.system == "windows" else "/var/log/azure-proxy-agent"
     return Seen(
-        f"Metadata Security Protocol's agent {short(agent.name)} is {short(agent.state)}{port}, and {seen}.",
+        f"Metadata Security Protocol's agent {agent.name} is {agent.state.value}{port}, and {seen}.",
         (*remedies(case).restart_service(agent.name), advice(f"If it fails again, its log says why: {logs}")),
     )
 
@@ -55,16 +58,17 @@ def imds_access_denied(case: Case) -> Optional[Seen]:
     The request reached IMDS or the guest proxy agent, and was denied with 401 or 403: the access rules of Metadata
     Security Protocol do not allow this program or user.
 
-    Recognised by: 401 or 403 without a page for people. With one it is a proxy's or a portal's: imds-not-imds.
+    Recognised by: 401 or 403 without a web page. With one it is a proxy's or a portal's: imds-not-imds.
 
     Mended by: allowing it in the VM's InVMAccessControlProfile, or setting its mode to Audit.
     https://learn.microsoft.com/azure/virtual-machines/metadata-security-protocol/troubleshoot-guide
     """
     answer = case.answer
-    if not answer or answer.status not in (401, 403) or not case.way_is_clear:
+    if not answer or answer.status not in (401, 403) or not case.reads_as_imds:
         return None
     return Seen(
-        f"{case.in_words(answer)}: access is denied to the user of this program; other programs may be allowed.{_says(answer)}",
+        f"IMDS answered {case.in_words(answer)}: access is denied to the user of this program; other programs may be allowed."
+        f"{_says(answer)}",
         (
             advice(
                 "Allow it in the VM's InVMAccessControlProfile for IMDS (portal or az), or set the profile's mode to Audit while "
@@ -81,17 +85,23 @@ def imds_rejects_request(case: Case) -> Optional[Seen]:
     IMDS answers 400 to a request without Metadata: true, or with X-Forwarded-For. This program sends the one and not the
     other, so something on the way changes the request.
 
-    Recognised by: 400 to a request whose api-version IMDS accepts.
+    Recognised by: 400 to a well-formed request.
 
     Mended by: taking the intercepting proxy, service mesh or security product out of the way of 169.254.169.254.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
     answer = case.answer
-    if not answer or answer.status != 400 or not case.way_is_clear:
+    if not answer or answer.status != 400 or not case.reads_as_imds:
         return None
+    if refuses_version(answer):
+        return Seen(
+            f"IMDS answered {case.in_words(answer)}: it knows none of this program's api-versions, only "
+            f"{listed(list(answer.versions)) or 'others'}.{_says(answer)}",
+            (advice("Run a newer imds-check on this VM."),),
+        )
     return Seen(
-        f"{case.in_words(answer)}.{_says(answer)} The request carried Metadata: true and no X-Forwarded-For: something on the "
-        "way changes it.",
+        f"IMDS answered {case.in_words(answer)}.{_says(answer)} The request carried Metadata: true and no X-Forwarded-For: "
+        "something on the way changes it.",
         (
             advice(
                 "Exclude 169.254.169.254 from the transparent proxy, service mesh or security product of this VM; IMDS must "
@@ -113,12 +123,12 @@ def imds_throttled(case: Case) -> Optional[Seen]:
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
     answer = case.answer
-    if not answer or answer.status != 429 or not case.way_is_clear:
+    if not answer or answer.status != 429 or not case.reads_as_imds:
         return None
     users = sorted({connection.process for connection in case.facts.connections or ()})
     who = f" Connected to it now: {listed([short(user) for user in users])}." if users else ""
     return Seen(
-        f"HTTP 429 {_each_time(case)}.{who}",
+        f"IMDS answered HTTP 429 (too many requests) {_each_time(case)}.{who}",
         (
             *remedies(case).show_clients(),
             advice("Stop or slow down the program that asks too often; it should cache the metadata and back off after 429."),
@@ -131,7 +141,7 @@ def _each_time(case: Case) -> str:
     attempts = case.facts.imds.attempts if case.facts.imds else ()
     times = [parse_instant(attempt.read_at) for attempt in attempts if attempt.read_at]
     span = f" within {(times[-1] - times[0]).total_seconds():.0f} s" if len(times) > 1 else ""
-    return f"to each of {len(attempts)} requests{span}" if len(attempts) > 1 else "to the only request"
+    return f"to each of {len(attempts)} requests{span}" if len(attempts) > 1 else "to the one request that there was time for"
 
 
 @rule(Verdict.BROKEN)
@@ -146,10 +156,10 @@ def imds_unavailable(case: Case) -> Optional[Seen]:
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
     answer = case.answer
-    if not answer or not case.way_is_clear or not (answer.status == 410 or 500 <= (answer.status or 0) <= 599):
+    if not answer or not case.reads_as_imds or not (answer.status == 410 or 500 <= (answer.status or 0) <= 599):
         return None
     return Seen(
-        f"{case.in_words(answer)} {_each_time(case)}.{_says(answer)}",
+        f"IMDS answered HTTP {answer.status} {_each_time(case)}.{_says(answer)}",
         (advice("Wait 70 seconds and run again: IMDS may be updating."), *escalate(case)),
     )
 
@@ -158,7 +168,7 @@ def imds_unavailable(case: Case) -> Optional[Seen]:
 def imds_not_imds(case: Case) -> Optional[Seen]:
     """Something else answers at IMDS's address
 
-    What came back is not IMDS: a page for people, a redirect, JSON that breaks off or never ends, another service. A
+    What came back is not IMDS: a web page, a redirect, JSON that breaks off or never ends, another service. A
     transparent proxy, a captive portal, a container platform's metadata proxy or another cloud's service stands there.
 
     Recognised by: the form of the answer. IMDS's own answer is JSON with the VM's vmId, or an error with a JSON text.
@@ -167,10 +177,11 @@ def imds_not_imds(case: Case) -> Optional[Seen]:
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
     answer = case.answer
-    if not answer or case.silent or case.way_is_clear:
+    if not answer or answer.outcome not in (Outcome.HTTP, Outcome.GARBLED) or case.reads_as_imds:
         return None
     return Seen(
-        f"{case.in_words(answer)}: {_form(answer)}.{_says(answer)}{case.told_by_proof()}",
+        f"At IMDS's address something else answers: {case.in_words(answer)}, {_form(answer)}.{_says(answer)}"
+        f"{case.told_by_proof()}",
         (
             advice(
                 "Find what answers in IMDS's place: a transparent proxy, a captive portal, a security product or a metadata "
@@ -181,18 +192,17 @@ def imds_not_imds(case: Case) -> Optional[Seen]:
 
 
 def _form(answer: Exchange) -> str:
-    if answer.outcome is Outcome.GARBLED:
-        return "the answer is not HTTP"
-    parts = {
-        Body.HTML: "a page for people",
+    if answer.outcome is Outcome.GARBLED or answer.body is None:
+        return "bytes that make no HTTP answer"
+    form = {
+        Body.HTML: "a web page",
         Body.JSON: "JSON, but not IMDS's",
         Body.TEXT: "a text that is not JSON",
         Body.EMPTY: "an empty body",
-        Body.BROKEN: f"broken JSON, {answer.body_bytes} bytes",
+        Body.BROKEN: f"broken JSON of {answer.body_bytes} bytes",
         Body.ENDLESS: f"a body that did not end within the limits ({answer.body_bytes} bytes read)",
         Body.CUT: f"a body that was cut off after {answer.body_bytes} bytes",
-    }
-    form = parts.get(answer.body, "no body") if answer.body else "no body"
+    }[answer.body]
     to = f", a redirect to {short(answer.location, 80)}" if answer.location else ""
     server = f", from {short(answer.via or answer.server or '', 60)}" if answer.via or answer.server else ""
     return form + to + server
@@ -214,7 +224,8 @@ def firewall_unknown(case: Case) -> Optional[Seen]:
     if not answer or answer.outcome is not Outcome.FORBIDDEN:
         return None
     return Seen(
-        f"The connect was {case.in_words(answer)}.",
+        f"This VM itself forbade the connection ({short(answer.connection.error or 'EACCES', 100)}): a firewall or security "
+        "product on it.",
         (advice("Allow TCP port 80 to 169.254.169.254 in the firewall or security product of this VM, for every program."),),
     )
 
@@ -231,11 +242,11 @@ def platform_unreachable(case: Case) -> Optional[Seen]:
     Mended by: redeploying the VM to another host; then a support request.
     https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
     """
-    if not case.answer or not case.silent or not case.wireserver_silent or case.facts.wireserver is None:
-        return None
     server = case.facts.wireserver
+    if not case.answer or not case.silent or not case.wireserver_silent or case.proof or server is None:
+        return None
     return Seen(
-        f"IMDS: {case.in_words(case.answer)}. WireServer port 80: {case.in_words(server.http)}; port 32526: "
+        f"IMDS: {case.in_words(case.answer)}. WireServer: port 80 {case.in_words(server.http)}; port 32526 "
         f"{server.host_plugin.outcome.value}. {case.looked()}",
         escalate(case),
     )
@@ -271,8 +282,6 @@ def imds_no_answer(case: Case) -> Optional[Seen]:
     """
     if not case.answer or not case.silent:
         return None
-    return Seen(f"The request {_verb(case.answer)}{case.in_words(case.answer)}. {case.looked()}", escalate(case))
-
-
-def _verb(answer: Exchange) -> str:
-    return "" if answer.outcome is Outcome.TIMED_OUT and answer.connection.outcome is not Outcome.ANSWERED else "was "
+    connected = case.answer.connection.outcome is Outcome.ANSWERED
+    verb = "" if case.answer.outcome is Outcome.TIMED_OUT and not connected else "was "
+    return Seen(f"The request {verb}{case.in_words(case.answer)}. {case.looked()}", escalate(case))

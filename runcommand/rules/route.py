@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import List, Optional
 
-from ..facts import IMDS_ADDRESS, Adapter, Route, prefix_length
-from .case import AZURE_ARP_MAC, Case, in_subnet, is_on_link_link_local, nic
+from ..facts import IMDS_ADDRESS, WIRESERVER_ADDRESS, Route, RouteKind, contains, prefix_length
+from .case import AZURE_ARP_MAC, BECAUSE, LINK_LOCAL, Case, in_subnet, is_link_local_shadow, nic
 from .finding import Fix, Seen, Severity, Verdict, advice, listed, quoted, rule, short
 from .remedies import escalate, remedies, way_through_primary
 
 
 def described(route: Route) -> str:
-    """A route in a sentence: ``169.254.0.0/16, on-link, metric 5``"""
+    """A route in a sentence: ``169.254.0.0/16 on-link, metric 5``"""
     via = f"via {route.gateway}" if route.gateway else "on-link"
     table = f", table {short(route.table, 24)}" if route.table not in ("main", "local") else ""
     return f"{route.destination} {via}, metric {route.metric}{table}"
@@ -30,8 +30,8 @@ def address_claimed_locally(case: Case) -> Optional[Seen]:
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
     holder = next((a for a in case.adapters if any(held.address == IMDS_ADDRESS for held in a.addresses)), None)
-    route = case.path.route
-    if holder is None and not (route and route.kind == "local"):
+    route = case.way.route
+    if holder is None and not (route and route.kind is RouteKind.LOCAL):
         return None
     commands = remedies(case)
     fixes = [advice("For good: remove what configures the address (a metadata proxy, a container platform, a start script).")]
@@ -43,7 +43,7 @@ def address_claimed_locally(case: Case) -> Optional[Seen]:
         assert route is not None
         fixes += commands.delete_route(route)
         detail = f"A local route claims {route.destination}: requests to IMDS end on this VM."
-    return Seen(detail, tuple(fixes), case.local_severity)
+    return case.local(detail, fixes)
 
 
 @rule(Verdict.BROKEN)
@@ -53,23 +53,25 @@ def route_missing(case: Case) -> Optional[Seen]:
     The routing table has no row that matches 169.254.169.254, or the row or rule that does says unreachable, blackhole or
     prohibit.
 
-    Recognised by: what the system answers when it is asked for the way (no packet is sent), and the row that says so.
+    Recognised by: what the system answers when it is asked for the way (no packet is sent), and the row or rule that
+    says so.
 
     Mended by: renewing the lease, which brings the route; at once, by a /32 route through the primary NIC's gateway.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
-    path = case.path
-    if not path.known or not path.error:
+    way = case.way
+    if not way.known or not way.error:
         return None
-    denying = case.denying_rule(IMDS_ADDRESS)
-    if path.route:
-        where = f"table {short(path.route.table, 24)}"
-        detail = f"The route {path.route.destination} ({where}) is of type {short(path.route.kind, 24)}."
-    elif denying:
-        detail = f"The policy rule of priority {denying.priority} (to {short(denying.destination)}) says {denying.action}."
+    if way.route:
+        table = f"table {short(way.route.table, 24)}"
+        detail = f"The route {way.route.destination} ({table}) is of type {way.route.kind.value}."
+    elif way.rule:
+        to = f"to {way.rule.destination} " if way.rule.destination else ""
+        sender = f"from {way.rule.source} " if way.rule.source else ""
+        detail = f"The policy rule {way.rule.priority} {sender}{to}says {way.rule.action.value}."
     else:
-        detail = f"No route matches 169.254.169.254 ({short(path.error)})."
-    return Seen(detail + case.told_by_proof(), way_through_primary(case), case.local_severity)
+        detail = f"No route matches 169.254.169.254 ({short(way.error)})."
+    return case.local(detail, way_through_primary(case))
 
 
 @rule(Verdict.BROKEN)
@@ -86,19 +88,20 @@ def route_link_local_shadow(case: Case) -> Optional[Seen]:
     address.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
-    route, neighbour = case.path.route, case.next_hop_neighbour
-    if case.path.error or not is_on_link_link_local(route):
+    route, neighbour = case.way.route, case.next_hop_neighbour
+    if case.way.error or route is None or not is_link_local_shadow(route):
         return None
-    assert route is not None
-    if case.primary and case.egress and case.same_nic(case.egress, case.primary.adapter):
-        if neighbour and neighbour.mac == AZURE_ARP_MAC and not case.proof:
-            return None  # Azure's network answers for every address: the on-link route works
+    on_primary = case.leaves_by_primary
+    if on_primary and not case.proof and (case.reads_as_imds or neighbour and neighbour.mac == AZURE_ARP_MAC):
+        return None  # Azure's network answers for every address: the on-link route works
     where = nic(case.egress) if case.egress else quoted(route.interface or "?")
-    return Seen(
-        f"The on-link route {route.destination} of {where} wins, so 169.254.169.254 is looked for on that link and not "
-        f"through the gateway.{case.told_by_proof()}",
+    automatic = ""
+    if on_primary and case.egress and all(contains(LINK_LOCAL, held.address) for held in case.egress.addresses):
+        automatic = " That adapter has only an automatic address: DHCP gave it none."
+    return case.local(
+        f"The on-link route {route.destination} of {where} wins, so packets to 169.254.169.254 stay on that link instead of "
+        f"going to the gateway.{automatic}",
         way_through_primary(case),
-        case.local_severity,
     )
 
 
@@ -115,48 +118,43 @@ def route_wrong_interface(case: Case) -> Optional[Seen]:
     Mended by: renewing the primary NIC's lease and giving 169.254.169.254/32 a route through its gateway.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
-    if case.primary is None or case.egress is None or case.path.route is None or case.path.route.kind != "unicast":
+    primary, egress, route = case.primary, case.egress, case.way.route
+    if primary is None or egress is None or route is None or route.kind is not RouteKind.UNICAST or case.leaves_by_primary:
         return None
-    primary = case.primary.adapter
-    if case.same_nic(case.egress, primary):
-        return None
-    return Seen(
-        f"Requests to 169.254.169.254 leave through {nic(case.egress, _source_on(case, case.egress))}. The primary NIC is "
-        f"{nic(primary, case.primary.ip)}, and Azure answers no other.{case.told_by_proof()}",
+    source = case.way.source if any(held.address == case.way.source for held in egress.addresses) else None
+    why = "" if primary.is_proven else f" (taken for it because {BECAUSE[primary.known_from]})"
+    return case.local(
+        f"Requests to 169.254.169.254 leave through {nic(egress, source)}. The primary NIC is "
+        f"{nic(primary.adapter, primary.ip)}{why}, and Azure answers no other.",
         way_through_primary(case),
-        case.local_severity,
+        works=case.reads_as_imds and not primary.is_proven,
     )
-
-
-def _source_on(case: Case, adapter: Adapter) -> Optional[str]:
-    return case.path.source if any(held.address == case.path.source for held in adapter.addresses) else None
 
 
 @rule(Verdict.BROKEN)
 def source_not_primary_ip(case: Case) -> Optional[Seen]:
-    """Requests to IMDS carry a secondary address of the primary NIC
+    """Requests to IMDS do not carry the primary address
 
-    Azure answers IMDS requests only from the primary IP address. The NIC has several addresses, and the system chooses
-    another one as the source.
+    Azure answers IMDS requests only from the primary IP address. The primary NIC has several addresses, or the route names
+    an address of something else, and the system chooses another one as the source.
 
-    Recognised by: the source address that the system chooses is one of the primary NIC's addresses, and not the primary
+    Recognised by: requests leave by the primary NIC, and the source address that the system chooses is not the primary
     one (of --expected-ip, of the differential, of the lease, or the one that is not marked secondary).
 
     Mended by: naming the source in the route (Linux), or SkipAsSource on the secondary addresses (Windows).
     https://learn.microsoft.com/azure/virtual-network/ip-services/virtual-network-multiple-ip-addresses-portal
     """
-    if case.primary is None or case.primary.ip is None or case.egress is None:
+    primary, source = case.primary, case.way.source
+    if primary is None or primary.ip is None or not case.leaves_by_primary or source in (None, primary.ip):
         return None
-    adapter, source = case.primary.adapter, case.path.source
-    held = [item.address for item in adapter.addresses]
-    if not case.same_nic(case.egress, adapter) or source not in held or source == case.primary.ip:
-        return None
-    assert source is not None
-    return Seen(
-        f"The system sends from {source}, a secondary address of {quoted(adapter.name)}; its primary address is "
-        f"{case.primary.ip}, and Azure answers no other.{case.told_by_proof()}",
-        tuple(remedies(case).set_source(adapter, source, case.primary.ip)),
-        case.local_severity,
+    if case.egress and case.egress.index != primary.adapter.index and any(a.address == source for a in case.egress.addresses):
+        return None  # another face of the NIC, with an address of its own
+    owner = case.adapter_of(source)
+    whose = f"another address of {quoted(owner.name)}" if owner else "which is no address of any NIC"
+    return case.local(
+        f"The system sends from {source}, {whose}. The primary address is {primary.ip}, and Azure answers no other.",
+        remedies(case).set_source(primary.adapter, str(source), primary.ip),
+        works=case.reads_as_imds and not primary.is_proven,
     )
 
 
@@ -174,57 +172,49 @@ def route_wrong_gateway(case: Case) -> Optional[Seen]:
     has lost its network: redeploy it.
     https://learn.microsoft.com/azure/virtual-network/virtual-networks-faq
     """
-    route = case.path.route
-    if case.primary is None or case.egress is None or case.gateway is None or route is None or route.kind != "unicast":
+    route, hop, gateway = case.way.route, case.next_hop, case.gateway
+    if case.primary is None or not case.leaves_by_primary or gateway is None or route is None or not hop or ":" in hop:
         return None
-    adapter, hop = case.primary.adapter, case.next_hop
-    if not case.same_nic(case.egress, adapter) or not hop or is_on_link_link_local(route) or ":" in hop:
+    if is_link_local_shadow(route):
         return None
-    known = {adapter.lease_gateway} if adapter.lease_gateway else {
-        case.reported_gateway(adapter), case.default_gateway(adapter), case.first_address(adapter)
-    }  # fmt: skip
+    adapter = case.primary.adapter
+    told = {case.reported_gateway(adapter), adapter.lease_gateway} - {None}
+    known = told or {case.default_gateway(adapter), case.first_address(adapter)}
     wrong = route.gateway is not None and hop not in known
-    neighbour = case.next_hop_neighbour
-    forged = neighbour if case.next_hop_is_forged else None
+    forged = case.next_hop_neighbour if case.next_hop_is_forged else None
     if not wrong and not case.next_hop_is_dead and not forged:
         return None
-    detail, fixes = _wrong_hop(case, hop), way_through_primary(case)
-    if neighbour and case.next_hop_is_dead:
-        detail += f" It does not answer ARP ({short(neighbour.state)})."
+    by = f"leaves by the primary NIC {nic(adapter, case.primary.ip)}"
+    if hop == gateway:
+        detail = f"The route {described(route)} {by} through its gateway {hop}."
+    else:
+        outside = "" if in_subnet(adapter, hop) or not route.gateway else ", and is not even in its subnet"
+        detail = f"The route {described(route)} {by}, whose gateway is {gateway}: {hop} is not it{outside}."
+    fixes = way_through_primary(case)
+    if case.next_hop_is_dead and case.next_hop_neighbour:
+        detail += f" {hop} does not answer ARP ({case.next_hop_neighbour.state.value})."
     if forged:
-        detail += f" Its ARP entry, {forged.mac}, was set by hand; Azure's network answers ARP with {AZURE_ARP_MAC}."
-        fixes = (*remedies(case).delete_neighbour(forged), *(fixes if hop != case.gateway else ()))
-    elif hop == case.gateway:
+        detail += f" The ARP entry of {hop}, {forged.mac}, was set by hand; Azure's network answers with {AZURE_ARP_MAC}."
+        fixes = (*remedies(case).delete_neighbour(forged), *(fixes if hop != gateway else ()))
+    elif hop == gateway:
         fixes = (*remedies(case).renew_lease(adapter), *escalate(case))
-    return Seen(detail + case.told_by_proof(), fixes, case.local_severity)
+    return case.local(detail, fixes, works=case.reads_as_imds)
 
 
-def _wrong_hop(case: Case, hop: str) -> str:
-    assert case.primary is not None and case.path.route is not None
-    adapter = case.primary.adapter
-    outside = "" if in_subnet(adapter, hop) or not case.path.route.gateway else ", and is not even in its subnet"
-    if hop == case.gateway:
-        return f"The route {described(case.path.route)} leaves by the primary NIC through its gateway {hop}."
-    return (
-        f"The route {described(case.path.route)} leaves by the primary NIC {nic(adapter, case.primary.ip)}; the gateway of "
-        f"its subnet is {case.gateway}{outside}."
-    )
-
-
-@rule(None)
+@rule()
 def route_not_specific(case: Case) -> Optional[Seen]:
     """IMDS is reached by the default route
 
     Azure's DHCP hands out a /32 route for 169.254.169.254. Without it, whatever takes over the default route (a VPN, a
     second NIC, a forced tunnel in the guest) takes IMDS with it.
 
-    Recognised by: the route that wins is the default route. Information only: this works.
+    Recognised by: IMDS answers, and the route that wins is the default route. Information only: this works.
 
     Mended by: renewing the lease.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
-    route = case.path.route
-    if case.path.error or route is None or prefix_length(route.destination) != 0:
+    route = case.way.route
+    if not case.imds_answers or case.way.error or route is None or prefix_length(route.destination) != 0:
         return None
     return Seen(
         f"There is no 169.254.169.254/32 route; {described(route)} serves.",
@@ -233,16 +223,17 @@ def route_not_specific(case: Case) -> Optional[Seen]:
     )
 
 
-@rule(None)
+@rule()
 def route_stale_persistent(case: Case) -> Optional[Seen]:
     """A stored route leads through a gateway that is not there
 
     A persistent route (route -p add) is kept in the registry and set again at each start. One whose gateway lies on no
-    subnet of this VM is a leftover of another network, and may come alive with the next change.
+    subnet of this VM is a leftover of another network, or belongs to an adapter that is not connected now; one that
+    matches the platform's addresses may cut the VM off with the next change.
 
     Recognised by: the PersistentRoutes values whose gateway is on no adapter's subnet.
 
-    Mended by: deleting it.
+    Mended by: deleting it, where it matches 169.254.169.254 or 168.63.129.16.
     https://learn.microsoft.com/windows-server/administration/windows-commands/route_ws2008
     """
     if case.facts.persistent_routes is None or not case.adapters:
@@ -250,13 +241,12 @@ def route_stale_persistent(case: Case) -> Optional[Seen]:
     stale = [
         stored
         for stored in case.facts.persistent_routes
-        if not any(in_subnet(adapter, stored.gateway) for adapter in case.adapters)
-        and not any(held.address == stored.gateway for adapter in case.adapters for held in adapter.addresses)
-        and stored.gateway != "0.0.0.0"
+        if stored.gateway != "0.0.0.0" and not any(in_subnet(adapter, stored.gateway) for adapter in case.adapters)
     ]
     if not stale:
         return None
+    platform = [s for s in stale if any(contains(s.destination, address) for address in (IMDS_ADDRESS, WIRESERVER_ADDRESS))]
     commands = remedies(case)
-    fixes: List[Fix] = [fix for stored in stale[:3] for fix in commands.delete_persistent_route(stored.destination, stored.gateway)]
-    named = listed([f"{stored.destination} through {stored.gateway}" for stored in stale])
-    return Seen(f"Stored, and through no subnet of this VM: {named}.", tuple(fixes), Severity.WARN)
+    fixes: List[Fix] = [f for stored in platform[:3] for f in commands.delete_persistent_route(stored.destination, stored.gateway)]
+    named = listed([f"{stored.destination} through {stored.gateway}" for stored in (platform or stale)])
+    return Seen(f"A stored route leads through a gateway on no subnet of this VM: {named}.", tuple(fixes), Severity.WARN)

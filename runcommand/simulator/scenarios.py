@@ -7,9 +7,11 @@ from typing import Dict, List, Optional, Tuple
 
 from ..facts import (
     IMDS_ADDRESS,
+    PROXY_AGENT_PORT,
     WIRESERVER_ADDRESS,
     Adapter,
     Address,
+    Cidr,
     Expected,
     Facts,
     Instant,
@@ -20,16 +22,18 @@ from ..facts import (
     Mac,
     Machine,
     Neighbour,
-    Network,
+    NeighbourState,
     NextHop,
     PrefixLength,
     PersistentRoute,
     Route,
+    RouteKind,
     RoutingRule,
     Service,
+    ServiceState,
     network,
 )
-from ..rules.case import AZURE_ASSET_TAG, Case
+from ..rules.case import AZURE_ARP_MAC, AZURE_ASSET_TAG, Case
 from .host import Behaviour, Nic, Vm
 from .world import Scenario, services
 
@@ -37,7 +41,6 @@ DEFAULT = "route-wrong-interface"
 LONG_AGO = Instant("2026-11-23T01:44:05Z")  # a time for facts that are not collected
 IMDS, WIRESERVER, PLUGIN = (IMDS_ADDRESS, 80), (WIRESERVER_ADDRESS, 80), (WIRESERVER_ADDRESS, 32526)
 HOSTS = (f"{IMDS_ADDRESS}/32", f"{WIRESERVER_ADDRESS}/32")
-AZURE_ARP = Mac("12-34-56-78-9A-BC")
 
 
 # --- the two VMs ----------------------------------------------------------------------------------------------------
@@ -49,7 +52,7 @@ def held(address: str, prefix: int = 24, **flags: bool) -> InterfaceAddress:
 
 def row(destination: str, gateway: Optional[str], adapter: Adapter, metric: int = 0, **more: str) -> Route:
     via = NextHop(gateway) if gateway else None
-    return Route(Network(destination), via, adapter.name, adapter.index, metric, **more)  # type: ignore[arg-type]
+    return Route(Cidr(destination), via, adapter.name, adapter.index, metric, **more)  # type: ignore[arg-type]
 
 
 def nic(index: int, name: str, mac: str, address: str, gateway: str, **more: object) -> Adapter:
@@ -103,11 +106,11 @@ def with_lookups(facts: Facts, **sources: str) -> Facts:
     """Adds what the simulated system would answer when asked for the way: its own longest match, and a source address."""
     case = Case(replace(facts, lookups=None))
     found = []
-    for path in (case.path, case.wireserver_path):
-        adapter = case.adapter_named(path.route)
+    for way in (case.way, case.wireserver_way):
+        adapter = case.adapter_by(way.route)
         own = adapter.addresses[0].address if adapter and adapter.addresses else None
-        source = sources.get("source") or (path.route.source if path.route else None) or own
-        found.append(Lookup(Address(path.destination), None if path.error else source, path.error, path.route))  # type: ignore[arg-type]
+        source = sources.get("source") or (way.route.source if way.route else None) or own
+        found.append(Lookup(Address(way.destination), None if way.error else source, way.error, None if way.error else way.route))  # type: ignore[arg-type]
     return replace(facts, lookups=tuple(found))
 
 
@@ -127,9 +130,9 @@ def windows(
         ),  # fmt: skip
         adapters=adapters,
         routes=own if routes is None else routes,
-        neighbours=tuple(Neighbour(gateway, None, None, AZURE_ARP, "REACHABLE") for gateway in gateways),
+        neighbours=tuple(Neighbour(gateway, None, None, Mac(AZURE_ARP_MAC), NeighbourState.REACHABLE) for gateway in gateways),
         persistent_routes=(),
-        services=(Service("WindowsAzureGuestAgent", "running", "auto"), Service("RdAgent", "running", "auto")),
+        services=(Service("WindowsAzureGuestAgent", ServiceState.RUNNING, "auto"), Service("RdAgent", ServiceState.RUNNING, "auto")),
         listeners=(),
         connections=(),
         raw=(),
@@ -153,8 +156,8 @@ def linux(
         adapters=adapters,
         routes=own if routes is None else routes,
         routing_rules=tuple(RoutingRule(p, table=t) for p, t in ((0, "local"), (32766, "main"), (32767, "default"))),
-        neighbours=(Neighbour(NextHop("10.0.0.1"), "eth0", 2, AZURE_ARP, "REACHABLE"),),
-        services=(Service("walinuxagent", "running", "enabled"), Service("systemd-networkd", "running", "enabled")),
+        neighbours=(Neighbour(NextHop("10.0.0.1"), "eth0", 2, Mac(AZURE_ARP_MAC), NeighbourState.REACHABLE),),
+        services=(Service("walinuxagent", ServiceState.RUNNING, "enabled"), Service("systemd-networkd", ServiceState.RUNNING, "enabled")),
         listeners=(),
         raw=(),
     )
@@ -199,7 +202,7 @@ def _catalogue() -> List[Scenario]:
     secondary = replace(ETHERNET, addresses=(held("172.16.69.7", dynamic=True), held("172.16.69.8")))
     two_addresses = replace(eth0, addresses=(held("10.0.0.4", dynamic=True), held("10.0.0.5", secondary=True)))
     wrong_hop = tuple(replace(r, gateway=NextHop("10.0.0.99")) if r.destination in HOSTS else r for r in lease)
-    proxied = (*windows().services, Service("GuestProxyAgent", "stopped", "auto"))  # type: ignore[misc]
+    proxied = (*windows().services, Service("GuestProxyAgent", ServiceState.STOPPED, "auto"))  # type: ignore[misc]
     claimed = replace(LO, addresses=(*LO.addresses, held(IMDS_ADDRESS, 32)))
     wrong_ip = replace(ETHERNET, addresses=(held("172.16.69.99"),), dhcp=False, dhcp_server=None, lease_address=None)
     no_trace = dict(services=(), persistent_routes=())
@@ -234,7 +237,7 @@ def _catalogue() -> List[Scenario]:
         _on_linux("nic-no-carrier", "nic-down", "the primary NIC has no medium", linux((LO, replace(ETH0, state=LinkState.NO_CARRIER)), ())),
         _on_linux("route-missing", "route-missing", "neither a default nor a /32 route", linux((LO, eth0, eth1), subnets)),
         _on_windows("route-missing-windows", "route-missing", "neither a default nor a /32 route", windows(routes=rows_of(ETHERNET, None, 11, False))),
-        _on_linux("route-missing-blackhole", "route-missing", "a blackhole route for the address", linux((LO, eth0, eth1), (Route(Network(HOSTS[0]), kind="blackhole"), *plain))),
+        _on_linux("route-missing-blackhole", "route-missing", "a blackhole route for the address", linux((LO, eth0, eth1), (Route(Cidr(HOSTS[0]), kind=RouteKind.BLACKHOLE), *plain))),
         _on_windows(
             "route-link-local-shadow", "route-link-local-shadow", "a failover cluster adapter's 169.254.0.0/16 wins",
             windows((LOOPBACK, ETHERNET, ETHERNET2, cluster), (*unspecific, row("169.254.0.0/16", None, cluster, 271))),
@@ -245,7 +248,7 @@ def _catalogue() -> List[Scenario]:
         ),
         _on_linux(
             "route-wrong-gateway", "route-wrong-gateway", "the /32 route has a next hop that is not the gateway, and dead",
-            linux((LO, eth0, eth1), wrong_hop, neighbours=(Neighbour(NextHop("10.0.0.99"), "eth0", 2, None, "FAILED"),)),
+            linux((LO, eth0, eth1), wrong_hop, neighbours=(Neighbour(NextHop("10.0.0.99"), "eth0", 2, None, NeighbourState.FAILED),)),
         ),
         _on_linux("address-claimed-locally", "address-claimed-locally", "loopback holds 169.254.169.254", linux((claimed, eth0, eth1))),
         _on_windows(
@@ -270,7 +273,7 @@ def _catalogue() -> List[Scenario]:
         ),
         _on_linux(
             "guest-proxy-agent-failing-502", "guest-proxy-agent-failing", "the guest proxy agent answers 502",
-            linux((LO, eth0, eth1), services=(Service("azure-proxy-agent", "running", "enabled"),), listeners=(Listener("127.0.0.1", 3080),)),
+            linux((LO, eth0, eth1), services=(Service("azure-proxy-agent", ServiceState.RUNNING, "enabled"),), listeners=(Listener(Address("127.0.0.1"), PROXY_AGENT_PORT),)),
             behaviour=Behaviour(instance="502"),
         ),
         _host("imds-access-denied", "imds-access-denied", "Metadata Security Protocol's rules deny", instance="403"),
@@ -296,13 +299,13 @@ def _catalogue() -> List[Scenario]:
         ),
         _on_windows(
             "not-azure-arc", "not-azure", "an Azure Arc-enabled server",
-            windows((LOOPBACK, foreign), foreign_rows, machine=Machine("Windows Server 2022 Standard", vendor="Contoso", asset_tag="C-1234", elevated=True), services=(Service("himds", "running", "auto"),)),
+            windows((LOOPBACK, foreign), foreign_rows, machine=Machine("Windows Server 2022 Standard", vendor="Contoso", asset_tag="C-1234", elevated=True), services=(Service("himds", ServiceState.RUNNING, "auto"),)),
             outcomes=dark,
         ),
         _on_windows("tool-failed", "tool-failed", "the probe itself fails", windows(), outcomes={IMDS: "fails"}),
         _on_windows(
             "route-stale-persistent", None, "healthy, with a stored route through a gateway that is gone",
-            windows(persistent_routes=(PersistentRoute(Network(HOSTS[0]), Address("192.168.77.1"), 1),)),
+            windows(persistent_routes=(PersistentRoute(Cidr(HOSTS[0]), Address("192.168.77.1"), 1),)),
         ),
     ]  # fmt: skip
 
@@ -316,8 +319,8 @@ def _from(facts: Facts, source: str) -> Facts:
 def _by_rule(facts: Facts, route: Route) -> Facts:
     """A policy rule sends IMDS's address to a table with this route."""
     assert facts.lookups is not None and facts.routes is not None and facts.routing_rules is not None
-    rule = RoutingRule(100, destination=HOSTS[0], table=route.table)
-    adapter = Case(facts).adapter_named(route)
+    rule = RoutingRule(100, destination=Cidr(HOSTS[0]), table=route.table)
+    adapter = Case(facts).adapter_by(route)
     source = adapter.addresses[0].address if adapter else None
     lookups = (replace(facts.lookups[0], source=source, route=route), *facts.lookups[1:])
     return replace(facts, lookups=lookups, routes=(*facts.routes, route), routing_rules=(*facts.routing_rules, rule))

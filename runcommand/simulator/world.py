@@ -9,22 +9,20 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import threading
 from dataclasses import dataclass, field, fields
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 from weakref import WeakKeyDictionary
 
-from ..check import Platform, run
-from ..collect import Board, Collector, NotAvailable, Run
+from ..check import Target, run
+from ..collect import Board, Collector, NoFact, Run
 from ..diagnosis import Diagnosis
 from ..facts import IMDS_ADDRESS, WIRESERVER_ADDRESS, Adapter, Address, Facts, LinkState
-from ..probes.tcp import Attempt, Network
-from ..rules.case import Case
-from ..system import RunFolder
+from ..probes.tcp import Attempt, Connector
+from ..rules.case import SILENT_ARP, Case
 from .host import Behaviour, Host, Vm
 
 PROBED = ("imds", "wireserver", "differential")
-GIVEN = ("system", "host", "collected_at", "elapsed_s", "deadline_s", "tool_version", "interrupted", "expected", "unavailable")
+GIVEN = ("system", "host", "collected_at", "elapsed_s", "deadline_s", "tool_version", "interrupted", "expected", "unavailable", "notes")
 Place = Tuple[str, int]  # address and port of a service of the host
 
 
@@ -44,15 +42,10 @@ class Scenario:
 class SimulatedSystem:
     """The operating system of the simulated VM: its facts are given."""
 
-    report_base = None
-
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
         self.name = facts.system
         self.by_device = facts.system == "linux"
-
-    def host(self) -> str:
-        return self._facts.host
 
     def collectors(self) -> Mapping[str, Collector]:
         names = [item.name for item in fields(Facts) if item.name not in (*PROBED, *GIVEN)]
@@ -66,9 +59,6 @@ class SimulatedSystem:
     def cleanup(self) -> None:
         pass
 
-    def run_folder(self, base: Any, name: str) -> RunFolder:
-        raise OSError("a simulated VM has no disk")
-
 
 def _gives(value: Any) -> Collector:
     return lambda board: value
@@ -76,12 +66,12 @@ def _gives(value: Any) -> Collector:
 
 def _refuses(reason: str) -> Collector:
     def collector(board: Board) -> Any:
-        raise NotAvailable(reason)
+        raise NoFact(reason)
 
     return collector
 
 
-class LoopbackNetwork(Network):
+class LoopbackConnector(Connector):
     """Leads each connect to where it would get in the simulated world: the host's service on loopback, or nowhere."""
 
     def __init__(self, scenario: Scenario, service: Place) -> None:
@@ -121,15 +111,15 @@ class LoopbackNetwork(Network):
     def _way(self, attempt: Attempt) -> Tuple[Optional[Adapter], Optional[str]]:
         """By which adapter, and from which address, the packet leaves. Raises ``OSError`` where there is no way."""
         case = self._case
-        path = case.path if attempt.address == IMDS_ADDRESS else case.wireserver_path
+        way = case.way if attempt.address == IMDS_ADDRESS else case.wireserver_way
         if attempt.device:  # bound to a device, Linux takes the destination as on-link where it has no route
             return next((item for item in case.adapters if item.name == attempt.device), None), attempt.source
         if attempt.source and not self._scenario.facts.system == "linux":
             return case.adapter_of(attempt.source), attempt.source  # the strong host model
-        if path.error:
-            code = getattr(errno, path.error, errno.ENETUNREACH)
+        if way.error:
+            code = getattr(errno, way.error, errno.ENETUNREACH)
             raise OSError(code, os.strerror(code))
-        return case.adapter_named(path.route), attempt.source or path.source
+        return case.adapter_by(way.route), attempt.source or way.source
 
     def _is_heard(self, adapter: Optional[Adapter], source: Optional[str]) -> bool:
         primary = self._scenario.vm.nics[0] if self._scenario.vm.nics else None
@@ -138,11 +128,12 @@ class LoopbackNetwork(Network):
         return adapter.mac == primary.mac and source == primary.addresses[0] and not self._strays(adapter, source)
 
     def _strays(self, adapter: Adapter, source: Optional[str]) -> bool:
-        """Whether the next hop is one that does not forward to the host: dead, or in ``scenario.outcomes`` by address."""
-        route = self._case.path.route
-        if route is None or self._case.adapter_named(route) != adapter or source != self._case.path.source:
+        """Whether the next hop is dead."""
+        way = self._case.way
+        if way.route is None or self._case.adapter_by(way.route) != adapter or source != way.source:
             return False
-        return bool(route.gateway and self._case.is_dead(route.gateway))
+        silent = [item.address for item in self._case.facts.neighbours or () if item.state in SILENT_ARP]
+        return way.route.gateway in silent
 
     def _never_connects(self) -> socket.socket:
         """A real socket that never becomes writable: one end of a full pipe."""
@@ -159,21 +150,20 @@ class LoopbackNetwork(Network):
 
 def simulate(
     scenario: Scenario,
-    interrupted: Optional[threading.Event] = None,
+    interrupted: Callable[[], bool] = lambda: False,
     progress: Callable[[str, float], None] = lambda name, elapsed: None,
     log: Optional[List[Tuple[float, str]]] = None,
 ) -> Diagnosis:
     """Runs the real pipeline against the scenario. ``log`` receives what the host was asked."""
     host = Host(scenario.vm, scenario.behaviour, log if log is not None else [])
-    network = LoopbackNetwork(scenario, host.listen())
+    connector = LoopbackConnector(scenario, host.listen())
     facts = scenario.facts
     conditions = Run(facts.system, facts.host, expected_mac=facts.expected.mac, expected_ip=facts.expected.ip)
     try:
-        platform = Platform(SimulatedSystem(facts), network)
-        return run(platform, conditions, interrupted or threading.Event(), progress)
+        return run(Target(SimulatedSystem(facts), connector), conditions, interrupted, progress)
     finally:
         host.close()
-        network.close()
+        connector.close()
 
 
 def services(address: str = WIRESERVER_ADDRESS) -> Dict[Place, str]:

@@ -19,27 +19,30 @@ class RunFolder(Protocol):
     path: str
 
     def write(self, name: str, content: bytes) -> None:
-        """Raises ``OSError``."""
+        """A new file. Raises ``OSError``."""
 
 
 class System(Protocol):
-    """What the rest of the program asks of an operating system."""
+    """What a run asks of an operating system."""
 
     name: str  # as in ``Facts.system``
     by_device: bool  # can a socket be bound to a device?
-    report_base: Optional[Path]  # where the report folders go by default
-
-    def host(self) -> str:
-        """The host name."""
 
     def collectors(self) -> Mapping[str, Collector]:
         """One function for each field of ``Facts`` that this system can fill."""
 
     def cleanup(self) -> None:
-        """Kills what is still running of the programs that the collectors started."""
+        """Ends what is still running of the programs that the collectors started."""
+
+
+class LocalSystem(System, Protocol):
+    """The system that this process runs on."""
+
+    def host(self) -> str:
+        """The host name."""
 
     def run_folder(self, base: Optional[Path], name: str) -> RunFolder:
-        """Makes the folder ``name`` under ``base`` (None: ``report_base``) and prunes old ones beside it.
+        """Makes the folder ``name`` under ``base`` (None: the usual place) and prunes old ones beside it.
 
         Raises ``OSError`` where the folder cannot be made, or not safely.
         """
@@ -50,7 +53,6 @@ class Unknown:
 
     name = {"win32": "windows"}.get(sys.platform, sys.platform)
     by_device = False
-    report_base = None
 
     def host(self) -> str:
         return host_name()
@@ -73,7 +75,7 @@ def host_name() -> str:
         return "unknown"
 
 
-def current() -> System:
+def current() -> LocalSystem:
     """The implementation for the system that this process runs on."""
     if sys.platform.startswith("linux"):
         from .linux import Linux

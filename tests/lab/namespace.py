@@ -64,6 +64,7 @@ class Lab:
         self._host_ns, self._vm_ns = f"imdshost{number}", f"imdsvm{number}"
         self._holder: Optional["subprocess.Popen[str]"] = None
         self._server: Optional["subprocess.Popen[str]"] = None
+        self._inside: Optional["subprocess.Popen[str]"] = None
 
     def __enter__(self) -> "Lab":
         try:
@@ -74,7 +75,7 @@ class Lab:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in (self._server, self._holder):
+        for process in (self._inside, self._server, self._holder):
             if process:
                 process.kill()
                 process.communicate()
@@ -99,7 +100,7 @@ class Lab:
             self.vm(f"ip {command}")
         self.lease("eth0", "10.0.0.4", "10.0.0.1")
         self.services(walinuxagent="active")
-        self._serve()
+        self._server = self._serve(["ip", "netns", "exec", host], self._options)
 
     @staticmethod
     def _host_setup() -> List[str]:
@@ -113,15 +114,22 @@ class Lab:
         commands += [f"neigh replace 10.0.0.4 lladdr {ETH0_MAC} dev h0 nud permanent"]  # frames go to the MAC that Azure knows
         return commands
 
-    def _serve(self) -> None:
-        self._server = subprocess.Popen(
-            ["ip", "netns", "exec", self._host_ns, sys.executable, "-m", "tests.lab.host", json.dumps(self._options)],
-            cwd=ROOT,
+    def _serve(self, enter: Sequence[str], options: Dict[str, Any]) -> "subprocess.Popen[str]":
+        """Starts the simulated host in a namespace that ``enter`` leads into."""
+        server = subprocess.Popen(
+            [*enter, sys.executable, "-m", "tests.lab.host", json.dumps(options)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             universal_newlines=True,
         )
-        assert self._server.stdout and self._server.stdout.readline() == "ready\n"
+        assert server.stdout and server.stdout.readline() == "ready\n"
+        return server
+
+    def serve_inside(self, behaviour: Behaviour) -> None:
+        """Lets something inside the VM answer at IMDS's address, which the VM has to claim."""
+        options = {**self._options, "behaviour": asdict(behaviour), "not_listening": [(WIRESERVER, 80), (WIRESERVER, 32526)]}
+        self._inside = self._serve(self.enter([]), options)
 
     # --- what a test does with it ---
 
@@ -211,6 +219,7 @@ echo {AZURE_TAG} > /sys/class/dmi/id/chassis_asset_tag
 echo 'Microsoft Corporation' > /sys/class/dmi/id/sys_vendor
 echo {LINUX_VM.vm_id} > /sys/class/dmi/id/product_uuid
 mount -t tmpfs none /var/log
+mount -t tmpfs none /var/lib
 printf '#!/bin/sh\\ncat /run/lab/units\\n' > /run/lab/bin/systemctl
 chmod 755 /run/lab/bin/systemctl
 mount -t overlay lab -o lowerdir=/run/lab/bin:/usr/sbin /usr/sbin

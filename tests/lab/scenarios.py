@@ -29,6 +29,8 @@ class Broken:
     not_listening: Tuple[Tuple[str, int], ...] = ()
     services: Dict[str, str] = field(default_factory=dict)
     files: Dict[str, str] = field(default_factory=dict)
+    commands: Tuple[str, ...] = ()  # other commands inside the VM
+    inside: Optional[Behaviour] = None  # a server inside the VM, at the address that it claims
 
     def lab(self) -> Lab:
         return Lab(self.behaviour, self.not_listening, self.environment)
@@ -42,6 +44,10 @@ class Broken:
             lab.services(**self.services)
         for path, text in self.files.items():
             lab.write(path, text)
+        for command in self.commands:
+            lab.vm(command)
+        if self.inside:
+            lab.serve_inside(self.inside)
 
 
 def broken(cause: str, name: str = "", **more: object) -> Broken:
@@ -59,6 +65,15 @@ def healthy(name: str, **more: object) -> Broken:
     return Broken(f"healthy: {name}", "healthy", None, **more)  # type: ignore[arg-type]
 
 
+STALE_LEASE = """lease {
+  interface "eth0";
+  fixed-address 192.168.5.7;
+  option routers 192.168.5.1;
+  option dhcp-server-identifier 168.63.129.16;
+}
+"""
+STALE = dict(files={"/var/lib/dhcp/dhclient.eth0.leases": STALE_LEASE}, commands=("rm -r /run/systemd/netif/leases",))
+SECOND_NIC_LEASED = ("route add default via 10.0.1.1 dev eth1 metric 200",)
 NO_HOST_ROUTES = (f"route del {IMDS}/32", f"route del {WIRESERVER}/32")
 NO_ROUTES = (*NO_HOST_ROUTES, "route del default")
 
@@ -74,12 +89,28 @@ SCENARIOS: List[Broken] = [
     healthy("Azure Stack Hub has no attested data", environment="AzureStack", behaviour=Behaviour(attested="404")),
     healthy("an older host", behaviour=Behaviour(versions=("2021-02-01", "2020-09-01"))),
     healthy("429 once", behaviour=Behaviour(instance="429", recovers_after=1)),
+    healthy("a stale lease file", **STALE),
+    healthy("policy routing for the second NIC", vm=("rule add pref 100 from 10.0.1.5 lookup 101", "route add default via 10.0.1.1 dev eth1 table 101")),
+    healthy("two default routes", vm=(*NO_HOST_ROUTES, *SECOND_NIC_LEASED)),
     broken("nic-down", vm=("link set eth0 down",)),
+    broken("nic-down", "nic-down (another default route)", vm=("tuntap add tun0 mode tun", "link set tun0 up", "addr add 10.8.0.2/24 dev tun0", "route add default dev tun0", "link set eth0 down")),
+    broken("nic-down", "nic-down (lease gone, second NIC up)", vm=("link set eth0 down", *SECOND_NIC_LEASED), commands=("rm -r /run/systemd/netif/leases",)),
     broken("nic-mac-mismatch", vm=("link set eth0 down", "link set eth0 address 00:0d:3a:99:99:99", "link set eth0 up", "route add default via 10.0.0.1 dev eth0"), arguments=EXPECT_NIC),
     broken("nic-ip-mismatch", vm=("addr flush dev eth0", "addr add 10.0.0.99/24 dev eth0", "route add default via 10.0.0.1 dev eth0"), arguments=EXPECT_NIC),
+    broken("nic-ip-mismatch", "nic-ip-mismatch (by the lease)", vm=("addr flush dev eth0", "addr add 10.0.0.99/24 dev eth0", "route add default via 10.0.0.1 dev eth0")),
+    Broken("nic-ip-mismatch (mistyped)", "degraded", "nic-ip-mismatch", arguments=("--expected-ip", "20.1.2.3")),
+    Broken("nic-mac-mismatch (mistyped)", "degraded", "nic-mac-mismatch", arguments=("--expected-mac", "00-0D-3A-7F-20-99")),
     broken("address-claimed-locally", vm=(f"addr add {IMDS}/32 dev lo",)),
     broken("address-claimed-locally", "address-claimed-locally (route)", vm=(f"route add local {IMDS}/32 dev lo table local",)),
+    broken("address-claimed-locally", "address-claimed-locally (403)", vm=(f"addr add {IMDS}/32 dev lo",), inside=Behaviour(instance="403")),
+    broken("address-claimed-locally", "address-claimed-locally (500)", vm=(f"addr add {IMDS}/32 dev lo",), inside=Behaviour(instance="500")),
     broken("route-missing", vm=NO_ROUTES),
+    broken("route-missing", "route-missing (no address)", vm=("addr flush dev eth0", "addr add 10.0.0.4/24 dev eth0")),
+    broken("route-missing", "route-missing (rule from)", vm=("rule add pref 100 from 10.0.0.4 prohibit",)),
+    broken("route-missing", "route-missing (rule iif lo)", vm=(f"rule add pref 100 iif lo to {IMDS} prohibit",)),
+    broken("route-missing", "route-missing (table)", vm=("rule add pref 100 from 10.0.0.4 lookup 101", "route add unreachable default table 101")),
+    broken("route-missing", "route-missing (two rules of one preference)", vm=("rule add pref 100 from 10.0.1.5 lookup main", f"rule add pref 100 to {IMDS} prohibit")),
+    broken("route-missing", "route-missing (rule of preference 1)", vm=("rule add pref 1 unreachable",)),
     broken("route-missing", "route-missing (unreachable)", vm=(f"route add unreachable {IMDS}/32 metric 5",)),
     broken("route-missing", "route-missing (blackhole)", vm=(f"route add blackhole {IMDS}/32",)),
     broken("route-missing", "route-missing (prohibit)", vm=(*NO_HOST_ROUTES, f"route add prohibit {IMDS}/32")),
@@ -90,13 +121,19 @@ SCENARIOS: List[Broken] = [
     broken("route-wrong-interface", vm=(f"route add {IMDS}/32 via 10.0.1.1 dev eth1",)),
     broken("route-wrong-interface", "route-wrong-interface (metric)", vm=(*NO_HOST_ROUTES, "route add default via 10.0.1.1 dev eth1 metric 5")),
     broken("route-wrong-interface", "route-wrong-interface (table)", vm=("route add default via 10.0.1.1 dev eth1 table 100", f"rule add pref 100 to {IMDS} lookup 100")),
+    broken("route-wrong-interface", "route-wrong-interface (rule from)", vm=("route add default via 10.0.1.1 dev eth1 table 101", "rule add pref 100 from 10.0.0.4 lookup 101")),
+    broken("route-wrong-interface", "route-wrong-interface (rule tcp 80)", vm=("route add default via 10.0.1.1 dev eth1 table 200", "rule add pref 100 ipproto tcp dport 80 lookup 200")),
+    broken("route-wrong-interface", "route-wrong-interface (stale lease)", vm=(f"route add {IMDS}/32 via 10.0.1.1 dev eth1",), **STALE),
     broken("route-wrong-interface", "route-wrong-interface (VPN)", vm=(*NO_HOST_ROUTES, "tuntap add tun0 mode tun", "link set tun0 up", "addr add 10.8.0.2/24 dev tun0", "route add 0.0.0.0/1 dev tun0", "route add 128.0.0.0/1 dev tun0")),
     broken("route-wrong-interface", "route-wrong-interface (/32 address)", vm=("addr flush dev eth0", "addr add 10.0.0.4/32 dev eth0", "route add default via 10.0.0.1 dev eth0 onlink metric 100", f"route add {IMDS}/32 via 10.0.1.1 dev eth1")),
     broken("route-wrong-gateway", vm=(f"route replace {IMDS}/32 via 10.0.0.99 dev eth0",)),
+    broken("route-wrong-gateway", "route-wrong-gateway (rule from)", vm=("route add default via 10.0.0.99 dev eth0 table 101", "rule add pref 100 from 10.0.0.4 lookup 101")),
     broken("route-wrong-gateway", "route-wrong-gateway (default)", vm=(*NO_ROUTES, "route add default via 10.0.0.99 dev eth0")),
     broken("route-wrong-gateway", "route-wrong-gateway (static ARP entry)", vm=("neigh replace 10.0.0.1 lladdr 02:00:00:00:00:99 dev eth0 nud permanent",)),
     broken("source-not-primary-ip", vm=("addr add 10.0.0.5/24 dev eth0", f"route replace {IMDS}/32 via 10.0.0.1 dev eth0 src 10.0.0.5")),
     broken("source-not-primary-ip", "source-not-primary-ip (default)", vm=("addr add 10.0.0.5/24 dev eth0", *NO_ROUTES, "route add default via 10.0.0.1 dev eth0 src 10.0.0.5")),
+    broken("source-not-primary-ip", "source-not-primary-ip (other NIC's)", vm=(f"route replace {IMDS}/32 via 10.0.0.1 dev eth0 src 10.0.1.5",)),
+    broken("source-not-primary-ip", "source-not-primary-ip (of loopback)", vm=("addr add 10.99.99.99/32 dev lo", f"route replace {IMDS}/32 via 10.0.0.1 dev eth0 src 10.99.99.99")),
     Broken("wireserver-unreachable (route)", "degraded", "wireserver-unreachable", vm=(f"route replace {WIRESERVER}/32 via 10.0.1.1 dev eth1",), heals=True),
     Broken("nic-ip-mismatch (IMDS answers)", "degraded", "nic-ip-mismatch", vm=("addr flush dev eth0", "addr add 10.0.0.99/24 dev eth0", "route add default via 10.0.0.1 dev eth0"), host=(f"rule add pref 9 iif h0 from 10.0.0.99 to {IMDS} lookup local", f"rule add pref 9 iif h0 from 10.0.0.99 to {WIRESERVER} lookup local"), heals=True),
     platform("broken", "guest-proxy-agent-failing", services={"azure_proxy_agent": "failed"}, not_listening=((IMDS, 80),)),
@@ -109,6 +146,8 @@ SCENARIOS: List[Broken] = [
     platform("broken", "imds-not-imds", behaviour=Behaviour(instance="html")),
     platform("broken", "imds-refused", not_listening=((IMDS, 80),)),
     platform("broken", "imds-no-answer", host=(NOTHING.format(IMDS),)),
+    platform("broken", "platform-unreachable", "platform-unreachable (stale lease)", host=(NOTHING.format(IMDS), NOTHING.format(WIRESERVER)), **STALE),
+    platform("degraded", "wireserver-unreachable", "wireserver-unreachable (web page)", behaviour=Behaviour(wireserver="html-403")),
     platform("broken", "platform-unreachable", host=(NOTHING.format(IMDS), NOTHING.format(WIRESERVER))),
     platform("broken", "platform-unreachable", "platform-unreachable (refused)", not_listening=((IMDS, 80), (WIRESERVER, 80), (WIRESERVER, 32526))),
     platform("degraded", "wireserver-unreachable", host=(NOTHING.format(WIRESERVER),)),

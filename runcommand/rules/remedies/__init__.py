@@ -6,25 +6,28 @@ where that manager runs on this VM and owns the NIC.
 
 from __future__ import annotations
 
-from typing import List, Protocol, Tuple
+from typing import List, Optional, Protocol, Tuple
 
-from ...facts import Adapter, Neighbour, Route, RoutingRule, contains, prefix_length
-from ..case import Case, Path
+from ...facts import Adapter, Neighbour, Route, RouteKind, RoutingRule, contains, prefix_length
+from ..case import Case, Way, same_nic
 from ..finding import Fix, advice, quoted, short
+from ..way import longest_match
 from .linux import LinuxRemedies
 from .windows import WindowsRemedies
 
 REDEPLOY_PAGE = "https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/redeploy-to-new-node-windows"
+REDEPLOY_WARNING = "(Redeploying restarts the VM and empties its temporary disk.)"
 
 
 class Remedies(Protocol):
-    """The commands of one system. Each method gives the lines for one step, in order; never none."""
+    """The commands of one system. Each method gives the lines for one step, in order; none where no step is needed."""
 
     def renew_lease(self, adapter: Adapter) -> List[Fix]: ...
     def bring_up(self, adapter: Adapter) -> List[Fix]: ...
     def add_route(self, destination: str, gateway: str, adapter: Adapter, table: str = "main") -> List[Fix]: ...
     def add_default_route(self, gateway: str, adapter: Adapter) -> List[Fix]: ...
-    def routes_anew(self, gateway: str, adapter: Adapter) -> List[Fix]: ...
+    def routes_anew(self, gateway: str, adapter: Adapter, default: bool) -> List[Fix]: ...
+    def keep_routes(self, gateway: str, adapter: Adapter) -> List[Fix]: ...
     def delete_route(self, route: Route) -> List[Fix]: ...
     def pass_rule(self, rule: RoutingRule, destination: str) -> List[Fix]: ...
     def delete_persistent_route(self, destination: str, gateway: str) -> List[Fix]: ...
@@ -35,6 +38,7 @@ class Remedies(Protocol):
     def set_mac(self, adapter: Adapter, mac: str) -> List[Fix]: ...
     def restart_service(self, name: str) -> List[Fix]: ...
     def show_clients(self) -> List[Fix]: ...
+    def show_firewall(self) -> List[Fix]: ...
     def shift_clock(self, seconds: float) -> List[Fix]: ...
 
 
@@ -43,64 +47,92 @@ def remedies(case: Case) -> Remedies:
     return WindowsRemedies(case) if case.facts.system == "windows" else LinuxRemedies(case)
 
 
-def way_through_primary(case: Case, *paths: Path) -> Tuple[Fix, ...]:
+def way_through_primary(case: Case, *ways: Way) -> Tuple[Fix, ...]:
     """Leads packets out through the primary NIC and its gateway, and takes away what leads them astray.
 
-    :param paths: by default the way to IMDS, and the WireServer's too where it goes astray
+    :param ways: by default the way to IMDS, and the WireServer's too where it goes astray
     """
-    if case.primary is None or case.gateway is None:
+    if case.primary is None:
         return (advice("Which NIC is the primary one is not known here: run again with --expected-mac, from az vm nic show."),)
     adapter = case.primary.adapter
     commands = remedies(case)
     fixes = commands.renew_lease(adapter)
-    defaults = [route for route in case.routes if route.destination == "0.0.0.0/0" and not route.dead]
-    wrong_hop = case.path.route.gateway if case.path.route and case.path.route.gateway != case.gateway else None
-    if not defaults or (wrong_hop and case.default_gateway(adapter) == wrong_hop):
+    if case.gateway is None:
+        no_gateway = f"The gateway of {quoted(adapter.name)} is not known: the NIC has no lease, no default route and no subnet."
+        return (*fixes, advice(f"{no_gateway} Once it has an address, run again."))
+    wrong_hop = case.way.route.gateway if case.way.route and case.way.route.gateway != case.gateway else None
+    if not case.default_routes() or (wrong_hop and case.default_gateway(adapter) == wrong_hop):
         fixes += commands.add_default_route(case.gateway, adapter)
-    astray = [case.wireserver_path] if goes_astray(case, case.wireserver_path) else []
-    for path in paths or (case.path, *astray):
-        rule = case.denying_rule(path.destination) if path.error else None
-        if rule:
-            fixes += commands.pass_rule(rule, path.destination)
-            if _table_leads_right(case, path.destination):
-                continue
-        route = path.route
-        if route and prefix_length(route.destination) == 32 and route.kind != "local":
-            fixes += commands.delete_route(route)
-        table = route.table if route and route.kind == "unicast" else "main"
-        fixes += commands.add_route(path.destination, case.gateway, adapter, table)
-    return tuple(fixes)
+    astray = [case.wireserver_way] if goes_astray(case, case.wireserver_way) else []
+    for way in ways or (case.way, *astray):
+        fixes += _mend(case, way, case.gateway, adapter)
+    return (*fixes, *commands.keep_routes(case.gateway, adapter))
 
 
-def _table_leads_right(case: Case, destination: str) -> bool:
-    """Whether the main table, left to itself, leads out through the primary NIC's gateway."""
-    rows = [row for row in case.routes if row.table == "main" and not row.dead and contains(row.destination, destination)]
-    best = min(rows, key=lambda row: (-prefix_length(row.destination), row.metric), default=None)
-    adapter = case.adapter_named(best)
-    if best is None or adapter is None or case.primary is None:
-        return False
-    return best.gateway == case.gateway and case.same_nic(adapter, case.primary.adapter)
+def _mend(case: Case, way: Way, gateway: str, adapter: Adapter) -> List[Fix]:
+    """Takes away the rule or row that decides wrongly about one address, and puts the right row in its table."""
+    commands = remedies(case)
+    fixes: List[Fix] = []
+    if way.rule:
+        fixes += commands.pass_rule(way.rule, way.destination)
+        rows = [row for row in case.routes if row.table == "main" and not row.dead and contains(row.destination, way.destination)]
+        best = longest_match(rows)
+        owner = case.adapter_by(best)
+        if best and owner and best.gateway == gateway and same_nic(owner, adapter):
+            return fixes  # the main table leads right
+    route = way.route
+    if route and prefix_length(route.destination) == 32 and route.kind is not RouteKind.LOCAL:
+        fixes += commands.delete_route(route)
+    table = route.table if route and route.table not in ("local", "?") else "main"
+    return fixes + commands.add_route(way.destination, gateway, adapter, table)
 
 
 def routes_anew(case: Case, adapter: Adapter) -> List[Fix]:
-    """The routes that went away with a link, a MAC or an address."""
-    is_primary = case.primary is not None and case.same_nic(adapter, case.primary.adapter)
-    gateway = case.gateway if is_primary else case.default_gateway(adapter)
-    return remedies(case).routes_anew(gateway, adapter) if gateway else []
+    """The routes that go away with a link, a MAC or an address. The default route only where no other NIC has one."""
+    is_primary = case.primary is not None and same_nic(adapter, case.primary.adapter)
+    gateway = case.gateway if is_primary else case.default_gateway(adapter) or case.first_address(adapter)
+    others = [row for row in case.default_routes() if case.adapter_by(row) not in (None, adapter)]
+    return remedies(case).routes_anew(gateway, adapter, not others) if gateway else []
 
 
-def goes_astray(case: Case, path: Path) -> bool:
-    """Whether packets take another way than out through the primary NIC and its gateway (or on-link there)."""
-    if not path.known or case.primary is None:
-        return False
-    egress = case.adapter_named(path.route)
-    if path.error or path.route is None or egress is None or not case.same_nic(egress, case.primary.adapter):
+def goes_astray(case: Case, way: Way) -> Optional[bool]:
+    """Whether packets take another way than out through the primary NIC and its gateway (or on-link there).
+
+    None: it cannot be said.
+    """
+    if not way.known or case.primary is None:
+        return None
+    egress = case.adapter_by(way.route)
+    if way.error or (way.route and egress and not same_nic(egress, case.primary.adapter)):
         return True
-    return path.route.gateway not in (None, case.gateway)
+    if way.route is None or egress is None:
+        return None
+    return way.route.gateway not in (None, case.gateway)
 
 
 def escalate(case: Case) -> Tuple[Fix, ...]:
-    """The last resort: another host, then the ticket with what was found."""
+    """What is left when nothing on the VM explains it: what could not be looked at, another host, then the ticket."""
+    fixes: List[Fix] = []
+    if case.proof:
+        fixes.append(advice("Run again: if IMDS answers now, it was only slow."))
+    if case.primary is None or not case.primary.is_proven:
+        fixes.append(
+            advice(
+                "Which NIC and address Azure takes for the primary ones is not proven: run again with --expected-mac and "
+                "--expected-ip (az vm nic show)."
+            )
+        )
+    if case.facts.firewall is None:
+        fixes += remedies(case).show_firewall()
+    fixes.append(advice("Check that no network security group denies the service tag AzurePlatformIMDS."))
+    if not case.proof:
+        fixes.append(
+            advice(f"Redeploy the VM (portal: Help > Redeploy + reapply; or az vm redeploy): {REDEPLOY_PAGE} {REDEPLOY_WARNING}")
+        )
+    return (*fixes, advice(f"If that does not help, open a support request with this report. Text: {_ticket(case)}"))
+
+
+def _ticket(case: Case) -> str:
     name = case.instance.name if case.instance else case.facts.host
     machine = case.facts.machine
     uuid = f", SMBIOS UUID {short(machine.smbios_uuid)}" if machine and machine.smbios_uuid else ""
@@ -109,11 +141,6 @@ def escalate(case: Case) -> Tuple[Fix, ...]:
     answer = f"IMDS: {case.in_words(case.answer)}" if case.answer else "IMDS: not asked"
     server = case.facts.wireserver
     other = f"; WireServer: {case.in_words(server.http)}" if server else ""
-    return (
-        advice(f"Redeploy the VM (portal: Help > Redeploy + reapply; or az vm redeploy): {REDEPLOY_PAGE}"),
-        advice(
-            f"If that does not help, open a support request with this report. Text: VM {quoted(name)}{uuid}{where} at "
-            f"{case.facts.collected_at}. {answer}{other}. {case.looked()}"
-        ),
-    )
+    return f"VM {quoted(name)}{uuid}{where} at {case.facts.collected_at}. {answer}{other}. {case.looked()}"
+
 

@@ -9,15 +9,18 @@ from typing import List
 
 from ...facts import Adapter, Neighbour, Route, RoutingRule, network
 from ..case import Case
-from ..finding import Fix, advice, usable_in_command
+from ..finding import Fix, Shell, advice, command, quoted, usable_in_command
+
+MANY = 3  # addresses: more of them are changed by one command
+TO_DHCP = "netsh interface ipv4 set address name={} source=dhcp"
 
 
 def cmd(text: str) -> Fix:
-    return Fix("command", text, "cmd", "vm")
+    return command(Shell.CMD, text)
 
 
 def powershell(text: str) -> Fix:
-    return Fix("command", text, "powershell", "vm")
+    return command(Shell.POWERSHELL, text)
 
 
 class WindowsRemedies:
@@ -25,8 +28,10 @@ class WindowsRemedies:
         self._case = case
 
     def renew_lease(self, adapter: Adapter) -> List[Fix]:
-        if adapter.dhcp is False:
-            return [cmd(f"netsh interface ipv4 set address name={adapter.index} source=dhcp")]
+        if adapter.dhcp is False:  # a NIC with several IP configurations has to be static on Windows: never unasked
+            to_dhcp = TO_DHCP.format(adapter.index)
+            only = "takes it from Azure again" if len(adapter.addresses) < 2 else "would take it from Azure, but drops the others"
+            return [advice(f"The address of {quoted(adapter.name)} is set by hand; {to_dhcp} {only}.")]
         return [cmd(f'ipconfig /renew "{adapter.name}"' if usable_in_command(adapter.name) else "ipconfig /renew")]
 
     def bring_up(self, adapter: Adapter) -> List[Fix]:
@@ -38,8 +43,11 @@ class WindowsRemedies:
     def add_default_route(self, gateway: str, adapter: Adapter) -> List[Fix]:
         return []  # the lease brings it
 
-    def routes_anew(self, gateway: str, adapter: Adapter) -> List[Fix]:
+    def routes_anew(self, gateway: str, adapter: Adapter, default: bool) -> List[Fix]:
         return []  # the lease brings them
+
+    def keep_routes(self, gateway: str, adapter: Adapter) -> List[Fix]:
+        return []  # route -p keeps them
 
     def delete_route(self, route: Route) -> List[Fix]:
         net = network(route.destination)
@@ -62,17 +70,20 @@ class WindowsRemedies:
         return [cmd(f"netsh interface ipv4 delete address name={adapter.index} address={address}")]
 
     def set_address(self, adapter: Adapter, address: str, prefix: int) -> List[Fix]:
-        return [cmd(f"netsh interface ipv4 set address name={adapter.index} source=dhcp")]
+        note = [advice("This drops the other addresses of the NIC: add them again afterwards.")] if len(adapter.addresses) > 1 else []
+        return [cmd(TO_DHCP.format(adapter.index)), *note]
 
     def set_source(self, adapter: Adapter, wrong: str, right: str) -> List[Fix]:
-        return [powershell(f"Set-NetIPAddress -IPAddress {wrong} -SkipAsSource 1")]
+        others = [held.address for held in adapter.addresses if held.address != right]
+        if len(others) <= MANY:
+            return [powershell(f"Set-NetIPAddress -IPAddress {address} -SkipAsSource 1") for address in others]
+        own = f"Get-NetIPAddress -InterfaceIndex {adapter.index} -AddressFamily IPv4"
+        return [powershell(f"{own} | Where-Object IPAddress -ne {right} | Set-NetIPAddress -SkipAsSource 1")]
 
     def set_mac(self, adapter: Adapter, mac: str) -> List[Fix]:
         return [
-            powershell(
-                f"Get-NetAdapter -InterfaceIndex {adapter.index} | Set-NetAdapter -MacAddress {mac} -Confirm:0"
-            ),
-            cmd(f"netsh interface ipv4 set address name={adapter.index} source=dhcp"),
+            advice("For good: clear the adapter's advanced property for its MAC address (Network Address) and restart the VM."),
+            powershell(f"Get-NetAdapter -InterfaceIndex {adapter.index} | Set-NetAdapter -MacAddress {mac} -Confirm:0"),
         ]
 
     def restart_service(self, name: str) -> List[Fix]:
@@ -80,6 +91,14 @@ class WindowsRemedies:
 
     def show_clients(self) -> List[Fix]:
         return [powershell("Get-NetTCPConnection -RemoteAddress 169.254.169.254 | Format-Table State, OwningProcess")]
+
+    def show_firewall(self) -> List[Fix]:
+        return [
+            advice(
+                "This version does not read the firewall: look for outbound rules that block TCP 80 (Get-NetFirewallRule "
+                "-Direction Outbound -Action Block -Enabled True)."
+            )
+        ]
 
     def shift_clock(self, seconds: float) -> List[Fix]:
         return [cmd("sc.exe config w32time start= auto"), cmd("net start w32time"), cmd("w32tm /resync /force")]

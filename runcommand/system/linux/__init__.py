@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Mapping, Optional
 
 from ...collect import Collector
 from .. import RunFolder, host_name
-from . import adapters, folder, machine, program, routes, services
+from ..program import Programs
+from . import adapters, folder, machine, routes, services
+
+DIRECTORIES = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
+REPORTS = Path("/var/log/azure/imds-check")
 
 
 class Linux:
+    """Linux, for one run."""
+
     name = "linux"
     by_device = True
-    report_base: Optional[Path] = Path("/var/log/azure/imds-check")
+
+    def __init__(self) -> None:
+        self._programs = Programs(DIRECTORIES, {"LC_ALL": "C", "PATH": ":".join(DIRECTORIES)})
 
     def host(self) -> str:
         return host_name()
 
     def collectors(self) -> Mapping[str, Collector]:
+        programs = self._programs
         return {
             "machine": machine.collect,
-            "adapters": adapters.collect,
-            "routes": routes.collect,
-            "routing_rules": routes.collect_rules,
-            "lookups": routes.collect_lookups,
-            "neighbours": routes.collect_neighbours,
-            "services": services.collect,
+            "adapters": partial(adapters.collect, programs),
+            "routes": partial(routes.collect, programs),
+            "routing_rules": partial(routes.collect_rules, programs),
+            "lookups": partial(routes.collect_lookups, programs),
+            "neighbours": partial(routes.collect_neighbours, programs),
+            "services": partial(services.collect, programs),
             "listeners": services.collect_listeners,
-            "raw": machine.collect_raw,
+            "raw": partial(machine.collect_raw, programs),
         }
 
     def cleanup(self) -> None:
-        program.kill_all()
+        self._programs.close()
 
     def run_folder(self, base: Optional[Path], name: str) -> RunFolder:
-        return folder.make(base, self.report_base, name)
+        return folder.make(base, REPORTS, name)

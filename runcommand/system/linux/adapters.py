@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
-from ...collect import Board, NotAvailable
+from ...collect import Board, NoFact
 from ...facts import Adapter, InterfaceAddress, LinkState, PrefixLength, contains, if_valid, parse_address, parse_mac
+from ..program import Programs
 from . import getifaddrs, leases
+from .files import key_values, read
 from .iproute import ip
 
 SYS_CLASS_NET = Path("/sys/class/net")
@@ -17,12 +19,12 @@ NETWORKD_LINKS = Path("/run/systemd/netif/links")
 NETWORKMANAGER_DEVICES = Path("/run/NetworkManager/devices")
 
 
-def collect(board: Board) -> Tuple[Adapter, ...]:
+def collect(programs: Programs, board: Board) -> Tuple[Adapter, ...]:
     try:
-        found = [adapter for adapter in map(parse_adapter, ip("-d", "addr", "show")) if adapter]
+        found = [adapter for adapter in map(parse_adapter, ip(programs, "-d", "addr", "show")) if adapter]
         if not found:  # there is always a loopback
-            raise NotAvailable("ip -j addr: printed nothing that reads as an adapter")
-    except NotAvailable as missing:
+            raise NoFact("ip -j addr: printed nothing that reads as an adapter")
+    except NoFact as missing:
         found = list(_from_sysfs())
         if not found:
             raise missing
@@ -78,14 +80,16 @@ def _from_sysfs() -> Iterator[Adapter]:
     except OSError:
         names = sorted(addresses)
     for name in names:
-        flags = int(_read(SYS_CLASS_NET / name / "flags") or "0x1", 16)
-        loopback = _read(SYS_CLASS_NET / name / "type") == "772"  # ARPHRD_LOOPBACK
+        if not read(SYS_CLASS_NET / name / "ifindex"):
+            continue  # bonding_masters and the like
+        flags = int(read(SYS_CLASS_NET / name / "flags") or "0x1", 16)
+        loopback = read(SYS_CLASS_NET / name / "type") == "772"  # ARPHRD_LOOPBACK
         yield Adapter(
-            int(_read(SYS_CLASS_NET / name / "ifindex") or 0),
+            int(read(SYS_CLASS_NET / name / "ifindex") or 0),
             name,
             kind="loopback" if loopback else "ethernet",
-            mac=None if loopback else if_valid(parse_mac, _read(SYS_CLASS_NET / name / "address")),
-            state=_state(bool(flags & 0x1), _read(SYS_CLASS_NET / name / "carrier") != "0"),
+            mac=None if loopback else if_valid(parse_mac, read(SYS_CLASS_NET / name / "address")),
+            state=_state(bool(flags & 0x1), read(SYS_CLASS_NET / name / "carrier") != "0"),
             addresses=tuple(addresses.get(name, ())),
         )
 
@@ -100,7 +104,7 @@ def _with_sysfs(adapter: Adapter) -> Adapter:
 
 
 def _with_lease(adapter: Adapter, known: List[leases.Lease]) -> Adapter:
-    lease = leases.of_adapter(known, adapter.index, adapter.name)
+    lease = leases.of_adapter(known, adapter)
     if lease is None:
         dynamic = any(address.dynamic for address in adapter.addresses)
         return replace(adapter, dhcp=True if dynamic else None)
@@ -111,18 +115,12 @@ def _with_lease(adapter: Adapter, known: List[leases.Lease]) -> Adapter:
 
 def _with_manager(adapter: Adapter) -> Adapter:
     """Who looks after the NIC, from the run state that the two managers publish."""
-    networkd = leases.key_values(_read(NETWORKD_LINKS / str(adapter.index)) or "")
+    networkd = key_values(read(NETWORKD_LINKS / str(adapter.index)) or "")
     if networkd.get("ADMIN_STATE") in ("configured", "configuring"):
         dhcp = adapter.dhcp or (False if networkd["ADMIN_STATE"] == "configured" else None)  # configured, and no lease
         return replace(adapter, managed_by="systemd-networkd", profile=networkd.get("NETWORK_FILE") or None, dhcp=dhcp)
-    manager = leases.key_values(_read(NETWORKMANAGER_DEVICES / str(adapter.index)) or "")
+    manager = key_values(read(NETWORKMANAGER_DEVICES / str(adapter.index)) or "")
     if manager.get("managed") in ("1", "true"):
         return replace(adapter, managed_by="NetworkManager", profile=manager.get("connection-uuid") or None)
     return adapter
 
-
-def _read(path: Path) -> Optional[str]:
-    try:
-        return path.read_text("utf-8", "replace")[:65536].strip()
-    except OSError:
-        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -34,18 +35,17 @@ class Folder:
                 raise
 
 
-def make(chosen: Optional[Path], default: Optional[Path], name: str) -> RunFolder:
+def make(chosen: Optional[Path], default: Path, name: str) -> RunFolder:
     """A new folder ``name`` under ``chosen`` (the operator's word counts) or ``default`` (each step is checked).
 
     Raises ``OSError``.
     """
-    base = chosen if chosen else default
-    assert base is not None
+    base = chosen or default
     descriptor = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if chosen else _walk(base)
     try:
         unique = _new(descriptor, name)
         folder = os.open(unique, _OPEN, dir_fd=descriptor)
-        _prune(descriptor)
+        _prune(descriptor, unique)
         return Folder(base / unique, folder)
     finally:
         os.close(descriptor)
@@ -79,14 +79,17 @@ def _walk(path: Path) -> int:
         open_to_others = about.st_mode & (stat.S_IWGRP | stat.S_IWOTH if last else stat.S_IWOTH)
         if about.st_uid not in (0, os.geteuid()) or (open_to_others and not (about.st_mode & stat.S_ISVTX and not last)):
             os.close(descriptor)
-            raise PermissionError(1, "other users could write there", str(Path(*path.parts[:number])))
+            raise PermissionError(errno.EPERM, "other users could write there", str(Path(*path.parts[:number])))
     return descriptor
 
 
-def _prune(base: int) -> None:
-    """Removes our oldest folders beyond the newest ten; one that holds anything of somebody else's stays."""
-    names: List[str] = sorted((name for name in os.listdir(base) if NAME.fullmatch(name)), key=_age)
-    for name in names[:-KEPT]:
+def _prune(base: int, newest: str) -> None:
+    """Removes our oldest folders beyond the newest ten; one that holds anything of somebody else's stays.
+
+    The newest is the one that this run made, whatever a clock that was put back has named it.
+    """
+    names: List[str] = sorted((name for name in os.listdir(base) if NAME.fullmatch(name) and name != newest), key=_age)
+    for name in names[: 1 - KEPT]:
         try:
             descriptor = os.open(name, _OPEN, dir_fd=base)
         except OSError:

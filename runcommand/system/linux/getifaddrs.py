@@ -52,5 +52,6 @@ def _walk(entry: "ctypes._Pointer[ifaddrs]") -> Iterator[Tuple[str, Address, int
         if item.ifa_addr and item.ifa_netmask and item.ifa_addr.contents.sin_family == socket.AF_INET:
             bits = sum(bin(byte).count("1") for byte in item.ifa_netmask.contents.sin_addr)
             address = socket.inet_ntoa(bytes(item.ifa_addr.contents.sin_addr))
-            yield item.ifa_name.decode("utf-8", "surrogateescape"), Address(address), bits
+            name = item.ifa_name.decode("utf-8", "surrogateescape").partition(":")[0]  # eth0:1 is a label of eth0
+            yield name, Address(address), bits
         entry = item.ifa_next

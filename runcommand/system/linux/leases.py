@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, Optional
+from typing import Callable, Dict, Iterable, Iterator, List, Optional, Tuple
 
-from ...facts import Address, if_valid, parse_address
+from ...facts import Adapter, Address, if_valid, parse_address
+from .files import key_values, read
 
-SIZE_LIMIT = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -21,49 +21,53 @@ class Lease:
     address: Optional[Address]
     server: Optional[Address]
     gateway: Optional[Address]
+    current: bool = False  # of a manager that runs now; the others are files that may be of another time
 
 
-def of_adapter(leases: Iterable[Lease], index: int, name: str) -> Optional[Lease]:
-    """The lease of an adapter; the most telling one where several clients left one."""
-    own = [lease for lease in leases if (lease.index == index if lease.index else lease.interface == name)]
-    return max(own, key=lambda lease: (bool(lease.server), bool(lease.gateway)), default=None)
+def of_adapter(leases: Iterable[Lease], adapter: Adapter) -> Optional[Lease]:
+    """The lease of an adapter: a running manager's, else the newest file whose address the adapter still holds.
+
+    An image, a moved disk or a DHCP client that is no longer used leave lease files behind that are of no meaning.
+    """
+    held = {address.address for address in adapter.addresses}
+    for lease in leases:
+        own = lease.index == adapter.index if lease.index else lease.interface == adapter.name
+        if own and (lease.current or lease.address in held):
+            return lease
+    return None
 
 
 def read_all() -> List[Lease]:
-    """Every lease that this machine's files tell of, the running managers' first."""
-    return [
+    """Every lease that this machine's files tell of, the running managers' first, then the newest first."""
+    current = [
         *_each("/run/systemd/netif/leases", "[0-9]*", _networkd),
         *_each("/run/NetworkManager/devices", "[0-9]*", _networkmanager),
+    ]
+    stored = [
         *_each("/var/lib/NetworkManager", "internal-*.lease", _networkd),
         *_each("/var/lib/NetworkManager", "dhclient-*.lease", _dhclient),
         *_each("/var/lib/dhcp", "*.lease*", _dhclient),
         *_each("/var/lib/dhclient", "*.lease*", _dhclient),
         *_each("/var/lib/wicked", "lease-*-dhcp-ipv4.xml", _wicked),
     ]
+    stored.sort(key=lambda found: -found[0])
+    return [replace(lease, current=True) for _, lease in current] + [lease for _, lease in stored]
 
 
-def _each(folder: str, pattern: str, parse) -> Iterator[Lease]:  # type: ignore[no-untyped-def]
+def _each(folder: str, pattern: str, parse: Callable[[Path, str], Iterator[Lease]]) -> Iterator[Tuple[float, Lease]]:
+    """(time of the file, lease)"""
     try:
         paths = sorted(Path(folder).glob(pattern))
     except OSError:
         return
     for path in paths[:1000]:
+        text = read(path)
         try:
-            with path.open("rb") as file:
-                text = file.read(SIZE_LIMIT).decode("utf-8", "replace")
+            changed = path.stat().st_mtime
         except OSError:
-            continue
-        yield from parse(path, text)
-
-
-def key_values(text: str) -> Dict[str, str]:
-    """The ``KEY=VALUE`` lines of a file; the first of each key counts."""
-    found: Dict[str, str] = {}
-    for line in text.splitlines():
-        key, equals, value = line.partition("=")
-        if equals and not line.startswith("#"):
-            found.setdefault(key.strip(), value.strip().strip('"'))
-    return found
+            changed = 0.0
+        for lease in parse(path, text) if text else ():
+            yield changed, lease
 
 
 def _networkd(path: Path, text: str) -> Iterator[Lease]:

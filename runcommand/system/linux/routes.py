@@ -9,39 +9,44 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
-from ...collect import Board, NotAvailable
+from ...collect import Board, NoFact
 from ...facts import (
     IMDS_ADDRESS,
     WIRESERVER_ADDRESS,
     Address,
+    Cidr,
     Lookup,
     Neighbour,
-    Network,
+    NeighbourState,
     Route,
+    RouteKind,
     RoutingRule,
+    RuleAction,
     if_valid,
     parse_address,
+    parse_cidr,
     parse_mac,
     parse_next_hop,
-    prefix_length,
 )
+from ...probes.tcp import CONNECT_S
+from ..program import Programs
 from .iproute import ip
 
 PROC_NET_ROUTE = Path("/proc/net/route")
-NEIGHBOURS_S = 3.5  # the connect that fills the neighbour table has ended by then
+NEIGHBOURS_S = CONNECT_S + 0.5  # the connect that fills the neighbour table has ended by then
 RTF_UP, RTF_GATEWAY, RTF_REJECT = 0x1, 0x2, 0x200  # linux/route.h
 
 
-def collect(board: Board) -> Tuple[Route, ...]:
+def collect(programs: Programs, board: Board) -> Tuple[Route, ...]:
     """Every IPv4 row of every table; from ``/proc/net/route`` (main table only) where ``ip`` cannot tell."""
     try:
         indexes = _indexes()
-        rows = ip("-4", "route", "show", "table", "all")
+        rows = ip(programs, "-4", "route", "show", "table", "all")
         found = tuple(route for row in rows for route in parse_routes(row, indexes))
         if rows and not found:
-            raise NotAvailable("ip -j route: printed nothing that reads as a route")
+            raise NoFact("ip -j route: printed nothing that reads as a route")
         return found
-    except NotAvailable as missing:
+    except NoFact as missing:
         try:
             found = tuple(_proc_routes(PROC_NET_ROUTE.read_text("ascii", "replace")))
         except OSError:
@@ -53,7 +58,7 @@ def collect(board: Board) -> Tuple[Route, ...]:
 def parse_routes(row: Dict[str, Any], indexes: Dict[str, int]) -> Iterator[Route]:
     """The rows of one object of ``ip -j route``: one for each next hop. A row that makes no sense is left out."""
     kind = row.get("type", "unicast")
-    destination = _network(row.get("dst"))
+    destination = _cidr(row.get("dst"))
     if destination is None or kind in ("broadcast", "multicast", "anycast"):
         return
     hops = row.get("nexthops") if isinstance(row.get("nexthops"), list) else [row]
@@ -71,67 +76,103 @@ def parse_routes(row: Dict[str, Any], indexes: Dict[str, int]) -> Iterator[Route
             row["metric"] if type(row.get("metric")) is int else 0,
             if_valid(parse_address, row.get("prefsrc")),
             _text(row.get("table")) or "main",
-            str(kind),
+            _KINDS.get(kind, RouteKind.OTHER) if isinstance(kind, str) else RouteKind.OTHER,
             _text(row.get("protocol")),
             "linkdown" in flags or "dead" in flags,
         )
 
 
-def collect_rules(board: Board) -> Tuple[RoutingRule, ...]:
-    return tuple(parse_rule(row) for row in ip("-4", "rule", "show"))
+_KINDS = {kind.value: kind for kind in RouteKind}
 
 
-_SELECTORS = ("fwmark", "iif", "oif", "ipproto", "sport", "dport", "tos", "tun_id", "l3mdev", "suppress_prefixlen")
+def collect_rules(programs: Programs, board: Board) -> Tuple[RoutingRule, ...]:
+    found = tuple(parse_rule(row) for row in ip(programs, "-4", "rule", "show"))
+    if not any(rule.table for rule in found):
+        raise NoFact("ip -j rule: printed nothing that reads as a rule for a table")
+    return found
 
 
 def parse_rule(row: Dict[str, Any]) -> RoutingRule:
     """One object of ``ip -j rule``."""
-    words = ["not"] if "not" in row else []
-    for key in _SELECTORS:
-        if key in row:
-            value = "" if row[key] is None else f" {row[key]}"
-            words.append(f"{key}{value}" + (f"/{row['fwmask']}" if key == "fwmark" and "fwmask" in row else ""))
-    if "uid_start" in row:
-        words.append(f"uidrange {row.get('uid_start')}-{row.get('uid_end')}")
+    mark = _text(row.get("fwmark"))
     return RoutingRule(
         row["priority"] if type(row.get("priority")) is int else 0,
         _selector(row.get("src"), row.get("srclen")),
         _selector(row.get("dst"), row.get("dstlen")),
-        " ".join(words),
+        "not" in row,
+        _text(row.get("iif")),
+        _text(row.get("oif")),
+        f"{mark}/{row['fwmask']}" if mark and "fwmask" in row else mark,
+        row["uid_start"] if type(row.get("uid_start")) is int else None,
+        row["uid_end"] if type(row.get("uid_end")) is int else None,
+        _text(row.get("ipproto")),
+        _ports(row, "sport"),
+        _ports(row, "dport"),
+        row["suppress_prefixlen"] if type(row.get("suppress_prefixlen")) is int else None,
         _text(row.get("table")),
-        _text(row.get("action")) or "table",
+        _action(row.get("action")),
     )
 
 
-def collect_lookups(board: Board) -> Tuple[Lookup, ...]:
-    return tuple(look_up(Address(address)) for address in (IMDS_ADDRESS, WIRESERVER_ADDRESS))
+def _action(word: Any) -> RuleAction:
+    known = {"unreachable": RuleAction.UNREACHABLE, "blackhole": RuleAction.BLACKHOLE, "prohibit": RuleAction.PROHIBIT}
+    return RuleAction.TABLE if word is None else known.get(str(word), RuleAction.OTHER)
 
 
-def look_up(destination: Address) -> Lookup:
-    """What the kernel would do: the source or the error by a connected UDP socket (sends nothing), the rest by ``ip``."""
-    lookup = Lookup(destination)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        try:
-            sock.connect((destination, 9))
-            lookup = replace(lookup, source=Address(sock.getsockname()[0]))
-        except OSError as error:
-            return replace(lookup, error=errno.errorcode.get(error.errno or 0, str(error)))
-    try:
-        matched = ip("-4", "route", "get", "fibmatch", destination)
-        rows = [route for row in matched for route in parse_routes(row, _indexes())]
-        chosen = [hop for row in ip("-4", "route", "get", destination) for hop in parse_routes(row, _indexes())]
-    except NotAvailable:
+def _ports(row: Dict[str, Any], key: str) -> Optional[str]:
+    if f"{key}_start" in row:
+        return f"{row[f'{key}_start']}-{row.get(f'{key}_end')}"
+    return _text(row.get(key))
+
+
+def collect_lookups(programs: Programs, board: Board) -> Tuple[Lookup, ...]:
+    return tuple(look_up(programs, Address(address)) for address in (IMDS_ADDRESS, WIRESERVER_ADDRESS))
+
+
+def look_up(programs: Programs, destination: Address) -> Lookup:
+    """What the kernel would do with a TCP connect to port 80 of ``destination``; nothing is sent.
+
+    Like the kernel, it asks twice: for the source address, then for the way of a packet from that address. Where ``ip``
+    cannot tell, a connected UDP socket gives the source or the error.
+    """
+    source, error = _udp_source(destination)
+    first = _get(programs, destination)
+    source = first[0].source if first and first[0].source else source
+    lookup = Lookup(destination, source, error)
+    if error or not source:
         return lookup
-    if not rows or not chosen:
+    chosen, rows = _get(programs, destination, "from", source), _get(programs, destination, "from", source, fibmatch=True)
+    if not chosen or not rows:
         return lookup
     hop = chosen[0]  # of a multipath route, the one that this flow takes
     winner = next((row for row in rows if (row.gateway, row.interface) == (hop.gateway, hop.interface)), rows[0])
-    return replace(lookup, source=hop.source or lookup.source, route=winner)
+    return replace(lookup, route=winner)
 
 
-def collect_neighbours(board: Board) -> Tuple[Neighbour, ...]:
-    """Asked after the plain connect: a next hop that answers no ARP is FAILED or INCOMPLETE then."""
-    board.wait("imds.first", NEIGHBOURS_S)
+def _udp_source(destination: Address) -> Tuple[Optional[Address], Optional[str]]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect((destination, 9))
+            return Address(sock.getsockname()[0]), None
+        except OSError as error:
+            return None, errno.errorcode.get(error.errno or 0, str(error))
+
+
+def _get(programs: Programs, destination: Address, *words: str, fibmatch: bool = False) -> List[Route]:
+    """``ip route get``, for TCP port 80 where this ``ip`` takes that; nothing where it fails."""
+    for flow in (("ipproto", "tcp", "dport", "80"), ()):
+        try:
+            found = ip(programs, "-4", "route", "get", *(["fibmatch"] if fibmatch else []), destination, *words, *flow)
+        except NoFact:
+            continue
+        indexes = _indexes()
+        return [route for row in found for route in parse_routes(row, indexes)]
+    return []
+
+
+def collect_neighbours(programs: Programs, board: Board) -> Tuple[Neighbour, ...]:
+    """Asked after the plain connect: a next hop that answers no ARP is failed or incomplete then."""
+    board.wait("imds", NEIGHBOURS_S, or_draft=True)
     indexes = _indexes()
     return tuple(
         Neighbour(
@@ -139,11 +180,14 @@ def collect_neighbours(board: Board) -> Tuple[Neighbour, ...]:
             _text(row.get("dev")),
             indexes.get(str(row.get("dev"))),
             if_valid(parse_mac, row.get("lladdr")),
-            " ".join(_texts(row.get("state"))),
+            next((_STATES[word] for word in _texts(row.get("state")) if word in _STATES), NeighbourState.UNKNOWN),
         )
-        for row in ip("-4", "neigh", "show")
+        for row in ip(programs, "-4", "neigh", "show")
         if if_valid(parse_next_hop, row.get("dst"))
     )
+
+
+_STATES = {state.name: state for state in NeighbourState}
 
 
 def _proc_routes(text: str) -> Iterator[Route]:
@@ -159,12 +203,12 @@ def _proc_routes(text: str) -> Iterator[Route]:
             bits = sum(bin(int(part)).count("1") for part in mask.split("."))
             rejected = bool(flags & RTF_REJECT)
             yield Route(
-                Network(f"{network}/{bits}"),
-                gateway if flags & RTF_GATEWAY else None,
+                Cidr(f"{network}/{bits}"),
+                parse_next_hop(gateway) if flags & RTF_GATEWAY else None,
                 None if rejected else device,
                 indexes.get(device),
                 metric,
-                kind="unreachable" if rejected else "unicast",
+                kind=RouteKind.UNREACHABLE if rejected else RouteKind.UNICAST,
             )
 
 
@@ -179,23 +223,16 @@ def _indexes() -> Dict[str, int]:
         return {}
 
 
-def _network(text: Any) -> Optional[Network]:
+def _cidr(text: Any) -> Optional[Cidr]:
     if text == "default":
-        return Network("0.0.0.0/0")
-    if not isinstance(text, str):
-        return None
-    address, _, length = text.partition("/")
-    try:
-        network = Network(f"{parse_address(address)}/{length or 32}")
-        return network if 0 <= prefix_length(network) <= 32 else None
-    except ValueError:
-        return None
+        return Cidr("0.0.0.0/0")
+    return if_valid(parse_cidr, f"{text}/32" if isinstance(text, str) and "/" not in text else text)
 
 
-def _selector(address: Any, length: Any) -> str:
+def _selector(address: Any, length: Any) -> Optional[Cidr]:
     if not isinstance(address, str) or address == "all":
-        return "all"
-    return f"{address}/{length}" if type(length) is int else f"{address}/32"
+        return None
+    return if_valid(parse_cidr, f"{address}/{length if type(length) is int else 32}")
 
 
 def _text(value: Any) -> Optional[str]:

@@ -6,25 +6,31 @@ from pathlib import Path
 from typing import Iterator, Tuple
 
 from ...collect import Board
-from ...facts import Listener, Service
-from . import program
-from .leases import key_values
+from ...facts import PROXY_AGENT_PORT, Address, Listener, Service, ServiceState
+from ..program import Programs
+from .files import key_values
 from .routes import hex_address
 
 UNITS = (
     "walinuxagent", "waagent", "azure-proxy-agent", "himdsd", "systemd-networkd", "NetworkManager", "networking",
     "wicked", "cloud-init", "systemd-timesyncd", "chronyd", "chrony", "ntpd", "ntp", "ntpsec",
 )  # fmt: skip
-STATES = {"active": "running", "inactive": "stopped", "activating": "starting", "deactivating": "stopping"}
+STATES = {
+    "active": ServiceState.RUNNING,
+    "inactive": ServiceState.STOPPED,
+    "failed": ServiceState.FAILED,
+    "activating": ServiceState.STARTING,
+    "deactivating": ServiceState.STOPPING,
+}
 PROC_NET_TCP = Path("/proc/net/tcp")
 TCP_LISTEN = "0A"  # include/net/tcp_states.h
-PORTS = (80, 3080)  # IMDS's own, and the guest proxy agent's
+PORTS = (80, PROXY_AGENT_PORT)
 
 
-def collect(board: Board) -> Tuple[Service, ...]:
+def collect(programs: Programs, board: Board) -> Tuple[Service, ...]:
     """The units of the list that are installed."""
     units = [f"{unit}.service" for unit in UNITS]
-    output = program.run("systemctl", ["show", "--no-pager", "--property=Id,LoadState,ActiveState,UnitFileState", *units])
+    output = programs.run("systemctl", ["show", "--no-pager", "--property=Id,LoadState,ActiveState,UnitFileState", *units])
     found = {service.name: service for service in parse_units(output.decode("utf-8", "replace"))}
     return tuple(found.values())  # two names of one unit (waagent, walinuxagent) are one service
 
@@ -35,7 +41,7 @@ def parse_units(text: str) -> Iterator[Service]:
         if unit.get("LoadState") == "loaded" and unit.get("Id"):
             state = unit.get("ActiveState", "")
             name = unit["Id"][: -len(".service")] if unit["Id"].endswith(".service") else unit["Id"]
-            yield Service(name, STATES.get(state, state), unit.get("UnitFileState") or None)
+            yield Service(name, STATES.get(state, ServiceState.UNKNOWN), unit.get("UnitFileState") or None)
 
 
 def collect_listeners(board: Board) -> Tuple[Listener, ...]:
@@ -46,5 +52,5 @@ def collect_listeners(board: Board) -> Tuple[Listener, ...]:
         if len(cells) > 3 and cells[3] == TCP_LISTEN:
             address, _, port = cells[1].partition(":")
             if int(port, 16) in PORTS:
-                found.append(Listener(hex_address(address), int(port, 16)))
+                found.append(Listener(Address(hex_address(address)), int(port, 16)))
     return tuple(found)

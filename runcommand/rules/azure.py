@@ -1,18 +1,30 @@
-"""The platform beside IMDS's instance metadata: WireServer, attested document, clock; and whether this is Azure."""
+"""The platform beside IMDS's instance metadata: WireServer, attested document, clock; is this Azure; and this program."""
 
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
+from typing import Optional
 
-from ..facts import HOST_PLUGIN_PORT, WIRESERVER_ADDRESS, Exchange, Outcome, parse_instant
-from .case import AZURE_ASSET_TAG, Case, is_azure_mac
-from .finding import Fix, Seen, Verdict, advice, rule, short
-from .remedies import goes_astray, remedies, way_through_primary
+from ..facts import (
+    HOST_PLUGIN_PORT,
+    IMDS_ADDRESS,
+    WIRESERVER_ADDRESS,
+    Outcome,
+    RouteKind,
+    Unavailable,
+    parse_instant,
+)
+from .case import AZURE_ASSET_TAG, GUEST_AGENTS, Case, is_azure_mac
+from .finding import Finding, Seen, Severity, Verdict, advice, rule, short
+from .remedies import REDEPLOY_WARNING, goes_astray, remedies, way_through_primary
 
 SKEW_LIMIT_S = 300.0
+FAIR_S = 3.0  # an answer that had less time than this was cut off by this program's own deadline
 NO_TAG = ("", "none", "no asset tag", "not specified", "default string", "to be filled by o.e.m.", "asset tag", "n/a", "null")
-AGENTS = ("WindowsAzureGuestAgent", "RdAgent", "walinuxagent", "waagent")
 ARC_AGENTS = ("himds", "himdsd")
+AGAIN = (
+    advice("Run again, with --deadline 60."),
+    advice("If it fails again, open an issue at the project's issue tracker, with report.json attached."),
+)
 
 
 @rule(Verdict.DEGRADED)
@@ -22,8 +34,8 @@ def wireserver_unreachable(case: Case) -> Optional[Seen]:
     The guest agent talks to 168.63.129.16 on ports 80 and 32526: without it extensions, goal states, Run Command and the
     health of the VM fail, while IMDS works.
 
-    Recognised by: port 80 or 32526 of 168.63.129.16 does not connect, asked as root or an administrator (on Linux the
-    agent's own rule keeps the address to root).
+    Recognised by: port 80 or 32526 of 168.63.129.16 does not answer as the WireServer does, asked as root or an
+    administrator (on Linux the agent's own rule keeps the address to root).
 
     Mended by: a route through the primary NIC, as for IMDS, and by allowing both ports in the VM's firewall.
     https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
@@ -31,27 +43,28 @@ def wireserver_unreachable(case: Case) -> Optional[Seen]:
     server = case.facts.wireserver
     if server is None or not case.imds_answers or not case.wireserver_can_be_judged:
         return None
-    web_works = server.http.outcome is Outcome.HTTP
     plugin_works = server.host_plugin.outcome is Outcome.ANSWERED
-    if web_works and plugin_works:
+    if case.wireserver_speaks and plugin_works:
         return None
-    closed = [f"port 80: {case.in_words(server.http)}"] if not web_works else []
-    closed += [f"port {HOST_PLUGIN_PORT}: {server.host_plugin.outcome.value}"] if not plugin_works else []
-    detail = f"IMDS answers, but the WireServer, {WIRESERVER_ADDRESS}, does not ({'; '.join(closed)})."
-    path = case.wireserver_path
-    if goes_astray(case, path):
-        route = f"route {path.route.destination}" if path.route else "no route"
+    stranger = ", which is not the WireServer's answer" if server.http.outcome is Outcome.HTTP else ""
+    closed = [] if case.wireserver_speaks else [f"port 80 {case.in_words(server.http)}{stranger}"]
+    closed += [] if plugin_works else [f"port {HOST_PLUGIN_PORT} {server.host_plugin.outcome.value}"]
+    detail = f"IMDS answers, but the WireServer, {WIRESERVER_ADDRESS}, does not: {'; '.join(closed)}."
+    way, astray = case.wireserver_way, goes_astray(case, case.wireserver_way)
+    if astray:
+        route = f"route {way.route.destination}" if way.route else "no route"
         return Seen(
-            f"{detail} Its way does not lead through the primary NIC and its gateway ({path.error or route}).",
-            way_through_primary(case, path),
+            f"{detail} Its way does not lead through the primary NIC and its gateway ({way.error or route}).",
+            way_through_primary(case, way),
         )
     return Seen(
-        f"{detail} Its route is right.",
+        f"{detail} Its route {'could not be checked' if astray is None else 'is right'}.",
         (
             advice(
-                "Allow TCP 80 and 32526 to 168.63.129.16 in the VM's firewall or security product, for the guest agent; no "
-                "network security group is needed. If nothing on the VM blocks it, redeploy the VM."
+                "Allow TCP 80 and 32526 to 168.63.129.16 in the VM's firewall or security product, and exclude the address from "
+                "transparent proxies."
             ),
+            advice(f"If nothing on the VM blocks it, redeploy the VM. {REDEPLOY_WARNING}"),
         ),
     )
 
@@ -70,30 +83,34 @@ def attested_unavailable(case: Case) -> Optional[Seen]:
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
     """
     imds = case.facts.imds
-    if imds is None or not case.imds_answers or imds.attested is None or imds.attested_document:
+    if imds is None or not case.imds_answers or imds.attested is None or imds.attested_document or not attested_had_time(case):
         return None
     if case.instance and case.instance.az_environment.lower().replace(" ", "").startswith("azurestack"):
         return None
-    says = f' It says: "{short(imds.attested.says, 120)}".' if imds.attested.says else ""
+    says = f' It says: "{short(imds.attested.says, 120).rstrip(".")}".' if imds.attested.says else ""
     what = "" if imds.attested.status != 200 else " The answer holds no signed document."
     return Seen(
         f"/metadata/instance answers; /metadata/attested/document: {case.in_words(imds.attested)}.{says}{what} Activation of "
         "Azure Edition, Extended Security Updates and node attestation need it.",
-        (advice("Wait a minute and run again; if it stays so, redeploy the VM to another host."),),
+        (advice(f"Wait a minute and run again; if it stays so, redeploy the VM to another host. {REDEPLOY_WARNING}"),),
     )
+
+
+def attested_had_time(case: Case) -> bool:
+    """Whether the answer failed by itself, and not because this program's own time or requests were used up."""
+    attested = case.facts.imds.attested if case.facts.imds else None
+    if attested is None or attested.outcome is Outcome.FAILED:
+        return False
+    in_time = attested.outcome is Outcome.HTTP and attested.body is not None and attested.body.value != "endless"
+    return in_time or min(attested.allowed_s or FAIR_S, attested.connection.allowed_s or FAIR_S) >= FAIR_S
 
 
 def skew(case: Case) -> Optional[float]:
     """Seconds by which this VM's clock is ahead of the host's (negative: behind); None where the host's is not known."""
-    genuine = [exchange for exchange in _genuine(case) if exchange.date and exchange.read_at]
-    if not genuine:
+    genuine = case.genuine
+    if genuine is None or not genuine.date or not genuine.read_at:
         return None
-    return (parse_instant(str(genuine[0].read_at)) - parse_instant(str(genuine[0].date))).total_seconds()
-
-
-def _genuine(case: Case) -> List[Exchange]:
-    exchanges = [*(case.facts.imds.attempts if case.facts.imds else ()), *(t.exchange for t in case.trials if t.exchange)]
-    return [exchange for exchange in exchanges if exchange.instance]
+    return (parse_instant(genuine.read_at) - parse_instant(genuine.date)).total_seconds()
 
 
 @rule(Verdict.DEGRADED)
@@ -137,7 +154,8 @@ def not_azure(case: Case) -> Optional[Seen]:
     Mended by: running this on the Azure VM itself.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
-    tag = (case.facts.machine.asset_tag or "").strip() if case.facts.machine else ""
+    machine = case.facts.machine
+    tag = (machine.asset_tag or "").strip() if machine else ""
     foreign = tag.lower() not in NO_TAG and tag != AZURE_ASSET_TAG
     if case.instance or case.wireserver_speaks or (not foreign and _azure_signs(case)):
         return None
@@ -145,9 +163,12 @@ def not_azure(case: Case) -> Optional[Seen]:
         return None  # nothing was asked: that the program failed is the finding
     arc = case.service(*ARC_AGENTS)
     if arc:
-        detail = f"It is an Azure Arc-enabled server (service {arc.name}): its metadata service is at 127.0.0.1:40342."
-    elif foreign:
-        vendor = f" (vendor {short(case.facts.machine.vendor)})" if case.facts.machine and case.facts.machine.vendor else ""
+        return Seen(
+            f"This is an Azure Arc-enabled server (service {arc.name}): its metadata service is at 127.0.0.1:40342.",
+            (advice("Ask http://127.0.0.1:40342 on an Arc-enabled server; imds-check is for Azure VMs."),),
+        )
+    if foreign:
+        vendor = f" (vendor {short(machine.vendor)})" if machine and machine.vendor else ""
         detail = f'Its chassis asset tag is "{short(tag)}"{vendor}, not Azure\'s {AZURE_ASSET_TAG}.'
     else:
         detail = "No asset tag, lease, route, agent or MAC address of Azure was found, and nothing answers."
@@ -155,14 +176,14 @@ def not_azure(case: Case) -> Optional[Seen]:
 
 
 def _azure_signs(case: Case) -> bool:
-    addresses = ("169.254.169.254/32", f"{WIRESERVER_ADDRESS}/32")
+    hosts = (f"{IMDS_ADDRESS}/32", f"{WIRESERVER_ADDRESS}/32")
     answers = [case.answer, case.facts.wireserver.http if case.facts.wireserver else None]
     return any(
         (
             case.facts.machine is not None and case.facts.machine.asset_tag == AZURE_ASSET_TAG,
             any(adapter.dhcp_server == WIRESERVER_ADDRESS or is_azure_mac(adapter.mac) for adapter in case.adapters),
-            any(route.destination in addresses and route.kind != "local" for route in case.routes),
-            case.service(*AGENTS) is not None,
+            any(route.destination in hosts and route.kind is not RouteKind.LOCAL for route in case.routes),
+            case.service(*GUEST_AGENTS) is not None,
             any(answer and answer.outcome in (Outcome.HTTP, Outcome.GARBLED) for answer in answers),
         )
     )
@@ -170,26 +191,29 @@ def _azure_signs(case: Case) -> bool:
 
 @rule(Verdict.INCONCLUSIVE)
 def tool_failed(case: Case) -> Optional[Seen]:
-    """The program itself could not find out
+    """imds-check itself failed
 
     A part of this program failed, was interrupted, or was not done when the time was up, so that no cause can be named.
 
-    Recognised by: the request to IMDS has no outcome, or a rule failed; the report says where.
+    Recognised by: the request to IMDS has no outcome, or could not be sent for a reason of this program's own (no file
+    descriptors, no time), or a rule failed; the report says where.
 
     Mended by: running again, with a longer --deadline; if it fails again, report it with this report attached.
     https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/windows-vm-imds-connection
     """
-    if case.answer is not None:
-        return None
-    reason = next((item.reason for item in case.facts.unavailable if item.fact == "imds"), "it was not asked")
-    why = "the run was interrupted" if case.facts.interrupted else short(reason, 200)
-    return Seen(f"IMDS was not asked to the end: {why}.", again())
+    answer, imds = case.answer, case.facts.imds
+    if case.facts.interrupted and (answer is None or case.imds_answers and imds and imds.attested is None):
+        return Seen("The check of IMDS did not finish: the run was interrupted.", AGAIN)
+    if answer is None:
+        missing = Unavailable("imds", "it was not asked")
+        reason = next((item for item in case.facts.unavailable if item.fact == "imds"), missing).reason
+        return Seen(f"The check of IMDS did not finish: {short(reason, 200)}.", AGAIN)
+    if answer.outcome is Outcome.FAILED:
+        return Seen(f"The request to IMDS could not be sent: {short(answer.connection.error or 'unknown', 160)}.", AGAIN)
+    return None
 
 
-def again() -> Tuple[Fix, ...]:
-    """The fix of every failure of the program itself."""
-    return (
-        advice("Run again, with --deadline 60."),
-        advice("If it fails again, report it to the makers of imds-check, with report.json attached."),
-    )
-
+def failure(what: str, error: Exception) -> Finding:
+    """The finding of a part of this program that failed."""
+    detail = f"{what} failed: {short(f'{type(error).__name__}: {error}', 160)}."
+    return Finding(tool_failed.cause, Severity.FAIL, Verdict.INCONCLUSIVE, tool_failed.title, detail, AGAIN, tool_failed.doc)
