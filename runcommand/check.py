@@ -41,7 +41,10 @@ def run(
     """Collects everything side by side and judges it. A fault of this program is a diagnosis too."""
     facts = Facts(conditions.system, conditions.host, now(), deadline_s=conditions.deadline_s, tool_version=__version__)
     try:
-        collectors = {**probe_collectors(target), **target.system.collectors()}  # progress names the first that is missing
+        collectors = {
+            **probe_collectors(target),
+            **target.system.collectors(),
+        }  # progress names the first that is missing
         facts = collect(conditions, collectors, target.system.cleanup, interrupted, progress)
         return diagnose(facts)
     except Exception as error:

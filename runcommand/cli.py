@@ -68,20 +68,40 @@ def parser() -> Parser:
     commands = top.add_subparsers(metavar="COMMAND", parser_class=Parser)
 
     check = commands.add_parser("check", help="diagnose this machine (the default)")
-    check.add_argument("--expected-mac", type=_typed(parse_nic_mac), metavar="MAC", help="MAC address that Azure shows for the primary NIC")
-    check.add_argument("--expected-ip", type=_typed(parse_host_address), metavar="IP", help="primary private IP address that Azure shows")
+    check.add_argument(
+        "--expected-mac",
+        type=_typed(parse_nic_mac),
+        metavar="MAC",
+        help="MAC address that Azure shows for the primary NIC",
+    )
+    check.add_argument(
+        "--expected-ip",
+        type=_typed(parse_host_address),
+        metavar="IP",
+        help="primary private IP address that Azure shows",
+    )
     check.add_argument("--format", choices=FORMATS, default="portal", help="default: %(default)s")
-    check.add_argument("--out", type=_folder, metavar="DIR", help="where the report folder goes, instead of the usual place")
+    check.add_argument(
+        "--out", type=_folder, metavar="DIR", help="where the report folder goes, instead of the usual place"
+    )
     check.add_argument("--no-files", action="store_true", help="leave no report folder")
     check.add_argument(
-        "--deadline", type=_deadline, default=DEFAULT_DEADLINE_S, metavar="S", help="seconds for everything, 1 to 600 (default 20)"
+        "--deadline",
+        type=_deadline,
+        default=DEFAULT_DEADLINE_S,
+        metavar="S",
+        help="seconds for everything, 1 to 600 (default 20)",
     )
-    check.add_argument("--exit-zero", action="store_true", help="always exit with 0; the last line still says the real code")
+    check.add_argument(
+        "--exit-zero", action="store_true", help="always exit with 0; the last line still says the real code"
+    )
     check.add_argument("--imds-url", type=_endpoint, help=argparse.SUPPRESS)
     check.add_argument("--wireserver-url", type=_endpoint, help=argparse.SUPPRESS)
     check.set_defaults(command=do_check)
 
-    demo = commands.add_parser("demo", help="the same diagnosis of a simulated VM and host; runs anywhere, needs no privileges")
+    demo = commands.add_parser(
+        "demo", help="the same diagnosis of a simulated VM and host; runs anywhere, needs no privileges"
+    )
     demo.add_argument("scenario", nargs="?", metavar="SCENARIO", help="default: a broken VM")
     demo.add_argument("--list", action="store_true", help="the scenarios, and the cause that each shows")
     demo.add_argument("--format", choices=FORMATS, default="portal", help="default: %(default)s")
@@ -92,7 +112,9 @@ def parser() -> Parser:
     replay.add_argument("--format", choices=FORMATS, default="portal", help="default: %(default)s")
     replay.set_defaults(command=do_replay)
 
-    explained = commands.add_parser("explain", help="a cause's help page; without one, the table of all causes and checks")
+    explained = commands.add_parser(
+        "explain", help="a cause's help page; without one, the table of all causes and checks"
+    )
     explained.add_argument("cause", nargs="?", metavar="CAUSE")
     explained.set_defaults(command=do_explain)
     return top
@@ -249,5 +271,3 @@ def write(report: str) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except (OSError, ValueError):
             pass
-
-

@@ -69,7 +69,9 @@ class Board:
         :param or_draft: a draft will do
         """
         with self._news:
-            self._news.wait_for(lambda: name in self._found or (or_draft and name in self._drafts), self.remaining(at_most))
+            self._news.wait_for(
+                lambda: name in self._found or (or_draft and name in self._drafts), self.remaining(at_most)
+            )
             found = self._found.get(name, self._drafts.get(name) if or_draft else None)
         return None if isinstance(found, Unavailable) else found
 

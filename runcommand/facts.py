@@ -590,7 +590,7 @@ def _decode(expected: Any, value: Any, path: str) -> Any:
         if not isinstance(value, list):
             raise _mismatch(path, "list", value)
         return tuple(_decode(expected.__args__[0], item, f"{path}[{number}]") for number, item in enumerate(value))
-    if dataclasses.is_dataclass(expected):
+    if isinstance(expected, type) and dataclasses.is_dataclass(expected):
         if not isinstance(value, dict):
             raise _mismatch(path, "object", value)
         known = {}
@@ -681,7 +681,13 @@ def parse_nic_mac(text: str) -> Mac:
 def parse_host_address(text: str) -> Address:
     """An IPv4 address that Azure can give to a NIC. Raises ``ValueError``."""
     address = ipaddress.IPv4Address(parse_address(text))
-    if address.is_loopback or address.is_multicast or address.is_link_local or address.is_reserved or address.is_unspecified:
+    if (
+        address.is_loopback
+        or address.is_multicast
+        or address.is_link_local
+        or address.is_reserved
+        or address.is_unspecified
+    ):
         raise ValueError(f"no NIC has this IPv4 address in Azure: {text[:40]!r}")
     return Address(str(address))
 
@@ -699,6 +705,16 @@ def parse_next_hop(text: str) -> NextHop:
     if "%" in text:
         raise ValueError("an address with a zone")
     return NextHop(str(ipaddress.ip_address(text)))
+
+
+def list_of(kind: Type[T], value: Any) -> List[T]:
+    """The items of a parsed JSON list that are of one type; none where it is no list (data from the VM or the network)."""
+    return [item for item in value if isinstance(item, kind)] if isinstance(value, list) else []
+
+
+def dict_of(value: Any) -> Dict[str, Any]:
+    """A parsed JSON object; an empty one where it is something else."""
+    return value if isinstance(value, dict) else {}
 
 
 def if_valid(parse: Callable[[str], T], value: Any) -> Optional[T]:

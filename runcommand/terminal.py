@@ -15,7 +15,16 @@ WORDS = {
     "differential": "asking from every local address",
     "neighbours": "looking at the next hop",
 }
-_COLOURS = {"HEALTHY": 32, "DEGRADED": 33, "BROKEN": 31, "INCONCLUSIVE": 35, "fail": 31, "warn": 33, "ok": 32, "error": 35}
+_COLOURS = {
+    "HEALTHY": 32,
+    "DEGRADED": 33,
+    "BROKEN": 31,
+    "INCONCLUSIVE": 35,
+    "fail": 31,
+    "warn": 33,
+    "ok": 32,
+    "error": 35,
+}
 
 
 def is_terminal(stream: Optional[TextIO]) -> bool:
@@ -34,7 +43,13 @@ def has_colour(stream: Optional[TextIO]) -> bool:
 
 def coloured(report: str) -> str:
     """Colours the verdict and the status words."""
-    report = re.sub(r"^VERDICT  (([A-Z]+).*)$", lambda m: f"VERDICT  {_paint(m.group(1), m.group(2))}", report, count=1, flags=re.MULTILINE)
+    report = re.sub(
+        r"^VERDICT  (([A-Z]+).*)$",
+        lambda m: f"VERDICT  {_paint(m.group(1), m.group(2))}",
+        report,
+        count=1,
+        flags=re.MULTILINE,
+    )
     return re.sub(
         r"^  (fail|warn|ok|error)( +)(?=[a-z]+\.)", lambda m: f"  {_paint(m.group(1), m.group(1))}{m.group(2)}", report,
         flags=re.MULTILINE,

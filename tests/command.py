@@ -52,7 +52,9 @@ def imds_check(*arguments, nowhere=False, environment=None, timeout=60, **more) 
         streams = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": err, **more}
         command = start(*arguments, nowhere=nowhere)
         env = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
-        process = subprocess.Popen(command, cwd=more.pop("cwd", ROOT), env=env, **{k: v for k, v in streams.items() if k != "cwd"})
+        process = subprocess.Popen(
+            command, cwd=more.pop("cwd", ROOT), env=env, **{k: v for k, v in streams.items() if k != "cwd"}
+        )
         end, peak = time.monotonic() + timeout, 0
         while process.poll() is None:
             peak = max(peak, _high_water_kib(process.pid))

@@ -25,7 +25,9 @@ PATH = "/metadata/instance?api-version=2025-04-07"
 
 
 def connection(outcome=Outcome.ANSWERED, source=None, port=80, address=IMDS_ADDRESS, **more):
-    return Connection(address, port, outcome, local_address=source, elapsed_s=3.0 if outcome is Outcome.TIMED_OUT else 0.004, **more)
+    return Connection(
+        address, port, outcome, local_address=source, elapsed_s=3.0 if outcome is Outcome.TIMED_OUT else 0.004, **more
+    )
 
 
 def no_answer(source, outcome=Outcome.TIMED_OUT, **more):
@@ -34,7 +36,9 @@ def no_answer(source, outcome=Outcome.TIMED_OUT, **more):
 
 
 def http(source, status, body=Body.JSON, **more):
-    return Exchange(PATH, connection(source=source), Outcome.HTTP, status, body=body, date=NOW, read_at=NOW, elapsed_s=0.004, **more)
+    return Exchange(
+        PATH, connection(source=source), Outcome.HTTP, status, body=body, date=NOW, read_at=NOW, elapsed_s=0.004, **more
+    )
 
 
 def metadata(source, vm, **more):
@@ -44,14 +48,22 @@ def metadata(source, vm, **more):
 def wireserver(source, outcome=Outcome.ANSWERED, plugin=None):
     web = connection(outcome, source, address=WIRESERVER_ADDRESS)
     answered = outcome is Outcome.ANSWERED
-    exchange = Exchange("/?comp=versions", web, Outcome.HTTP if answered else outcome, 200 if answered else None, versions=("2012-11-30",) if answered else ())
+    exchange = Exchange(
+        "/?comp=versions",
+        web,
+        Outcome.HTTP if answered else outcome,
+        200 if answered else None,
+        versions=("2012-11-30",) if answered else (),
+    )
     return WireServer(exchange, connection(plugin or outcome, source, 32526, WIRESERVER_ADDRESS))
 
 
 def imds(exchange, **more):
     found = Imds((exchange,), "2025-04-07", requests=1)
     if exchange.instance:
-        found = replace(found, attested=http(exchange.connection.local_address, 200), attested_document=True, identity_present=True)
+        found = replace(
+            found, attested=http(exchange.connection.local_address, 200), attested_document=True, identity_present=True
+        )
     return replace(found, **more)
 
 

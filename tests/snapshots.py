@@ -70,7 +70,9 @@ def main() -> None:
         old.unlink()
     for name, content in made.items():
         (FOLDER / name).write_text(content, "ascii")
-    print(f"{len(SCENARIOS)} reports in {FOLDER.name}, {sum(path.stat().st_size for path in FOLDER.iterdir()) >> 10} KiB")
+    print(
+        f"{len(SCENARIOS)} reports in {FOLDER.name}, {sum(path.stat().st_size for path in FOLDER.iterdir()) >> 10} KiB"
+    )
 
 
 if __name__ == "__main__":

@@ -51,9 +51,9 @@ def report_of(lab, *arguments, **more):
 BROKEN_IP = {
     "missing": "exit 127",
     "prints garbage": "head -c 100000 /dev/urandom",
-    "prints half a list": "echo '[{\"dst\": \"default\"'",
-    "prints a list of nonsense": "echo '[1, null, {}, {\"dst\": 7, \"ifname\": [], \"ifindex\": \"x\"}, \"x\"]'",
-    "prints objects of nonsense": "echo '[{\"dst\": 7, \"ifname\": [], \"ifindex\": \"x\"}]'",
+    "prints half a list": 'echo \'[{"dst": "default"\'',
+    "prints a list of nonsense": 'echo \'[1, null, {}, {"dst": 7, "ifname": [], "ifindex": "x"}, "x"]\'',
+    "prints objects of nonsense": 'echo \'[{"dst": 7, "ifname": [], "ifindex": "x"}]\'',
     "fails": "echo 'Cannot open netlink socket: Permission denied' >&2; exit 1",
     "hangs": "sleep 600",
     "never stops printing": "yes",
@@ -107,15 +107,40 @@ def ordinary(lab):
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         shutil.copytree(ROOT / "runcommand", Path(folder) / "runcommand", ignore=shutil.ignore_patterns("__pycache__"))
-        command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", "env", f"PYTHONPATH={folder}", python]
+        command = [
+            "setpriv",
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "--",
+            "env",
+            f"PYTHONPATH={folder}",
+            python,
+        ]
         command += ["-m", "runcommand", "--format", "json"]
-        done = subprocess.run(lab.enter(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, cwd="/")
+        done = subprocess.run(
+            lab.enter(command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            cwd="/",
+        )
     assert done.stderr == b""
     return json.loads(done.stdout)
 
 
 def readable(python):
-    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env", python, "-c", "import json, http.client"]
+    command = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        "env",
+        python,
+        "-c",
+        "import json, http.client",
+    ]
     return Path(python).exists() and subprocess.run(command, stderr=subprocess.DEVNULL, cwd="/").returncode == 0
 
 
@@ -177,7 +202,13 @@ def test_a_file_system_that_hangs(lab):
     )
     lab.host(f"rule add pref 0 to {IMDS} blackhole")
     began = time.monotonic()
-    done = subprocess.run(lab.enter([sys.executable, "-c", script]), env=PATHS, stdout=subprocess.PIPE, universal_newlines=True, timeout=30)
+    done = subprocess.run(
+        lab.enter([sys.executable, "-c", script]),
+        env=PATHS,
+        stdout=subprocess.PIPE,
+        universal_newlines=True,
+        timeout=30,
+    )
     assert time.monotonic() - began < 4.2 and "not written: the file system does not answer" in done.stdout
 
 
@@ -186,7 +217,10 @@ def test_a_file_system_that_hangs(lab):
 
 def test_20000_routes_and_200_nics(lab):
     lab.vm(WRONG_WAY)
-    batch = "".join(f"link add dummy{i} type bridge\nlink set dummy{i} up\naddr add 10.{50 + i // 250}.{i % 250}.1/24 dev dummy{i}\n" for i in range(200))
+    batch = "".join(
+        f"link add dummy{i} type bridge\nlink set dummy{i} up\naddr add 10.{50 + i // 250}.{i % 250}.1/24 dev dummy{i}\n"
+        for i in range(200)
+    )
     batch += "".join(f"route add 100.{i // 250}.{i % 250}.0/24 via 10.0.0.1 dev eth0\n" for i in range(20000))
     lab.write("/run/lab/batch", batch)
     lab.vm("ip -batch /run/lab/batch")
@@ -196,20 +230,32 @@ def test_20000_routes_and_200_nics(lab):
     assert seconds < 12
     done = lab.tool("--no-files")
     assert len(done.stdout) + done.stdout.count("\n") <= 3900
-    assert done.stdout.rstrip("\n").rpartition("\n")[2].startswith("END IMDS-CHECK verdict=broken cause=route-wrong-interface")
+    assert (
+        done.stdout.rstrip("\n")
+        .rpartition("\n")[2]
+        .startswith("END IMDS-CHECK verdict=broken cause=route-wrong-interface")
+    )
 
 
 def test_few_file_descriptors(lab):
     lab.vm(WRONG_WAY)
-    script = "ulimit -n 24; exec \"$0\" -m runcommand --format json --no-files"
-    done = subprocess.run(lab.enter(["sh", "-c", script, sys.executable]), env=PATHS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+    script = 'ulimit -n 24; exec "$0" -m runcommand --format json --no-files'
+    done = subprocess.run(
+        lab.enter(["sh", "-c", script, sys.executable]),
+        env=PATHS,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        timeout=60,
+    )
     assert done.stderr == b"" and json.loads(done.stdout)["cause"] == "route-wrong-interface"
 
 
 def test_an_interrupt_in_the_dark_still_names_what_is_known(lab):
     lab.host(f"rule add pref 0 to {IMDS} blackhole")
     command = lab.enter([sys.executable, "-m", "runcommand", "--no-files"])
-    process = subprocess.Popen(command, env=PATHS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    process = subprocess.Popen(
+        command, env=PATHS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True
+    )
     while not any("runcommand" in line and "--no-files" in line for line in command_lines()):
         time.sleep(0.05)
     threading.Timer(1.5, process.terminate).start()

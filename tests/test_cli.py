@@ -215,7 +215,9 @@ def test_the_files_are_left_in_a_folder_named_by_the_time(stand, tmp_path):
     assert folder.name == ran.end["at"].replace("-", "").replace(":", "")
     full = (folder / "report.txt").read_text("ascii")
     assert full.rstrip("\n").rpartition("\n")[2] == ran.out.rstrip("\n").rpartition("\n")[2]
-    assert json.loads((folder / "report.json").read_text())["cause"] == (None if ran.end["cause"] == "-" else ran.end["cause"])
+    assert json.loads((folder / "report.json").read_text())["cause"] == (
+        None if ran.end["cause"] == "-" else ran.end["cause"]
+    )
     again = imds_check("replay", folder / "report.json")
     assert again.end == ran.end
 
@@ -259,7 +261,9 @@ def hostile():
 @pytest.mark.parametrize("name", sorted(ANSWERS))
 def test_a_hostile_answer_is_named_within_time_and_memory(hostile, name):
     ran = hostile[name]
-    also = {"reset": "imds-refused", "closes": "imds-refused", "terminal": "imds-unavailable"}.get(name)  # a 503 is IMDS's own
+    also = {"reset": "imds-refused", "closes": "imds-refused", "terminal": "imds-unavailable"}.get(
+        name
+    )  # a 503 is IMDS's own
     assert ran.end["cause"] in ("imds-not-imds", "imds-no-answer", also)
     assert ran.code == 1 and ran.err == ""
     assert ran.seconds < 21
@@ -283,7 +287,9 @@ def test_a_fault_of_the_program_itself_is_still_a_report(stand):
             "sys.exit(main(sys.argv[1:]))"
         )
         command = [sys.executable, "-c", script, *stand(), "--no-files"]
-        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+        done = subprocess.run(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True
+        )
         assert done.returncode == 3 and done.stderr == ""
         assert "VERDICT  INCONCLUSIVE: tool-failed" in done.stdout and "KeyError: 'a bug'" in done.stdout
         assert "\nEND IMDS-CHECK verdict=inconclusive cause=tool-failed exit=3" in done.stdout
@@ -296,7 +302,13 @@ def test_a_fault_of_the_program_itself_is_still_a_report(stand):
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_cost_the_output_not_the_code(stand, closed):
     command = f'exec "$0" -m runcommand "$@" {closed}'
-    done = subprocess.run(["sh", "-c", command, sys.executable, *stand(instance="html"), "--no-files"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+    done = subprocess.run(
+        ["sh", "-c", command, sys.executable, *stand(instance="html"), "--no-files"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        timeout=60,
+    )
     assert done.returncode == 1 and b"Traceback" not in done.stderr
     assert (b"END IMDS-CHECK" in done.stdout) == (">&-" not in closed.replace("2>&-", ""))
 
@@ -320,9 +332,14 @@ def test_a_reader_that_has_gone_costs_the_output_not_the_code(stand):
 def interrupted(stand, name, asked, **behaviour):
     """A run that gets a signal as soon as the host was asked so many times; its report and its seconds after that."""
     command = start(*stand(**behaviour), "--no-files", nowhere=True)
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True
+    )
     end = time.monotonic() + 20
-    while len([path for _, path in stand.hosts[-1].log if path.startswith("/metadata")]) < asked and time.monotonic() < end:
+    while (
+        len([path for _, path in stand.hosts[-1].log if path.startswith("/metadata")]) < asked
+        and time.monotonic() < end
+    ):
         time.sleep(0.05)
     time.sleep(0.2)  # so that what was answered has arrived
     process.send_signal(getattr(signal, name))
@@ -348,7 +365,13 @@ def test_an_interrupt_after_the_answer_keeps_the_answer(stand):
 
 @posix
 def test_a_signal_that_is_ignored_stays_ignored(stand):
-    command = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *start(*stand(instance="trickle"), "--no-files", "--deadline", "3", nowhere=True)]
+    command = [
+        "sh",
+        "-c",
+        'trap "" HUP; exec "$@"',
+        "sh",
+        *start(*stand(instance="trickle"), "--no-files", "--deadline", "3", nowhere=True),
+    ]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, universal_newlines=True)
     while not stand.hosts[-1].log:
         time.sleep(0.05)
@@ -358,9 +381,28 @@ def test_a_signal_that_is_ignored_stays_ignored(stand):
 
 
 @posix
-@pytest.mark.parametrize("environment", [{"LC_ALL": "C"}, {"LC_ALL": "tr_TR.UTF-8"}, {"LC_ALL": "nonsense"}, {"PYTHONIOENCODING": "utf-16"}, {"PYTHONIOENCODING": "cp037"}, {"TZ": "Pacific/Kiritimati"}, {"TZ": ":::nonsense"}, {"PYTHONUTF8": "0", "LANG": "ja_JP.eucJP"}])
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"LC_ALL": "C"},
+        {"LC_ALL": "tr_TR.UTF-8"},
+        {"LC_ALL": "nonsense"},
+        {"PYTHONIOENCODING": "utf-16"},
+        {"PYTHONIOENCODING": "cp037"},
+        {"TZ": "Pacific/Kiritimati"},
+        {"TZ": ":::nonsense"},
+        {"PYTHONUTF8": "0", "LANG": "ja_JP.eucJP"},
+    ],
+)
 def test_odd_locales_and_time_zones(stand, environment):
-    ran_bytes = subprocess.run([sys.executable, "-m", "runcommand", *stand(), "--no-files"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **environment}, timeout=60)
+    ran_bytes = subprocess.run(
+        [sys.executable, "-m", "runcommand", *stand(), "--no-files"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **environment},
+        timeout=60,
+    )
     out = ran_bytes.stdout.decode(environment.get("PYTHONIOENCODING", "ascii"))
     at = out.rpartition(" at=")[2].split()[0]
     assert at.startswith(time.strftime("%Y-%m-%d", time.gmtime())) and ran_bytes.stderr == b""
@@ -389,7 +431,14 @@ def test_on_a_terminal_there_is_colour_and_in_a_pipe_none(stand):
 
     def in_terminal(**environment):
         leader, follower = pty.openpty()
-        process = subprocess.Popen([sys.executable, "-m", "runcommand", *arguments, "--no-files"], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=follower, stderr=follower, env={**os.environ, "TERM": "xterm", **environment})
+        process = subprocess.Popen(
+            [sys.executable, "-m", "runcommand", *arguments, "--no-files"],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=follower,
+            stderr=follower,
+            env={**os.environ, "TERM": "xterm", **environment},
+        )
         os.close(follower)
         seen = read_all(leader)
         process.wait()

@@ -17,7 +17,13 @@ def seconds(function):
 
 def test_what_collectors_return_becomes_the_facts():
     facts = collect(HERE, {"listeners": lambda board: (), "routes": lambda board: ()})
-    assert (facts.system, facts.host, facts.listeners, facts.routes, facts.unavailable) == ("linux", "testlx", (), (), ())
+    assert (facts.system, facts.host, facts.listeners, facts.routes, facts.unavailable) == (
+        "linux",
+        "testlx",
+        (),
+        (),
+        (),
+    )
     assert facts.neighbours is None
 
 
@@ -49,7 +55,9 @@ def test_even_a_system_exit_or_a_full_stack_is_contained():
 
 def test_a_collector_that_ignores_the_deadline_is_left_behind():
     release = threading.Event()
-    facts, elapsed = seconds(lambda: collect(HERE, {"routes": lambda board: release.wait(30), "listeners": lambda board: ()}))
+    facts, elapsed = seconds(
+        lambda: collect(HERE, {"routes": lambda board: release.wait(30), "listeners": lambda board: ()})
+    )
     release.set()
     assert elapsed < 1.5
     assert facts.listeners == ()
@@ -57,7 +65,9 @@ def test_a_collector_that_ignores_the_deadline_is_left_behind():
 
 
 def test_collectors_run_side_by_side():
-    slow = {name: lambda board: time.sleep(0.4) or () for name in ("routes", "listeners", "neighbours", "raw", "proxies")}
+    slow = {
+        name: lambda board: time.sleep(0.4) or () for name in ("routes", "listeners", "neighbours", "raw", "proxies")
+    }
     facts, elapsed = seconds(lambda: collect(HERE, slow))
     assert elapsed < 1.0 and facts.unavailable == ()
 
@@ -71,7 +81,9 @@ def test_a_collector_can_wait_for_what_another_finds():
 
 
 def test_waiting_for_one_that_fails_gives_nothing_at_once():
-    facts, elapsed = seconds(lambda: collect(HERE, {"listeners": lambda board: (board.wait("routes"),), "routes": lambda board: 1 / 0}))
+    facts, elapsed = seconds(
+        lambda: collect(HERE, {"listeners": lambda board: (board.wait("routes"),), "routes": lambda board: 1 / 0})
+    )
     assert facts.listeners == (None,) and elapsed < 0.5
 
 
@@ -79,7 +91,9 @@ def test_an_interrupt_ends_the_waiting_and_is_a_fact():
     interrupted = threading.Event()
     threading.Timer(0.2, interrupted.set).start()
     release = threading.Event()
-    facts, elapsed = seconds(lambda: collect(HERE, {"routes": lambda board: release.wait(30)}, interrupted=interrupted.is_set))
+    facts, elapsed = seconds(
+        lambda: collect(HERE, {"routes": lambda board: release.wait(30)}, interrupted=interrupted.is_set)
+    )
     release.set()
     assert facts.interrupted and elapsed < 1.2
 

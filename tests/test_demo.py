@@ -44,7 +44,9 @@ def test_the_rate_limit_holds(shown, name):
     assert all(later - earlier > 1.0 for earlier, later in zip(times, times[3:]))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name in ("healthy", "healthy-linux", "healthy-default-route")])
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if name in ("healthy", "healthy-linux", "healthy-default-route")]
+)
 def test_a_healthy_run_makes_three_requests(shown, name):
     asked = Counter(path for _, path in shown[name][1])
     assert asked == {"/metadata/instance": 1, "/metadata/attested/document": 1, "/metadata/identity/info": 1, "/": 1}

@@ -55,7 +55,10 @@ def test_a_rule_that_fails_costs_itself(mocker):
     def explode(case):
         raise ZeroDivisionError("a bug")
 
-    rules = [Rule(r.cause, r.verdicts, explode, r.title, r.text, r.doc) if r.cause == "clock-skew" else r for r in module.RULES]
+    rules = [
+        Rule(r.cause, r.verdicts, explode, r.title, r.text, r.doc) if r.cause == "clock-skew" else r
+        for r in module.RULES
+    ]
     mocker.patch.object(module, "RULES", tuple(rules))
     alone = diagnose(LINUX.healthy())
     assert (alone.verdict.value, alone.cause, alone.exit_code) == ("inconclusive", "tool-failed", 3)
@@ -68,8 +71,14 @@ def test_a_rule_that_fails_costs_itself(mocker):
 @pytest.mark.parametrize("seed", range(300))
 def test_no_rule_and_no_check_fails_on_any_facts(seed):
     diagnosis = diagnose(some_facts(seed))
-    assert not any(" failed: " in finding.detail and finding.cause == "tool-failed" for finding in diagnosis.findings), diagnosis.findings
-    assert not any("Error: " in check.summary and not check.id.startswith("facts.") for check in diagnosis.checks if check.status.value == "error"), diagnosis.checks
+    assert not any(
+        " failed: " in finding.detail and finding.cause == "tool-failed" for finding in diagnosis.findings
+    ), diagnosis.findings
+    assert not any(
+        "Error: " in check.summary and not check.id.startswith("facts.")
+        for check in diagnosis.checks
+        if check.status.value == "error"
+    ), diagnosis.checks
 
 
 @pytest.mark.parametrize("seed", range(100))
@@ -131,14 +140,20 @@ def test_two_default_routes_of_one_metric_decide_nothing():
 
 
 def test_a_default_route_of_a_policy_table_is_none():
-    facts = LINUX.dark(proof=False, routes=(*rows_of(ETH0, "10.0.0.1", 1, False), row("0.0.0.0/0", "10.0.1.1", ETH1, table="101")))
+    facts = LINUX.dark(
+        proof=False, routes=(*rows_of(ETH0, "10.0.0.1", 1, False), row("0.0.0.0/0", "10.0.1.1", ETH1, table="101"))
+    )
     facts = bare(replace(facts, wireserver=wireserver("10.0.0.4", Outcome.TIMED_OUT)))
     assert known(facts) == ("eth0", "10.0.0.4", "default-route")
 
 
 def test_a_tunnel_is_never_the_primary_nic():
     tun0 = Adapter(8, "tun0", kind="tun", state=LinkState.UP, addresses=(held("10.8.0.2"),))
-    facts = LINUX.dark(proof=False, adapters=(LO, ETH0, tun0), routes=(row("0.0.0.0/0", "10.8.0.1", tun0), row("10.0.0.0/24", None, ETH0)))
+    facts = LINUX.dark(
+        proof=False,
+        adapters=(LO, ETH0, tun0),
+        routes=(row("0.0.0.0/0", "10.8.0.1", tun0), row("10.0.0.0/24", None, ETH0)),
+    )
     facts = bare(replace(facts, wireserver=wireserver("10.0.0.4", Outcome.TIMED_OUT)))
     assert known(facts) == ("eth0", "10.0.0.4", "only-nic")
     assert diagnose(facts).cause == "route-wrong-interface"
@@ -156,7 +171,11 @@ def test_a_loopback_source_says_nothing_of_the_nic():
 
 
 def test_the_primary_address_is_the_one_that_was_answered():
-    two = replace(ETHERNET, addresses=(*ETHERNET.addresses, replace(ETHERNET.addresses[0], address="172.16.69.8")), lease_address=None)
+    two = replace(
+        ETHERNET,
+        addresses=(*ETHERNET.addresses, replace(ETHERNET.addresses[0], address="172.16.69.8")),
+        lease_address=None,
+    )
     facts = WINDOWS.dark(adapters=(LOOPBACK, two, ETHERNET2))
     trials = (Trial(connection(source="172.16.69.8"), metadata("172.16.69.8", WINDOWS.vm)),)
     assert known(replace(facts, differential=trials)) == ("Ethernet", "172.16.69.8", "imds-answer")
@@ -190,5 +209,3 @@ def test_an_arp_entry_of_another_interface_is_not_the_next_hops():
 def test_a_down_second_nic_is_not_the_fault():
     facts = LINUX.dark(proof=False, adapters=(LO, ETH0, replace(ETH1, state=LinkState.DOWN)))
     assert diagnose(facts).cause == "imds-no-answer"
-
-

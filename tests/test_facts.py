@@ -98,13 +98,27 @@ def test_a_mac_is_taken_in_any_usual_notation(text):
     assert parse_mac(text) == "00-0D-3A-E5-1C-C0"
 
 
-@pytest.mark.parametrize("text", ["", "00-0D-3A-E5-1C", "00-0D-3A-E5-1C-C0-11", "00-0D:3A-E5-1C-C0", "00-0G-3A-E5-1C-C0", "000D3AE51CC", "0-0D-3A-E5-1C-C0", "\u0660\u0660-0D-3A-E5-1C-C0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "00-0D-3A-E5-1C",
+        "00-0D-3A-E5-1C-C0-11",
+        "00-0D:3A-E5-1C-C0",
+        "00-0G-3A-E5-1C-C0",
+        "000D3AE51CC",
+        "0-0D-3A-E5-1C-C0",
+        "\u0660\u0660-0D-3A-E5-1C-C0",
+    ],
+)
 def test_what_is_no_mac_is_refused(text):
     with pytest.raises(ValueError):
         parse_mac(text)
 
 
-@pytest.mark.parametrize("text", ["", "10.0.0", "10.0.0.256", "10.0.0.4.5", "fe80::1", "10.0.0.4/24", " 10.0.0.4", "ten"])
+@pytest.mark.parametrize(
+    "text", ["", "10.0.0", "10.0.0.256", "10.0.0.4.5", "fe80::1", "10.0.0.4/24", " 10.0.0.4", "ten"]
+)
 def test_what_is_no_ipv4_address_is_refused(text):
     with pytest.raises(ValueError):
         parse_address(text)

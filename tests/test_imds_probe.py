@@ -231,9 +231,21 @@ def test_a_network_part_that_makes_no_sense_is_left_out(network):
 
 
 def test_a_value_of_another_type_costs_that_value_only():
-    compute = {"vmId": "02aab8a4-74ef-476e-8182-f6d2ba4166a6", "zone": 1, "sku": None, "name": "vm", "tags": [], "isHostCompatibilityLayerVm": True}
+    compute = {
+        "vmId": "02aab8a4-74ef-476e-8182-f6d2ba4166a6",
+        "zone": 1,
+        "sku": None,
+        "name": "vm",
+        "tags": [],
+        "isHostCompatibilityLayerVm": True,
+    }
     instance = read_instance({"compute": compute})
-    assert (instance.zone, instance.sku, instance.name, instance.is_host_compatibility_layer_vm) == ("", "", "vm", "true")
+    assert (instance.zone, instance.sku, instance.name, instance.is_host_compatibility_layer_vm) == (
+        "",
+        "",
+        "vm",
+        "true",
+    )
 
 
 def test_addresses_in_an_answers_texts_are_kept_without_their_secrets():

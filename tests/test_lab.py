@@ -45,14 +45,25 @@ def test_the_facts_agree_with_ip_in_the_same_namespace(results):
         rows = json.loads(lab.vm("ip -4 -j route show table all"))
         rules = json.loads(lab.vm("ip -4 -j rule show"))
     assert {a["name"]: (a["index"], a["mac"]) for a in facts["adapters"]} == {
-        link["ifname"]: (link["ifindex"], None if link["ifname"] == "lo" else link["address"].replace(":", "-").upper()) for link in links
+        link["ifname"]: (link["ifindex"], None if link["ifname"] == "lo" else link["address"].replace(":", "-").upper())
+        for link in links
     }
     eth0 = next(adapter for adapter in facts["adapters"] if adapter["name"] == "eth0")
-    assert [(a["address"], a["prefix"], a["secondary"]) for a in eth0["addresses"]] == [("10.0.0.4", 24, False), ("10.0.0.5", 24, True)]
-    assert (eth0["dhcp_server"], eth0["lease_address"], eth0["lease_gateway"]) == ("168.63.129.16", "10.0.0.4", "10.0.0.1")
+    assert [(a["address"], a["prefix"], a["secondary"]) for a in eth0["addresses"]] == [
+        ("10.0.0.4", 24, False),
+        ("10.0.0.5", 24, True),
+    ]
+    assert (eth0["dhcp_server"], eth0["lease_address"], eth0["lease_gateway"]) == (
+        "168.63.129.16",
+        "10.0.0.4",
+        "10.0.0.1",
+    )
     kept = [row for row in rows if row.get("type") != "broadcast"]
     assert len(facts["routes"]) == len(kept)
-    assert any((r["kind"], r["table"], r["metric"], r["destination"]) == ("unreachable", "50", 7, f"{IMDS}/32") for r in facts["routes"])
+    assert any(
+        (r["kind"], r["table"], r["metric"], r["destination"]) == ("unreachable", "50", 7, f"{IMDS}/32")
+        for r in facts["routes"]
+    )
     assert [rule["priority"] for rule in facts["routing_rules"]] == [rule["priority"] for rule in rules]
     assert to_json(facts_from_json(facts)) == facts
     machine = facts["machine"]
@@ -74,7 +85,12 @@ def test_the_differential_names_address_and_device():
     proof = next(trial for trial in report["facts"]["differential"] if trial["exchange"])
     assert (proof["connection"]["local_address"], proof["connection"]["device"]) == ("10.0.0.4", "eth0")
     assert proof["exchange"]["instance"]["name"] == "labvm"
-    assert report["primary_nic"] == {"name": "eth0", "mac": "00-0D-3A-7F-20-04", "ip": "10.0.0.4", "known_from": "imds-answer"}
+    assert report["primary_nic"] == {
+        "name": "eth0",
+        "mac": "00-0D-3A-7F-20-04",
+        "ip": "10.0.0.4",
+        "known_from": "imds-answer",
+    }
 
 
 def test_a_dead_next_hop_is_seen_in_the_neighbour_table():

@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
-linux = pytest.importorskip("runcommand.system.linux") if sys.platform.startswith("linux") else pytest.skip("Linux only", allow_module_level=True)
+linux = (
+    pytest.importorskip("runcommand.system.linux")
+    if sys.platform.startswith("linux")
+    else pytest.skip("Linux only", allow_module_level=True)
+)
 
 from runcommand.collect import Board, NoFact  # noqa: E402
 from runcommand.facts import Adapter, InterfaceAddress, LinkState, RouteKind, RuleAction, ServiceState  # noqa: E402
@@ -25,9 +29,30 @@ def parse(row):
 
 
 def test_a_default_route():
-    (route,) = parse({"dst": "default", "gateway": "10.0.0.1", "dev": "eth0", "protocol": "dhcp", "prefsrc": "10.0.0.4", "metric": 100, "flags": []})
-    assert (route.destination, route.gateway, route.interface, route.interface_index) == ("0.0.0.0/0", "10.0.0.1", "eth0", 2)
-    assert (route.metric, route.source, route.table, route.kind, route.dead) == (100, "10.0.0.4", "main", RouteKind.UNICAST, False)
+    (route,) = parse(
+        {
+            "dst": "default",
+            "gateway": "10.0.0.1",
+            "dev": "eth0",
+            "protocol": "dhcp",
+            "prefsrc": "10.0.0.4",
+            "metric": 100,
+            "flags": [],
+        }
+    )
+    assert (route.destination, route.gateway, route.interface, route.interface_index) == (
+        "0.0.0.0/0",
+        "10.0.0.1",
+        "eth0",
+        2,
+    )
+    assert (route.metric, route.source, route.table, route.kind, route.dead) == (
+        100,
+        "10.0.0.4",
+        "main",
+        RouteKind.UNICAST,
+        False,
+    )
 
 
 def test_a_host_route_without_a_length_is_a_32():
@@ -44,38 +69,84 @@ def test_each_next_hop_of_a_multipath_route_is_a_row():
     row = {"dst": "1.2.3.0/24", "flags": [], "nexthops": [
         {"gateway": "10.0.0.7", "dev": "eth0", "weight": 1, "flags": []}, {"gateway": "10.0.1.7", "dev": "eth1", "weight": 1, "flags": ["linkdown"]},
     ]}  # fmt: skip
-    assert [(r.gateway, r.interface, r.dead) for r in parse(row)] == [("10.0.0.7", "eth0", False), ("10.0.1.7", "eth1", True)]
+    assert [(r.gateway, r.interface, r.dead) for r in parse(row)] == [
+        ("10.0.0.7", "eth0", False),
+        ("10.0.1.7", "eth1", True),
+    ]
 
 
 def test_an_ipv6_next_hop_of_an_ipv4_route():
-    assert parse({"dst": "default", "via": {"family": "inet6", "host": "fe80::1"}, "dev": "eth0", "flags": []})[0].gateway == "fe80::1"
+    assert (
+        parse({"dst": "default", "via": {"family": "inet6", "host": "fe80::1"}, "dev": "eth0", "flags": []})[0].gateway
+        == "fe80::1"
+    )
 
 
 @pytest.mark.parametrize(
     "row",
-    [{}, {"dst": "fe80::/64"}, {"dst": 7}, {"dst": "10.0.0.0/99"}, {"dst": "10.0.0.0/x"}, {"type": "broadcast", "dst": "10.0.0.255"}, {"dst": "default", "nexthops": [7, None]}],
+    [
+        {},
+        {"dst": "fe80::/64"},
+        {"dst": 7},
+        {"dst": "10.0.0.0/99"},
+        {"dst": "10.0.0.0/x"},
+        {"type": "broadcast", "dst": "10.0.0.255"},
+        {"dst": "default", "nexthops": [7, None]},
+    ],
 )
 def test_rows_that_make_no_sense_or_do_not_matter_are_left_out(row):
     assert parse(row) == []
 
 
 def test_a_policy_rule():
-    row = {"priority": 5, "not": None, "src": "10.0.0.0", "srclen": 8, "fwmark": "0x10", "fwmask": "0xff", "uid_start": 0, "uid_end": 5, "ipproto": "tcp", "dport": 80, "action": "prohibit"}
+    row = {
+        "priority": 5,
+        "not": None,
+        "src": "10.0.0.0",
+        "srclen": 8,
+        "fwmark": "0x10",
+        "fwmask": "0xff",
+        "uid_start": 0,
+        "uid_end": 5,
+        "ipproto": "tcp",
+        "dport": 80,
+        "action": "prohibit",
+    }
     rule = routes.parse_rule(row)
-    assert (rule.priority, rule.inverted, rule.source, rule.destination, rule.action, rule.table) == (5, True, "10.0.0.0/8", None, RuleAction.PROHIBIT, None)
+    assert (rule.priority, rule.inverted, rule.source, rule.destination, rule.action, rule.table) == (
+        5,
+        True,
+        "10.0.0.0/8",
+        None,
+        RuleAction.PROHIBIT,
+        None,
+    )
     assert (rule.fwmark, rule.uid_start, rule.uid_end, rule.ipproto, rule.dport) == ("0x10/0xff", 0, 5, "tcp", "80")
 
 
 def test_a_policy_rule_for_one_address():
-    rule = routes.parse_rule({"priority": 100, "src": "all", "dst": "169.254.169.254", "table": "100", "suppress_prefixlen": 0})
-    assert (rule.source, rule.destination, rule.table, rule.action, rule.suppress_prefix_length) == (None, "169.254.169.254/32", "100", RuleAction.TABLE, 0)
+    rule = routes.parse_rule(
+        {"priority": 100, "src": "all", "dst": "169.254.169.254", "table": "100", "suppress_prefixlen": 0}
+    )
+    assert (rule.source, rule.destination, rule.table, rule.action, rule.suppress_prefix_length) == (
+        None,
+        "169.254.169.254/32",
+        "100",
+        RuleAction.TABLE,
+        0,
+    )
 
 
 def test_a_policy_rule_for_a_range_of_ports():
-    assert routes.parse_rule({"priority": 1, "src": "all", "dport_start": 1, "dport_end": 1024, "table": "9"}).dport == "1-1024"
+    assert (
+        routes.parse_rule({"priority": 1, "src": "all", "dport_start": 1, "dport_end": 1024, "table": "9"}).dport
+        == "1-1024"
+    )
 
 
-@pytest.mark.parametrize("row", [{}, {"priority": "x", "src": 7, "dst": [], "action": {}, "table": None, "uid_start": "0"}])
+@pytest.mark.parametrize(
+    "row", [{}, {"priority": "x", "src": 7, "dst": [], "action": {}, "table": None, "uid_start": "0"}]
+)
 def test_a_policy_rule_that_makes_no_sense_is_no_failure(row):
     assert routes.parse_rule(row).source is None
 
@@ -106,19 +177,34 @@ def test_an_adapter_with_a_primary_and_a_secondary_address():
             {"family": "inet", "local": "10.0.0.5", "prefixlen": 24, "secondary": True},
             {"family": "inet6", "local": "fe80::1", "prefixlen": 64}, {"family": "inet", "local": "nonsense", "prefixlen": 24}, 7]}
     )  # fmt: skip
-    assert (adapter.mac, adapter.state, adapter.kind, adapter.master) == ("00-0D-3A-7F-20-04", LinkState.UP, "ethernet", "br0")
-    assert [(a.address, a.secondary, a.dynamic) for a in adapter.addresses] == [("10.0.0.4", False, True), ("10.0.0.5", True, False)]
+    assert (adapter.mac, adapter.state, adapter.kind, adapter.master) == (
+        "00-0D-3A-7F-20-04",
+        LinkState.UP,
+        "ethernet",
+        "br0",
+    )
+    assert [(a.address, a.secondary, a.dynamic) for a in adapter.addresses] == [
+        ("10.0.0.4", False, True),
+        ("10.0.0.5", True, False),
+    ]
 
 
 @pytest.mark.parametrize(
     "flags, state",
-    [([], LinkState.DOWN), (["UP", "NO-CARRIER"], LinkState.NO_CARRIER), (["UP", "LOWER_UP"], LinkState.UP), (["NO-CARRIER"], LinkState.DOWN)],
+    [
+        ([], LinkState.DOWN),
+        (["UP", "NO-CARRIER"], LinkState.NO_CARRIER),
+        (["UP", "LOWER_UP"], LinkState.UP),
+        (["NO-CARRIER"], LinkState.DOWN),
+    ],
 )
 def test_the_state_of_a_link(flags, state):
     assert adapters.parse_adapter({"ifindex": 2, "ifname": "eth0", "flags": flags, "link_type": "ether"}).state is state
 
 
-@pytest.mark.parametrize("row", [{}, {"ifname": "eth0"}, {"ifname": 7, "ifindex": 2}, {"ifname": "eth0", "ifindex": "2"}])
+@pytest.mark.parametrize(
+    "row", [{}, {"ifname": "eth0"}, {"ifname": 7, "ifindex": 2}, {"ifname": "eth0", "ifindex": "2"}]
+)
 def test_an_adapter_without_name_or_index_is_none(row):
     assert adapters.parse_adapter(row) is None
 
@@ -126,7 +212,12 @@ def test_an_adapter_without_name_or_index_is_none(row):
 def test_the_addresses_of_the_c_library_agree_with_ip():
     from runcommand.system.linux import getifaddrs
 
-    held = {(r["ifname"], a["local"], a["prefixlen"]) for r in iproute.ip(Programs(DIRECTORIES, {}), "addr", "show") for a in r["addr_info"] if a["family"] == "inet"}
+    held = {
+        (r["ifname"], a["local"], a["prefixlen"])
+        for r in iproute.ip(Programs(DIRECTORIES, {}), "addr", "show")
+        for a in r["addr_info"]
+        if a["family"] == "inet"
+    }
     assert set(getifaddrs.ipv4()) == held
 
 
@@ -182,7 +273,9 @@ def test_a_running_managers_lease_counts_whatever_the_adapter_holds():
     assert leases.of_adapter([current], nic(2, "eth0", "10.0.0.99")) is current
 
 
-@pytest.mark.parametrize("text", ["", "garbage\x00\xff", "lease {", "ADDRESS=nonsense\nROUTER=also\n", "ROUTER=10.0.0.1 10.0.0.2\n"])
+@pytest.mark.parametrize(
+    "text", ["", "garbage\x00\xff", "lease {", "ADDRESS=nonsense\nROUTER=also\n", "ROUTER=10.0.0.1 10.0.0.2\n"]
+)
 def test_a_damaged_lease_is_no_failure(text):
     for parser in (leases._networkd, leases._dhclient, leases._networkmanager, leases._wicked):
         for lease in parser(Path("2"), text):
@@ -269,7 +362,9 @@ def test_output_without_end_is_cut_off(programs, monkeypatch):
         programs.run("ip", [])
 
 
-@pytest.mark.parametrize("text", ["echo garbage", "echo '{\"a\": 1}'", "echo '[1, {}]'", "printf '\\377\\376'", "echo '[[['"])
+@pytest.mark.parametrize(
+    "text", ["echo garbage", "echo '{\"a\": 1}'", "echo '[1, {}]'", "printf '\\377\\376'", "echo '[[['"]
+)
 def test_garbage_is_no_list_of_objects(programs, text):
     programs(text)
     with pytest.raises(NoFact, match="printed no list of JSON objects"):
@@ -375,7 +470,9 @@ def test_pruning_does_not_follow_a_link(base, tmp_path):
 
 
 def test_the_default_place_is_made_step_by_step(tmp_path):
-    if any(parent.stat().st_mode & stat.S_IWOTH and not parent.stat().st_mode & stat.S_ISVTX for parent in tmp_path.parents):
+    if any(
+        parent.stat().st_mode & stat.S_IWOTH and not parent.stat().st_mode & stat.S_ISVTX for parent in tmp_path.parents
+    ):
         pytest.skip("the temporary folder is open to others")
     made = folder.make(None, tmp_path / "azure" / "imds-check", "20261123T014405Z")
     assert Path(made.path).is_dir()

@@ -11,14 +11,28 @@ from runcommand.diagnosis import diagnose
 from runcommand.facts import Adapter, Body, Cidr, Expected, Mac, RawText, Route, facts_from_json
 from runcommand.report import json_report, text
 from runcommand.report.tree import sections, wrap
-from runcommand.simulator.scenarios import ETH0, ETH1, ETHERNET, ETHERNET2, HOSTS, LO, LOOPBACK, SCENARIOS, held, row, rows_of
+from runcommand.simulator.scenarios import (
+    ETH0,
+    ETH1,
+    ETHERNET,
+    ETHERNET2,
+    HOSTS,
+    LO,
+    LOOPBACK,
+    SCENARIOS,
+    held,
+    row,
+    rows_of,
+)
 from runcommand.terminal import coloured
 
 from .facts_of import BOTH, LINUX, WINDOWS, http, imds, metadata
 from .generate import some_facts
 
 LIMIT = 3900
-END = re.compile(r"END IMDS-CHECK verdict=(healthy|degraded|broken|inconclusive) cause=([a-z0-9-]+|-) exit=([0-3]) host=(\S+) at=(\S+) v=(\S+)")
+END = re.compile(
+    r"END IMDS-CHECK verdict=(healthy|degraded|broken|inconclusive) cause=([a-z0-9-]+|-) exit=([0-3]) host=(\S+) at=(\S+) v=(\S+)"
+)
 
 
 def size(report):
@@ -46,7 +60,11 @@ def holds(facts, files="/var/log/azure/imds-check/20261123T014405Z"):
                 else:
                     assert " ".join(fix.text.split()) in flat
             assert f"  {diagnosis.main.doc}" in lines
-    assert END.fullmatch(portal.split("\n")[-2]).group(1, 2, 3) == (diagnosis.verdict.value, diagnosis.cause or "-", str(diagnosis.exit_code))
+    assert END.fullmatch(portal.split("\n")[-2]).group(1, 2, 3) == (
+        diagnosis.verdict.value,
+        diagnosis.cause or "-",
+        str(diagnosis.exit_code),
+    )
     return diagnosis, portal, full
 
 
@@ -60,7 +78,12 @@ def test_the_portal_report_holds_for_long_lists(seed):
     holds(some_facts(seed, longest=40))
 
 
-LONG_NAMES = ("Ethernet " + "9" * 240, "\u30cd\u30c3\u30c8\u30ef\u30fc\u30af" * 30, "\U0001f4a5" * 64, "nic-" + "\u0001" * 100)
+LONG_NAMES = (
+    "Ethernet " + "9" * 240,
+    "\u30cd\u30c3\u30c8\u30ef\u30fc\u30af" * 30,
+    "\U0001f4a5" * 64,
+    "nic-" + "\u0001" * 100,
+)
 
 
 @pytest.mark.parametrize("name", LONG_NAMES)
@@ -86,7 +109,10 @@ def test_the_portal_report_holds_for_200_nics_5000_routes_and_any_names(side, na
 
 
 def test_what_is_cut_says_how_much():
-    facts = LINUX.dark(LINUX.other, routes=(*(row(HOSTS[0], "10.1.0.1", ETH1, 5 + i) for i in range(100)), *rows_of(ETH0, "10.0.0.1", 11, True)))
+    facts = LINUX.dark(
+        LINUX.other,
+        routes=(*(row(HOSTS[0], "10.1.0.1", ETH1, 5 + i) for i in range(100)), *rows_of(ETH0, "10.0.0.1", 11, True)),
+    )
     diagnosis, portal, _ = holds(facts)
     whole = next(section for section in sections(diagnosis, "x", full=False) if section.title == "EVIDENCE")
     lines = portal.split("\n")
@@ -97,7 +123,9 @@ def test_what_is_cut_says_how_much():
 
 
 def test_20000_rows_that_all_match_are_rendered_at_once():
-    facts = LINUX.dark(LINUX.other, routes=tuple(row("0.0.0.0/0", "10.0.0.1", ETH0, i, table=str(i)) for i in range(20000)))
+    facts = LINUX.dark(
+        LINUX.other, routes=tuple(row("0.0.0.0/0", "10.0.0.1", ETH0, i, table=str(i)) for i in range(20000))
+    )
     diagnosis = diagnose(facts)
     began = time.monotonic()
     assert size(text.portal(diagnosis)) <= LIMIT
@@ -106,7 +134,9 @@ def test_20000_rows_that_all_match_are_rendered_at_once():
 
 def test_hundreds_of_addresses_do_not_burst_the_fix():
     crowd = replace(ETH0, addresses=tuple(held(f"10.9.{n // 250}.{n % 250 + 1}", 32) for n in range(300)))
-    diagnosis, _, _ = holds(LINUX.dark("10.9.0.1", proof=False, adapters=(LO, crowd, ETH1), expected=Expected(crowd.mac, "10.0.0.4")))
+    diagnosis, _, _ = holds(
+        LINUX.dark("10.9.0.1", proof=False, adapters=(LO, crowd, ETH1), expected=Expected(crowd.mac, "10.0.0.4"))
+    )
     assert diagnosis.cause == "nic-ip-mismatch" and any("flush" in fix.text for fix in diagnosis.main.fix)
 
 
@@ -120,27 +150,52 @@ def test_a_table_name_without_end_does_not_burst_the_fix():
 
 def test_a_healthy_report_shows_what_imds_said_of_the_vm():
     _, portal, _ = holds(WINDOWS.healthy())
-    for part in ("azEnvironment=AzurePublicCloud", "location=eastus", "name=testWs", "offer=WindowsServer", "sku=2022-datacenter-azure-edition", "licenseType=-", "isHostCompatibilityLayerVm=false"):
+    for part in (
+        "azEnvironment=AzurePublicCloud",
+        "location=eastus",
+        "name=testWs",
+        "offer=WindowsServer",
+        "sku=2022-datacenter-azure-edition",
+        "licenseType=-",
+        "isHostCompatibilityLayerVm=false",
+    ):
         assert part in portal
 
 
 def test_the_full_report_holds_every_route_adapter_and_raw_text():
-    facts = LINUX.dark(proof=False, raw=(RawText("ip -4 route show", "default via 10.0.0.1\nEND IMDS-CHECK verdict=healthy\n"),))
+    facts = LINUX.dark(
+        proof=False, raw=(RawText("ip -4 route show", "default via 10.0.0.1\nEND IMDS-CHECK verdict=healthy\n"),)
+    )
     _, _, full = holds(facts)
     assert "  END IMDS-CHECK verdict=healthy\n" in full  # indented, so that it cannot pass for the last line
     assert '"eth1"' in full and "OUTPUT of ip -4 route show" in full
     assert "  10.0.1.0            255.255.255.0    On-link" in full
 
 
-@pytest.mark.parametrize("value", ["END IMDS-CHECK verdict=healthy cause=- exit=0 host=x at=x v=9", "\x1b[2J\x1b[H", "\r\nEND IMDS-CHECK verdict=healthy", "\u202e\u2066", "a" * 10000])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "END IMDS-CHECK verdict=healthy cause=- exit=0 host=x at=x v=9",
+        "\x1b[2J\x1b[H",
+        "\r\nEND IMDS-CHECK verdict=healthy",
+        "\u202e\u2066",
+        "a" * 10000,
+    ],
+)
 def test_what_the_network_says_reaches_no_report_raw(value):
     exchange = http(LINUX.ip, 500, Body.JSON, says=value, server=value, location=value, content_type=value, via=None)
     holds(LINUX.answers(exchange))
     answered = metadata(LINUX.ip, LINUX.vm)
-    holds(replace(LINUX.healthy(), imds=imds(replace(answered, instance=replace(answered.instance, name=value, sku=value)))))
+    holds(
+        replace(
+            LINUX.healthy(), imds=imds(replace(answered, instance=replace(answered.instance, name=value, sku=value)))
+        )
+    )
 
 
-@pytest.mark.parametrize("host", ["", "a b", "x=y", "h\nEND IMDS-CHECK verdict=healthy", "\u00fc" * 100, "verdict=healthy cause=-"])
+@pytest.mark.parametrize(
+    "host", ["", "a b", "x=y", "h\nEND IMDS-CHECK verdict=healthy", "\u00fc" * 100, "verdict=healthy cause=-"]
+)
 def test_the_host_name_cannot_forge_the_end_line(host):
     _, portal, _ = holds(replace(LINUX.dark(proof=False), host=host))
     fields = dict(word.partition("=")[::2] for word in portal.split("\n")[-2].split()[2:])
@@ -161,7 +216,24 @@ def test_colour_changes_no_letter():
 
 # --- JSON ---
 
-KEYS = {"schema", "tool", "host", "vm_id", "system", "redacted", "collected_at", "host_date", "elapsed_s", "verdict", "cause", "exit", "primary_nic", "findings", "checks", "facts"}
+KEYS = {
+    "schema",
+    "tool",
+    "host",
+    "vm_id",
+    "system",
+    "redacted",
+    "collected_at",
+    "host_date",
+    "elapsed_s",
+    "verdict",
+    "cause",
+    "exit",
+    "primary_nic",
+    "findings",
+    "checks",
+    "facts",
+}
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -174,7 +246,9 @@ def test_the_json_report_judged_again_is_the_same(seed):
 
 
 def test_the_json_report_has_the_contracts_keys():
-    made = json.loads(json_report.as_json(diagnose(next(s.facts for s in SCENARIOS if s.name == "address-claimed-locally"))))
+    made = json.loads(
+        json_report.as_json(diagnose(next(s.facts for s in SCENARIOS if s.name == "address-claimed-locally")))
+    )
     assert set(made) == KEYS and made["schema"] == "imds-check/1"
     assert set(made["findings"][0]) == {"cause", "severity", "title", "detail", "fix", "doc"}
     assert set(made["checks"][0]) == {"id", "status", "summary"}

@@ -55,7 +55,9 @@ def judged(facts, verdict, cause):
 
 def test_a_disabled_primary_nic_is_named_and_enabled_again_on_linux():
     down = replace(managed(ETH0), state=LinkState.DOWN)
-    facts = LINUX.dark(None, Outcome.UNREACHABLE, proof=False, adapters=(LO, down, ETH1), routes=rows_of(ETH1, None, 200, False))
+    facts = LINUX.dark(
+        None, Outcome.UNREACHABLE, proof=False, adapters=(LO, down, ETH1), routes=rows_of(ETH1, None, 200, False)
+    )
     assert commands(judged(facts, "broken", "nic-down")) == [
         "networkctl up eth0",
         "ip link set dev eth0 up",
@@ -68,12 +70,23 @@ def test_a_disabled_primary_nic_is_named_and_enabled_again_on_linux():
 
 def test_a_disabled_primary_nic_is_enabled_by_its_index_on_windows():
     down = replace(ETHERNET, state=LinkState.DOWN)
-    facts = WINDOWS.dark(None, Outcome.UNREACHABLE, proof=False, adapters=(LOOPBACK, down, ETHERNET2), routes=rows_of(ETHERNET2, None, 11, False))
-    assert commands(judged(facts, "broken", "nic-down"))[0] == "Get-NetAdapter -InterfaceIndex 7 | Enable-NetAdapter -Confirm:0"
+    facts = WINDOWS.dark(
+        None,
+        Outcome.UNREACHABLE,
+        proof=False,
+        adapters=(LOOPBACK, down, ETHERNET2),
+        routes=rows_of(ETHERNET2, None, 11, False),
+    )
+    assert (
+        commands(judged(facts, "broken", "nic-down"))[0]
+        == "Get-NetAdapter -InterfaceIndex 7 | Enable-NetAdapter -Confirm:0"
+    )
 
 
 def test_a_missing_medium_has_no_command():
-    facts = LINUX.dark(None, Outcome.UNREACHABLE, proof=False, adapters=(LO, replace(ETH0, state=LinkState.NO_CARRIER)), routes=())
+    facts = LINUX.dark(
+        None, Outcome.UNREACHABLE, proof=False, adapters=(LO, replace(ETH0, state=LinkState.NO_CARRIER)), routes=()
+    )
     assert commands(judged(facts, "broken", "nic-down")) == []
 
 
@@ -104,7 +117,11 @@ def test_an_address_that_azure_does_not_know(side):
     expected = Expected(primary.mac, "10.0.0.77")
     diagnosis = judged(side.dark(proof=False, expected=expected), "broken", "nic-ip-mismatch")
     assert "10.0.0.77" in diagnosis.main.detail
-    last = "netsh interface ipv4 set address name=7 source=dhcp" if side is WINDOWS else "ip addr add 10.0.0.77/24 dev eth0"
+    last = (
+        "netsh interface ipv4 set address name=7 source=dhcp"
+        if side is WINDOWS
+        else "ip addr add 10.0.0.77/24 dev eth0"
+    )
     assert last in commands(diagnosis)
 
 
@@ -113,7 +130,9 @@ def test_an_address_other_than_those_that_imds_reports_for_the_primary_nic(side)
     facts = side.healthy()
     primary = facts.adapters[1]
     moved = replace(primary, addresses=(held("10.0.0.99"),))
-    facts = replace(facts, adapters=(facts.adapters[0], moved, *facts.adapters[2:]), imds=imds(metadata("10.0.0.99", side.vm)))
+    facts = replace(
+        facts, adapters=(facts.adapters[0], moved, *facts.adapters[2:]), imds=imds(metadata("10.0.0.99", side.vm))
+    )
     judged(facts, "degraded", "nic-ip-mismatch")
 
 
@@ -135,11 +154,17 @@ def test_no_route_at_all(side):
     routes = rows_of(primary, None, 100, False) + rows_of(other, None, 100, False)
     diagnosis = judged(side.dark(None, Outcome.UNREACHABLE, routes=routes), "broken", "route-missing")
     gateway = primary.lease_gateway
-    expected = f"route -p add 169.254.169.254 mask 255.255.255.255 {gateway} if 7" if side is WINDOWS else f"ip route replace 169.254.169.254/32 via {gateway} dev eth0"
+    expected = (
+        f"route -p add 169.254.169.254 mask 255.255.255.255 {gateway} if 7"
+        if side is WINDOWS
+        else f"ip route replace 169.254.169.254/32 via {gateway} dev eth0"
+    )
     assert expected in commands(diagnosis)
 
 
-@pytest.mark.parametrize("kind, error", [("unreachable", "EHOSTUNREACH"), ("blackhole", "EINVAL"), ("prohibit", "EACCES")])
+@pytest.mark.parametrize(
+    "kind, error", [("unreachable", "EHOSTUNREACH"), ("blackhole", "EINVAL"), ("prohibit", "EACCES")]
+)
 def test_a_row_that_denies_is_deleted_in_full(kind, error):
     deny = Route(IMDS32, kind=RouteKind(kind), metric=5)
     facts = LINUX.dark(None, Outcome.UNREACHABLE, routes=(deny, *rows_of(ETH0, "10.0.0.1", 100, False)))
@@ -152,7 +177,9 @@ def test_a_policy_rule_that_denies_is_deleted_by_its_priority():
     facts = LINUX.dark(None, Outcome.FORBIDDEN)
     lookup = replace(facts.lookups[0], route=None, source=None, error="EACCES")
     rules = (*facts.routing_rules, RoutingRule(100, destination=IMDS32, action=RuleAction.PROHIBIT))
-    diagnosis = judged(replace(facts, lookups=(lookup, facts.lookups[1]), routing_rules=rules), "broken", "route-missing")
+    diagnosis = judged(
+        replace(facts, lookups=(lookup, facts.lookups[1]), routing_rules=rules), "broken", "route-missing"
+    )
     assert commands(diagnosis) == ["ip rule del pref 100 from all to 169.254.169.254/32 prohibit"]
 
 
@@ -166,13 +193,19 @@ def test_an_on_link_link_local_route_is_named_before_the_wrong_interface(side):
 
 def test_a_link_local_route_on_the_primary_nic_that_azure_answers_is_not_the_fault():
     routes = (row("169.254.0.0/16", None, ETH0, 1000), *rows_of(ETH0, "10.0.0.1", 100, False))
-    facts = LINUX.dark(proof=False, routes=routes, neighbours=(Neighbour("169.254.169.254", "eth0", 2, "12-34-56-78-9A-BC", NeighbourState.REACHABLE),))
+    facts = LINUX.dark(
+        proof=False,
+        routes=routes,
+        neighbours=(Neighbour("169.254.169.254", "eth0", 2, "12-34-56-78-9A-BC", NeighbourState.REACHABLE),),
+    )
     assert diagnose(facts).cause == "imds-no-answer"
 
 
 def test_a_link_local_route_on_the_primary_nic_that_nobody_answers_is():
     routes = (row("169.254.0.0/16", None, ETH0, 1000), *rows_of(ETH0, "10.0.0.1", 100, False))
-    facts = LINUX.dark(proof=False, routes=routes, neighbours=(Neighbour("169.254.169.254", "eth0", 2, None, NeighbourState.FAILED),))
+    facts = LINUX.dark(
+        proof=False, routes=routes, neighbours=(Neighbour("169.254.169.254", "eth0", 2, None, NeighbourState.FAILED),)
+    )
     judged(facts, "broken", "route-link-local-shadow")
 
 
@@ -193,7 +226,12 @@ def test_a_route_by_the_second_nic(side):
 
 def test_a_managers_command_is_given_only_where_the_manager_runs():
     routes = (row(IMDS32, "10.1.0.1", ETH1, 11), *rows_of(ETH0, "10.0.0.1", 100, False))
-    facts = LINUX.dark(LINUX.other, adapters=(LO, managed(ETH0), ETH1), routes=routes, services=(Service("systemd-networkd", ServiceState.STOPPED),))
+    facts = LINUX.dark(
+        LINUX.other,
+        adapters=(LO, managed(ETH0), ETH1),
+        routes=routes,
+        services=(Service("systemd-networkd", ServiceState.STOPPED),),
+    )
     diagnosis = judged(facts, "broken", "route-wrong-interface")
     assert diagnosis.main.fix[0].kind.value == "advice"
     assert not any(text.startswith("networkctl") for text in commands(diagnosis))
@@ -202,7 +240,12 @@ def test_a_managers_command_is_given_only_where_the_manager_runs():
 def test_networkmanager_is_asked_in_its_own_words():
     eth0 = replace(ETH0, managed_by="NetworkManager")
     routes = (row(IMDS32, "10.1.0.1", ETH1, 11), *rows_of(eth0, "10.0.0.1", 100, False))
-    facts = LINUX.dark(LINUX.other, adapters=(LO, eth0, ETH1), routes=routes, services=(Service("NetworkManager", ServiceState.RUNNING),))
+    facts = LINUX.dark(
+        LINUX.other,
+        adapters=(LO, eth0, ETH1),
+        routes=routes,
+        services=(Service("NetworkManager", ServiceState.RUNNING),),
+    )
     assert commands(diagnose(facts))[0] == "nmcli device reapply eth0"
 
 
@@ -211,7 +254,9 @@ def test_a_route_in_a_policy_table_is_mended_in_that_table():
     facts = LINUX.dark(LINUX.other)
     lookup = replace(facts.lookups[0], source=LINUX.other, route=route)
     facts = replace(facts, lookups=(lookup, facts.lookups[1]), routes=(*facts.routes, route))
-    assert "ip route replace 169.254.169.254/32 via 10.0.0.1 dev eth0 table 100" in commands(judged(facts, "broken", "route-wrong-interface"))
+    assert "ip route replace 169.254.169.254/32 via 10.0.0.1 dev eth0 table 100" in commands(
+        judged(facts, "broken", "route-wrong-interface")
+    )
 
 
 @ON_BOTH
@@ -243,28 +288,38 @@ def test_the_address_on_an_adapter_of_this_machine(side):
     others = (ETH0, ETH1) if side is LINUX else (ETHERNET, ETHERNET2)
     diagnosis = judged(side.dark(None, Outcome.REFUSED, adapters=(lo, *others)), "broken", "address-claimed-locally")
     assert commands(diagnosis) == (
-        ["ip addr del 169.254.169.254/32 dev lo"] if side is LINUX else ["netsh interface ipv4 delete address name=1 address=169.254.169.254"]
+        ["ip addr del 169.254.169.254/32 dev lo"]
+        if side is LINUX
+        else ["netsh interface ipv4 delete address name=1 address=169.254.169.254"]
     )
 
 
 def test_a_secondary_address_as_source_is_named_on_linux():
     eth0 = replace(ETH0, addresses=(held("10.0.0.4", dynamic=True), held("10.0.0.5", secondary=True)))
     facts = LINUX.dark("10.0.0.5", adapters=(LO, eth0, ETH1), source="10.0.0.5")
-    assert "ip route replace 169.254.169.254/32 via 10.0.0.1 dev eth0 src 10.0.0.4" in commands(judged(facts, "broken", "source-not-primary-ip"))
+    assert "ip route replace 169.254.169.254/32 via 10.0.0.1 dev eth0 src 10.0.0.4" in commands(
+        judged(facts, "broken", "source-not-primary-ip")
+    )
 
 
 def test_a_secondary_address_as_source_is_named_on_windows():
     ethernet = replace(ETHERNET, addresses=(held("172.16.69.7", dynamic=True), held("172.16.69.8")))
     facts = WINDOWS.dark("172.16.69.8", adapters=(LOOPBACK, ethernet, ETHERNET2))
     lookups = tuple(replace(lookup, source="172.16.69.8") for lookup in facts.lookups)
-    assert commands(judged(replace(facts, lookups=lookups), "broken", "source-not-primary-ip")) == ["Set-NetIPAddress -IPAddress 172.16.69.8 -SkipAsSource 1"]
+    assert commands(judged(replace(facts, lookups=lookups), "broken", "source-not-primary-ip")) == [
+        "Set-NetIPAddress -IPAddress 172.16.69.8 -SkipAsSource 1"
+    ]
 
 
 def test_a_stored_route_through_a_gateway_that_is_gone():
-    facts = WINDOWS.healthy(persistent_routes=(PersistentRoute(IMDS32, "192.168.77.1"), PersistentRoute("10.9.0.0/16", "172.16.69.1")))
+    facts = WINDOWS.healthy(
+        persistent_routes=(PersistentRoute(IMDS32, "192.168.77.1"), PersistentRoute("10.9.0.0/16", "172.16.69.1"))
+    )
     diagnosis = judged(facts, "healthy", None)
     assert causes(diagnosis) == {"route-stale-persistent": "warn"}
-    assert [fix.text for fix in diagnosis.findings[0].fix] == ["route -p delete 169.254.169.254 mask 255.255.255.255 192.168.77.1"]
+    assert [fix.text for fix in diagnosis.findings[0].fix] == [
+        "route -p delete 169.254.169.254 mask 255.255.255.255 192.168.77.1"
+    ]
 
 
 # --- what came back ---
@@ -313,7 +368,9 @@ def test_waiting_comes_first_after_410(side):
 
 
 def test_who_asks_too_often_is_named_where_it_is_known():
-    facts = WINDOWS.answers(http(WINDOWS.ip, 429), connections=(ProcessConnection("greedy.exe", 4711, 50000, "ESTABLISHED"),))
+    facts = WINDOWS.answers(
+        http(WINDOWS.ip, 429), connections=(ProcessConnection("greedy.exe", 4711, 50000, "ESTABLISHED"),)
+    )
     assert "greedy.exe" in judged(facts, "degraded", "imds-throttled").main.detail
 
 
@@ -354,27 +411,43 @@ PROXY_AGENT = {"windows": "GuestProxyAgent", "linux": "azure-proxy-agent"}
 @pytest.mark.parametrize("state", ["stopped", "failed"])
 def test_a_guest_proxy_agent_that_is_down(side, state):
     agent = Service(PROXY_AGENT[side.system], ServiceState(state), "auto")
-    diagnosis = judged(side.dark(None, Outcome.REFUSED, proof=False, services=(agent,)), "broken", "guest-proxy-agent-failing")
-    assert commands(diagnosis)[0] == ("Restart-Service GuestProxyAgent -Force" if side is WINDOWS else "systemctl restart azure-proxy-agent")
+    diagnosis = judged(
+        side.dark(None, Outcome.REFUSED, proof=False, services=(agent,)), "broken", "guest-proxy-agent-failing"
+    )
+    assert commands(diagnosis)[0] == (
+        "Restart-Service GuestProxyAgent -Force" if side is WINDOWS else "systemctl restart azure-proxy-agent"
+    )
 
 
 @ON_BOTH
 def test_a_guest_proxy_agent_that_runs_and_does_not_listen(side):
     agent = Service(PROXY_AGENT[side.system], ServiceState.RUNNING, "auto")
-    judged(side.dark(None, Outcome.REFUSED, proof=False, services=(agent,), listeners=()), "broken", "guest-proxy-agent-failing")
+    judged(
+        side.dark(None, Outcome.REFUSED, proof=False, services=(agent,), listeners=()),
+        "broken",
+        "guest-proxy-agent-failing",
+    )
 
 
 @ON_BOTH
 @pytest.mark.parametrize("status", [421, 502, 503])
 def test_a_guest_proxy_agent_that_answers_itself(side, status):
     agent = Service(PROXY_AGENT[side.system], ServiceState.RUNNING, "auto")
-    judged(side.answers(http(side.ip, status), services=(agent,), listeners=(Listener("127.0.0.1", 3080),)), "broken", "guest-proxy-agent-failing")
+    judged(
+        side.answers(http(side.ip, status), services=(agent,), listeners=(Listener("127.0.0.1", 3080),)),
+        "broken",
+        "guest-proxy-agent-failing",
+    )
 
 
 @ON_BOTH
 def test_a_guest_proxy_agent_that_works_is_not_blamed_for_a_refusal(side):
     agent = Service(PROXY_AGENT[side.system], ServiceState.RUNNING, "auto")
-    judged(side.dark(None, Outcome.REFUSED, proof=False, services=(agent,), listeners=(Listener("127.0.0.1", 3080),)), "broken", "imds-refused")
+    judged(
+        side.dark(None, Outcome.REFUSED, proof=False, services=(agent,), listeners=(Listener("127.0.0.1", 3080),)),
+        "broken",
+        "imds-refused",
+    )
 
 
 # --- the platform ---
@@ -388,17 +461,31 @@ def test_a_wireserver_that_does_not_answer(side, web, plugin):
 
 
 def test_a_wireserver_route_that_goes_astray_is_mended():
-    routes = (row(WIRESERVER32, "10.0.1.1", ETH1, 5), *(r for r in rows_of(ETH0, "10.0.0.1", 100, True) if r.destination != WIRESERVER32))
+    routes = (
+        row(WIRESERVER32, "10.0.1.1", ETH1, 5),
+        *(r for r in rows_of(ETH0, "10.0.0.1", 100, True) if r.destination != WIRESERVER32),
+    )
     facts = replace(LINUX.healthy(routes=routes), wireserver=wireserver(LINUX.other, Outcome.TIMED_OUT))
     diagnosis = judged(facts, "degraded", "wireserver-unreachable")
-    assert commands(diagnosis) == ["ip route del 168.63.129.16/32 via 10.0.1.1 dev eth1 metric 5", "ip route replace 168.63.129.16/32 via 10.0.0.1 dev eth0"]
+    assert commands(diagnosis) == [
+        "ip route del 168.63.129.16/32 via 10.0.1.1 dev eth1 metric 5",
+        "ip route replace 168.63.129.16/32 via 10.0.0.1 dev eth0",
+    ]
 
 
 @ON_BOTH
 def test_no_attested_document(side):
     facts = side.healthy()
-    judged(replace(facts, imds=replace(facts.imds, attested=http(side.ip, 500), attested_document=False)), "degraded", "attested-unavailable")
-    judged(replace(facts, imds=replace(facts.imds, attested=http(side.ip, 200), attested_document=False)), "degraded", "attested-unavailable")
+    judged(
+        replace(facts, imds=replace(facts.imds, attested=http(side.ip, 500), attested_document=False)),
+        "degraded",
+        "attested-unavailable",
+    )
+    judged(
+        replace(facts, imds=replace(facts.imds, attested=http(side.ip, 200), attested_document=False)),
+        "degraded",
+        "attested-unavailable",
+    )
 
 
 @ON_BOTH
@@ -439,7 +526,14 @@ def elsewhere(side, **more):
     facts = side.dark(proof=False)
     adapters = tuple(replace(a, mac=a.mac and "52-54-00-12-34-56", dhcp_server=None) for a in facts.adapters)
     routes = tuple(route for route in facts.routes if route.destination not in HOSTS)
-    facts = replace(facts, adapters=adapters, routes=routes, services=(), machine=Machine(asset_tag=None), wireserver=wireserver(side.ip, Outcome.TIMED_OUT))
+    facts = replace(
+        facts,
+        adapters=adapters,
+        routes=routes,
+        services=(),
+        machine=Machine(asset_tag=None),
+        wireserver=wireserver(side.ip, Outcome.TIMED_OUT),
+    )
     return replace(facts, **more)
 
 
@@ -457,10 +551,14 @@ def test_any_one_sign_of_azure_is_enough_to_go_on(side, sign):
     facts = elsewhere(side)
     facts = {
         "tag": lambda: replace(facts, machine=Machine(asset_tag="7783-7084-3265-9085-8269-3286-77")),
-        "lease": lambda: replace(facts, adapters=(*facts.adapters[:1], replace(facts.adapters[1], dhcp_server="168.63.129.16"))),
+        "lease": lambda: replace(
+            facts, adapters=(*facts.adapters[:1], replace(facts.adapters[1], dhcp_server="168.63.129.16"))
+        ),
         "route": lambda: replace(facts, routes=(*facts.routes, row(IMDS32, "10.0.0.1", facts.adapters[1]))),
         "agent": lambda: replace(facts, services=(Service("walinuxagent", ServiceState.RUNNING),)),
-        "mac": lambda: replace(facts, adapters=(*facts.adapters[:1], replace(facts.adapters[1], mac="7C-1E-52-00-00-01"))),
+        "mac": lambda: replace(
+            facts, adapters=(*facts.adapters[:1], replace(facts.adapters[1], mac="7C-1E-52-00-00-01"))
+        ),
         "answer": lambda: replace(facts, imds=imds(http(side.ip, 200, Body.HTML))),
     }[sign]()
     assert diagnose(facts).cause != "not-azure"
@@ -469,14 +567,23 @@ def test_any_one_sign_of_azure_is_enough_to_go_on(side, sign):
 @ON_BOTH
 def test_another_clouds_asset_tag_settles_it_whatever_else_is_there(side):
     facts = side.dark(proof=False)
-    facts = replace(facts, machine=Machine(asset_tag="Amazon EC2"), wireserver=wireserver(side.ip, Outcome.TIMED_OUT), imds=imds(http(side.ip, 401, Body.TEXT)))
+    facts = replace(
+        facts,
+        machine=Machine(asset_tag="Amazon EC2"),
+        wireserver=wireserver(side.ip, Outcome.TIMED_OUT),
+        imds=imds(http(side.ip, 401, Body.TEXT)),
+    )
     judged(facts, "inconclusive", "not-azure")
 
 
 @ON_BOTH
 def test_an_answer_that_only_azure_gives_outweighs_a_foreign_tag(side):
     judged(replace(side.healthy(), machine=Machine(asset_tag="Amazon EC2", elevated=True)), "healthy", None)
-    judged(replace(side.dark(proof=False), machine=Machine(asset_tag="Amazon EC2", elevated=True)), "broken", "imds-no-answer")
+    judged(
+        replace(side.dark(proof=False), machine=Machine(asset_tag="Amazon EC2", elevated=True)),
+        "broken",
+        "imds-no-answer",
+    )
 
 
 @pytest.mark.parametrize("tag", ["", "No Asset Tag", "Not Specified", "Default string", "To Be Filled By O.E.M."])
@@ -506,7 +613,24 @@ def test_an_interrupted_run_is_inconclusive(side):
 
 # --- safety of commands ---
 
-EVIL = ('eth0"; reboot #', "a'b", "$(id)", "e`x`", "eth0;id", "eth 0", "\u00e4th0", "-rf", "e\nx", "100%", "e&x", "e|x", "e>x", "e<x", "e^x", "e!x")
+EVIL = (
+    'eth0"; reboot #',
+    "a'b",
+    "$(id)",
+    "e`x`",
+    "eth0;id",
+    "eth 0",
+    "\u00e4th0",
+    "-rf",
+    "e\nx",
+    "100%",
+    "e&x",
+    "e|x",
+    "e>x",
+    "e<x",
+    "e^x",
+    "e!x",
+)
 
 
 @pytest.mark.parametrize("name", EVIL)
@@ -518,15 +642,25 @@ def test_a_name_that_a_shell_would_read_never_goes_into_a_command(name):
         facts = side.dark(side.other, adapters=(bad, worse), routes=routes)
         for finding in diagnose(facts).findings:
             for fix in finding.fix:
-                quoted = side is WINDOWS and f'"{name}"' in fix.text and name == "eth 0"  # a space is safe between quotes
+                quoted = (
+                    side is WINDOWS and f'"{name}"' in fix.text and name == "eth 0"
+                )  # a space is safe between quotes
                 assert fix.kind.value != "command" or name not in fix.text or quoted, fix
                 assert fix.text.isascii() and fix.text.isprintable()
 
 
 def test_windows_adapters_are_named_by_index_wherever_the_command_allows():
     odd = replace(ETHERNET, name="Ethern\u00e9t")
-    facts = WINDOWS.dark(WINDOWS.other, adapters=(LOOPBACK, odd, ETHERNET2), routes=(row(IMDS32, "10.1.0.1", ETHERNET2), *rows_of(odd, "172.16.69.1", 11, False)))
-    assert commands(diagnose(facts)) == ["ipconfig /renew", "route delete 169.254.169.254", "route -p add 169.254.169.254 mask 255.255.255.255 172.16.69.1 if 7"]
+    facts = WINDOWS.dark(
+        WINDOWS.other,
+        adapters=(LOOPBACK, odd, ETHERNET2),
+        routes=(row(IMDS32, "10.1.0.1", ETHERNET2), *rows_of(odd, "172.16.69.1", 11, False)),
+    )
+    assert commands(diagnose(facts)) == [
+        "ipconfig /renew",
+        "route delete 169.254.169.254",
+        "route -p add 169.254.169.254 mask 255.255.255.255 172.16.69.1 if 7",
+    ]
 
 
 def test_powershell_commands_can_be_passed_through_either_shell():
@@ -534,7 +668,11 @@ def test_powershell_commands_can_be_passed_through_either_shell():
 
     for scenario in SCENARIOS:
         for finding in diagnose(with_lookups(scenario.facts)).findings:
-            assert not any('"' in fix.text or "$" in fix.text for fix in finding.fix if fix.shell and fix.shell.value == "powershell")
+            assert not any(
+                '"' in fix.text or "$" in fix.text
+                for fix in finding.fix
+                if fix.shell and fix.shell.value == "powershell"
+            )
 
 
 # --- the catalogue of rules ---
@@ -559,12 +697,13 @@ def test_no_rule_fails_on_facts_that_know_nothing(side):
     assert not any("failed" in finding.detail for finding in diagnosis.findings)
 
 
-
 def test_a_gateway_that_is_on_no_subnet_of_the_nic_is_said_to_be_on_link():
     eth0 = replace(ETH0, addresses=(held("10.0.0.4", 32, dynamic=True),))
     routes = (row(IMDS32, "10.0.1.1", ETH1), row("0.0.0.0/0", "10.0.0.1", eth0))
     facts = LINUX.dark(LINUX.other, adapters=(LO, eth0, ETH1), routes=routes)
-    assert "ip route replace 169.254.169.254/32 via 10.0.0.1 onlink dev eth0" in commands(judged(facts, "broken", "route-wrong-interface"))
+    assert "ip route replace 169.254.169.254/32 via 10.0.0.1 onlink dev eth0" in commands(
+        judged(facts, "broken", "route-wrong-interface")
+    )
 
 
 def test_an_ipv6_next_hop_is_said_to_be_one():
@@ -579,10 +718,14 @@ def test_an_ipv6_next_hop_is_said_to_be_one():
 @ON_BOTH
 def test_an_arp_entry_set_by_hand_is_deleted(side):
     primary = ETHERNET if side is WINDOWS else ETH0
-    forged = Neighbour(primary.lease_gateway, primary.name, primary.index, "02-00-00-00-00-99", NeighbourState.PERMANENT)
+    forged = Neighbour(
+        primary.lease_gateway, primary.name, primary.index, "02-00-00-00-00-99", NeighbourState.PERMANENT
+    )
     diagnosis = judged(side.dark(proof=False, neighbours=(forged,)), "broken", "route-wrong-gateway")
     assert commands(diagnosis) == (
-        ["netsh interface ipv4 delete neighbors 7 172.16.69.1"] if side is WINDOWS else ["ip neigh del 10.0.0.1 dev eth0"]
+        ["netsh interface ipv4 delete neighbors 7 172.16.69.1"]
+        if side is WINDOWS
+        else ["ip neigh del 10.0.0.1 dev eth0"]
     )
 
 
@@ -592,7 +735,13 @@ def test_azures_own_arp_entry_may_be_permanent():
 
 
 def test_a_static_configuration_is_mended_where_it_is_kept():
-    static = replace(ETH0, dhcp=False, dhcp_server=None, managed_by="systemd-networkd", profile="/run/systemd/network/10-netplan-eth0.network")
+    static = replace(
+        ETH0,
+        dhcp=False,
+        dhcp_server=None,
+        managed_by="systemd-networkd",
+        profile="/run/systemd/network/10-netplan-eth0.network",
+    )
     facts = LINUX.healthy(adapters=(LO, static, ETH1))
     diagnosis = diagnose(facts)
     assert causes(diagnosis) == {"nic-dhcp-disabled": "info"}
@@ -622,7 +771,11 @@ def test_a_rule_of_another_source_address_does_not():
 
 def test_a_rule_for_tcp_port_80_leads_astray():
     route = row("0.0.0.0/0", "10.0.1.1", ETH1, table="200")
-    judged(policy(RoutingRule(100, ipproto="tcp", dport="80", table="200"), routes=(route,)), "broken", "route-wrong-interface")
+    judged(
+        policy(RoutingRule(100, ipproto="tcp", dport="80", table="200"), routes=(route,)),
+        "broken",
+        "route-wrong-interface",
+    )
 
 
 @pytest.mark.parametrize(
@@ -640,7 +793,10 @@ def test_a_rule_that_does_not_match_a_request_of_root(rule):
 
 def test_wireguards_rules_are_followed():
     wg0 = replace(ETH1, index=9, name="wg0", kind="wireguard", physical=False, mac=None)
-    rules = (RoutingRule(32764, table="main", suppress_prefix_length=0), RoutingRule(32765, inverted=True, fwmark="0xca6c", table="51820"))
+    rules = (
+        RoutingRule(32764, table="main", suppress_prefix_length=0),
+        RoutingRule(32765, inverted=True, fwmark="0xca6c", table="51820"),
+    )
     facts = policy(*rules, routes=(row("0.0.0.0/0", None, wg0, table="51820"),), adapters=(LO, ETH0, ETH1, wg0))
     judged(facts, "broken", "imds-no-answer")  # the /32 routes of the main table are used first
     without = replace(facts, routes=tuple(route for route in facts.routes if route.destination not in HOSTS))
@@ -650,10 +806,16 @@ def test_wireguards_rules_are_followed():
 @pytest.mark.parametrize(
     "rule, fix",
     [
-        (RoutingRule(100, source="10.0.0.4/32", action=RuleAction.PROHIBIT), "ip rule add pref 99 to 169.254.169.254 lookup main"),
+        (
+            RoutingRule(100, source="10.0.0.4/32", action=RuleAction.PROHIBIT),
+            "ip rule add pref 99 to 169.254.169.254 lookup main",
+        ),
         (RoutingRule(1, action=RuleAction.UNREACHABLE), "ip rule add pref 0 to 169.254.169.254 lookup main"),
         (RoutingRule(0, action=RuleAction.UNREACHABLE), "ip rule del pref 0 from all unreachable"),
-        (RoutingRule(100, destination=IMDS32, iif="lo", action=RuleAction.BLACKHOLE), "ip rule del pref 100 from all to 169.254.169.254/32 iif lo blackhole"),
+        (
+            RoutingRule(100, destination=IMDS32, iif="lo", action=RuleAction.BLACKHOLE),
+            "ip rule del pref 100 from all to 169.254.169.254/32 iif lo blackhole",
+        ),
     ],
 )
 def test_a_rule_that_denies_is_passed_by_or_deleted_in_full(rule, fix):
@@ -667,7 +829,9 @@ def test_a_rule_that_denies_is_passed_by_or_deleted_in_full(rule, fix):
 def test_a_row_that_denies_in_a_policy_table_is_mended_there():
     deny = Route("0.0.0.0/0", kind=RouteKind.UNREACHABLE, table="101")
     facts = policy(RoutingRule(100, source="10.0.0.4/32", table="101"), routes=(deny,))
-    assert "ip route replace 169.254.169.254/32 via 10.0.0.1 dev eth0 table 101" in commands(judged(facts, "broken", "route-missing"))
+    assert "ip route replace 169.254.169.254/32 via 10.0.0.1 dev eth0 table 101" in commands(
+        judged(facts, "broken", "route-missing")
+    )
 
 
 # --- what only seems to be so ---
@@ -773,7 +937,10 @@ def test_a_proxy_agent_that_takes_the_connection_over_and_is_silent(side, outcom
 def test_something_else_at_the_wireservers_address_is_not_it(side):
     server = wireserver(side.ip)
     html = replace(server, http=replace(server.http, versions=(), status=403))
-    assert "not the WireServer's answer" in judged(replace(side.healthy(), wireserver=html), "degraded", "wireserver-unreachable").main.detail
+    assert (
+        "not the WireServer's answer"
+        in judged(replace(side.healthy(), wireserver=html), "degraded", "wireserver-unreachable").main.detail
+    )
 
 
 def test_a_wireserver_whose_route_is_not_known_is_not_said_to_have_a_right_one():
@@ -787,7 +954,12 @@ def test_a_wireserver_whose_route_is_not_known_is_not_said_to_have_a_right_one()
 @ON_BOTH
 def test_a_mistyped_expectation_of_a_vm_that_works_brings_no_command(side):
     primary = ETHERNET if side is WINDOWS else ETH0
-    for expected in (Expected(mac="00-0D-3A-00-00-99"), Expected(ip="20.1.2.3"), Expected(primary.mac, "20.1.2.3"), Expected(primary.mac, side.other)):
+    for expected in (
+        Expected(mac="00-0D-3A-00-00-99"),
+        Expected(ip="20.1.2.3"),
+        Expected(primary.mac, "20.1.2.3"),
+        Expected(primary.mac, side.other),
+    ):
         diagnosis = diagnose(side.healthy(expected=expected))
         assert diagnosis.cause in ("nic-mac-mismatch", "nic-ip-mismatch") and diagnosis.verdict.value == "degraded"
         assert commands(diagnosis) == [] and "mistyped" in diagnosis.main.fix[0].text
@@ -812,35 +984,59 @@ def test_macs_that_are_not_known_are_no_mismatch():
 
 @ON_BOTH
 def test_an_automatic_address_has_no_gateway(side):
-    primary = replace(ETHERNET if side is WINDOWS else ETH0, addresses=(held("169.254.33.7", 16),), dhcp_server=None, lease_address=None, lease_gateway=None)
+    primary = replace(
+        ETHERNET if side is WINDOWS else ETH0,
+        addresses=(held("169.254.33.7", 16),),
+        dhcp_server=None,
+        lease_address=None,
+        lease_gateway=None,
+    )
     adapters = (LOOPBACK, primary) if side is WINDOWS else (LO, primary)
-    facts = side.dark("169.254.33.7", proof=False, adapters=adapters, routes=(row("169.254.0.0/16", None, primary),), neighbours=())
-    diagnosis = judged(replace(facts, wireserver=wireserver(None, Outcome.UNREACHABLE)), "broken", "route-link-local-shadow")
+    facts = side.dark(
+        "169.254.33.7", proof=False, adapters=adapters, routes=(row("169.254.0.0/16", None, primary),), neighbours=()
+    )
+    diagnosis = judged(
+        replace(facts, wireserver=wireserver(None, Outcome.UNREACHABLE)), "broken", "route-link-local-shadow"
+    )
     assert "DHCP gave it none" in diagnosis.main.detail
     assert not any("169.254.0.1" in fix.text for fix in diagnosis.main.fix)
 
 
 @ON_BOTH
 def test_a_nic_without_an_address_is_told_to_renew_its_lease(side):
-    primary = replace(ETHERNET if side is WINDOWS else managed(ETH0), addresses=(), dhcp_server=None, lease_address=None, lease_gateway=None)
+    primary = replace(
+        ETHERNET if side is WINDOWS else managed(ETH0),
+        addresses=(),
+        dhcp_server=None,
+        lease_address=None,
+        lease_gateway=None,
+    )
     adapters = (LOOPBACK, primary) if side is WINDOWS else (LO, primary)
-    facts = side.dark(None, Outcome.UNREACHABLE, proof=False, adapters=adapters, routes=(), expected=Expected(mac=primary.mac))
+    facts = side.dark(
+        None, Outcome.UNREACHABLE, proof=False, adapters=adapters, routes=(), expected=Expected(mac=primary.mac)
+    )
     diagnosis = judged(replace(facts, wireserver=wireserver(None, Outcome.UNREACHABLE)), "broken", "route-missing")
-    assert commands(diagnosis) == (['ipconfig /renew "Ethernet"'] if side is WINDOWS else ["networkctl reconfigure eth0"])
+    assert commands(diagnosis) == (
+        ['ipconfig /renew "Ethernet"'] if side is WINDOWS else ["networkctl reconfigure eth0"]
+    )
     assert not any("run again with --expected-mac" in fix.text for fix in diagnosis.main.fix)
 
 
 def test_a_running_lease_of_another_address_is_azures_word():
     eth0 = replace(ETH0, addresses=(held("10.0.0.99"),))
     facts = LINUX.dark("10.0.0.99", proof=False, adapters=(LO, eth0, ETH1))
-    diagnosis = judged(replace(facts, wireserver=wireserver("10.0.0.99", Outcome.TIMED_OUT)), "broken", "nic-ip-mismatch")
+    diagnosis = judged(
+        replace(facts, wireserver=wireserver("10.0.0.99", Outcome.TIMED_OUT)), "broken", "nic-ip-mismatch"
+    )
     assert "its DHCP lease" in diagnosis.main.detail and "ip addr add 10.0.0.4/24 dev eth0" in commands(diagnosis)
 
 
 def test_the_subnet_that_imds_reports_is_believed_before_the_lease():
     stale = replace(ETH0, lease_gateway="10.0.0.77")
     routes = (row(IMDS32, "10.0.1.1", ETH1), *rows_of(ETH0, "10.0.0.1", 100, False))
-    diagnosis = judged(LINUX.dark(LINUX.other, adapters=(LO, stale, ETH1), routes=routes), "broken", "route-wrong-interface")
+    diagnosis = judged(
+        LINUX.dark(LINUX.other, adapters=(LO, stale, ETH1), routes=routes), "broken", "route-wrong-interface"
+    )
     assert "ip route replace 169.254.169.254/32 via 10.0.0.1 dev eth0" in commands(diagnosis)
 
 
@@ -851,7 +1047,9 @@ def two_nics(first_state, **more):
     """Nothing answers; the second NIC has a lease and a default route of its own, the first one nothing."""
     first = replace(ETH0, state=first_state, dhcp_server=None, lease_address=None, lease_gateway=None, dhcp=None)
     second = replace(ETH1, lease_gateway="10.0.1.1")
-    facts = LINUX.dark("10.0.1.5", proof=False, adapters=(LO, first, second), routes=rows_of(second, "10.0.1.1", 200, True), **more)
+    facts = LINUX.dark(
+        "10.0.1.5", proof=False, adapters=(LO, first, second), routes=rows_of(second, "10.0.1.1", 200, True), **more
+    )
     return replace(facts, wireserver=wireserver("10.0.1.5", Outcome.TIMED_OUT))
 
 
@@ -867,10 +1065,18 @@ def test_unless_the_second_is_proven_to_be_the_primary_one():
 
 def test_another_nics_default_route_is_left_alone():
     tun0 = replace(ETH1, index=8, name="tun0", kind="tun", physical=False, mac=None, addresses=(held("10.8.0.2"),))
-    facts = LINUX.dark(None, Outcome.UNREACHABLE, proof=False, adapters=(LO, replace(ETH0, state=LinkState.DOWN), tun0), routes=(row("0.0.0.0/0", "10.8.0.1", tun0),))
+    facts = LINUX.dark(
+        None,
+        Outcome.UNREACHABLE,
+        proof=False,
+        adapters=(LO, replace(ETH0, state=LinkState.DOWN), tun0),
+        routes=(row("0.0.0.0/0", "10.8.0.1", tun0),),
+    )
     facts = replace(facts, wireserver=wireserver(None, Outcome.UNREACHABLE))
     texts = commands(judged(facts, "broken", "nic-down"))
-    assert "ip route replace 169.254.169.254/32 via 10.0.0.1 dev eth0" in texts and not any("default" in text for text in texts)
+    assert "ip route replace 169.254.169.254/32 via 10.0.0.1 dev eth0" in texts and not any(
+        "default" in text for text in texts
+    )
 
 
 # --- size and safety ---
@@ -879,7 +1085,10 @@ def test_another_nics_default_route_is_left_alone():
 def test_a_static_nic_of_windows_is_never_given_to_dhcp_by_a_route_cause():
     static = replace(ETHERNET, dhcp=False, addresses=tuple(held(f"172.16.69.{n}") for n in (7, 8, 9)), dhcp_server=None)
     routes = (row(IMDS32, "10.1.0.1", ETHERNET2), *rows_of(static, "172.16.69.1", 11, False))
-    for facts in (WINDOWS.dark(WINDOWS.other, adapters=(LOOPBACK, static, ETHERNET2), routes=routes), WINDOWS.healthy(adapters=(LOOPBACK, static, ETHERNET2))):
+    for facts in (
+        WINDOWS.dark(WINDOWS.other, adapters=(LOOPBACK, static, ETHERNET2), routes=routes),
+        WINDOWS.healthy(adapters=(LOOPBACK, static, ETHERNET2)),
+    ):
         for finding in diagnose(facts).findings:
             assert not any("dhcp" in fix.text for fix in finding.fix if fix.kind.value == "command")
 
@@ -891,5 +1100,7 @@ def test_every_secondary_address_of_windows_is_skipped_as_source():
         "Set-NetIPAddress -IPAddress 172.16.69.8 -SkipAsSource 1", "Set-NetIPAddress -IPAddress 172.16.69.9 -SkipAsSource 1",
     ]  # fmt: skip
     crowd = replace(ETHERNET, addresses=tuple(held(f"172.16.69.{n}") for n in range(7, 200)))
-    (one,) = commands(judged(WINDOWS.dark("172.16.69.8", adapters=(LOOPBACK, crowd, ETHERNET2)), "broken", "source-not-primary-ip"))
+    (one,) = commands(
+        judged(WINDOWS.dark("172.16.69.8", adapters=(LOOPBACK, crowd, ETHERNET2)), "broken", "source-not-primary-ip")
+    )
     assert "-InterfaceIndex 7" in one and "172.16.69.7" in one

@@ -56,7 +56,11 @@ def test_answered_with_the_source_address_that_was_used(listener):
 
 def test_a_source_address_can_be_asked_for(listener):
     connection = one(Attempt("127.0.0.1", listener, source="127.5.6.7"))
-    assert (connection.outcome, connection.source, connection.local_address) == (Outcome.ANSWERED, "127.5.6.7", "127.5.6.7")
+    assert (connection.outcome, connection.source, connection.local_address) == (
+        Outcome.ANSWERED,
+        "127.5.6.7",
+        "127.5.6.7",
+    )
 
 
 def test_refused():

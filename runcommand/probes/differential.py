@@ -47,6 +47,6 @@ def ways(asking: Asking, adapters: Sequence[Adapter], by_device: bool) -> List[A
     usable = [adapter for adapter in adapters if adapter.kind != "loopback" and adapter.state is not LinkState.DOWN]
     for adapter in sorted(usable, key=lambda adapter: not adapter.physical):
         for address in adapter.addresses:
-            for device in ((adapter.name, None) if by_device else (None,)):
+            for device in (adapter.name, None) if by_device else (None,):
                 found.append(Attempt(asking.endpoint.address, asking.endpoint.port, address.address, device))
     return found[:WAYS]

@@ -23,7 +23,9 @@ from ..facts import (
     ImdsInterface,
     Instance,
     Outcome,
+    dict_of,
     if_valid,
+    list_of,
     network,
     parse_address,
     parse_cidr,
@@ -194,8 +196,8 @@ def _exchange(path: str, connection: Connection, answer: http.Answer) -> Tuple[E
             return replace(exchange, says=str(reason)), document
     error = document.get("error")
     says = document.get("error_description") or (error.get("message") if isinstance(error, dict) else error)
-    named = document.get("newest-versions") or document.get("apiVersions")
-    dated = [v for v in named if isinstance(v, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", v, re.ASCII)] if isinstance(named, list) else []
+    named = list_of(str, document.get("newest-versions") or document.get("apiVersions"))
+    dated = [version for version in named if re.fullmatch(r"\d{4}-\d\d-\d\d", version, re.ASCII)]
     return replace(exchange, says=_text(says if isinstance(says, str) else None), versions=tuple(dated[:100])), document
 
 
@@ -293,27 +295,24 @@ def _value(compute: Dict[str, Any], key: str) -> str:
 
 
 def _interfaces(net: Any) -> Tuple[ImdsInterface, ...]:
-    listed = net.get("interface") if isinstance(net, dict) else None
-    return tuple(_interface(item) for item in listed[:256] if isinstance(item, dict)) if isinstance(listed, list) else ()
+    return tuple(_interface(item) for item in list_of(dict, dict_of(net).get("interface"))[:256])
 
 
 def _interface(item: Dict[str, Any]) -> ImdsInterface:
-    ipv4 = item.get("ipv4") if isinstance(item.get("ipv4"), dict) else {}
-    entries = [entry for entry in _list(ipv4.get("ipAddress")) if isinstance(entry, dict)]
-    addresses = [if_valid(parse_address, entry.get("privateIpAddress")) for entry in entries[:512]]
+    ipv4 = dict_of(item.get("ipv4"))
+    addresses = [
+        if_valid(parse_address, entry.get("privateIpAddress")) for entry in list_of(dict, ipv4.get("ipAddress"))[:512]
+    ]
     subnets = [
         if_valid(_subnet, f"{entry.get('address')}/{entry.get('prefix')}")
-        for entry in _list(ipv4.get("subnet"))
-        if isinstance(entry, dict)
+        for entry in list_of(dict, ipv4.get("subnet"))
     ]
     return ImdsInterface(
-        if_valid(parse_mac, item.get("macAddress")), tuple(a for a in addresses if a), next((s for s in subnets if s), None)
+        if_valid(parse_mac, item.get("macAddress")),
+        tuple(address for address in addresses if address),
+        next((subnet for subnet in subnets if subnet), None),
     )
 
 
 def _subnet(text: str) -> Cidr:
     return Cidr(str(network(parse_cidr(text))))
-
-
-def _list(value: Any) -> List[Any]:
-    return value if isinstance(value, list) else []

@@ -32,7 +32,9 @@ _ERRORS = {
     "EMFILE": (Outcome.FAILED, "too many open files"),
     "ENOBUFS": (Outcome.FAILED, "no buffer space"),
 }
-_IN_PROGRESS = {getattr(errno, name) for name in ("EINPROGRESS", "EWOULDBLOCK", "WSAEWOULDBLOCK") if hasattr(errno, name)}
+_IN_PROGRESS = {
+    getattr(errno, name) for name in ("EINPROGRESS", "EWOULDBLOCK", "WSAEWOULDBLOCK") if hasattr(errno, name)
+}
 
 
 def error_name(code: int) -> str:
@@ -103,8 +105,7 @@ class Connector:
         except OSError as error:  # says nothing of the network: it must not look like a refused connect
             raise BindError(f"cannot be bound to it: {error_text(error)}") from None
 
-    @staticmethod
-    def local_address(sock: socket.socket) -> Optional[Address]:
+    def local_address(self, sock: socket.socket) -> Optional[Address]:
         """The source address that the system chose; None where it did not say."""
         try:
             local = sock.getsockname()[0]
@@ -161,7 +162,12 @@ def connect(
                 waiting.unregister(sock)
                 code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 failure = OSError(code, os.strerror(code))
-                end(key.data, sock, outcome_of(failure) if code else Outcome.ANSWERED, error_text(failure) if code else None)
+                end(
+                    key.data,
+                    sock,
+                    outcome_of(failure) if code else Outcome.ANSWERED,
+                    error_text(failure) if code else None,
+                )
         for key in list(waiting.get_map().values()):
             end(key.data, key.fileobj, Outcome.TIMED_OUT)  # type: ignore[arg-type]
     return [results[number] for number in range(len(attempts))]

@@ -37,7 +37,9 @@ def ask(connector: Connector, endpoint: Endpoint, remaining: Callable[[float], f
         read_at=answer.read_at,
         body=Body.TEXT if answer.outcome is Outcome.HTTP else None,
         body_bytes=len(answer.body),
-        versions=tuple(re.findall(r"<Version>(\d{4}-\d\d-\d\d)</Version>", answer.body[:4096].decode("latin-1"), re.ASCII))
+        versions=tuple(
+            re.findall(r"<Version>(\d{4}-\d\d-\d\d)</Version>", answer.body[:4096].decode("latin-1"), re.ASCII)
+        )
         if is_versions
         else (),
         elapsed_s=round(web.elapsed_s + time.monotonic() - began, 4),

@@ -33,7 +33,12 @@ def as_object(diagnosis: Diagnosis) -> Dict[str, Any]:
         "cause": diagnosis.cause,
         "exit": diagnosis.exit_code,
         "primary_nic": primary
-        and {"name": primary.adapter.name, "mac": primary.adapter.mac, "ip": primary.ip, "known_from": primary.known_from.value},
+        and {
+            "name": primary.adapter.name,
+            "mac": primary.adapter.mac,
+            "ip": primary.ip,
+            "known_from": primary.known_from.value,
+        },
         "findings": [
             {
                 "cause": finding.cause,

@@ -18,7 +18,7 @@ from ..facts import (
     network,
     prefix_length,
 )
-from ..rules.case import Case, Way
+from ..rules.case import Case, Way, in_words
 from ..rules.checks import Check, Status
 from ..rules.finding import Finding, Fix, FixKind, Shell, quoted, short, to_ascii
 
@@ -128,7 +128,7 @@ def path_line(case: Case) -> str:
     if way.route.kind is RouteKind.LOCAL:
         return f"  client -> {way.route.destination} on this machine itself {cross} host"
     via = f"via {way.route.gateway}" if way.route.gateway else "on-link"
-    name = f'{quoted(egress.name)} {egress.mac or ""}'.strip() if egress else quoted(way.route.interface or "?")
+    name = f"{quoted(egress.name)} {egress.mac or ''}".strip() if egress else quoted(way.route.interface or "?")
     first, second = ("->", cross) if case.leaves_by_primary or case.primary is None else (cross, "->")
     source = f" from {way.source}" if way.source else ""
     return f"  client{source} -> route /{prefix_length(way.route.destination)} {via} {first} {name} {second} host"
@@ -183,7 +183,10 @@ def route_table(case: Case, full: bool) -> List[str]:
         winner = any(_is_winner(route, way) for way in (case.way, case.wireserver_way))
         on_link = "On-link" if route.kind in (RouteKind.UNICAST, RouteKind.LOCAL) else "-"
         notes = [short(route.interface or "", 24), "" if route.kind is RouteKind.UNICAST else route.kind.value]
-        notes += ["" if route.table in ("main", "local") else f"table {short(route.table, 16)}", "dead" if route.dead else ""]
+        notes += [
+            "" if route.table in ("main", "local") else f"table {short(route.table, 16)}",
+            "dead" if route.dead else "",
+        ]
         row = (
             f"{'>' if winner else ' '} {net.network_address!s:20}{net.netmask!s:17}{route.gateway or on_link:17}"
             f"{interface:17}{route.metric:>6}  {' '.join(filter(None, notes))}"
@@ -197,7 +200,9 @@ def _is_winner(route: Route, way: Way) -> bool:
     best = way.route
     if best is None:
         return False
-    same_link = route.interface_index == best.interface_index if best.interface_index else route.interface == best.interface
+    same_link = (
+        route.interface_index == best.interface_index if best.interface_index else route.interface == best.interface
+    )
     return same_link and (route.destination, route.gateway, route.table) == (best.destination, best.gateway, best.table)
 
 
@@ -221,9 +226,16 @@ def _is_told(case: Case, adapter: Adapter) -> bool:
 def _adapter_line(adapter: Adapter, primary: bool) -> str:
     held = [f"{item.address}/{item.prefix}" for item in adapter.addresses]
     more = f" +{len(held) - 3} more" if len(held) > 3 else ""
-    parts = [f"{'*' if primary else ' '} {adapter.index} {quoted(adapter.name)}", adapter.mac or "-", adapter.state.value]
+    parts = [
+        f"{'*' if primary else ' '} {adapter.index} {quoted(adapter.name)}",
+        adapter.mac or "-",
+        adapter.state.value,
+    ]
     parts += [(", ".join(held[:3]) or "no address") + more]
-    parts += [f"dhcp {adapter.dhcp_server}" if adapter.dhcp_server else "", f"gateway {adapter.lease_gateway}" if adapter.lease_gateway else ""]
+    parts += [
+        f"dhcp {adapter.dhcp_server}" if adapter.dhcp_server else "",
+        f"gateway {adapter.lease_gateway}" if adapter.lease_gateway else "",
+    ]
     return "  ".join(filter(None, parts))
 
 
@@ -245,7 +257,7 @@ def _trial(case: Case, trial: Trial) -> str:
     if trial.connection.outcome is Outcome.ANSWERED:
         return "connected"
     error = (trial.connection.error or "").partition(" (")[0]
-    return trial.connection.outcome.value + (f" ({short(error, 60)})" if error else "")
+    return in_words(trial.connection.outcome) + (f" ({short(error, 60)})" if error else "")
 
 
 def unavailable(diagnosis: Diagnosis) -> Section:
@@ -257,7 +269,9 @@ def raw(diagnosis: Diagnosis) -> List[Section]:
     found = []
     for item in diagnosis.facts.raw or ():
         lines = [f"  {line.expandtabs()}".rstrip() for line in item.text.splitlines()]
-        found.append(Section(f"OUTPUT of {short(item.command)}", tuple(lines + (["  (cut)"] if item.truncated else []))))
+        found.append(
+            Section(f"OUTPUT of {short(item.command)}", tuple(lines + (["  (cut)"] if item.truncated else [])))
+        )
     return found
 
 
@@ -274,4 +288,3 @@ def wrap(text: str, first: str, rest: Optional[str] = None) -> List[str]:
             line = rest
         line += piece + " "
     return [*lines, line.rstrip()]
-

@@ -13,13 +13,23 @@ from ..facts import (
     Unavailable,
     parse_instant,
 )
-from .case import AZURE_ASSET_TAG, GUEST_AGENTS, Case, is_azure_mac
+from .case import AZURE_ASSET_TAG, GUEST_AGENTS, Case, in_words, is_azure_mac
 from .finding import Finding, Seen, Severity, Verdict, advice, rule, short
 from .remedies import REDEPLOY_WARNING, goes_astray, remedies, way_through_primary
 
 SKEW_LIMIT_S = 300.0
 FAIR_S = 3.0  # an answer that had less time than this was cut off by this program's own deadline
-NO_TAG = ("", "none", "no asset tag", "not specified", "default string", "to be filled by o.e.m.", "asset tag", "n/a", "null")
+NO_TAG = (
+    "",
+    "none",
+    "no asset tag",
+    "not specified",
+    "default string",
+    "to be filled by o.e.m.",
+    "asset tag",
+    "n/a",
+    "null",
+)
 ARC_AGENTS = ("himds", "himdsd")
 AGAIN = (
     advice("Run again, with --deadline 60."),
@@ -48,7 +58,7 @@ def wireserver_unreachable(case: Case) -> Optional[Seen]:
         return None
     stranger = ", which is not the WireServer's answer" if server.http.outcome is Outcome.HTTP else ""
     closed = [] if case.wireserver_speaks else [f"port 80 {case.in_words(server.http)}{stranger}"]
-    closed += [] if plugin_works else [f"port {HOST_PLUGIN_PORT} {server.host_plugin.outcome.value}"]
+    closed += [] if plugin_works else [f"port {HOST_PLUGIN_PORT} {in_words(server.host_plugin.outcome)}"]
     detail = f"IMDS answers, but the WireServer, {WIRESERVER_ADDRESS}, does not: {'; '.join(closed)}."
     way, astray = case.wireserver_way, goes_astray(case, case.wireserver_way)
     if astray:
@@ -83,7 +93,13 @@ def attested_unavailable(case: Case) -> Optional[Seen]:
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
     """
     imds = case.facts.imds
-    if imds is None or not case.imds_answers or imds.attested is None or imds.attested_document or not attested_had_time(case):
+    if (
+        imds is None
+        or not case.imds_answers
+        or imds.attested is None
+        or imds.attested_document
+        or not attested_had_time(case)
+    ):
         return None
     if case.instance and case.instance.az_environment.lower().replace(" ", "").startswith("azurestack"):
         return None
@@ -209,11 +225,15 @@ def tool_failed(case: Case) -> Optional[Seen]:
         reason = next((item for item in case.facts.unavailable if item.fact == "imds"), missing).reason
         return Seen(f"The check of IMDS did not finish: {short(reason, 200)}.", AGAIN)
     if answer.outcome is Outcome.FAILED:
-        return Seen(f"The request to IMDS could not be sent: {short(answer.connection.error or 'unknown', 160)}.", AGAIN)
+        return Seen(
+            f"The request to IMDS could not be sent: {short(answer.connection.error or 'unknown', 160)}.", AGAIN
+        )
     return None
 
 
 def failure(what: str, error: Exception) -> Finding:
     """The finding of a part of this program that failed."""
     detail = f"{what} failed: {short(f'{type(error).__name__}: {error}', 160)}."
-    return Finding(tool_failed.cause, Severity.FAIL, Verdict.INCONCLUSIVE, tool_failed.title, detail, AGAIN, tool_failed.doc)
+    return Finding(
+        tool_failed.cause, Severity.FAIL, Verdict.INCONCLUSIVE, tool_failed.title, detail, AGAIN, tool_failed.doc
+    )

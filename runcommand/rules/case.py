@@ -275,7 +275,9 @@ class Case:
     def _primary_ip(self, adapter: Adapter) -> Optional[str]:
         held = [address.address for address in adapter.addresses]
         answered = self.genuine.connection.local_address if self.genuine else None
-        plain = [address.address for address in adapter.addresses if not address.secondary and not address.skip_as_source]
+        plain = [
+            address.address for address in adapter.addresses if not address.secondary and not address.skip_as_source
+        ]
         dynamic = [address.address for address in adapter.addresses if address.dynamic]
         for candidate in (self.facts.expected.ip, answered, adapter.lease_address, *dynamic, *plain):
             if candidate in held:
@@ -308,7 +310,9 @@ class Case:
         adapter = self.primary.adapter
         default = self.default_gateway(adapter)
         alive = default if default and not self._is_silent(default) else None
-        return self.reported_gateway(adapter) or adapter.lease_gateway or alive or self.first_address(adapter) or default
+        return (
+            self.reported_gateway(adapter) or adapter.lease_gateway or alive or self.first_address(adapter) or default
+        )
 
     def _is_silent(self, address: str) -> bool:
         return any(item.address == address and item.state in SILENT_ARP for item in self.facts.neighbours or ())
@@ -342,15 +346,21 @@ class Case:
         used = exchange.connection.local_address if exchange else None
         source = used if used and not contains(LOOPBACK, used) else lookup.source if lookup else None
         if any(held.address == destination for adapter in self.adapters for held in adapter.addresses):
-            return Way(destination, Route(Cidr(f"{destination}/32"), kind=RouteKind.LOCAL, table="local"), source, known=True)
+            return Way(
+                destination, Route(Cidr(f"{destination}/32"), kind=RouteKind.LOCAL, table="local"), source, known=True
+            )
         rule, row = walk(self.facts.routing_rules, self.routes, destination, source)
-        denies = (rule is not None and rule.action in DENYING_ACTIONS) or (row is not None and row.kind in DENYING_KINDS)
+        denies = (rule is not None and rule.action in DENYING_ACTIONS) or (
+            row is not None and row.kind in DENYING_KINDS
+        )
         error = self._error(lookup.error if lookup else None, denies, exchange)
         known = lookup is not None or self.facts.routes is not None
         if error or denies and (lookup is None or lookup.route is None):
             word = rule.action.value if rule and row is None else row.kind.value if row else ""
             row = row if denies else None
-            return Way(destination, row, source, error or ERRORS.get(word, "ENETUNREACH"), rule if row is None else None, known)
+            return Way(
+                destination, row, source, error or ERRORS.get(word, "ENETUNREACH"), rule if row is None else None, known
+            )
         route = lookup.route if lookup and lookup.route else self._by_source(row, destination, source)
         if route is None and lookup is None and self.facts.routes is not None:
             return Way(destination, None, source, "ENETUNREACH", known=True)
@@ -456,14 +466,13 @@ class Case:
         source = exchange.connection.local_address
         origin = f" from {source}" if with_source and source else ""
         if exchange.outcome is Outcome.HTTP:
-            asked = f" asked{origin}" if origin else ""
-            return f"HTTP {exchange.status} in {milliseconds(exchange.elapsed_s)}{asked}"
+            to = f" to {source}" if origin else ""
+            return f"HTTP {exchange.status}{to} in {milliseconds(exchange.elapsed_s)}"
         if exchange.outcome is Outcome.TIMED_OUT:
             accepted = "connected, but silent, and " if exchange.connection.outcome is Outcome.ANSWERED else ""
             return f"{accepted}timed out after {exchange.elapsed_s:.1f} s{origin}"
-        words = {Outcome.FORBIDDEN: "forbidden on this VM", Outcome.GARBLED: "not HTTP"}
         error = f" ({short(exchange.connection.error, 100)})" if exchange.connection.error else ""
-        return f"{words.get(exchange.outcome, exchange.outcome.value)}{origin}{error}"
+        return f"{in_words(exchange.outcome)}{origin}{error}"
 
 
 def same_nic(one: Adapter, other: Adapter) -> bool:
@@ -487,6 +496,12 @@ def _same_link(neighbour: Neighbour, route: Route) -> bool:
 
 def is_azure_mac(mac: Optional[str]) -> bool:
     return bool(mac and mac.startswith(AZURE_MAC_PREFIXES))
+
+
+def in_words(outcome: Outcome) -> str:
+    """The name of an outcome as it stands in a sentence."""
+    special = {Outcome.FORBIDDEN: "forbidden on this VM", Outcome.GARBLED: "not HTTP", Outcome.TIMED_OUT: "timed out"}
+    return special.get(outcome, outcome.value)
 
 
 def milliseconds(seconds: float) -> str:

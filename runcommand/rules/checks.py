@@ -13,7 +13,7 @@ from typing import Callable, Mapping, NamedTuple, Optional, Tuple
 
 from ..facts import Outcome, ServiceState
 from .azure import attested_had_time, skew
-from .case import AZURE_ASSET_TAG, BECAUSE, GUEST_AGENTS, PROXY_AGENTS, Case, Way, milliseconds, nic
+from .case import AZURE_ASSET_TAG, BECAUSE, GUEST_AGENTS, PROXY_AGENTS, Case, Way, in_words, milliseconds, nic
 from .finding import Severity, quoted, short
 from .remedies import goes_astray
 from .route import described
@@ -82,7 +82,9 @@ def imds_reachable(case: Case) -> Judged:
         bound = f" by {quoted(proof.device)}" if proof.device else ""
         summary += f"; answered in {milliseconds(case.proof.exchange.elapsed_s)} from {proof.local_address}{bound}"
     elif case.trials and case.silent:
-        summary += f"; no answer from any local address ({len({trial.connection.source for trial in case.trials})} tried)"
+        summary += (
+            f"; no answer from any local address ({len({trial.connection.source for trial in case.trials})} tried)"
+        )
     failed = {True: Status.FAIL, False: Status.OK}[case.silent]
     return Judged(Status.ERROR if answer.outcome is Outcome.FAILED else failed, summary)
 
@@ -128,7 +130,7 @@ def wireserver_reachable(case: Case) -> Judged:
     if server is None:
         return unknown(case, "wireserver")
     stranger = ", not its versions" if server.http.outcome is Outcome.HTTP and not case.wireserver_speaks else ""
-    summary = f"port 80 {case.in_words(server.http)}{stranger}; port 32526 {server.host_plugin.outcome.value}"
+    summary = f"port 80 {case.in_words(server.http)}{stranger}; port 32526 {in_words(server.host_plugin.outcome)}"
     works = case.wireserver_speaks and server.host_plugin.outcome is Outcome.ANSWERED
     if not works and not case.wireserver_can_be_judged:
         return Judged(Status.SKIP, f"{summary} (only root may ask)")
@@ -137,7 +139,9 @@ def wireserver_reachable(case: Case) -> Judged:
 
 def _way(way: Way) -> str:
     if way.error:
-        return f"no route ({short(way.error)})" + (f": {way.route.kind.value} {way.route.destination}" if way.route else "")
+        return f"no route ({short(way.error)})" + (
+            f": {way.route.kind.value} {way.route.destination}" if way.route else ""
+        )
     if way.route is None:
         return f"source {way.source}"
     by = f" by {quoted(way.route.interface)}" if way.route.interface else ""
@@ -150,7 +154,9 @@ def _way(way: Way) -> str:
 )  # fmt: skip
 def route_imds(case: Case) -> Judged:
     """Which way do packets to IMDS take, and from which source address?"""
-    return Judged(None, _way(case.way)) if case.way.known else unknown(case, "routes")
+    if not case.way.known:
+        return unknown(case, "routes")
+    return Judged(Status.FAIL if case.way.error and not case.imds_answers else None, _way(case.way))
 
 
 @check("route.wireserver", facts=("routes",))
@@ -159,7 +165,9 @@ def route_wireserver(case: Case) -> Judged:
     way = case.wireserver_way
     if not way.known:
         return unknown(case, "routes")
-    other_source = case.primary is not None and case.primary.ip is not None and way.source not in (None, case.primary.ip)
+    other_source = (
+        case.primary is not None and case.primary.ip is not None and way.source not in (None, case.primary.ip)
+    )
     return Judged(Status.WARN if goes_astray(case, way) or other_source else Status.OK, _way(way))
 
 
@@ -183,7 +191,10 @@ def route_next_hop(case: Case) -> Judged:
     if neighbour is None:
         return Judged(Status.SKIP, f"{case.next_hop} is not in the neighbour table")
     mac = f" {neighbour.mac}" if neighbour.mac else ""
-    return Judged(Status.FAIL if case.next_hop_is_dead or case.next_hop_is_forged else Status.OK, f"{case.next_hop}{mac} {neighbour.state.value}")
+    return Judged(
+        Status.FAIL if case.next_hop_is_dead or case.next_hop_is_forged else Status.OK,
+        f"{case.next_hop}{mac} {neighbour.state.value}",
+    )
 
 
 @check("nic.primary", "nic-down", facts=("adapters",))
@@ -195,7 +206,9 @@ def nic_primary(case: Case) -> Judged:
         return Judged(Status.ERROR, "which NIC is the primary one is not known")
     adapter = case.primary.adapter
     because = BECAUSE[case.primary.known_from]
-    return Judged(None, f"{nic(adapter, case.primary.ip)} {adapter.mac}, {adapter.state.value}; primary because {because}")
+    return Judged(
+        None, f"{nic(adapter, case.primary.ip)} {adapter.mac}, {adapter.state.value}; primary because {because}"
+    )
 
 
 @check("nic.identity", "nic-mac-mismatch", "nic-ip-mismatch", facts=("adapters",))
@@ -241,7 +254,9 @@ def agent_guest(case: Case) -> Judged:
     agent = case.service(*GUEST_AGENTS)
     if agent is None:
         return Judged(Status.SKIP, "not installed")
-    return Judged(Status.OK if agent.state is ServiceState.RUNNING else Status.WARN, f"{agent.name} {agent.state.value}")
+    return Judged(
+        Status.OK if agent.state is ServiceState.RUNNING else Status.WARN, f"{agent.name} {agent.state.value}"
+    )
 
 
 @check("agent.proxy", "guest-proxy-agent-failing")

@@ -6,7 +6,7 @@ import inspect
 import re
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable, Optional, Sequence, Tuple
 
 NAME_LIMIT = 48  # bytes of a name in a sentence
 DETAIL_LIMIT = 800  # bytes of a detail, so that the portal report can always show it whole
@@ -98,7 +98,9 @@ class Rule:
         if seen is None:
             return None
         verdict = (seen.verdict or self.verdicts[0]) if seen.severity is Severity.FAIL else None
-        return Finding(self.cause, seen.severity, verdict, self.title, short(seen.detail, DETAIL_LIMIT), seen.fix, self.doc)
+        return Finding(
+            self.cause, seen.severity, verdict, self.title, short(seen.detail, DETAIL_LIMIT), seen.fix, self.doc
+        )
 
 
 def rule(*verdicts: Verdict) -> Callable[[Callable[[Any], Optional[Seen]]], Rule]:
@@ -139,7 +141,7 @@ def quoted(name: str) -> str:
     return f'"{short(name)}"'
 
 
-def listed(items: List[str], at_most: int = 3) -> str:
+def listed(items: Sequence[str], at_most: int = 3) -> str:
     """``a, b, c and 4 more``"""
     more = len(items) - at_most
     return ", ".join(items[:at_most]) + (f" and {more} more" if more > 0 else "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Optional
 
 from ..facts import PROXY_AGENT_PORT, Body, Exchange, Outcome, ServiceState, parse_instant, refuses_version
-from .case import PROXY_AGENTS, Case
+from .case import PROXY_AGENTS, Case, in_words
 from .finding import Seen, Verdict, advice, listed, rule, short
 from .remedies import escalate, remedies
 
@@ -131,7 +131,9 @@ def imds_throttled(case: Case) -> Optional[Seen]:
         f"IMDS answered HTTP 429 (too many requests) {_each_time(case)}.{who}",
         (
             *remedies(case).show_clients(),
-            advice("Stop or slow down the program that asks too often; it should cache the metadata and back off after 429."),
+            advice(
+                "Stop or slow down the program that asks too often; it should cache the metadata and back off after 429."
+            ),
         ),
     )
 
@@ -141,7 +143,11 @@ def _each_time(case: Case) -> str:
     attempts = case.facts.imds.attempts if case.facts.imds else ()
     times = [parse_instant(attempt.read_at) for attempt in attempts if attempt.read_at]
     span = f" within {(times[-1] - times[0]).total_seconds():.0f} s" if len(times) > 1 else ""
-    return f"to each of {len(attempts)} requests{span}" if len(attempts) > 1 else "to the one request that there was time for"
+    return (
+        f"to each of {len(attempts)} requests{span}"
+        if len(attempts) > 1
+        else "to the one request that there was time for"
+    )
 
 
 @rule(Verdict.BROKEN)
@@ -226,7 +232,11 @@ def firewall_unknown(case: Case) -> Optional[Seen]:
     return Seen(
         f"This VM itself forbade the connection ({short(answer.connection.error or 'EACCES', 100)}): a firewall or security "
         "product on it.",
-        (advice("Allow TCP port 80 to 169.254.169.254 in the firewall or security product of this VM, for every program."),),
+        (
+            advice(
+                "Allow TCP port 80 to 169.254.169.254 in the firewall or security product of this VM, for every program."
+            ),
+        ),
     )
 
 
@@ -247,7 +257,7 @@ def platform_unreachable(case: Case) -> Optional[Seen]:
         return None
     return Seen(
         f"IMDS: {case.in_words(case.answer)}. WireServer: port 80 {case.in_words(server.http)}; port 32526 "
-        f"{server.host_plugin.outcome.value}. {case.looked()}",
+        f"{in_words(server.host_plugin.outcome)}. {case.looked()}",
         escalate(case),
     )
 

@@ -41,7 +41,9 @@ def nic_down(case: Case) -> Optional[Seen]:
         commands = remedies(case)
         fixes = [*commands.bring_up(adapter), *commands.renew_lease(adapter), *routes_anew(case, adapter)]
     words = "is disabled" if adapter.state is LinkState.DOWN else "is enabled, but has no link"
-    return case.local(f"The primary NIC {nic(adapter)} {words}. It is taken for the primary one because {because}.", fixes)
+    return case.local(
+        f"The primary NIC {nic(adapter)} {words}. It is taken for the primary one because {because}.", fixes
+    )
 
 
 def _down(case: Case) -> Tuple[Optional[Adapter], str]:
@@ -95,7 +97,9 @@ def nic_mac_mismatch(case: Case) -> Optional[Seen]:
     if case.primary and case.primary.adapter in strays:
         strays = [case.primary.adapter]
     held = listed([f"{quoted(adapter.name)} {adapter.mac}" for adapter in strays]) or listed(sorted(map(str, own)))
-    detail = f"Azure ({'--expected-mac' if expected else 'IMDS'}) knows this VM by {listed(wanted)}; the guest has {held}."
+    detail = (
+        f"Azure ({'--expected-mac' if expected else 'IMDS'}) knows this VM by {listed(wanted)}; the guest has {held}."
+    )
     if own & reported:
         return Seen(
             f"{detail} But IMDS reports {listed(sorted(own & reported))}, which the guest has.",
@@ -105,7 +109,9 @@ def nic_mac_mismatch(case: Case) -> Optional[Seen]:
     fixes: List[Fix] = [advice(CHECK_VALUE)] if expected else []
     if len(strays) == 1 and len(wanted) == 1:
         fixes += [*remedies(case).set_mac(strays[0], wanted[0]), *routes_anew(case, strays[0])]
-    fixes.append(advice("If the NIC was replaced in Azure instead: stop (deallocate) and start the VM, then run again."))
+    fixes.append(
+        advice("If the NIC was replaced in Azure instead: stop (deallocate) and start the VM, then run again.")
+    )
     return Seen(detail, tuple(fixes), verdict=_by_answer(case))
 
 
@@ -143,7 +149,11 @@ def nic_ip_mismatch(case: Case) -> Optional[Seen]:
     detail = f"Azure ({source}) gives {quoted(adapter.name)} the address {names}; in the guest it holds {own}."
     known = [item.address for item in held if reported and item.address in reported.addresses]
     if owner or known:
-        said = f"{quoted(owner.name)} holds it" if owner else f"IMDS reports {listed(known)} for this NIC, as the guest has it"
+        said = (
+            f"{quoted(owner.name)} holds it"
+            if owner
+            else f"IMDS reports {listed(known)} for this NIC, as the guest has it"
+        )
         return Seen(
             f"{detail} But {said}.",
             (advice(f"--expected-ip is most likely mistyped, or of another NIC. {CHECK_VALUE}"),),

@@ -34,7 +34,9 @@ def address_claimed_locally(case: Case) -> Optional[Seen]:
     if holder is None and not (route and route.kind is RouteKind.LOCAL):
         return None
     commands = remedies(case)
-    fixes = [advice("For good: remove what configures the address (a metadata proxy, a container platform, a start script).")]
+    fixes = [
+        advice("For good: remove what configures the address (a metadata proxy, a container platform, a start script).")
+    ]
     if holder:
         prefix = next(held.prefix for held in holder.addresses if held.address == IMDS_ADDRESS)
         fixes += commands.delete_address(holder, IMDS_ADDRESS, prefix)
@@ -119,7 +121,13 @@ def route_wrong_interface(case: Case) -> Optional[Seen]:
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
     primary, egress, route = case.primary, case.egress, case.way.route
-    if primary is None or egress is None or route is None or route.kind is not RouteKind.UNICAST or case.leaves_by_primary:
+    if (
+        primary is None
+        or egress is None
+        or route is None
+        or route.kind is not RouteKind.UNICAST
+        or case.leaves_by_primary
+    ):
         return None
     source = case.way.source if any(held.address == case.way.source for held in egress.addresses) else None
     why = "" if primary.is_proven else f" (taken for it because {BECAUSE[primary.known_from]})"
@@ -147,7 +155,11 @@ def source_not_primary_ip(case: Case) -> Optional[Seen]:
     primary, source = case.primary, case.way.source
     if primary is None or primary.ip is None or not case.leaves_by_primary or source in (None, primary.ip):
         return None
-    if case.egress and case.egress.index != primary.adapter.index and any(a.address == source for a in case.egress.addresses):
+    if (
+        case.egress
+        and case.egress.index != primary.adapter.index
+        and any(a.address == source for a in case.egress.addresses)
+    ):
         return None  # another face of the NIC, with an address of its own
     owner = case.adapter_of(source)
     whose = f"another address of {quoted(owner.name)}" if owner else "which is no address of any NIC"
@@ -194,7 +206,9 @@ def route_wrong_gateway(case: Case) -> Optional[Seen]:
     if case.next_hop_is_dead and case.next_hop_neighbour:
         detail += f" {hop} does not answer ARP ({case.next_hop_neighbour.state.value})."
     if forged:
-        detail += f" The ARP entry of {hop}, {forged.mac}, was set by hand; Azure's network answers with {AZURE_ARP_MAC}."
+        detail += (
+            f" The ARP entry of {hop}, {forged.mac}, was set by hand; Azure's network answers with {AZURE_ARP_MAC}."
+        )
         fixes = (*remedies(case).delete_neighbour(forged), *(fixes if hop != gateway else ()))
     elif hop == gateway:
         fixes = (*remedies(case).renew_lease(adapter), *escalate(case))
@@ -245,8 +259,14 @@ def route_stale_persistent(case: Case) -> Optional[Seen]:
     ]
     if not stale:
         return None
-    platform = [s for s in stale if any(contains(s.destination, address) for address in (IMDS_ADDRESS, WIRESERVER_ADDRESS))]
+    platform = [
+        s for s in stale if any(contains(s.destination, address) for address in (IMDS_ADDRESS, WIRESERVER_ADDRESS))
+    ]
     commands = remedies(case)
-    fixes: List[Fix] = [f for stored in platform[:3] for f in commands.delete_persistent_route(stored.destination, stored.gateway)]
+    fixes: List[Fix] = [
+        f for stored in platform[:3] for f in commands.delete_persistent_route(stored.destination, stored.gateway)
+    ]
     named = listed([f"{stored.destination} through {stored.gateway}" for stored in (platform or stale)])
-    return Seen(f"A stored route leads through a gateway on no subnet of this VM: {named}.", tuple(fixes), Severity.WARN)
+    return Seen(
+        f"A stored route leads through a gateway on no subnet of this VM: {named}.", tuple(fixes), Severity.WARN
+    )

@@ -9,7 +9,9 @@ from ..facts import Cidr, Route, RouteKind, RoutingRule, RuleAction, contains, p
 DENYING_KINDS = (RouteKind.UNREACHABLE, RouteKind.BLACKHOLE, RouteKind.PROHIBIT)
 DENYING_ACTIONS = (RuleAction.UNREACHABLE, RuleAction.BLACKHOLE, RuleAction.PROHIBIT)
 ERRORS = {"unreachable": "EHOSTUNREACH", "blackhole": "EINVAL", "prohibit": "EACCES"}
-USUAL_RULES = tuple(RoutingRule(priority, table=table) for priority, table in ((0, "local"), (32766, "main"), (32767, "default")))
+USUAL_RULES = tuple(
+    RoutingRule(priority, table=table) for priority, table in ((0, "local"), (32766, "main"), (32767, "default"))
+)
 
 
 def walk(

@@ -155,7 +155,12 @@ class Reply:
 
     def head(self, status: int, content_type: str, length: Optional[int], *more: str) -> None:
         date = email.utils.formatdate(time.time() + self._clock_ahead_s, usegmt=True)
-        lines = [f"HTTP/1.1 {status} Answer", f"Content-Type: {content_type}", "Server: Microsoft-IIS/10.0", f"Date: {date}"]
+        lines = [
+            f"HTTP/1.1 {status} Answer",
+            f"Content-Type: {content_type}",
+            "Server: Microsoft-IIS/10.0",
+            f"Date: {date}",
+        ]
         lines += [f"Content-Length: {length}"] if length is not None else []
         self.raw("\r\n".join([*lines, *more, "Connection: close", "", ""]).encode())
 
@@ -175,7 +180,9 @@ PAGE = b"<!DOCTYPE html><html><head><title>Sign in to the network</title></head>
 def misbehave(name: str, reply: Reply) -> None:
     """Answers by a name of ``ANSWERS``, or with the error of a status (``429``)."""
     if name.isdigit():
-        reply.json(int(name), {"error": {"500": "Internal server error", "429": "Too many requests"}.get(name, "Error")})
+        reply.json(
+            int(name), {"error": {"500": "Internal server error", "429": "Too many requests"}.get(name, "Error")}
+        )
     else:
         ANSWERS[name](reply)
 
@@ -226,7 +233,9 @@ ANSWERS: Dict[str, Callable[[Reply], None]] = {
     "html": lambda reply: reply.send(200, PAGE, "text/html"),
     "html-403": lambda reply: reply.send(403, PAGE, "text/html"),
     "proxy-503": lambda reply: reply.send(503, PAGE, "text/html", "Via: 1.1 proxy.contoso.com (squid/5.7)"),
-    "redirect": lambda reply: reply.send(302, b"", "text/html", "Location: http://user:secret@portal.contoso.com/in?token=1"),
+    "redirect": lambda reply: reply.send(
+        302, b"", "text/html", "Location: http://user:secret@portal.contoso.com/in?token=1"
+    ),
     "other-json": lambda reply: reply.json(200, {"instanceId": "i-0123456789abcdef0", "region": "us-east-1"}),
     "json-list": lambda reply: reply.json(200, ["compute", "network"]),
     "broken-json": lambda reply: reply.send(200, b'{"compute": {"vmId": "02aab8a4', "application/json"),
@@ -237,11 +246,15 @@ ANSWERS: Dict[str, Callable[[Reply], None]] = {
     "endless": _endless,
     "trickle": lambda reply: _trickle(reply, b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"),
     "trickle-body": _trickle_body,
-    "header-flood": lambda reply: reply.raw(b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: y\r\n" % i for i in range(10000)) + b"\r\n"),
+    "header-flood": lambda reply: reply.raw(
+        b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: y\r\n" % i for i in range(10000)) + b"\r\n"
+    ),
     "long-header": lambda reply: reply.raw(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 2000000),
     "continue-for-ever": lambda reply: reply.raw(b"HTTP/1.1 100 Continue\r\n\r\n" * 20000),
     "http-0.9": lambda reply: reply.raw(b"hello, this is no HTTP\r\n\x00\x01\x02"),
-    "terminal": lambda reply: reply.raw(b"HTTP/1.1 503 \x1b[2J\x1b]0;x\x07\r\nServer: \x1b[31mred\r\nContent-Length: 0\r\n\r\n"),
+    "terminal": lambda reply: reply.raw(
+        b"HTTP/1.1 503 \x1b[2J\x1b]0;x\x07\r\nServer: \x1b[31mred\r\nContent-Length: 0\r\n\r\n"
+    ),
     "chunked-garbage": _chunked_garbage,
     "control-characters": lambda reply: _forged(reply, "\x1b"),
     "forged-end": lambda reply: _forged(reply, ""),

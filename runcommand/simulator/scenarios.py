@@ -56,11 +56,12 @@ def row(destination: str, gateway: Optional[str], adapter: Adapter, metric: int 
 
 
 def nic(index: int, name: str, mac: str, address: str, gateway: str, **more: object) -> Adapter:
-    lease = dict(dhcp=True, dhcp_server=Address(WIRESERVER_ADDRESS), lease_address=Address(address))
-    base = Adapter(index, name, "Microsoft Hyper-V Network Adapter", "ethernet", True, Mac(mac), LinkState.UP)
-    return replace(
-        base, addresses=(held(address, dynamic=True),), **{**lease, "lease_gateway": Address(gateway) if gateway else None, **more}
-    )
+    base = Adapter(
+        index, name, "Microsoft Hyper-V Network Adapter", "ethernet", True, Mac(mac), LinkState.UP,
+        addresses=(held(address, dynamic=True),), dhcp=True, dhcp_server=Address(WIRESERVER_ADDRESS),
+        lease_address=Address(address), lease_gateway=Address(gateway) if gateway else None,
+    )  # fmt: skip
+    return replace(base, **more)  # type: ignore[arg-type]
 
 
 def rows_of(adapter: Adapter, gateway: Optional[str], metric: int, specific: bool) -> Tuple[Route, ...]:
@@ -75,7 +76,9 @@ def rows_of(adapter: Adapter, gateway: Optional[str], metric: int, specific: boo
 
 ETHERNET = nic(7, "Ethernet", "00-0D-3A-E5-1C-C0", "172.16.69.7", "172.16.69.1", metric=10)
 ETHERNET2 = nic(9, "Ethernet 2", "00-0D-3A-E5-1C-C1", "10.1.0.5", "", metric=10)
-LOOPBACK = Adapter(1, "Loopback Pseudo-Interface 1", kind="loopback", state=LinkState.UP, addresses=(held("127.0.0.1", 8),))
+LOOPBACK = Adapter(
+    1, "Loopback Pseudo-Interface 1", kind="loopback", state=LinkState.UP, addresses=(held("127.0.0.1", 8),)
+)
 WINDOWS_VM = Vm(
     "testWs",
     (
@@ -86,7 +89,9 @@ WINDOWS_VM = Vm(
 ETH0 = nic(2, "eth0", "00-0D-3A-7F-20-04", "10.0.0.4", "10.0.0.1", driver="hv_netvsc", description="")
 ETH1 = nic(3, "eth1", "00-0D-3A-7F-20-05", "10.0.1.5", "", driver="hv_netvsc", description="")
 LO = Adapter(1, "lo", kind="loopback", state=LinkState.UP, addresses=(held("127.0.0.1", 8),))
-DOCKER0 = Adapter(4, "docker0", kind="bridge", mac=Mac("02-42-AC-11-00-01"), state=LinkState.UP, addresses=(held("172.17.0.1", 16),))
+DOCKER0 = Adapter(
+    4, "docker0", kind="bridge", mac=Mac("02-42-AC-11-00-01"), state=LinkState.UP, addresses=(held("172.17.0.1", 16),)
+)
 LINUX_VM = Vm(
     "testlx",
     (
@@ -110,12 +115,16 @@ def with_lookups(facts: Facts, **sources: str) -> Facts:
         adapter = case.adapter_by(way.route)
         own = adapter.addresses[0].address if adapter and adapter.addresses else None
         source = sources.get("source") or (way.route.source if way.route else None) or own
-        found.append(Lookup(Address(way.destination), None if way.error else source, way.error, None if way.error else way.route))  # type: ignore[arg-type]
+        found.append(
+            Lookup(Address(way.destination), None if way.error else source, way.error, None if way.error else way.route)
+        )  # type: ignore[arg-type]
     return replace(facts, lookups=tuple(found))
 
 
 def windows(
-    adapters: Tuple[Adapter, ...] = (LOOPBACK, ETHERNET, ETHERNET2), routes: Optional[Tuple[Route, ...]] = None, **more: object
+    adapters: Tuple[Adapter, ...] = (LOOPBACK, ETHERNET, ETHERNET2),
+    routes: Optional[Tuple[Route, ...]] = None,
+    **more: object,
 ) -> Facts:
     own = rows_of(ETHERNET, "172.16.69.1", 11, True) + rows_of(ETHERNET2, None, 11, False)
     gateways = [NextHop("172.16.69.1"), NextHop("10.1.0.1")]
@@ -124,15 +133,27 @@ def windows(
         "testWs",
         LONG_AGO,
         machine=Machine(
-            "Windows Server 2022 Datacenter Azure Edition", os_version="21H2", edition="ServerTurbine", build="20348.2402",
-            architecture="AMD64", vendor="Microsoft Corporation", product="Virtual Machine", asset_tag=AZURE_ASSET_TAG,
-            smbios_uuid="02AAB8A4-74EF-476E-8182-F6D2BA4166A6", elevated=True,
+            "Windows Server 2022 Datacenter Azure Edition",
+            os_version="21H2",
+            edition="ServerTurbine",
+            build="20348.2402",
+            architecture="AMD64",
+            vendor="Microsoft Corporation",
+            product="Virtual Machine",
+            asset_tag=AZURE_ASSET_TAG,
+            smbios_uuid="02AAB8A4-74EF-476E-8182-F6D2BA4166A6",
+            elevated=True,
         ),  # fmt: skip
         adapters=adapters,
         routes=own if routes is None else routes,
-        neighbours=tuple(Neighbour(gateway, None, None, Mac(AZURE_ARP_MAC), NeighbourState.REACHABLE) for gateway in gateways),
+        neighbours=tuple(
+            Neighbour(gateway, None, None, Mac(AZURE_ARP_MAC), NeighbourState.REACHABLE) for gateway in gateways
+        ),
         persistent_routes=(),
-        services=(Service("WindowsAzureGuestAgent", ServiceState.RUNNING, "auto"), Service("RdAgent", ServiceState.RUNNING, "auto")),
+        services=(
+            Service("WindowsAzureGuestAgent", ServiceState.RUNNING, "auto"),
+            Service("RdAgent", ServiceState.RUNNING, "auto"),
+        ),
         listeners=(),
         connections=(),
         raw=(),
@@ -141,7 +162,10 @@ def windows(
 
 
 def linux(
-    adapters: Tuple[Adapter, ...] = (LO, ETH0, ETH1), routes: Optional[Tuple[Route, ...]] = None, source: str = "", **more: object
+    adapters: Tuple[Adapter, ...] = (LO, ETH0, ETH1),
+    routes: Optional[Tuple[Route, ...]] = None,
+    source: str = "",
+    **more: object,
 ) -> Facts:
     own = rows_of(ETH0, "10.0.0.1", 100, True) + rows_of(ETH1, None, 200, False)
     base = Facts(
@@ -149,15 +173,25 @@ def linux(
         "testlx",
         LONG_AGO,
         machine=Machine(
-            "Ubuntu 24.04.1 LTS", "ubuntu", "24.04", kernel="6.8.0-1017-azure", architecture="x86_64",
-            vendor="Microsoft Corporation", product="Virtual Machine", asset_tag=AZURE_ASSET_TAG,
-            smbios_uuid="9a1f0c86-4c43-4d3e-8a3f-1a6f6f2b7d11", elevated=True,
+            "Ubuntu 24.04.1 LTS",
+            "ubuntu",
+            "24.04",
+            kernel="6.8.0-1017-azure",
+            architecture="x86_64",
+            vendor="Microsoft Corporation",
+            product="Virtual Machine",
+            asset_tag=AZURE_ASSET_TAG,
+            smbios_uuid="9a1f0c86-4c43-4d3e-8a3f-1a6f6f2b7d11",
+            elevated=True,
         ),  # fmt: skip
         adapters=adapters,
         routes=own if routes is None else routes,
         routing_rules=tuple(RoutingRule(p, table=t) for p, t in ((0, "local"), (32766, "main"), (32767, "default"))),
         neighbours=(Neighbour(NextHop("10.0.0.1"), "eth0", 2, Mac(AZURE_ARP_MAC), NeighbourState.REACHABLE),),
-        services=(Service("walinuxagent", ServiceState.RUNNING, "enabled"), Service("systemd-networkd", ServiceState.RUNNING, "enabled")),
+        services=(
+            Service("walinuxagent", ServiceState.RUNNING, "enabled"),
+            Service("systemd-networkd", ServiceState.RUNNING, "enabled"),
+        ),
         listeners=(),
         raw=(),
     )
@@ -198,7 +232,9 @@ def _catalogue() -> List[Scenario]:
         state=LinkState.UP, addresses=(held("169.254.1.156", 16),),
     )  # fmt: skip
     tun0 = Adapter(8, "tun0", kind="tun", state=LinkState.UP, addresses=(held("10.8.0.2"),))
-    apipa = Adapter(5, "cni0", kind="bridge", mac=Mac("02-42-AC-11-00-02"), state=LinkState.UP, addresses=(held("169.254.7.1", 16),))
+    apipa = Adapter(
+        5, "cni0", kind="bridge", mac=Mac("02-42-AC-11-00-02"), state=LinkState.UP, addresses=(held("169.254.7.1", 16),)
+    )
     secondary = replace(ETHERNET, addresses=(held("172.16.69.7", dynamic=True), held("172.16.69.8")))
     two_addresses = replace(eth0, addresses=(held("10.0.0.4", dynamic=True), held("10.0.0.5", secondary=True)))
     wrong_hop = tuple(replace(r, gateway=NextHop("10.0.0.99")) if r.destination in HOSTS else r for r in lease)

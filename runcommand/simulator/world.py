@@ -22,7 +22,18 @@ from ..rules.case import SILENT_ARP, Case
 from .host import Behaviour, Host, Vm
 
 PROBED = ("imds", "wireserver", "differential")
-GIVEN = ("system", "host", "collected_at", "elapsed_s", "deadline_s", "tool_version", "interrupted", "expected", "unavailable", "notes")
+GIVEN = (
+    "system",
+    "host",
+    "collected_at",
+    "elapsed_s",
+    "deadline_s",
+    "tool_version",
+    "interrupted",
+    "expected",
+    "unavailable",
+    "notes",
+)
 Place = Tuple[str, int]  # address and port of a service of the host
 
 

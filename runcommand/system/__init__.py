@@ -82,4 +82,3 @@ def current() -> LocalSystem:
 
         return Linux()
     return Unknown()
-

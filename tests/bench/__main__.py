@@ -82,8 +82,15 @@ def main() -> int:
     show("bare interpreter", bare, "s", "")
     show("--version", version, "s", "")
     whole_runs("healthy", runs, "0.6", lambda lab: None)
-    whole_runs("all dark", runs, f"{1.5 * CONNECT_S + 1:.1f} (1.5 x one connect + 1)", lambda lab: [lab.host(line) for line in DARK] and None)
-    whole_runs("wrong interface", runs, "", lambda lab: lab.vm(f"ip route add {IMDS}/32 via 10.0.1.1 dev eth1") and None)
+    whole_runs(
+        "all dark",
+        runs,
+        f"{1.5 * CONNECT_S + 1:.1f} (1.5 x one connect + 1)",
+        lambda lab: [lab.host(line) for line in DARK] and None,
+    )
+    whole_runs(
+        "wrong interface", runs, "", lambda lab: lab.vm(f"ip route add {IMDS}/32 via 10.0.1.1 dev eth1") and None
+    )
     print(f"{'package, compressed':34}{'':8}{package_size() / 1024:8.1f}{'':8}  {'KiB':6}128 (as a script)")
     return 0
 

@@ -59,7 +59,11 @@ class Lab:
         not_listening: Sequence[Tuple[str, int]] = (),
         environment: str = "AzurePublicCloud",
     ) -> None:
-        self._options = {"behaviour": asdict(behaviour), "not_listening": list(not_listening), "environment": environment}
+        self._options = {
+            "behaviour": asdict(behaviour),
+            "not_listening": list(not_listening),
+            "environment": environment,
+        }
         number = f"{os.getpid()}-{next(_numbers)}"
         self._host_ns, self._vm_ns = f"imdshost{number}", f"imdsvm{number}"
         self._holder: Optional["subprocess.Popen[str]"] = None
@@ -87,7 +91,9 @@ class Lab:
         for name in (host, vm):
             sh(f"ip netns add {name}")
         for number, mac in ((0, ETH0_MAC), (1, ETH1_MAC)):
-            sh(f"ip -n {vm} link add eth{number} address {mac} type veth peer name h{number} netns {host} address {AZURE_ARP_MAC}")
+            sh(
+                f"ip -n {vm} link add eth{number} address {mac} type veth peer name h{number} netns {host} address {AZURE_ARP_MAC}"
+            )
         for command in self._host_setup():
             sh(f"ip -n {host} {command}")
         self._holder = subprocess.Popen(
@@ -104,14 +110,22 @@ class Lab:
 
     @staticmethod
     def _host_setup() -> List[str]:
-        commands = ["link set lo up", "link set h0 up", "link set h1 up", "addr add 10.0.0.1/24 dev h0", "addr add 10.0.1.1/24 dev h1"]
+        commands = [
+            "link set lo up",
+            "link set h0 up",
+            "link set h1 up",
+            "addr add 10.0.0.1/24 dev h0",
+            "addr add 10.0.1.1/24 dev h1",
+        ]
         commands += ["addr add 10.0.0.50/24 dev h0"]  # another machine's address that answers ARP
         for address in (IMDS, WIRESERVER):
             commands.append(f"addr add {address}/32 dev lo")
             commands.append(f"rule add pref 10 iif h0 from 10.0.0.4 to {address} lookup local")
             commands.append(f"rule add pref 11 to {address} blackhole")
         commands += ["rule add pref 20 lookup local", "rule del pref 0"]
-        commands += [f"neigh replace 10.0.0.4 lladdr {ETH0_MAC} dev h0 nud permanent"]  # frames go to the MAC that Azure knows
+        commands += [
+            f"neigh replace 10.0.0.4 lladdr {ETH0_MAC} dev h0 nud permanent"
+        ]  # frames go to the MAC that Azure knows
         return commands
 
     def _serve(self, enter: Sequence[str], options: Dict[str, Any]) -> "subprocess.Popen[str]":
@@ -128,7 +142,11 @@ class Lab:
 
     def serve_inside(self, behaviour: Behaviour) -> None:
         """Lets something inside the VM answer at IMDS's address, which the VM has to claim."""
-        options = {**self._options, "behaviour": asdict(behaviour), "not_listening": [(WIRESERVER, 80), (WIRESERVER, 32526)]}
+        options = {
+            **self._options,
+            "behaviour": asdict(behaviour),
+            "not_listening": [(WIRESERVER, 80), (WIRESERVER, 32526)],
+        }
         self._inside = self._serve(self.enter([]), options)
 
     # --- what a test does with it ---
@@ -174,7 +192,9 @@ class Lab:
         ]
         self.write("/run/lab/units", "\n".join(units))
 
-    def tool(self, *arguments: str, environment: Optional[Dict[str, str]] = None, user: Optional[int] = None) -> "subprocess.CompletedProcess[str]":
+    def tool(
+        self, *arguments: str, environment: Optional[Dict[str, str]] = None, user: Optional[int] = None
+    ) -> "subprocess.CompletedProcess[str]":
         """Runs ``python -m runcommand ARGUMENTS`` inside the VM."""
         command = [sys.executable, "-m", "runcommand", *arguments]
         if user is not None:

@@ -53,12 +53,18 @@ def way_through_primary(case: Case, *ways: Way) -> Tuple[Fix, ...]:
     :param ways: by default the way to IMDS, and the WireServer's too where it goes astray
     """
     if case.primary is None:
-        return (advice("Which NIC is the primary one is not known here: run again with --expected-mac, from az vm nic show."),)
+        return (
+            advice(
+                "Which NIC is the primary one is not known here: run again with --expected-mac, from az vm nic show."
+            ),
+        )
     adapter = case.primary.adapter
     commands = remedies(case)
     fixes = commands.renew_lease(adapter)
     if case.gateway is None:
-        no_gateway = f"The gateway of {quoted(adapter.name)} is not known: the NIC has no lease, no default route and no subnet."
+        no_gateway = (
+            f"The gateway of {quoted(adapter.name)} is not known: the NIC has no lease, no default route and no subnet."
+        )
         return (*fixes, advice(f"{no_gateway} Once it has an address, run again."))
     wrong_hop = case.way.route.gateway if case.way.route and case.way.route.gateway != case.gateway else None
     if not case.default_routes() or (wrong_hop and case.default_gateway(adapter) == wrong_hop):
@@ -75,7 +81,11 @@ def _mend(case: Case, way: Way, gateway: str, adapter: Adapter) -> List[Fix]:
     fixes: List[Fix] = []
     if way.rule:
         fixes += commands.pass_rule(way.rule, way.destination)
-        rows = [row for row in case.routes if row.table == "main" and not row.dead and contains(row.destination, way.destination)]
+        rows = [
+            row
+            for row in case.routes
+            if row.table == "main" and not row.dead and contains(row.destination, way.destination)
+        ]
         best = longest_match(rows)
         owner = case.adapter_by(best)
         if best and owner and best.gateway == gateway and same_nic(owner, adapter):
@@ -127,7 +137,9 @@ def escalate(case: Case) -> Tuple[Fix, ...]:
     fixes.append(advice("Check that no network security group denies the service tag AzurePlatformIMDS."))
     if not case.proof:
         fixes.append(
-            advice(f"Redeploy the VM (portal: Help > Redeploy + reapply; or az vm redeploy): {REDEPLOY_PAGE} {REDEPLOY_WARNING}")
+            advice(
+                f"Redeploy the VM (portal: Help > Redeploy + reapply; or az vm redeploy): {REDEPLOY_PAGE} {REDEPLOY_WARNING}"
+            )
         )
     return (*fixes, advice(f"If that does not help, open a support request with this report. Text: {_ticket(case)}"))
 
@@ -142,5 +154,3 @@ def _ticket(case: Case) -> str:
     server = case.facts.wireserver
     other = f"; WireServer: {case.in_words(server.http)}" if server else ""
     return f"VM {quoted(name)}{uuid}{where} at {case.facts.collected_at}. {answer}{other}. {case.looked()}"
-
-

@@ -41,7 +41,11 @@ class LinuxRemedies:
     def renew_lease(self, adapter: Adapter) -> List[Fix]:
         name = quoted(adapter.name)
         if adapter.dhcp is False and "netplan" in (adapter.profile or ""):
-            return [advice(f"For good: set dhcp4: true for {name} in /etc/netplan, then run netplan apply. {WITH_THE_LEASE}")]
+            return [
+                advice(
+                    f"For good: set dhcp4: true for {name} in /etc/netplan, then run netplan apply. {WITH_THE_LEASE}"
+                )
+            ]
         if adapter.dhcp is False:
             return [advice(f"For good: turn DHCP on for {name} in this VM's network configuration. {WITH_THE_LEASE}")]
         renewing = self._manager(adapter, f"networkctl reconfigure {adapter.name}", self._reactivate(adapter))
@@ -83,7 +87,9 @@ class LinuxRemedies:
         return [ip(f"route replace default {via(gateway, adapter)} dev {adapter.name}", adapter.name)]
 
     def routes_anew(self, gateway: str, adapter: Adapter, default: bool) -> List[Fix]:
-        hosts = [fix for address in (IMDS_ADDRESS, WIRESERVER_ADDRESS) for fix in self.add_route(address, gateway, adapter)]
+        hosts = [
+            fix for address in (IMDS_ADDRESS, WIRESERVER_ADDRESS) for fix in self.add_route(address, gateway, adapter)
+        ]
         return [*(self.add_default_route(gateway, adapter) if default else []), *hosts]
 
     def keep_routes(self, gateway: str, adapter: Adapter) -> List[Fix]:
@@ -97,8 +103,12 @@ class LinuxRemedies:
     def delete_route(self, route: Route) -> List[Fix]:
         kind = "" if route.kind is RouteKind.UNICAST else f"{route.kind.value} "
         text = f"route del {kind}{route.destination}" + (f" {via(route.gateway)}" if route.gateway else "")
-        text += f" dev {route.interface}" if route.interface and route.kind in (RouteKind.UNICAST, RouteKind.LOCAL) else ""
-        text += (f" metric {route.metric}" if route.metric else "") + (f" table {route.table}" if route.table != "main" else "")
+        text += (
+            f" dev {route.interface}" if route.interface and route.kind in (RouteKind.UNICAST, RouteKind.LOCAL) else ""
+        )
+        text += (f" metric {route.metric}" if route.metric else "") + (
+            f" table {route.table}" if route.table != "main" else ""
+        )
         return [ip(text, route.interface, route.table)]
 
     def pass_rule(self, rule: RoutingRule, destination: str) -> List[Fix]:
@@ -109,7 +119,11 @@ class LinuxRemedies:
         return [ip(f"rule del {rule_words(rule)}", rule.iif, rule.oif, mark, rule.ipproto, rule.sport, rule.dport)]
 
     def delete_persistent_route(self, destination: str, gateway: str) -> List[Fix]:
-        return [advice(f"Remove the stored route to {destination} through {gateway} where this VM's network manager keeps it.")]
+        return [
+            advice(
+                f"Remove the stored route to {destination} through {gateway} where this VM's network manager keeps it."
+            )
+        ]
 
     def delete_neighbour(self, neighbour: Neighbour) -> List[Fix]:
         if neighbour.interface is None:
@@ -138,7 +152,9 @@ class LinuxRemedies:
     def set_mac(self, adapter: Adapter, mac: str) -> List[Fix]:
         name = adapter.name
         return [
-            advice("For good: remove the MAC override (netplan macaddress, cloned-mac-address, a .link file) and restart the VM."),
+            advice(
+                "For good: remove the MAC override (netplan macaddress, cloned-mac-address, a .link file) and restart the VM."
+            ),
             ip(f"link set dev {name} down", name),
             ip(f"link set dev {name} address {mac.replace('-', ':').lower()}", name),
             ip(f"link set dev {name} up", name),
@@ -151,7 +167,11 @@ class LinuxRemedies:
         return [sh(f"ss -tnp dst {IMDS_ADDRESS}")]
 
     def show_firewall(self) -> List[Fix]:
-        return [advice("This version does not read the firewall: look for rules that drop TCP 80 (nft list ruleset, iptables-save).")]
+        return [
+            advice(
+                "This version does not read the firewall: look for rules that drop TCP 80 (nft list ruleset, iptables-save)."
+            )
+        ]
 
     def shift_clock(self, seconds: float) -> List[Fix]:
         case = self._case
@@ -160,7 +180,10 @@ class LinuxRemedies:
             return [sh("chronyc makestep")]
         if case.runs("systemd-timesyncd"):
             return [sh("systemctl restart systemd-timesyncd"), sh(step)]
-        return [advice("For good: run a time service, for example chrony with the host's clock (/dev/ptp_hyperv)."), sh(step)]
+        return [
+            advice("For good: run a time service, for example chrony with the host's clock (/dev/ptp_hyperv)."),
+            sh(step),
+        ]
 
 
 def rule_words(rule: RoutingRule) -> str:

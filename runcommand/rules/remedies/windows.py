@@ -30,7 +30,11 @@ class WindowsRemedies:
     def renew_lease(self, adapter: Adapter) -> List[Fix]:
         if adapter.dhcp is False:  # a NIC with several IP configurations has to be static on Windows: never unasked
             to_dhcp = TO_DHCP.format(adapter.index)
-            only = "takes it from Azure again" if len(adapter.addresses) < 2 else "would take it from Azure, but drops the others"
+            only = (
+                "takes it from Azure again"
+                if len(adapter.addresses) < 2
+                else "would take it from Azure, but drops the others"
+            )
             return [advice(f"The address of {quoted(adapter.name)} is set by hand; {to_dhcp} {only}.")]
         return [cmd(f'ipconfig /renew "{adapter.name}"' if usable_in_command(adapter.name) else "ipconfig /renew")]
 
@@ -70,7 +74,11 @@ class WindowsRemedies:
         return [cmd(f"netsh interface ipv4 delete address name={adapter.index} address={address}")]
 
     def set_address(self, adapter: Adapter, address: str, prefix: int) -> List[Fix]:
-        note = [advice("This drops the other addresses of the NIC: add them again afterwards.")] if len(adapter.addresses) > 1 else []
+        note = (
+            [advice("This drops the other addresses of the NIC: add them again afterwards.")]
+            if len(adapter.addresses) > 1
+            else []
+        )
         return [cmd(TO_DHCP.format(adapter.index)), *note]
 
     def set_source(self, adapter: Adapter, wrong: str, right: str) -> List[Fix]:
@@ -82,7 +90,9 @@ class WindowsRemedies:
 
     def set_mac(self, adapter: Adapter, mac: str) -> List[Fix]:
         return [
-            advice("For good: clear the adapter's advanced property for its MAC address (Network Address) and restart the VM."),
+            advice(
+                "For good: clear the adapter's advanced property for its MAC address (Network Address) and restart the VM."
+            ),
             powershell(f"Get-NetAdapter -InterfaceIndex {adapter.index} | Set-NetAdapter -MacAddress {mac} -Confirm:0"),
         ]
 

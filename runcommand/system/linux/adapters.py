@@ -8,7 +8,18 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from ...collect import Board, NoFact
-from ...facts import Adapter, InterfaceAddress, LinkState, PrefixLength, contains, if_valid, parse_address, parse_mac
+from ...facts import (
+    Adapter,
+    InterfaceAddress,
+    LinkState,
+    PrefixLength,
+    contains,
+    dict_of,
+    if_valid,
+    list_of,
+    parse_address,
+    parse_mac,
+)
 from ..program import Programs
 from . import getifaddrs, leases
 from .files import key_values, read
@@ -38,19 +49,17 @@ def parse_adapter(row: Dict[str, Any]) -> Optional[Adapter]:
     name, index = row.get("ifname"), row.get("ifindex")
     if not isinstance(name, str) or type(index) is not int:
         return None
-    flags = row.get("flags") if isinstance(row.get("flags"), list) else []
-    link = row.get("linkinfo") if isinstance(row.get("linkinfo"), dict) else {}
-    listed = row.get("addr_info") if isinstance(row.get("addr_info"), list) else []
+    flags = list_of(str, row.get("flags"))
     addresses = []
-    for entry in listed:
-        local = if_valid(parse_address, entry.get("local")) if isinstance(entry, dict) else None
+    for entry in list_of(dict, row.get("addr_info")):
+        local = if_valid(parse_address, entry.get("local"))
         if local and entry.get("family") == "inet" and entry.get("prefixlen") in range(33):
             secondary, dynamic = entry.get("secondary") is True, entry.get("dynamic") is True
             addresses.append(InterfaceAddress(local, PrefixLength(entry["prefixlen"]), secondary, dynamic=dynamic))
     return Adapter(
         index,
         name,
-        kind=_kind(row, str(link.get("info_kind") or "")),
+        kind=_kind(row, str(dict_of(row.get("linkinfo")).get("info_kind") or "")),
         mac=if_valid(parse_mac, row.get("address")) if row.get("link_type") == "ether" else None,
         state=_state("UP" in flags, "LOWER_UP" in flags or "NO-CARRIER" not in flags),
         master=row["master"] if isinstance(row.get("master"), str) else None,
@@ -123,4 +132,3 @@ def _with_manager(adapter: Adapter) -> Adapter:
     if manager.get("managed") in ("1", "true"):
         return replace(adapter, managed_by="NetworkManager", profile=manager.get("connection-uuid") or None)
     return adapter
-

@@ -77,7 +77,9 @@ def _walk(path: Path) -> int:
         about = os.fstat(descriptor)
         last = number == len(path.parts)
         open_to_others = about.st_mode & (stat.S_IWGRP | stat.S_IWOTH if last else stat.S_IWOTH)
-        if about.st_uid not in (0, os.geteuid()) or (open_to_others and not (about.st_mode & stat.S_ISVTX and not last)):
+        if about.st_uid not in (0, os.geteuid()) or (
+            open_to_others and not (about.st_mode & stat.S_ISVTX and not last)
+        ):
             os.close(descriptor)
             raise PermissionError(errno.EPERM, "other users could write there", str(Path(*path.parts[:number])))
     return descriptor

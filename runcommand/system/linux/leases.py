@@ -11,7 +11,6 @@ from ...facts import Adapter, Address, if_valid, parse_address
 from .files import key_values, read
 
 
-
 @dataclass(frozen=True)
 class Lease:
     """One lease. It belongs to the adapter of ``index`` or, where that is None, of ``interface``."""

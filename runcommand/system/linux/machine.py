@@ -43,4 +43,3 @@ def collect_raw(programs: Programs, board: Board) -> Tuple[RawText, ...]:
             text = str(missing)
         texts.append(RawText(command, text[:RAW_LIMIT], len(text) > RAW_LIMIT))
     return tuple(texts)
-

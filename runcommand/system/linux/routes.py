@@ -22,7 +22,9 @@ from ...facts import (
     RouteKind,
     RoutingRule,
     RuleAction,
+    dict_of,
     if_valid,
+    list_of,
     parse_address,
     parse_cidr,
     parse_mac,
@@ -61,13 +63,10 @@ def parse_routes(row: Dict[str, Any], indexes: Dict[str, int]) -> Iterator[Route
     destination = _cidr(row.get("dst"))
     if destination is None or kind in ("broadcast", "multicast", "anycast"):
         return
-    hops = row.get("nexthops") if isinstance(row.get("nexthops"), list) else [row]
-    for hop in hops:
-        if not isinstance(hop, dict):
-            continue
-        via = hop.get("via") if isinstance(hop.get("via"), dict) else {}
-        device = hop.get("dev") if isinstance(hop.get("dev"), str) else None
-        flags = [*_texts(row.get("flags")), *_texts(hop.get("flags"))]
+    for hop in list_of(dict, row["nexthops"]) if "nexthops" in row else [row]:
+        via = dict_of(hop.get("via"))
+        device = hop["dev"] if isinstance(hop.get("dev"), str) else None
+        flags = [*list_of(str, row.get("flags")), *list_of(str, hop.get("flags"))]
         yield Route(
             destination,
             if_valid(parse_next_hop, hop.get("gateway") or via.get("host")),
@@ -141,7 +140,10 @@ def look_up(programs: Programs, destination: Address) -> Lookup:
     lookup = Lookup(destination, source, error)
     if error or not source:
         return lookup
-    chosen, rows = _get(programs, destination, "from", source), _get(programs, destination, "from", source, fibmatch=True)
+    chosen, rows = (
+        _get(programs, destination, "from", source),
+        _get(programs, destination, "from", source, fibmatch=True),
+    )
     if not chosen or not rows:
         return lookup
     hop = chosen[0]  # of a multipath route, the one that this flow takes
@@ -180,7 +182,7 @@ def collect_neighbours(programs: Programs, board: Board) -> Tuple[Neighbour, ...
             _text(row.get("dev")),
             indexes.get(str(row.get("dev"))),
             if_valid(parse_mac, row.get("lladdr")),
-            next((_STATES[word] for word in _texts(row.get("state")) if word in _STATES), NeighbourState.UNKNOWN),
+            next((_STATES[word] for word in list_of(str, row.get("state")) if word in _STATES), NeighbourState.UNKNOWN),
         )
         for row in ip(programs, "-4", "neigh", "show")
         if if_valid(parse_next_hop, row.get("dst"))
@@ -237,7 +239,3 @@ def _selector(address: Any, length: Any) -> Optional[Cidr]:
 
 def _text(value: Any) -> Optional[str]:
     return str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else None
-
-
-def _texts(value: Any) -> List[str]:
-    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []

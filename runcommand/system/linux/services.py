@@ -30,7 +30,9 @@ PORTS = (80, PROXY_AGENT_PORT)
 def collect(programs: Programs, board: Board) -> Tuple[Service, ...]:
     """The units of the list that are installed."""
     units = [f"{unit}.service" for unit in UNITS]
-    output = programs.run("systemctl", ["show", "--no-pager", "--property=Id,LoadState,ActiveState,UnitFileState", *units])
+    output = programs.run(
+        "systemctl", ["show", "--no-pager", "--property=Id,LoadState,ActiveState,UnitFileState", *units]
+    )
     found = {service.name: service for service in parse_units(output.decode("utf-8", "replace"))}
     return tuple(found.values())  # two names of one unit (waagent, walinuxagent) are one service
 
