@@ -8,9 +8,13 @@ from __future__ import annotations
 import socket
 import sys
 from pathlib import Path
-from typing import Mapping, Optional, Protocol
+from typing import Mapping, Optional, Protocol, Tuple
 
-from ..collect import Collector
+from ..collect import Board, Collector
+from ..facts import Address
+from ..probes.tcp import CONNECT_S, error_name
+
+NEIGHBOURS_S = CONNECT_S + 0.5  # the connect that fills the neighbour table has ended by then
 
 
 class RunFolder(Protocol):
@@ -75,10 +79,29 @@ def host_name() -> str:
         return "unknown"
 
 
+def after_the_connect(board: Board) -> None:
+    """Waits until the plain connect to IMDS has ended: only then the neighbour table tells of its next hop."""
+    board.wait("imds", NEIGHBOURS_S, or_draft=True)
+
+
+def udp_source(destination: Address) -> Tuple[Optional[Address], Optional[str]]:
+    """The source address that the system chooses for ``destination``, or POSIX' name of its error. Nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect((destination, 9))
+            return Address(sock.getsockname()[0]), None
+        except OSError as error:
+            return None, error_name(error.errno or 0) if error.errno else str(error)
+
+
 def current() -> LocalSystem:
     """The implementation for the system that this process runs on."""
     if sys.platform.startswith("linux"):
         from .linux import Linux
 
         return Linux()
+    if sys.platform == "win32":
+        from .windows import Windows
+
+        return Windows()
     return Unknown()

@@ -8,12 +8,25 @@ import subprocess
 import threading
 import time
 from pathlib import Path
-from typing import IO, Mapping, Sequence, Set, Tuple
+from typing import IO, Any, Callable, Dict, Mapping, Sequence, Set, Tuple
 
 from ..collect import NoFact
 
 PROGRAM_S = 5.0
 OUTPUT_LIMIT = 16 * 1024 * 1024
+CREATE_NO_WINDOW = 0x08000000  # processthreadsapi.h
+_OPTIONS: Dict[str, Any] = {"start_new_session": True} if os.name == "posix" else {"creationflags": CREATE_NO_WINDOW}
+End = Callable[[], None]  # ends a program with its children
+
+
+def process_group(process: "subprocess.Popen[bytes]") -> End:
+    """How a POSIX system ends a program that leads a process group of its own."""
+
+    def end() -> None:
+        if process.returncode is None:  # before any wait: a zombie keeps its number
+            os.killpg(process.pid, signal.SIGKILL)
+
+    return end
 
 
 class Programs:
@@ -21,13 +34,20 @@ class Programs:
 
     :param directories: where programs are looked for: never PATH, never the current folder
     :param environment: all that a program inherits
+    :param contain: is given each program that was started, and gives back what ends it with its children
     """
 
-    def __init__(self, directories: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        directories: Sequence[str],
+        environment: Mapping[str, str],
+        contain: Callable[["subprocess.Popen[bytes]"], End] = process_group,
+    ) -> None:
         self._directories: Tuple[str, ...] = tuple(directories)
         self._environment = dict(environment)
         self._lock = threading.Lock()
-        self._running: Set["subprocess.Popen[bytes]"] = set()
+        self._contain = contain
+        self._running: Dict["subprocess.Popen[bytes]", End] = {}
         self._hung: Set[str] = set()  # what did not finish once gets no second chance
         self._closed = False
 
@@ -58,9 +78,10 @@ class Programs:
             self._hung.add(program)
             raise NoFact(f"{shown}: not finished in {seconds:.0f} s") from None
         finally:
-            kill(process)
             with self._lock:
-                self._running.discard(process)
+                end_it = self._running.pop(process, None)
+            if end_it:
+                kill(process, end_it)
         if status:
             said = errors.decode("utf-8", "replace").strip().partition("\n")[0][:200]
             raise NoFact(f"{shown}: exit status {status}{': ' + said if said else ''}")
@@ -81,20 +102,20 @@ class Programs:
                     stderr=subprocess.PIPE,
                     cwd=os.path.abspath(os.sep),
                     env=self._environment,
-                    start_new_session=os.name == "posix",
+                    **_OPTIONS,
                 )
             except OSError as error:
                 raise NoFact(f"{shown}: {error.strerror}") from None
-            self._running.add(process)
+            self._running[process] = self._contain(process)
             return process
 
     def close(self) -> None:
         """Ends every program that is still running; no other one starts."""
         with self._lock:
             self._closed = True
-            running = list(self._running)
-        for process in running:
-            kill(process)
+            running, self._running = self._running, {}
+        for process, end_it in running.items():
+            kill(process, end_it)
 
 
 def _reader(stream: "IO[bytes] | None", into: bytearray, limit: int) -> threading.Thread:
@@ -115,15 +136,10 @@ def _reader(stream: "IO[bytes] | None", into: bytearray, limit: int) -> threadin
     return thread
 
 
-def kill(process: "subprocess.Popen[bytes]") -> None:
-    """Ends a program that has not been waited for yet, with its children where the system knows them as a group."""
-    if process.returncode is not None:
-        return
+def kill(process: "subprocess.Popen[bytes]", end: End) -> None:
+    """Ends a program with its children, and waits a moment for it."""
     try:
-        if os.name == "posix":
-            os.killpg(process.pid, signal.SIGKILL)  # before any wait: a zombie keeps its number
-        else:
-            process.kill()
+        end()
     except OSError:
         pass
     try:

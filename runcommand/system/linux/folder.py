@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 from pathlib import Path
-from typing import List, Optional
+from typing import Optional
 
 from .. import RunFolder
+from ..run_folder import FILES, candidates, outdated
 
-KEPT = 10
-NAME = re.compile(r"\d{8}T\d{6}Z(-\d+)?")
-FILES = ("report.txt", "report.json", "report.html")
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -52,12 +49,12 @@ def make(chosen: Optional[Path], default: Path, name: str) -> RunFolder:
 
 
 def _new(base: int, name: str) -> str:
-    for unique in (name, *(f"{name}-{number}" for number in range(2, 100))):
+    for unique in candidates(name):
         try:
             os.mkdir(unique, 0o700, dir_fd=base)
             return unique
         except FileExistsError:
-            continue  # another run in the same second, or something planted
+            continue
     raise FileExistsError(f"{name}: too many of the same second")
 
 
@@ -86,12 +83,8 @@ def _walk(path: Path) -> int:
 
 
 def _prune(base: int, newest: str) -> None:
-    """Removes our oldest folders beyond the newest ten; one that holds anything of somebody else's stays.
-
-    The newest is the one that this run made, whatever a clock that was put back has named it.
-    """
-    names: List[str] = sorted((name for name in os.listdir(base) if NAME.fullmatch(name) and name != newest), key=_age)
-    for name in names[: 1 - KEPT]:
+    """Removes our oldest folders; one that holds anything of somebody else's stays."""
+    for name in outdated(os.listdir(base), newest):
         try:
             descriptor = os.open(name, _OPEN, dir_fd=base)
         except OSError:
@@ -108,7 +101,3 @@ def _prune(base: int, newest: str) -> None:
         finally:
             os.close(descriptor)
 
-
-def _age(name: str) -> "tuple[str, int]":
-    stamp, _, number = name.partition("-")
-    return stamp, int(number or 1)

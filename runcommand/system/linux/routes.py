@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 import sys
 from dataclasses import replace
@@ -30,12 +29,11 @@ from ...facts import (
     parse_mac,
     parse_next_hop,
 )
-from ...probes.tcp import CONNECT_S
+from .. import after_the_connect, udp_source
 from ..program import Programs
 from .iproute import ip
 
 PROC_NET_ROUTE = Path("/proc/net/route")
-NEIGHBOURS_S = CONNECT_S + 0.5  # the connect that fills the neighbour table has ended by then
 RTF_UP, RTF_GATEWAY, RTF_REJECT = 0x1, 0x2, 0x200  # linux/route.h
 
 
@@ -134,7 +132,7 @@ def look_up(programs: Programs, destination: Address) -> Lookup:
     Like the kernel, it asks twice: for the source address, then for the way of a packet from that address. Where ``ip``
     cannot tell, a connected UDP socket gives the source or the error.
     """
-    source, error = _udp_source(destination)
+    source, error = udp_source(destination)
     first = _get(programs, destination)
     source = first[0].source if first and first[0].source else source
     lookup = Lookup(destination, source, error)
@@ -151,15 +149,6 @@ def look_up(programs: Programs, destination: Address) -> Lookup:
     return replace(lookup, route=winner)
 
 
-def _udp_source(destination: Address) -> Tuple[Optional[Address], Optional[str]]:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        try:
-            sock.connect((destination, 9))
-            return Address(sock.getsockname()[0]), None
-        except OSError as error:
-            return None, errno.errorcode.get(error.errno or 0, str(error))
-
-
 def _get(programs: Programs, destination: Address, *words: str, fibmatch: bool = False) -> List[Route]:
     """``ip route get``, for TCP port 80 where this ``ip`` takes that; nothing where it fails."""
     for flow in (("ipproto", "tcp", "dport", "80"), ()):
@@ -174,7 +163,7 @@ def _get(programs: Programs, destination: Address, *words: str, fibmatch: bool =
 
 def collect_neighbours(programs: Programs, board: Board) -> Tuple[Neighbour, ...]:
     """Asked after the plain connect: a next hop that answers no ARP is failed or incomplete then."""
-    board.wait("imds", NEIGHBOURS_S, or_draft=True)
+    after_the_connect(board)
     indexes = _indexes()
     return tuple(
         Neighbour(

@@ -1,0 +1,140 @@
+"""Builds what is sent into a VM: ``python build.py exe`` makes ``dist/imds-check.exe`` and ``dist/SHA256SUMS``.
+
+On Windows it freezes with the Python that it runs under; on Linux, ``--wine`` sets up a Windows Python under Wine (once,
+outside the checkout) and freezes with that. Two builds of one commit are the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Dict, List, NoReturn
+
+from runcommand import __version__
+
+ROOT = Path(__file__).resolve().parent
+DIST = ROOT / "dist"
+WORK = ROOT / "build"
+NAME = "imds-check"
+# Found by PyInstaller somewhere in the standard library, and never imported by a run.
+UNUSED = (
+    "_asyncio _bz2 _decimal _elementtree _hashlib _lzma _multiprocessing _overlapped _pydecimal _queue _ssl _uuid "
+    "asyncio bdb bz2 cmd code codeop concurrent csv decimal difflib doctest fractions ftplib getpass glob graphlib "
+    "html http.server importlib.metadata importlib.resources logging lzma mimetypes multiprocessing netrc nturl2path numbers "
+    "optparse pdb pickle pkgutil platform plistlib pprint py_compile pydoc pydoc_data pyexpat queue runpy sqlite3 ssl "
+    "statistics tarfile tempfile test tkinter tracemalloc unittest urllib.request uu webbrowser xml xmlrpc"
+).split()
+# Where the exe unpacks itself: SYSTEM's own place for that. %TEMP% may be anything; this is there on every Windows.
+RUNTIME_FOLDER = "%SystemRoot%\\Temp"
+INSTALL = "pip install -e '.[build]'"
+
+
+def fail(message: str) -> NoReturn:
+    print(f"build.py: {message}", file=sys.stderr)
+    raise SystemExit(1)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="build.py", description="Builds what is sent into a VM.")
+    commands = parser.add_subparsers(required=True, metavar="WHAT")
+    exe = commands.add_parser("exe", help="dist/imds-check.exe, for Windows 10 / Server 2016 and later")
+    exe.add_argument("--wine", action="store_true", help="on Linux: freeze with a Windows Python under Wine")
+    exe.set_defaults(build=lambda options: build_exe(options.wine))
+    options = parser.parse_args()
+    options.build(options)
+    return 0
+
+
+def build_exe(with_wine: bool) -> Path:
+    """Freezes the package into one file. Ends the program with one line where a tool is missing or fails."""
+    if with_wine == (os.name == "nt"):
+        fail("--wine is for Linux" if with_wine else "an exe is made on Windows, or on Linux with --wine")
+    shutil.rmtree(WORK, ignore_errors=True)
+    WORK.mkdir()
+    DIST.mkdir(exist_ok=True)
+    (WORK / "version.txt").write_text(version_resource(), "utf-8")
+    if with_wine:
+        _freeze_with_wine()
+    else:
+        if importlib.util.find_spec("PyInstaller") is None:
+            fail(f"PyInstaller is not installed: {INSTALL}")
+        _run([sys.executable, *pyinstaller(str(ROOT))], {**os.environ, **reproducible()})
+    made = DIST / f"{NAME}.exe"
+    digest = hashlib.sha256(made.read_bytes()).hexdigest()
+    (DIST / "SHA256SUMS").write_bytes(f"{digest}  {made.name}\n".encode())
+    print(f"{made.relative_to(ROOT)}  {made.stat().st_size:,} bytes  sha256 {digest}")
+    return made
+
+
+def pyinstaller(root: str) -> List[str]:
+    """PyInstaller's arguments, after ``python``."""
+    return [
+        *("-m", "PyInstaller", "--noconfirm", "--clean", "--log-level", "ERROR"),
+        *("--onefile", "--console", "--noupx", "--name", NAME, "--paths", root, "--runtime-tmpdir", RUNTIME_FOLDER),
+        *("--distpath", "dist", "--workpath", "build/work", "--specpath", "build", "--version-file", "version.txt"),
+        *(word for module in UNUSED for word in ("--exclude-module", module)),
+        "runcommand/__main__.py",
+    ]
+
+
+def reproducible() -> Dict[str, str]:
+    """What makes two builds of one commit the same: the order of hashes, and one time for everything."""
+    return {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "SOURCE_DATE_EPOCH": str(_commit_time())}
+
+
+def _commit_time() -> int:
+    given = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if given.isdecimal():
+        return int(given)
+    git = shutil.which("git")
+    command = [git or "git", "-C", str(ROOT), "log", "-1", "--format=%ct"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) if git else None
+    return int(done.stdout) if done and done.stdout.strip().isdigit() else 1_600_000_000  # not from a checkout
+
+
+def _freeze_with_wine() -> None:
+    from tests import wine
+
+    try:
+        wine.set_up()
+    except (OSError, subprocess.CalledProcessError):
+        fail("the Windows Python under Wine could not be set up (it says why above)")
+    drive_z = "Z:" + str(ROOT).replace("/", "\\")
+    done = wine.run([wine.PYTHON, *pyinstaller(drive_z)], prefix=wine.prefix(), env=reproducible(), cwd=ROOT, timeout=600)
+    if done.code:
+        fail(f"PyInstaller failed:\n{done.err.decode('utf-8', 'replace')[-4000:]}")
+
+
+def _run(command: List[str], env: Dict[str, str]) -> None:
+    done = subprocess.run(command, env=env, cwd=ROOT)
+    if done.returncode:
+        fail(f"PyInstaller failed with exit code {done.returncode}")
+
+
+def version_resource() -> str:
+    """The version that Windows shows in the file's properties, in PyInstaller's notation of a VERSIONINFO resource."""
+    numbers = (*(int(part) for part in __version__.split(".")[:3]), 0)
+    strings = {
+        "FileDescription": "Finds why an Azure VM cannot use the Instance Metadata Service",
+        "FileVersion": __version__,
+        "InternalName": NAME,
+        "OriginalFilename": f"{NAME}.exe",
+        "ProductName": NAME,
+        "ProductVersion": __version__,
+    }
+    entries = ", ".join(f"StringStruct({key!r}, {value!r})" for key, value in strings.items())
+    return (
+        f"VSVersionInfo(ffi=FixedFileInfo(filevers={numbers}, prodvers={numbers}, mask=0x3F, OS=0x40004, fileType=1),\n"
+        f"  kids=[StringFileInfo([StringTable('040904B0', [{entries}])]),\n"
+        "        VarFileInfo([VarStruct('Translation', [1033, 1200])])])\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""What a run's folder is called, what is in it, and which of the old ones go; the same on every system."""
+
+from __future__ import annotations
+
+import re
+from typing import Iterable, Iterator, List, Tuple
+
+KEPT = 10
+FILES = ("report.txt", "report.json", "report.html")
+_NAME = re.compile(r"\d{8}T\d{6}Z(-\d+)?")
+
+
+def candidates(name: str) -> Iterator[str]:
+    """The names to try, in order: another run may have the same second, or something be planted."""
+    yield name
+    for number in range(2, 100):
+        yield f"{name}-{number}"
+
+
+def outdated(names: Iterable[str], newest: str) -> List[str]:
+    """Our folders beyond the newest ten, the oldest first.
+
+    :param newest: the one that this run made, whatever a clock that was put back has named it
+    """
+    ours = sorted((name for name in names if _NAME.fullmatch(name) and name != newest), key=_age)
+    return ours[: 1 - KEPT]
+
+
+def _age(name: str) -> Tuple[str, int]:
+    stamp, _, number = name.partition("-")
+    return stamp, int(number or 1)

@@ -1,0 +1,61 @@
+"""Windows: iphlpapi, advapi32, kernel32 and the registry. Each collector reads one thing and judges nothing."""
+
+from __future__ import annotations
+
+import os
+from ctypes import create_unicode_buffer
+from ctypes.wintypes import LPWSTR, UINT
+from functools import partial
+from pathlib import Path
+from typing import Mapping, Optional
+
+from ...collect import Collector, NoFact
+from .. import RunFolder, host_name
+from ..program import Programs
+from . import adapters, folder, machine, routes, services
+from .dll import function
+from .job import contain
+
+
+class Windows:
+    """Windows, for one run."""
+
+    name = "windows"
+    by_device = False  # the strong host model: the source address decides by which adapter a packet leaves
+
+    def __init__(self) -> None:
+        system = system_directory()
+        self._programs = Programs((system,), {"SystemRoot": os.path.dirname(system), "PATH": system}, contain)
+
+    def host(self) -> str:
+        return host_name()
+
+    def collectors(self) -> Mapping[str, Collector]:
+        return {
+            "machine": machine.collect,
+            "adapters": adapters.collect,
+            "routes": routes.collect,
+            "lookups": routes.collect_lookups,
+            "neighbours": routes.collect_neighbours,
+            "persistent_routes": routes.collect_persistent_routes,
+            "services": services.collect,
+            "listeners": services.collect_listeners,
+            "connections": services.collect_connections,
+            "raw": partial(machine.collect_raw, self._programs),
+        }
+
+    def cleanup(self) -> None:
+        self._programs.close()
+
+    def run_folder(self, base: Optional[Path], name: str) -> RunFolder:
+        return folder.make(base, name)
+
+
+def system_directory() -> str:
+    """``C:\\Windows\\System32``, from the system itself: the environment may say anything."""
+    buffer = create_unicode_buffer(32768)
+    try:
+        found = function("kernel32", "GetSystemDirectoryW", UINT, LPWSTR, UINT)(buffer, len(buffer))
+    except NoFact:
+        found = 0
+    return buffer.value if found else "C:\\Windows\\System32"

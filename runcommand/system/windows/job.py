@@ -1,0 +1,37 @@
+"""A job object for each program that is started, so that it can be ended with its children."""
+
+from __future__ import annotations
+
+import subprocess
+from ctypes import c_void_p
+from ctypes.wintypes import BOOL, HANDLE, LPCWSTR, UINT
+
+from ...collect import NoFact
+from ..program import End
+from .dll import function
+
+
+def contain(process: "subprocess.Popen[bytes]") -> End:
+    """Puts a program into a job of its own; gives what ends all that is in it, and may be called once.
+
+    https://learn.microsoft.com/windows/win32/procthread/job-objects
+    """
+    try:
+        create = function("kernel32", "CreateJobObjectW", HANDLE, c_void_p, LPCWSTR)
+        assign = function("kernel32", "AssignProcessToJobObject", BOOL, HANDLE, HANDLE)
+        terminate = function("kernel32", "TerminateJobObject", BOOL, HANDLE, UINT)
+        close = function("kernel32", "CloseHandle", BOOL, HANDLE)
+    except NoFact:
+        return process.kill
+    job = create(None, None)
+    if not job:
+        return process.kill
+    if not assign(job, int(getattr(process, "_handle"))):
+        close(job)
+        return process.kill
+
+    def end() -> None:
+        terminate(job, 1)
+        close(job)
+
+    return end

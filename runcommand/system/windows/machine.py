@@ -1,0 +1,143 @@
+"""The Windows edition and build, the chassis (SMBIOS), and the raw text of the article's steps."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import struct
+import uuid
+from ctypes import c_void_p, create_string_buffer
+from ctypes.wintypes import BOOL, DWORD, UINT
+from typing import Dict, Iterator, List, Optional, Tuple
+
+from ...collect import Board, NoFact
+from ...facts import Machine, RawText
+from ..program import Programs
+from . import registry
+from .dll import failed, function, last_error
+
+CURRENT_VERSION = "SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion"
+FIRST_WINDOWS_11 = 22000  # its ProductName still says Windows 10
+RSMB = int.from_bytes(b"RSMB", "big")  # the signature of the raw SMBIOS table
+SYSTEM, CHASSIS, END = 1, 3, 127  # structure types, DMTF DSP0134
+RAW_LIMIT = 256 * 1024
+COMMANDS = (("route.exe", "print"), ("ipconfig.exe", "/all"))
+
+
+def collect(board: Board) -> Machine:
+    version: Dict[str, object] = {}
+    chassis = Machine()
+    try:
+        version = registry.values(CURRENT_VERSION)
+    except NoFact as missing:
+        board.note("machine", str(missing))
+    try:
+        chassis = parse_smbios(firmware_table())
+    except NoFact as missing:
+        board.note("machine", str(missing))
+    build = registry.text(version.get("CurrentBuildNumber")) or registry.text(version.get("CurrentBuild"))
+    revision = version.get("UBR")
+    return Machine(
+        os_name=product_name(registry.text(version.get("ProductName")), build),
+        os_version=registry.text(version.get("DisplayVersion")) or registry.text(version.get("ReleaseId")),
+        edition=registry.text(version.get("EditionID")),
+        build=f"{build}.{revision}" if build and type(revision) is int else build,
+        architecture=os.environ.get("PROCESSOR_ARCHITECTURE"),
+        vendor=chassis.vendor,
+        product=chassis.product,
+        asset_tag=chassis.asset_tag,
+        smbios_uuid=chassis.smbios_uuid,
+        elevated=_is_elevated(),
+    )
+
+
+def product_name(name: Optional[str], build: Optional[str]) -> Optional[str]:
+    """The product's name; of Windows 11 the registry keeps that of its predecessor."""
+    if name and name.startswith("Windows 10") and build and build.isdecimal() and int(build) >= FIRST_WINDOWS_11:
+        return name.replace("Windows 10", "Windows 11", 1)
+    return name
+
+
+def _is_elevated() -> Optional[bool]:
+    try:
+        return bool(function("shell32", "IsUserAnAdmin", BOOL)())
+    except NoFact:
+        return None
+
+
+# --- SMBIOS ---------------------------------------------------------------------------------------------------------
+
+
+def firmware_table() -> bytes:
+    """``GetSystemFirmwareTable``: the RawSMBIOSData. Raises ``NoFact``."""
+    call = function("kernel32", "GetSystemFirmwareTable", UINT, DWORD, DWORD, c_void_p, DWORD)
+    size = call(RSMB, 0, None, 0)
+    buffer = create_string_buffer(min(size, 1024 * 1024)) if size else None
+    written = call(RSMB, 0, buffer, len(buffer)) if buffer else 0
+    if not buffer or not 0 < written <= len(buffer):
+        raise failed("GetSystemFirmwareTable", last_error())
+    return buffer.raw[:written]
+
+
+def parse_smbios(raw: bytes) -> Machine:
+    """Vendor, product, UUID and chassis asset tag from RawSMBIOSData: a header of 8 bytes, then the structures.
+
+    What is cut or makes no sense is left out. https://www.dmtf.org/standards/smbios
+    """
+    vendor = product = identity = tag = None
+    for kind, body, strings in _structures(raw[8:]):
+        if kind == SYSTEM and not vendor:
+            vendor, product, identity = _string(body, 4, strings), _string(body, 5, strings), _uuid(body[8:24])
+        if kind == CHASSIS and not tag:
+            tag = _string(body, 8, strings)
+    return Machine(vendor=vendor, product=product, smbios_uuid=identity, asset_tag=tag)
+
+
+def _structures(table: bytes) -> Iterator[Tuple[int, bytes, List[bytes]]]:
+    """(type, formatted part, its strings) of each."""
+    at = 0
+    while at + 4 <= len(table):
+        kind, length = struct.unpack_from("BB", table, at)
+        end = table.find(b"\0\0", at + length)
+        if length < 4 or end < 0 or kind == END:
+            return
+        yield kind, table[at : at + length], table[at + length : end].split(b"\0")
+        at = end + 2
+
+
+def _string(body: bytes, offset: int, strings: List[bytes]) -> Optional[str]:
+    """The string that the byte at ``offset`` counts to, from 1."""
+    number = body[offset] if offset < len(body) else 0
+    return strings[number - 1].decode("ascii", "replace").strip() or None if 0 < number <= len(strings) else None
+
+
+def _uuid(field: bytes) -> Optional[str]:
+    known = len(field) == 16 and field not in (bytes(16), b"\xff" * 16)
+    return str(uuid.UUID(bytes_le=field)).upper() if known else None
+
+
+# --- the article's steps --------------------------------------------------------------------------------------------
+
+
+def collect_raw(programs: Programs, board: Board) -> Tuple[RawText, ...]:
+    texts = []
+    for program, argument in COMMANDS:
+        try:
+            text = programs.run(program, [argument]).decode(console_encoding(), "replace")
+        except NoFact as missing:
+            text = str(missing)
+        texts.append(RawText(f"{program[:-4]} {argument}", text[:RAW_LIMIT], len(text) > RAW_LIMIT))
+    return tuple(texts)
+
+
+def console_encoding() -> str:
+    """The code page of the console, or the OEM code page where there is no console: what the system's programs print in."""
+    try:
+        page = function("kernel32", "GetConsoleOutputCP", UINT)() or function("kernel32", "GetOEMCP", UINT)()
+    except NoFact:
+        page = 0
+    name = "utf-8" if page == 65001 else f"cp{page}"
+    try:
+        return codecs.lookup(name).name
+    except LookupError:
+        return "latin-1"

@@ -1,0 +1,153 @@
+"""The IPv4 routing table, Windows' own choice for both platform addresses, the ARP table, and the stored routes."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import replace
+from typing import Dict, Iterable, Optional, Tuple
+
+from ...collect import Board, NoFact
+from ...facts import (
+    IMDS_ADDRESS,
+    WIRESERVER_ADDRESS,
+    Address,
+    Cidr,
+    Lookup,
+    Neighbour,
+    NeighbourState,
+    NextHop,
+    PersistentRoute,
+    Route,
+    if_valid,
+    parse_address,
+    parse_mac,
+)
+from .. import after_the_connect, udp_source
+from . import iphlpapi, registry
+from .iphlpapi import BestRoute, ForwardRow
+
+PERSISTENT_ROUTES = "SYSTEM\\CurrentControlSet\\Services\\Tcpip\\Parameters\\PersistentRoutes"
+DIRECT, ON_LINK = 3, "0.0.0.0"  # MIB_IPROUTE_TYPE_DIRECT; the next hop of an on-link route
+PROTOCOLS = {1: "other", 2: "local", 3: "static", 10002: "autostatic", 10006: "static", 10007: "static"}  # MIB_IPPROTO
+STATES = {2: NeighbourState.FAILED, 3: NeighbourState.REACHABLE, 4: NeighbourState.PERMANENT}  # MIB_IPNET_TYPE
+
+
+def collect(board: Board) -> Tuple[Route, ...]:
+    names = _names()
+    rows = iphlpapi.forward_table()
+    found = tuple(route for route in (parse_row(row, names) for row in rows) if route)
+    if len(found) < len(rows):
+        board.note("routes", f"{len(rows) - len(found)} rows left out: the mask is not one of a prefix")
+    return found
+
+
+def parse_row(row: ForwardRow, names: Dict[int, str]) -> Optional[Route]:
+    """One row of ``GetIpForwardTable``; None where its mask is not one of a prefix."""
+    try:
+        network = ipaddress.IPv4Network(f"{row.destination}/{row.mask}", strict=False)
+        if str(network.netmask) != row.mask:
+            return None  # a host mask passes for its inverse
+    except ValueError:
+        return None
+    on_link = row.type == DIRECT or row.next_hop == ON_LINK
+    return Route(
+        Cidr(str(network)),
+        None if on_link else NextHop(row.next_hop),
+        names.get(row.index),
+        row.index,
+        row.metric,
+        protocol=PROTOCOLS.get(row.protocol),
+    )
+
+
+def collect_lookups(board: Board) -> Tuple[Lookup, ...]:
+    table = board.wait("routes") or ()
+    return tuple(look_up(Address(address), table, board) for address in (IMDS_ADDRESS, WIRESERVER_ADDRESS))
+
+
+def look_up(destination: Address, table: Iterable[Route], board: Board) -> Lookup:
+    """What Windows would do with a packet to ``destination``; nothing is sent.
+
+    ``GetBestRoute2`` tells it; where this system does not have that, ``GetBestRoute`` gives the row and a connected UDP
+    socket the source or the error. Where those two disagree, the socket decides, and which row it took is not known.
+    """
+    try:
+        best = iphlpapi.best_route2(destination)
+    except NoFact as missing:
+        source, error = udp_source(destination)
+        lookup = Lookup(destination, source, error)
+        try:
+            row = _row_of(iphlpapi.best_route(destination), table)
+        except NoFact:
+            return lookup
+        if source and row.interface_index != _holder(source):
+            board.note("lookups", f"{missing}; GetBestRoute for {destination} disagrees with the socket's source address")
+            return lookup
+        return lookup if error else replace(lookup, route=row)
+    return Lookup(destination, Address(best.source) if best.source else None, route=_row_of(best, table))
+
+
+def _row_of(best: BestRoute, table: Iterable[Route]) -> Route:
+    """The row of the table that was chosen, with its whole metric; what was said of it where the table has changed."""
+    chosen = Route(
+        Cidr(f"{best.destination}/{best.prefix}"),
+        None if best.next_hop == ON_LINK else NextHop(best.next_hop),
+        _names().get(best.index),
+        best.index,
+        best.metric,
+    )
+    known = {(row.destination, row.interface_index, row.gateway): row for row in table}
+    for gateway in (chosen.gateway, None):  # of an on-link route GetBestRoute may give the NIC's own address
+        row = known.get((chosen.destination, chosen.interface_index, gateway))
+        if row:
+            return row
+    return chosen
+
+
+def _holder(address: str) -> Optional[int]:
+    """The index of the adapter that holds a local address."""
+    held = ((row.index, item.address) for row in iphlpapi.adapters() for item in row.addresses)
+    return next((index for index, own in held if own == address), None)
+
+
+def collect_neighbours(board: Board) -> Tuple[Neighbour, ...]:
+    """Asked after the plain connect: a next hop that answers no ARP is invalid then."""
+    after_the_connect(board)
+    names = _names()
+    return tuple(
+        Neighbour(
+            NextHop(row.address),
+            names.get(row.index),
+            row.index,
+            if_valid(parse_mac, row.mac.hex()) if any(row.mac) else None,
+            STATES.get(row.type, NeighbourState.UNKNOWN),
+        )
+        for row in iphlpapi.neighbours()
+    )
+
+
+def collect_persistent_routes(board: Board) -> Tuple[PersistentRoute, ...]:
+    """What ``route -p add`` stored: each is the name of a value, ``destination,mask,gateway,metric``."""
+    try:
+        names = list(registry.values(PERSISTENT_ROUTES))
+    except registry.NoKey:
+        return ()
+    return tuple(route for route in map(parse_stored, names) if route)
+
+
+def parse_stored(name: str) -> Optional[PersistentRoute]:
+    parts = [part.strip() for part in name.split(",")]
+    try:
+        destination, mask, gateway = parts[:3]
+        network = ipaddress.IPv4Network(f"{destination}/{mask}", strict=False)
+        metric = int(parts[3]) if len(parts) > 3 and parts[3].isdecimal() and len(parts[3]) < 11 else 0
+        return PersistentRoute(Cidr(str(network)), parse_address(gateway), metric)
+    except ValueError:
+        return None
+
+
+def _names() -> Dict[int, str]:
+    try:
+        return {row.index: row.name for row in iphlpapi.adapters()}
+    except NoFact:
+        return {}
