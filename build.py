@@ -106,7 +106,9 @@ def _freeze_with_wine() -> None:
     except (OSError, subprocess.CalledProcessError):
         fail("the Windows Python under Wine could not be set up (it says why above)")
     drive_z = "Z:" + str(ROOT).replace("/", "\\")
-    done = wine.run([wine.PYTHON, *pyinstaller(drive_z)], prefix=wine.prefix(), env=reproducible(), cwd=ROOT, timeout=600)
+    done = wine.run(
+        [wine.PYTHON, *pyinstaller(drive_z)], prefix=wine.prefix(), env=reproducible(), cwd=ROOT, timeout=600
+    )
     if done.code:
         fail(f"PyInstaller failed:\n{done.err.decode('utf-8', 'replace')[-4000:]}")
 

@@ -526,7 +526,8 @@ def to_json(value: Any) -> Any:
 
 def facts_from_json(value: Any) -> Facts:
     """Facts from parsed JSON. Unknown keys are passed over; anything of the wrong type raises ``FactsError``."""
-    return _decode(Facts, value, "facts")
+    facts: Facts = _decode(Facts, value, "facts")
+    return facts
 
 
 def parse_json(text: Union[str, bytes]) -> Any:

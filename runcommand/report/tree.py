@@ -180,7 +180,7 @@ def route_table(case: Case, full: bool) -> List[str]:
         adapter = case.adapter_by(route)
         interface = next((item.address for item in adapter.addresses), "-") if adapter else "-"
         net = network(route.destination)
-        winner = any(_is_winner(route, way) for way in (case.way, case.wireserver_way))
+        winner = any(_is_winner(case, route, way) for way in (case.way, case.wireserver_way))
         on_link = "On-link" if route.kind in (RouteKind.UNICAST, RouteKind.LOCAL) else "-"
         notes = [short(route.interface or "", 24), "" if route.kind is RouteKind.UNICAST else route.kind.value]
         notes += [
@@ -195,11 +195,13 @@ def route_table(case: Case, full: bool) -> List[str]:
     return lines if rows else []
 
 
-def _is_winner(route: Route, way: Way) -> bool:
-    """Whether a row is the one that wins. (Its metric is left out: Windows adds the interface's to some answers.)"""
+def _is_winner(case: Case, route: Route, way: Way) -> bool:
+    """Whether a row is the one that wins. (What the system says of that row may have less detail than the table.)"""
     best = way.route
     if best is None:
         return False
+    if best in case.routes:
+        return route == best
     same_link = (
         route.interface_index == best.interface_index if best.interface_index else route.interface == best.interface
     )

@@ -46,7 +46,9 @@ LOOPBACK = Cidr("127.0.0.0/8")
 DEFAULT = "0.0.0.0/0"
 MAIN_TABLES = ("main", "default")
 SILENT_ARP = (NeighbourState.FAILED, NeighbourState.INCOMPLETE)
-SOFTWARE_KINDS = ("loopback", "tun", "tap", "wireguard", "ipip", "gre", "sit", "dummy", "ifb", "veth")
+SOFTWARE_KINDS = (
+    "loopback", "tun", "tap", "wireguard", "ipip", "gre", "sit", "dummy", "ifb", "veth", "tunnel", "ppp", "virtual",
+)  # fmt: skip
 
 
 class KnownFrom(str, Enum):

@@ -115,9 +115,10 @@ def with_lookups(facts: Facts, **sources: str) -> Facts:
         adapter = case.adapter_by(way.route)
         own = adapter.addresses[0].address if adapter and adapter.addresses else None
         source = sources.get("source") or (way.route.source if way.route else None) or own
-        found.append(
-            Lookup(Address(way.destination), None if way.error else source, way.error, None if way.error else way.route)
-        )  # type: ignore[arg-type]
+        lookup = Lookup(Address(way.destination), error=way.error)
+        if not way.error:
+            lookup = replace(lookup, source=Address(source) if source else None, route=way.route)
+        found.append(lookup)
     return replace(facts, lookups=tuple(found))
 
 

@@ -184,6 +184,9 @@ class Lab:
         text = f"# This is private data. Do not parse.\nADDRESS={address}\nNETMASK=255.255.255.0\nROUTER={router}\nSERVER_ADDRESS={server}\n"
         self.write(f"/run/systemd/netif/leases/{self.index(name)}", text)
 
+    def forget_leases(self) -> None:
+        self.vm("rm -r /run/systemd/netif/leases")
+
     def services(self, **states: str) -> None:
         """What systemd would say of its services; a name is written with ``_`` for ``-``."""
         units = [

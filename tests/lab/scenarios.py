@@ -29,7 +29,7 @@ class Broken:
     not_listening: Tuple[Tuple[str, int], ...] = ()
     services: Dict[str, str] = field(default_factory=dict)
     files: Dict[str, str] = field(default_factory=dict)
-    commands: Tuple[str, ...] = ()  # other commands inside the VM
+    leased: bool = True  # the network manager has a lease
     inside: Optional[Behaviour] = None  # a server inside the VM, at the address that it claims
 
     def lab(self) -> Lab:
@@ -44,8 +44,8 @@ class Broken:
             lab.services(**self.services)
         for path, text in self.files.items():
             lab.write(path, text)
-        for command in self.commands:
-            lab.vm(command)
+        if not self.leased:
+            lab.forget_leases()
         if self.inside:
             lab.serve_inside(self.inside)
 
@@ -72,7 +72,7 @@ STALE_LEASE = """lease {
   option dhcp-server-identifier 168.63.129.16;
 }
 """
-STALE = dict(files={"/var/lib/dhcp/dhclient.eth0.leases": STALE_LEASE}, commands=("rm -r /run/systemd/netif/leases",))
+STALE = dict(files={"/var/lib/dhcp/dhclient.eth0.leases": STALE_LEASE}, leased=False)
 SECOND_NIC_LEASED = ("route add default via 10.0.1.1 dev eth1 metric 200",)
 NO_HOST_ROUTES = (f"route del {IMDS}/32", f"route del {WIRESERVER}/32")
 NO_ROUTES = (*NO_HOST_ROUTES, "route del default")
@@ -94,7 +94,7 @@ SCENARIOS: List[Broken] = [
     healthy("two default routes", vm=(*NO_HOST_ROUTES, *SECOND_NIC_LEASED)),
     broken("nic-down", vm=("link set eth0 down",)),
     broken("nic-down", "nic-down (another default route)", vm=("tuntap add tun0 mode tun", "link set tun0 up", "addr add 10.8.0.2/24 dev tun0", "route add default dev tun0", "link set eth0 down")),
-    broken("nic-down", "nic-down (lease gone, second NIC up)", vm=("link set eth0 down", *SECOND_NIC_LEASED), commands=("rm -r /run/systemd/netif/leases",)),
+    broken("nic-down", "nic-down (lease gone, second NIC up)", vm=("link set eth0 down", *SECOND_NIC_LEASED), leased=False),
     broken("nic-mac-mismatch", vm=("link set eth0 down", "link set eth0 address 00:0d:3a:99:99:99", "link set eth0 up", "route add default via 10.0.0.1 dev eth0"), arguments=EXPECT_NIC),
     broken("nic-ip-mismatch", vm=("addr flush dev eth0", "addr add 10.0.0.99/24 dev eth0", "route add default via 10.0.0.1 dev eth0"), arguments=EXPECT_NIC),
     broken("nic-ip-mismatch", "nic-ip-mismatch (by the lease)", vm=("addr flush dev eth0", "addr add 10.0.0.99/24 dev eth0", "route add default via 10.0.0.1 dev eth0")),

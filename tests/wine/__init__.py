@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -28,6 +29,13 @@ def folder() -> Path:
 
 def prefix() -> Path:
     return folder() / "prefix"
+
+
+def why_not() -> Optional[str]:
+    """Why no Windows program can run here; None when it can."""
+    if not sys.platform.startswith("linux"):
+        return "Wine is for Linux"
+    return None if (folder() / ".ready").exists() else "Wine is not set up: python build.py exe --wine"
 
 
 def set_up() -> None:

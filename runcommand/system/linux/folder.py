@@ -100,4 +100,3 @@ def _prune(base: int, newest: str) -> None:
             continue
         finally:
             os.close(descriptor)
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
 from ...collect import Board, NoFact
 from ...facts import (
@@ -42,7 +42,8 @@ def collect(board: Board) -> Tuple[Adapter, ...]:
     except NoFact as missing:
         board.note("adapters", f"{missing}; SkipAsSource is not known")
     found = [adapter(row, interfaces.get(row.index), skipped, _lease(row.guid)) for row in rows]
-    return (*found, *disabled(interfaces.values(), rows))
+    off = [disabled(row, _lease(row.guid)) for row in interfaces.values() if is_disabled(row, rows)]
+    return (*found, *off)
 
 
 def adapter(
@@ -91,27 +92,23 @@ def with_lease(adapter: Adapter, server: Optional[str], lease: Mapping[str, Any]
     )
 
 
-def disabled(interfaces: Any, rows: Sequence[AdapterRow]) -> List[Adapter]:
-    """The NICs that an administrator disabled: no protocol is bound to them, so that only the interface table has them."""
-    bound = {row.index for row in rows}
-    return [
-        Adapter(
-            row.index,
-            row.name,
-            row.description,
-            KINDS.get(row.type, f"type {row.type}"),
-            True,
-            _mac(row.mac),
-            LinkState.DOWN,
-        )
-        for row in interfaces
-        if row.index not in bound
-        and row.hardware
-        and not row.filter
-        and row.admin_status == DOWN
-        and row.type == ETHERNET
-        and _mac(row.mac)
-    ]
+def is_disabled(row: InterfaceRow, rows: Sequence[AdapterRow]) -> bool:
+    """Whether it is a NIC that an administrator disabled: no protocol is bound to it, so only the interface table has it."""
+    is_nic = row.hardware and not row.filter and row.type == ETHERNET and _mac(row.mac) is not None
+    return is_nic and row.admin_status == DOWN and row.index not in {bound.index for bound in rows}
+
+
+def disabled(row: InterfaceRow, lease: Mapping[str, Any]) -> Adapter:
+    base = Adapter(
+        row.index,
+        row.name,
+        row.description,
+        physical=True,
+        mac=_mac(row.mac),
+        state=LinkState.DOWN,
+        dhcp=lease.get("EnableDHCP") == 1,
+    )
+    return with_lease(base, None, lease)
 
 
 def _state(oper_status: int, interface: Optional[InterfaceRow]) -> LinkState:

@@ -164,7 +164,9 @@ def _prune(base: Path, newest: str) -> None:
 
 def _program_data() -> Path:
     guid_type = c_ubyte * 16
-    call = function("shell32", "SHGetKnownFolderPath", ctypes.c_long, POINTER(guid_type), DWORD, HANDLE, POINTER(c_void_p))
+    call = function(
+        "shell32", "SHGetKnownFolderPath", ctypes.c_long, POINTER(guid_type), DWORD, HANDLE, POINTER(c_void_p)
+    )
     free = function("ole32", "CoTaskMemFree", None, c_void_p)
     found, guid = c_void_p(), guid_type(*FOLDERID_PROGRAM_DATA.bytes_le)
     try:

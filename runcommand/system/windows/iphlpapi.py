@@ -11,7 +11,19 @@ import ctypes
 import socket
 import struct
 import uuid
-from ctypes import POINTER, Structure, Union, byref, c_char_p, c_int, c_longlong, c_ubyte, c_ulonglong, c_void_p, c_wchar
+from ctypes import (
+    POINTER,
+    Structure,
+    Union,
+    byref,
+    c_char_p,
+    c_int,
+    c_longlong,
+    c_ubyte,
+    c_ulonglong,
+    c_void_p,
+    c_wchar,
+)
 from ctypes import c_wchar_p, sizeof
 from ctypes.wintypes import BOOL, DWORD, ULONG, USHORT
 from dataclasses import dataclass
@@ -442,7 +454,7 @@ def interfaces() -> List[InterfaceRow]:
 
 def addresses_to_skip() -> List[Tuple[int, str]]:
     """``GetUnicastIpAddressTable``: (interface index, address) of those with SkipAsSource."""
-    rows = _allocated_rows("GetUnicastIpAddressTable", MIB_UNICASTIPADDRESS_ROW, USHORT(AF_INET))
+    rows = _allocated_rows("GetUnicastIpAddressTable", MIB_UNICASTIPADDRESS_ROW, AF_INET)
     return [(row.InterfaceIndex, _inet(row.Address)) for row in rows if row.SkipAsSource]
 
 
@@ -533,12 +545,15 @@ def _rows(name: str, row: Any, call: Callable[[Any, Any], int]) -> Any:
     return (row * min(DWORD.from_buffer(buffer).value, room)).from_buffer(buffer, sizeof(DWORD))
 
 
-def _allocated_rows(name: str, row: Any, *arguments: Any) -> List[Any]:
-    """Copies of the rows of a table that the system allocates (aligned to 8 bytes), which is then given back."""
+def _allocated_rows(name: str, row: Any, *family: int) -> List[Any]:
+    """Copies of the rows of a table that the system allocates (aligned to 8 bytes), which is then given back.
+
+    :param family: an ADDRESS_FAMILY, for the functions that take one
+    """
     table = c_void_p()
-    call = function(DLL, name, DWORD, *(type(argument) for argument in arguments), POINTER(c_void_p))
+    call = function(DLL, name, DWORD, *[USHORT for _ in family], POINTER(c_void_p))
     free = function(DLL, "FreeMibTable", None, c_void_p)
-    code = call(*arguments, byref(table))
+    code = call(*family, byref(table))
     if code == ERROR_NOT_FOUND:
         return []
     if code != NO_ERROR or not table.value:

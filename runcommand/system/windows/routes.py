@@ -24,12 +24,13 @@ from ...facts import (
 )
 from .. import after_the_connect, udp_source
 from . import iphlpapi, registry
-from .iphlpapi import BestRoute, ForwardRow
+from .iphlpapi import BestRoute, ForwardRow, NeighbourRow
 
 PERSISTENT_ROUTES = "SYSTEM\\CurrentControlSet\\Services\\Tcpip\\Parameters\\PersistentRoutes"
 DIRECT, ON_LINK = 3, "0.0.0.0"  # MIB_IPROUTE_TYPE_DIRECT; the next hop of an on-link route
 PROTOCOLS = {1: "other", 2: "local", 3: "static", 10002: "autostatic", 10006: "static", 10007: "static"}  # MIB_IPPROTO
-STATES = {2: NeighbourState.FAILED, 3: NeighbourState.REACHABLE, 4: NeighbourState.PERMANENT}  # MIB_IPNET_TYPE
+DYNAMIC = 3  # MIB_IPNET_TYPE
+STATES = {2: NeighbourState.FAILED, DYNAMIC: NeighbourState.REACHABLE, 4: NeighbourState.PERMANENT}
 
 
 def collect(board: Board) -> Tuple[Route, ...]:
@@ -81,7 +82,9 @@ def look_up(destination: Address, table: Iterable[Route], board: Board) -> Looku
         except NoFact:
             return lookup
         if source and row.interface_index != _holder(source):
-            board.note("lookups", f"{missing}; GetBestRoute for {destination} disagrees with the socket's source address")
+            board.note(
+                "lookups", f"{missing}; GetBestRoute for {destination} disagrees with the socket's source address"
+            )
             return lookup
         return lookup if error else replace(lookup, route=row)
     return Lookup(destination, Address(best.source) if best.source else None, route=_row_of(best, table))
@@ -96,7 +99,8 @@ def _row_of(best: BestRoute, table: Iterable[Route]) -> Route:
         best.index,
         best.metric,
     )
-    known = {(row.destination, row.interface_index, row.gateway): row for row in table}
+    by_metric = sorted(table, key=lambda row: -row.metric)  # of several, the least counts
+    known = {(row.destination, row.interface_index, row.gateway): row for row in by_metric}
     for gateway in (chosen.gateway, None):  # of an on-link route GetBestRoute may give the NIC's own address
         row = known.get((chosen.destination, chosen.interface_index, gateway))
         if row:
@@ -120,10 +124,17 @@ def collect_neighbours(board: Board) -> Tuple[Neighbour, ...]:
             names.get(row.index),
             row.index,
             if_valid(parse_mac, row.mac.hex()) if any(row.mac) else None,
-            STATES.get(row.type, NeighbourState.UNKNOWN),
+            neighbour_state(row),
         )
         for row in iphlpapi.neighbours()
     )
+
+
+def neighbour_state(row: NeighbourRow) -> NeighbourState:
+    """A dynamic entry without a MAC address has asked, and not been answered."""
+    if row.type == DYNAMIC and not any(row.mac):
+        return NeighbourState.INCOMPLETE
+    return STATES.get(row.type, NeighbourState.UNKNOWN)
 
 
 def collect_persistent_routes(board: Board) -> Tuple[PersistentRoute, ...]:

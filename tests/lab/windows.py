@@ -1,0 +1,166 @@
+"""The lab's VM as Windows: the same namespaces, and in them the exe under Wine, in a prefix that only this VM has.
+
+Wine opens sockets and reads routes in processes of its own (wineserver, winedevice.exe), which live where the first process
+of their prefix was started. The prefix is an overlay inside the VM's mount namespace: nothing outside can start them, and
+nothing inside can reach those of another VM.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, List, Optional
+
+from .. import wine
+from .namespace import AZURE_TAG, IMDS, WIRESERVER, Lab
+from .scenarios import SCENARIOS, Broken
+
+PREFIX = Path("/run/wine/prefix")
+SERVICES = "System\\\\CurrentControlSet\\\\Services"  # as Wine writes a key: every backslash twice
+NAMES = {"walinuxagent": "WindowsAzureGuestAgent", "azure_proxy_agent": "GuestProxyAgent"}
+
+# What Wine cannot show, and why.
+NO_RULES = "Windows has no policy routing: no table shows why the connect fails"
+NO_KINDS = "Windows has no such routes: no table shows why the connect fails"
+STRONG_HOST = "on Windows a packet leaves by the NIC that holds its source address"
+LINUX_LEASE = "a lease file of Linux; Windows keeps leases in the registry, for as long as they are in use"
+CANNOT: Dict[str, str] = {
+    "healthy: a stale lease file": LINUX_LEASE,
+    "route-wrong-interface (stale lease)": LINUX_LEASE,
+    "platform-unreachable (stale lease)": LINUX_LEASE,
+    "address-claimed-locally (route)": "Windows has no table of local addresses apart from the adapters'",
+    "route-missing (rule from)": NO_RULES,
+    "route-missing (rule iif lo)": NO_RULES,
+    "route-missing (table)": NO_RULES,
+    "route-missing (two rules of one preference)": NO_RULES,
+    "route-missing (rule of preference 1)": NO_RULES,
+    "route-missing (rule)": NO_RULES,
+    "route-missing (rule for all)": NO_RULES,
+    "route-missing (unreachable)": NO_KINDS,
+    "route-missing (blackhole)": NO_KINDS,
+    "route-missing (prohibit)": NO_KINDS,
+    "route-wrong-interface (rule from)": NO_RULES,
+    "route-wrong-interface (rule tcp 80)": NO_RULES,
+    "route-wrong-gateway (rule from)": NO_RULES,
+    "source-not-primary-ip (other NIC's)": STRONG_HOST,
+    "source-not-primary-ip (of loopback)": STRONG_HOST,
+}
+
+
+def shown() -> List[Broken]:
+    """The scenarios that Wine can show, and those of Windows alone."""
+    own = [
+        Broken("firewall-unknown", "broken", "firewall-unknown", vm=(f"rule add pref 100 to {IMDS} prohibit",)),
+    ]
+    return [scenario for scenario in SCENARIOS if scenario.name not in CANNOT] + own
+
+
+class WindowsLab(Lab):
+    """The VM runs the exe. Its leases and services are in the registry of its prefix, from before Wine starts."""
+
+    def __init__(self, exe: Path, *arguments: object, **more: object) -> None:
+        super().__init__(*arguments, **more)  # type: ignore[arg-type]
+        self.exe = exe
+        self._leases: Dict[str, str] = {}
+        self._services: Dict[str, str] = {}
+        self._registry: List[str] = []
+        self._started = False
+
+    def __enter__(self) -> "WindowsLab":
+        super().__enter__()
+        return self
+
+    def _make(self) -> None:
+        super()._make()
+        self.write("/sys/class/dmi/id/chassis_vendor", "Microsoft Corporation\n")  # without it Wine tells no asset tag
+        self.write("/sys/class/dmi/id/chassis_asset_tag", f"{AZURE_TAG}\n")
+
+    def __exit__(self, *_: object) -> None:
+        if self._started:
+            subprocess.run(self.enter(["wineserver", "-k"]), env=wine.environment(PREFIX))
+        super().__exit__()
+
+    def lease(self, name: str, address: str, router: str, server: str = WIRESERVER) -> None:
+        key = f"{SERVICES}\\\\Tcpip\\\\Parameters\\\\Interfaces\\\\{guid(self.index(name))}"
+        self._leases[name] = (
+            f'[{key}] 1\n"EnableDHCP"=dword:00000001\n"DhcpIPAddress"="{address}"\n"DhcpServer"="{server}"\n'
+            f'"DhcpDefaultGateway"=str(7):"{router}\\0"\n'
+        )
+
+    def forget_leases(self) -> None:
+        self._leases = {}
+
+    def services(self, **states: str) -> None:
+        """A service that is active is one that Wine starts with itself."""
+        for name, state in states.items():
+            start = 2 if state == "active" else 3  # SERVICE_AUTO_START, SERVICE_DEMAND_START
+            key = f"{SERVICES}\\\\{NAMES[name]}"
+            self._services[name] = (
+                f'[{key}] 1\n"ImagePath"="C:\\\\windows\\\\system32\\\\spoolsv.exe"\n"ObjectName"="LocalSystem"\n'
+                f'"Start"=dword:0000000{start}\n"Type"=dword:00000010\n"ErrorControl"=dword:00000001\n'
+            )
+
+    def registry(self, key: str, *values: str) -> None:
+        """A key below HKLM (``A\\B``), with its values as Wine writes them (``"name"=dword:00000001``)."""
+        escaped = key.replace("\\", "\\\\")
+        self._registry.append(f"[{escaped}] 1\n" + "".join(f"{value}\n" for value in values))
+
+    def write(self, path: str, text: str) -> None:
+        super().write(path, text)
+        if path.endswith("/chassis_asset_tag"):  # where Wine looks for it
+            super().write(path.replace("asset_tag", "tag"), text)
+
+    def start(self) -> None:
+        """Makes the prefix; Wine itself starts with the first program."""
+        if self._started:
+            return
+        self.write("/run/lab/hosts", "127.0.0.1 localhost labvm\n")  # without it, Wine waits 10 s for a resolver
+        self.vm("mount --bind /run/lab/hosts /etc/hosts")
+        self.vm(f"mkdir -p /run/wine/upper /run/wine/work {PREFIX}")
+        layers = f"lowerdir={wine.prefix()},upperdir=/run/wine/upper,workdir=/run/wine/work"
+        self.vm(f"mount -t overlay wine -o {layers} {PREFIX}")
+        self.write(
+            "/run/wine/more.reg", "\n" + "\n".join([*self._leases.values(), *self._services.values(), *self._registry])
+        )
+        subprocess.run(self.enter(["sh", "-c", f"cat /run/wine/more.reg >> {PREFIX}/system.reg"]), check=True)
+        self._started = True
+
+    def program(self, *command: str, env: Optional[Dict[str, str]] = None, timeout: float = 60) -> wine.Done:
+        """Runs a Windows program inside the VM."""
+        self.start()
+        return wine.run(command, prefix=PREFIX, enter=self.enter([]), env=env, timeout=timeout)
+
+    def tool(
+        self, *arguments: str, environment: Optional[Dict[str, str]] = None, user: Optional[int] = None
+    ) -> "subprocess.CompletedProcess[str]":
+        """Runs ``imds-check.exe ARGUMENTS`` inside the VM."""
+        done = self.program(str(self.exe), *arguments, env=environment)
+        texts = [text.decode("ascii").replace("\r\n", "\n") for text in (done.out, done.err)]
+        return subprocess.CompletedProcess(arguments, done.code, *texts)
+
+
+def guid(index: int) -> str:
+    """What Wine calls the adapter with an index."""
+    return f"{{{index:08X}-0000-0000-0000-4E6574446576}}"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the exe said of one scenario."""
+
+    verdict: str
+    cause: Optional[str]
+    seconds: float
+    report: Dict[str, object]
+    right: bool
+
+
+def run(scenario: Broken, exe: Path) -> Seen:
+    options = (scenario.behaviour, scenario.not_listening, scenario.environment)
+    with WindowsLab(exe, *options) as lab:
+        scenario.prepare(lab)
+        lab.program("C:/windows/system32/hostname.exe")  # Wine's own start does not count
+        report, seconds = lab.diagnose(*scenario.arguments)
+        right = (report["verdict"], report["cause"]) == (scenario.verdict, scenario.cause)
+        return Seen(report["verdict"], report["cause"], seconds, report, right)

@@ -1,0 +1,405 @@
+"""The real exe: made by ``build.py``, run under Wine, in the same namespaces as the program on Linux."""
+
+import hashlib
+import json
+import re
+import struct
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pytest
+
+from runcommand.facts import facts_from_json, to_json
+from runcommand.simulator import scenarios
+
+from . import wine
+from .command import ROOT, imds_check
+from .lab import windows
+from .lab.namespace import IMDS, why_not
+from .lab.run import SIDE_BY_SIDE
+from .lab.scenarios import SCENARIOS
+from .lab.windows import WindowsLab
+
+REASON = why_not() or wine.why_not()
+pytestmark = pytest.mark.skipif(REASON is not None, reason=f"the lab cannot run the exe: {REASON}")
+SHOWN = windows.shown()
+NAMES = [scenario.name for scenario in SHOWN]
+SIZE_LIMIT = int(5.5 * 1024 * 1024)
+DETACHED_PROCESS = 0x8
+
+
+def build():
+    done = subprocess.run([sys.executable, "build.py", "exe", "--wine"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert done.returncode == 0, done.stdout
+    return ROOT / "dist" / "imds-check.exe"
+
+
+@pytest.fixture(scope="module")
+def exe():
+    return build()
+
+
+@pytest.fixture(scope="module")
+def seen(exe):
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        return dict(zip(NAMES, pool.map(partial(windows.run, exe=exe), SHOWN)))
+
+
+@pytest.fixture(scope="module")
+def lab(exe):
+    """One VM for all tests that change nothing in it."""
+    with WindowsLab(exe) as lab:
+        yield lab
+
+
+def run(exe, *arguments, **more):
+    """The exe outside any namespace: only for what sends nothing."""
+    assert arguments and arguments[0] in ("demo", "replay", "explain", "--version")
+    done = wine.run([str(exe), *map(str, arguments)], prefix=wine.prefix(), **more)
+    return done.code, done.out.decode("ascii").replace("\r\n", "\n"), done.err.decode("ascii").replace("\r\n", "\n")
+
+
+# --- what build.py makes ---
+
+
+def test_it_is_a_console_program_for_64_bits_with_its_version_and_small_enough(exe):
+    content = exe.read_bytes()
+    header = struct.unpack_from("<I", content, 0x3C)[0]
+    assert content[header : header + 4] == b"PE\0\0"
+    machine, magic = struct.unpack_from("<H", content, header + 4)[0], struct.unpack_from("<H", content, header + 24)[0]
+    subsystem = struct.unpack_from("<H", content, header + 24 + 68)[0]
+    assert (machine, magic, subsystem) == (0x8664, 0x20B, 3)  # x64, PE32+, console
+    assert "Finds why an Azure VM".encode("utf-16-le") in content
+    assert len(content) < SIZE_LIMIT
+
+
+def test_the_checksum_is_that_of_the_exe(exe):
+    assert (exe.parent / "SHA256SUMS").read_text() == f"{hashlib.sha256(exe.read_bytes()).hexdigest()}  {exe.name}\n"
+
+
+def test_two_builds_are_the_same_bytes(exe):
+    first = exe.read_bytes()
+    assert build().read_bytes() == first
+
+
+# --- the lab ---
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_verdict_and_cause(seen, name):
+    scenario, found = next(item for item in SHOWN if item.name == name), seen[name]
+    assert (found.verdict, found.cause) == (scenario.verdict, scenario.cause), found.report["findings"]
+
+
+def test_what_wine_cannot_show_is_in_the_lab():
+    assert set(windows.CANNOT) <= {scenario.name for scenario in SCENARIOS}
+    assert len(set(NAMES)) == len(NAMES) == len(SCENARIOS) - len(windows.CANNOT) + 1
+
+
+def test_fixes_are_commands_of_windows_with_this_vms_adapters(seen):
+    commands = [
+        (name, fix)
+        for name, found in seen.items()
+        for finding in found.report["findings"]
+        for fix in finding["fix"]
+        if fix["kind"] == "command" and fix["run_on"] == "vm"
+    ]
+    assert len(commands) > 30
+    assert {fix["shell"] for _, fix in commands} == {"cmd", "powershell"}
+    for name, fix in commands:
+        for index in re.findall(r"(?: if |name=|neighbors |-InterfaceIndex )(\d+)", fix["text"]):
+            assert int(index) in {adapter["index"] for adapter in seen[name].report["facts"]["adapters"]}, (name, fix)
+    wrong_interface = [fix["text"] for name, fix in commands if name == "route-wrong-interface"]
+    assert wrong_interface == [
+        'ipconfig /renew "eth0"',
+        "route delete 169.254.169.254",
+        "route -p add 169.254.169.254 mask 255.255.255.255 10.0.0.1 if 2",
+    ]
+
+
+def test_the_facts_agree_with_ip_in_the_same_namespace(exe):
+    with WindowsLab(exe) as lab:
+        lab.vm("ip addr add 10.0.0.5/24 dev eth0")
+        lab.vm("ip route add 10.9.0.0/16 via 10.0.1.1 dev eth1")
+        facts = lab.diagnose()[0]["facts"]
+        links = json.loads(lab.vm("ip -j addr show"))
+        rows = json.loads(lab.vm("ip -4 -j route show table main"))
+    assert {(a["index"], a["name"], a["mac"]) for a in facts["adapters"]} == {
+        (
+            link["ifindex"],
+            link["ifname"],
+            None if link["ifname"] == "lo" else link["address"].replace(":", "-").upper(),
+        )
+        for link in links
+    }
+    assert {(a["name"], held["address"], held["prefix"]) for a in facts["adapters"] for held in a["addresses"]} == {
+        (link["ifname"], held["local"], held["prefixlen"])
+        for link in links
+        for held in link["addr_info"]
+        if held["family"] == "inet"
+    }
+    assert sorted((r["destination"], r["gateway"] or "", r["interface"]) for r in facts["routes"]) == sorted(
+        (
+            {"default": "0.0.0.0/0"}.get(row["dst"], row["dst"] if "/" in row["dst"] else f"{row['dst']}/32"),
+            row.get("gateway", ""),
+            row["dev"],
+        )
+        for row in rows
+    )
+    lookup = facts["lookups"][0]
+    assert (lookup["destination"], lookup["source"], lookup["route"]["gateway"]) == (IMDS, "10.0.0.4", "10.0.0.1")
+    neighbour = next(item for item in facts["neighbours"] if item["address"] == "10.0.0.1")
+    assert (neighbour["mac"], neighbour["state"]) == ("12-34-56-78-9A-BC", "reachable")
+    machine = facts["machine"]
+    assert (machine["asset_tag"], machine["elevated"]) == ("7783-7084-3265-9085-8269-3286-77", True)
+    assert ("WindowsAzureGuestAgent", "running", "auto") in [
+        (s["name"], s["state"], s["start"]) for s in facts["services"]
+    ]
+    eth0 = next(adapter for adapter in facts["adapters"] if adapter["name"] == "eth0")
+    assert (eth0["dhcp"], eth0["dhcp_server"], eth0["lease_gateway"]) == (True, "168.63.129.16", "10.0.0.1")
+    assert to_json(facts_from_json(facts)) == facts
+
+
+def test_a_connection_to_imds_and_a_listener_are_seen(lab):
+    script = (
+        "import socket, subprocess, sys;"
+        "held = socket.create_connection(('169.254.169.254', 80)); own = socket.socket(); own.bind(('127.0.0.1', 3080));"
+        "own.listen(); print(subprocess.run(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE).stdout.decode())"
+    )
+    done = lab.program(wine.PYTHON, "-c", script, f"Z:{lab.exe}", "--format", "json", "--no-files")
+    facts = json.loads(done.out)["facts"]
+    # Wine knows no owner of a connection (process 0): so the exe's own ones cannot be told apart here either
+    assert {(item["process"], item["pid"], item["state"]) for item in facts["connections"]} == {("-", 0, "established")}
+    assert facts["listeners"] == [{"address": "127.0.0.1", "port": 3080}]
+
+
+def test_registry_values_of_the_wrong_type_cost_facts_and_never_the_report(exe):
+    with WindowsLab(exe) as lab:
+        eth0 = windows.guid(lab.index("eth0"))
+        interfaces = "System\\CurrentControlSet\\Services\\Tcpip\\Parameters"
+        lab.forget_leases()
+        lab.registry(
+            f"{interfaces}\\Interfaces\\{eth0}",
+            '"EnableDHCP"="yes"', '"DhcpIPAddress"=dword:00000007', '"DhcpServer"=hex:00,ff,fe', '"DhcpDefaultGateway"=hex(7):00',
+        )  # fmt: skip
+        lab.registry(
+            f"{interfaces}\\PersistentRoutes",
+            '"10.5.0.0,255.255.0.0,10.99.0.1,1"=""', '"nonsense"=""', '"1.2.3.4,255.0.255.0,10.0.0.1,1"=""', '",,,"=dword:1',
+        )  # fmt: skip
+        lab.registry("Software\\Microsoft\\Windows NT\\CurrentVersion\\", '"UBR"="x"')
+        report, _ = lab.diagnose()
+    assert (report["verdict"], report["cause"]) == ("healthy", None)
+    assert [item["destination"] for item in report["facts"]["persistent_routes"]] == ["10.5.0.0/16"]
+    assert "route-stale-persistent" in [finding["cause"] for finding in report["findings"]]
+
+
+# --- the same program as on Linux ---
+
+
+def test_every_scenario_of_the_demo_has_the_cause_that_the_list_promises(exe):
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        ran = dict(zip(scenarios.BY_NAME, pool.map(lambda name: run(exe, "demo", name), scenarios.BY_NAME)))
+    for name, scenario in scenarios.BY_NAME.items():
+        assert f" cause={scenario.cause or '-'} " in ran[name][1].rstrip().rpartition("\n")[2], (name, ran[name])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--version",),
+        ("demo", "--list"),
+        ("explain",),
+        ("explain", "route-wrong-interface"),
+        ("demo", "nope"),
+        ("replay", "nope.json"),
+        ("explain", "nope"),
+    ],
+)
+def test_it_says_what_the_program_says_on_linux(exe, arguments):
+    there = imds_check(*arguments)
+    assert run(exe, *arguments) == (there.code, there.out, there.err)
+
+
+def test_a_recorded_run_is_judged_the_same(exe, lab, tmp_path):
+    recorded = tmp_path / "report.json"
+    recorded.write_text(lab.tool("--format", "json", "--no-files").stdout)
+    there = imds_check("replay", recorded, "--format", "full")
+    assert run(exe, "replay", f"Z:{recorded}", "--format", "full") == (there.code, there.out, there.err)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--expected-mac", "xx"), ("--out", "C:\\nowhere"), ("--deadline", "-1"), ("nope",)]
+)
+def test_wrong_arguments_are_one_line_and_exit_code_2(lab, arguments):
+    done = lab.tool(*arguments)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+
+
+# --- as SYSTEM sees it ---
+
+AS_SYSTEM = """
+import json, os, subprocess, sys
+command, environment, folder = json.loads(sys.argv[1])
+done = subprocess.run(command, env={**os.environ, **environment}, cwd=folder, stdin=subprocess.DEVNULL,
+    stdout=subprocess.PIPE, stderr=subprocess.PIPE, creationflags=8)
+print(json.dumps([done.returncode, done.stdout.decode("oem"), done.stderr.decode("oem")]))
+"""
+
+
+def as_system(lab, *arguments, environment=None, folder="Z:\\proc"):
+    """The exe without a console, with NUL as its input, in a folder where nothing can be written, its output in pipes."""
+    request = json.dumps([[f"Z:{lab.exe}", *arguments], environment or {}, folder])
+    done = lab.program(wine.PYTHON, "-c", AS_SYSTEM, request)
+    code, out, err = json.loads(done.out)
+    return code, out.replace("\r\n", "\n"), err
+
+
+def last_line(text):
+    return text.rstrip("\n").rpartition("\n")[2]
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"TEMP": "Q:\\nowhere", "TMP": "Q:\\nowhere"},
+        {"TEMP": "", "TMP": ""},
+        {"TEMP": "Z:\\run\\lab\\full", "TMP": "Z:\\run\\lab\\full"},
+        {"TEMP": "C:\\" + "x" * 300, "TMP": "relative"},
+        {"FILLER": "x" * 32000},
+        {"PYTHONHOME": "C:\\nowhere", "PYTHONPATH": "C:\\nowhere", "PYTHONOPTIMIZE": "2", "PYTHONIOENCODING": "utf-16"},
+        {"PATH": "", "ProgramData": "Q:\\nowhere", "USERPROFILE": ""},
+    ],
+    ids=["usual", "temp-missing", "temp-empty", "temp-full", "temp-odd", "large", "python", "poor"],
+)
+def test_whatever_the_environment_the_report_comes(lab, environment):
+    lab.vm("mkdir -p /run/lab/full")
+    if "/run/lab/full" not in lab.vm("cat /proc/mounts"):
+        lab.vm("mount -t tmpfs -o size=16k none /run/lab/full")
+        lab.vm("dd if=/dev/zero of=/run/lab/full/all", check=False)
+    code, out, err = as_system(lab, "--no-files", environment=environment)
+    assert (code, err) == (0, "")
+    assert last_line(out).startswith("END IMDS-CHECK verdict=healthy cause=- exit=0 host=labvm ")
+
+
+def test_the_output_is_bounded_and_its_line_ends_count_twice(exe):
+    with WindowsLab(exe) as lab:
+        for number in range(60):
+            lab.vm(f"ip link add br{number} type bridge")
+            lab.vm(f"ip addr add 172.16.{number}.1/24 dev br{number}")
+            lab.vm(f"ip link set br{number} up")
+        lab.vm(f"ip route add {IMDS}/32 via 10.0.1.1 dev eth1")
+        done = lab.program(str(exe), "--no-files")
+    assert len(done.out) <= 3900 and done.out.count(b"\n") == done.out.count(b"\r\n")
+    assert b"cause=route-wrong-interface exit=1" in done.out.splitlines()[-1]
+
+
+def test_nothing_of_the_unpacked_program_stays(lab):
+    lab.tool("--no-files")
+    assert not re.search("_MEI", lab.vm(f"ls {windows.PREFIX}/drive_c/windows/temp"))
+
+
+# --- the report folder ---
+
+REPORTS = windows.PREFIX / "drive_c" / "ProgramData" / "imds-check"
+
+
+def test_ten_runs_are_kept_and_only_administrators_may_write_there(exe):
+    with WindowsLab(exe) as lab:
+        lab.start()
+        lab.vm(f"mkdir -p {REPORTS}/20200101T000000Z {REPORTS}/mine {REPORTS}/20200102T000000Z")
+        lab.write(f"{REPORTS}/20200101T000000Z/report.json", "{}")
+        lab.write(f"{REPORTS}/20200102T000000Z/of-somebody-else", "")
+        for number in range(10):
+            lab.vm(f"mkdir {REPORTS}/20210101T00000{number}Z")
+        out = lab.tool().stdout
+        kept = lab.vm(f"ls {REPORTS}").split()
+        newest = kept[-2]
+        files = lab.vm(f"ls {REPORTS}/{newest}").split()
+        report = json.loads(lab.vm(f"cat {REPORTS}/{newest}/report.json"))
+        mode = lab.vm(f"stat -c %a {REPORTS}/{newest}").strip()
+    assert f"FILES    C:\\ProgramData\\imds-check\\{newest}\n" in out
+    assert "mine" in kept and "20200101T000000Z" not in kept and "20200102T000000Z" in kept
+    assert files == ["report.json", "report.txt"] and report["verdict"] == "healthy"
+    assert mode.endswith("0")  # nothing for everyone
+
+
+@pytest.mark.parametrize(
+    "plant, said",
+    [
+        ("chown 1000 {}", "belongs to another user"),
+        ("chmod 777 {}", "other users could write there"),
+    ],
+)
+def test_a_planted_folder_is_refused_and_the_report_still_comes(exe, plant, said):
+    with WindowsLab(exe) as lab:
+        lab.start()
+        lab.vm(f"mkdir -p {REPORTS}")
+        lab.vm(plant.format(REPORTS))
+        done = lab.tool()
+        assert lab.vm(f"ls {REPORTS}") == ""
+    assert done.returncode == 0
+    assert re.search(rf"^FILES    not written: {said}", done.stdout, re.MULTILINE), done.stdout[-400:]
+
+
+def test_out_says_where_the_report_goes(exe):
+    with WindowsLab(exe) as lab:
+        lab.start()
+        lab.vm(f"mkdir {windows.PREFIX}/drive_c/chosen")
+        out = lab.tool("--out", "C:\\chosen").stdout
+        folder = re.search(r"^FILES    C:\\chosen\\(\S+)$", out, re.MULTILINE).group(1)
+        assert lab.vm(f"ls {windows.PREFIX}/drive_c/chosen/{folder}").split() == ["report.json", "report.txt"]
+
+
+# --- what has to be asked of Windows' Python itself ---
+
+
+def python(lab, script):
+    done = lab.program(wine.PYTHON, "-c", script, env={"PYTHONPATH": f"Z:{ROOT}"})
+    assert done.code == 0, done.err.decode()
+    return done.out.decode().replace("\r\n", "\n")
+
+
+def test_structures_have_the_sizes_of_the_windows_headers(lab):
+    script = """
+import ctypes, json
+import runcommand.system.windows.iphlpapi as iphlpapi
+kinds = (ctypes.Structure, ctypes.Union)
+own = {name: item for name, item in vars(iphlpapi).items() if isinstance(item, type) and issubclass(item, kinds)}
+print(json.dumps({name: ctypes.sizeof(item) for name, item in own.items() if item not in kinds}))
+"""
+    assert json.loads(python(lab, script)) == {  # x64
+        "MIB_IPFORWARDROW": 56, "MIB_IPNETROW": 24, "MIB_TCPROW_OWNER_PID": 24, "SOCKADDR_IN": 16, "SOCKADDR_IN6": 28,
+        "SOCKADDR_INET": 28, "IP_ADDRESS_PREFIX": 32, "MIB_IPFORWARD_ROW2": 104, "MIB_UNICASTIPADDRESS_ROW": 80,
+        "MIB_IF_ROW2": 1352, "SOCKET_ADDRESS": 16, "IP_ADAPTER_UNICAST_ADDRESS": 64, "IP_ADAPTER_GATEWAY_ADDRESS": 32,
+        "IP_ADAPTER_ADDRESSES": 448,
+    }  # fmt: skip
+
+
+def test_a_process_is_named_by_its_program(lab):
+    script = (
+        "import os, runcommand.system.windows.services as s; print(s._process_name(os.getpid()), s._process_name(0))"
+    )
+    assert python(lab, script) == "python.exe -\n"
+
+
+def test_a_program_that_hangs_is_ended_with_its_children(lab):
+    marker = windows.PREFIX / "drive_c" / "survivor"
+    script = """
+from runcommand.collect import NoFact
+from runcommand.system.program import Programs
+from runcommand.system.windows.job import contain
+import os
+child = "import time; time.sleep(3); open('C:/survivor', 'w')"
+parent = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {child!r}]); time.sleep(60)"
+try:
+    Programs(("C:/py",), dict(os.environ), contain).run("python.exe", ["-c", parent], seconds=1.5)
+except NoFact as reason:
+    print(reason)
+import time
+time.sleep(4)
+"""
+    assert "not finished in 2 s" in python(lab, script)
+    assert lab.vm(f"ls {marker}", check=False) == ""
