@@ -60,7 +60,7 @@ def build_exe(with_wine: bool) -> Path:
     DIST.mkdir(exist_ok=True)
     (WORK / "version.txt").write_text(version_resource(), "utf-8")
     if with_wine:
-        _freeze_with_wine()
+        freeze_with_wine()
     else:
         if importlib.util.find_spec("PyInstaller") is None:
             fail(f"PyInstaller is not installed: {INSTALL}")
@@ -72,14 +72,18 @@ def build_exe(with_wine: bool) -> Path:
     return made
 
 
-def pyinstaller(root: str) -> List[str]:
-    """PyInstaller's arguments, after ``python``."""
+def pyinstaller(root: str, script: str = "runcommand/__main__.py", name: str = NAME, folder: str = "dist") -> List[str]:
+    """PyInstaller's arguments, after ``python``.
+
+    :param root: the checkout, as that Python names it
+    :param folder: where the exe goes, in the checkout
+    """
     return [
         *("-m", "PyInstaller", "--noconfirm", "--clean", "--log-level", "ERROR"),
-        *("--onefile", "--console", "--noupx", "--name", NAME, "--paths", root, "--runtime-tmpdir", RUNTIME_FOLDER),
-        *("--distpath", "dist", "--workpath", "build/work", "--specpath", "build", "--version-file", "version.txt"),
+        *("--onefile", "--console", "--noupx", "--name", name, "--paths", root, "--runtime-tmpdir", RUNTIME_FOLDER),
+        *("--distpath", folder, "--workpath", "build/work", "--specpath", "build", "--version-file", "version.txt"),
         *(word for module in UNUSED for word in ("--exclude-module", module)),
-        "runcommand/__main__.py",
+        script,
     ]
 
 
@@ -98,17 +102,16 @@ def _commit_time() -> int:
     return int(done.stdout) if done and done.stdout.strip().isdigit() else 1_600_000_000  # not from a checkout
 
 
-def _freeze_with_wine() -> None:
+def freeze_with_wine(**what: str) -> None:
+    """Runs PyInstaller under Wine. ``what``: as ``pyinstaller`` takes it."""
     from tests import wine
 
     try:
         wine.set_up()
     except (OSError, subprocess.CalledProcessError):
         fail("the Windows Python under Wine could not be set up (it says why above)")
-    drive_z = "Z:" + str(ROOT).replace("/", "\\")
-    done = wine.run(
-        [wine.PYTHON, *pyinstaller(drive_z)], prefix=wine.prefix(), env=reproducible(), cwd=ROOT, timeout=600
-    )
+    arguments = pyinstaller("Z:" + str(ROOT).replace("/", "\\"), **what)
+    done = wine.run([wine.PYTHON, *arguments], prefix=wine.prefix(), env=reproducible(), cwd=ROOT, timeout=600)
     if done.code:
         fail(f"PyInstaller failed:\n{done.err.decode('utf-8', 'replace')[-4000:]}")
 

@@ -1,4 +1,4 @@
-"""Arguments in, exit code out."""
+"""Arguments in, exit code out. Each command imports what it needs, so that ``--version`` and a wrong argument cost nothing."""
 
 from __future__ import annotations
 
@@ -11,17 +11,13 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Callable, List, NoReturn, Optional, Sequence
+from typing import TYPE_CHECKING, Callable, List, NoReturn, Optional, Sequence
 
 from . import __version__, terminal
-from .check import Target, keep, run
-from .collect import DEFAULT_DEADLINE_S, Run
-from .diagnosis import EXIT_CODES, Diagnosis, diagnose
-from .facts import FactsError, parse_address, parse_host_address, parse_nic_mac
-from .probes.tcp import Connector, Endpoint
-from .report import explain, json_report, text
-from .rules.finding import Verdict, to_ascii
-from .system import current
+
+if TYPE_CHECKING:
+    from .diagnosis import Diagnosis
+    from .probes.tcp import Endpoint
 
 COMMANDS = ("check", "demo", "replay", "explain")
 FORMATS = ("portal", "full", "json")
@@ -40,6 +36,8 @@ class Parser(argparse.ArgumentParser):
 
 def fail(message: str) -> NoReturn:
     """One line on standard error, exit code 2."""
+    from .rules.finding import to_ascii
+
     if sys.stderr is not None:
         try:
             sys.stderr.write(f"imds-check: {to_ascii(message)[:400]}\n")
@@ -70,13 +68,13 @@ def parser() -> Parser:
     check = commands.add_parser("check", help="diagnose this machine (the default)")
     check.add_argument(
         "--expected-mac",
-        type=_typed(parse_nic_mac),
+        type=_mac,
         metavar="MAC",
         help="MAC address that Azure shows for the primary NIC",
     )
     check.add_argument(
         "--expected-ip",
-        type=_typed(parse_host_address),
+        type=_ip,
         metavar="IP",
         help="primary private IP address that Azure shows",
     )
@@ -88,7 +86,6 @@ def parser() -> Parser:
     check.add_argument(
         "--deadline",
         type=_deadline,
-        default=DEFAULT_DEADLINE_S,
         metavar="S",
         help="seconds for everything, 1 to 600 (default 20)",
     )
@@ -124,13 +121,19 @@ def parser() -> Parser:
 
 
 def do_check(options: argparse.Namespace) -> int:
+    from .check import Target, keep, run
+    from .collect import DEFAULT_DEADLINE_S, Run
+    from .probes.tcp import Connector
+    from .system import current
+
     if bool(options.imds_url) != bool(options.wireserver_url):
         fail("--imds-url and --wireserver-url go together")
     began, system = time.monotonic(), current()
     target = Target(system, Connector())
     if options.imds_url:
         target = Target(system, Connector(), options.imds_url, options.wireserver_url)
-    conditions = Run(system.name, system.host(), options.deadline, options.expected_mac, options.expected_ip)
+    deadline = options.deadline or DEFAULT_DEADLINE_S
+    conditions = Run(system.name, system.host(), deadline, options.expected_mac, options.expected_ip)
     diagnosis = _watched(lambda interrupted, progress: run(target, conditions, interrupted, progress))
     files = "none (--no-files)" if options.no_files else keep(diagnosis, system, options.out, began)
     code = _print(diagnosis, options.format, files)
@@ -152,6 +155,10 @@ def do_demo(options: argparse.Namespace) -> int:
 
 
 def do_replay(options: argparse.Namespace) -> int:
+    from .diagnosis import diagnose
+    from .facts import FactsError
+    from .report import json_report
+
     try:
         with options.report.open("rb") as file:
             content = file.read(json_report.SIZE_LIMIT + 1)
@@ -167,6 +174,8 @@ def do_replay(options: argparse.Namespace) -> int:
 
 
 def do_explain(options: argparse.Namespace) -> int:
+    from .report import explain
+
     if options.cause is None:
         write(explain.table())
         return 0
@@ -180,14 +189,23 @@ def do_explain(options: argparse.Namespace) -> int:
 # --- arguments ------------------------------------------------------------------------------------------------------
 
 
-def _typed(parse: Callable[[str], str]) -> Callable[[str], str]:
-    def convert(value: str) -> str:
-        try:
-            return parse(value)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
+def _mac(value: str) -> str:
+    from .facts import parse_nic_mac
 
-    return convert
+    return _parsed(parse_nic_mac, value)
+
+
+def _ip(value: str) -> str:
+    from .facts import parse_host_address
+
+    return _parsed(parse_host_address, value)
+
+
+def _parsed(parse: Callable[[str], str], value: str) -> str:
+    try:
+        return parse(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _folder(value: str) -> Path:
@@ -211,7 +229,10 @@ def _deadline(value: str) -> float:
     return seconds
 
 
-def _endpoint(value: str) -> Endpoint:
+def _endpoint(value: str) -> "Endpoint":
+    from .facts import parse_address
+    from .probes.tcp import Endpoint
+
     match = re.fullmatch(r"http://([0-9.]+|localhost)(?::(\d{1,5}))?/?", value, re.ASCII)
     port = int(match.group(2) or 80) if match else 0
     try:
@@ -226,7 +247,7 @@ def _endpoint(value: str) -> Endpoint:
 # --- output ---------------------------------------------------------------------------------------------------------
 
 
-def _watched(work: Callable[[Callable[[], bool], Callable[[str, float], None]], Diagnosis]) -> Diagnosis:
+def _watched(work: Callable[[Callable[[], bool], Callable[[str, float], None]], "Diagnosis"]) -> "Diagnosis":
     """Runs a diagnosis with progress on a terminal; Ctrl-C and SIGTERM end the collecting, not the report."""
     signals: List[int] = []
     before = {}
@@ -243,8 +264,12 @@ def _watched(work: Callable[[Callable[[], bool], Callable[[str, float], None]], 
             signal.signal(number, handler)
 
 
-def _print(diagnosis: Diagnosis, format: str, files: str) -> int:
+def _print(diagnosis: "Diagnosis", format: str, files: str) -> int:
     """Prints the report; gives the exit code. A report that cannot be made has a shorter one in its place."""
+    from .diagnosis import EXIT_CODES
+    from .report import json_report, text
+    from .rules.finding import Verdict
+
     try:
         if format == "json":
             report = json_report.as_json(diagnosis)

@@ -33,8 +33,8 @@ class Ran:
 NOWHERE = """
 import sys
 import runcommand.cli
-from runcommand.system import Unknown
-runcommand.cli.current = Unknown
+import runcommand.system
+runcommand.system.current = runcommand.system.Unknown
 sys.exit(runcommand.cli.main(sys.argv[1:]))
 """
 
@@ -63,7 +63,7 @@ def imds_check(*arguments, nowhere=False, environment=None, timeout=60, **more) 
                 raise AssertionError(f"{command}: not finished in {timeout} s")
             time.sleep(0.01)
         out.seek(0), err.seek(0)
-        texts = [stream.read().decode("ascii") for stream in (out, err)]
+        texts = [stream.read().decode("ascii").replace("\r\n", "\n") for stream in (out, err)]
     return Ran(process.returncode, *texts, time.monotonic() - began, peak)
 
 

@@ -10,6 +10,10 @@ import pytest
 from runcommand.facts import Outcome
 from runcommand.probes.tcp import Attempt, Connector, connect, error_text, outcome_of
 
+BY_DEVICE = pytest.mark.skipif(
+    not hasattr(socket, "SO_BINDTODEVICE"), reason="sockets cannot be bound to a device here"
+)
+
 
 @pytest.fixture
 def listener():
@@ -91,6 +95,7 @@ def test_a_source_that_cannot_be_bound_is_no_statement_about_the_network(listene
     assert connection.error.startswith("cannot be bound to it: EADDRNOTAVAIL")
 
 
+@BY_DEVICE
 def test_a_device_that_is_not_there(listener):
     assert one(Attempt("127.0.0.1", listener, device="nosuchdev")).outcome is Outcome.FAILED
 
@@ -122,6 +127,7 @@ def test_no_file_descriptors_left_is_a_named_failure(mocker):
     assert one(Attempt("127.0.0.1", 1)).error == "EMFILE (too many open files)"
 
 
+@BY_DEVICE
 def test_a_device_name_that_is_no_text_is_a_named_failure(listener):
     assert one(Attempt("127.0.0.1", listener, device="eth\udcff")).outcome is Outcome.FAILED
     assert one(Attempt("127.0.0.1", listener, device="eth\ud800")).outcome is Outcome.FAILED

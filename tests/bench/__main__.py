@@ -1,20 +1,26 @@
-"""``python -m tests.bench [RUNS]``: wall time, IMDS requests and peak memory of whole runs in the lab, and sizes."""
+"""``python -m tests.bench [RUNS]``: wall time, IMDS requests and peak memory of whole runs in the lab, and sizes.
+
+With ``--exe`` the same of the exe under Wine, beside a bare one-file exe with the same exclusions.
+"""
 
 from __future__ import annotations
 
-import io
+import argparse
+import lzma
 import os
 import subprocess
 import sys
 import time
-import zipfile
 from dataclasses import dataclass
 from statistics import median
 from typing import Callable, List, Sequence
 
+import build
 from runcommand.probes.tcp import CONNECT_S
 
+from .. import wine
 from ..lab.namespace import IMDS, ROOT, WIRESERVER, Lab, why_not
+from ..lab.windows import WindowsLab
 
 DARK = [f"rule add pref 0 to {address} blackhole" for address in (IMDS, WIRESERVER)]
 
@@ -47,6 +53,15 @@ def show(name: str, values: List[float], unit: str, limit: str) -> None:
     print(f"{name:34}{min(values):8.2f}{median(values):8.2f}{max(values):8.2f}  {unit:6}{limit}")
 
 
+def go_dark(lab: Lab) -> None:
+    for line in DARK:
+        lab.host(line)
+
+
+def wrong_interface(lab: Lab) -> None:
+    lab.vm(f"ip route add {IMDS}/32 via 10.0.1.1 dev eth1")
+
+
 def whole_runs(name: str, runs: int, limit: str, prepare: Callable[[Lab], None]) -> None:
     with Lab() as lab:
         prepare(lab)
@@ -61,22 +76,51 @@ def whole_runs(name: str, runs: int, limit: str, prepare: Callable[[Lab], None])
 
 
 def package_size() -> int:
-    """Bytes of the whole package as a compressed archive, which is what a one-file script would carry."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for path in sorted((ROOT / "runcommand").rglob("*.py")):
-            archive.write(path, str(path.relative_to(ROOT)))
-    return len(buffer.getvalue())
+    """Bytes of what a Linux script would carry: the package without its Windows part, as one stream."""
+    paths = sorted(path for path in (ROOT / "runcommand").rglob("*.py") if "windows" not in path.parent.parts)
+    return len(lzma.compress(b"".join(path.read_bytes() for path in paths), preset=9))
+
+
+def of_exe(runs: int) -> None:
+    """The exe and a bare one, under the same Wine, each in a VM of the lab."""
+    build.build_exe(with_wine=True)
+    bare, exe = build.WORK / "bare.exe", build.DIST / f"{build.NAME}.exe"
+    (build.WORK / "bare.py").write_text("import sys\n\nsys.exit(0)\n")
+    build.freeze_with_wine(script="build/bare.py", name="bare", folder="build")
+    print(f"{'size of the exe':34}{'':8}{exe.stat().st_size / 2**20:8.2f}{'':8}  {'MiB':6}5.5")
+    print(f"{'size of a bare exe':34}{'':8}{bare.stat().st_size / 2**20:8.2f}{'':8}  {'MiB':6}")
+    with WindowsLab(exe) as lab:
+
+        def times(program: str, *arguments: str) -> List[float]:
+            return [lab.program(program, *arguments).seconds for _ in range(runs + 1)][1:]  # the first to warm up
+
+        start, own = times(str(bare)), times(str(exe), "--version")
+        show("bare exe", start, "s", "")
+        show("exe --version", own, "s", f"{1.3 * median(start):.2f} (1.3 x the bare one)")
+        show("exe, healthy", times(str(exe), "--no-files"), "s", "")
+        go_dark(lab)
+        show("exe, all dark", times(str(exe), "--no-files"), "s", f"{1.5 * CONNECT_S + 1:.1f} (1.5 x one connect + 1)")
 
 
 def main() -> int:
-    reason = why_not()
+    parser = argparse.ArgumentParser(prog="python -m tests.bench")
+    parser.add_argument("runs", nargs="?", type=int, default=5)
+    parser.add_argument("--exe", action="store_true", help="the exe, under Wine, instead of the package")
+    options = parser.parse_args()
+    reason = why_not() or (wine.why_not() if options.exe else None)
     if reason:
         print(f"the lab cannot run here: {reason}", file=sys.stderr)
         return 2
-    runs = int(sys.argv[1]) if sys.argv[1:] else 5
-    print(f"{runs} runs each, after one to warm up; one connect may take {CONNECT_S:.1f} s")
+    print(f"{options.runs} runs each, after one to warm up; one connect may take {CONNECT_S:.1f} s")
     print(f"{'':34}{'min':>8}{'median':>8}{'max':>8}  {'':6}limit")
+    if options.exe:
+        of_exe(options.runs)
+    else:
+        of_package(options.runs)
+    return 0
+
+
+def of_package(runs: int) -> None:
     version = [sample([sys.executable, "-m", "runcommand", "--version"]).seconds for _ in range(runs)]
     bare = [sample([sys.executable, "-c", "pass"]).seconds for _ in range(runs)]
     show("bare interpreter", bare, "s", "")
@@ -86,13 +130,10 @@ def main() -> int:
         "all dark",
         runs,
         f"{1.5 * CONNECT_S + 1:.1f} (1.5 x one connect + 1)",
-        lambda lab: [lab.host(line) for line in DARK] and None,
+        go_dark,
     )
-    whole_runs(
-        "wrong interface", runs, "", lambda lab: lab.vm(f"ip route add {IMDS}/32 via 10.0.1.1 dev eth1") and None
-    )
-    print(f"{'package, compressed':34}{'':8}{package_size() / 1024:8.1f}{'':8}  {'KiB':6}128 (as a script)")
-    return 0
+    whole_runs("wrong interface", runs, "", wrong_interface)
+    print(f"{'package for Linux, xz':34}{'':8}{package_size() / 1024:8.1f}{'':8}  {'KiB':6}128 (as a script)")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from typing import Any, Dict
 
 from runcommand.simulator.host import Behaviour, Host
 
@@ -16,7 +17,8 @@ from .namespace import IMDS, VM, WIRESERVER
 
 def main() -> None:
     options = json.loads(sys.argv[1])
-    behaviour = Behaviour(**{key: tuple(v) if isinstance(v, list) else v for key, v in options["behaviour"].items()})
+    given: Dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in options["behaviour"].items()}
+    behaviour = Behaviour(**given)
     closed = [tuple(place) for place in options["not_listening"]]
     host = Host(replace(VM, environment=options["environment"]), behaviour)
     for place in ((IMDS, 80), (WIRESERVER, 80), (WIRESERVER, 32526)):

@@ -6,7 +6,7 @@
 # Everything comes from apt and pip by package name. The wheel of panda3d for Windows carries, for its own freezer, the
 # python311.dll, the extension modules and the C runtime of CPython 3.11.7 as the Python Software Foundation signed them.
 # The library in pure Python is that of a Linux CPython 3.11, and python.exe is one call into the DLL.
-set -eu
+set -euo pipefail
 root=$1
 mkdir -p "$root"
 root=$(cd "$root" && pwd)
