@@ -301,6 +301,55 @@ def test_nothing_of_the_unpacked_program_stays(lab):
     assert not re.search("_MEI", lab.vm(f"ls {windows.PREFIX}/drive_c/windows/temp"))
 
 
+# --- programs of Windows ---
+
+RECORDED = """===========================================================================
+Schnittstellenliste
+  7...00 0d 3a e5 1c c0 ......Microsoft Hyper-V Network Adapter
+===========================================================================
+
+IPv4-Routentabelle
+===========================================================================
+Aktive Routen:
+     Netzwerkziel    Netzwerkmaske          Gateway    Schnittstelle Metrik
+          0.0.0.0          0.0.0.0      172.16.69.1      172.16.69.7     11
+  169.254.169.254  255.255.255.255      172.16.69.1      172.16.69.7     11
+===========================================================================
+St\u00e4ndige Routen:
+  Keine
+""".replace("\n", "\r\n")
+
+
+@pytest.fixture
+def with_route_exe(exe, tmp_path):
+    """A VM with a stand-in for route.exe that prints what was recorded, in the code page of the console."""
+    with WindowsLab(exe) as lab:
+        lab.start()
+        system32 = windows.PREFIX / "drive_c" / "windows" / "system32"
+        lab.vm(f"cp {wine.stand_in(tmp_path / 'route.exe')} {system32}/route.exe")
+        (tmp_path / "recorded.txt").write_bytes(RECORDED.encode("cp437"))
+        lab.vm(f"cp {tmp_path / 'recorded.txt'} {windows.PREFIX}/drive_c/recorded.txt")
+        yield lab
+
+
+def test_what_route_print_says_is_in_the_full_report_whatever_its_code_page(with_route_exe):
+    out = with_route_exe.tool("--format", "full", "--no-files").stdout
+    assert "OUTPUT of route print\n" in out and "\n  St\\u00E4ndige Routen:\n" in out
+    assert "OUTPUT of ipconfig /all\n" in out and "Ethernet adapter eth0" in out
+
+
+def test_a_program_that_hangs_costs_its_output_and_not_the_deadline(with_route_exe):
+    lab = with_route_exe
+    lab.tool("--no-files")  # Wine's own start does not count
+    lab.vm(f"touch {windows.PREFIX}/drive_c/hang")
+    done = lab.program(str(lab.exe), "--format", "json", "--no-files", "--deadline", "3")
+    report = json.loads(done.out)
+    assert report["verdict"] == "healthy" and done.seconds < 3 + 1 + 1  # and the unpacking of the exe
+    assert [item["fact"] for item in report["facts"]["unavailable"]] == ["raw"]
+    report, seconds = lab.diagnose()
+    assert report["facts"]["raw"][0]["text"] == "route.exe print: not finished in 5 s" and seconds < 5 + 1 + 1
+
+
 # --- the report folder ---
 
 REPORTS = windows.PREFIX / "drive_c" / "ProgramData" / "imds-check"

@@ -43,6 +43,13 @@ def set_up() -> None:
     subprocess.run(["bash", str(SETUP), str(folder())], check=True, stdin=subprocess.DEVNULL)
 
 
+def stand_in(path: Path) -> Path:
+    """Compiles the program that stands in for one of Windows' own that Wine does not have."""
+    source = Path(__file__).with_name("stand_in.c")
+    subprocess.run(["x86_64-w64-mingw32-gcc", "-Os", "-s", "-o", str(path), str(source)], check=True)
+    return path
+
+
 def environment(prefix: Path) -> Dict[str, str]:
     """This process's environment, with what Wine needs."""
     own = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
