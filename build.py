@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib.util
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent
 DIST = ROOT / "dist"
 WORK = ROOT / "build"
 NAME = "imds-check"
-# Found by PyInstaller somewhere in the standard library, and never imported by a run.
+# Of the standard library, and never imported by a run.
 UNUSED = (
     "_asyncio _bz2 _decimal _elementtree _hashlib _lzma _multiprocessing _overlapped _pydecimal _queue _ssl _uuid "
     "asyncio bdb bz2 cmd code codeop concurrent csv decimal difflib doctest fractions ftplib getpass glob graphlib "
@@ -32,7 +32,7 @@ UNUSED = (
 ).split()
 # Where the exe unpacks itself: SYSTEM's own place for that. %TEMP% may be anything; this is there on every Windows.
 RUNTIME_FOLDER = "%SystemRoot%\\Temp"
-INSTALL = "pip install -e '.[build]'"
+PYTHON, PYINSTALLER = (3, 11), "6.22.3"  # what is left out, and what is known of its faults, holds for these
 
 
 def fail(message: str) -> NoReturn:
@@ -62,10 +62,9 @@ def build_exe(with_wine: bool) -> Path:
     if with_wine:
         freeze_with_wine()
     else:
-        if importlib.util.find_spec("PyInstaller") is None:
-            fail(f"PyInstaller is not installed: {INSTALL}")
-        _run([sys.executable, *pyinstaller(str(ROOT))], {**os.environ, **reproducible()})
+        _freeze()
     made = DIST / f"{NAME}.exe"
+    _try(made, with_wine)
     digest = hashlib.sha256(made.read_bytes()).hexdigest()
     (DIST / "SHA256SUMS").write_bytes(f"{digest}  {made.name}\n".encode())
     print(f"{made.relative_to(ROOT)}  {made.stat().st_size:,} bytes  sha256 {digest}")
@@ -108,18 +107,41 @@ def freeze_with_wine(**what: str) -> None:
 
     try:
         wine.set_up()
-    except (OSError, subprocess.CalledProcessError):
-        fail("the Windows Python under Wine could not be set up (it says why above)")
+    except subprocess.CalledProcessError:
+        raise SystemExit(1) from None  # it has said why
+    except OSError as error:
+        fail(f"{error.filename} is not installed")
     arguments = pyinstaller("Z:" + str(ROOT).replace("/", "\\"), **what)
     done = wine.run([wine.PYTHON, *arguments], prefix=wine.prefix(), env=reproducible(), cwd=ROOT, timeout=600)
     if done.code:
         fail(f"PyInstaller failed:\n{done.err.decode('utf-8', 'replace')[-4000:]}")
 
 
-def _run(command: List[str], env: Dict[str, str]) -> None:
-    done = subprocess.run(command, env=env, cwd=ROOT)
+def _freeze() -> None:
+    """Runs PyInstaller with the Python that this runs under."""
+    if sys.version_info[:2] != PYTHON:
+        fail("install Python {}.{}, and run this with it".format(*PYTHON))
+    try:
+        found = importlib.metadata.version("pyinstaller")
+    except importlib.metadata.PackageNotFoundError:
+        found = "none"
+    if found != PYINSTALLER:
+        fail(f"PyInstaller {PYINSTALLER} is needed, and {found} is installed: pip install -e .[build]")
+    done = subprocess.run([sys.executable, *pyinstaller(str(ROOT))], env={**os.environ, **reproducible()}, cwd=ROOT)
     if done.returncode:
         fail(f"PyInstaller failed with exit code {done.returncode}")
+
+
+def _try(made: Path, with_wine: bool) -> None:
+    """Starts what was made: an exe that cannot is none."""
+    if with_wine:
+        from tests import wine
+
+        said = wine.run([str(made), "--version"], prefix=wine.prefix()).out
+    else:
+        said = subprocess.run([str(made), "--version"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE).stdout
+    if said.split() != [NAME.encode(), __version__.encode()]:
+        fail(f"{made.name} does not start")
 
 
 def version_resource() -> str:

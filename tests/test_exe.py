@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import os
 import re
 import struct
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -27,7 +30,6 @@ pytestmark = pytest.mark.skipif(REASON is not None, reason=f"the lab cannot run 
 SHOWN = windows.shown()
 NAMES = [scenario.name for scenario in SHOWN]
 SIZE_LIMIT = int(5.5 * 1024 * 1024)
-DETACHED_PROCESS = 0x8
 
 
 def build():
@@ -166,10 +168,12 @@ def test_a_connection_to_imds_and_a_listener_are_seen(lab):
     script = (
         "import socket, subprocess, sys;"
         "held = socket.create_connection(('169.254.169.254', 80)); own = socket.socket(); own.bind(('127.0.0.1', 3080));"
-        "own.listen(); print(subprocess.run(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE).stdout.decode())"
+        "own.listen(); print(held.getsockname()[1]); print(subprocess.run(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE).stdout.decode())"
     )
     done = lab.program(wine.PYTHON, "-c", script, f"Z:{lab.exe}", "--format", "json", "--no-files")
-    facts = json.loads(done.out)["facts"]
+    port, report = done.out.decode().split("\n", 1)
+    facts = json.loads(report)["facts"]
+    assert int(port) in [item["local_port"] for item in facts["connections"]]
     # Wine knows no owner of a connection (process 0): so the exe's own ones cannot be told apart here either
     assert {(item["process"], item["pid"], item["state"]) for item in facts["connections"]} == {("-", 0, "established")}
     assert facts["listeners"] == [{"address": "127.0.0.1", "port": 3080}]
@@ -243,7 +247,7 @@ AS_SYSTEM = """
 import json, os, subprocess, sys
 command, environment, folder = json.loads(sys.argv[1])
 done = subprocess.run(command, env={**os.environ, **environment}, cwd=folder, stdin=subprocess.DEVNULL,
-    stdout=subprocess.PIPE, stderr=subprocess.PIPE, creationflags=8)
+    stdout=subprocess.PIPE, stderr=subprocess.PIPE, creationflags=subprocess.DETACHED_PROCESS)
 print(json.dumps([done.returncode, done.stdout.decode("oem"), done.stderr.decode("oem")]))
 """
 
@@ -296,9 +300,34 @@ def test_the_output_is_bounded_and_its_line_ends_count_twice(exe):
     assert b"cause=route-wrong-interface exit=1" in done.out.splitlines()[-1]
 
 
-def test_nothing_of_the_unpacked_program_stays(lab):
-    lab.tool("--no-files")
-    assert not re.search("_MEI", lab.vm(f"ls {windows.PREFIX}/drive_c/windows/temp"))
+def test_it_unpacks_itself_where_only_the_system_writes_and_leaves_nothing_there(lab):
+    find = f"find {windows.PREFIX}/drive_c -name _MEI*"
+    lab.host("rule add pref 0 to 169.254.169.254 blackhole")
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            ran = pool.submit(lab.tool, "--no-files")
+            seen = set()
+            while not ran.done():
+                seen |= set(lab.vm(find, check=False).split())
+                time.sleep(0.2)
+    finally:
+        lab.host("rule del pref 0 to 169.254.169.254 blackhole")
+    assert {path.rpartition("/")[0] for path in seen} == {f"{windows.PREFIX}/drive_c/windows/temp"}
+    assert lab.vm(find) == ""
+
+
+def test_wine_lives_in_the_namespaces_of_the_vm(lab):
+    lab.tool("--version")
+    inside = {kind: os.readlink(f"/proc/{lab.holder}/ns/{kind}") for kind in ("mnt", "net")}
+    assert inside["net"] != os.readlink("/proc/self/ns/net")
+    nets = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.readlink(process / "ns" / "mnt") == inside["mnt"]:
+                nets[(process / "comm").read_text().strip()] = os.readlink(process / "ns" / "net")
+        except OSError:
+            continue  # it has ended
+    assert {"wineserver64", "winedevice.exe"} <= set(nets) and set(nets.values()) == {inside["net"]}
 
 
 # --- programs of Windows ---
@@ -402,6 +431,17 @@ def test_out_says_where_the_report_goes(exe):
         assert lab.vm(f"ls {windows.PREFIX}/drive_c/chosen/{folder}").split() == ["report.json", "report.txt"]
 
 
+def test_a_full_disk_costs_the_files(exe):
+    with WindowsLab(exe) as lab:
+        lab.vm("mkdir /run/lab/small")
+        lab.vm("mount -t tmpfs -o size=12k none /run/lab/small")
+        done = lab.tool("--out", "Z:\\run\\lab\\small")
+        left = lab.vm("find /run/lab/small -type f").split()
+    assert done.returncode == 0 and last_line(done.stdout).startswith("END IMDS-CHECK verdict=healthy ")
+    assert "FILES    not written: " in done.stdout
+    assert left == []
+
+
 # --- what has to be asked of Windows' Python itself ---
 
 
@@ -425,6 +465,25 @@ print(json.dumps({name: ctypes.sizeof(item) for name, item in own.items() if ite
         "MIB_IF_ROW2": 1352, "SOCKET_ADDRESS": 16, "IP_ADAPTER_UNICAST_ADDRESS": 64, "IP_ADAPTER_GATEWAY_ADDRESS": 32,
         "IP_ADAPTER_ADDRESSES": 448,
     }  # fmt: skip
+
+
+def test_a_link_on_the_way_to_the_report_folder_is_refused(lab):
+    script = """
+from pathlib import Path
+import runcommand.system.windows.folder as folder
+real = folder.function
+def inform(handle, about):  # Wine has no reparse points: what Windows says of one
+    about._obj.dwFileAttributes = folder.FILE_ATTRIBUTE_DIRECTORY | folder.FILE_ATTRIBUTE_REPARSE_POINT
+    return True
+folder.function = lambda dll, name, *types: inform if name == "GetFileInformationByHandle" else real(dll, name, *types)
+for link in (True, False):
+    try:
+        with folder._opened(Path("C:/windows"), link):
+            print("opened")
+    except PermissionError as refused:
+        print(refused.strerror)
+"""
+    assert python(lab, script) == "opened\na link that leads elsewhere\n"
 
 
 def test_a_process_is_named_by_its_program(lab):

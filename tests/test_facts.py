@@ -87,7 +87,11 @@ def test_whole_numbers_count_as_durations():
     assert facts_from_json(changed(("elapsed_s",), 3)) == replace(facts_from_json(document()), elapsed_s=3.0)
 
 
-@pytest.mark.parametrize("text", ["NaN", "Infinity", "[" * 100000, "9" * 5000, "", "{", '{"a": 1,}'])
+@pytest.mark.parametrize(
+    "text",
+    ["NaN", "Infinity", "[" * 100000, "9" * 5000, "", "{", '{"a": 1,}'],
+    ids=["nan", "infinity", "deep", "long", "empty", "open", "comma"],
+)
 def test_what_is_not_json_is_a_value_error(text):
     with pytest.raises(ValueError):
         parse_json(text)

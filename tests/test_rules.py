@@ -25,6 +25,7 @@ from runcommand.facts import (
     Unavailable,
 )
 from runcommand.rules import RULES
+from runcommand.rules.case import AZURE_ARP_MAC
 from runcommand.simulator.scenarios import (
     ETH0, ETH1, ETHERNET, ETHERNET2, HOSTS, LO, LOOPBACK, held, managed, row, rows_of, with_lookups,
 )  # fmt: skip
@@ -117,12 +118,36 @@ def test_an_address_that_azure_does_not_know(side):
     expected = Expected(primary.mac, "10.0.0.77")
     diagnosis = judged(side.dark(proof=False, expected=expected), "broken", "nic-ip-mismatch")
     assert "10.0.0.77" in diagnosis.main.detail
-    last = (
-        "netsh interface ipv4 set address name=7 source=dhcp"
-        if side is WINDOWS
-        else "ip addr add 10.0.0.77/24 dev eth0"
-    )
-    assert last in commands(diagnosis)
+    renewed = 'ipconfig /renew "Ethernet"'  # DHCP is on: netsh would only say so
+    assert (renewed if side is WINDOWS else "ip addr add 10.0.0.77/24 dev eth0") in commands(diagnosis)
+
+
+def test_an_address_set_by_hand_is_given_back_to_dhcp_on_windows():
+    by_hand = replace(ETHERNET, dhcp=False, dhcp_server=None, lease_address=None, lease_gateway=None)
+    expected = Expected(ETHERNET.mac, "10.0.0.77")
+    facts = WINDOWS.dark(proof=False, expected=expected, adapters=(LOOPBACK, by_hand, ETHERNET2))
+    diagnosis = judged(facts, "broken", "nic-ip-mismatch")
+    assert "netsh interface ipv4 set address name=7 source=dhcp" in commands(diagnosis)
+
+
+def test_a_primary_address_that_is_skipped_as_source_is_used_again():
+    skipped = replace(held("172.16.69.7"), skip_as_source=True)
+    nic = replace(ETHERNET, addresses=(skipped, held("172.16.69.8")))
+    facts = WINDOWS.dark("172.16.69.8", adapters=(LOOPBACK, nic, ETHERNET2), expected=Expected(ip="172.16.69.7"))
+    diagnosis = judged(facts, "broken", "source-not-primary-ip")
+    assert [line for line in commands(diagnosis) if "SkipAsSource" in line] == [
+        "Set-NetIPAddress -IPAddress 172.16.69.7 -SkipAsSource 0",
+        "Set-NetIPAddress -IPAddress 172.16.69.8 -SkipAsSource 1",
+    ]
+
+
+def test_a_dead_twin_of_the_next_hop_on_another_link_says_nothing():
+    facts = WINDOWS.dark(proof=False)
+    twin = Neighbour("172.16.69.1", "Ethernet 2", 9, None, NeighbourState.FAILED)
+    own = Neighbour("172.16.69.1", "Ethernet", 7, AZURE_ARP_MAC, NeighbourState.REACHABLE)
+    same_link = replace(own, mac=None, state=NeighbourState.FAILED)
+    for neighbours in ((twin, own), (own, twin), (same_link, own), (own, same_link)):
+        judged(replace(facts, neighbours=neighbours), "broken", "imds-no-answer")
 
 
 @ON_BOTH
@@ -1056,6 +1081,13 @@ def two_nics(first_state, **more):
 def test_a_first_nic_that_is_down_is_not_passed_over_for_the_second():
     diagnosis = judged(two_nics(LinkState.DOWN), "broken", "nic-down")
     assert '"eth0"' in diagnosis.main.detail and "it comes before the others" in diagnosis.main.detail
+
+
+def test_unless_the_leases_of_both_say_that_the_second_is_the_primary_one():
+    facts = two_nics(LinkState.DOWN)
+    lo, first, second = facts.adapters
+    leased = replace(first, dhcp=True, dhcp_server="168.63.129.16", lease_address="10.0.0.4")
+    assert diagnose(replace(facts, adapters=(lo, leased, second))).cause == "platform-unreachable"
 
 
 def test_unless_the_second_is_proven_to_be_the_primary_one():

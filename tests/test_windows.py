@@ -1,11 +1,13 @@
 """What Windows' tables say, read: rows, SMBIOS, leases and stored routes, whatever is in them. (tests/test_exe.py has the calls.)"""
 
 import struct
+import time
 import uuid
+from dataclasses import replace
 
 import pytest
 
-from runcommand.collect import Board, NoFact
+from runcommand.collect import Board, NoFact, Run, collect
 from runcommand.facts import LinkState, NeighbourState
 from runcommand.simulator import scenarios
 from runcommand.system.windows import adapters, iphlpapi, machine, registry, routes
@@ -31,15 +33,16 @@ def forward(destination="0.0.0.0", mask="0.0.0.0", next_hop="172.16.69.1", kind=
 
 
 def test_a_row_of_the_forward_table():
-    route = routes.parse_row(forward(IMDS, "255.255.255.255"), {7: "Ethernet"})
+    route = routes.parse_row(forward(IMDS, "255.255.255.255"), {7: adapter_row()})
     assert (route.destination, route.gateway, route.interface, route.interface_index, route.metric, route.protocol) == (
         f"{IMDS}/32", "172.16.69.1", "Ethernet", 7, 11, "static",
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("next_hop, kind", [("0.0.0.0", 3), ("172.16.69.7", 3), ("0.0.0.0", 4)])
+@pytest.mark.parametrize("next_hop, kind", [("0.0.0.0", 3), ("172.16.69.9", 3), ("0.0.0.0", 4), ("172.16.69.7", 4)])
 def test_an_on_link_row_has_no_gateway(next_hop, kind):
-    assert routes.parse_row(forward("172.16.69.0", "255.255.255.0", next_hop, kind), {}).gateway is None
+    row = forward("172.16.69.0", "255.255.255.0", next_hop, kind)
+    assert routes.parse_row(row, {7: adapter_row()}).gateway is None
 
 
 @pytest.mark.parametrize("mask", ["255.0.255.0", "0.0.0.255", "0.255.255.255"])
@@ -103,7 +106,7 @@ def table(mocker):
     """Two rows to IMDS that differ in the metric, and the adapter that has them."""
     mocker.patch.object(iphlpapi, "adapters", return_value=[adapter_row()])
     rows = [forward(IMDS, "255.255.255.255", metric=metric) for metric in (266, 11)]
-    return [routes.parse_row(row, {7: "Ethernet"}) for row in rows]
+    return [routes.parse_row(row, {7: adapter_row()}) for row in rows]
 
 
 def test_the_best_route_is_the_row_of_the_table_with_its_whole_metric(mocker, table):
@@ -152,7 +155,7 @@ def adapter_row(**more):
     base = dict(
         index=7, guid=GUID, name="Ethernet", description="Microsoft Hyper-V Network Adapter", mac=MAC, type=6, oper_status=1,
         metric=10, dhcp=True, dhcp_server="168.63.129.16",
-        addresses=(UnicastAddress("172.16.69.7", 24, 3), UnicastAddress("172.16.69.8", 24, 1)), gateways=("172.16.69.1",) * 2,
+        addresses=(UnicastAddress("172.16.69.7", 24, 3, 4), UnicastAddress("172.16.69.8", 24, 1, 4)), gateways=("172.16.69.1",) * 2,
     )  # fmt: skip
     return AdapterRow(**{**base, **more})
 
@@ -213,30 +216,82 @@ def test_no_lease_and_values_of_the_wrong_type_are_none(lease):
         (1, None, LinkState.UP),
         (2, None, LinkState.DOWN),
         (2, interface_row(media_connect_state=2), LinkState.NO_CARRIER),
+        (2, interface_row(), LinkState.NO_CARRIER),
+        (7, interface_row(), LinkState.NO_CARRIER),
+        (5, interface_row(), LinkState.UNKNOWN),
         (2, interface_row(admin_status=2, media_connect_state=2), LinkState.DOWN),
-        (6, interface_row(), LinkState.DOWN),
     ],
 )
 def test_the_state_of_an_adapter(oper_status, interface, state):
     assert adapters.adapter(adapter_row(oper_status=oper_status), interface, [], {}).state is state
 
 
-def test_a_disabled_nic_is_in_the_interface_table_only_and_keeps_its_lease():
-    off = interface_row(index=9, admin_status=2, oper_status=2)
-    assert adapters.is_disabled(off, [adapter_row()])
-    found = adapters.disabled(off, LEASE)
+OFF = interface_row(index=9, admin_status=2, oper_status=2)
+NO_MAC = interface_row(index=9, admin_status=2, oper_status=6, mac=b"")
+
+
+def test_a_disabled_nic_keeps_its_lease():
+    found = adapters.disabled(OFF, LEASE)
     assert (found.state, found.physical, found.mac) == (LinkState.DOWN, True, "00-0D-3A-E5-1C-C0")
     assert (found.dhcp_server, found.lease_gateway) == ("168.63.129.16", "172.16.69.1")
+    assert adapters.disabled(OFF, {}).dhcp is None
 
 
 @pytest.mark.parametrize(
-    "more",
-    [dict(index=7), dict(filter=True), dict(hardware=False), dict(admin_status=1), dict(mac=b""), dict(mac=bytes(6)), dict(type=131)],
-    ids=lambda more: next(iter(more)),
-)  # fmt: skip
-def test_what_is_no_disabled_nic(more):
-    row = interface_row(**{"index": 9, "admin_status": 2, "oper_status": 2, **more})
-    assert not adapters.is_disabled(row, [adapter_row()])
+    "row, lease, device_is_disabled, expected",
+    [
+        (OFF, {}, True, True),
+        (OFF, {}, None, True),
+        (NO_MAC, LEASE, True, True),  # disabled, and started again since
+        (NO_MAC, {}, True, False),
+        (NO_MAC, LEASE, None, False),
+        (OFF, LEASE, False, False),  # a NIC that is no longer there
+        (interface_row(index=9, admin_status=2, oper_status=6), LEASE, None, False),
+        (interface_row(index=9, admin_status=1, oper_status=2), {}, None, False),
+        (interface_row(index=9, filter=True), LEASE, True, False),
+        (interface_row(index=9, hardware=False), LEASE, True, False),
+        (interface_row(index=9, type=131), LEASE, True, False),
+    ],
+)
+def test_which_interface_is_a_disabled_nic(row, lease, device_is_disabled, expected):
+    assert adapters.is_disabled(row, lease, device_is_disabled) is expected
+
+
+@pytest.mark.parametrize(
+    "flags, expected", [(0, "absent"), (1, "Ethernet 2"), (0x401, "Ethernet 2"), ("x", "Ethernet 2")]
+)
+def test_the_registry_tells_a_disabled_device_from_one_that_is_gone(mocker, flags, expected):
+    def values(key):
+        if key.endswith("\\Connection"):
+            return {"PnpInstanceID": "VMBUS\\{f8615163}"}
+        return {"ConfigFlags": flags} if "\\Enum\\" in key else LEASE
+
+    mocker.patch.object(registry, "values", side_effect=values)
+    mocker.patch.object(iphlpapi, "adapters", return_value=[adapter_row()])
+    mocker.patch.object(iphlpapi, "interfaces", return_value=[interface_row(), replace(OFF, name="Ethernet 2")])
+    mocker.patch.object(iphlpapi, "addresses_to_skip", return_value=[])
+    names = [adapter.name for adapter in adapters.collect(Board(5))]
+    assert names == ["Ethernet"] + ([expected] if expected != "absent" else [])
+
+
+def test_an_address_that_another_machine_has_too_is_not_one_of_the_adapters(mocker):
+    twice = (UnicastAddress("172.16.69.7", 24, 1, 2), UnicastAddress("169.254.3.4", 16, 4, 4))
+    mocker.patch.object(iphlpapi, "adapters", return_value=[adapter_row(addresses=twice)])
+    mocker.patch.object(iphlpapi, "interfaces", return_value=[])
+    mocker.patch.object(iphlpapi, "addresses_to_skip", return_value=[])
+    mocker.patch.object(registry, "values", return_value={})
+    board = Board(5)
+    (found,) = adapters.collect(board)
+    assert [held.address for held in found.addresses] == ["169.254.3.4"]
+    assert "172.16.69.7 is not used" in board.notes()[0].text
+
+
+def test_a_driver_that_hangs_costs_its_detail_only(mocker):
+    mocker.patch.object(iphlpapi, "adapters", return_value=[adapter_row()])
+    mocker.patch.object(iphlpapi, "interfaces", side_effect=lambda: time.sleep(5))
+    mocker.patch.object(registry, "values", return_value=LEASE)
+    facts = collect(Run("windows", "testWs", 1.0), {"adapters": adapters.collect})
+    assert [(adapter.name, adapter.lease_gateway) for adapter in facts.adapters] == [("Ethernet", "172.16.69.1")]
 
 
 def test_what_the_system_does_not_have_costs_its_detail_only(mocker):

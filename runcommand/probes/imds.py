@@ -58,7 +58,8 @@ TEXT_LIMIT = 200  # characters kept of any text that an answer gives
 class Pace:
     """Keeps the requests of a run under IMDS's limit for the whole VM (5 a second, which others use too)."""
 
-    def __init__(self, per_second: int = 3, in_all: int = 12, window_s: float = 1.05) -> None:
+    def __init__(self, per_second: int = 3, in_all: int = 12, window_s: float = 1.2) -> None:
+        """``window_s`` is longer than a second: between the right to send and the host lies a connect."""
         self._per_second, self._in_all, self._window_s = per_second, in_all, window_s
         self._sent: Deque[float] = deque(maxlen=per_second)
         self._lock = threading.Lock()

@@ -311,13 +311,19 @@ class Case:
             return None
         adapter = self.primary.adapter
         default = self.default_gateway(adapter)
-        alive = default if default and not self._is_silent(default) else None
+        alive = default if default and not self._is_silent(adapter, default) else None
         return (
             self.reported_gateway(adapter) or adapter.lease_gateway or alive or self.first_address(adapter) or default
         )
 
-    def _is_silent(self, address: str) -> bool:
-        return any(item.address == address and item.state in SILENT_ARP for item in self.facts.neighbours or ())
+    def _is_silent(self, adapter: Adapter, address: str) -> bool:
+        """Whether a neighbour on the adapter's link has been asked for, and has not answered."""
+        own = [
+            item.state
+            for item in self.facts.neighbours or ()
+            if item.address == address and item.interface_index in (None, adapter.index)
+        ]
+        return bool(own) and all(state in SILENT_ARP for state in own)
 
     def reported_gateway(self, adapter: Adapter) -> Optional[str]:
         interface = self.reported(adapter)
@@ -408,10 +414,14 @@ class Case:
     @cached_property
     def next_hop_neighbour(self) -> Optional[Neighbour]:
         route = self.way.route
-        for neighbour in self.facts.neighbours or ():
-            if neighbour.address == self.next_hop and route and _same_link(neighbour, route):
-                return neighbour
-        return None
+        own = [
+            neighbour
+            for neighbour in self.facts.neighbours or ()
+            if neighbour.address == self.next_hop and route and _same_link(neighbour, route)
+        ]
+        return min(
+            own, key=lambda neighbour: neighbour.state in SILENT_ARP, default=None
+        )  # Windows may keep a dead twin
 
     @property
     def next_hop_is_dead(self) -> bool:

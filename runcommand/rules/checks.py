@@ -133,7 +133,7 @@ def wireserver_reachable(case: Case) -> Judged:
     summary = f"port 80 {case.in_words(server.http)}{stranger}; port 32526 {in_words(server.host_plugin.outcome)}"
     works = case.wireserver_speaks and server.host_plugin.outcome is Outcome.ANSWERED
     if not works and not case.wireserver_can_be_judged:
-        return Judged(Status.SKIP, f"{summary} (only root may ask)")
+        return Judged(Status.SKIP, f"{summary} (an ordinary user's answer proves nothing)")
     return Judged(Status.OK if works else Status.FAIL, summary)
 
 
@@ -177,7 +177,7 @@ def route_persistent(case: Case) -> Judged:
     stored = case.facts.persistent_routes
     if stored is None:
         return Judged(Status.SKIP, "this system keeps none" if case.facts.system != "windows" else "not collected")
-    return Judged(None, f"{len(stored)} stored")
+    return Judged(None, f"{len(stored)} stored by route -p")
 
 
 @check("route.next-hop", facts=("neighbours",))

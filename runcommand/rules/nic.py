@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import List, Optional, Tuple
 
 from ..facts import Adapter, LinkState, prefix_length
-from .case import BECAUSE, Case, is_down, nic, same_nic
+from .case import BECAUSE, Case, KnownFrom, is_down, nic, same_nic
 from .finding import Fix, Seen, Severity, Verdict, advice, listed, quoted, rule
 from .remedies import remedies, routes_anew
 
@@ -21,7 +21,7 @@ def nic_down(case: Case) -> Optional[Seen]:
 
     Recognised by: the state of the adapter that is the primary NIC. Another adapter with the same MAC (a virtual
     function and its synthetic NIC, a bridge and its member) that is up takes its place. Where nothing proves which NIC is
-    the primary one, a NIC that is down counts for it when it comes before all that are up.
+    the primary one, a NIC that is down counts for it when it comes before all that are up, unless the leases say otherwise.
 
     Mended by: enabling the adapter; the lease then brings its routes back. A NIC without a link is mended from outside:
     by redeploying the VM.
@@ -54,6 +54,14 @@ def _down(case: Case) -> Tuple[Optional[Adapter], str]:
     if not case.silent or (primary and primary.is_proven):
         return None, ""
     first = next(iter(case.nics), None)
+    if (
+        first
+        and first.dhcp_server
+        and not first.lease_gateway
+        and primary
+        and primary.known_from is KnownFrom.DHCP_LEASE
+    ):
+        return None, ""  # both leases are known, and the other one names the gateway
     others_up = [other for other in case.nics[1:] if not is_down(other)]
     if first and is_down(first) and not _is_up(case, first) and (others_up or primary is None):
         return first, "it comes before the others, and none of those gets an answer"

@@ -270,7 +270,7 @@ def _catalogue() -> List[Scenario]:
             _by_rule(linux((LO, eth0, eth1)), row("0.0.0.0/0", "10.0.1.1", eth1, table="100")),
         ),
         _on_linux("nic-down", "nic-down", "the primary NIC is disabled", linux((LO, replace(eth0, state=LinkState.DOWN), eth1), rows_of(ETH1, None, 200, False))),
-        _on_windows("nic-down-windows", "nic-down", "the primary NIC is disabled", windows((LOOPBACK, replace(ETHERNET, state=LinkState.DOWN), ETHERNET2), rows_of(ETHERNET2, None, 11, False))),
+        _on_windows("nic-down-windows", "nic-down", "the primary NIC is disabled", windows((LOOPBACK, replace(ETHERNET, state=LinkState.DOWN, addresses=()), ETHERNET2), rows_of(ETHERNET2, None, 11, False))),
         _on_linux("nic-no-carrier", "nic-down", "the primary NIC has no medium", linux((LO, replace(ETH0, state=LinkState.NO_CARRIER)), ())),
         _on_linux("route-missing", "route-missing", "neither a default nor a /32 route", linux((LO, eth0, eth1), subnets)),
         _on_windows("route-missing-windows", "route-missing", "neither a default nor a /32 route", windows(routes=rows_of(ETHERNET, None, 11, False))),

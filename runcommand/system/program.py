@@ -100,7 +100,7 @@ class Programs:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
-                    cwd=os.path.abspath(os.sep),
+                    cwd=os.path.dirname(command[0]),
                     env=self._environment,
                     **_OPTIONS,
                 )

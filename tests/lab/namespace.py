@@ -162,10 +162,15 @@ class Lab:
         self._server.stdin.flush()
         return [(when, path) for when, path in json.loads(self._server.stdout.readline())]
 
+    @property
+    def holder(self) -> int:
+        """The process that holds the VM's namespaces."""
+        assert self._holder
+        return self._holder.pid
+
     def enter(self, arguments: Sequence[str]) -> List[str]:
         """The command line that runs a program inside the VM."""
-        assert self._holder
-        return ["nsenter", f"--target={self._holder.pid}", "--mount", "--net", "--uts", "--", *arguments]
+        return ["nsenter", f"--target={self.holder}", "--mount", "--net", "--uts", "--", *arguments]
 
     def vm(self, command: str, check: bool = True) -> str:
         """A command line inside the VM (split at blanks, no shell)."""
@@ -248,7 +253,7 @@ chmod 755 /run/lab/bin/systemctl
 mount -t overlay lab -o lowerdir=/run/lab/bin:/usr/sbin /usr/sbin
 hostname labvm
 echo ready
-exec sleep 600
+exec sleep 3600
 """
 VM_SETUP = (
     "link set lo up",

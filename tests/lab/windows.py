@@ -118,6 +118,10 @@ class WindowsLab(Lab):
         self.write("/run/lab/hosts", "127.0.0.1 localhost labvm\n")  # without it, Wine waits 10 s for a resolver
         self.vm("mount --bind /run/lab/hosts /etc/hosts")
         self.vm(f"mkdir -p /run/wine/upper /run/wine/work {PREFIX}")
+        # Wine's sockets: they are named by the device of the prefix, and that number may come again
+        sockets = Path("/tmp") / (wine.prefix() / "wineserver").read_text().strip().strip("/")
+        self.vm(f"mkdir -p {sockets}")
+        self.vm(f"mount -t tmpfs -o mode=0700 none {sockets}")
         layers = f"lowerdir={wine.prefix()},upperdir=/run/wine/upper,workdir=/run/wine/work"
         self.vm(f"mount -t overlay wine -o {layers} {PREFIX}")
         self.write(

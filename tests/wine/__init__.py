@@ -18,13 +18,14 @@ from typing import IO, Dict, Mapping, Optional, Sequence
 
 PYTHON = "C:/py/python.exe"
 SETUP = Path(__file__).with_name("setup.sh")
+VERSION = 1  # of what setup.sh makes: a new one is made beside the old one
 DRAIN_S = 0.3  # for what a program that has ended has left in its pipes
 
 
 def folder() -> Path:
     """Where Wine's prefix is kept: outside the checkout, so that it is made once."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "imds-check" / "wine"
+    return Path(cache) / "imds-check" / f"wine-{VERSION}"
 
 
 def prefix() -> Path:
@@ -39,7 +40,10 @@ def why_not() -> Optional[str]:
 
 
 def set_up() -> None:
-    """Makes the prefix where it is not there yet (30 s, 225 MB of downloads). Raises ``subprocess.CalledProcessError``."""
+    """Makes the prefix where it is not there yet (30 s, 225 MB of downloads).
+
+    Raises ``subprocess.CalledProcessError`` when the script failed (it has said why), ``OSError`` without ``bash``.
+    """
     subprocess.run(["bash", str(SETUP), str(folder())], check=True, stdin=subprocess.DEVNULL)
 
 

@@ -14,7 +14,6 @@ version=3.11.7
 panda3d=1.10.14
 wheel_sha256=1ddf01040b9c5497fb8659e3c5ef793a26c869cfdfb1b75e6d04d6fba0c03b73
 pyinstaller=6.22.3
-stamp="CPython $version, PyInstaller $pyinstaller, 1"
 say() { echo "wine: $*"; }
 fail() {
   echo "wine: $*" >&2
@@ -32,14 +31,16 @@ if [ ${#missing[@]} -gt 0 ]; then
   { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >"$root/apt.log" 2>&1 </dev/null ||
     fail "installing ${missing[*]} failed: $(tail -n 1 "$root/apt.log")"
 fi
-[ "$(cat "$root/.ready" 2>/dev/null || true)" != "$stamp" ] || exit 0
+exec 9>"$root/.lock"
+flock 9 # one at a time
+[ ! -e "$root/.ready" ] || exit 0
 
 export WINEPREFIX="$root/prefix" WINEARCH=win64 WINEDEBUG=-all WINEDLLOVERRIDES='mscoree,mshtml,winedbg.exe=d'
 unset DISPLAY WAYLAND_DISPLAY
 rm -rf "$WINEPREFIX" "$root/download"
 say "making the prefix"
-wineboot -i >/dev/null 2>&1 </dev/null
-wine winecfg -v win10 >/dev/null 2>&1 </dev/null # Wine says Windows 7 unless told
+wineboot -i >/dev/null 2>&1 </dev/null 9>&- || fail "wineboot -i failed (exit status $?)"
+wine winecfg -v win10 >/dev/null 2>&1 </dev/null 9>&- || fail "wine winecfg -v win10 failed (exit status $?)" # else it is Windows 7
 wineserver -w
 
 library=""
@@ -80,7 +81,7 @@ python3 -m pip install -qq --disable-pip-version-check --no-warn-script-location
   pyinstaller-hooks-contrib==2026.9 altgraph==0.17.5 pefile==2024.8.26 pywin32-ctypes==0.2.3 packaging==26.3 setuptools==84.2.1
 rm -rf "$download"
 
-wine C:/py/python.exe -c 'import ctypes, socket, winreg' </dev/null 2>/dev/null | cat || fail "python.exe does not start"
+wine C:/py/python.exe -c 'import ctypes, socket, winreg' </dev/null 2>/dev/null 9>&- | cat || fail "python.exe does not start"
 wineserver -w
-echo "$stamp" >"$root/.ready"
+touch "$root/.ready"
 say "ready ($(du -sm "$root" | cut -f1) MB in $root)"

@@ -74,6 +74,8 @@ class WindowsRemedies:
         return [cmd(f"netsh interface ipv4 delete address name={adapter.index} address={address}")]
 
     def set_address(self, adapter: Adapter, address: str, prefix: int) -> List[Fix]:
+        if adapter.dhcp:
+            return self.renew_lease(adapter)
         note = (
             [advice("This drops the other addresses of the NIC: add them again afterwards.")]
             if len(adapter.addresses) > 1
@@ -82,11 +84,13 @@ class WindowsRemedies:
         return [cmd(TO_DHCP.format(adapter.index)), *note]
 
     def set_source(self, adapter: Adapter, wrong: str, right: str) -> List[Fix]:
-        others = [held.address for held in adapter.addresses if held.address != right]
+        skipped = [held.address for held in adapter.addresses if held.skip_as_source]
+        fixes = [powershell(f"Set-NetIPAddress -IPAddress {right} -SkipAsSource 0")] if right in skipped else []
+        others = [held.address for held in adapter.addresses if held.address not in (right, *skipped)]
         if len(others) <= MANY:
-            return [powershell(f"Set-NetIPAddress -IPAddress {address} -SkipAsSource 1") for address in others]
+            return fixes + [powershell(f"Set-NetIPAddress -IPAddress {address} -SkipAsSource 1") for address in others]
         own = f"Get-NetIPAddress -InterfaceIndex {adapter.index} -AddressFamily IPv4"
-        return [powershell(f"{own} | Where-Object IPAddress -ne {right} | Set-NetIPAddress -SkipAsSource 1")]
+        return [*fixes, powershell(f"{own} | Where-Object IPAddress -ne {right} | Set-NetIPAddress -SkipAsSource 1")]
 
     def set_mac(self, adapter: Adapter, mac: str) -> List[Fix]:
         return [

@@ -23,14 +23,21 @@ from .iphlpapi import AdapterRow, InterfaceRow
 INTERFACES = "SYSTEM\\CurrentControlSet\\Services\\Tcpip\\Parameters\\Interfaces"
 KINDS = {6: "ethernet", 23: "ppp", 24: "loopback", 53: "virtual", 71: "wifi", 131: "tunnel"}  # IFTYPE, ipifcons.h
 ETHERNET = 6
-UP, DOWN = 1, 2  # IF_OPER_STATUS and NET_IF_ADMIN_STATUS
+NETWORK = "SYSTEM\\CurrentControlSet\\Control\\Network\\{4D36E972-E325-11CE-BFC1-08002BE10318}"  # the class of NICs
+ENUM = "SYSTEM\\CurrentControlSet\\Enum"
+CONFIGFLAG_DISABLED = 0x1  # regstr.h
+UP, DOWN, NOT_PRESENT, LOWER_LAYER_DOWN = 1, 2, 6, 7  # IF_OPER_STATUS; the first two of NET_IF_ADMIN_STATUS
 MEDIA_DISCONNECTED = 2  # NET_IF_MEDIA_CONNECT_STATE
 FROM_DHCP = 3  # NL_SUFFIX_ORIGIN
+DUPLICATE = 2  # NL_DAD_STATE
 NO_SERVER = ("0.0.0.0", "255.255.255.255")  # what stands in the registry when there is no lease
 
 
 def collect(board: Board) -> Tuple[Adapter, ...]:
-    rows = iphlpapi.adapters()
+    rows = [_usable(row, board) for row in iphlpapi.adapters()]
+    board.draft(
+        "adapters", tuple(adapter(row, None, (), _lease(row.guid)) for row in rows)
+    )  # a driver may hang the rest
     interfaces: Dict[int, InterfaceRow] = {}
     skipped: Sequence[Tuple[int, str]] = ()
     try:
@@ -42,8 +49,18 @@ def collect(board: Board) -> Tuple[Adapter, ...]:
     except NoFact as missing:
         board.note("adapters", f"{missing}; SkipAsSource is not known")
     found = [adapter(row, interfaces.get(row.index), skipped, _lease(row.guid)) for row in rows]
-    off = [disabled(row, _lease(row.guid)) for row in interfaces.values() if is_disabled(row, rows)]
+    bound = {row.index for row in rows}
+    others = [(row, _lease(row.guid)) for row in interfaces.values() if row.index not in bound]
+    off = [disabled(row, lease) for row, lease in others if is_disabled(row, lease, _device_is_disabled(row.guid))]
     return (*found, *off)
+
+
+def _usable(row: AdapterRow, board: Board) -> AdapterRow:
+    """The adapter without the addresses that Windows does not use because another machine has them."""
+    for item in row.addresses:
+        if item.dad_state == DUPLICATE:
+            board.note("adapters", f"{item.address} is not used: another machine has it too")
+    return replace(row, addresses=tuple(item for item in row.addresses if item.dad_state != DUPLICATE))
 
 
 def adapter(
@@ -92,10 +109,27 @@ def with_lease(adapter: Adapter, server: Optional[str], lease: Mapping[str, Any]
     )
 
 
-def is_disabled(row: InterfaceRow, rows: Sequence[AdapterRow]) -> bool:
-    """Whether it is a NIC that an administrator disabled: no protocol is bound to it, so only the interface table has it."""
-    is_nic = row.hardware and not row.filter and row.type == ETHERNET and _mac(row.mac) is not None
-    return is_nic and row.admin_status == DOWN and row.index not in {bound.index for bound in rows}
+def is_disabled(row: InterfaceRow, lease: Mapping[str, Any], device_is_disabled: Optional[bool]) -> bool:
+    """Whether an interface that no protocol is bound to is a NIC that an administrator disabled.
+
+    Others of that kind are NICs that are no longer there (Azure gave the VM new ones), and filters' views of a NIC.
+
+    :param device_is_disabled: what the registry says of its device; None: not known
+    """
+    if not row.hardware or row.filter or row.type != ETHERNET:
+        return False
+    if device_is_disabled is None:
+        return row.admin_status == DOWN and row.oper_status != NOT_PRESENT and _mac(row.mac) is not None
+    return device_is_disabled and (_mac(row.mac) is not None or "EnableDHCP" in lease)
+
+
+def _device_is_disabled(guid: str) -> Optional[bool]:
+    try:
+        instance = registry.text(registry.values(f"{NETWORK}\\{guid}\\Connection").get("PnpInstanceID"))
+        flags = registry.values(f"{ENUM}\\{instance}").get("ConfigFlags", 0) if instance else None
+    except NoFact:
+        return None
+    return bool(flags & CONFIGFLAG_DISABLED) if isinstance(flags, int) else None
 
 
 def disabled(row: InterfaceRow, lease: Mapping[str, Any]) -> Adapter:
@@ -106,7 +140,7 @@ def disabled(row: InterfaceRow, lease: Mapping[str, Any]) -> Adapter:
         physical=True,
         mac=_mac(row.mac),
         state=LinkState.DOWN,
-        dhcp=lease.get("EnableDHCP") == 1,
+        dhcp=lease["EnableDHCP"] == 1 if "EnableDHCP" in lease else None,
     )
     return with_lease(base, None, lease)
 
@@ -114,8 +148,9 @@ def disabled(row: InterfaceRow, lease: Mapping[str, Any]) -> Adapter:
 def _state(oper_status: int, interface: Optional[InterfaceRow]) -> LinkState:
     if oper_status == UP:
         return LinkState.UP
-    if interface and interface.admin_status != DOWN and interface.media_connect_state == MEDIA_DISCONNECTED:
-        return LinkState.NO_CARRIER
+    if interface and interface.admin_status != DOWN:  # enabled
+        has_no_link = interface.media_connect_state == MEDIA_DISCONNECTED or oper_status in (DOWN, LOWER_LAYER_DOWN)
+        return LinkState.NO_CARRIER if has_no_link else LinkState.UNKNOWN
     return LinkState.DOWN
 
 

@@ -37,11 +37,12 @@ READ_CONTROL, FILE_LIST_DIRECTORY, FILE_SHARE_READ, FILE_SHARE_WRITE = 0x20000, 
 OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_OPEN_REPARSE_POINT = 3, 0x02000000, 0x00200000
 FILE_ATTRIBUTE_DIRECTORY, FILE_ATTRIBUTE_REPARSE_POINT = 0x10, 0x400
 SE_FILE_OBJECT, OWNER_SECURITY_INFORMATION, DACL_SECURITY_INFORMATION = 1, 0x1, 0x4
-SDDL_REVISION_1, ERROR_ALREADY_EXISTS = 1, 183
+SDDL_REVISION_1, ERROR_INVALID_OWNER = 1, 1307
 ACCESS_ALLOWED_ACE_TYPE, INHERIT_ONLY_ACE, SID_OFFSET = 0, 0x8, 8
 TOKEN_QUERY, TOKEN_USER = 0x8, 1
-# FILE_ADD_FILE, FILE_ADD_SUBDIRECTORY, FILE_DELETE_CHILD, DELETE, WRITE_DAC, WRITE_OWNER, GENERIC_ALL, GENERIC_WRITE
-WRITING = 0x2 | 0x4 | 0x40 | 0x10000 | 0x40000 | 0x80000 | 0x10000000 | 0x40000000
+# FILE_ADD_FILE, FILE_ADD_SUBDIRECTORY, FILE_DELETE_CHILD, FILE_WRITE_ATTRIBUTES (which may make a folder a link), DELETE,
+# WRITE_DAC, WRITE_OWNER, GENERIC_ALL, GENERIC_WRITE
+WRITING = 0x2 | 0x4 | 0x40 | 0x100 | 0x10000 | 0x40000 | 0x80000 | 0x10000000 | 0x40000000
 
 
 class SECURITY_ATTRIBUTES(Structure):
@@ -100,15 +101,13 @@ class Folder:
     def write(self, name: str, content: bytes) -> None:
         path = os.path.join(self.path, name)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY") | getattr(os, "O_NOINHERIT")
-        with open(os.open(path, flags), "wb") as file:
-            try:
+        descriptor = os.open(path, flags)
+        try:
+            with open(descriptor, "wb") as file:
                 file.write(content)
-                file.flush()
-                return
-            except OSError as failure:
-                reason = failure
-        os.unlink(path)  # half a report is none
-        raise reason
+        except OSError:
+            os.unlink(path)  # half a report is none
+            raise
 
 
 def make(chosen: Optional[Path], name: str) -> RunFolder:
@@ -118,7 +117,7 @@ def make(chosen: Optional[Path], name: str) -> RunFolder:
     """
     try:
         if chosen:
-            with _opened(chosen):
+            with _opened(chosen, link=True):
                 return _in(chosen, name, ADMINISTRATORS_AND_OWNER.format(_own_sid()))
         program_data = _program_data()
         base = program_data / NAME
@@ -151,7 +150,8 @@ def _prune(base: Path, newest: str) -> None:
     for name in outdated(os.listdir(base), newest):
         path = base / name
         try:
-            with _opened(path):  # it cannot become a link while it is open
+            with _opened(path) as handle:  # it can be neither renamed nor removed while it is open
+                _check(handle, path, only=True)  # and nobody else can make it a link
                 for file in FILES:
                     try:
                         os.unlink(path / file)
@@ -196,12 +196,15 @@ def _create(path: Path, access: str) -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    """An existing folder, held so that it can be neither renamed nor removed. Refuses a link. Raises ``OSError``."""
+def _opened(path: Path, link: bool = False) -> Iterator[int]:
+    """An existing folder, held so that it can be neither renamed nor removed. Raises ``OSError``.
+
+    :param link: it may be a link (or kept in a cloud, which looks the same); else that is refused
+    """
     create = function("kernel32", "CreateFileW", HANDLE, LPCWSTR, DWORD, DWORD, c_void_p, DWORD, DWORD, HANDLE)
     inform = function("kernel32", "GetFileInformationByHandle", BOOL, HANDLE, POINTER(BY_HANDLE_FILE_INFORMATION))
     close = function("kernel32", "CloseHandle", BOOL, HANDLE)
-    flags = FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT
+    flags = FILE_FLAG_BACKUP_SEMANTICS | (0 if link else FILE_FLAG_OPEN_REPARSE_POINT)
     access, share = READ_CONTROL | FILE_LIST_DIRECTORY, FILE_SHARE_READ | FILE_SHARE_WRITE
     handle = create(str(path), access, share, None, OPEN_EXISTING, flags, None)
     if handle in (None, HANDLE(-1).value):
@@ -212,7 +215,7 @@ def _opened(path: Path) -> Iterator[int]:
             raise _error(path)
         if not about.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY:
             raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(path))
-        if about.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT:
+        if about.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT and not link:
             raise PermissionError(errno.EPERM, "a link that leads elsewhere", str(path))
         yield handle
     finally:
@@ -291,4 +294,6 @@ def _error(path: Optional[Path], code: Optional[int] = None) -> OSError:
     """The ``OSError`` of a Windows error code, by default that of the last call."""
     code = last_error() if code is None else code
     text: Any = getattr(ctypes, "FormatError")(code).strip()
+    if code == ERROR_INVALID_OWNER:
+        text = "only an elevated administrator may write there"
     return OSError(0, text, str(path) if path else None, code)

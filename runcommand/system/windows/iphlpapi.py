@@ -294,6 +294,7 @@ class UnicastAddress:
     address: str
     prefix: int
     suffix_origin: int  # NL_SUFFIX_ORIGIN: 1 manual, 3 DHCP, 4 link-layer address, 5 random
+    dad_state: int  # NL_DAD_STATE: 2 duplicate, 4 preferred
 
 
 @dataclass(frozen=True)
@@ -417,7 +418,7 @@ def _unicast(entry: Any) -> List[UnicastAddress]:
         item = entry.contents
         address = _address(item.Address)
         if address:
-            found.append(UnicastAddress(address, item.OnLinkPrefixLength, item.SuffixOrigin))
+            found.append(UnicastAddress(address, item.OnLinkPrefixLength, item.SuffixOrigin, item.DadState))
         entry = item.Next
     return found
 

@@ -131,13 +131,8 @@ def collect_raw(programs: Programs, board: Board) -> Tuple[RawText, ...]:
 
 
 def console_encoding() -> str:
-    """The code page of the console, or the OEM code page where there is no console: what the system's programs print in."""
+    """The OEM code page: the system's programs run here in a console of their own, and that begins with it."""
     try:
-        page = function("kernel32", "GetConsoleOutputCP", UINT)() or function("kernel32", "GetOEMCP", UINT)()
-    except NoFact:
-        page = 0
-    name = "utf-8" if page == 65001 else f"cp{page}"
-    try:
-        return codecs.lookup(name).name
-    except LookupError:
+        return codecs.lookup(f"cp{function('kernel32', 'GetOEMCP', UINT)()}").name
+    except (NoFact, LookupError):
         return "latin-1"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import replace
-from typing import Dict, Iterable, Optional, Tuple
+from typing import Dict, Iterable, Mapping, Optional, Tuple
 
 from ...collect import Board, NoFact
 from ...facts import (
@@ -24,7 +24,7 @@ from ...facts import (
 )
 from .. import after_the_connect, udp_source
 from . import iphlpapi, registry
-from .iphlpapi import BestRoute, ForwardRow, NeighbourRow
+from .iphlpapi import AdapterRow, BestRoute, ForwardRow, NeighbourRow
 
 PERSISTENT_ROUTES = "SYSTEM\\CurrentControlSet\\Services\\Tcpip\\Parameters\\PersistentRoutes"
 DIRECT, ON_LINK = 3, "0.0.0.0"  # MIB_IPROUTE_TYPE_DIRECT; the next hop of an on-link route
@@ -34,15 +34,15 @@ STATES = {2: NeighbourState.FAILED, DYNAMIC: NeighbourState.REACHABLE, 4: Neighb
 
 
 def collect(board: Board) -> Tuple[Route, ...]:
-    names = _names()
+    adapters = _adapters()
     rows = iphlpapi.forward_table()
-    found = tuple(route for route in (parse_row(row, names) for row in rows) if route)
+    found = tuple(route for route in (parse_row(row, adapters) for row in rows) if route)
     if len(found) < len(rows):
         board.note("routes", f"{len(rows) - len(found)} rows left out: the mask is not one of a prefix")
     return found
 
 
-def parse_row(row: ForwardRow, names: Dict[int, str]) -> Optional[Route]:
+def parse_row(row: ForwardRow, adapters: Mapping[int, AdapterRow]) -> Optional[Route]:
     """One row of ``GetIpForwardTable``; None where its mask is not one of a prefix."""
     try:
         network = ipaddress.IPv4Network(f"{row.destination}/{row.mask}", strict=False)
@@ -50,15 +50,20 @@ def parse_row(row: ForwardRow, names: Dict[int, str]) -> Optional[Route]:
             return None  # a host mask passes for its inverse
     except ValueError:
         return None
-    on_link = row.type == DIRECT or row.next_hop == ON_LINK
     return Route(
         Cidr(str(network)),
-        None if on_link else NextHop(row.next_hop),
-        names.get(row.index),
+        None if row.type == DIRECT else _gateway(row.next_hop, adapters.get(row.index)),
+        _name(adapters.get(row.index)),
         row.index,
         row.metric,
         protocol=PROTOCOLS.get(row.protocol),
     )
+
+
+def _gateway(next_hop: str, adapter: Optional[AdapterRow]) -> Optional[NextHop]:
+    """The next hop; None where the row is on-link, which the NIC's own address as next hop says too."""
+    own = [item.address for item in adapter.addresses] if adapter else []
+    return None if next_hop in (ON_LINK, *own) else NextHop(next_hop)
 
 
 def collect_lookups(board: Board) -> Tuple[Lookup, ...]:
@@ -92,36 +97,28 @@ def look_up(destination: Address, table: Iterable[Route], board: Board) -> Looku
 
 def _row_of(best: BestRoute, table: Iterable[Route]) -> Route:
     """The row of the table that was chosen, with its whole metric; what was said of it where the table has changed."""
-    chosen = Route(
-        Cidr(f"{best.destination}/{best.prefix}"),
-        None if best.next_hop == ON_LINK else NextHop(best.next_hop),
-        _names().get(best.index),
-        best.index,
-        best.metric,
-    )
+    adapter = _adapters().get(best.index)
+    gateway = _gateway(best.next_hop, adapter)
+    chosen = Route(Cidr(f"{best.destination}/{best.prefix}"), gateway, _name(adapter), best.index, best.metric)
     by_metric = sorted(table, key=lambda row: -row.metric)  # of several, the least counts
     known = {(row.destination, row.interface_index, row.gateway): row for row in by_metric}
-    for gateway in (chosen.gateway, None):  # of an on-link route GetBestRoute may give the NIC's own address
-        row = known.get((chosen.destination, chosen.interface_index, gateway))
-        if row:
-            return row
-    return chosen
+    return known.get((chosen.destination, chosen.interface_index, chosen.gateway), chosen)
 
 
 def _holder(address: str) -> Optional[int]:
     """The index of the adapter that holds a local address."""
-    held = ((row.index, item.address) for row in iphlpapi.adapters() for item in row.addresses)
+    held = ((row.index, item.address) for row in _adapters().values() for item in row.addresses)
     return next((index for index, own in held if own == address), None)
 
 
 def collect_neighbours(board: Board) -> Tuple[Neighbour, ...]:
     """Asked after the plain connect: a next hop that answers no ARP is invalid then."""
     after_the_connect(board)
-    names = _names()
+    adapters = _adapters()
     return tuple(
         Neighbour(
             NextHop(row.address),
-            names.get(row.index),
+            _name(adapters.get(row.index)),
             row.index,
             if_valid(parse_mac, row.mac.hex()) if any(row.mac) else None,
             neighbour_state(row),
@@ -157,8 +154,12 @@ def parse_stored(name: str) -> Optional[PersistentRoute]:
         return None
 
 
-def _names() -> Dict[int, str]:
+def _adapters() -> Dict[int, AdapterRow]:
     try:
-        return {row.index: row.name for row in iphlpapi.adapters()}
+        return {row.index: row for row in iphlpapi.adapters()}
     except NoFact:
         return {}
+
+
+def _name(adapter: Optional[AdapterRow]) -> Optional[str]:
+    return adapter.name if adapter else None

@@ -31,7 +31,7 @@ TCP_STATES = (
     "", "closed", "listen", "syn-sent", "syn-received", "established", "fin-wait-1", "fin-wait-2", "close-wait",
     "closing", "last-ack", "time-wait", "delete-tcb",
 )  # fmt: skip
-LISTEN = TCP_STATES.index("listen")
+LISTEN, TIME_WAIT = TCP_STATES.index("listen"), TCP_STATES.index("time-wait")
 PROCESS_QUERY_LIMITED_INFORMATION = 0x1000
 
 
@@ -117,7 +117,7 @@ def collect_listeners(board: Board) -> Tuple[Listener, ...]:
 
 
 def collect_connections(board: Board) -> Tuple[ProcessConnection, ...]:
-    """Connections to IMDS that are not this process's own."""
+    """Connections to IMDS that a process still has, other than this one."""
     return tuple(
         ProcessConnection(
             _process_name(row.pid),
@@ -126,7 +126,7 @@ def collect_connections(board: Board) -> Tuple[ProcessConnection, ...]:
             TCP_STATES[row.state] if row.state < len(TCP_STATES) else str(row.state),
         )
         for row in iphlpapi.tcp_table()
-        if row.remote_address == IMDS_ADDRESS and row.pid != os.getpid()
+        if row.remote_address == IMDS_ADDRESS and row.pid != os.getpid() and row.state != TIME_WAIT
     )
 
 
