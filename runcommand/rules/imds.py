@@ -236,6 +236,7 @@ def firewall_unknown(case: Case) -> Optional[Seen]:
             advice(
                 "Allow TCP port 80 to 169.254.169.254 in the firewall or security product of this VM, for every program."
             ),
+            *(remedies(case).show_firewall() if case.facts.firewall is None else ()),
         ),
     )
 
