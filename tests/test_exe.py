@@ -173,9 +173,10 @@ def test_a_connection_to_imds_and_a_listener_are_seen(lab):
     done = lab.program(wine.PYTHON, "-c", script, f"Z:{lab.exe}", "--format", "json", "--no-files")
     port, report = done.out.decode().split("\n", 1)
     facts = json.loads(report)["facts"]
-    assert int(port) in [item["local_port"] for item in facts["connections"]]
+    (held,) = [item for item in facts["connections"] if item["local_port"] == int(port)]
     # Wine knows no owner of a connection (process 0): so the exe's own ones cannot be told apart here either
-    assert {(item["process"], item["pid"], item["state"]) for item in facts["connections"]} == {("-", 0, "established")}
+    assert (held["process"], held["pid"]) == ("-", 0)
+    assert held["state"] in ("established", "close-wait")  # the host hangs up on who says nothing
     assert facts["listeners"] == [{"address": "127.0.0.1", "port": 3080}]
 
 
