@@ -19,8 +19,10 @@ from typing import Any, Callable, Dict, List, NewType, Optional, Tuple, Type, Ty
 
 IMDS_ADDRESS = "169.254.169.254"
 WIRESERVER_ADDRESS = "168.63.129.16"
+PLATFORM_ADDRESSES = (IMDS_ADDRESS, WIRESERVER_ADDRESS)
 HOST_PLUGIN_PORT = 32526
 PROXY_AGENT_PORT = 3080  # Metadata Security Protocol's agent in the guest, on loopback
+UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 Address = NewType("Address", str)  # "10.0.0.4"
 NextHop = NewType("NextHop", str)  # the same, or IPv6: a next hop or neighbour of an IPv4 route may be one (RFC 5549)
@@ -491,6 +493,11 @@ def refuses_version(exchange: Exchange) -> bool:
     return exchange.status == 400 and (bool(exchange.versions) or "api-version" in (exchange.says or ""))
 
 
+def is_transient(exchange: Exchange) -> bool:
+    """Whether the answer is one that IMDS asks its clients to retry: 410, 429 and 5xx."""
+    return exchange.status in (410, 429) or 500 <= (exchange.status or 0) <= 599
+
+
 def is_from_imds(exchange: Exchange) -> bool:
     """Whether IMDS itself gave this answer to ``/metadata/instance``: the metadata, or one of its documented errors.
 
@@ -500,7 +507,7 @@ def is_from_imds(exchange: Exchange) -> bool:
         return True
     if exchange.outcome is not Outcome.HTTP or exchange.via:
         return False
-    if exchange.status in (410, 429) or 500 <= (exchange.status or 0) <= 599:
+    if is_transient(exchange):
         return exchange.body is not Body.ENDLESS
     return exchange.status in (400, 401, 403) and exchange.body in (Body.JSON, Body.TEXT, Body.EMPTY)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Tuple
 
 from ..facts import (
+    UUID,
     Address,
     Body,
     Cidr,
@@ -25,6 +26,7 @@ from ..facts import (
     Outcome,
     dict_of,
     if_valid,
+    is_transient,
     list_of,
     network,
     parse_address,
@@ -163,11 +165,6 @@ def _tries(asking: Asking, path: str) -> Iterator[Tuple[Exchange, Optional[Any]]
         time.sleep(delay)
 
 
-def is_transient(exchange: Exchange) -> bool:
-    """Whether the answer is one that IMDS asks its clients to retry: 410, 429 and 5xx."""
-    return exchange.status in (410, 429) or 500 <= (exchange.status or 0) <= 599
-
-
 def _exchange(path: str, connection: Connection, answer: http.Answer) -> Tuple[Exchange, Optional[Any]]:
     exchange = Exchange(
         path,
@@ -270,7 +267,6 @@ _COMPUTE = {
     "resource_group_name": "resourceGroupName",
     "resource_id": "resourceId",
 }
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 def read_instance(document: Dict[str, Any]) -> Instance:
@@ -279,7 +275,7 @@ def read_instance(document: Dict[str, Any]) -> Instance:
     if not isinstance(compute, dict):
         raise NotImds("the JSON has no compute object")
     values = {field: _value(compute, key) for field, key in _COMPUTE.items()}
-    if not _UUID.fullmatch(values["vm_id"]):
+    if not UUID.fullmatch(values["vm_id"]):
         raise NotImds("the JSON has no vmId that is a UUID")
     return Instance(interfaces=_interfaces(document.get("network")), **values)
 

@@ -8,17 +8,15 @@ from typing import Iterable, List, Optional, Tuple
 from ..diagnosis import Diagnosis
 from ..facts import (
     IMDS_ADDRESS,
-    WIRESERVER_ADDRESS,
     Adapter,
     Outcome,
     Route,
     RouteKind,
     Trial,
-    contains,
     network,
     prefix_length,
 )
-from ..rules.case import Case, Way, in_words
+from ..rules.case import Case, Way, holds, in_words, matches_platform
 from ..rules.checks import Check, Status
 from ..rules.finding import Finding, Fix, FixKind, Shell, quoted, short, to_ascii
 
@@ -173,8 +171,10 @@ def evidence(case: Case, full: bool) -> Section:
 def route_table(case: Case, full: bool) -> List[str]:
     """The rows that match either platform address (in the full report every row), most specific first, ``>`` at the one
     that wins."""
-    rows = [route for route in case.routes if full or _matters(route)]
-    rows.sort(key=lambda route: (not _matters(route), -prefix_length(route.destination), route.metric))
+    rows = [route for route in case.routes if full or matches_platform(route.destination)]
+    rows.sort(
+        key=lambda route: (not matches_platform(route.destination), -prefix_length(route.destination), route.metric)
+    )
     lines = [f"  {'Network Destination':20}{'Netmask':17}{'Gateway':17}{'Interface':17}{'Metric':>6}"]
     for route in rows:
         adapter = case.adapter_by(route)
@@ -208,10 +208,6 @@ def _is_winner(case: Case, route: Route, way: Way) -> bool:
     return same_link and (route.destination, route.gateway, route.table) == (best.destination, best.gateway, best.table)
 
 
-def _matters(route: Route) -> bool:
-    return any(contains(route.destination, address) for address in (IMDS_ADDRESS, WIRESERVER_ADDRESS))
-
-
 def adapter_table(case: Case, full: bool) -> List[str]:
     """The NICs, ``*`` at the primary one; in the full report every adapter."""
     shown = list(case.adapters) if full else [adapter for adapter in case.adapters if _is_told(case, adapter)]
@@ -222,7 +218,7 @@ def adapter_table(case: Case, full: bool) -> List[str]:
 
 def _is_told(case: Case, adapter: Adapter) -> bool:
     special = [case.egress, case.primary.adapter if case.primary else None]
-    return adapter in case.nics or adapter in special or any(item.address == IMDS_ADDRESS for item in adapter.addresses)
+    return adapter in case.nics or adapter in special or holds(adapter, IMDS_ADDRESS)
 
 
 def _adapter_line(adapter: Adapter, primary: bool) -> str:

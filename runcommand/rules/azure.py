@@ -6,14 +6,15 @@ from typing import Optional
 
 from ..facts import (
     HOST_PLUGIN_PORT,
-    IMDS_ADDRESS,
+    PLATFORM_ADDRESSES,
     WIRESERVER_ADDRESS,
+    Body,
     Outcome,
     RouteKind,
     Unavailable,
     parse_instant,
 )
-from .case import AZURE_ASSET_TAG, GUEST_AGENTS, Case, in_words, is_azure_mac
+from .case import AZURE_ASSET_TAG, GUEST_AGENTS, Case, in_words, is_azure_mac, says
 from .finding import Finding, Seen, Severity, Verdict, advice, rule, short
 from .remedies import REDEPLOY_WARNING, goes_astray, remedies, way_through_primary
 
@@ -103,10 +104,9 @@ def attested_unavailable(case: Case) -> Optional[Seen]:
         return None
     if case.instance and case.instance.az_environment.lower().replace(" ", "").startswith("azurestack"):
         return None
-    says = f' It says: "{short(imds.attested.says, 120).rstrip(".")}".' if imds.attested.says else ""
     what = "" if imds.attested.status != 200 else " The answer holds no signed document."
     return Seen(
-        f"/metadata/instance answers; /metadata/attested/document: {case.in_words(imds.attested)}.{says}{what} Activation of "
+        f"/metadata/instance answers; /metadata/attested/document: {case.in_words(imds.attested)}.{says(imds.attested)}{what} Activation of "
         "Azure Edition, Extended Security Updates and node attestation need it.",
         (advice(f"Wait a minute and run again; if it stays so, redeploy the VM to another host. {REDEPLOY_WARNING}"),),
     )
@@ -117,7 +117,7 @@ def attested_had_time(case: Case) -> bool:
     attested = case.facts.imds.attested if case.facts.imds else None
     if attested is None or attested.outcome is Outcome.FAILED:
         return False
-    in_time = attested.outcome is Outcome.HTTP and attested.body is not None and attested.body.value != "endless"
+    in_time = attested.outcome is Outcome.HTTP and attested.body not in (None, Body.ENDLESS)
     return in_time or min(attested.allowed_s or FAIR_S, attested.connection.allowed_s or FAIR_S) >= FAIR_S
 
 
@@ -192,7 +192,7 @@ def not_azure(case: Case) -> Optional[Seen]:
 
 
 def _azure_signs(case: Case) -> bool:
-    hosts = (f"{IMDS_ADDRESS}/32", f"{WIRESERVER_ADDRESS}/32")
+    hosts = [f"{address}/32" for address in PLATFORM_ADDRESSES]
     answers = [case.answer, case.facts.wireserver.http if case.facts.wireserver else None]
     return any(
         (

@@ -9,6 +9,7 @@ from typing import Iterable, List, Optional, Tuple
 
 from ..facts import (
     IMDS_ADDRESS,
+    PLATFORM_ADDRESSES,
     WIRESERVER_ADDRESS,
     Adapter,
     Cidr,
@@ -188,7 +189,7 @@ class Case:
     def adapter_of(self, address: Optional[str]) -> Optional[Adapter]:
         """The adapter that holds a local address (not loopback)."""
         for adapter in self.adapters:
-            if adapter.kind != "loopback" and any(held.address == address for held in adapter.addresses):
+            if adapter.kind != "loopback" and holds(adapter, address):
                 return adapter
         return None
 
@@ -353,7 +354,7 @@ class Case:
         lookup = next((lookup for lookup in self.facts.lookups or () if lookup.destination == destination), None)
         used = exchange.connection.local_address if exchange else None
         source = used if used and not contains(LOOPBACK, used) else lookup.source if lookup else None
-        if any(held.address == destination for adapter in self.adapters for held in adapter.addresses):
+        if any(holds(adapter, destination) for adapter in self.adapters):
             return Way(
                 destination, Route(Cidr(f"{destination}/32"), kind=RouteKind.LOCAL, table="local"), source, known=True
             )
@@ -419,9 +420,8 @@ class Case:
             for neighbour in self.facts.neighbours or ()
             if neighbour.address == self.next_hop and route and _same_link(neighbour, route)
         ]
-        return min(
-            own, key=lambda neighbour: neighbour.state in SILENT_ARP, default=None
-        )  # Windows may keep a dead twin
+        own.sort(key=lambda neighbour: neighbour.state in SILENT_ARP)  # Windows may keep a dead twin
+        return own[0] if own else None
 
     @property
     def next_hop_is_dead(self) -> bool:
@@ -516,8 +516,23 @@ def in_words(outcome: Outcome) -> str:
     return special.get(outcome, outcome.value)
 
 
+def says(answer: Exchange) -> str:
+    """What the answer says of itself, as a sentence; empty where it says nothing."""
+    return f' It says: "{short(answer.says, 120).rstrip(".")}".' if answer.says else ""
+
+
 def milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def holds(adapter: Adapter, address: Optional[str]) -> bool:
+    """Whether an IPv4 address is one of the adapter's own."""
+    return any(held.address == address for held in adapter.addresses)
+
+
+def matches_platform(cidr: Cidr) -> bool:
+    """Whether an IPv4 network holds the address of IMDS or of the WireServer."""
+    return any(contains(cidr, address) for address in PLATFORM_ADDRESSES)
 
 
 def in_subnet(adapter: Adapter, address: str) -> bool:

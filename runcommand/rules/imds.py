@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Optional
 
-from ..facts import PROXY_AGENT_PORT, Body, Exchange, Outcome, ServiceState, parse_instant, refuses_version
-from .case import PROXY_AGENTS, Case, in_words
+from ..facts import (
+    PROXY_AGENT_PORT,
+    Body,
+    Exchange,
+    Outcome,
+    ServiceState,
+    is_transient,
+    parse_instant,
+    refuses_version,
+)
+from .case import PROXY_AGENTS, Case, in_words, says
 from .finding import Seen, Verdict, advice, listed, rule, short
 from .remedies import escalate, remedies
-
-
-def _says(answer: Exchange) -> str:
-    """What the answer says of itself, as a sentence; empty where it says nothing."""
-    return f' It says: "{short(answer.says, 120).rstrip(".")}".' if answer.says else ""
 
 
 @rule(Verdict.BROKEN)
@@ -40,7 +44,7 @@ def guest_proxy_agent_failing(case: Case) -> Optional[Seen]:
     if answer.outcome in (Outcome.REFUSED, Outcome.RESET) and down or case.silent and taken_over:
         seen = f"the request is {case.in_words(answer)}"
     elif answer.status in (421, 502, 503):
-        seen = f"the request came back with HTTP {answer.status}.{_says(answer)}".rstrip(".")
+        seen = f"the request came back with HTTP {answer.status}.{says(answer)}".rstrip(".")
     else:
         return None
     port = "" if listens is None else f", port {PROXY_AGENT_PORT} is {'open' if listens else 'closed'}"
@@ -68,7 +72,7 @@ def imds_access_denied(case: Case) -> Optional[Seen]:
         return None
     return Seen(
         f"IMDS answered {case.in_words(answer)}: access is denied to the user of this program; other programs may be allowed."
-        f"{_says(answer)}",
+        f"{says(answer)}",
         (
             advice(
                 "Allow it in the VM's InVMAccessControlProfile for IMDS (portal or az), or set the profile's mode to Audit while "
@@ -96,11 +100,11 @@ def imds_rejects_request(case: Case) -> Optional[Seen]:
     if refuses_version(answer):
         return Seen(
             f"IMDS answered {case.in_words(answer)}: it knows none of this program's api-versions, only "
-            f"{listed(list(answer.versions)) or 'others'}.{_says(answer)}",
+            f"{listed(list(answer.versions)) or 'others'}.{says(answer)}",
             (advice("Run a newer imds-check on this VM."),),
         )
     return Seen(
-        f"IMDS answered {case.in_words(answer)}.{_says(answer)} The request carried Metadata: true and no X-Forwarded-For: "
+        f"IMDS answered {case.in_words(answer)}.{says(answer)} The request carried Metadata: true and no X-Forwarded-For: "
         "something on the way changes it.",
         (
             advice(
@@ -162,10 +166,10 @@ def imds_unavailable(case: Case) -> Optional[Seen]:
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
     answer = case.answer
-    if not answer or not case.reads_as_imds or not (answer.status == 410 or 500 <= (answer.status or 0) <= 599):
+    if not answer or not case.reads_as_imds or not is_transient(answer) or answer.status == 429:
         return None
     return Seen(
-        f"IMDS answered HTTP {answer.status} {_each_time(case)}.{_says(answer)}",
+        f"IMDS answered HTTP {answer.status} {_each_time(case)}.{says(answer)}",
         (advice("Wait 70 seconds and run again: IMDS may be updating."), *escalate(case)),
     )
 
@@ -186,7 +190,7 @@ def imds_not_imds(case: Case) -> Optional[Seen]:
     if not answer or answer.outcome not in (Outcome.HTTP, Outcome.GARBLED) or case.reads_as_imds:
         return None
     return Seen(
-        f"At IMDS's address something else answers: {case.in_words(answer)}, {_form(answer)}.{_says(answer)}"
+        f"At IMDS's address something else answers: {case.in_words(answer)}, {_form(answer)}.{says(answer)}"
         f"{case.told_by_proof()}",
         (
             advice(

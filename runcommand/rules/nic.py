@@ -54,13 +54,8 @@ def _down(case: Case) -> Tuple[Optional[Adapter], str]:
     if not case.silent or (primary and primary.is_proven):
         return None, ""
     first = next(iter(case.nics), None)
-    if (
-        first
-        and first.dhcp_server
-        and not first.lease_gateway
-        and primary
-        and primary.known_from is KnownFrom.DHCP_LEASE
-    ):
+    leases_tell = primary is not None and primary.known_from is KnownFrom.DHCP_LEASE
+    if leases_tell and first and first.dhcp_server and not first.lease_gateway:
         return None, ""  # both leases are known, and the other one names the gateway
     others_up = [other for other in case.nics[1:] if not is_down(other)]
     if first and is_down(first) and not _is_up(case, first) and (others_up or primary is None):

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from typing import List, Optional
 
-from ..facts import IMDS_ADDRESS, WIRESERVER_ADDRESS, Route, RouteKind, contains, prefix_length
-from .case import AZURE_ARP_MAC, BECAUSE, LINK_LOCAL, Case, in_subnet, is_link_local_shadow, nic
+from ..facts import IMDS_ADDRESS, Route, RouteKind, contains, prefix_length
+from .case import (
+    AZURE_ARP_MAC,
+    BECAUSE,
+    LINK_LOCAL,
+    Case,
+    holds,
+    in_subnet,
+    is_link_local_shadow,
+    matches_platform,
+    nic,
+)
 from .finding import Fix, Seen, Severity, Verdict, advice, listed, quoted, rule, short
 from .remedies import escalate, remedies, way_through_primary
 
@@ -29,7 +39,7 @@ def address_claimed_locally(case: Case) -> Optional[Seen]:
     Mended by: removing the address, and what configures it.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
-    holder = next((a for a in case.adapters if any(held.address == IMDS_ADDRESS for held in a.addresses)), None)
+    holder = next((adapter for adapter in case.adapters if holds(adapter, IMDS_ADDRESS)), None)
     route = case.way.route
     if holder is None and not (route and route.kind is RouteKind.LOCAL):
         return None
@@ -129,7 +139,7 @@ def route_wrong_interface(case: Case) -> Optional[Seen]:
         or case.leaves_by_primary
     ):
         return None
-    source = case.way.source if any(held.address == case.way.source for held in egress.addresses) else None
+    source = case.way.source if holds(egress, case.way.source) else None
     why = "" if primary.is_proven else f" (taken for it because {BECAUSE[primary.known_from]})"
     return case.local(
         f"Requests to 169.254.169.254 leave through {nic(egress, source)}. The primary NIC is "
@@ -155,11 +165,7 @@ def source_not_primary_ip(case: Case) -> Optional[Seen]:
     primary, source = case.primary, case.way.source
     if primary is None or primary.ip is None or not case.leaves_by_primary or source in (None, primary.ip):
         return None
-    if (
-        case.egress
-        and case.egress.index != primary.adapter.index
-        and any(a.address == source for a in case.egress.addresses)
-    ):
+    if case.egress and case.egress.index != primary.adapter.index and holds(case.egress, source):
         return None  # another face of the NIC, with an address of its own
     owner = case.adapter_of(source)
     whose = f"another address of {quoted(owner.name)}" if owner else "which is no address of any NIC"
@@ -259,9 +265,7 @@ def route_stale_persistent(case: Case) -> Optional[Seen]:
     ]
     if not stale:
         return None
-    platform = [
-        s for s in stale if any(contains(s.destination, address) for address in (IMDS_ADDRESS, WIRESERVER_ADDRESS))
-    ]
+    platform = [stored for stored in stale if matches_platform(stored.destination)]
     commands = remedies(case)
     fixes: List[Fix] = [
         f for stored in platform[:3] for f in commands.delete_persistent_route(stored.destination, stored.gateway)

@@ -7,6 +7,7 @@ from typing import Dict, List, Optional, Tuple
 
 from ..facts import (
     IMDS_ADDRESS,
+    PLATFORM_ADDRESSES,
     PROXY_AGENT_PORT,
     WIRESERVER_ADDRESS,
     Adapter,
@@ -40,7 +41,7 @@ from .world import Scenario, services
 DEFAULT = "route-wrong-interface"
 LONG_AGO = Instant("2026-11-23T01:44:05Z")  # a time for facts that are not collected
 IMDS, WIRESERVER, PLUGIN = (IMDS_ADDRESS, 80), (WIRESERVER_ADDRESS, 80), (WIRESERVER_ADDRESS, 32526)
-HOSTS = (f"{IMDS_ADDRESS}/32", f"{WIRESERVER_ADDRESS}/32")
+HOSTS = tuple(f"{address}/32" for address in PLATFORM_ADDRESSES)
 
 
 # --- the two VMs ----------------------------------------------------------------------------------------------------

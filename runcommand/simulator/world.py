@@ -18,7 +18,7 @@ from ..collect import Board, Collector, NoFact, Run
 from ..diagnosis import Diagnosis
 from ..facts import IMDS_ADDRESS, WIRESERVER_ADDRESS, Adapter, Address, Facts, LinkState
 from ..probes.tcp import Attempt, Connector
-from ..rules.case import SILENT_ARP, Case
+from ..rules.case import SILENT_ARP, Case, holds
 from .host import Behaviour, Host, Vm
 
 PROBED = ("imds", "wireserver", "differential")
@@ -101,7 +101,7 @@ class LoopbackConnector(Connector):
             raise RuntimeError("the simulated network stack is broken")
         if outcome == "forbids":
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
-        claimed = any(item.address == attempt.address for held in self._case.adapters for item in held.addresses)
+        claimed = any(holds(adapter, attempt.address) for adapter in self._case.adapters)
         if outcome == "refuses" or claimed:
             sock = super().begin(Attempt(Address("127.0.0.1"), self._closed.getsockname()[1]))
         elif outcome == "answers" and self._is_heard(adapter, source):

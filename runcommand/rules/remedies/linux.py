@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from typing import List, Optional
 
-from ...facts import IMDS_ADDRESS, WIRESERVER_ADDRESS, Adapter, Neighbour, Route, RouteKind, RoutingRule
+from ...facts import IMDS_ADDRESS, PLATFORM_ADDRESSES, UUID, Adapter, Neighbour, Route, RouteKind, RoutingRule
 from ..case import Case, in_subnet
 from ..finding import Fix, Shell, advice, command, quoted, short
 
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,31}")  # a name that no shell reads anything into
-UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 WITH_THE_LEASE = "Azure hands out the routes to both platform addresses with the lease."
 MANY = 3  # addresses: more of them are taken away at once
 
@@ -87,9 +86,7 @@ class LinuxRemedies:
         return [ip(f"route replace default {via(gateway, adapter)} dev {adapter.name}", adapter.name)]
 
     def routes_anew(self, gateway: str, adapter: Adapter, default: bool) -> List[Fix]:
-        hosts = [
-            fix for address in (IMDS_ADDRESS, WIRESERVER_ADDRESS) for fix in self.add_route(address, gateway, adapter)
-        ]
+        hosts = [fix for address in PLATFORM_ADDRESSES for fix in self.add_route(address, gateway, adapter)]
         return [*(self.add_default_route(gateway, adapter) if default else []), *hosts]
 
     def keep_routes(self, gateway: str, adapter: Adapter) -> List[Fix]:
