@@ -67,6 +67,7 @@ def test_rows_left_out_are_told(mocker):
         ("nonsense", None),
         (",,,", None),
         ("10.0.0.0,255.0.255.0,10.0.0.1,1", None),
+        ("10.0.0.0,0.255.255.255,10.0.0.1,1", None),
         ("10.0.0.0,255.0.0.0,fe80::1,1", None),
     ],
 )
@@ -102,23 +103,22 @@ def test_the_state_of_a_neighbour(row, state):
 
 
 @pytest.fixture
-def table(mocker):
-    """Two rows to IMDS that differ in the metric, and the adapter that has them."""
-    mocker.patch.object(iphlpapi, "adapters", return_value=[adapter_row()])
+def table():
+    """Two rows to IMDS that differ in the metric."""
     rows = [forward(IMDS, "255.255.255.255", metric=metric) for metric in (266, 11)]
-    return [routes.parse_row(row, {7: adapter_row()}) for row in rows]
+    return [routes.parse_row(row, ADAPTERS) for row in rows]
 
 
 def test_the_best_route_is_the_row_of_the_table_with_its_whole_metric(mocker, table):
     best = BestRoute(IMDS, 32, "172.16.69.1", 7, 1, "172.16.69.7")  # the metric without the interface's
     mocker.patch.object(iphlpapi, "best_route2", return_value=best)
-    lookup = routes.look_up(IMDS, table, Board(5))
+    lookup = routes.look_up(IMDS, table, ADAPTERS, Board(5))
     assert (lookup.source, lookup.error, lookup.route) == ("172.16.69.7", None, table[1])
 
 
 def test_a_best_route_that_the_table_does_not_have_is_told_as_it_is(mocker, table):
     mocker.patch.object(iphlpapi, "best_route2", return_value=BestRoute("0.0.0.0", 0, "10.8.0.1", 9, 5, "10.8.0.2"))
-    route = routes.look_up(IMDS, table, Board(5)).route
+    route = routes.look_up(IMDS, table, ADAPTERS, Board(5)).route
     assert (route.destination, route.gateway, route.interface_index, route.metric) == ("0.0.0.0/0", "10.8.0.1", 9, 5)
 
 
@@ -130,21 +130,21 @@ def without_best_route2(mocker, source, error=None):
 
 def test_without_the_newer_function_the_older_one_and_a_socket_tell(mocker, table):
     without_best_route2(mocker, "172.16.69.7")
-    lookup = routes.look_up(IMDS, table, Board(5))
+    lookup = routes.look_up(IMDS, table, ADAPTERS, Board(5))
     assert (lookup.source, lookup.route) == ("172.16.69.7", table[1])
 
 
 def test_where_they_disagree_the_socket_decides_and_that_is_told(mocker, table):
     without_best_route2(mocker, "10.1.0.5")
     board = Board(5)
-    lookup = routes.look_up(IMDS, table, board)
+    lookup = routes.look_up(IMDS, table, ADAPTERS, board)
     assert (lookup.source, lookup.route) == ("10.1.0.5", None)
     assert "disagrees" in board.notes()[0].text
 
 
 def test_an_error_of_the_socket_stands_without_a_route(mocker, table):
     without_best_route2(mocker, None, "ENETUNREACH")
-    lookup = routes.look_up(IMDS, table, Board(5))
+    lookup = routes.look_up(IMDS, table, ADAPTERS, Board(5))
     assert (lookup.source, lookup.error, lookup.route) == (None, "ENETUNREACH", None)
 
 
@@ -168,6 +168,7 @@ def interface_row(**more):
     return InterfaceRow(**{**base, **more})
 
 
+ADAPTERS = {7: adapter_row()}
 LEASE = {
     "EnableDHCP": 1,
     "DhcpIPAddress": "172.16.69.7",

@@ -106,8 +106,8 @@ def attested_unavailable(case: Case) -> Optional[Seen]:
         return None
     what = "" if imds.attested.status != 200 else " The answer holds no signed document."
     return Seen(
-        f"/metadata/instance answers; /metadata/attested/document: {case.in_words(imds.attested)}.{says(imds.attested)}{what} Activation of "
-        "Azure Edition, Extended Security Updates and node attestation need it.",
+        f"/metadata/instance answers; /metadata/attested/document: {case.in_words(imds.attested)}.{says(imds.attested)}{what} "
+        "Activation of Azure Edition, Extended Security Updates and node attestation need it.",
         (advice(f"Wait a minute and run again; if it stays so, redeploy the VM to another host. {REDEPLOY_WARNING}"),),
     )
 

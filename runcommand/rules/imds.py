@@ -104,8 +104,8 @@ def imds_rejects_request(case: Case) -> Optional[Seen]:
             (advice("Run a newer imds-check on this VM."),),
         )
     return Seen(
-        f"IMDS answered {case.in_words(answer)}.{says(answer)} The request carried Metadata: true and no X-Forwarded-For: "
-        "something on the way changes it.",
+        f"IMDS answered {case.in_words(answer)}.{says(answer)} The request carried Metadata: true and no X-Forwarded-For: something "
+        "on the way changes it.",
         (
             advice(
                 "Exclude 169.254.169.254 from the transparent proxy, service mesh or security product of this VM; IMDS must "

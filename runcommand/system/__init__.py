@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Mapping, Optional, Protocol, Tuple
 
 from ..collect import Board, Collector
-from ..facts import Address
+from ..facts import PROXY_AGENT_PORT, Address
 from ..probes.tcp import CONNECT_S, error_name
 
+LISTENED_PORTS = (80, PROXY_AGENT_PORT)  # whose local listeners are told
 NEIGHBOURS_S = CONNECT_S + 0.5  # the connect that fills the neighbour table has ended by then
 
 

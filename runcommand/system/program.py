@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import IO, Any, Callable, Dict, Mapping, Sequence, Set, Tuple
 
 from ..collect import NoFact
+from ..facts import RawText
 
 PROGRAM_S = 5.0
 OUTPUT_LIMIT = 16 * 1024 * 1024
+RAW_LIMIT = 256 * 1024  # characters of it that a report holds
 CREATE_NO_WINDOW = 0x08000000  # processthreadsapi.h
 _OPTIONS: Dict[str, Any] = {"start_new_session": True} if os.name == "posix" else {"creationflags": CREATE_NO_WINDOW}
 End = Callable[[], None]  # ends a program with its children
@@ -86,6 +88,14 @@ class Programs:
             said = errors.decode("utf-8", "replace").strip().partition("\n")[0][:200]
             raise NoFact(f"{shown}: exit status {status}{': ' + said if said else ''}")
         return bytes(output)
+
+    def raw_text(self, command: str, program: str, arguments: Sequence[str], encoding: str = "utf-8") -> RawText:
+        """What the program prints, or why it does not, for the full report; ``command`` is how people call it."""
+        try:
+            text = self.run(program, arguments).decode(encoding, "replace")
+        except NoFact as missing:
+            text = str(missing)
+        return RawText(command, text[:RAW_LIMIT], len(text) > RAW_LIMIT)
 
     def _start(self, program: str, arguments: Sequence[str], shown: str) -> "subprocess.Popen[bytes]":
         command = [self.find(program), *arguments]

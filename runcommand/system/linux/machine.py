@@ -7,14 +7,13 @@ import platform
 from pathlib import Path
 from typing import Tuple
 
-from ...collect import Board, NoFact
+from ...collect import Board
 from ...facts import Machine, RawText
 from ..program import Programs
 from .files import key_values, read
 
 OS_RELEASE = (Path("/etc/os-release"), Path("/usr/lib/os-release"))
 DMI = Path("/sys/class/dmi/id")
-RAW_LIMIT = 256 * 1024
 
 
 def collect(board: Board) -> Machine:
@@ -34,12 +33,5 @@ def collect(board: Board) -> Machine:
 
 
 def collect_raw(programs: Programs, board: Board) -> Tuple[RawText, ...]:
-    texts = []
-    for arguments in (["route", "show", "table", "all"], ["addr", "show"]):
-        command = f"ip -4 {' '.join(arguments)}"
-        try:
-            text = programs.run("ip", ["-4", *arguments]).decode("utf-8", "replace")
-        except NoFact as missing:
-            text = str(missing)
-        texts.append(RawText(command, text[:RAW_LIMIT], len(text) > RAW_LIMIT))
-    return tuple(texts)
+    shown = (["-4", "route", "show", "table", "all"], ["-4", "addr", "show"])
+    return tuple(programs.raw_text(f"ip {' '.join(arguments)}", "ip", arguments) for arguments in shown)

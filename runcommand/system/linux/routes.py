@@ -10,8 +10,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from ...collect import Board, NoFact
 from ...facts import (
-    IMDS_ADDRESS,
-    WIRESERVER_ADDRESS,
+    PLATFORM_ADDRESSES,
     Address,
     Cidr,
     Lookup,
@@ -123,7 +122,7 @@ def _ports(row: Dict[str, Any], key: str) -> Optional[str]:
 
 
 def collect_lookups(programs: Programs, board: Board) -> Tuple[Lookup, ...]:
-    return tuple(look_up(programs, Address(address)) for address in (IMDS_ADDRESS, WIRESERVER_ADDRESS))
+    return tuple(look_up(programs, Address(address)) for address in PLATFORM_ADDRESSES)
 
 
 def look_up(programs: Programs, destination: Address) -> Lookup:

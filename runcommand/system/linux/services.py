@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Iterator, Tuple
 
 from ...collect import Board
-from ...facts import PROXY_AGENT_PORT, Address, Listener, Service, ServiceState
+from ...facts import Address, Listener, Service, ServiceState
+from .. import LISTENED_PORTS
 from ..program import Programs
 from .files import key_values
 from .routes import hex_address
@@ -24,7 +25,6 @@ STATES = {
 }
 PROC_NET_TCP = Path("/proc/net/tcp")
 TCP_LISTEN = "0A"  # include/net/tcp_states.h
-PORTS = (80, PROXY_AGENT_PORT)
 
 
 def collect(programs: Programs, board: Board) -> Tuple[Service, ...]:
@@ -53,6 +53,6 @@ def collect_listeners(board: Board) -> Tuple[Listener, ...]:
         cells = line.split()
         if len(cells) > 3 and cells[3] == TCP_LISTEN:
             address, _, port = cells[1].partition(":")
-            if int(port, 16) in PORTS:
+            if int(port, 16) in LISTENED_PORTS:
                 found.append(Listener(Address(hex_address(address)), int(port, 16)))
     return tuple(found)

@@ -35,9 +35,9 @@ NO_SERVER = ("0.0.0.0", "255.255.255.255")  # what stands in the registry when t
 
 def collect(board: Board) -> Tuple[Adapter, ...]:
     rows = [_usable(row, board) for row in iphlpapi.adapters()]
-    board.draft(
-        "adapters", tuple(adapter(row, None, (), _lease(row.guid)) for row in rows)
-    )  # a driver may hang the rest
+    leases = {row.index: _lease(row.guid) for row in rows}
+    # what there is if a driver hangs the rest
+    board.draft("adapters", tuple(adapter(row, None, (), leases[row.index]) for row in rows))
     interfaces: Dict[int, InterfaceRow] = {}
     skipped: Sequence[Tuple[int, str]] = ()
     try:
@@ -48,9 +48,8 @@ def collect(board: Board) -> Tuple[Adapter, ...]:
         skipped = iphlpapi.addresses_to_skip()
     except NoFact as missing:
         board.note("adapters", f"{missing}; SkipAsSource is not known")
-    found = [adapter(row, interfaces.get(row.index), skipped, _lease(row.guid)) for row in rows]
-    bound = {row.index for row in rows}
-    others = [(row, _lease(row.guid)) for row in interfaces.values() if row.index not in bound]
+    found = [adapter(row, interfaces.get(row.index), skipped, leases[row.index]) for row in rows]
+    others = [(row, _lease(row.guid)) for row in interfaces.values() if row.index not in leases]
     off = [disabled(row, lease) for row, lease in others if is_disabled(row, lease, _device_is_disabled(row.guid))]
     return (*found, *off)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from ctypes.wintypes import BOOL, HANDLE
 from functools import lru_cache
 from typing import Any
 
@@ -30,6 +31,11 @@ def function(library: str, name: str, restype: Any, *argtypes: Any) -> Any:
 def last_error() -> int:
     """``GetLastError`` of the last call of this thread."""
     return int(getattr(ctypes, "get_last_error")())
+
+
+def close_handle(handle: Any) -> None:
+    """``CloseHandle``, of a file, a process, a token or a job."""
+    function("kernel32", "CloseHandle", BOOL, HANDLE)(handle)
 
 
 def failed(name: str, code: int) -> NoFact:

@@ -20,7 +20,7 @@ from typing import Any, Iterator, Optional
 from ...collect import NoFact
 from .. import RunFolder
 from ..run_folder import FILES, candidates, outdated
-from .dll import function, last_error
+from .dll import close_handle, function, last_error
 
 FOLDERID_PROGRAM_DATA = uuid.UUID("62AB5D82-FDC1-4DC3-A9DD-070D1D495D97")  # knownfolders.h
 NAME = "imds-check"
@@ -38,7 +38,7 @@ OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_OPEN_REPARSE_POINT = 3, 0x0
 FILE_ATTRIBUTE_DIRECTORY, FILE_ATTRIBUTE_REPARSE_POINT = 0x10, 0x400
 SE_FILE_OBJECT, OWNER_SECURITY_INFORMATION, DACL_SECURITY_INFORMATION = 1, 0x1, 0x4
 SDDL_REVISION_1, ERROR_INVALID_OWNER = 1, 1307
-ACCESS_ALLOWED_ACE_TYPE, INHERIT_ONLY_ACE, SID_OFFSET = 0, 0x8, 8
+ACCESS_ALLOWED_ACE_TYPE, INHERIT_ONLY_ACE = 0, 0x8
 TOKEN_QUERY, TOKEN_USER = 0x8, 1
 # FILE_ADD_FILE, FILE_ADD_SUBDIRECTORY, FILE_DELETE_CHILD, FILE_WRITE_ATTRIBUTES (which may make a folder a link), DELETE,
 # WRITE_DAC, WRITE_OWNER, GENERIC_ALL, GENERIC_WRITE
@@ -203,7 +203,6 @@ def _opened(path: Path, link: bool = False) -> Iterator[int]:
     """
     create = function("kernel32", "CreateFileW", HANDLE, LPCWSTR, DWORD, DWORD, c_void_p, DWORD, DWORD, HANDLE)
     inform = function("kernel32", "GetFileInformationByHandle", BOOL, HANDLE, POINTER(BY_HANDLE_FILE_INFORMATION))
-    close = function("kernel32", "CloseHandle", BOOL, HANDLE)
     flags = FILE_FLAG_BACKUP_SEMANTICS | (0 if link else FILE_FLAG_OPEN_REPARSE_POINT)
     access, share = READ_CONTROL | FILE_LIST_DIRECTORY, FILE_SHARE_READ | FILE_SHARE_WRITE
     handle = create(str(path), access, share, None, OPEN_EXISTING, flags, None)
@@ -219,7 +218,7 @@ def _opened(path: Path, link: bool = False) -> Iterator[int]:
             raise PermissionError(errno.EPERM, "a link that leads elsewhere", str(path))
         yield handle
     finally:
-        close(handle)
+        close_handle(handle)
 
 
 def _check(handle: int, path: Path, only: bool) -> None:
@@ -273,7 +272,6 @@ def _own_sid() -> str:
     process = function("kernel32", "GetCurrentProcess", HANDLE)
     open_token = function("advapi32", "OpenProcessToken", BOOL, HANDLE, DWORD, POINTER(HANDLE))
     inform = function("advapi32", "GetTokenInformation", BOOL, HANDLE, DWORD, c_void_p, DWORD, POINTER(DWORD))
-    close = function("kernel32", "CloseHandle", BOOL, HANDLE)
     token, buffer, size = HANDLE(), ctypes.create_string_buffer(256), DWORD()
     if not open_token(process(), TOKEN_QUERY, byref(token)):
         raise _error(None)
@@ -282,7 +280,7 @@ def _own_sid() -> str:
             raise _error(None)
         return _sid(SID_AND_ATTRIBUTES.from_buffer(buffer).Sid)
     finally:
-        close(token)
+        close_handle(token)
 
 
 def _local_free(memory: c_void_p) -> None:

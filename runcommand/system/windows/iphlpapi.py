@@ -23,11 +23,12 @@ from ctypes import (
     c_ulonglong,
     c_void_p,
     c_wchar,
+    c_wchar_p,
+    sizeof,
 )
-from ctypes import c_wchar_p, sizeof
 from ctypes.wintypes import BOOL, DWORD, ULONG, USHORT
 from dataclasses import dataclass
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable, Iterator, List, Optional, Tuple
 
 from .dll import failed, function
 
@@ -388,49 +389,41 @@ def adapters() -> List[AdapterRow]:
     call = function(DLL, "GetAdaptersAddresses", ULONG, ULONG, ULONG, c_void_p, c_void_p, POINTER(ULONG))
     flags = GAA_FLAG_SKIP_ANYCAST | GAA_FLAG_SKIP_MULTICAST | GAA_FLAG_SKIP_DNS_SERVER | GAA_FLAG_INCLUDE_GATEWAYS
     buffer = _filled("GetAdaptersAddresses", lambda buffer, size: call(AF_INET, flags, None, buffer, size))
-    found: List[AdapterRow] = []
-    entry = ctypes.cast(buffer, POINTER(IP_ADAPTER_ADDRESSES)) if buffer else None
-    while entry:
-        item = entry.contents
-        found.append(
-            AdapterRow(
-                item.IfIndex,
-                (item.AdapterName or b"").decode("ascii", "replace"),
-                item.FriendlyName or "",
-                item.Description or "",
-                bytes(item.PhysicalAddress[: min(item.PhysicalAddressLength, 8)]),
-                item.IfType,
-                item.OperStatus,
-                item.Ipv4Metric,
-                bool(item.Flags & IP_ADAPTER_DHCP_ENABLED),
-                _address(item.Dhcpv4Server),
-                tuple(_unicast(item.FirstUnicastAddress)),
-                tuple(_gateways(item.FirstGatewayAddress)),
-            )
+    return [
+        AdapterRow(
+            item.IfIndex,
+            (item.AdapterName or b"").decode("ascii", "replace"),
+            item.FriendlyName or "",
+            item.Description or "",
+            bytes(item.PhysicalAddress[: min(item.PhysicalAddressLength, 8)]),
+            item.IfType,
+            item.OperStatus,
+            item.Ipv4Metric,
+            bool(item.Flags & IP_ADAPTER_DHCP_ENABLED),
+            _address(item.Dhcpv4Server),
+            tuple(
+                UnicastAddress(address, held.OnLinkPrefixLength, held.SuffixOrigin, held.DadState)
+                for address, held in _with_addresses(item.FirstUnicastAddress)
+            ),
+            tuple(address for address, _ in _with_addresses(item.FirstGatewayAddress)),
         )
-        entry = item.Next
-    return found
+        for item in _linked(ctypes.cast(buffer, POINTER(IP_ADAPTER_ADDRESSES)) if buffer else None)
+    ]
 
 
-def _unicast(entry: Any) -> List[UnicastAddress]:
-    found = []
+def _linked(entry: Any) -> Iterator[Any]:
+    """The structures of a list, each of which points to the ``Next``."""
     while entry:
-        item = entry.contents
+        yield entry.contents
+        entry = entry.contents.Next
+
+
+def _with_addresses(entry: Any) -> Iterator[Tuple[str, Any]]:
+    """(IPv4 address, structure) of each that has one."""
+    for item in _linked(entry):
         address = _address(item.Address)
         if address:
-            found.append(UnicastAddress(address, item.OnLinkPrefixLength, item.SuffixOrigin, item.DadState))
-        entry = item.Next
-    return found
-
-
-def _gateways(entry: Any) -> List[str]:
-    found = []
-    while entry:
-        address = _address(entry.contents.Address)
-        if address:
-            found.append(address)
-        entry = entry.contents.Next
-    return found
+            yield address, item
 
 
 def interfaces() -> List[InterfaceRow]:

@@ -8,7 +8,7 @@ from ctypes.wintypes import BOOL, HANDLE, LPCWSTR, UINT
 
 from ...collect import NoFact
 from ..program import End
-from .dll import function
+from .dll import close_handle, function
 
 
 def contain(process: "subprocess.Popen[bytes]") -> End:
@@ -20,18 +20,17 @@ def contain(process: "subprocess.Popen[bytes]") -> End:
         create = function("kernel32", "CreateJobObjectW", HANDLE, c_void_p, LPCWSTR)
         assign = function("kernel32", "AssignProcessToJobObject", BOOL, HANDLE, HANDLE)
         terminate = function("kernel32", "TerminateJobObject", BOOL, HANDLE, UINT)
-        close = function("kernel32", "CloseHandle", BOOL, HANDLE)
     except NoFact:
         return process.kill
     job = create(None, None)
     if not job:
         return process.kill
     if not assign(job, int(getattr(process, "_handle"))):
-        close(job)
+        close_handle(job)
         return process.kill
 
     def end() -> None:
         terminate(job, 1)
-        close(job)
+        close_handle(job)
 
     return end

@@ -20,7 +20,6 @@ CURRENT_VERSION = "SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion"
 FIRST_WINDOWS_11 = 22000  # its ProductName still says Windows 10
 RSMB = int.from_bytes(b"RSMB", "big")  # the signature of the raw SMBIOS table
 SYSTEM, CHASSIS, END = 1, 3, 127  # structure types, DMTF DSP0134
-RAW_LIMIT = 256 * 1024
 COMMANDS = (("route.exe", "print"), ("ipconfig.exe", "/all"))
 
 
@@ -120,14 +119,10 @@ def _uuid(field: bytes) -> Optional[str]:
 
 
 def collect_raw(programs: Programs, board: Board) -> Tuple[RawText, ...]:
-    texts = []
-    for program, argument in COMMANDS:
-        try:
-            text = programs.run(program, [argument]).decode(console_encoding(), "replace")
-        except NoFact as missing:
-            text = str(missing)
-        texts.append(RawText(f"{program[:-4]} {argument}", text[:RAW_LIMIT], len(text) > RAW_LIMIT))
-    return tuple(texts)
+    encoding = console_encoding()
+    return tuple(
+        programs.raw_text(f"{program[:-4]} {argument}", program, [argument], encoding) for program, argument in COMMANDS
+    )
 
 
 def console_encoding() -> str:

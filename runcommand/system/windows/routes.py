@@ -8,8 +8,7 @@ from typing import Dict, Iterable, Mapping, Optional, Tuple
 
 from ...collect import Board, NoFact
 from ...facts import (
-    IMDS_ADDRESS,
-    WIRESERVER_ADDRESS,
+    PLATFORM_ADDRESSES,
     Address,
     Cidr,
     Lookup,
@@ -45,13 +44,11 @@ def collect(board: Board) -> Tuple[Route, ...]:
 def parse_row(row: ForwardRow, adapters: Mapping[int, AdapterRow]) -> Optional[Route]:
     """One row of ``GetIpForwardTable``; None where its mask is not one of a prefix."""
     try:
-        network = ipaddress.IPv4Network(f"{row.destination}/{row.mask}", strict=False)
-        if str(network.netmask) != row.mask:
-            return None  # a host mask passes for its inverse
+        destination = _cidr(row.destination, row.mask)
     except ValueError:
         return None
     return Route(
-        Cidr(str(network)),
+        destination,
         None if row.type == DIRECT else _gateway(row.next_hop, adapters.get(row.index)),
         _name(adapters.get(row.index)),
         row.index,
@@ -60,18 +57,25 @@ def parse_row(row: ForwardRow, adapters: Mapping[int, AdapterRow]) -> Optional[R
     )
 
 
+def _cidr(address: str, mask: str) -> Cidr:
+    """Raises ``ValueError`` where the mask is not one of a prefix."""
+    network = ipaddress.IPv4Network(f"{address}/{mask}", strict=False)
+    if str(network.netmask) != mask:
+        raise ValueError(f"not a mask: {mask}")  # a host mask, which passes for its inverse
+    return Cidr(str(network))
+
+
 def _gateway(next_hop: str, adapter: Optional[AdapterRow]) -> Optional[NextHop]:
     """The next hop; None where the row is on-link, which the NIC's own address as next hop says too."""
-    own = [item.address for item in adapter.addresses] if adapter else []
-    return None if next_hop in (ON_LINK, *own) else NextHop(next_hop)
+    return None if next_hop == ON_LINK or adapter and _has(adapter, next_hop) else NextHop(next_hop)
 
 
 def collect_lookups(board: Board) -> Tuple[Lookup, ...]:
-    table = board.wait("routes") or ()
-    return tuple(look_up(Address(address), table, board) for address in (IMDS_ADDRESS, WIRESERVER_ADDRESS))
+    table, adapters = board.wait("routes") or (), _adapters()
+    return tuple(look_up(Address(address), table, adapters, board) for address in PLATFORM_ADDRESSES)
 
 
-def look_up(destination: Address, table: Iterable[Route], board: Board) -> Lookup:
+def look_up(destination: Address, table: Iterable[Route], adapters: Mapping[int, AdapterRow], board: Board) -> Lookup:
     """What Windows would do with a packet to ``destination``; nothing is sent.
 
     ``GetBestRoute2`` tells it; where this system does not have that, ``GetBestRoute`` gives the row and a connected UDP
@@ -83,32 +87,27 @@ def look_up(destination: Address, table: Iterable[Route], board: Board) -> Looku
         source, error = udp_source(destination)
         lookup = Lookup(destination, source, error)
         try:
-            row = _row_of(iphlpapi.best_route(destination), table)
+            row = _row_of(iphlpapi.best_route(destination), table, adapters)
         except NoFact:
             return lookup
-        if source and row.interface_index != _holder(source):
+        holder = next((row.index for row in adapters.values() if _has(row, source)), None)
+        if source and row.interface_index != holder:
             board.note(
                 "lookups", f"{missing}; GetBestRoute for {destination} disagrees with the socket's source address"
             )
             return lookup
         return lookup if error else replace(lookup, route=row)
-    return Lookup(destination, Address(best.source) if best.source else None, route=_row_of(best, table))
+    return Lookup(destination, Address(best.source) if best.source else None, route=_row_of(best, table, adapters))
 
 
-def _row_of(best: BestRoute, table: Iterable[Route]) -> Route:
+def _row_of(best: BestRoute, table: Iterable[Route], adapters: Mapping[int, AdapterRow]) -> Route:
     """The row of the table that was chosen, with its whole metric; what was said of it where the table has changed."""
-    adapter = _adapters().get(best.index)
+    adapter = adapters.get(best.index)
     gateway = _gateway(best.next_hop, adapter)
     chosen = Route(Cidr(f"{best.destination}/{best.prefix}"), gateway, _name(adapter), best.index, best.metric)
-    by_metric = sorted(table, key=lambda row: -row.metric)  # of several, the least counts
-    known = {(row.destination, row.interface_index, row.gateway): row for row in by_metric}
-    return known.get((chosen.destination, chosen.interface_index, chosen.gateway), chosen)
-
-
-def _holder(address: str) -> Optional[int]:
-    """The index of the adapter that holds a local address."""
-    held = ((row.index, item.address) for row in _adapters().values() for item in row.addresses)
-    return next((index for index, own in held if own == address), None)
+    way = (chosen.destination, chosen.interface_index, chosen.gateway)
+    alike = [row for row in table if (row.destination, row.interface_index, row.gateway) == way]
+    return min(alike, key=lambda row: row.metric, default=chosen)
 
 
 def collect_neighbours(board: Board) -> Tuple[Neighbour, ...]:
@@ -147,9 +146,8 @@ def parse_stored(name: str) -> Optional[PersistentRoute]:
     parts = [part.strip() for part in name.split(",")]
     try:
         destination, mask, gateway = parts[:3]
-        network = ipaddress.IPv4Network(f"{destination}/{mask}", strict=False)
         metric = int(parts[3]) if len(parts) > 3 and parts[3].isdecimal() and len(parts[3]) < 11 else 0
-        return PersistentRoute(Cidr(str(network)), parse_address(gateway), metric)
+        return PersistentRoute(_cidr(destination, mask), parse_address(gateway), metric)
     except ValueError:
         return None
 
@@ -159,6 +157,10 @@ def _adapters() -> Dict[int, AdapterRow]:
         return {row.index: row for row in iphlpapi.adapters()}
     except NoFact:
         return {}
+
+
+def _has(adapter: AdapterRow, address: Optional[str]) -> bool:
+    return any(item.address == address for item in adapter.addresses)
 
 
 def _name(adapter: Optional[AdapterRow]) -> Optional[str]:

@@ -8,12 +8,12 @@ from ctypes.wintypes import BOOL, DWORD, HANDLE, LPCWSTR, LPWSTR
 from typing import Optional, Tuple
 
 from ...collect import Board, NoFact
-from ...facts import IMDS_ADDRESS, PROXY_AGENT_PORT, Address, Listener, ProcessConnection, Service, ServiceState
+from ...facts import IMDS_ADDRESS, Address, Listener, ProcessConnection, Service, ServiceState
+from .. import LISTENED_PORTS
 from . import iphlpapi
-from .dll import failed, function, last_error
+from .dll import close_handle, failed, function, last_error
 
 NAMES = ("WindowsAzureGuestAgent", "RdAgent", "GuestProxyAgent", "himds", "Dhcp", "BFE", "MpsSvc", "W32Time")
-PORTS = (80, PROXY_AGENT_PORT)
 SC_MANAGER_CONNECT, SERVICE_QUERY_CONFIG, SERVICE_QUERY_STATUS = 0x1, 0x1, 0x4  # winsvc.h
 SC_STATUS_PROCESS_INFO = 0
 ERROR_SERVICE_DOES_NOT_EXIST = 1060
@@ -112,7 +112,7 @@ def collect_listeners(board: Board) -> Tuple[Listener, ...]:
     return tuple(
         Listener(Address(row.local_address), row.local_port)
         for row in iphlpapi.tcp_table()
-        if row.state == LISTEN and row.local_port in PORTS
+        if row.state == LISTEN and row.local_port in LISTENED_PORTS
     )
 
 
@@ -134,7 +134,6 @@ def _process_name(pid: int) -> str:
     """The file name of a process's program, without its folder; ``-`` where it has ended or may not be asked."""
     try:
         open_process = function("kernel32", "OpenProcess", HANDLE, DWORD, BOOL, DWORD)
-        close = function("kernel32", "CloseHandle", BOOL, HANDLE)
         query = function("kernel32", "QueryFullProcessImageNameW", BOOL, HANDLE, DWORD, LPWSTR, POINTER(DWORD))
     except NoFact:
         return "-"
@@ -146,4 +145,4 @@ def _process_name(pid: int) -> str:
         found = query(handle, 0, buffer, byref(size))
         return buffer.value.rpartition("\\")[2] or "-" if found else "-"
     finally:
-        close(handle)
+        close_handle(handle)
