@@ -57,7 +57,7 @@ def imds_check(*arguments, nowhere=False, environment=None, timeout=60, **more) 
         )
         end, peak = time.monotonic() + timeout, 0
         while process.poll() is None:
-            peak = max(peak, _high_water_kib(process.pid))
+            peak = max(peak, high_water_kib(process.pid))
             if time.monotonic() > end:
                 process.kill()
                 raise AssertionError(f"{command}: not finished in {timeout} s")
@@ -67,7 +67,8 @@ def imds_check(*arguments, nowhere=False, environment=None, timeout=60, **more) 
     return Ran(process.returncode, *texts, time.monotonic() - began, peak)
 
 
-def _high_water_kib(pid: int) -> int:
+def high_water_kib(pid: int) -> int:
+    """The most memory that a process has had so far; 0 where /proc does not say."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:

@@ -21,7 +21,7 @@ from . import wine
 from .command import ROOT, imds_check
 from .lab import windows
 from .lab.namespace import IMDS, why_not
-from .lab.run import SIDE_BY_SIDE
+from .lab.run import SIDE_BY_SIDE, run_all
 from .lab.scenarios import SCENARIOS
 from .lab.windows import WindowsLab
 
@@ -45,8 +45,7 @@ def exe():
 
 @pytest.fixture(scope="module")
 def seen(exe):
-    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        return dict(zip(NAMES, pool.map(partial(windows.run, exe=exe), SHOWN)))
+    return dict(zip(NAMES, run_all(SHOWN, partial(WindowsLab, exe))))
 
 
 @pytest.fixture(scope="module")

@@ -2,14 +2,13 @@
 
 import json
 import re
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from runcommand.facts import facts_from_json, to_json
 
 from .lab.namespace import IMDS, Lab, why_not
-from .lab.run import SIDE_BY_SIDE, run
+from .lab.run import run_all
 from .lab.scenarios import SCENARIOS
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=f"the lab cannot run: {why_not()}")
@@ -18,8 +17,7 @@ NAMES = [scenario.name for scenario in SCENARIOS]
 
 @pytest.fixture(scope="module")
 def results():
-    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        return dict(zip(NAMES, pool.map(run, SCENARIOS)))
+    return dict(zip(NAMES, run_all(SCENARIOS)))
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=NAMES)

@@ -19,6 +19,7 @@ import build
 from runcommand.probes.tcp import CONNECT_S
 
 from .. import wine
+from ..command import high_water_kib
 from ..lab.namespace import IMDS, ROOT, WIRESERVER, Lab, why_not
 from ..lab.windows import WindowsLab
 
@@ -40,11 +41,7 @@ def sample(command: Sequence[str]) -> Sample:
     )  # fmt: skip
     peak = 0
     while process.poll() is None:
-        try:
-            with open(f"/proc/{process.pid}/status") as status:
-                peak = max(peak, next((int(line.split()[1]) for line in status if line.startswith("VmHWM")), 0))
-        except OSError:
-            pass
+        peak = max(peak, high_water_kib(process.pid))
         time.sleep(0.005)
     return Sample(time.monotonic() - began, peak / 1024)
 

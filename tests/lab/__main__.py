@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Sequence
+from typing import Callable, Sequence
 
 from .. import wine
 from . import windows
-from .namespace import why_not
-from .run import SIDE_BY_SIDE, run
+from .namespace import Lab, why_not
+from .run import run_all
 from .scenarios import SCENARIOS, Broken
 
 
@@ -30,42 +29,29 @@ def main() -> int:
     if not chosen:
         print(f"no scenario of the lab has one of these names: {', '.join(options.names)}", file=sys.stderr)
         return 2
-    return table_of_exe(chosen, options.exe.absolute()) if options.exe else table(chosen)
+    wrong = table(chosen, partial(windows.WindowsLab, options.exe.absolute()) if options.exe else Lab)
+    if options.exe:
+        print("not to be shown under Wine:")
+        for name, why in windows.CANNOT.items():
+            print(f"  {name} - {why}")
+    return 1 if wrong else 0
 
 
-def table(chosen: Sequence[Broken]) -> int:
+def table(chosen: Sequence[Broken], make: Callable[..., Lab]) -> int:
+    """Prints it; gives the number of scenarios that came out wrong."""
     width = max(len(scenario.name) for scenario in chosen) + 2
     print(f"{'SCENARIO':{width}}{'VERDICT':14}{'CAUSE':27}{'S':>5}  {'AFTER THE FIX':24}RIGHT")
     wrong = 0
-    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        for scenario, result in zip(chosen, pool.map(run, chosen)):
-            wrong += not result.right
-            after = f"{result.after} ({result.executed} commands)" if result.after else "-"
-            print(
-                f"{scenario.name:{width}}{result.verdict:14}{result.cause or '-':27}{result.seconds:5.1f}  {after:24}"
-                f"{'yes' if result.right else 'NO'}",
-                flush=True,
-            )
+    for scenario, result in zip(chosen, run_all(chosen, make)):
+        wrong += not result.right
+        after = f"{result.after} ({result.executed} commands)" if result.after else "-"
+        print(
+            f"{scenario.name:{width}}{result.verdict:14}{result.cause or '-':27}{result.seconds:5.1f}  {after:24}"
+            f"{'yes' if result.right else 'NO'}",
+            flush=True,
+        )
     print(f"{len(chosen)} scenarios, {wrong} wrong")
-    return 1 if wrong else 0
-
-
-def table_of_exe(chosen: Sequence[Broken], exe: Path) -> int:
-    width = max(len(scenario.name) for scenario in chosen) + 2
-    print(f"{'SCENARIO':{width}}{'VERDICT':14}{'CAUSE':27}{'S':>5}  RIGHT")
-    wrong = 0
-    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        for scenario, seen in zip(chosen, pool.map(partial(windows.run, exe=exe), chosen)):
-            wrong += not seen.right
-            print(
-                f"{scenario.name:{width}}{seen.verdict:14}{seen.cause or '-':27}{seen.seconds:5.1f}  "
-                f"{'yes' if seen.right else 'NO'}",
-                flush=True,
-            )
-    print(f"{len(chosen)} scenarios, {wrong} wrong; not to be shown under Wine:")
-    for name, reason in windows.CANNOT.items():
-        print(f"  {name:{width - 2}}{reason}")
-    return 1 if wrong else 0
+    return wrong
 
 
 if __name__ == "__main__":

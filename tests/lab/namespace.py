@@ -53,6 +53,8 @@ def sh(command: str, check: bool = True) -> str:
 class Lab:
     """One VM and its host; a context manager that takes both away again."""
 
+    can_mend = True  # the commands that the program prints can be executed here
+
     def __init__(
         self,
         behaviour: Behaviour = Behaviour(),
@@ -225,6 +227,9 @@ class Lab:
         elapsed = time.monotonic() - began
         assert done.stdout, done.stderr
         return json.loads(done.stdout), elapsed
+
+    def warm_up(self) -> None:
+        """Starts what is no part of a run, so that it does not count; for a VM that is prepared."""
 
     def apply(self, report: Dict[str, Any]) -> List[str]:
         """Executes the ``ip``, ``nft`` and ``iptables`` commands of the first finding's fix; gives what was executed."""

@@ -1,10 +1,13 @@
-"""Runs one scenario of the lab: break, diagnose, execute the printed fix, diagnose again."""
+"""Runs scenarios of the lab: break, diagnose, execute the printed fix, diagnose again; several side by side."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Dict, Optional
+from functools import partial
+from typing import Any, Callable, Dict, Iterator, Optional, Sequence
 
+from .namespace import Lab
 from .scenarios import Broken
 
 SIDE_BY_SIDE = 6  # labs at a time: a run mostly waits
@@ -21,13 +24,23 @@ class Result:
     right: bool = False
 
 
-def run(scenario: Broken) -> Result:
-    with scenario.lab() as lab:
+def run_all(scenarios: Sequence[Broken], make: Callable[..., Lab] = Lab) -> Iterator[Result]:
+    """The results in the order of the scenarios.
+
+    :param make: makes each VM: ``Lab``, or a ``WindowsLab`` with its exe
+    """
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        yield from pool.map(partial(run, make=make), scenarios)
+
+
+def run(scenario: Broken, make: Callable[..., Lab]) -> Result:
+    with make(scenario.behaviour, scenario.not_listening, scenario.environment) as lab:
         scenario.prepare(lab)
+        lab.warm_up()
         report, seconds = lab.diagnose(*scenario.arguments)
         right = (report["verdict"], report["cause"]) == (scenario.verdict, scenario.cause)
         after, executed = None, 0
-        if scenario.heals:
+        if scenario.heals and lab.can_mend:
             executed = len(lab.apply(report)) if report["findings"] else 0
             healed, _ = lab.diagnose(*scenario.arguments)
             after = healed["verdict"] if healed["verdict"] == "healthy" else f"{healed['verdict']}: {healed['cause']}"

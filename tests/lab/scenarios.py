@@ -32,9 +32,6 @@ class Broken:
     leased: bool = True  # the network manager has a lease
     inside: Optional[Behaviour] = None  # a server inside the VM, at the address that it claims
 
-    def lab(self) -> Lab:
-        return Lab(self.behaviour, self.not_listening, self.environment)
-
     def prepare(self, lab: Lab) -> None:
         for command in self.vm:
             lab.vm(f"ip {command}")

@@ -8,7 +8,6 @@ nothing inside can reach those of another VM.
 from __future__ import annotations
 
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Optional
 
@@ -58,6 +57,8 @@ def shown() -> List[Broken]:
 
 class WindowsLab(Lab):
     """The VM runs the exe. Its leases and services are in the registry of its prefix, from before Wine starts."""
+
+    can_mend = False  # Wine has neither route.exe nor netsh
 
     def __init__(self, exe: Path, *arguments: object, **more: object) -> None:
         super().__init__(*arguments, **more)  # type: ignore[arg-type]
@@ -130,6 +131,9 @@ class WindowsLab(Lab):
         subprocess.run(self.enter(["sh", "-c", f"cat /run/wine/more.reg >> {PREFIX}/system.reg"]), check=True)
         self._started = True
 
+    def warm_up(self) -> None:
+        self.program("C:/windows/system32/hostname.exe")  # and with it Wine's own services
+
     def program(self, *command: str, env: Optional[Dict[str, str]] = None, timeout: float = 60) -> wine.Done:
         """Runs a Windows program inside the VM."""
         self.start()
@@ -147,24 +151,3 @@ class WindowsLab(Lab):
 def guid(index: int) -> str:
     """What Wine calls the adapter with an index."""
     return f"{{{index:08X}-0000-0000-0000-4E6574446576}}"
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the exe said of one scenario."""
-
-    verdict: str
-    cause: Optional[str]
-    seconds: float
-    report: Dict[str, object]
-    right: bool
-
-
-def run(scenario: Broken, exe: Path) -> Seen:
-    options = (scenario.behaviour, scenario.not_listening, scenario.environment)
-    with WindowsLab(exe, *options) as lab:
-        scenario.prepare(lab)
-        lab.program("C:/windows/system32/hostname.exe")  # Wine's own start does not count
-        report, seconds = lab.diagnose(*scenario.arguments)
-        right = (report["verdict"], report["cause"]) == (scenario.verdict, scenario.cause)
-        return Seen(report["verdict"], report["cause"], seconds, report, right)
