@@ -24,11 +24,11 @@ WORK = ROOT / "build"
 NAME = "imds-check"
 # Of the standard library, and never imported by a run.
 UNUSED = (
-    "_asyncio _bz2 _decimal _elementtree _hashlib _lzma _multiprocessing _overlapped _pydecimal _queue _ssl _uuid "
+    "_asyncio _bz2 _decimal _hashlib _lzma _multiprocessing _overlapped _pydecimal _queue _ssl _uuid "
     "asyncio bdb bz2 cmd code codeop concurrent csv decimal difflib doctest fractions ftplib getpass glob graphlib "
     "html http.server importlib.metadata importlib.resources logging lzma mimetypes multiprocessing netrc nturl2path numbers "
-    "optparse pdb pickle pkgutil platform plistlib pprint py_compile pydoc pydoc_data pyexpat queue runpy sqlite3 ssl "
-    "statistics tarfile tempfile test tkinter tracemalloc unittest urllib.request uu webbrowser xml xmlrpc"
+    "optparse pdb pickle pkgutil platform plistlib pprint py_compile pydoc pydoc_data queue runpy sqlite3 ssl "
+    "statistics tarfile tempfile test tkinter tracemalloc unittest urllib.request uu webbrowser xml.dom xml.sax xmlrpc"
 ).split()
 # Where the exe unpacks itself: SYSTEM's own place for that. %TEMP% may be anything; this is there on every Windows.
 RUNTIME_FOLDER = "%SystemRoot%\\Temp"

@@ -12,7 +12,7 @@ from . import __version__
 from .collect import Board, Collector, Run, collect, now
 from .diagnosis import Diagnosis, diagnose, failed
 from .facts import IMDS_ADDRESS, WIRESERVER_ADDRESS, Address, Facts
-from .probes import differential, imds, wireserver
+from .probes import differential, imds, proxy, wireserver
 from .probes.imds import Asking, Pace
 from .probes.tcp import Connector, Endpoint
 from .report import json_report, text
@@ -62,6 +62,8 @@ def probe_collectors(target: Target) -> Dict[str, Collector]:
         "imds": lambda board: imds.ask(asking(board), lambda so_far: board.draft("imds", so_far)),
         "wireserver": lambda board: wireserver.ask(target.connector, target.wireserver, board.remaining),
         "differential": lambda board: differential.ask(asking(board), board, target.system.by_device),
+        "proxy_trials": lambda board: proxy.ask(asking(board), target.wireserver, board),
+        "pac_files": lambda board: proxy.fetch_pacs(target.connector, board),
     }
 
 

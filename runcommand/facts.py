@@ -110,6 +110,76 @@ class LinkState(str, Enum):
     UNKNOWN = "unknown"
 
 
+class ProxyKind(str, Enum):
+    """Whose rules say what bypasses a proxy."""
+
+    WINHTTP = "winhttp"
+    INTERNET_SETTINGS = "internet-settings"
+    ENVIRONMENT = "environment"
+    GUEST_AGENT = "guest-agent"
+
+
+class Scope(str, Enum):
+    """Whom a setting concerns."""
+
+    MACHINE = "machine"
+    SYSTEM = "system"  # the accounts of services
+    USER = "user"
+
+
+class FirewallPlace(str, Enum):
+    """Where a rule lives; the fix differs."""
+
+    LOCAL = "local"
+    GROUP_POLICY = "group-policy"
+    MDM = "mdm"  # mobile device management
+    APP_ISOLATION = "app-isolation"  # of store apps and restricted services
+    NFTABLES = "nftables"
+    IPTABLES = "iptables"
+    IPTABLES_LEGACY = "iptables-legacy"
+    IPTABLES_NFT = "iptables-nft"
+    WFP = "wfp"  # the Windows Filtering Platform itself
+
+
+class RuleVerdict(str, Enum):
+    """What a firewall rule does with a packet that it matches."""
+
+    ALLOW = "allow"
+    BLOCK = "block"
+    BYPASS = "bypass"  # Windows: allowed, whatever blocks it
+    ACCEPT = "accept"
+    DROP = "drop"
+    REJECT = "reject"
+    JUMP = "jump"
+    GOTO = "goto"
+    RETURN = "return"
+    REDIRECT = "redirect"  # network address translation of the destination
+    OTHER = "other"  # the packet goes on, or nobody knows
+
+
+class MatchField(str, Enum):
+    """What a condition of a firewall rule looks at."""
+
+    PROTOCOL = "protocol"  # "tcp", "udp", a number
+    SOURCE = "source"
+    DESTINATION = "destination"
+    SOURCE_PORT = "source-port"
+    DESTINATION_PORT = "destination-port"
+    INTERFACE_IN = "interface-in"
+    INTERFACE_OUT = "interface-out"
+    INTERFACE_TYPE = "interface-type"  # Windows: Lan, Wireless, RemoteAccess
+    DESTINATION_TYPE = "destination-type"  # rtnetlink's: unicast, local
+    STATE = "state"  # of connection tracking
+    USER = "user"
+    GROUP = "group"
+    MARK = "mark"
+    PROFILE = "profile"
+    PROGRAM = "program"
+    SERVICE = "service"
+    PACKAGE = "package"  # of a store app
+    OTHER = "other"  # what this version does not know
+
+
 @dataclass(frozen=True)
 class Unavailable:
     """Why one fact could not be found out."""
@@ -280,45 +350,97 @@ class ProcessConnection:
 class Proxy:
     """A proxy setting. Credentials and query strings are never kept."""
 
-    place: str  # where it is set: "winhttp", "HKLM policy", "/etc/environment"
-    scope: str  # machine, system, user, process
-    user: Optional[str] = None
-    server: Optional[str] = None
+    place: str  # where it is set: "WinHTTP", "Internet Settings", "/etc/environment"
+    kind: ProxyKind
+    scope: Scope
+    user: Optional[str] = None  # whose it is: an account's name or SID; None: everybody's
+    server: Optional[str] = (
+        None  # of http:// addresses: "10.1.2.3:3128"; another protocol is told: "socks5://10.1.2.3:1080"
+    )
+    variable: Optional[str] = None  # of an environment: "http_proxy"
+    is_for_all: bool = True  # Windows: the setting names no proxies of single protocols
     bypass: Tuple[str, ...] = ()
     pac_url: Optional[str] = None
     auto_detect: bool = False
 
 
 @dataclass(frozen=True)
-class FirewallProfile:
-    name: str  # domain, private, public
-    enabled: Optional[bool] = None
-    active: Optional[bool] = None
-    default_outbound: Optional[str] = None  # allow, block
+class PacFile:
+    """A proxy auto-configuration file: fetched, searched for the platform's addresses, never evaluated."""
+
+    url: str  # without its query
+    outcome: Outcome  # ``http``: the file is here
+    error: Optional[str] = None
+    size: int = 0  # bytes
+    mentions: Tuple[
+        str, ...
+    ] = ()  # of the addresses, and of what a pattern for them begins with, those that its text holds
+
+
+@dataclass(frozen=True)
+class FirewallMatch:
+    """One condition of a rule, which holds where the packet's field is (``negated``: is not) one of the values.
+
+    Addresses are single, a network (``10.0.0.0/8``), a range (``10.0.0.1-10.0.0.9``) or one of Windows' keywords
+    (``LocalSubnet``); ports are single or a range. A value that begins with ``@`` stands for elements of a set that are left out:
+    none of them holds an address of the platform.
+    """
+
+    field: MatchField
+    values: Tuple[str, ...]
+    negated: bool = False
 
 
 @dataclass(frozen=True)
 class FirewallRule:
-    """An outbound rule that could concern the platform's addresses, on either system."""
+    """A rule that could concern TCP to the platform's addresses, on either system."""
 
-    id: str
-    name: str
-    place: str  # "local", "group-policy", "nftables", "iptables"
-    action: str  # allow, block, drop, reject
-    active: Optional[bool] = None
-    protocol: Optional[str] = None
-    remote_addresses: Tuple[str, ...] = ()
-    remote_ports: Tuple[str, ...] = ()
-    profiles: Tuple[str, ...] = ()
-    program: Optional[str] = None
-    user: Optional[str] = None
-    packets: Optional[int] = None
+    id: str  # the name of the registry value, nftables' handle, iptables' "-A OUTPUT ..."
+    place: FirewallPlace
+    action: RuleVerdict
+    name: str = ""  # Windows' display name, a comment
+    chain: Optional[str] = None  # Linux: the ``FirewallChain.id`` that it stands in
+    target: Optional[str] = None  # of a jump: ``FirewallChain.id``; of a redirection: where to
+    matches: Tuple[FirewallMatch, ...] = ()
+    packets: Optional[int] = None  # that its counter has seen
+    is_name_unique: bool = True  # Windows: no other rule has this display name
+    provider: Optional[str] = None  # of a filter of the Windows Filtering Platform
+
+
+@dataclass(frozen=True)
+class FirewallChain:
+    """A chain of nftables or iptables. Without a hook it is reached by jumps only."""
+
+    id: str  # family or program, table and chain: "inet filter output", "iptables filter OUTPUT"
+    place: FirewallPlace
+    hook: Optional[str] = None  # "output", "input", ...
+    kind: str = "filter"  # filter, nat, route
+    priority: int = 0
+    policy: RuleVerdict = RuleVerdict.ACCEPT
+
+
+@dataclass(frozen=True)
+class FirewallProfile:
+    """A profile of the Windows firewall. What is None is not set; Windows then takes the firewall to be on, outbound allowed."""
+
+    name: str  # domain, private, public
+    enabled: Optional[bool] = None
+    active: Optional[bool] = None  # None: could not be found out
+    default_outbound: Optional[RuleVerdict] = None
+    default_place: FirewallPlace = FirewallPlace.LOCAL  # which policy says so
+    local_rules: bool = True  # False: Group Policy switches local rules off (AllowLocalPolicyMerge)
 
 
 @dataclass(frozen=True)
 class Firewall:
-    profiles: Tuple[FirewallProfile, ...] = ()
-    rules: Tuple[FirewallRule, ...] = ()
+    """What filters packets on this machine. Rules that are inactive or cannot concern the platform's addresses are left out."""
+
+    rules: Tuple[FirewallRule, ...] = ()  # in their order
+    chains: Tuple[FirewallChain, ...] = ()  # Linux
+    profiles: Tuple[FirewallProfile, ...] = ()  # Windows
+    active_from: Optional[str] = None  # where the active profile was read
+    sources: Tuple[str, ...] = ()  # that were read: "nftables", "iptables", "local policy"
+    rules_read: int = 0  # in all, with those left out
 
 
 @dataclass(frozen=True)
@@ -450,6 +572,16 @@ class WireServer:
 
 
 @dataclass(frozen=True)
+class ProxyTrial:
+    """The same requests as the plain ones, through a proxy. An exchange that is None was not tried; ``error`` says why."""
+
+    server: str  # ``Proxy.server``
+    imds: Optional[Exchange] = None
+    wireserver: Optional[Exchange] = None
+    error: Optional[str] = None
+
+
+@dataclass(frozen=True)
 class Trial:
     """One way of the differential: from one local address, perhaps bound to its device."""
 
@@ -478,7 +610,10 @@ class Facts:
     listeners: Optional[Tuple[Listener, ...]] = None
     connections: Optional[Tuple[ProcessConnection, ...]] = None
     proxies: Optional[Tuple[Proxy, ...]] = None
+    proxy_trials: Optional[Tuple[ProxyTrial, ...]] = None  # of the proxies that some client does not bypass
+    pac_files: Optional[Tuple[PacFile, ...]] = None
     firewall: Optional[Firewall] = None
+    wfp_filters: Optional[Tuple[FirewallRule, ...]] = None  # Windows; None: not asked, because no connect was forbidden
     certificate_chains: Optional[Tuple[CertificateChain, ...]] = None
     raw: Optional[Tuple[RawText, ...]] = None
     imds: Optional[Imds] = None

@@ -150,7 +150,7 @@ NO_HTTP = {
     "trickle": Outcome.GARBLED, "header-flood": Outcome.GARBLED, "long-header": Outcome.GARBLED, "http-0.9": Outcome.GARBLED,
     "reset": Outcome.RESET, "closes": Outcome.RESET, "silent": Outcome.TIMED_OUT,
 }  # fmt: skip
-OTHER = {"terminal", "continue-for-ever"}
+OTHER = {"terminal", "continue-for-ever", "pac"}
 
 
 def test_every_hostile_answer_is_tested():

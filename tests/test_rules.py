@@ -891,7 +891,7 @@ def test_with_proof_that_imds_works_nothing_is_redeployed(side, outcome):
 
 @ON_BOTH
 def test_what_was_not_looked_at_is_said(side):
-    detail = diagnose(replace(side.dark(proof=False), neighbours=None)).main.detail
+    detail = diagnose(replace(side.dark(proof=False), neighbours=None, firewall=None)).main.detail
     assert "Not looked at: next hop, firewall." in detail
 
 

@@ -101,15 +101,19 @@ class Asking:
         return self.get_over(sock, connection, path)
 
     def get_over(
-        self, sock: Any, connection: Connection, path: str, seconds: float = http.EXCHANGE_S
+        self, sock: Any, connection: Connection, path: str, seconds: float = http.EXCHANGE_S, to_proxy: bool = False
     ) -> Tuple[Exchange, Optional[Any]]:
-        """The same over a connection that is open already, in at most ``seconds``."""
+        """The same over a connection that is open already, in at most ``seconds``.
+
+        :param to_proxy: the connection leads to a proxy, which is given the whole address (RFC 9112, 3.2.2)
+        """
         if not self.pace.take(self.remaining(float("inf"))):
             sock.close()
             failed = replace(connection, error="no request left under the rate limit or in the time")
             return Exchange(path, failed, Outcome.FAILED), None
         began, allowed = time.monotonic(), self.remaining(seconds)
-        answer = http.get(sock, self.endpoint.address, path, HEADERS, allowed)
+        target = f"http://{self.endpoint.address}{path}" if to_proxy else path
+        answer = http.get(sock, self.endpoint.address, target, HEADERS, allowed)
         exchange, document = _exchange(path, connection, answer)
         elapsed = connection.elapsed_s + time.monotonic() - began
         return replace(exchange, elapsed_s=round(elapsed, 4), allowed_s=round(allowed, 4)), document

@@ -113,6 +113,14 @@ class Connector:
             return None
         return None if local == "0.0.0.0" else Address(local)
 
+    def resolve(self, host: str) -> List[Address]:
+        """The IPv4 addresses of a host name, or an IPv4 address itself. Raises ``OSError``. It may take as long as it likes."""
+        try:
+            found = socket.getaddrinfo(host, None, socket.AF_INET, socket.SOCK_STREAM)
+        except UnicodeError:  # a name that no resolver takes
+            raise OSError("no host name") from None
+        return [Address(str(address[0])) for *_, address in found]
+
 
 class BindError(OSError):
     """The socket could not be bound to the address or device asked for."""

@@ -6,10 +6,11 @@ https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-
 from __future__ import annotations
 
 import re
+import socket
 import time
 from typing import Callable
 
-from ..facts import HOST_PLUGIN_PORT, Body, Exchange, Outcome, WireServer
+from ..facts import HOST_PLUGIN_PORT, Body, Connection, Exchange, Outcome, WireServer
 from . import http
 from .tcp import CONNECT_S, Attempt, Connector, Endpoint, connect
 
@@ -25,12 +26,23 @@ def ask(connector: Connector, endpoint: Endpoint, remaining: Callable[[float], f
         plugin_sock.close()
     if sock is None:
         return WireServer(Exchange(VERSIONS, web, web.outcome, elapsed_s=web.elapsed_s), plugin)
+    return WireServer(ask_over(sock, web, endpoint, remaining(http.EXCHANGE_S)), plugin)
+
+
+def ask_over(
+    sock: socket.socket, connection: Connection, endpoint: Endpoint, seconds: float, to_proxy: bool = False
+) -> Exchange:
+    """One request for the versions over a connection that is open already, in at most ``seconds``.
+
+    :param to_proxy: the connection leads to a proxy, which is given the whole address
+    """
     began = time.monotonic()
-    answer = http.get(sock, endpoint.address, VERSIONS, {"User-Agent": "imds-check"}, remaining(http.EXCHANGE_S))
+    target = f"http://{endpoint.address}{VERSIONS}" if to_proxy else VERSIONS
+    answer = http.get(sock, endpoint.address, target, {"User-Agent": "imds-check"}, seconds)
     is_versions = answer.status == 200 and b"<Versions" in answer.body[:4096]
-    exchange = Exchange(
+    return Exchange(
         VERSIONS,
-        web,
+        connection,
         answer.outcome,
         answer.status,
         date=http.http_date(answer.header("date")),
@@ -42,6 +54,5 @@ def ask(connector: Connector, endpoint: Endpoint, remaining: Callable[[float], f
         )
         if is_versions
         else (),
-        elapsed_s=round(web.elapsed_s + time.monotonic() - began, 4),
+        elapsed_s=round(connection.elapsed_s + time.monotonic() - began, 4),
     )
-    return WireServer(exchange, plugin)

@@ -9,6 +9,7 @@ from ..diagnosis import Diagnosis
 from ..facts import (
     IMDS_ADDRESS,
     Adapter,
+    FirewallRule,
     Outcome,
     Route,
     RouteKind,
@@ -18,7 +19,10 @@ from ..facts import (
 )
 from ..rules.case import Case, Way, holds, in_words, matches_platform
 from ..rules.checks import Check, Status
-from ..rules.finding import Finding, Fix, FixKind, Shell, quoted, short, to_ascii
+from ..rules.filtering import described
+from ..rules.finding import Finding, Fix, FixKind, Shell, listed, quoted, short, to_ascii
+from ..rules.proxy import described as described_proxy
+from ..rules.proxy import hits, path_words, what_came
 
 WIDTH = 118
 SHOWN = (
@@ -116,20 +120,35 @@ def as_pasted(item: Fix) -> str:
 def path_line(case: Case) -> str:
     """The way of the plain request from the client to the host, with the place where it ends."""
     way, egress = case.way, case.egress
-    if not way.known:
-        return "  client -> ? -> host"
-    if way.error:
-        return f"  client -X-> no route ({short(way.error)})"
+    client = f"  client{f' from {way.source}' if way.source and way.known and not way.error else ''}"
     cross = "-?->" if case.answer is None else "->" if case.reads_as_imds else "-X->"
+    begin = f"{client} -> {path_words(case)}"
+    if not way.known:
+        return f"{begin} -> {_firewall_words(case)} -> ? -> host"
+    if way.error:
+        return f"{begin} -X-> no route ({short(way.error)})"
+    blocked = case.imds_filtering.blocked if case.imds_filtering else None
+    if blocked and case.silent and not case.proof:
+        return f"{begin} -X-> firewall: {described(blocked)}"
+    begin += f" -> {_firewall_words(case)}"
     if way.route is None:
-        return f"  client from {way.source} {cross} host"
+        return f"{begin} {cross} host"
     if way.route.kind is RouteKind.LOCAL:
-        return f"  client -> {way.route.destination} on this machine itself {cross} host"
+        return f"{begin} -> {way.route.destination} on this machine itself {cross} host"
     via = f"via {way.route.gateway}" if way.route.gateway else "on-link"
     name = f"{quoted(egress.name)} {egress.mac or ''}".strip() if egress else quoted(way.route.interface or "?")
     first, second = ("->", cross) if case.leaves_by_primary or case.primary is None else (cross, "->")
-    source = f" from {way.source}" if way.source else ""
-    return f"  client{source} -> route /{prefix_length(way.route.destination)} {via} {first} {name} {second} host"
+    return f"{begin} -> route /{prefix_length(way.route.destination)} {via} {first} {name} {second} host"
+
+
+def _firewall_words(case: Case) -> str:
+    """The firewall as it stands in the PATH line, where it does not end there."""
+    found = case.imds_filtering
+    if found is None:
+        return "firewall?"
+    if found.redirected:
+        return f"firewall (redirects to {short(found.redirected.target or '?', 40)})"
+    return "firewall (may block)" if found.blocked or found.possible else "firewall"
 
 
 def vm(diagnosis: Diagnosis) -> Section:
@@ -164,7 +183,13 @@ def check_line(check: Check) -> str:
 
 
 def evidence(case: Case, full: bool) -> Section:
-    lines = [*route_table(case, full), *adapter_table(case, full), *answers(case)]
+    lines = [
+        *route_table(case, full),
+        *adapter_table(case, full),
+        *answers(case),
+        *filters(case, full),
+        *proxies(case, full),
+    ]
     return Section("EVIDENCE", tuple(lines))
 
 
@@ -256,6 +281,42 @@ def _trial(case: Case, trial: Trial) -> str:
         return "connected"
     error = (trial.connection.error or "").partition(" (")[0]
     return in_words(trial.connection.outcome) + (f" ({short(error, 60)})" if error else "")
+
+
+def filters(case: Case, full: bool) -> List[str]:
+    """The firewall rules that stand in the way; in the full report all that could concern the platform."""
+    found = case.imds_filtering
+    named = [o.rule for o in (found.blocked, *found.possible, *found.limited) if o] if found else []
+    rules = list(case.facts.firewall.rules) if full and case.facts.firewall else [rule for rule in named if rule]
+    if found and found.redirected and not full:
+        rules.append(found.redirected)
+    return [f"  {_filter_line(rule)}" for rule in (*rules, *(case.facts.wfp_filters or ()))]
+
+
+def _filter_line(rule: FirewallRule) -> str:
+    seen = f", {rule.packets} packets" if rule.packets is not None else ""
+    if rule.id.startswith("-t "):  # iptables' own words say all
+        return f"{rule.place.value} {short(rule.id, 2 * WIDTH)}{seen}"
+    conditions = [
+        f"{match.field.value} {'not ' if match.negated else ''}{listed([short(value) for value in match.values], 4)}"
+        for match in rule.matches
+    ]
+    where = f"{quoted(rule.chain)} rule {short(rule.id)}" if rule.chain else quoted(rule.name or rule.id)
+    to = f" {short(rule.target)}" if rule.target else ""
+    return f"{rule.place.value} {where}: {'; '.join(conditions) or 'everything'} -> {rule.action.value}{to}{seen}"
+
+
+def proxies(case: Case, full: bool) -> List[str]:
+    """What came through each proxy; in the full report every setting."""
+    lines = []
+    if full:
+        for proxy in case.facts.proxies or ():
+            kept = ", ".join(short(entry, 60) for entry in proxy.bypass[:20]) or "nothing"
+            server = described_proxy(proxy) if proxy.server else short(proxy.place, 80)
+            pac = f", PAC {short(proxy.pac_url, 120)}" if proxy.pac_url else ""
+            detect = ", automatic detection" if proxy.auto_detect else ""
+            lines.append(f"  proxy {server}, {proxy.scope.value}: bypasses {kept}{pac}{detect}")
+    return lines + [f"  through {described_proxy(hit.proxy)}: {what_came(hit)}" for hit in hits(case, IMDS_ADDRESS)]
 
 
 def unavailable(diagnosis: Diagnosis) -> Section:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, FrozenSet, Tuple
 
-from . import azure, imds, nic, route
+from . import azure, firewall, imds, nic, proxy, route
 from .finding import Rule
 
 RULES: Tuple[Rule, ...] = (
@@ -15,6 +15,7 @@ RULES: Tuple[Rule, ...] = (
     nic.nic_ip_mismatch,
     route.address_claimed_locally,
     route.route_missing,
+    firewall.firewall_blocks_imds,
     route.route_link_local_shadow,
     route.route_wrong_interface,
     route.source_not_primary_ip,
@@ -26,7 +27,8 @@ RULES: Tuple[Rule, ...] = (
     imds.imds_throttled,
     imds.imds_unavailable,
     imds.imds_not_imds,
-    imds.firewall_unknown,
+    firewall.firewall_unknown,
+    proxy.proxy_intercepts_imds,
     # looked everywhere on the VM
     azure.tool_failed,
     imds.platform_unreachable,
@@ -37,9 +39,13 @@ RULES: Tuple[Rule, ...] = (
     azure.wireserver_unreachable,
     azure.attested_unavailable,
     # never the cause
+    firewall.firewall_blocks_wireserver,
+    proxy.proxy_intercepts_wireserver,
+    proxy.proxy_user_only,
     route.route_stale_persistent,
     nic.nic_dhcp_disabled,
     route.route_not_specific,
+    proxy.proxy_pac_present,
 )
 
 BY_CAUSE: Dict[str, Rule] = {rule.cause: rule for rule in RULES}

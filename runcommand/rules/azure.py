@@ -15,8 +15,9 @@ from ..facts import (
     parse_instant,
 )
 from .case import AZURE_ASSET_TAG, GUEST_AGENTS, Case, in_words, is_azure_mac, says
+from .filtering import described
 from .finding import Finding, Seen, Severity, Verdict, advice, rule, short
-from .remedies import REDEPLOY_WARNING, goes_astray, remedies, way_through_primary
+from .remedies import REDEPLOY_WARNING, goes_astray, let_pass, remedies, way_through_primary
 
 SKEW_LIMIT_S = 300.0
 FAIR_S = 3.0  # an answer that had less time than this was cut off by this program's own deadline
@@ -68,6 +69,10 @@ def wireserver_unreachable(case: Case) -> Optional[Seen]:
             f"{detail} Its way does not lead through the primary NIC and its gateway ({way.error or route}).",
             way_through_primary(case, way),
         )
+    blocked = [item.blocked for item in case.wireserver_filtering.values() if item and item.blocked]
+    if blocked:
+        what = f"{described(blocked[0])} stands in the way."
+        return Seen(f"{detail} {what[:1].upper()}{what[1:]}", let_pass(case, blocked[0], [WIRESERVER_ADDRESS]))
     return Seen(
         f"{detail} Its route {'could not be checked' if astray is None else 'is right'}.",
         (

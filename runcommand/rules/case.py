@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
-from typing import Iterable, List, Optional, Tuple
+from typing import Dict, Iterable, List, Optional, Tuple
 
+from ..conditions import HTTP_PORT
 from ..facts import (
+    HOST_PLUGIN_PORT,
     IMDS_ADDRESS,
     PLATFORM_ADDRESSES,
     WIRESERVER_ADDRESS,
@@ -33,6 +35,7 @@ from ..facts import (
     network,
     prefix_length,
 )
+from .filtering import Filtering, filtering
 from .finding import Fix, Seen, Severity, quoted, short
 from .way import DENYING_ACTIONS, DENYING_KINDS, ERRORS, longest_match, walk
 
@@ -435,6 +438,18 @@ class Case:
         neighbour = self.next_hop_neighbour
         is_permanent = neighbour is not None and neighbour.state is NeighbourState.PERMANENT
         return bool(is_permanent and neighbour and neighbour.mac != AZURE_ARP_MAC and self.silent)
+
+    # --- the firewall ---
+
+    @cached_property
+    def imds_filtering(self) -> Optional[Filtering]:
+        """What the firewall does with the requests to IMDS; None where it is not known."""
+        return filtering(self, IMDS_ADDRESS, HTTP_PORT)
+
+    @cached_property
+    def wireserver_filtering(self) -> Dict[int, Optional[Filtering]]:
+        """The same for both ports of the WireServer."""
+        return {port: filtering(self, WIRESERVER_ADDRESS, port) for port in (HTTP_PORT, HOST_PLUGIN_PORT)}
 
     # --- what a rule says ---
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Callable, Mapping, NamedTuple, Optional, Tuple
 
-from ..facts import Outcome, ServiceState
+from ..facts import IMDS_ADDRESS, Outcome, ServiceState
+from . import proxy
 from .azure import attested_had_time, skew
 from .case import AZURE_ASSET_TAG, BECAUSE, GUEST_AGENTS, PROXY_AGENTS, Case, Way, in_words, milliseconds, nic
-from .finding import Severity, quoted, short
+from .filtering import described as described_obstacle
+from .finding import Severity, listed, quoted, short
 from .remedies import goes_astray
 from .route import described
 
@@ -235,6 +237,50 @@ def nic_dhcp(case: Case) -> Judged:
     return Judged(None, f"on{server}" if adapter.dhcp else "off")
 
 
+@check(
+    "proxy.bypass", "proxy-intercepts-imds", "proxy-intercepts-wireserver", "proxy-user-only",
+    facts=("proxies", "proxy_trials", "pac_files"),
+)  # fmt: skip
+def proxy_bypass(case: Case) -> Judged:
+    """Do the clients of this VM ask IMDS directly, whatever proxies are set?"""
+    proxies = case.facts.proxies
+    if proxies is None:
+        return unknown(case, "proxies")
+    if not proxies:
+        return Judged(None, "no proxy is set")
+    found = proxy.hits(case, IMDS_ADDRESS)
+    if found:
+        summary = "; ".join(f"{proxy.described(hit.proxy)}: {proxy.what_came(hit)}" for hit in found[:2])
+        return Judged(None, summary + (f"; and {len(found) - 2} more" if len(found) > 2 else ""))
+    return Judged(None, "; ".join(proxy.set_aside(item) for item in proxies[:2]))
+
+
+@check("firewall.imds", "firewall-blocks-imds", "firewall-unknown", facts=("firewall", "wfp_filters"))
+def firewall_imds(case: Case) -> Judged:
+    """Does this VM's firewall let TCP port 80 to 169.254.169.254 out, and the answers in?"""
+    firewall, found = case.facts.firewall, case.imds_filtering
+    if firewall is None or found is None:
+        return unknown(case, "firewall")
+    read = f"{firewall.rules_read} rules ({listed(firewall.sources, 4)})"
+    active = [profile.name for profile in firewall.profiles if profile.active]
+    read += f"; profile {', '.join(active)}, by {firewall.active_from}" if firewall.active_from else ""
+    for obstacle in (found.blocked, *found.possible, *found.limited):
+        if obstacle:
+            return Judged(None, f"{described_obstacle(obstacle)}; {read}")
+    return Judged(None, f"nothing stands in the way; {read}")
+
+
+@check("firewall.wireserver", "firewall-blocks-wireserver")
+def firewall_wireserver(case: Case) -> Judged:
+    """Does it let the WireServer's ports out?"""
+    if case.facts.firewall is None:
+        return Judged(Status.SKIP, "the firewall is not known")
+    for port, found in case.wireserver_filtering.items():
+        if found and found.blocked and case.wireserver_can_be_judged:
+            return Judged(Status.WARN, f"port {port}: {described_obstacle(found.blocked)}")
+    return Judged(None, "nothing stands in the way")
+
+
 @check("clock.skew", "clock-skew")
 def clock_skew(case: Case) -> Judged:
     """Does the VM's clock agree with the host's?"""
@@ -282,5 +328,6 @@ def vm_azure(case: Case) -> Judged:
 
 CHECKS: Tuple[CheckKind, ...] = (
     imds_reachable, imds_metadata, imds_attested, imds_identity, route_imds, route_next_hop, nic_primary, nic_identity,
-    nic_dhcp, wireserver_reachable, route_wireserver, route_persistent, clock_skew, agent_guest, agent_proxy, vm_azure,
+    nic_dhcp, proxy_bypass, firewall_imds, wireserver_reachable, route_wireserver, firewall_wireserver, route_persistent,
+    clock_skew, agent_guest, agent_proxy, vm_azure,
 )  # fmt: skip

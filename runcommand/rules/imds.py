@@ -190,7 +190,7 @@ def imds_not_imds(case: Case) -> Optional[Seen]:
     if not answer or answer.outcome not in (Outcome.HTTP, Outcome.GARBLED) or case.reads_as_imds:
         return None
     return Seen(
-        f"At IMDS's address something else answers: {case.in_words(answer)}, {_form(answer)}.{says(answer)}"
+        f"At IMDS's address something else answers: {case.in_words(answer)}, {form(answer)}{from_whom(answer)}.{says(answer)}"
         f"{case.told_by_proof()}",
         (
             advice(
@@ -201,10 +201,11 @@ def imds_not_imds(case: Case) -> Optional[Seen]:
     )
 
 
-def _form(answer: Exchange) -> str:
+def form(answer: Exchange) -> str:
+    """What came back, in words: ``a web page``"""
     if answer.outcome is Outcome.GARBLED or answer.body is None:
         return "bytes that make no HTTP answer"
-    form = {
+    words = {
         Body.HTML: "a web page",
         Body.JSON: "JSON, but not IMDS's",
         Body.TEXT: "a text that is not JSON",
@@ -214,35 +215,12 @@ def _form(answer: Exchange) -> str:
         Body.CUT: f"a body that was cut off after {answer.body_bytes} bytes",
     }[answer.body]
     to = f", a redirect to {short(answer.location, 80)}" if answer.location else ""
-    server = f", from {short(answer.via or answer.server or '', 60)}" if answer.via or answer.server else ""
-    return form + to + server
+    return words + to
 
 
-@rule(Verdict.BROKEN)
-def firewall_unknown(case: Case) -> Optional[Seen]:
-    """Connecting to IMDS is forbidden on this VM
-
-    The system itself refused the connection (WSAEACCES, EACCES, EPERM) before any packet left: a firewall or security
-    product on the VM filters it.
-
-    Recognised by: the error of the connect, when no route or rule explains it.
-
-    Mended by: allowing TCP port 80 to 169.254.169.254 in that product.
-    https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
-    """
-    answer = case.answer
-    if not answer or answer.outcome is not Outcome.FORBIDDEN:
-        return None
-    return Seen(
-        f"This VM itself forbade the connection ({short(answer.connection.error or 'EACCES', 100)}): a firewall or security "
-        "product on it.",
-        (
-            advice(
-                "Allow TCP port 80 to 169.254.169.254 in the firewall or security product of this VM, for every program."
-            ),
-            *(remedies(case).show_firewall() if case.facts.firewall is None else ()),
-        ),
-    )
+def from_whom(answer: Exchange) -> str:
+    """Who says that the answer is theirs: ``, from squid/5.7``; empty where nobody does."""
+    return f", from {short(answer.via or answer.server or '', 60)}" if answer.via or answer.server else ""
 
 
 @rule(Verdict.BROKEN)

@@ -16,6 +16,8 @@ from .case import (
     matches_platform,
     nic,
 )
+from .filtering import Obstacle
+from .filtering import described as described_obstacle
 from .finding import Fix, Seen, Severity, Verdict, advice, listed, quoted, rule, short
 from .remedies import escalate, remedies, way_through_primary
 
@@ -32,17 +34,23 @@ def address_claimed_locally(case: Case) -> Optional[Seen]:
     """169.254.169.254 belongs to this machine itself
 
     An adapter of the VM holds IMDS's address (a metadata proxy of a container platform, a hand-made address, another
-    cloud's image), so that requests end on the VM and never reach the host.
+    cloud's image), or a rule of network address translation redirects it, so that requests end elsewhere and never reach
+    the host.
 
-    Recognised by: an adapter with that address, or a local route to it.
+    Recognised by: an adapter with that address, a local route to it, or a rule of a nat output chain that matches it.
 
-    Mended by: removing the address, and what configures it.
+    Mended by: removing the address or the rule, and what configures it.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
     holder = next((adapter for adapter in case.adapters if holds(adapter, IMDS_ADDRESS)), None)
     route = case.way.route
+    redirected = case.imds_filtering.redirected if case.imds_filtering else None
     if holder is None and not (route and route.kind is RouteKind.LOCAL):
-        return None
+        if redirected is None:
+            return None
+        to = f" to {short(redirected.target)}" if redirected.target else ""
+        detail = f"{described_obstacle(Obstacle(redirected))} redirects connections to 169.254.169.254 port 80{to}."
+        return case.local(detail[:1].upper() + detail[1:], remedies(case).no_redirection(redirected))
     commands = remedies(case)
     fixes = [
         advice("For good: remove what configures the address (a metadata proxy, a container platform, a start script).")

@@ -57,6 +57,7 @@ class Behaviour:
     versions: Tuple[str, ...] = API_VERSIONS  # that the host knows
     clock_ahead_s: float = 0.0  # of the real clock
     recovers_after: Optional[int] = None  # so many misbehaved answers, then it is well
+    everything: Optional[str] = None  # how any path is answered: by a proxy, or a web server
 
 
 @dataclass
@@ -114,7 +115,7 @@ class Host:
     ) -> None:
         reply = Reply(sock, self.behaviour.clock_ahead_s)
         kind = {INSTANCE: self.behaviour.instance, ATTESTED: self.behaviour.attested, "/": self.behaviour.wireserver}
-        name = kind.get(path, "metadata")
+        name = self.behaviour.everything or kind.get(path, "metadata")
         asked = sum(1 for _, known in self.log if known == path)
         if self.behaviour.recovers_after is not None and asked > self.behaviour.recovers_after:
             name = "metadata"
@@ -177,6 +178,13 @@ class Reply:
 PAGE = b"<!DOCTYPE html><html><head><title>Sign in to the network</title></head><body>Please sign in.</body></html>"
 
 
+PAC = b"""function FindProxyForURL(url, host) {
+  if (isPlainHostName(host) || isInNet(host, "10.0.0.0", "255.0.0.0")) return "DIRECT";
+  return "PROXY proxy.contoso.com:8080";
+}
+"""
+
+
 def misbehave(name: str, reply: Reply) -> None:
     """Answers by a name of ``ANSWERS``, or with the error of a status (``429``)."""
     if name.isdigit():
@@ -233,6 +241,7 @@ ANSWERS: Dict[str, Callable[[Reply], None]] = {
     "html": lambda reply: reply.send(200, PAGE, "text/html"),
     "html-403": lambda reply: reply.send(403, PAGE, "text/html"),
     "proxy-503": lambda reply: reply.send(503, PAGE, "text/html", "Via: 1.1 proxy.contoso.com (squid/5.7)"),
+    "pac": lambda reply: reply.send(200, PAC, "application/x-ns-proxy-autoconfig"),
     "redirect": lambda reply: reply.send(
         302, b"", "text/html", "Location: http://user:secret@portal.contoso.com/in?token=1"
     ),

@@ -15,6 +15,12 @@ from ..facts import (
     Cidr,
     Expected,
     Facts,
+    Firewall,
+    FirewallChain,
+    FirewallMatch,
+    FirewallPlace,
+    FirewallProfile,
+    FirewallRule,
     Instant,
     InterfaceAddress,
     LinkState,
@@ -22,14 +28,19 @@ from ..facts import (
     Lookup,
     Mac,
     Machine,
+    MatchField,
     Neighbour,
     NeighbourState,
     NextHop,
     PrefixLength,
     PersistentRoute,
+    Proxy,
+    ProxyKind,
     Route,
     RouteKind,
     RoutingRule,
+    RuleVerdict,
+    Scope,
     Service,
     ServiceState,
     network,
@@ -123,6 +134,75 @@ def with_lookups(facts: Facts, **sources: str) -> Facts:
     return replace(facts, lookups=tuple(found))
 
 
+def condition(field: MatchField, *values: str, negated: bool = False) -> FirewallMatch:
+    return FirewallMatch(field, values, negated)
+
+
+def to_host(address: str = IMDS_ADDRESS, port: str = "80") -> Tuple[FirewallMatch, ...]:
+    """The conditions of a rule for one port of one address."""
+    return (
+        condition(MatchField.PROTOCOL, "tcp"),
+        condition(MatchField.DESTINATION, address),
+        condition(MatchField.DESTINATION_PORT, port),
+    )
+
+
+def outbound(name: str, *matches: FirewallMatch, **more: object) -> FirewallRule:
+    """An outbound rule of the Windows firewall that blocks."""
+    base = FirewallRule(
+        "{6E1C1C4B-2B33-4F4C-9D54-0D7A3F1A0C11}", FirewallPlace.LOCAL, RuleVerdict.BLOCK, name, matches=matches
+    )
+    return replace(base, **more)  # type: ignore[arg-type]
+
+
+def windows_firewall(*rules: FirewallRule, outbound: RuleVerdict = RuleVerdict.ALLOW, **more: object) -> Firewall:
+    """As Windows has it: on, outbound connects allowed, the network public."""
+    profiles = tuple(
+        FirewallProfile(name, enabled=True, active=name == "public", default_outbound=outbound)
+        for name in ("domain", "private", "public")
+    )
+    base = Firewall(rules, profiles=profiles, active_from="INetFwPolicy2", sources=("local",), rules_read=412)
+    return replace(base, **more)  # type: ignore[arg-type]
+
+
+OUTPUT = FirewallChain("inet filter output", FirewallPlace.NFTABLES, "output")
+
+
+def chained(id: str, action: RuleVerdict, *matches: FirewallMatch, **more: object) -> FirewallRule:
+    """An nftables rule of the output chain."""
+    base = FirewallRule(id, FirewallPlace.NFTABLES, action, chain=OUTPUT.id, matches=matches, packets=0)
+    return replace(base, **more)  # type: ignore[arg-type]
+
+
+def linux_firewall(*rules: FirewallRule, **more: object) -> Firewall:
+    """nftables with an output chain that lets all pass which the rules do not stop."""
+    return replace(Firewall(rules, (OUTPUT,), sources=("nftables",), rules_read=len(rules)), **more)  # type: ignore[arg-type]
+
+
+def setting(place: str, kind: ProxyKind, scope: Scope, server: Optional[str], *bypass: str, **more: object) -> Proxy:
+    return replace(Proxy(place, kind, scope, server=server, bypass=bypass), **more)  # type: ignore[arg-type]
+
+
+PROXY_PLACE, PROXY = "10.1.2.3", "10.1.2.3:3128"
+WINHTTP_PROXY = setting("WinHTTP", ProxyKind.WINHTTP, Scope.MACHINE, PROXY, "*.contoso.com")
+SYSTEM_PROXY = setting(
+    "Internet Settings of S-1-5-18", ProxyKind.INTERNET_SETTINGS, Scope.SYSTEM, PROXY, "<local>", user="SYSTEM"
+)
+USER_PROXY = setting(
+    "Internet Settings of S-1-5-21-1004336348-1177238915-682003330-1001", ProxyKind.INTERNET_SETTINGS, Scope.USER,
+    "proxy.contoso.com:8080", "<local>", user="azureuser",
+)  # fmt: skip
+ETC_PROXY = setting(
+    "/etc/environment",
+    ProxyKind.ENVIRONMENT,
+    Scope.MACHINE,
+    PROXY,
+    "localhost",
+    "169.254.0.0/16",
+    variable="http_proxy",
+)
+
+
 def windows(
     adapters: Tuple[Adapter, ...] = (LOOPBACK, ETHERNET, ETHERNET2),
     routes: Optional[Tuple[Route, ...]] = None,
@@ -155,7 +235,10 @@ def windows(
         services=(
             Service("WindowsAzureGuestAgent", ServiceState.RUNNING, "auto"),
             Service("RdAgent", ServiceState.RUNNING, "auto"),
+            Service("MpsSvc", ServiceState.RUNNING, "auto"),
         ),
+        proxies=(),
+        firewall=windows_firewall(),
         listeners=(),
         connections=(),
         raw=(),
@@ -194,6 +277,8 @@ def linux(
             Service("walinuxagent", ServiceState.RUNNING, "enabled"),
             Service("systemd-networkd", ServiceState.RUNNING, "enabled"),
         ),
+        proxies=(),
+        firewall=linux_firewall(),
         listeners=(),
         raw=(),
     )
@@ -323,6 +408,79 @@ def _catalogue() -> List[Scenario]:
         _host("imds-not-imds-403", "imds-not-imds", "a proxy's 403 page answers", instance="html-403"),
         _host("imds-not-imds-redirect", "imds-not-imds", "a redirect to a portal", instance="redirect"),
         _host("imds-not-imds-broken", "imds-not-imds", "JSON that breaks off", instance="broken-json"),
+        _on_windows(
+            "firewall-blocks-imds", "firewall-blocks-imds", "an outbound rule of the Windows firewall blocks the address",
+            windows(firewall=windows_firewall(outbound("Block metadata service", *to_host()))), outcomes={IMDS: "forbids"},
+        ),
+        _on_windows(
+            "firewall-group-policy", "firewall-blocks-imds", "a rule of Group Policy blocks every web server",
+            windows(firewall=windows_firewall(outbound(
+                "Corp: no direct web", condition(MatchField.PROTOCOL, "6"), condition(MatchField.DESTINATION_PORT, "80", "443"),
+                place=FirewallPlace.GROUP_POLICY,
+            ))), outcomes={IMDS: "forbids", WIRESERVER: "forbids"},
+        ),
+        _on_windows(
+            "firewall-default-outbound", "firewall-blocks-imds", "outbound connects are blocked unless a rule allows them",
+            windows(firewall=windows_firewall(outbound=RuleVerdict.BLOCK)),
+            outcomes={IMDS: "forbids", WIRESERVER: "forbids", PLUGIN: "forbids"},
+        ),
+        _on_windows(
+            "firewall-one-program", None, "healthy, with a rule that blocks one program",
+            windows(firewall=windows_firewall(outbound(
+                "Block curl", *to_host(), condition(MatchField.PROGRAM, "C:\\Windows\\System32\\curl.exe"),
+            ))),
+        ),
+        _on_linux(
+            "firewall-nftables", "firewall-blocks-imds", "an nftables rule drops the requests",
+            linux(firewall=linux_firewall(chained("7", RuleVerdict.DROP, *to_host(), packets=4))), outcomes={IMDS: "drops"},
+        ),
+        _on_linux(
+            "firewall-redirects", "address-claimed-locally", "an iptables rule redirects the requests to this VM",
+            linux(firewall=Firewall(
+                (FirewallRule(
+                    "-t nat -A OUTPUT -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -j REDIRECT --to-ports 8181",
+                    FirewallPlace.IPTABLES, RuleVerdict.REDIRECT, chain="iptables nat OUTPUT", target="port 8181 of this machine",
+                    matches=to_host(), packets=4,
+                ),),
+                (FirewallChain("iptables nat OUTPUT", FirewallPlace.IPTABLES, "output", "nat", -100),),
+                sources=("iptables",), rules_read=1,
+            )), outcomes={IMDS: "refuses"},
+        ),
+        _on_linux(
+            "firewall-blocks-wireserver", "wireserver-unreachable", "an nftables rule drops what goes to the WireServer",
+            linux(firewall=linux_firewall(chained("9", RuleVerdict.DROP, condition(MatchField.DESTINATION, "168.63.129.0/24")))),
+            outcomes={WIRESERVER: "drops", PLUGIN: "drops"},
+        ),
+        _on_windows(
+            "proxy-intercepts-imds", "proxy-intercepts-imds", "WinHTTP's proxy does not bypass the address",
+            windows(proxies=(WINHTTP_PROXY, SYSTEM_PROXY)), web={PROXY_PLACE: "proxy-503"},
+        ),
+        _on_windows(
+            "proxy-imds-broken", "proxy-intercepts-imds", "the same, and IMDS does not answer without it",
+            windows(proxies=(WINHTTP_PROXY,)), outcomes={IMDS: "drops"}, web={PROXY_PLACE: "html-403"},
+        ),
+        _on_linux(
+            "proxy-environment", "proxy-intercepts-imds", "/etc/environment bypasses a network, which not all clients know",
+            linux(proxies=(ETC_PROXY,)), web={PROXY_PLACE: "html-403"},
+        ),
+        _on_linux(
+            "proxy-bypassed", None, "healthy, with a proxy that is bypassed",
+            linux(proxies=(replace(ETC_PROXY, bypass=PLATFORM_ADDRESSES),)), web={PROXY_PLACE: "html-403"},
+        ),
+        _on_windows(
+            "proxy-wireserver", None, "healthy, with a proxy that is bypassed for IMDS only",
+            windows(proxies=(replace(WINHTTP_PROXY, bypass=("169.254.*",)),)), web={PROXY_PLACE: "html-403"},
+        ),
+        _on_windows(
+            "proxy-user-only", None, "healthy, with a proxy of one user", windows(proxies=(USER_PROXY,)),
+            web={"proxy.contoso.com": "html-403"},
+        ),
+        _on_windows(
+            "proxy-pac-present", None, "healthy, with a PAC file that does not know the address",
+            windows(proxies=(replace(
+                SYSTEM_PROXY, server=None, bypass=(), pac_url="http://wpad.contoso.com/proxy.pac", auto_detect=True
+            ),)), web={"wpad.contoso.com": "pac"},
+        ),
         _on_windows("firewall-unknown", "firewall-unknown", "a product on the VM forbids the connection", windows(), outcomes={IMDS: "forbids"}),
         _on_windows("imds-refused", "imds-refused", "the address refuses the connection", windows(), outcomes={IMDS: "refuses"}),
         _on_windows("imds-no-answer", "imds-no-answer", "no answer, and nothing on the VM explains it", windows(), outcomes={IMDS: "drops"}),

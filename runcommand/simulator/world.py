@@ -16,12 +16,22 @@ from weakref import WeakKeyDictionary
 from ..check import Target, run
 from ..collect import Board, Collector, NoFact, Run
 from ..diagnosis import Diagnosis
-from ..facts import IMDS_ADDRESS, WIRESERVER_ADDRESS, Adapter, Address, Facts, LinkState
+from ..facts import (
+    IMDS_ADDRESS,
+    PLATFORM_ADDRESSES,
+    WIRESERVER_ADDRESS,
+    Adapter,
+    Address,
+    Facts,
+    LinkState,
+    if_valid,
+    parse_address,
+)
 from ..probes.tcp import Attempt, Connector
 from ..rules.case import SILENT_ARP, Case, holds
 from .host import Behaviour, Host, Vm
 
-PROBED = ("imds", "wireserver", "differential")
+PROBED = ("imds", "wireserver", "differential", "proxy_trials", "pac_files")
 GIVEN = (
     "system",
     "host",
@@ -48,6 +58,9 @@ class Scenario:
     facts: Facts  # of the operating system; the probes' are found out
     behaviour: Behaviour = Behaviour()
     outcomes: Mapping[Place, str] = field(default_factory=dict)  # of services: drops, refuses, forbids, fails
+    web: Mapping[str, str] = field(
+        default_factory=dict
+    )  # other hosts, by name or address: how they answer, as ``ANSWERS`` has it
 
 
 class SimulatedSystem:
@@ -85,16 +98,28 @@ def _refuses(reason: str) -> Collector:
 class LoopbackConnector(Connector):
     """Leads each connect to where it would get in the simulated world: the host's service on loopback, or nowhere."""
 
-    def __init__(self, scenario: Scenario, service: Place) -> None:
+    def __init__(self, scenario: Scenario, service: Place, web: Mapping[str, Place]) -> None:
+        """:param web: where the other hosts of the scenario are served, by their addresses"""
         self._scenario = scenario
         self._service = service
+        self._web = web
         self._case = Case(scenario.facts)
         self._sources: "WeakKeyDictionary[socket.socket, Optional[str]]" = WeakKeyDictionary()
         self._other_ends: List[socket.socket] = []
         self._closed = socket.socket()
         self._closed.bind(("127.0.0.1", 0))  # bound and not listening: refuses
 
+    def resolve(self, host: str) -> List[Address]:
+        """The names of the scenario's other hosts; they are where their addresses would be."""
+        if host not in self._scenario.web:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [_address_of(host)]
+
     def begin(self, attempt: Attempt) -> socket.socket:
+        if attempt.address in self._web:
+            return super().begin(Attempt(Address(self._web[attempt.address][0]), self._web[attempt.address][1]))
+        if attempt.address not in PLATFORM_ADDRESSES:
+            return self._never_connects()
         adapter, source = self._way(attempt)
         outcome = self._scenario.outcomes.get((attempt.address, attempt.port), "answers")
         if outcome == "fails":
@@ -159,6 +184,11 @@ class LoopbackConnector(Connector):
         return one
 
 
+def _address_of(name: str) -> Address:
+    """The address of another host of a scenario: itself, or one of the range kept for documentation (RFC 5737)."""
+    return if_valid(parse_address, name) or Address(f"192.0.2.{sum(name.encode()) % 250 + 1}")
+
+
 def simulate(
     scenario: Scenario,
     interrupted: Callable[[], bool] = lambda: False,
@@ -167,13 +197,16 @@ def simulate(
 ) -> Diagnosis:
     """Runs the real pipeline against the scenario. ``log`` receives what the host was asked."""
     host = Host(scenario.vm, scenario.behaviour, log if log is not None else [])
-    connector = LoopbackConnector(scenario, host.listen())
+    others = {_address_of(name): Host(scenario.vm, Behaviour(everything=how)) for name, how in scenario.web.items()}
+    web: Dict[str, Place] = {address: other.listen() for address, other in others.items()}
+    connector = LoopbackConnector(scenario, host.listen(), web)
     facts = scenario.facts
     conditions = Run(facts.system, facts.host, expected_mac=facts.expected.mac, expected_ip=facts.expected.ip)
     try:
         return run(Target(SimulatedSystem(facts), connector), conditions, interrupted, progress)
     finally:
-        host.close()
+        for server in (host, *others.values()):
+            server.close()
         connector.close()
 
 

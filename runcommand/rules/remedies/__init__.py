@@ -6,10 +6,11 @@ where that manager runs on this VM and owns the NIC.
 
 from __future__ import annotations
 
-from typing import List, Optional, Protocol, Tuple
+from typing import List, Optional, Protocol, Sequence, Tuple
 
-from ...facts import Adapter, Neighbour, Route, RouteKind, RoutingRule, contains, prefix_length
+from ...facts import Adapter, FirewallRule, Neighbour, Proxy, Route, RouteKind, RoutingRule, contains, prefix_length
 from ..case import Case, Way, same_nic
+from ..filtering import Obstacle
 from ..finding import Fix, advice, quoted, short
 from ..way import longest_match
 from .linux import LinuxRemedies
@@ -39,12 +40,20 @@ class Remedies(Protocol):
     def restart_service(self, name: str) -> List[Fix]: ...
     def show_clients(self) -> List[Fix]: ...
     def show_firewall(self) -> List[Fix]: ...
+    def let_pass(self, obstacle: Obstacle, addresses: Sequence[str]) -> List[Fix]: ...
+    def no_redirection(self, rule: FirewallRule) -> List[Fix]: ...
+    def bypass_proxy(self, proxy: Proxy, addresses: Sequence[str]) -> List[Fix]: ...
     def shift_clock(self, seconds: float) -> List[Fix]: ...
 
 
 def remedies(case: Case) -> Remedies:
     """The commands for the system that the facts came from."""
     return WindowsRemedies(case) if case.facts.system == "windows" else LinuxRemedies(case)
+
+
+def let_pass(case: Case, obstacle: Obstacle, addresses: Sequence[str]) -> Tuple[Fix, ...]:
+    """Lets packets to these addresses of the platform pass what stands before them."""
+    return tuple(remedies(case).let_pass(obstacle, addresses))
 
 
 def way_through_primary(case: Case, *ways: Way) -> Tuple[Fix, ...]:

@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 import re
-from typing import List, Optional
+from typing import List, Optional, Sequence
 
-from ...facts import IMDS_ADDRESS, PLATFORM_ADDRESSES, UUID, Adapter, Neighbour, Route, RouteKind, RoutingRule
+from ...facts import (
+    HOST_PLUGIN_PORT,
+    IMDS_ADDRESS,
+    PLATFORM_ADDRESSES,
+    UUID,
+    WIRESERVER_ADDRESS,
+    Adapter,
+    FirewallPlace,
+    FirewallRule,
+    MatchField,
+    Neighbour,
+    Proxy,
+    Route,
+    RouteKind,
+    RoutingRule,
+)
 from ..case import Case, in_subnet
+from ..filtering import Obstacle
 from ..finding import Fix, Shell, advice, command, quoted, short
 
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,31}")  # a name that no shell reads anything into
 WITH_THE_LEASE = "Azure hands out the routes to both platform addresses with the lease."
+NFT_NAMES = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,63}( [A-Za-z0-9_][A-Za-z0-9_./-]{0,63}){0,2}")
+IPTABLES_WORDS = re.compile(r"[A-Za-z0-9 ./:,_!@%+=-]{1,400}")
+ENTRY = re.compile(r"[A-Za-z0-9.:/_-]{1,120}")  # of a bypass list, as it may stand in a shell
+LIST_LIMIT = 900
 MANY = 3  # addresses: more of them are taken away at once
 
 
@@ -31,6 +51,27 @@ def via(gateway: str, adapter: Optional[Adapter] = None) -> str:
     if ":" in gateway:
         return f"via inet6 {gateway}"
     return f"via {gateway}" + (" onlink" if adapter and adapter.addresses and not in_subnet(adapter, gateway) else "")
+
+
+def nft(text: str, *names: Optional[str]) -> Fix:
+    """An ``nft`` command that holds these names; advice where one of them cannot stand in a shell."""
+    if all(name and NFT_NAMES.fullmatch(name) for name in names):
+        return sh(f"nft {text}")
+    return advice(f"By hand, because a name in it cannot be pasted: nft {short(text, 200)}")
+
+
+def iptables(place: FirewallPlace, text: str) -> Fix:
+    """An ``iptables`` command; advice where something in it cannot stand in a shell."""
+    if IPTABLES_WORDS.fullmatch(text):
+        return sh(f"{place.value} {text}")
+    return advice(f"By hand, because something in it cannot be pasted: {place.value} {short(text, 200)}")
+
+
+def _is_for(rule: FirewallRule, addresses: Sequence[str]) -> bool:
+    """Whether a rule is for these addresses and no other."""
+    own = [match for match in rule.matches if match.field in (MatchField.DESTINATION, MatchField.SOURCE)]
+    hosts = {host for address in addresses for host in (address, f"{address}/32")}
+    return any(match.values and not match.negated and hosts.issuperset(match.values) for match in own)
 
 
 class LinuxRemedies:
@@ -164,11 +205,86 @@ class LinuxRemedies:
         return [sh(f"ss -tnp dst {IMDS_ADDRESS}")]
 
     def show_firewall(self) -> List[Fix]:
+        if self._case.facts.firewall is not None:
+            return [advice("Look for a security module or a BPF program that filters connects (bpftool cgroup tree).")]
         return [
-            advice(
-                "This version does not read the firewall: look for rules that drop TCP 80 (nft list ruleset, iptables-save)."
-            )
+            advice("The firewall could not be read: look for rules that drop TCP 80 (nft list ruleset, iptables-save).")
         ]
+
+    def let_pass(self, obstacle: Obstacle, addresses: Sequence[str]) -> List[Fix]:
+        """A rule that is for these addresses alone goes; before any other, and before a policy, they are accepted."""
+        rule, chain = obstacle.rule, obstacle.rule.chain if obstacle.rule else obstacle.chain and obstacle.chain.id
+        fixes = self._durable_firewall(chain or "")
+        if rule and _is_for(rule, addresses):
+            return fixes + self._delete(rule)
+        return fixes + [
+            fix for address in addresses for fix in self._accept(obstacle, chain or "", address, obstacle.incoming)
+        ]
+
+    def no_redirection(self, rule: FirewallRule) -> List[Fix]:
+        fixes = self._durable_firewall(rule.chain or "")
+        if _is_for(rule, PLATFORM_ADDRESSES):
+            return fixes + self._delete(rule)
+        return fixes + self._accept(Obstacle(rule), rule.chain or "", IMDS_ADDRESS, incoming=False)
+
+    def _durable_firewall(self, chain: str) -> List[Fix]:
+        """Where the rule comes from, as far as that is known: what is changed at once is gone with the next restart."""
+        if self._case.runs("ufw") and "ufw" in chain:
+            return [sh(f"ufw insert 1 allow out to {IMDS_ADDRESS} port 80 proto tcp")]
+        if self._case.runs("firewalld") and "firewalld" in chain:
+            return [
+                advice(
+                    "For good: firewalld has set it: change its policy, zone or direct rule, then run firewall-cmd --reload."
+                )
+            ]
+        if self._case.runs("netfilter-persistent"):
+            return [advice("For good: after the commands, run netfilter-persistent save.")]
+        where = " (/etc/nftables.conf and what it includes)" if self._case.runs("nftables") else ""
+        return [advice(f"For good: take it out of what sets the firewall at start{where}.")]
+
+    @staticmethod
+    def _delete(rule: FirewallRule) -> List[Fix]:
+        if rule.place is FirewallPlace.NFTABLES:
+            return [nft(f"delete rule {rule.chain} handle {rule.id}", rule.chain, rule.id)]
+        return [iptables(rule.place, re.sub(" -A ", " -D ", rule.id, count=1))]
+
+    @staticmethod
+    def _accept(obstacle: Obstacle, chain: str, address: str, incoming: bool) -> List[Fix]:
+        """A rule at the head of the chain."""
+        ports = (80, HOST_PLUGIN_PORT) if address == WIRESERVER_ADDRESS else (80,)
+        if obstacle.place is FirewallPlace.NFTABLES:
+            host, port = ("saddr", "sport") if incoming else ("daddr", "dport")
+            several = f"{{ {', '.join(map(str, ports))} }}" if len(ports) > 1 else str(ports[0])
+            return [nft(f"insert rule {chain} ip {host} {address} tcp {port} {several} accept", chain)]
+        _, table, name = (chain.split(" ") + ["?", "?"])[:3]
+        side = "s" if incoming else "d"
+        return [
+            iptables(obstacle.place, f"-t {table} -I {name} -{side} {address}/32 -p tcp --{side}port {port} -j ACCEPT")
+            for port in ports
+        ]
+
+    def bypass_proxy(self, proxy: Proxy, addresses: Sequence[str]) -> List[Fix]:
+        entries = [*proxy.bypass, *(address for address in addresses if address not in proxy.bypass)]
+        both = f"no_proxy={','.join(entries)} NO_PROXY={','.join(entries)}"
+        place = short(proxy.place, 80)
+        if not all(ENTRY.fullmatch(entry) for entry in entries) or len(both) > LIST_LIMIT:
+            return [advice(f"Add {' and '.join(addresses)} to no_proxy and NO_PROXY in {place}.")]
+        again = advice(
+            "Log in again and restart the services that use the proxy: they keep the environment they started with."
+        )
+        if proxy.place == "/etc/environment":
+            return [sh(f"printf '%s\\n' {both} >> /etc/environment"), again]
+        if proxy.place.startswith("/etc/profile.d"):
+            return [sh(f"printf '%s\\n' 'export {both}' > /etc/profile.d/zz-azure-platform.sh"), again]
+        if proxy.place.startswith("systemd"):
+            folder = "/etc/systemd/system.conf.d"
+            return [
+                sh(f"mkdir -p {folder}"),
+                sh(f"printf '%s\\n' '[Manager]' 'DefaultEnvironment={both}' > {folder}/azure-platform.conf"),
+                sh(f"systemctl set-environment {both}"),
+                again,
+            ]
+        return [advice(f"Where {place} is set, set also: {short(both, 200)}")]
 
     def shift_clock(self, seconds: float) -> List[Fix]:
         case = self._case

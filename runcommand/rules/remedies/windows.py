@@ -5,14 +5,76 @@ PowerShell commands hold no ``$`` and no double quote, so that they can be passe
 
 from __future__ import annotations
 
-from typing import List
+import ipaddress
+import re
+from typing import List, Optional, Sequence
 
-from ...facts import Adapter, Neighbour, Route, RoutingRule, network
+from ...conditions import ends
+from ...facts import (
+    HOST_PLUGIN_PORT,
+    PLATFORM_ADDRESSES,
+    Adapter,
+    FirewallPlace,
+    FirewallRule,
+    MatchField,
+    Neighbour,
+    Proxy,
+    ProxyKind,
+    Route,
+    RoutingRule,
+    Scope,
+    network,
+)
 from ..case import Case
-from ..finding import Fix, Shell, advice, command, quoted, usable_in_command
+from ..filtering import Obstacle
+from ..finding import Fix, Shell, advice, command, quoted, short, usable_in_command
 
 MANY = 3  # addresses: more of them are changed by one command
 TO_DHCP = "netsh interface ipv4 set address name={} source=dhcp"
+
+
+POLICY_EDITOR = (
+    "Computer Configuration, Windows Settings, Security Settings, Windows Defender Firewall with Advanced Security"
+)
+PROXY_POLICY = "Make proxy settings per-machine"
+SETTINGS = "Software\\Microsoft\\Windows\\CurrentVersion\\Internet Settings"
+ENTRY = re.compile(r"[A-Za-z0-9.*:/_<>-]{1,120}")  # of a bypass list, as it may stand between double quotes
+RULE_ID = re.compile(r"[A-Za-z0-9{}._-]{1,120}")
+SETX_LIMIT = 1000  # characters that setx takes are 1024
+BITS_ACCOUNTS = {
+    "S-1-5-18": "LOCALSYSTEM",
+    ".DEFAULT": "LOCALSYSTEM",
+    "S-1-5-19": "LOCALSERVICE",
+    "S-1-5-20": "NETWORKSERVICE",
+}
+LAST = int(ipaddress.IPv4Address("255.255.255.255"))
+
+
+def without(rule: FirewallRule, addresses: Sequence[str]) -> List[str]:
+    """The remote addresses of a rule without some of them, as ranges; none where nothing is left, or it cannot be said."""
+    spans = []
+    for match in rule.matches:
+        if match.field is MatchField.DESTINATION:
+            try:
+                spans += [ends(value) for value in match.values]
+            except ValueError:  # a keyword
+                return []
+    numbers = [(int(first), int(last)) for first, last in spans if first.version == 4] or [(0, LAST)]
+    for address in addresses:
+        gone = int(ipaddress.IPv4Address(address))
+        cut = []
+        for first, last in numbers:
+            parts = [(first, last)] if not first <= gone <= last else [(first, gone - 1), (gone + 1, last)]
+            cut += [part for part in parts if part[0] <= part[1]]
+        numbers = cut
+    texts = [(str(ipaddress.IPv4Address(first)), str(ipaddress.IPv4Address(last))) for first, last in numbers]
+    return [first if first == last else f"{first}-{last}" for first, last in texts]
+
+
+def _account(proxy: Proxy) -> Optional[str]:
+    """The key below HKEY_USERS in which a setting stands."""
+    match = re.search(r"(?:^| )(S-1-[0-9-]{1,180}|\.DEFAULT)$", proxy.place)
+    return match.group(1) if match else None
 
 
 def cmd(text: str) -> Fix:
@@ -107,11 +169,116 @@ class WindowsRemedies:
         return [powershell("Get-NetTCPConnection -RemoteAddress 169.254.169.254 | Format-Table State, OwningProcess")]
 
     def show_firewall(self) -> List[Fix]:
+        if self._case.facts.firewall is not None:
+            return [
+                advice(
+                    "To see who set the filter: netsh wfp show filters file=filters.xml, then look for 169.254 and the provider."
+                )
+            ]
         return [
             advice(
-                "This version does not read the firewall: look for outbound rules that block TCP 80 (Get-NetFirewallRule "
-                "-Direction Outbound -Action Block -Enabled True)."
+                "The firewall could not be read: look for outbound rules that block TCP 80 (Get-NetFirewallRule -Direction "
+                "Outbound -Action Block -Enabled True)."
             )
+        ]
+
+    def let_pass(self, obstacle: Obstacle, addresses: Sequence[str]) -> List[Fix]:
+        rule = obstacle.rule
+        if obstacle.place is FirewallPlace.GROUP_POLICY:
+            what = f"the outbound rule {quoted(rule.name or rule.id)}" if rule else "the default outbound action"
+            return [
+                advice(
+                    f"Group Policy sets it: in the policy ({POLICY_EDITOR}), take {' and '.join(addresses)} out of {what}"
+                    f"{'' if rule else ', or allow TCP 80 to them'}. This shows which policies apply here, and fetches them anew:"
+                ),
+                cmd("gpresult /scope computer /r"),
+                cmd("gpupdate /target:computer /force"),
+            ]
+        if obstacle.place is FirewallPlace.MDM:
+            return [
+                advice(
+                    f"Device management (Intune) sets it: take {' and '.join(addresses)} out of its firewall policy."
+                )
+            ]
+        if obstacle.place is FirewallPlace.APP_ISOLATION or obstacle.place is FirewallPlace.WFP:
+            return [advice("Windows or a security product sets it itself: change the product's own setting.")]
+        if rule is None:
+            if obstacle.profile and not obstacle.profile.local_rules:
+                return [
+                    advice(
+                        f"Group Policy switches local rules off: allow TCP 80 to {' and '.join(addresses)} there ({POLICY_EDITOR})."
+                    )
+                ]
+            return [
+                cmd(
+                    'netsh advfirewall firewall add rule name="Azure platform" dir=out action=allow protocol=TCP '
+                    f"remoteip={','.join(PLATFORM_ADDRESSES)} remoteport=80,{HOST_PLUGIN_PORT}"
+                )
+            ]
+        return self._change(rule, addresses)
+
+    def _change(self, rule: FirewallRule, addresses: Sequence[str]) -> List[Fix]:
+        """A local rule that is for these addresses alone is switched off; any other one keeps all but them."""
+        rest = without(rule, addresses)
+        by_name = usable_in_command(rule.name) and rule.is_name_unique
+        if rest:
+            remote = ",".join(rest)
+            if by_name:
+                return [cmd(f'netsh advfirewall firewall set rule name="{rule.name}" dir=out new remoteip={remote}')]
+            if RULE_ID.fullmatch(rule.id):
+                return [powershell(f"Set-NetFirewallRule -Name '{rule.id}' -RemoteAddress {remote}")]
+        elif by_name:
+            return [cmd(f'netsh advfirewall firewall set rule name="{rule.name}" dir=out new enable=no')]
+        elif RULE_ID.fullmatch(rule.id):
+            return [powershell(f"Disable-NetFirewallRule -Name '{rule.id}'")]
+        return [
+            advice(
+                f"By hand (wf.msc): take {' and '.join(addresses)} out of the outbound rule {quoted(rule.name or rule.id)}."
+            )
+        ]
+
+    def no_redirection(self, rule: FirewallRule) -> List[Fix]:
+        return [advice("Remove what redirects 169.254.169.254 on this VM.")]
+
+    def bypass_proxy(self, proxy: Proxy, addresses: Sequence[str]) -> List[Fix]:
+        plain = all(ENTRY.fullmatch(entry) for entry in proxy.bypass)
+        entries = [*proxy.bypass, *(address for address in addresses if address not in proxy.bypass)]
+        semicolons, commas = ";".join(entries), ",".join(entries)
+        by_hand = [
+            advice(
+                f"Add {' and '.join(addresses)} to the bypass list of {short(proxy.place, 80)}, with {{}} between them."
+            )
+        ]
+        if proxy.kind is ProxyKind.ENVIRONMENT:
+            if not plain or len(commas) > SETX_LIMIT:
+                return [advice(by_hand[0].text.format("commas"))]
+            again = advice("Restart the services that use the proxy: they keep the environment they started with.")
+            key = _account(proxy)
+            if proxy.scope is Scope.MACHINE and proxy.place.startswith("the machine"):
+                return [cmd(f'setx /M NO_PROXY "{commas}"'), again]
+            if key:
+                return [cmd(f'reg add "HKU\\{key}\\Environment" /v NO_PROXY /t REG_SZ /d "{commas}" /f'), again]
+            return [advice(f"Where {short(proxy.place, 80)} is set, set also NO_PROXY={short(commas, 200)}")]
+        if not plain or len(semicolons) > SETX_LIMIT:
+            return [advice(by_hand[0].text.format("semicolons"))]
+        if proxy.kind is ProxyKind.WINHTTP:
+            if proxy.is_for_all and proxy.server and ENTRY.fullmatch(proxy.server):
+                return [cmd(f'netsh winhttp set proxy proxy-server="{proxy.server}" bypass-list="{semicolons}"')]
+            return [
+                cmd("netsh winhttp show proxy"),
+                advice(f'Set it again (netsh winhttp set proxy) with bypass-list="{short(semicolons, 200)}".'),
+            ]
+        key = _account(proxy)
+        if key in BITS_ACCOUNTS and proxy.is_for_all and proxy.server and ENTRY.fullmatch(proxy.server):
+            return [cmd(f'bitsadmin /util /setieproxy {BITS_ACCOUNTS[key]} MANUAL_PROXY {proxy.server} "{semicolons}"')]
+        root = f"HKU\\{key}" if key else "HKLM"
+        return [
+            cmd(f'reg add "{root}\\{SETTINGS}" /v ProxyOverride /t REG_SZ /d "{semicolons}" /f'),
+            advice(
+                "The user signs out and in again."
+                if key
+                else f"For good: set the exceptions in the policy too ({PROXY_POLICY})."
+            ),
         ]
 
     def shift_clock(self, seconds: float) -> List[Fix]:

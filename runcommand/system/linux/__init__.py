@@ -1,4 +1,4 @@
-"""Linux: iproute2, sysfs, procfs, DHCP leases and systemd. Each collector reads one thing and judges nothing."""
+"""Linux: iproute2, sysfs, procfs, DHCP leases, systemd and the packet filter. Each collector reads one thing and judges nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Mapping, Optional
 from ...collect import Collector
 from .. import RunFolder, host_name
 from ..program import Programs
-from . import adapters, folder, machine, routes, services
+from . import adapters, firewall, folder, machine, proxies, routes, services
 
 DIRECTORIES = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
 REPORTS = Path("/var/log/azure/imds-check")
@@ -38,6 +38,8 @@ class Linux:
             "neighbours": partial(routes.collect_neighbours, programs),
             "services": partial(services.collect, programs),
             "listeners": services.collect_listeners,
+            "proxies": partial(proxies.collect, programs),
+            "firewall": partial(firewall.collect, programs),
             "raw": partial(machine.collect_raw, programs),
         }
 

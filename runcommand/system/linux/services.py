@@ -15,6 +15,7 @@ from .routes import hex_address
 UNITS = (
     "walinuxagent", "waagent", "azure-proxy-agent", "himdsd", "systemd-networkd", "NetworkManager", "networking",
     "wicked", "cloud-init", "systemd-timesyncd", "chronyd", "chrony", "ntpd", "ntp", "ntpsec",
+    "firewalld", "ufw", "nftables", "netfilter-persistent",
 )  # fmt: skip
 STATES = {
     "active": ServiceState.RUNNING,

@@ -1,4 +1,4 @@
-"""Windows: iphlpapi, advapi32, kernel32 and the registry. Each collector reads one thing and judges nothing."""
+"""Windows: iphlpapi, advapi32, kernel32, winhttp, the firewall and the registry. Each collector reads one thing and judges nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Mapping, Optional
 from ...collect import Collector, NoFact
 from .. import RunFolder, host_name
 from ..program import Programs
-from . import adapters, folder, machine, routes, services
+from . import adapters, firewall, folder, machine, proxies, routes, services, wfp
 from .dll import function
 from .job import contain
 
@@ -41,6 +41,9 @@ class Windows:
             "services": services.collect,
             "listeners": services.collect_listeners,
             "connections": services.collect_connections,
+            "proxies": proxies.collect,
+            "firewall": firewall.collect,
+            "wfp_filters": partial(wfp.collect, self._programs),
             "raw": partial(machine.collect_raw, self._programs),
         }
 

@@ -1,37 +1,69 @@
-"""Values of HKEY_LOCAL_MACHINE, read with care: absent as easily as present, and of any type."""
+"""The registry, read with care: keys absent as easily as present, values of any type, hives that are broken."""
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any, Dict, List, Optional
 
 from ...collect import NoFact
 from ...facts import list_of
+
+VALUES = 100_000  # of one key, subkeys alike: beyond, the key is not read on
+
+
+class Root(str, Enum):
+    """A predefined key (winreg.h), by its usual short name."""
+
+    MACHINE = "HKLM"
+    USERS = "HKU"
 
 
 class NoKey(NoFact):
     """Raised where there is no such key."""
 
 
-def values(key: str) -> Dict[str, Any]:
+def values(key: str, root: Root = Root.MACHINE) -> Dict[str, Any]:
     """The values of a key, in the 64-bit view. Raises ``NoKey``, or ``NoFact`` where it may not be read."""
     import winreg  # exists on Windows only; what reads the values can be imported anywhere
 
     found: Dict[str, Any] = {}
-    try:
-        with winreg.OpenKey(  # type: ignore[attr-defined]
-            winreg.HKEY_LOCAL_MACHINE,  # type: ignore[attr-defined]
-            key,
-            access=winreg.KEY_READ | winreg.KEY_WOW64_64KEY,  # type: ignore[attr-defined]
-        ) as opened:
-            number = winreg.QueryInfoKey(opened)[1]  # type: ignore[attr-defined]
-            for index in range(number):
+    with _open(key, root) as opened:
+        for index in range(min(winreg.QueryInfoKey(opened)[1], VALUES)):  # type: ignore[attr-defined]
+            try:
                 name, value, _ = winreg.EnumValue(opened, index)  # type: ignore[attr-defined]
-                found[name] = value
-    except FileNotFoundError:
-        raise NoKey(f"HKLM\\{key}: no such key") from None
-    except OSError as error:
-        raise NoFact(f"HKLM\\{key}: {error.strerror}") from None
+            except FileNotFoundError:  # taken away meanwhile
+                break
+            except OSError as error:
+                raise NoFact(f"{root.value}\\{key}: {error.strerror}") from None
+            found[name] = value
     return found
+
+
+def subkeys(key: str, root: Root = Root.MACHINE) -> List[str]:
+    """The names of the keys below a key (an empty one: of the root). Raises like ``values``."""
+    import winreg
+
+    found: List[str] = []
+    with _open(key, root) as opened:
+        for index in range(min(winreg.QueryInfoKey(opened)[0], VALUES)):  # type: ignore[attr-defined]
+            try:
+                found.append(winreg.EnumKey(opened, index))  # type: ignore[attr-defined]
+            except OSError:  # taken away meanwhile
+                break
+    return found
+
+
+def _open(key: str, root: Root) -> Any:
+    import winreg
+
+    roots = {Root.MACHINE: "HKEY_LOCAL_MACHINE", Root.USERS: "HKEY_USERS"}
+    access = winreg.KEY_READ | winreg.KEY_WOW64_64KEY  # type: ignore[attr-defined]
+    try:
+        return winreg.OpenKey(getattr(winreg, roots[root]), key, access=access)  # type: ignore[attr-defined]
+    except FileNotFoundError:
+        raise NoKey(f"{root.value}\\{key}: no such key") from None
+    except OSError as error:
+        raise NoFact(f"{root.value}\\{key}: {error.strerror}") from None
 
 
 def text(value: Any) -> Optional[str]:
@@ -42,3 +74,8 @@ def text(value: Any) -> Optional[str]:
 def texts(value: Any) -> List[str]:
     """The texts of a REG_MULTI_SZ, or of a REG_SZ in its place."""
     return [item for item in map(text, list_of(str, value) if isinstance(value, list) else [value]) if item]
+
+
+def number(value: Any) -> Optional[int]:
+    """A REG_DWORD; None where it is something else."""
+    return value if type(value) is int else None

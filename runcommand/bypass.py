@@ -1,0 +1,197 @@
+"""Which HTTP clients go around a proxy for an address, by each client's own rules: one list means different things to them."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Callable, Dict, Sequence, Tuple
+
+from .facts import Proxy, ProxyKind, contains, if_valid, parse_cidr, prefix_length
+
+LINK_LOCAL, LOOPBACK = "169.254.0.0/16", "127.0.0.0/8"
+NO_IMPLICIT = "<-loopback>"  # takes WinINET's implicit rules away
+HTTP_PORT = 80
+
+
+class Client(str, Enum):
+    """A kind of HTTP client, by the name that people know it by."""
+
+    WININET = "WinINET"
+    WINHTTP = "WinHTTP"
+    DOTNET_FRAMEWORK = ".NET Framework"
+    DOTNET = ".NET"
+    CURL = "curl"
+    PYTHON = "Python urllib"
+    REQUESTS = "Python requests"
+    GO = "Go"
+
+
+Bypass = Sequence[str]  # the entries of a list, as they were separated
+
+
+def clients(proxy: Proxy) -> Tuple[Client, ...]:
+    """The clients that take a proxy from this place for http:// addresses.
+
+    curl reads no ``HTTP_PROXY`` in capitals (https://curl.se/docs/manpage.html, ENVIRONMENT), urllib and Go no ``all_proxy``. The
+    Azure Linux agent asks both platform addresses without its own proxy (Azure/WALinuxAgent, protocol/wire.py and imds.py).
+    """
+    if proxy.server is None:
+        return ()
+    if proxy.kind is not ProxyKind.ENVIRONMENT:
+        return tuple(_RULES[proxy.kind])
+    if (proxy.variable or "").lower() == "all_proxy":
+        return (Client.CURL, Client.REQUESTS, Client.DOTNET)
+    others = (Client.PYTHON, Client.REQUESTS, Client.GO, Client.DOTNET)
+    return others if proxy.variable == "HTTP_PROXY" else (Client.CURL, *others)
+
+
+def through(proxy: Proxy, address: str) -> Tuple[Client, ...]:
+    """The clients that send requests for an IPv4 address (port 80) through a proxy."""
+    rules = _RULES[proxy.kind]
+    return tuple(client for client in clients(proxy) if not rules[client](proxy.bypass, address))
+
+
+# --- Internet Settings and WinHTTP ----------------------------------------------------------------------------------
+
+
+def _by_wininet(bypass: Bypass, address: str) -> bool:
+    """``[scheme://]host[:port]`` with ``*`` anywhere; ``<local>`` means names without a dot, no IPv4 address; link-local addresses
+    are bypassed without being named, unless ``<-loopback>`` takes that away
+    (https://learn.microsoft.com/windows/win32/wininet/enabling-internet-functionality;
+    https://chromium.googlesource.com/chromium/src/+/HEAD/net/docs/proxy.md, "Implicit bypass rules").
+    """
+    entries = [word.lower() for entry in bypass for word in entry.split()]
+    if NO_IMPLICIT not in entries and (contains(LINK_LOCAL, address) or contains(LOOPBACK, address)):
+        return True
+    return _by_winhttp(entries, address)
+
+
+def _by_winhttp(bypass: Bypass, address: str) -> bool:
+    """The same entries; nothing is documented to be bypassed without being named
+    (https://learn.microsoft.com/windows/win32/api/winhttp/ns-winhttp-winhttp_proxy_info).
+    """
+    for entry in bypass:
+        scheme, colons, rest = entry.lower().rpartition("://")
+        name, colon, port = rest.partition(":")
+        if (scheme == "http" or not colons) and (not colon or port == str(HTTP_PORT)) and _glob(name, address):
+            return True
+    return False
+
+
+def _by_dotnet_framework(bypass: Bypass, address: str) -> bool:
+    """An entry with a port matches no address of the default port; nothing is bypassed without being named
+    (Microsoft's reference source, System.Net: WebProxy, WebProxyDataBuilder).
+    """
+    for entry in bypass:
+        scheme, colons, name = entry.lower().rpartition("://")
+        if (_glob(scheme, "http") if colons else True) and _glob(name, address):
+            return True
+    return False
+
+
+def _by_dotnet_settings(bypass: Bypass, address: str) -> bool:
+    """Separated by ``;`` alone; of an entry the scheme is left out, and all after a blank
+    (dotnet/runtime, System.Net.Http: HttpWindowsProxy).
+    """
+    for entry in bypass:
+        word = (entry.lower().split() or [""])[0]
+        for scheme in ("http://", "https://"):
+            word = word[len(scheme) :] if word.startswith(scheme) else word
+        if _glob(word, address):
+            return True
+    return False
+
+
+def _by_urllib_settings(bypass: Bypass, address: str) -> bool:
+    """Whole patterns (CPython, urllib.request.proxy_bypass_registry; before 3.13 the beginning was enough)."""
+    return any(_glob(entry.lower(), address) for entry in bypass)
+
+
+def _glob(pattern: str, text: str) -> bool:
+    """Whether a text is wholly of a pattern in which ``*`` stands for anything. (In linear time, whatever the pattern.)"""
+    first, *rest = pattern.split("*")
+    if not rest:
+        return text == pattern
+    if not text.startswith(first):
+        return False
+    at = len(first)
+    for piece in rest[:-1]:
+        found = text.find(piece, at)
+        if found < 0:
+            return False
+        at = found + len(piece)
+    return len(text) - at >= len(rest[-1]) and text.endswith(rest[-1])
+
+
+# --- no_proxy -------------------------------------------------------------------------------------------------------
+
+
+def _by_curl(bypass: Bypass, address: str) -> bool:
+    """Addresses, and networks since 7.86.0; ``*`` only alone; since 8.9.0 blanks do not separate
+    (https://curl.se/libcurl/c/CURLOPT_NOPROXY.html).
+    """
+    return list(bypass) == ["*"] or any(entry == address or _in_network(entry, address) for entry in bypass)
+
+
+def _by_urllib(bypass: Bypass, address: str) -> bool:
+    """Ends of names, addresses like any other; ``*`` only alone; no networks
+    (https://docs.python.org/3/library/urllib.request.html#urllib.request.getproxies).
+    """
+    if list(bypass) == ["*"]:
+        return True
+    names = [name for name in (entry.lstrip(".").lower() for entry in bypass) if name]
+    return any(f".{address}".endswith(f".{name}") for name in names)
+
+
+def _by_requests(bypass: Bypass, address: str) -> bool:
+    """urllib's rules, and networks (psf/requests, requests.utils.should_bypass_proxies)."""
+    entries = [entry.replace(" ", "") for entry in bypass]
+    return _by_urllib(bypass, address) or any(entry == address or _in_network(entry, address) for entry in entries)
+
+
+def _by_go(bypass: Bypass, address: str) -> bool:
+    """Addresses and ends of names, each perhaps with a port; networks; ``*`` anywhere
+    (https://pkg.go.dev/golang.org/x/net/http/httpproxy#Config).
+    """
+    for entry in map(str.lower, bypass):
+        if entry == "*" or _in_network(entry, address, shortest=0):
+            return True
+        name, _, port = entry.partition(":")
+        if not name or port not in ("", str(HTTP_PORT)):
+            continue
+        end = name[1:] if name.startswith("*.") else name if name.startswith(".") else f".{name}"
+        if name == address or address.endswith(end):
+            return True
+    return False
+
+
+def _by_dotnet(bypass: Bypass, address: str) -> bool:
+    """Whole names; with a dot before it, the end of one; neither ``*`` nor networks
+    (https://learn.microsoft.com/dotnet/api/system.net.http.httpclient.defaultproxy).
+    """
+    entries = [entry.lower() for entry in bypass]
+    return any(address == entry or entry.startswith(".") and f".{address}".endswith(entry) for entry in entries)
+
+
+def _in_network(entry: str, address: str, shortest: int = 1) -> bool:
+    cidr = if_valid(parse_cidr, entry)
+    return cidr is not None and prefix_length(cidr) >= shortest and contains(cidr, address)
+
+
+Rules = Dict[Client, Callable[[Bypass, str], bool]]
+_RULES: Dict[ProxyKind, Rules] = {
+    ProxyKind.WINHTTP: {Client.WINHTTP: _by_winhttp},
+    ProxyKind.INTERNET_SETTINGS: {
+        Client.WININET: _by_wininet,
+        Client.DOTNET_FRAMEWORK: _by_dotnet_framework,
+        Client.DOTNET: _by_dotnet_settings,
+        Client.PYTHON: _by_urllib_settings,
+    },
+    ProxyKind.ENVIRONMENT: {
+        Client.CURL: _by_curl,
+        Client.PYTHON: _by_urllib,
+        Client.REQUESTS: _by_requests,
+        Client.GO: _by_go,
+        Client.DOTNET: _by_dotnet,
+    },
+    ProxyKind.GUEST_AGENT: {},
+}

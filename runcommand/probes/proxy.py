@@ -1,0 +1,201 @@
+"""The proof of a proxy: the same requests through it. And PAC files: fetched and searched, never evaluated."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from urllib.parse import urlsplit
+
+from ..bypass import through
+from ..collect import Board, NoFact
+from ..facts import (
+    IMDS_ADDRESS,
+    PLATFORM_ADDRESSES,
+    WIRESERVER_ADDRESS,
+    Address,
+    Exchange,
+    Outcome,
+    PacFile,
+    Proxy,
+    ProxyTrial,
+    Scope,
+)
+from ..system.proxies import PAC_URLS, without_query
+from . import http
+from . import wireserver as wire_protocol
+from .imds import API_VERSIONS, INSTANCE, Asking
+from .tcp import CONNECT_S, Attempt, Connector, Endpoint, connect, error_text
+
+SETTINGS_S = 6.0  # how long the settings are waited for
+PROOF_S = 4.8  # for everything: the name of the proxy, the connect, request and answer
+EXCHANGE_S = 2.0
+PROXIES = 4  # that are tried, the machine's before the users'
+PACS = 4
+FILE_URL = re.compile(r"file:/{0,3}([A-Za-z]:[\\/][^?#]*)", re.IGNORECASE)
+MENTIONS = (IMDS_ADDRESS, WIRESERVER_ADDRESS, "169.254.")
+URL_LIMIT = 300  # characters
+
+
+@dataclass
+class _Job:
+    """One request through one proxy, in a thread of its own: resolving a name cannot be bounded otherwise."""
+
+    server: str
+    address: str  # of the platform's service that is asked for
+    stage: str = "not begun"
+    exchange: Optional[Exchange] = None
+    error: Optional[str] = None
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+def ask(asking: Asking, wire: Endpoint, board: Board) -> Tuple[ProxyTrial, ...]:
+    """A request for IMDS and for the WireServer through every proxy that some client uses for them, side by side.
+
+    :param wire: the WireServer
+    """
+    proxies: Optional[Sequence[Proxy]] = board.wait("proxies", SETTINGS_S)
+    if proxies is None:
+        raise NoFact("the proxy settings are not known")
+    wanted: Dict[str, List[str]] = {}  # server: the addresses that are asked for through it
+    for proxy in sorted(proxies, key=lambda proxy: proxy.scope is Scope.USER):
+        for address in PLATFORM_ADDRESSES:
+            if through(proxy, address) and address not in wanted.setdefault(str(proxy.server), []):
+                wanted[str(proxy.server)].append(address)
+    servers = [server for server, addresses in wanted.items() if addresses]
+    jobs: Dict[str, List[_Job]] = {server: [_Job(server, a) for a in wanted[server]] for server in servers[:PROXIES]}
+    for job in [job for own in jobs.values() for job in own]:
+        _start(job, asking, wire, board)
+    end = time.monotonic() + board.remaining(PROOF_S)
+    found = []
+    for server in servers:
+        if server not in jobs:
+            found.append(ProxyTrial(server, error=f"not tried: {PROXIES} others were"))
+            continue
+        for job in jobs[server]:
+            if not job.done.wait(max(0.0, end - time.monotonic())):
+                job.error = f"not done in time ({job.stage})"
+        by_address = {job.address: job for job in jobs[server]}
+        imds, wireserver = (by_address[a].exchange if a in by_address else None for a in PLATFORM_ADDRESSES)
+        error = next((job.error for job in jobs[server] if job.error), None)
+        found.append(ProxyTrial(server, imds, wireserver, error))
+    return tuple(found)
+
+
+def _start(job: _Job, asking: Asking, wire: Endpoint, board: Board) -> None:
+    def work() -> None:
+        try:
+            job.exchange = _through(job, asking, wire, board)
+        except OSError as error:
+            job.error = f"{job.stage}: {error_text(error)}"
+        except Exception as error:  # whatever it is, it costs this trial
+            job.error = f"{job.stage}: {type(error).__name__}: {error}"
+        job.done.set()
+
+    try:
+        threading.Thread(target=work, name=f"proxy {job.server}", daemon=True).start()
+    except RuntimeError as error:
+        job.error = str(error)
+        job.done.set()
+
+
+def _through(job: _Job, asking: Asking, wire: Endpoint, board: Board) -> Optional[Exchange]:
+    if "://" in job.server:
+        job.error = f"not tried: {job.server.partition(':')[0]} is not asked in plain HTTP"
+        return None
+    host, _, port = job.server.rpartition(":")
+    path = f"{INSTANCE}?api-version={API_VERSIONS[0]}" if job.address == IMDS_ADDRESS else wire_protocol.VERSIONS
+    job.stage = f"the name {host}"
+    addresses = asking.connector.resolve(host)
+    job.stage = f"connecting to {addresses[0]}"
+    attempt = Attempt(addresses[0], int(port))
+    ((connection, sock),) = connect(asking.connector, [attempt], board.remaining(CONNECT_S))
+    if sock is None:
+        return Exchange(path, connection, connection.outcome, elapsed_s=connection.elapsed_s)
+    job.stage = "waiting for its answer"
+    if job.address == IMDS_ADDRESS:
+        return asking.get_over(sock, connection, path, EXCHANGE_S, to_proxy=True)[0]
+    return wire_protocol.ask_over(sock, connection, wire, board.remaining(EXCHANGE_S), to_proxy=True)
+
+
+# --- PAC ------------------------------------------------------------------------------------------------------------
+
+
+def fetch_pacs(connector: Connector, board: Board) -> Tuple[PacFile, ...]:
+    """Every PAC file that is set, at most ``PACS``: from http addresses, and from files where no mere user names them."""
+    proxies: Optional[Sequence[Proxy]] = board.wait("proxies", SETTINGS_S)
+    if proxies is None:
+        raise NoFact("the proxy settings are not known")
+    told = board.wait(PAC_URLS, 0.0)
+    named = told if told is not None else [(proxy.scope, proxy.pac_url) for proxy in proxies if proxy.pac_url]
+    urls: Dict[str, bool] = {}  # may a file be read?
+    for scope, url in named:
+        urls[url] = urls.get(url, False) or scope is not Scope.USER
+    found: List[PacFile] = []
+    for url, trusted in list(urls.items())[:PACS]:
+        found.append(_bounded(lambda: _fetch(url, trusted, connector, board), url, board))
+    return tuple(found)
+
+
+def _bounded(fetch: Callable[[], PacFile], url: str, board: Board) -> PacFile:
+    made: List[PacFile] = []
+
+    def work() -> None:
+        try:
+            made.append(fetch())
+        except (OSError, ValueError) as error:
+            text = error_text(error) if isinstance(error, OSError) else str(error)
+            made.append(PacFile(_shown(url), Outcome.FAILED, text[:URL_LIMIT]))
+
+    worker = threading.Thread(target=work, name="pac", daemon=True)
+    worker.start()
+    worker.join(board.remaining(PROOF_S))
+    return made[0] if made else PacFile(_shown(url), Outcome.TIMED_OUT, "not fetched in time")
+
+
+def _shown(url: str) -> str:
+    return without_query(url)[:URL_LIMIT]
+
+
+def _fetch(url: str, trusted: bool, connector: Connector, board: Board) -> PacFile:
+    file = FILE_URL.fullmatch(url)
+    if file and trusted:
+        path = Path(file.group(1))
+        if not path.is_file():
+            return PacFile(_shown(url), Outcome.FAILED, "no such file")
+        with path.open("rb") as opened:
+            return _searched(url, opened.read(http.BODY_LIMIT + 1))
+    parts = urlsplit(url)
+    if parts.scheme.lower() != "http" or not parts.hostname:
+        return PacFile(_shown(url), Outcome.FAILED, "not fetched: only http addresses and the machine's own files are")
+    (address, *_) = connector.resolve(parts.hostname)
+    if address in PLATFORM_ADDRESSES:  # a PAC is nothing to ask them for
+        return PacFile(_shown(url), Outcome.FAILED, "not fetched: it names the platform's own address")
+    attempt = Attempt(Address(address), parts.port or 80)
+    ((connection, sock),) = connect(connector, [attempt], board.remaining(CONNECT_S))
+    if sock is None:
+        return PacFile(_shown(url), connection.outcome, connection.error)
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if not (target + parts.netloc).isascii() or re.search(r"[\s\x00-\x1f\x7f]", target + parts.netloc):
+        sock.close()
+        return PacFile(_shown(url), Outcome.FAILED, "its address is none that can be asked for")
+    host = parts.netloc.rpartition("@")[2]
+    answer = http.get(sock, host, target, {"User-Agent": "imds-check"}, board.remaining(EXCHANGE_S))
+    if answer.outcome is not Outcome.HTTP:
+        return PacFile(_shown(url), answer.outcome, answer.error)
+    if answer.status != 200:
+        return PacFile(_shown(url), Outcome.HTTP, f"HTTP {answer.status}", len(answer.body))
+    found = _searched(url, answer.body)
+    if not answer.complete:
+        return PacFile(found.url, found.outcome, "not read to its end", found.size, found.mentions)
+    return found
+
+
+def _searched(url: str, body: bytes) -> PacFile:
+    text = body[: http.BODY_LIMIT].decode("latin-1")
+    mentions = tuple(word for word in MENTIONS if word in text)
+    error = "not read to its end" if len(body) > http.BODY_LIMIT else None
+    return PacFile(_shown(url), Outcome.HTTP, error, min(len(body), http.BODY_LIMIT), mentions)

@@ -1,0 +1,300 @@
+"""What the firewall does with a connect to the platform: what blocks it for certain, what may, what hits only others.
+
+Linux: the chains of the hooks that a packet passes are walked as the kernel does (https://wiki.nftables.org). Windows: block wins
+over allow, a bypass over both, the default decides last ([MS-FASP] 2.2.34).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Dict, Iterable, List, Optional, Tuple
+
+from ..conditions import Packet, applies, reply, request, undecided
+from ..facts import (
+    PLATFORM_ADDRESSES,
+    Firewall,
+    FirewallChain,
+    FirewallMatch,
+    FirewallPlace,
+    FirewallProfile,
+    FirewallRule,
+    MatchField,
+    Outcome,
+    RuleVerdict,
+    ServiceState,
+    contains,
+)
+from .finding import quoted, short
+
+if TYPE_CHECKING:
+    from .case import Case
+
+ONLY_THEM = (MatchField.PROGRAM, MatchField.SERVICE, MatchField.USER, MatchField.GROUP, MatchField.PACKAGE)
+UNDECIDED = "a rule before it cannot be decided here"
+DEPTH, STEPS = 16, 20_000  # of jumps, of rules looked at: the kernel knows no loops, a recorded run may
+PLACES = {
+    FirewallPlace.LOCAL: "local policy",
+    FirewallPlace.GROUP_POLICY: "Group Policy",
+    FirewallPlace.MDM: "device management",
+    FirewallPlace.APP_ISOLATION: "Windows' own restriction of services and apps",
+}
+LOST = (RuleVerdict.DROP, RuleVerdict.REJECT)
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """What stands in the way of a packet: a rule, or the policy of a chain or of a profile."""
+
+    rule: Optional[FirewallRule] = None
+    chain: Optional[FirewallChain] = None
+    profile: Optional[FirewallProfile] = None
+    is_sure: bool = True
+    unless: Tuple[FirewallMatch, ...] = ()  # the conditions that cannot be decided
+    doubt: str = ""  # what else keeps it from being sure
+    incoming: bool = False  # it stops the answer
+
+    @property
+    def place(self) -> FirewallPlace:
+        if self.rule:
+            return self.rule.place
+        return self.chain.place if self.chain else self.profile.default_place if self.profile else FirewallPlace.LOCAL
+
+
+def described(obstacle: Obstacle) -> str:
+    """An obstacle in a sentence: ``the outbound rule "Block web" (local policy)``"""
+    rule, chain, profile = obstacle.rule, obstacle.chain, obstacle.profile
+    if profile:
+        return f"the default outbound action of the {profile.name} profile (block; {PLACES.get(obstacle.place, obstacle.place.value)})"
+    if chain:
+        return f"the policy of the chain {quoted(chain.id)}"
+    if rule is None:
+        return "nothing"
+    if rule.place in PLACES:
+        return f"the outbound rule {quoted(rule.name or rule.id)} ({PLACES[rule.place]})"
+    if rule.place is FirewallPlace.WFP:
+        provider = f", provider {short(rule.provider)}" if rule.provider else ""
+        return f"the filter {quoted(rule.name or rule.id)}{provider}"
+    if rule.place is FirewallPlace.NFTABLES:
+        text = f"rule {short(rule.id)} of the nftables chain {quoted(rule.chain or '?')}"
+    else:
+        text = f'the rule "{rule.place.value} {short(rule.id, 160)}"'
+    note = f" ({quoted(rule.name)})" if rule.name else ""
+    return f"{text}{note}"
+
+
+@dataclass(frozen=True)
+class Filtering:
+    """What becomes of connects to one port of one address."""
+
+    blocked: Optional[Obstacle] = None  # for certain, whoever connects
+    possible: Tuple[Obstacle, ...] = ()  # it may be, and it cannot be said
+    limited: Tuple[Obstacle, ...] = ()  # only for one program, service or user
+    redirected: Optional[FirewallRule] = None  # to another address
+
+
+def filtering(case: "Case", address: str, port: int) -> Optional[Filtering]:
+    """What the firewall does with a connect of SYSTEM or root; None where the firewall is not known."""
+    firewall = case.facts.firewall
+    if firewall is None:
+        return None
+    if case.facts.system == "windows":
+        return _on_windows(case, firewall, _outgoing(case, address, port))
+    return _on_linux(case, firewall, address, port)
+
+
+def _outgoing(case: "Case", address: str, port: int) -> Packet:
+    way = case.way if address == PLATFORM_ADDRESSES[0] else case.wireserver_way
+    adapter = case.adapter_by(way.route)
+    machine = case.facts.machine
+    return replace(
+        request(address, port),
+        source=way.source,
+        interface_out=adapter.name if adapter else None,
+        uid=0 if machine and machine.elevated else None,
+        keywords=_keywords(case, address),
+    )
+
+
+# --- Linux ----------------------------------------------------------------------------------------------------------
+
+
+def _on_linux(case: "Case", firewall: Firewall, address: str, port: int) -> Filtering:
+    outgoing = _outgoing(case, address, port)
+    back = replace(
+        reply(address, port),
+        destination=outgoing.source,
+        interface_in=outgoing.interface_out,
+        keywords=outgoing.keywords,
+    )
+    walk = _Walk(firewall, outgoing, ("output", "postrouting"))
+    if not walk.is_lost and not walk.redirected:
+        walk.obstacles += _Walk(firewall, back, ("prerouting", "input"), incoming=True).obstacles
+    others = _Walk(firewall, replace(outgoing, uid=None), ("output", "postrouting")).obstacles
+    known = [obstacle.rule for obstacle in walk.obstacles]
+    return Filtering(
+        next((obstacle for obstacle in walk.obstacles if obstacle.is_sure), None),
+        tuple(obstacle for obstacle in walk.obstacles if not obstacle.is_sure),
+        tuple(obstacle for obstacle in others if obstacle.rule not in known and _hits_only_some(obstacle)),
+        walk.redirected,
+    )
+
+
+def _hits_only_some(obstacle: Obstacle) -> bool:
+    return bool(obstacle.unless) and all(match.field in ONLY_THEM for match in obstacle.unless)
+
+
+class _Walk:
+    """One packet's way through the chains of some hooks."""
+
+    def __init__(self, firewall: Firewall, packet: Packet, hooks: Tuple[str, ...], incoming: bool = False) -> None:
+        self.obstacles: List[Obstacle] = []
+        self.redirected: Optional[FirewallRule] = None
+        self.is_lost = False
+        self._packet, self._incoming = packet, incoming
+        self._rules: Dict[str, List[FirewallRule]] = {}
+        self._steps = 0
+        self._may_be_accepted = False  # in the base chain that is walked now
+        for rule in firewall.rules:
+            self._rules.setdefault(rule.chain or "", []).append(rule)
+        for hook in hooks:
+            for chain in sorted(firewall.chains, key=lambda chain: chain.priority):
+                translates_answers = chain.kind == "nat" and (incoming or hook == "postrouting")
+                if chain.hook == hook and not self.is_lost and not translates_answers:
+                    self._base_chain(chain)
+
+    def _base_chain(self, chain: FirewallChain) -> None:
+        self._may_be_accepted = False
+        end = self._chain(chain.id, True, 0)
+        if end is None and chain.policy is RuleVerdict.DROP:
+            is_sure = not self._may_be_accepted
+            doubt = "" if is_sure else UNDECIDED
+            self.obstacles.append(Obstacle(None, chain, is_sure=is_sure, doubt=doubt, incoming=self._incoming))
+            self.is_lost = is_sure
+
+    def _chain(self, id: str, is_sure: bool, depth: int) -> Optional[RuleVerdict]:
+        """How a chain ends for the packet: ACCEPT, DROP, or None: it falls out at the end.
+
+        :param is_sure: whether the packet comes here for certain
+        """
+        for rule in self._rules.get(id, ()):
+            self._steps += 1
+            if self._steps > STEPS or depth > DEPTH:
+                self._may_be_accepted = True
+                return None
+            answer = applies(rule, self._packet)
+            if answer is False or rule.action is RuleVerdict.OTHER:
+                continue
+            certain = answer is True and is_sure
+            if rule.action in LOST:
+                self._obstacle(rule, certain)
+                if answer:
+                    return RuleVerdict.DROP
+            elif rule.action is RuleVerdict.REDIRECT:
+                self.redirected = self.redirected or (rule if certain else None)
+                if answer:
+                    return RuleVerdict.ACCEPT
+            elif rule.action in (RuleVerdict.JUMP, RuleVerdict.GOTO):
+                end = self._chain(rule.target or "", certain, depth + 1)
+                if answer and (end or rule.action is RuleVerdict.GOTO):
+                    return end
+                self._may_be_accepted |= end is RuleVerdict.ACCEPT or rule.action is RuleVerdict.GOTO and not answer
+            elif answer:  # accept or return
+                return RuleVerdict.ACCEPT if rule.action is RuleVerdict.ACCEPT else None
+            elif rule.action is RuleVerdict.ACCEPT:
+                self._may_be_accepted = True
+            else:
+                is_sure = False  # for the rest of this chain
+        return None
+
+    def _obstacle(self, rule: FirewallRule, certain: bool) -> None:
+        is_sure = certain and not self._may_be_accepted
+        self.is_lost |= is_sure
+        self.obstacles.append(
+            Obstacle(
+                rule,
+                is_sure=is_sure,
+                unless=undecided(rule, self._packet),
+                doubt="" if is_sure else UNDECIDED,
+                incoming=self._incoming,
+            )
+        )
+
+
+# --- Windows --------------------------------------------------------------------------------------------------------
+
+
+def _on_windows(case: "Case", firewall: Firewall, packet: Packet) -> Filtering:
+    service = case.service("MpsSvc")
+    if service and service.state is not ServiceState.RUNNING:
+        return Filtering()  # without its service the firewall filters nothing
+    active = [profile for profile in firewall.profiles if profile.active]
+    is_active_known = firewall.active_from is not None and bool(active)
+    candidates = active if is_active_known else list(firewall.profiles)
+    on = [profile for profile in candidates if profile.enabled is not False]
+    if candidates and not on:
+        return Filtering()
+    doubts: List[str] = []
+    if service is None and not (case.answer and case.answer.outcome is Outcome.FORBIDDEN):
+        doubts.append("the firewall's service is not known to run")
+    if len(on) < len(candidates):
+        doubts.append("the firewall is off in a profile")
+    if is_active_known:
+        packet = replace(packet, profiles=frozenset(profile.name for profile in on))
+    local = [profile.local_rules for profile in on]
+    rules: List[FirewallRule] = []
+    for rule in firewall.rules:
+        if rule.place is not FirewallPlace.LOCAL or not local or any(local):
+            rules.append(rule)
+    if local and any(local) and not all(local):
+        doubts.append("Group Policy switches local rules off in a profile")
+    bypass = _best(rules, RuleVerdict.BYPASS, packet)
+    doubts += [] if bypass is False else ["a rule that may apply lets it pass"]
+    doubt = "; ".join(doubts)
+    found: List[Obstacle] = []
+    for rule in rules:
+        answer = applies(rule, packet) if rule.action is RuleVerdict.BLOCK else False
+        if answer is not False and bypass is not True:
+            found.append(
+                Obstacle(rule, is_sure=answer is True and not doubts, unless=undecided(rule, packet), doubt=doubt)
+            )
+    blocking = [profile for profile in on if profile.default_outbound is RuleVerdict.BLOCK]
+    allowed = _best(rules, RuleVerdict.ALLOW, packet)
+    if blocking and allowed is not True and bypass is not True:
+        more = [] if len(blocking) == len(on) else ["which profile is active is not known"]
+        more += [] if allowed is False else ["a rule that may apply allows it"]
+        found.append(Obstacle(profile=blocking[0], is_sure=not doubts and not more, doubt="; ".join([*doubts, *more])))
+    return Filtering(
+        next((obstacle for obstacle in found if obstacle.is_sure), None),
+        tuple(o for o in found if not o.is_sure and not _hits_only_some(o)),
+        tuple(o for o in found if not o.is_sure and _hits_only_some(o)),
+    )
+
+
+def _best(rules: Iterable[FirewallRule], action: RuleVerdict, packet: Packet) -> Optional[bool]:
+    """Whether a rule of this action lets any program's packet pass; None: one may. (What allows one program allows not all.)"""
+    found: Optional[bool] = False
+    for rule in rules:
+        if rule.action is not action:
+            continue
+        answer = applies(rule, packet)
+        if answer is True:
+            return True
+        if answer is None and not any(match.field in ONLY_THEM for match in undecided(rule, packet)):
+            found = None
+    return found
+
+
+def _keywords(case: "Case", address: str) -> Dict[str, bool]:
+    """What Windows' words for remote addresses come to for one address, as far as it is known ([MS-FASP] 2.2.21)."""
+    on_link = any(
+        contains(f"{held.address}/{held.prefix}", address)
+        for adapter in case.adapters
+        if adapter.kind != "loopback"
+        for held in adapter.addresses
+    )
+    found = {"localsubnet": on_link, "wins": False, "ply2renders": False}
+    found["dhcp"] = any(adapter.dhcp_server == address for adapter in case.adapters)
+    found["defaultgateway"] = any(row.gateway == address for row in case.default_routes())
+    if address == PLATFORM_ADDRESSES[0]:
+        found["dns"] = False  # Azure's is the WireServer's address
+    return found

@@ -1,0 +1,237 @@
+"""Proxies: which clients take the requests for the platform through one, and what comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import List, Optional, Sequence, Tuple
+
+from ..bypass import Client, clients, through
+from ..facts import (
+    IMDS_ADDRESS,
+    PLATFORM_ADDRESSES,
+    WIRESERVER_ADDRESS,
+    Exchange,
+    Outcome,
+    PacFile,
+    Proxy,
+    ProxyKind,
+    ProxyTrial,
+    Scope,
+)
+from .case import Case, in_words
+from .finding import Fix, Seen, Severity, Verdict, advice, listed, quoted, rule, short
+from .imds import form
+from .remedies import remedies
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A proxy that some clients use for one of the platform's addresses, and what a request through it brought."""
+
+    proxy: Proxy
+    clients: Tuple[Client, ...]
+    trial: Optional[ProxyTrial]
+    exchange: Optional[Exchange]  # for that address
+
+    @property
+    def gets_through(self) -> bool:
+        """Whether the platform's own answer came back."""
+        return bool(self.exchange and (self.exchange.instance or self.exchange.versions))
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether it was tried, and the platform's answer did not come back."""
+        if self.exchange is None:
+            return bool(self.trial and self.trial.error and not self.trial.error.startswith("not tried"))
+        return not self.gets_through and self.exchange.outcome is not Outcome.FAILED
+
+
+def hits(case: Case, address: str) -> List[Hit]:
+    """The proxies that some client uses for an address, the machine's first."""
+    found = []
+    for proxy in sorted(case.facts.proxies or (), key=lambda proxy: proxy.scope is Scope.USER):
+        own = through(proxy, address)
+        if own:
+            trial = next((item for item in case.facts.proxy_trials or () if item.server == proxy.server), None)
+            exchange = (trial.imds if address == IMDS_ADDRESS else trial.wireserver) if trial else None
+            found.append(Hit(proxy, own, trial, exchange))
+    return found
+
+
+def described(proxy: Proxy) -> str:
+    """A proxy in a sentence: ``10.1.2.3:3128 (WinHTTP)``"""
+    variable = f", {short(proxy.variable)}" if proxy.variable else ""
+    user = f", {short(proxy.user)}" if proxy.user and proxy.user not in proxy.place else ""
+    return f"{short(proxy.server or '', 80)} ({short(proxy.place, 80)}{variable}{user})"
+
+
+def what_came(hit: Hit) -> str:
+    """What a request through a proxy brought: ``HTTP 403 and a web page "Denied" from 10.1.2.3:3128``"""
+    answer = hit.exchange
+    if answer is None:
+        return short(hit.trial.error or "nothing", 120) if hit.trial else "not tried"
+    at = f"{answer.connection.address}:{answer.connection.port}"
+    if answer.outcome is Outcome.HTTP:
+        says = f' "{short(answer.says, 60)}"' if answer.says else ""
+        return f"HTTP {answer.status} and {form(answer)}{says} from {at}"
+    if answer.connection.outcome is not Outcome.ANSWERED:
+        return f"{at} {in_words(answer.connection.outcome)}"
+    return f"{in_words(answer.outcome)}, from {at}"
+
+
+def _who(hit: Hit) -> str:
+    """Which clients go through it, where not all that read the setting do."""
+    others = [client.value for client in clients(hit.proxy) if client not in hit.clients]
+    names = listed([client.value for client in hit.clients], 6)
+    return f" Clients that use it: {names}" + (f"; that go around it: {listed(others, 6)}." if others else ".")
+
+
+def _bypasses(case: Case, found: Sequence[Hit]) -> Tuple[Fix, ...]:
+    """The commands for each place, each once."""
+    fixes: List[Fix] = []
+    for hit in found:
+        fixes += [fix for fix in remedies(case).bypass_proxy(hit.proxy, PLATFORM_ADDRESSES) if fix not in fixes]
+    return tuple(fixes)
+
+
+@rule(Verdict.DEGRADED, Verdict.BROKEN)
+def proxy_intercepts_imds(case: Case) -> Optional[Seen]:
+    """A proxy takes the requests for IMDS
+
+    A proxy of the machine, of SYSTEM or of WinHTTP is set, and its bypass list does not cover 169.254.169.254. Clients that
+    read that setting send their requests for IMDS to the proxy, which cannot reach it. What bypasses a proxy differs from
+    client to client: WinINET goes around one for link-local addresses unasked, .NET and curl do not.
+
+    Recognised by: the setting, and a request for IMDS through the proxy that does not bring IMDS's answer. Where it brings
+    it, or could not be tried, it is a warning: IMDS is not meant to be asked through a proxy.
+
+    Mended by: putting 169.254.169.254 and 168.63.129.16 into the bypass list, where the proxy is set.
+    https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#proxies
+    """
+    found = [hit for hit in hits(case, IMDS_ADDRESS) if hit.proxy.scope is not Scope.USER]
+    if not found:
+        return None
+    failing = [hit for hit in found if hit.is_proven]
+    hit = (failing or found)[0]
+    more = [described(other.proxy) for other in (failing or found)[1:]]
+    also = f" The same holds for {listed(more, 2)}." if more else ""
+    detail = f"The proxy {described(hit.proxy)} is not bypassed for 169.254.169.254"
+    if failing:
+        detail += f", and a request through it gets {what_came(hit)}.{_who(hit)}{also}"
+        fixes = _bypasses(case, failing)
+        if case.imds_answers:
+            return Seen(f"{detail} IMDS itself answers.", fixes, verdict=Verdict.DEGRADED)
+        again = (
+            f"Then run again: the request without a proxy failed too ({case.in_words(case.answer)})."
+            if case.answer
+            else ""
+        )
+        return Seen(detail, (*fixes, *([advice(again)] if again else [])), verdict=Verdict.BROKEN)
+    if hit.gets_through:
+        detail += f". IMDS's answer comes back through it, which Azure does not support.{_who(hit)}{also}"
+    else:
+        detail += f"; whether it brings IMDS's answer is not known: {what_came(hit)}.{_who(hit)}{also}"
+    return Seen(detail, _bypasses(case, found), Severity.WARN)
+
+
+@rule()
+def proxy_intercepts_wireserver(case: Case) -> Optional[Seen]:
+    """A proxy takes the requests for the WireServer
+
+    A proxy of the machine, of SYSTEM or of WinHTTP bypasses IMDS and not 168.63.129.16, which the guest agent and the
+    extensions ask.
+
+    Recognised by: the setting, and a request through the proxy that does not bring the WireServer's answer.
+
+    Mended by: putting 168.63.129.16 into the bypass list, where the proxy is set.
+    https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
+    """
+    known = [hit.proxy for hit in hits(case, IMDS_ADDRESS)]
+    found = [
+        hit for hit in hits(case, WIRESERVER_ADDRESS) if hit.proxy.scope is not Scope.USER and hit.proxy not in known
+    ]
+    found = [hit for hit in found if not hit.gets_through]
+    if not found:
+        return None
+    detail = f"The proxy {described(found[0].proxy)} is not bypassed for 168.63.129.16; a request through it: {what_came(found[0])}."
+    return Seen(detail + _who(found[0]), _bypasses(case, found), Severity.WARN)
+
+
+@rule()
+def proxy_user_only(case: Case) -> Optional[Seen]:
+    """One user's proxy takes the requests for IMDS
+
+    A user has set a proxy that does not bypass 169.254.169.254. Programs of that user cannot use IMDS; services and other
+    users can.
+
+    Recognised by: the Internet Settings or the environment of a user, not of the machine or SYSTEM.
+
+    Mended by: putting the address into that user's bypass list.
+    https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#proxies
+    """
+    found = [hit for hit in hits(case, IMDS_ADDRESS) if hit.proxy.scope is Scope.USER]
+    if not found:
+        return None
+    users = listed(sorted({quoted(hit.proxy.user or "?") for hit in found}), 3)
+    detail = f"Only for {users}: the proxy {described(found[0].proxy)} is not bypassed for 169.254.169.254; a request through it: "
+    return Seen(f"{detail}{what_came(found[0])}.{_who(found[0])}", _bypasses(case, found), Severity.WARN)
+
+
+@rule()
+def proxy_pac_present(case: Case) -> Optional[Seen]:
+    """A script chooses the proxy
+
+    A proxy auto-configuration file (PAC) is set. It may lead requests for 169.254.169.254 to a proxy, or not: it is fetched and
+    searched for the address here, and not evaluated.
+
+    Recognised by: AutoConfigURL in the Internet Settings of the machine, of SYSTEM or of a user. Information only.
+
+    Mended by: letting the script return DIRECT for 169.254.169.254 and 168.63.129.16.
+    https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#proxies
+    """
+    found = [proxy for proxy in case.facts.proxies or () if proxy.pac_url]
+    if not found:
+        return None
+    texts = []
+    for proxy in found[:2]:
+        file = next((file for file in case.facts.pac_files or () if file.url == proxy.pac_url), None)
+        texts.append(f"{short(proxy.pac_url or '', 120)} ({short(proxy.place)}): {_pac(file)}")
+    more = f" {len(found) - 2} more are set." if len(found) > 2 else ""
+    return Seen(
+        f"A PAC file chooses the proxy: {'; '.join(texts)}. It is not evaluated here.{more}",
+        (advice("Let the PAC file return DIRECT for 169.254.169.254 and 168.63.129.16."),),
+        Severity.INFO,
+    )
+
+
+def _pac(file: Optional[PacFile]) -> str:
+    if file is None:
+        return "not fetched"
+    if file.outcome is not Outcome.HTTP or not file.size and file.error:
+        return f"not fetched ({short(file.error or file.outcome.value, 80)})"
+    cut = f" ({short(file.error, 60)})" if file.error else ""
+    if IMDS_ADDRESS in file.mentions:
+        return f"{file.size} bytes{cut}, and 169.254.169.254 is named in it"
+    near = ", though 169.254. is" if file.mentions else ""
+    return f"{file.size} bytes{cut}, and 169.254.169.254 is not named in it{near}"
+
+
+def set_aside(proxy: Proxy) -> str:
+    """Why a proxy or PAC that is set does not matter for IMDS."""
+    if proxy.kind is ProxyKind.GUEST_AGENT:
+        return f"{described(proxy)} is the agent's own, which asks the platform without it"
+    if proxy.server:
+        return f"{described(proxy)} is bypassed for 169.254.169.254"
+    what = "a PAC file" if proxy.pac_url else "automatic detection"
+    return f"{short(proxy.place, 80)}: {what}, no proxy by name"
+
+
+def path_words(case: Case) -> str:
+    """The proxies as they stand in the PATH line."""
+    if case.facts.proxies is None:
+        return "proxy?"
+    found = [hit for hit in hits(case, IMDS_ADDRESS) if hit.proxy.scope is not Scope.USER]
+    if found:
+        return f"no proxy (some clients: {short(found[0].proxy.server or '', 60)})"
+    is_set = any(proxy.server and proxy.kind is not ProxyKind.GUEST_AGENT for proxy in case.facts.proxies)
+    return "proxy bypassed" if is_set else "no proxy"

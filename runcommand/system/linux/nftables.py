@@ -1,0 +1,314 @@
+"""nftables' rules, from ``nft -j list ruleset`` (libnftables-json(5))."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+
+from ...collect import NoFact
+from ...conditions import ends
+from ...facts import (
+    PLATFORM_ADDRESSES,
+    FirewallChain,
+    FirewallMatch,
+    FirewallPlace,
+    FirewallRule,
+    MatchField,
+    RuleVerdict,
+    dict_of,
+    list_of,
+    parse_json,
+)
+from .ruleset import Ruleset, reduced
+
+FAMILIES = ("ip", "inet")
+ELEMENTS = 200  # of a set; of a longer one those that hold an address of the platform, and a mark
+VERDICTS = {
+    "accept": RuleVerdict.ACCEPT,
+    "drop": RuleVerdict.DROP,
+    "reject": RuleVerdict.REJECT,
+    "return": RuleVerdict.RETURN,
+    "jump": RuleVerdict.JUMP,
+    "goto": RuleVerdict.GOTO,
+    "dnat": RuleVerdict.REDIRECT,
+    "redirect": RuleVerdict.REDIRECT,
+}
+META = {
+    "l4proto": MatchField.PROTOCOL,
+    "protocol": MatchField.PROTOCOL,
+    "oif": MatchField.INTERFACE_OUT,
+    "oifname": MatchField.INTERFACE_OUT,
+    "iif": MatchField.INTERFACE_IN,
+    "iifname": MatchField.INTERFACE_IN,
+    "skuid": MatchField.USER,
+    "skgid": MatchField.GROUP,
+    "mark": MatchField.MARK,
+}
+ADDRESSES = {"daddr": MatchField.DESTINATION, "saddr": MatchField.SOURCE}
+PORTS = {"dport": MatchField.DESTINATION_PORT, "sport": MatchField.SOURCE_PORT}
+NO_CONDITIONS = frozenset(  # statements that let the packet go on
+    (
+        "counter",
+        "log",
+        "mangle",
+        "notrack",
+        "ct helper",
+        "ct timeout",
+        "set",
+        "map",
+        "flow",
+        "masquerade",
+        "snat",
+        "last",
+        "dup",
+    )
+)
+XT_TARGETS = {
+    "REJECT": RuleVerdict.REJECT,
+    "REDIRECT": RuleVerdict.REDIRECT,
+    "DNAT": RuleVerdict.REDIRECT,
+}
+Sets = Dict[Tuple[str, str, str], List[Any]]  # family, table, name: elements
+
+
+class _Where(NamedTuple):
+    """The table that a rule stands in, and its sets."""
+
+    family: str
+    table: str
+    sets: Sets
+
+
+def parse(output: bytes, by_iptables: Set[str]) -> Ruleset:
+    """The rules of a ruleset, without the tables of ``by_iptables`` ("ip filter"). Raises ``NoFact``."""
+    try:
+        objects = list_of(dict, dict_of(parse_json(output.decode("utf-8", "replace"))).get("nftables"))
+    except ValueError as reason:
+        raise NoFact(f"nft -j list ruleset: {reason}") from None
+    sets: Sets = {}
+    chains: List[FirewallChain] = []
+    rules: List[FirewallRule] = []
+    tables: Set[str] = set()
+    for kind in ("set", "map"):
+        for item in (dict_of(entry.get(kind)) for entry in objects if kind in entry):
+            key = (str(item.get("family")), str(item.get("table")), str(item.get("name")))
+            sets[key] = item["elem"] if isinstance(item.get("elem"), list) else []
+    for entry in objects:
+        for kind in ("chain", "rule"):
+            item = dict_of(entry.get(kind))
+            table = f"{item.get('family')} {item.get('table')}"
+            if item.get("family") not in FAMILIES or table in by_iptables:
+                continue
+            tables.add(table)
+            if kind == "chain":
+                chains.append(_chain(item, table))
+            else:
+                rules += _rules(item, table, sets)
+    return reduced(chains, rules, tables)
+
+
+def _chain(item: Dict[str, Any], table: str) -> FirewallChain:
+    priority = item.get("prio")
+    return FirewallChain(
+        f"{table} {item.get('name')}",
+        FirewallPlace.NFTABLES,
+        item["hook"] if isinstance(item.get("hook"), str) else None,
+        item["type"] if isinstance(item.get("type"), str) else "filter",
+        priority if type(priority) is int else 0,
+        RuleVerdict.DROP if item.get("policy") == "drop" else RuleVerdict.ACCEPT,
+    )
+
+
+def _rules(item: Dict[str, Any], table: str, sets: Sets) -> List[FirewallRule]:
+    """One rule; of a verdict map (vmap) one for each of its elements."""
+    where = _Where(str(item.get("family")), str(item.get("table")), sets)
+    matches: List[FirewallMatch] = []
+    packets: Optional[int] = None
+    made: List[FirewallRule] = []
+
+    def end(action: RuleVerdict, target: Optional[str], *more: FirewallMatch) -> None:
+        comment = item.get("comment")
+        made.append(
+            FirewallRule(
+                id=str(item.get("handle")),
+                place=FirewallPlace.NFTABLES,
+                action=action,
+                name=comment if isinstance(comment, str) else "",
+                chain=f"{table} {item.get('chain')}",
+                target=target,
+                matches=(*matches, *more),
+                packets=packets,
+            )
+        )
+
+    for statement in list_of(dict, item.get("expr")):
+        for name, body in statement.items():
+            if name == "match":
+                matches += _match(dict_of(body), where)
+            elif name == "counter":
+                seen = dict_of(body).get("packets")
+                packets = seen if type(seen) is int else packets
+            elif name in VERDICTS:
+                end(*_verdict(name, body, table))
+            elif name == "vmap":
+                for condition, verdict in _vmap(dict_of(body), where):
+                    for action, value in verdict.items():
+                        if action in VERDICTS:
+                            end(*_verdict(action, value, table), condition)
+            elif name == "queue":  # a program decides, or nobody does and the packet is lost
+                end(RuleVerdict.DROP, None, FirewallMatch(MatchField.OTHER, ("queue",)))
+            elif name == "xt":
+                _xt(dict_of(body), matches, end)
+            elif name not in NO_CONDITIONS:
+                matches.append(FirewallMatch(MatchField.OTHER, (name,)))
+    return made
+
+
+def _xt(body: Dict[str, Any], matches: List[FirewallMatch], end: Any) -> None:
+    """An extension of iptables that nft does not know in full."""
+    name = str(body.get("name"))
+    if body.get("type") == "target" and name in XT_TARGETS:
+        end(XT_TARGETS[name], "?" if XT_TARGETS[name] is RuleVerdict.REDIRECT else None)
+    elif body.get("type") != "target" and name != "comment":
+        matches.append(FirewallMatch(MatchField.OTHER, (f"xt {name}",)))
+
+
+def _verdict(name: str, body: Any, table: str) -> Tuple[RuleVerdict, Optional[str]]:
+    action = VERDICTS[name]
+    detail = dict_of(body)
+    if action in (RuleVerdict.JUMP, RuleVerdict.GOTO):
+        return action, f"{table} {detail.get('target')}"
+    if action is RuleVerdict.REDIRECT:
+        address, port = detail.get("addr"), detail.get("port")
+        to = address if isinstance(address, str) else "this machine" if name == "redirect" else "?"
+        return action, f"{to} port {port}" if type(port) is int else to
+    return action, None
+
+
+def _vmap(body: Dict[str, Any], where: _Where) -> List[Tuple[FirewallMatch, Dict[str, Any]]]:
+    data = body.get("data")
+    if isinstance(data, str):
+        pairs = where.sets.get((where.family, where.table, data.lstrip("@")), [])
+    else:
+        pairs = dict_of(data).get("set") or []
+    field = _field(body.get("key"))
+    found = []
+    for pair in pairs if isinstance(pairs, list) else []:
+        if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[1], dict):
+            values = _values(pair[0], where) if field else None
+            known = FirewallMatch(field, values) if field and values is not None else None
+            found.append((known or FirewallMatch(MatchField.OTHER, ("vmap",)), pair[1]))
+    return found
+
+
+def _match(body: Dict[str, Any], where: _Where) -> List[FirewallMatch]:
+    left, right, op = body.get("left"), body.get("right"), body.get("op")
+    payload = dict_of(dict_of(left).get("payload"))
+    field = _field(left)
+    also: List[FirewallMatch] = []
+    if payload.get("protocol") not in (None, "ip", "th"):  # what has such a field is such a packet
+        also.append(FirewallMatch(MatchField.PROTOCOL, (str(payload["protocol"]),)))
+    if field is MatchField.STATE and _is_flags(left):
+        values: Optional[Tuple[str, ...]] = ("new",) if right == "syn" else None
+    elif op in ("<", ">", "<=", ">=") and field in PORTS.values() and type(right) is int:
+        values = (_range(str(op), right),)
+        op = "=="
+    else:
+        values = _values(right, where) if field else None
+    if field is None or values is None or op not in ("==", "!=", "in"):
+        return [*also, FirewallMatch(MatchField.OTHER, (_shown(left),))]
+    return [*also, FirewallMatch(field, values, op == "!=")]
+
+
+def _range(op: str, port: int) -> str:
+    return {"<": f"0-{port - 1}", "<=": f"0-{port}", ">": f"{port + 1}-65535", ">=": f"{port}-65535"}[op]
+
+
+def _is_flags(left: Any) -> bool:
+    """Whether it is TCP's flags under a mask with SYN and ACK: that they are SYN alone is said of a connect's first packet."""
+    masked = dict_of(left).get("&")
+    if not isinstance(masked, list) or len(masked) != 2 or not isinstance(masked[1], list):
+        return False
+    payload = dict_of(dict_of(masked[0]).get("payload"))
+    return payload == {"protocol": "tcp", "field": "flags"} and {"syn", "ack"} <= set(list_of(str, masked[1]))
+
+
+def _field(left: Any) -> Optional[MatchField]:
+    """What an expression looks at; None: nothing that this version knows."""
+    masked = dict_of(left).get("&")
+    if isinstance(masked, list) and masked:  # of a mark, which is 0 under any mask
+        return (
+            MatchField.STATE if _is_flags(left) else MatchField.MARK if _field(masked[0]) is MatchField.MARK else None
+        )
+    for kind, body in dict_of(left).items():
+        detail = dict_of(body)
+        if kind == "payload":
+            protocol, name = detail.get("protocol"), str(detail.get("field"))
+            if protocol == "ip":
+                return MatchField.PROTOCOL if name == "protocol" else ADDRESSES.get(name)
+            return PORTS.get(name)
+        if kind == "meta":
+            key = str(detail.get("key"))
+            return MatchField.PROTOCOL if key == "nfproto" else META.get(key)
+        if kind == "ct" and "dir" not in detail:
+            return {"state": MatchField.STATE, "mark": MatchField.MARK}.get(str(detail.get("key")))
+        if kind == "fib" and detail.get("result") == "type" and detail.get("flags") in ("daddr", ["daddr"]):
+            return MatchField.DESTINATION_TYPE
+    return None
+
+
+def _values(right: Any, where: _Where) -> Optional[Tuple[str, ...]]:
+    """The values of a set, a prefix, a range or a single one; None where they are of another form."""
+    if isinstance(right, str) and right.startswith("@"):
+        elements = where.sets.get((where.family, where.table, right[1:]))
+        return _reduced(elements, right, where) if elements is not None else None
+    if isinstance(right, bool):
+        return None
+    if isinstance(right, (int, str)):
+        return ({"ipv4": "ip", "ipv6": "ip6"}.get(str(right), str(right)),)
+    if isinstance(right, list):
+        return _all(right, where)
+    for kind, body in dict_of(right).items():
+        if kind == "set" and isinstance(body, list):
+            return _all(body, where)
+        if kind == "prefix" and isinstance(body, dict):
+            return (f"{body.get('addr')}/{body.get('len')}",)
+        if kind == "range" and isinstance(body, list) and len(body) == 2:
+            return (f"{body[0]}-{body[1]}",)
+        if kind == "elem":
+            return _values(dict_of(body).get("val"), where)
+    return None
+
+
+def _all(items: Sequence[Any], where: _Where) -> Optional[Tuple[str, ...]]:
+    found: List[str] = []
+    for item in items:
+        values = _values(item, where)
+        if values is None:
+            return None
+        found += values
+    return tuple(found)
+
+
+def _reduced(elements: List[Any], name: str, where: _Where) -> Optional[Tuple[str, ...]]:
+    values = _all(elements, where)
+    if values is None or len(values) <= ELEMENTS:
+        return values
+    return (*(value for value in values if _holds_platform(value)), name)
+
+
+def _holds_platform(value: str) -> bool:
+    try:
+        first, last = ends(value)
+        return any(first <= type(first)(address) <= last for address in PLATFORM_ADDRESSES)  # type: ignore[operator]
+    except ValueError:
+        return False
+
+
+def _shown(left: Any) -> str:
+    """An expression that is not known, in a word or two."""
+    for kind, body in dict_of(left).items():
+        detail = dict_of(body)
+        return " ".join(
+            str(part) for part in (kind, detail.get("protocol"), detail.get("field") or detail.get("key")) if part
+        )
+    return "?"

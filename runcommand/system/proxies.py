@@ -1,0 +1,96 @@
+"""Proxy settings as text: an address, a list for several protocols, a bypass list, an environment. Credentials are dropped."""
+
+from __future__ import annotations
+
+import re
+from typing import Callable, List, Mapping, Optional, Tuple
+
+from ..facts import Proxy, ProxyKind, Scope
+
+PAC_URLS = (
+    "pac urls"  # the name on the board of (scope, whole url) pairs: the query, which may be a secret, is in no fact
+)
+DEFAULT_PORTS = {"http": 80, "https": 443}
+SOCKS_PORT = 1080
+HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
+ENTRIES = 2000  # of a bypass list; Windows and environments end long before
+
+
+def read_server(text: str) -> str:
+    """A proxy as ``host:port``; one that is not asked by plain HTTP keeps its scheme. Raises ``ValueError``."""
+    scheme, colons, rest = text.strip().rpartition("://")
+    scheme = scheme.lower() if colons else "http"
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
+    match = re.fullmatch(rf"({HOST.pattern})(?::(\d{{0,5}}))?", authority)
+    if not match or not re.fullmatch(r"[a-z][a-z0-9+.-]{0,15}", scheme):
+        raise ValueError("no address of a proxy")
+    port = int(match.group(2) or DEFAULT_PORTS.get(scheme, SOCKS_PORT))
+    if not 0 < port < 65536:
+        raise ValueError(f"no port of a proxy: {port}")
+    return ("" if scheme == "http" else f"{scheme}://") + f"{match.group(1)}:{port}"
+
+
+def read_servers(text: str) -> Optional[str]:
+    """The proxy for http:// addresses of a list as WinINET and WinHTTP have it: ``host:80``, or ``http=host:80;https=...``.
+
+    None where the list names proxies of other protocols only (``socks=`` serves all). Raises ``ValueError``.
+    https://learn.microsoft.com/windows/win32/wininet/enabling-internet-functionality
+    """
+    entries = [entry for entry in re.split(r"[;\s]+", text.strip()) if entry]
+    named = [entry.partition("=") for entry in entries if "=" in entry]
+    plain = [entry for entry in entries if "=" not in entry]
+    for protocol, _, server in named:
+        if protocol.lower() == "http":
+            return read_server(server)
+    if plain:
+        return read_server(plain[0])
+    for protocol, _, server in named:
+        if protocol.lower() == "socks":
+            return read_server(server if "://" in server else f"socks://{server}")
+    if not named:
+        raise ValueError("no address of a proxy")
+    return None
+
+
+def read_bypass(text: str, separators: str) -> Tuple[str, ...]:
+    """The entries of a bypass list.
+
+    :param separators: the characters between entries, as in a class of a regular expression
+    """
+    return tuple(entry.strip() for entry in re.split(f"[{separators}]", text) if entry.strip())[:ENTRIES]
+
+
+def without_query(url: str) -> str:
+    """An address without credentials, query and fragment."""
+    return re.sub(r"[?#].*", "", re.sub(r"//[^/@]*@", "//", url), flags=re.DOTALL)
+
+
+def of_environment(
+    variables: Mapping[str, str],
+    place: str,
+    note: Callable[[str], None],
+    scope: Scope = Scope.MACHINE,
+    user: Optional[str] = None,
+    any_case: bool = False,
+) -> List[Proxy]:
+    """The proxies for http:// addresses of an environment. ``all_proxy`` counts where there is no other.
+
+    :param note: is told of what cannot be read
+    :param any_case: capitals make no difference (Windows)
+    """
+    if any_case:
+        variables = {name.lower(): value for name, value in variables.items()}
+    bypass = read_bypass(variables.get("no_proxy") or variables.get("NO_PROXY") or "", ",")
+    found: List[Proxy] = []
+    for names in (("http_proxy", "HTTP_PROXY"), ("all_proxy", "ALL_PROXY")):
+        for name in names:
+            value = variables.get(name, "").strip()
+            if not value or found and (name in ("all_proxy", "ALL_PROXY") or value == variables.get(names[0])):
+                continue
+            try:
+                server = read_server(value)
+            except ValueError as reason:
+                note(f"{place}: {name}: {reason}")
+                continue
+            found.append(Proxy(place, ProxyKind.ENVIRONMENT, scope, user, server, name, bypass=bypass))
+    return found

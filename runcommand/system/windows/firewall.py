@@ -1,0 +1,261 @@
+"""The Windows firewall's rules and profiles, from the registry ([MS-GPFAS]), and the active profile, from the firewall itself.
+
+https://learn.microsoft.com/openspecs/windows_protocols/ms-gpfas
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections import Counter
+from dataclasses import replace
+from typing import Any, Callable, Dict, FrozenSet, List, Optional, Tuple
+
+from ...collect import Board, NoFact
+from ...conditions import PROFILES, concerns_platform
+from ...facts import (
+    Firewall,
+    FirewallMatch,
+    FirewallPlace,
+    FirewallProfile,
+    FirewallRule,
+    MatchField,
+    RuleVerdict,
+)
+from . import netfw, registry
+from .registry import NoKey
+
+LOCAL = "SYSTEM\\CurrentControlSet\\Services\\SharedAccess\\Parameters\\FirewallPolicy"
+POLICY = "SOFTWARE\\Policies\\Microsoft\\WindowsFirewall"
+MDM = f"{LOCAL}\\Mdm"
+RESTRICTED = f"{LOCAL}\\RestrictedServices"
+STORES = (
+    (f"{LOCAL}\\FirewallRules", FirewallPlace.LOCAL),
+    (f"{POLICY}\\FirewallRules", FirewallPlace.GROUP_POLICY),
+    (f"{MDM}\\FirewallRules", FirewallPlace.MDM),
+    (f"{RESTRICTED}\\Static\\System", FirewallPlace.APP_ISOLATION),
+    (f"{RESTRICTED}\\Configurable\\System", FirewallPlace.APP_ISOLATION),
+    (f"{RESTRICTED}\\AppIso\\FirewallRules", FirewallPlace.APP_ISOLATION),
+)
+NETWORKS = "SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion\\NetworkList\\Profiles"
+CATEGORIES = {0: "public", 1: "private", 2: "domain"}  # NLM_NETWORK_CATEGORY, netlistmgr.h
+RULES = 2000  # that are kept
+RULE_LIMIT = 16384  # characters of one
+# Where a profile is kept, the first that has a value counts. Locally the private one is called as before Vista.
+PROFILE_KEYS = {"domain": "DomainProfile", "private": "StandardProfile", "public": "PublicProfile"}
+POLICY_KEYS = {"domain": "DomainProfile", "private": "PrivateProfile", "public": "PublicProfile"}
+
+ACTIONS = {"allow": RuleVerdict.ALLOW, "block": RuleVerdict.BLOCK, "bypass": RuleVerdict.BYPASS}
+# [MS-GPFAS] 2.2.2.19, and what later versions of Windows write besides; the part of a key from "2_" on is a version.
+FIELDS = {
+    "protocol": MatchField.PROTOCOL,
+    "profile": MatchField.PROFILE,
+    "lport": MatchField.SOURCE_PORT,
+    "rport": MatchField.DESTINATION_PORT,
+    "la4": MatchField.SOURCE,
+    "ra4": MatchField.DESTINATION,
+    "ra42": MatchField.DESTINATION,
+    "ra43": MatchField.DESTINATION,
+    "iftype": MatchField.INTERFACE_TYPE,
+    "app": MatchField.PROGRAM,
+    "svc": MatchField.SERVICE,
+    "luauth": MatchField.USER,
+    "luown": MatchField.USER,
+    "apppkgid": MatchField.PACKAGE,
+    "pfn": MatchField.PACKAGE,
+}
+IPV6_ONLY = ("ra6", "ra62", "ra63", "la6")
+ANY_IPV6 = "::/0"
+NO_CONDITIONS = (
+    "name desc embedctxt edge defer lsm lom pcross skipver security security2 autogenipsec authbypassout rmauth ruauth "
+    "icmp4 icmp6 caudit applb"
+).split()
+VERSION = re.compile(r"v2\.\d{1,3}", re.IGNORECASE)
+
+
+def collect(board: Board) -> Firewall:
+    """The outbound rules of all stores that can concern the platform, and the profiles."""
+    rules: List[FirewallRule] = []
+    names: "Counter[str]" = Counter()
+    sources: List[str] = []
+    read = unread = inactive = 0
+    for key, place in STORES:
+        try:
+            values = registry.values(key)
+        except NoKey:
+            continue
+        except NoFact as missing:
+            board.note("firewall", str(missing))
+            continue
+        sources += [place.value] if place.value not in sources else []
+        for id, value in values.items():
+            read += 1
+            fields = split(value)
+            if fields is None:
+                unread += 1
+                continue
+            names[_first(fields, "name").lower()] += 1
+            if not is_active(fields, place):
+                inactive += 1
+                continue
+            rule = parse(id, fields, place)
+            if rule and concerns_platform(rule.matches):
+                rules.append(rule)
+    if unread:
+        board.note("firewall", f"{unread} of {read} rules are of a form that cannot be read, and are left out")
+    if not sources:
+        raise NoFact(f"HKLM\\{LOCAL}\\FirewallRules: no such key")
+    if len(rules) > RULES:
+        board.note("firewall", f"{len(rules) - RULES} rules are left out: more than {RULES} could concern the platform")
+        rules.sort(key=lambda rule: rule.action is RuleVerdict.ALLOW)
+    active, source = active_profiles(board)
+    return Firewall(
+        rules=tuple(replace(rule, is_name_unique=names[rule.name.lower()] == 1) for rule in rules[:RULES]),
+        profiles=profiles(active, lambda key: _values(key, board)),
+        active_from=source,
+        sources=tuple(sources),
+        rules_read=read,
+    )
+
+
+def active_profiles(board: Board) -> Tuple[Optional[FrozenSet[str]], Optional[str]]:
+    """The active profiles and where they were read: from the firewall; else, where all networks that this machine has known are of
+    one category, that one.
+    """
+    try:
+        return netfw.active_profiles(), netfw.SOURCE
+    except NoFact as missing:
+        reason = str(missing)
+    try:
+        networks = [registry.values(f"{NETWORKS}\\{guid}") for guid in registry.subkeys(NETWORKS)[:1000]]
+    except NoFact as missing:
+        board.note("firewall", f"the active profile is not known: {reason}; {missing}")
+        return None, None
+    numbers = {registry.number(values.get("Category")) for values in networks}
+    categories = {CATEGORIES.get(-1 if number is None else number) for number in numbers}
+    only = categories.pop() if len(categories) == 1 else None
+    if only is None:
+        board.note("firewall", f"the active profile is not known: {reason}; NetworkList names no single category")
+        return None, None
+    return frozenset([only]), "NetworkList"
+
+
+def split(value: Any) -> Optional[List[Tuple[str, str]]]:
+    """The (key, value) pairs of a rule, keys in lower case; None where it is no rule of version 2."""
+    if not isinstance(value, str) or len(value) > RULE_LIMIT:
+        return None
+    version, *parts = value.strip("\0 ").split("|")
+    if not VERSION.fullmatch(version.strip()):
+        return None
+    pairs = [part.partition("=") for part in parts if part.strip()]
+    return [(key.strip().lower(), text.strip()) for key, _, text in pairs]
+
+
+def _first(fields: List[Tuple[str, str]], key: str) -> str:
+    return next((value for name, value in fields if name == key), "")
+
+
+def is_active(fields: List[Tuple[str, str]], place: FirewallPlace) -> bool:
+    """Whether a rule is switched on and outbound. Rules that restrict services need not say that they are on."""
+    active = _first(fields, "active").lower()
+    on = active == "true" or not active and place is FirewallPlace.APP_ISOLATION
+    return on and _first(fields, "dir").lower() == "out"
+
+
+def parse(id: str, fields: List[Tuple[str, str]], place: FirewallPlace) -> Optional[FirewallRule]:
+    """A rule with its conditions: values of one kind are alternatives, kinds must all hold. None where it has no action.
+
+    A key that is not known may narrow the rule: it is a condition that cannot be decided. A rule for IPv6 addresses only holds for
+    no IPv4 address.
+    """
+    action = ACTIONS.get(_first(fields, "action").lower())
+    if action is None:
+        return None
+    found: Dict[MatchField, List[str]] = {}
+    keys = {re.sub(r"2_\d+$", "", key) for key, _ in fields}
+    for name, value in fields:
+        key = re.sub(r"2_\d+$", "", name)
+        if key in ("action", "active", "dir", "platform", "platform2", *NO_CONDITIONS, *IPV6_ONLY):
+            continue
+        field = FIELDS.get(key, MatchField.OTHER)
+        found.setdefault(field, []).extend(_values_of(field, name, value))
+    for own, other in (("ra4", "ra6"), ("la4", "la6")):
+        if not any(key.startswith(own) for key in keys) and any(key.startswith(other) for key in keys):
+            found[FIELDS[own]] = [ANY_IPV6]
+    if "platform" in keys and _first(fields, "platform2").lower() != "gteq":
+        found.setdefault(MatchField.OTHER, []).append(f"Platform={_first(fields, 'platform')}")
+    is_secured = "security" in keys or "security2" in keys
+    if action is RuleVerdict.ALLOW and _first(fields, "authbypassout").lower() == "true":
+        action = RuleVerdict.BYPASS
+    elif action is RuleVerdict.ALLOW and is_secured:  # IMDS speaks no IPsec
+        found.setdefault(MatchField.OTHER, []).append("Security=")
+    alternatives = [
+        FirewallMatch(field, (value,)) if field is MatchField.OTHER else FirewallMatch(field, tuple(values))
+        for field, values in found.items()
+        for value in (values if field is MatchField.OTHER else values[:1])
+    ]
+    return FirewallRule(id, place, action, _first(fields, "name"), matches=tuple(alternatives))
+
+
+def _values_of(field: MatchField, key: str, value: str) -> List[str]:
+    if field is MatchField.PROFILE:
+        return list(PROFILES) if value.lower() in ("any", "all") else [value.lower()]
+    if field in (MatchField.SOURCE_PORT, MatchField.DESTINATION_PORT, MatchField.DESTINATION, MatchField.SOURCE):
+        return [item.strip() for item in value.split(",")]  # a list, as rules made by hand have it
+    if key == "luauth2_24":
+        try:
+            return [base64.b64decode(value, validate=True).decode("utf-16-le").strip("\0")]
+        except ValueError:
+            return [value]
+    return [value] if field is not MatchField.OTHER else [f"{key}={value}"]
+
+
+def profiles(active: Optional[FrozenSet[str]], values: Callable[[str], Dict[str, Any]]) -> Tuple[FirewallProfile, ...]:
+    """The three profiles. Group Policy's value of a setting counts before the one of device management and the local one.
+
+    :param values: the values of a key of HKLM; none where there is no such key
+    """
+    standard = values(f"{POLICY}\\StandardProfile")
+    found: List[FirewallProfile] = []
+    by_policy = {name: values(f"{POLICY}\\{key}") for name, key in POLICY_KEYS.items()}
+    stands_in = not (by_policy["private"] or by_policy["public"])  # 2.2.3: only where neither is there
+    for name in PROFILES:
+        policy = by_policy[name] or (standard if stands_in and name != "domain" else {})
+        local = (
+            (policy, FirewallPlace.GROUP_POLICY),
+            (values(f"{MDM}\\{POLICY_KEYS[name]}") or values(f"{MDM}\\{PROFILE_KEYS[name]}"), FirewallPlace.MDM),
+            (values(f"{LOCAL}\\{PROFILE_KEYS[name]}"), FirewallPlace.LOCAL),
+        )
+        enabled, _ = _setting(local, "EnableFirewall")
+        outbound, place = _setting(local, "DefaultOutboundAction")
+        found.append(
+            FirewallProfile(
+                name,
+                enabled=None if enabled is None else enabled != 0,
+                active=None if active is None else name in active,
+                default_outbound={0: RuleVerdict.ALLOW, 1: RuleVerdict.BLOCK}.get(-1 if outbound is None else outbound),
+                default_place=place,
+                local_rules=registry.number(policy.get("AllowLocalPolicyMerge")) != 0,
+            )
+        )
+    return tuple(found)
+
+
+def _setting(
+    places: Tuple[Tuple[Dict[str, Any], FirewallPlace], ...], name: str
+) -> Tuple[Optional[int], FirewallPlace]:
+    for values, place in places:
+        number = registry.number(values.get(name))
+        if number is not None:
+            return number, place
+    return None, FirewallPlace.LOCAL
+
+
+def _values(key: str, board: Board) -> Dict[str, Any]:
+    try:
+        return registry.values(key)
+    except NoKey:
+        return {}
+    except NoFact as missing:
+        board.note("firewall", str(missing))
+        return {}

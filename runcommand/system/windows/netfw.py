@@ -1,0 +1,64 @@
+"""Which profiles of the Windows firewall are active now: ``INetFwPolicy2``, a COM interface of hnetcfg.dll (netfw.h)."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import POINTER, Structure, byref, c_long, c_ubyte, c_ulong, c_ushort, c_void_p, cast
+from ctypes.wintypes import DWORD
+from typing import Any, FrozenSet
+
+from .dll import failed, function
+
+SOURCE = "INetFwPolicy2"
+COINIT_MULTITHREADED, CLSCTX_INPROC_SERVER = 0x0, 0x1  # objbase.h, wtypesbase.h
+NET_FW_PROFILE2 = {"domain": 0x1, "private": 0x2, "public": 0x4}  # icftypes.h
+RELEASE, GET_CURRENT_PROFILE_TYPES = 2, 7  # places in the table of methods: IUnknown has 3, IDispatch 4 more
+
+
+class GUID(Structure):
+    _fields_ = [("Data1", c_ulong), ("Data2", c_ushort), ("Data3", c_ushort), ("Data4", c_ubyte * 8)]
+
+
+CLSID_NET_FW_POLICY2 = GUID(0xE2B3C97F, 0x6AE1, 0x41AC, (c_ubyte * 8)(0x81, 0x7A, 0xF6, 0xF9, 0x21, 0x66, 0xD7, 0xDD))
+IID_INET_FW_POLICY2 = GUID(0x98325047, 0xC671, 0x4174, (c_ubyte * 8)(0x8D, 0x81, 0xDE, 0xFC, 0xD3, 0xF0, 0x31, 0x86))
+
+
+def active_profiles() -> FrozenSet[str]:
+    """The names of the active profiles: each connected network has one. Raises ``NoFact``.
+
+    https://learn.microsoft.com/windows/win32/api/netfw/nf-netfw-inetfwpolicy2-get_currentprofiletypes
+    """
+    initialize = function("ole32", "CoInitializeEx", c_long, c_void_p, DWORD)
+    uninitialize = function("ole32", "CoUninitialize", None)
+    result = initialize(None, COINIT_MULTITHREADED)
+    if result < 0:
+        raise failed("CoInitializeEx", result & 0xFFFFFFFF)
+    try:
+        return _profiles()
+    finally:
+        uninitialize()
+
+
+def _profiles() -> FrozenSet[str]:
+    create = function(
+        "ole32", "CoCreateInstance", c_long, POINTER(GUID), c_void_p, DWORD, POINTER(GUID), POINTER(c_void_p)
+    )
+    policy = c_void_p()
+    result = create(byref(CLSID_NET_FW_POLICY2), None, CLSCTX_INPROC_SERVER, byref(IID_INET_FW_POLICY2), byref(policy))
+    if result < 0 or not policy:
+        raise failed("CoCreateInstance(NetFwPolicy2)", result & 0xFFFFFFFF)
+    try:
+        types = c_long()
+        result = _method(policy, GET_CURRENT_PROFILE_TYPES, POINTER(c_long))(policy, byref(types))
+        if result < 0:
+            raise failed(SOURCE, result & 0xFFFFFFFF)
+        return frozenset(name for name, bit in NET_FW_PROFILE2.items() if types.value & bit)
+    finally:
+        _method(policy, RELEASE)(policy)
+
+
+def _method(interface: c_void_p, number: int, *argtypes: Any) -> Any:
+    """A method of a COM interface by its place in the table that the interface's first field points to."""
+    table = cast(interface, POINTER(POINTER(c_void_p))).contents
+    prototype = getattr(ctypes, "WINFUNCTYPE")(c_long, c_void_p, *argtypes)
+    return prototype(table[number])

@@ -1,0 +1,209 @@
+"""Where Windows keeps proxy settings: WinHTTP's default, Internet Settings of the machine and of accounts, environments.
+
+https://learn.microsoft.com/troubleshoot/windows-client/networking/configure-client-proxy-server-settings-by-registry-file
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+
+from ...collect import Board, NoFact
+from ...facts import Proxy, ProxyKind, Scope
+from ..proxies import PAC_URLS, of_environment, read_bypass, read_servers, without_query
+from . import registry, winhttp
+from .registry import NoKey, Root
+
+SETTINGS = "Software\\Microsoft\\Windows\\CurrentVersion\\Internet Settings"
+POLICY = "Software\\Policies\\Microsoft\\Windows\\CurrentVersion\\Internet Settings"
+ENVIRONMENT = "SYSTEM\\CurrentControlSet\\Control\\Session Manager\\Environment"
+PROFILES = "SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion\\ProfileList"
+PROCESS = "this process's environment"
+MACHINE_ENVIRONMENT = "the machine's environment"
+LOCAL_SYSTEM = "S-1-5-18"
+DEFAULT_HIVE = ".DEFAULT"  # another name of SYSTEM's hive
+SERVICE_ACCOUNTS = {
+    LOCAL_SYSTEM: "SYSTEM",
+    DEFAULT_HIVE: "SYSTEM",
+    "S-1-5-19": "LOCAL SERVICE",
+    "S-1-5-20": "NETWORK SERVICE",
+}
+WINHTTP_SEPARATORS, SETTINGS_SEPARATOR = r";\s", ";"  # what else separates is each client's own matter
+ACCOUNTS = 500  # whose hives are read; SYSTEM's first
+# Connections\DefaultConnectionSettings: the flags after a version and a counter (wininet.h, PROXY_TYPE_*), then three texts
+PROXY_TYPE_PROXY, PROXY_TYPE_AUTO_PROXY_URL, PROXY_TYPE_AUTO_DETECT = 0x2, 0x4, 0x8
+
+Note = Callable[[str], None]
+
+
+class Blob(NamedTuple):
+    """What DefaultConnectionSettings says."""
+
+    servers: str = ""
+    bypass: str = ""
+    pac_url: str = ""
+    auto_detect: bool = False
+
+
+def collect(board: Board) -> Tuple[Proxy, ...]:
+    """Every setting that names a proxy, a PAC or auto-detection; the machine's first, then SYSTEM's, then the users'."""
+    pacs: List[Tuple[Scope, str]] = []
+    found: List[Proxy] = []
+
+    def note(text: str) -> None:
+        board.note("proxies", text)
+
+    def add(place: str, scope: Scope, user: Optional[str], values: Dict[str, Any], blob: Blob) -> None:
+        for setting in of_settings(place, scope, user, values, blob, note):
+            if setting.pac_url:
+                pacs.append((scope, setting.pac_url))
+                setting = setting._replace(pac_url=without_query(setting.pac_url))
+            found.append(Proxy(**setting._asdict()))
+
+    found += _of_winhttp(note)
+    machine_environment = _values(ENVIRONMENT, Root.MACHINE, note)
+    found += of_environment(_texts(machine_environment), MACHINE_ENVIRONMENT, note, any_case=True)
+    if registry.number(_values(POLICY, Root.MACHINE, note).get("ProxySettingsPerUser")) == 0:
+        add("Internet Settings of the machine", Scope.MACHINE, None, *_settings(SETTINGS, Root.MACHINE, note))
+        per_user = False
+    else:
+        per_user = True
+    for sid in _accounts(note):
+        scope = Scope.SYSTEM if sid in SERVICE_ACCOUNTS else Scope.USER
+        user = SERVICE_ACCOUNTS.get(sid) or _user(sid)
+        if per_user:
+            add(f"Internet Settings of {sid}", scope, user, *_settings(f"{sid}\\{SETTINGS}", Root.USERS, note))
+        own = _texts(_values(f"{sid}\\Environment", Root.USERS, note))
+        found += of_environment(own, f"the environment of {sid}", note, scope, user, any_case=True)
+    known = {(proxy.server, proxy.bypass) for proxy in found if proxy.kind is ProxyKind.ENVIRONMENT}
+    own_process = of_environment(dict(os.environ), PROCESS, note, any_case=True)
+    found += [proxy for proxy in own_process if (proxy.server, proxy.bypass) not in known]
+    board.post(PAC_URLS, tuple(pacs))
+    return tuple(found)
+
+
+def _of_winhttp(note: Note) -> List[Proxy]:
+    try:
+        default = winhttp.default_proxy()
+        server = read_servers(default.servers) if default else None
+    except (NoFact, ValueError) as reason:
+        note(f"WinHTTP: {reason}")
+        return []
+    if default is None or server is None:
+        return []
+    bypass = read_bypass(default.bypass, WINHTTP_SEPARATORS)
+    is_for_all = "=" not in default.servers
+    return [Proxy("WinHTTP", ProxyKind.WINHTTP, Scope.MACHINE, None, server, None, is_for_all, bypass)]
+
+
+class Setting(NamedTuple):
+    """One Internet Settings key: ``Proxy`` with the whole address of the PAC."""
+
+    place: str
+    kind: ProxyKind
+    scope: Scope
+    user: Optional[str]
+    server: Optional[str]
+    is_for_all: bool
+    bypass: Tuple[str, ...]
+    pac_url: Optional[str]
+    auto_detect: bool
+
+
+def of_settings(
+    place: str, scope: Scope, user: Optional[str], values: Dict[str, Any], blob: Blob, note: Note
+) -> List[Setting]:
+    """What the values of an Internet Settings key come to. The binary value counts where the named ones turn no proxy on."""
+    enabled = registry.number(values.get("ProxyEnable"))
+    servers = registry.text(values.get("ProxyServer")) if enabled else None
+    bypass = registry.text(values.get("ProxyOverride")) or ""
+    if not servers and blob.servers:
+        servers, bypass = blob.servers, blob.bypass
+    server = None
+    for name, kinds in (("ProxyEnable", int), ("ProxyServer", str), ("ProxyOverride", str), ("AutoConfigURL", str)):
+        if name in values and type(values[name]) is not kinds:
+            note(f"{place}: {name} has a value of another type")
+    if servers:
+        try:
+            server = read_servers(servers)
+        except ValueError as reason:
+            note(f"{place}: ProxyServer: {reason}")
+    pac_url = registry.text(values.get("AutoConfigURL")) or blob.pac_url or None
+    auto_detect = blob.auto_detect or registry.number(values.get("AutoDetect")) == 1
+    if not (server or pac_url or auto_detect):
+        return []
+    return [
+        Setting(
+            place,
+            ProxyKind.INTERNET_SETTINGS,
+            scope,
+            user,
+            server,
+            "=" not in (servers or ""),
+            read_bypass(bypass, SETTINGS_SEPARATOR),
+            pac_url,
+            auto_detect,
+        )
+    ]
+
+
+def parse_blob(raw: Any) -> Blob:
+    """DefaultConnectionSettings; what is cut or of another type says nothing."""
+    if not isinstance(raw, bytes) or len(raw) < 12:
+        return Blob()
+    flags = struct.unpack_from("<I", raw, 8)[0]
+    parts, at = [], 12
+    for _ in range(3):
+        length = struct.unpack_from("<I", raw, at)[0] if at + 4 <= len(raw) else 0
+        text = raw[at + 4 : at + 4 + length] if length <= len(raw) else b""
+        parts.append(text.decode("latin-1").strip("\0 "))
+        at += 4 + length
+    return Blob(
+        parts[0] if flags & PROXY_TYPE_PROXY else "",
+        parts[1],
+        parts[2] if flags & PROXY_TYPE_AUTO_PROXY_URL else "",
+        bool(flags & PROXY_TYPE_AUTO_DETECT),
+    )
+
+
+def _settings(key: str, root: Root, note: Note) -> Tuple[Dict[str, Any], Blob]:
+    blob = _values(f"{key}\\Connections", root, note).get("DefaultConnectionSettings")
+    return _values(key, root, note), parse_blob(blob)
+
+
+def _accounts(note: Note) -> List[str]:
+    """The SIDs whose hives are loaded, the services' accounts first."""
+    try:
+        names = registry.subkeys("", Root.USERS)
+    except NoFact as missing:
+        note(str(missing))
+        return []
+    sids = [name for name in names if name.startswith("S-1-") and not name.lower().endswith("_classes")]
+    if LOCAL_SYSTEM not in sids and DEFAULT_HIVE in names:
+        sids.append(DEFAULT_HIVE)
+    return sorted(sids, key=lambda sid: (sid not in SERVICE_ACCOUNTS, sid))[:ACCOUNTS]
+
+
+def _user(sid: str) -> str:
+    """The name of the user's profile folder, which needs no domain controller; else the SID."""
+    try:
+        path = registry.text(registry.values(f"{PROFILES}\\{sid}").get("ProfileImagePath"))
+    except NoFact:
+        path = None
+    return (path or sid).rstrip("\\").rpartition("\\")[2]
+
+
+def _values(key: str, root: Root, note: Note) -> Dict[str, Any]:
+    """The values of a key; none where it is not there, or, which is told, may not be read."""
+    try:
+        return registry.values(key, root)
+    except NoKey:
+        return {}
+    except NoFact as missing:
+        note(str(missing))
+        return {}
+
+
+def _texts(values: Dict[str, Any]) -> Dict[str, str]:
+    return {name: value for name, value in values.items() if isinstance(value, str)}

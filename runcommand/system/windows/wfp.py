@@ -1,0 +1,112 @@
+"""The filters of the Windows Filtering Platform that forbid a connect to IMDS, whoever set them: ``netsh wfp show filters``.
+
+https://learn.microsoft.com/windows-server/administration/windows-commands/netsh-wfp
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import xml.etree.ElementTree as ElementTree
+from typing import Dict, List, Optional, Tuple
+
+from ...collect import Board, NoFact
+from ...conditions import HTTP_PORT, holds, request
+from ...facts import IMDS_ADDRESS, FirewallMatch, FirewallPlace, FirewallRule, Imds, MatchField, Outcome, RuleVerdict
+from ..program import Programs
+from .machine import console_encoding
+
+ARGUMENTS = (
+    "wfp", "show", "filters", "file=-", "protocol=6", f"remoteaddr={IMDS_ADDRESS}", f"remoteport={HTTP_PORT}", "dir=out",
+    "verbose=on",
+)  # fmt: skip
+IMDS_S = 6.0  # how long the outcome of the connect is waited for
+FILTERS = 50  # that are kept
+LAYERS = ("FWPM_LAYER_ALE_AUTH_CONNECT_V4", "FWPM_LAYER_ALE_RESOURCE_ASSIGNMENT_V4", "FWPM_LAYER_OUTBOUND_TRANSPORT_V4")
+BLOCK = "FWP_ACTION_BLOCK"
+FIELDS = {
+    "FWPM_CONDITION_IP_REMOTE_ADDRESS": MatchField.DESTINATION,
+    "FWPM_CONDITION_IP_REMOTE_PORT": MatchField.DESTINATION_PORT,
+    "FWPM_CONDITION_IP_LOCAL_ADDRESS": MatchField.SOURCE,
+    "FWPM_CONDITION_IP_LOCAL_PORT": MatchField.SOURCE_PORT,
+    "FWPM_CONDITION_IP_PROTOCOL": MatchField.PROTOCOL,
+    "FWPM_CONDITION_ALE_APP_ID": MatchField.PROGRAM,
+    "FWPM_CONDITION_ALE_USER_ID": MatchField.USER,
+    "FWPM_CONDITION_ALE_PACKAGE_ID": MatchField.PACKAGE,
+}
+ADDRESS_FIELDS = (MatchField.DESTINATION, MatchField.SOURCE)
+
+
+def collect(programs: Programs, board: Board) -> Optional[Tuple[FirewallRule, ...]]:
+    """The filters that could have forbidden the connect; None where it was not forbidden, so that there was no need."""
+    imds: Optional[Imds] = board.wait("imds", IMDS_S, or_draft=True)
+    if imds is None or imds.attempts[-1].outcome is not Outcome.FORBIDDEN:
+        return None
+    return parse(programs.run("netsh.exe", ARGUMENTS).decode(console_encoding(), "replace"))
+
+
+def parse(text: str) -> Tuple[FirewallRule, ...]:
+    """The blocking filters of outbound connects that hold for TCP 80 to IMDS, or may. Raises ``NoFact``."""
+    document = text[text.find("<") : text.rfind(">") + 1]
+    if not document:
+        raise NoFact("netsh wfp show filters printed nothing")
+    if "<!DOCTYPE" in document or "<!ENTITY" in document:
+        raise NoFact("netsh wfp show filters: its XML declares entities")
+    try:
+        root = ElementTree.fromstring(re.sub(r"^<\?xml[^>]*\?>", "", document))
+    except ElementTree.ParseError as error:
+        raise NoFact(f"netsh wfp show filters: {error}") from None
+    found = []
+    for item in root.iter("item"):
+        if item.findtext("layerKey") in LAYERS and item.findtext("action/type") == BLOCK:
+            rule = _filter(item)
+            is_for_apps = any(match.field is MatchField.PACKAGE for match in rule.matches)  # every Windows has such
+            if not is_for_apps and all(holds(match, request(IMDS_ADDRESS)) is not False for match in rule.matches):
+                found.append(rule)
+    return tuple(found[:FILTERS])
+
+
+def _filter(item: ElementTree.Element) -> FirewallRule:
+    """One filter. Conditions of one field are alternatives."""
+    values: Dict[MatchField, List[str]] = {}
+    negated: List[FirewallMatch] = []
+    for condition in item.iterfind("filterCondition/item"):
+        key, how = condition.findtext("fieldKey") or "?", condition.findtext("matchType") or "?"
+        field, value = FIELDS.get(key, MatchField.OTHER), _value(condition.find("conditionValue"))
+        if value and value.isdecimal() and field in ADDRESS_FIELDS:
+            value = str(ipaddress.IPv4Address(int(value) % 2**32))
+        if value is None or how not in ("FWP_MATCH_EQUAL", "FWP_MATCH_RANGE", "FWP_MATCH_NOT_EQUAL"):
+            field, value = MatchField.OTHER, key
+        if field is MatchField.OTHER:
+            negated.append(FirewallMatch(field, (key,)))
+        elif how == "FWP_MATCH_NOT_EQUAL":
+            negated.append(FirewallMatch(field, (value,), negated=True))
+        else:
+            values.setdefault(field, []).append(value)
+    matches = [FirewallMatch(field, tuple(own)) for field, own in values.items()]
+    return FirewallRule(
+        id=item.findtext("filterKey") or item.findtext("filterId") or "?",
+        place=FirewallPlace.WFP,
+        action=RuleVerdict.BLOCK,
+        name=(item.findtext("displayData/name") or "").strip(),
+        matches=(*matches, *negated),
+        provider=item.findtext("providerKey") or None,
+    )
+
+
+def _value(value: Optional[ElementTree.Element]) -> Optional[str]:
+    """The value of a condition as it stands in a ``FirewallMatch``; None where it is of a form that is not known."""
+    if value is None:
+        return None
+    low, high = value.find("rangeValue/valueLow"), value.find("rangeValue/valueHigh")
+    if low is not None and high is not None:
+        first, last = _value(low), _value(high)
+        return f"{first}-{last}" if first and last else None
+    masked = value.find("v4AddrMask")
+    if masked is not None:
+        return f"{masked.findtext('addr')}/{masked.findtext('mask')}"
+    for name in ("uint8", "uint16", "uint32", "uint64", "asString", "sd", "sid"):
+        text = value.findtext(f".//{name}")
+        if text:
+            return text.strip()
+    return None
