@@ -63,7 +63,7 @@ def probe_collectors(target: Target) -> Dict[str, Collector]:
         "wireserver": lambda board: wireserver.ask(target.connector, target.wireserver, board.remaining),
         "differential": lambda board: differential.ask(asking(board), board, target.system.by_device),
         "proxy_trials": lambda board: proxy.ask(asking(board), target.wireserver, board),
-        "pac_files": lambda board: proxy.fetch_pacs(target.connector, board),
+        "pac_files": lambda board: proxy.fetch_pacs(target.connector, board, target.imds.true_address),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Callable, Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 from .facts import (
@@ -53,13 +54,13 @@ def reply(address: str, port: int = HTTP_PORT) -> Packet:
 
 
 PLACES = ((IMDS_ADDRESS, HTTP_PORT), (WIRESERVER_ADDRESS, HTTP_PORT), (WIRESERVER_ADDRESS, HOST_PLUGIN_PORT))
-PLATFORM_PACKETS = tuple(make(address, port) for make in (request, reply) for address, port in PLACES)
+REQUESTS = tuple(request(address, port) for address, port in PLACES)
+REPLIES = tuple(reply(address, port) for address, port in PLACES)
 
 
-def concerns_platform(matches: Iterable[FirewallMatch]) -> bool:
-    """Whether conditions could hold for any TCP packet to or from the platform's services."""
-    conditions = tuple(matches)
-    return any(all(holds(match, packet) is not False for match in conditions) for packet in PLATFORM_PACKETS)
+def could_hold(matches: Sequence[FirewallMatch], packets: Iterable[Packet]) -> bool:
+    """Whether conditions could hold for one of some packets."""
+    return any(all(holds(match, packet) is not False for match in matches) for packet in packets)
 
 
 def applies(rule: FirewallRule, packet: Packet) -> Optional[bool]:
@@ -104,6 +105,7 @@ def _address(value: str, address: Optional[str], keywords: Mapping[str, bool]) -
 IpAddress = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 
+@lru_cache(maxsize=4096)
 def ends(value: str) -> Tuple[IpAddress, IpAddress]:
     """The first and the last address of a single one, a network or a range. Raises ``ValueError``."""
     if "-" in value:

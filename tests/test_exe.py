@@ -184,11 +184,11 @@ def test_registry_values_of_the_wrong_type_cost_facts_and_never_the_report(exe):
         eth0 = windows.guid(lab.index("eth0"))
         interfaces = "System\\CurrentControlSet\\Services\\Tcpip\\Parameters"
         lab.forget_leases()
-        lab.registry(
+        lab.key(
             f"{interfaces}\\Interfaces\\{eth0}",
             '"EnableDHCP"="yes"', '"DhcpIPAddress"=dword:00000007', '"DhcpServer"=hex:00,ff,fe', '"DhcpDefaultGateway"=hex(7):00',
         )  # fmt: skip
-        lab.registry(
+        lab.key(
             f"{interfaces}\\PersistentRoutes",
             '"10.5.0.0,255.255.0.0,10.99.0.1,1"=""', '"nonsense"=""', '"1.2.3.4,255.0.255.0,10.0.0.1,1"=""', '",,,"=dword:1',
         )  # fmt: skip

@@ -102,11 +102,19 @@ def _start(job: _Job, asking: Asking, wire: Endpoint, board: Board) -> None:
         job.done.set()
 
 
+def _may_be_asked(host: str, is_true: bool) -> bool:
+    """Whether a host may be asked at all: where the probes are pointed elsewhere (tests), nothing but loopback."""
+    return is_true or host == "localhost" or host.startswith("127.")
+
+
 def _through(job: _Job, asking: Asking, wire: Endpoint, board: Board) -> Optional[Exchange]:
     if "://" in job.server:
         job.error = f"not tried: {job.server.partition(':')[0]} is not asked in plain HTTP"
         return None
     host, _, port = job.server.rpartition(":")
+    if not _may_be_asked(host, asking.endpoint.true_address):
+        job.error = "not tried: the probes are pointed elsewhere"
+        return None
     path = f"{INSTANCE}?api-version={API_VERSIONS[0]}" if job.address == IMDS_ADDRESS else wire_protocol.VERSIONS
     job.stage = f"the name {host}"
     addresses = asking.connector.resolve(host)
@@ -124,8 +132,11 @@ def _through(job: _Job, asking: Asking, wire: Endpoint, board: Board) -> Optiona
 # --- PAC ------------------------------------------------------------------------------------------------------------
 
 
-def fetch_pacs(connector: Connector, board: Board) -> Tuple[PacFile, ...]:
-    """Every PAC file that is set, at most ``PACS``: from http addresses, and from files where no mere user names them."""
+def fetch_pacs(connector: Connector, board: Board, is_true: bool) -> Tuple[PacFile, ...]:
+    """Every PAC file that is set, at most ``PACS``: from http addresses, and from files where no mere user names them.
+
+    :param is_true: the probes ask the platform's true addresses
+    """
     proxies: Optional[Sequence[Proxy]] = board.wait("proxies", SETTINGS_S)
     if proxies is None:
         raise NoFact("the proxy settings are not known")
@@ -136,7 +147,7 @@ def fetch_pacs(connector: Connector, board: Board) -> Tuple[PacFile, ...]:
         urls[url] = urls.get(url, False) or scope is not Scope.USER
     found: List[PacFile] = []
     for url, trusted in list(urls.items())[:PACS]:
-        found.append(_bounded(lambda: _fetch(url, trusted, connector, board), url, board))
+        found.append(_bounded(lambda: _fetch(url, trusted, connector, board, is_true), url, board))
     return tuple(found)
 
 
@@ -160,7 +171,7 @@ def _shown(url: str) -> str:
     return without_query(url)[:URL_LIMIT]
 
 
-def _fetch(url: str, trusted: bool, connector: Connector, board: Board) -> PacFile:
+def _fetch(url: str, trusted: bool, connector: Connector, board: Board, is_true: bool) -> PacFile:
     file = FILE_URL.fullmatch(url)
     if file and trusted:
         path = Path(file.group(1))
@@ -171,6 +182,8 @@ def _fetch(url: str, trusted: bool, connector: Connector, board: Board) -> PacFi
     parts = urlsplit(url)
     if parts.scheme.lower() != "http" or not parts.hostname:
         return PacFile(_shown(url), Outcome.FAILED, "not fetched: only http addresses and the machine's own files are")
+    if not _may_be_asked(parts.hostname, is_true):
+        return PacFile(_shown(url), Outcome.FAILED, "not fetched: the probes are pointed elsewhere")
     (address, *_) = connector.resolve(parts.hostname)
     if address in PLATFORM_ADDRESSES:  # a PAC is nothing to ask them for
         return PacFile(_shown(url), Outcome.FAILED, "not fetched: it names the platform's own address")

@@ -12,7 +12,8 @@ from .. import wine
 from . import windows
 from .namespace import Lab, why_not
 from .run import run_all
-from .scenarios import SCENARIOS, Broken
+from .obstacles import LINUX
+from .scenarios import Broken
 
 
 def main() -> int:
@@ -24,7 +25,7 @@ def main() -> int:
     if reason:
         print(f"the lab cannot run here: {reason}", file=sys.stderr)
         return 2
-    known = windows.shown() if options.exe else SCENARIOS
+    known = windows.shown() if options.exe else LINUX
     chosen = [scenario for scenario in known if not options.names or scenario.name in options.names]
     if not chosen:
         print(f"no scenario of the lab has one of these names: {', '.join(options.names)}", file=sys.stderr)

@@ -21,7 +21,8 @@ def main() -> None:
     behaviour = Behaviour(**given)
     closed = [tuple(place) for place in options["not_listening"]]
     host = Host(replace(VM, environment=options["environment"]), behaviour)
-    for place in ((IMDS, 80), (WIRESERVER, 80), (WIRESERVER, 32526)):
+    usual = ((IMDS, 80), (WIRESERVER, 80), (WIRESERVER, 32526))
+    for place in [tuple(place) for place in options.get("listen", usual)]:
         if place not in closed:
             host.listen(*place)
     print("ready", flush=True)

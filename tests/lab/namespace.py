@@ -27,7 +27,7 @@ ETH0_MAC, ETH1_MAC = "00:0d:3a:7f:20:04", "00:0d:3a:7f:20:05"
 AZURE_ARP_MAC = "12:34:56:78:9a:bc"
 IMDS, WIRESERVER = "169.254.169.254", "168.63.129.16"
 AZURE_TAG = "7783-7084-3265-9085-8269-3286-77"
-PROGRAMS = ("ip", "nsenter", "unshare", "mount")
+PROGRAMS = ("ip", "nsenter", "unshare", "mount", "nft", "iptables")
 VM = replace(LINUX_VM, name="labvm")
 _numbers = itertools.count(1)
 
@@ -71,6 +71,7 @@ class Lab:
         self._holder: Optional["subprocess.Popen[str]"] = None
         self._server: Optional["subprocess.Popen[str]"] = None
         self._inside: Optional["subprocess.Popen[str]"] = None
+        self._webs: List["subprocess.Popen[str]"] = []
 
     def __enter__(self) -> "Lab":
         try:
@@ -81,7 +82,7 @@ class Lab:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in (self._inside, self._server, self._holder):
+        for process in (*self._webs, self._inside, self._server, self._holder):
             if process:
                 process.kill()
                 process.communicate()
@@ -141,6 +142,15 @@ class Lab:
         )
         assert server.stdout and server.stdout.readline() == "ready\n"
         return server
+
+    def web(self, address: str, port: int, everything: str) -> None:
+        """Another server on the host's side of the network: a proxy, or a web server, that answers all paths alike."""
+        options = {
+            **self._options,
+            "behaviour": asdict(Behaviour(everything=everything)),
+            "listen": [(address, port)],
+        }
+        self._webs.append(self._serve(["ip", "netns", "exec", self._host_ns], options))
 
     def serve_inside(self, behaviour: Behaviour) -> None:
         """Lets something inside the VM answer at IMDS's address, which the VM has to claim."""
@@ -217,29 +227,47 @@ class Lab:
             stderr=subprocess.PIPE,
             universal_newlines=True,
             timeout=60,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **(environment or {})},
+            env={**own_environment(), "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **(environment or {})},
         )
 
-    def diagnose(self, *arguments: str) -> Tuple[Dict[str, Any], float]:
+    def diagnose(self, *arguments: str, environment: Optional[Dict[str, str]] = None) -> Tuple[Dict[str, Any], float]:
         """The JSON report of one run, and the seconds that the run took."""
         began = time.monotonic()
-        done = self.tool("--format", "json", "--no-files", *arguments)
+        done = self.tool("--format", "json", "--no-files", *arguments, environment=environment)
         elapsed = time.monotonic() - began
         assert done.stdout, done.stderr
         return json.loads(done.stdout), elapsed
+
+    def registry(self, text: str) -> None:
+        """Keys of a .reg file; for a VM that has a registry."""
+        raise NotImplementedError
 
     def warm_up(self) -> None:
         """Starts what is no part of a run, so that it does not count; for a VM that is prepared."""
 
     def apply(self, report: Dict[str, Any]) -> List[str]:
-        """Executes the ``ip``, ``nft`` and ``iptables`` commands of the first finding's fix; gives what was executed."""
+        """Executes the commands of the first finding's fix, by a shell, as far as the lab has the programs; gives what was executed."""
         commands = [fix["text"] for fix in report["findings"][0]["fix"] if fix["kind"] == "command"]
-        executed = [text for text in commands if text.split()[0] in ("ip", "nft", "iptables")]
+        executed = [text for text in commands if text.split()[0] in EXECUTABLE]
         for text in executed:
-            self.vm(text)
+            done = subprocess.run(self.enter(["sh", "-c", f"PATH=/usr/sbin:$PATH; {text}"]), stdin=subprocess.DEVNULL)
+            assert done.returncode == 0, text
         return executed
 
 
+def own_environment() -> Dict[str, str]:
+    """This process's environment without the proxies that this machine may need."""
+    return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+
+
+EXECUTABLE = ("ip", "nft", "iptables", "iptables-legacy", "printf", "mkdir", "systemctl")
+SYSTEMCTL = """#!/bin/sh
+case $1 in
+show-environment) cat /run/lab/environment 2>/dev/null || true ;;
+set-environment) shift; printf "%s\\n" "$@" >> /run/lab/environment ;;
+*) cat /run/lab/units ;;
+esac
+"""
 HOLDER = f"""
 mount --make-rprivate /
 mount -t tmpfs none /run
@@ -253,9 +281,14 @@ echo 'Microsoft Corporation' > /sys/class/dmi/id/sys_vendor
 echo {LINUX_VM.vm_id} > /sys/class/dmi/id/product_uuid
 mount -t tmpfs none /var/log
 mount -t tmpfs none /var/lib
-printf '#!/bin/sh\\ncat /run/lab/units\\n' > /run/lab/bin/systemctl
+cat > /run/lab/bin/systemctl <<'END'
+{SYSTEMCTL}END
 chmod 755 /run/lab/bin/systemctl
 mount -t overlay lab -o lowerdir=/run/lab/bin:/usr/sbin /usr/sbin
+mkdir -p /run/lab/etc/upper /run/lab/etc/work
+mount -t overlay etc -o lowerdir=/etc,upperdir=/run/lab/etc/upper,workdir=/run/lab/etc/work /etc
+rm -rf /etc/waagent.conf /etc/profile.d /etc/environment
+mkdir /etc/profile.d
 hostname labvm
 echo ready
 exec sleep 3600

@@ -37,12 +37,12 @@ def run(scenario: Broken, make: Callable[..., Lab]) -> Result:
     with make(scenario.behaviour, scenario.not_listening, scenario.environment) as lab:
         scenario.prepare(lab)
         lab.warm_up()
-        report, seconds = lab.diagnose(*scenario.arguments)
-        right = (report["verdict"], report["cause"]) == (scenario.verdict, scenario.cause)
+        report, seconds = lab.diagnose(*scenario.arguments, environment=scenario.variables)
+        right = scenario.is_right(report)
         after, executed = None, 0
         if scenario.heals and lab.can_mend:
             executed = len(lab.apply(report)) if report["findings"] else 0
-            healed, _ = lab.diagnose(*scenario.arguments)
+            healed, _ = lab.diagnose(*scenario.arguments, environment=scenario.variables)
             after = healed["verdict"] if healed["verdict"] == "healthy" else f"{healed['verdict']}: {healed['cause']}"
             right = right and after == "healthy" and executed > 0
         return Result(report["verdict"], report["cause"], seconds, report, after, executed, right)

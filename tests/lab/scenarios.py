@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from runcommand.simulator.host import Behaviour
 
@@ -31,6 +31,12 @@ class Broken:
     files: Dict[str, str] = field(default_factory=dict)
     leased: bool = True  # the network manager has a lease
     inside: Optional[Behaviour] = None  # a server inside the VM, at the address that it claims
+    commands: Tuple[str, ...] = ()  # other commands in the VM, run after ``vm``
+    web: Dict[Tuple[str, int], str] = field(default_factory=dict)  # servers beside the host's: how they answer
+    variables: Dict[str, str] = field(default_factory=dict)  # of the program's own environment
+    registry: Tuple[str, ...] = ()  # keys as a .reg file has them; for the VM as Windows
+    also: Tuple[str, ...] = ()  # causes that must be among the other findings
+    never: Tuple[str, ...] = ()  # causes that must be among none
 
     def prepare(self, lab: Lab) -> None:
         for command in self.vm:
@@ -45,6 +51,18 @@ class Broken:
             lab.forget_leases()
         if self.inside:
             lab.serve_inside(self.inside)
+        for command in self.commands:
+            lab.vm(command)
+        if self.registry:
+            lab.registry("\n".join(self.registry))
+        for (address, port), how in self.web.items():
+            lab.web(address, port, how)
+
+    def is_right(self, report: Dict[str, Any]) -> bool:
+        """Whether a report says of it what it must."""
+        causes = [finding["cause"] for finding in report["findings"]]
+        told = set(self.also) <= set(causes) and not set(self.never) & set(causes)
+        return (report["verdict"], report["cause"]) == (self.verdict, self.cause) and told
 
 
 def broken(cause: str, name: str = "", **more: object) -> Broken:

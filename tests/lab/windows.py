@@ -13,11 +13,12 @@ from typing import Dict, List, Optional
 
 from .. import wine
 from .namespace import AZURE_TAG, IMDS, WIRESERVER, Lab
+from .registry import WINDOWS
 from .scenarios import SCENARIOS, Broken
 
 PREFIX = Path("/run/wine/prefix")
 SERVICES = "System\\\\CurrentControlSet\\\\Services"  # as Wine writes a key: every backslash twice
-NAMES = {"walinuxagent": "WindowsAzureGuestAgent", "azure_proxy_agent": "GuestProxyAgent"}
+NAMES = {"walinuxagent": "WindowsAzureGuestAgent", "azure_proxy_agent": "GuestProxyAgent", "firewall": "MpsSvc"}
 
 # What Wine cannot show, and why.
 NO_RULES = "Windows has no policy routing: no table shows why the connect fails"
@@ -52,7 +53,7 @@ def shown() -> List[Broken]:
     own = [
         Broken("firewall-unknown", "broken", "firewall-unknown", vm=(f"rule add pref 100 to {IMDS} prohibit",)),
     ]
-    return [scenario for scenario in SCENARIOS if scenario.name not in CANNOT] + own
+    return [scenario for scenario in SCENARIOS if scenario.name not in CANNOT] + own + WINDOWS
 
 
 class WindowsLab(Lab):
@@ -66,6 +67,7 @@ class WindowsLab(Lab):
         self._leases: Dict[str, str] = {}
         self._services: Dict[str, str] = {}
         self._registry: List[str] = []
+        self._import = ""
         self._started = False
 
     def __enter__(self) -> "WindowsLab":
@@ -74,6 +76,7 @@ class WindowsLab(Lab):
 
     def _make(self) -> None:
         super()._make()
+        self.services(firewall="active")
         self.write("/sys/class/dmi/id/chassis_vendor", "Microsoft Corporation\n")  # without it Wine tells no asset tag
         self.write("/sys/class/dmi/id/chassis_asset_tag", f"{AZURE_TAG}\n")
 
@@ -102,10 +105,13 @@ class WindowsLab(Lab):
                 f'"Start"=dword:0000000{start}\n"Type"=dword:00000010\n"ErrorControl"=dword:00000001\n'
             )
 
-    def registry(self, key: str, *values: str) -> None:
-        """A key below HKLM (``A\\B``), with its values as Wine writes them (``"name"=dword:00000001``)."""
+    def key(self, key: str, *values: str) -> None:
+        """A key below HKLM (``A\\B``) from before Wine starts, with its values as Wine writes them (``"name"=dword:00000001``)."""
         escaped = key.replace("\\", "\\\\")
         self._registry.append(f"[{escaped}] 1\n" + "".join(f"{value}\n" for value in values))
+
+    def registry(self, text: str) -> None:
+        self._import += f"\n{text}"
 
     def write(self, path: str, text: str) -> None:
         super().write(path, text)
@@ -133,6 +139,11 @@ class WindowsLab(Lab):
 
     def warm_up(self) -> None:
         self.program("C:/windows/system32/hostname.exe")  # and with it Wine's own services
+        if self._import:
+            text = f"Windows Registry Editor Version 5.00\n{self._import}\n".replace("\n", "\r\n")
+            self.write("/run/wine/import.reg", text)
+            done = self.program("C:/windows/system32/reg.exe", "import", "Z:/run/wine/import.reg")
+            assert done.code == 0, done
 
     def program(self, *command: str, env: Optional[Dict[str, str]] = None, timeout: float = 60) -> wine.Done:
         """Runs a Windows program inside the VM."""

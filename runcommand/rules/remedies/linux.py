@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import List, Optional, Sequence
 
 from ...facts import (
@@ -28,7 +29,7 @@ from ..finding import Fix, Shell, advice, command, quoted, short
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,31}")  # a name that no shell reads anything into
 WITH_THE_LEASE = "Azure hands out the routes to both platform addresses with the lease."
 NFT_NAMES = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,63}( [A-Za-z0-9_][A-Za-z0-9_./-]{0,63}){0,2}")
-IPTABLES_WORDS = re.compile(r"[A-Za-z0-9 ./:,_!@%+=-]{1,400}")
+IPTABLES_WORD = re.compile(r"[A-Za-z0-9 ./:,_!@%+=-]{1,256}")  # with blanks: a comment may have them
 ENTRY = re.compile(r"[A-Za-z0-9.:/_-]{1,120}")  # of a bypass list, as it may stand in a shell
 LIST_LIMIT = 900
 MANY = 3  # addresses: more of them are taken away at once
@@ -62,8 +63,12 @@ def nft(text: str, *names: Optional[str]) -> Fix:
 
 def iptables(place: FirewallPlace, text: str) -> Fix:
     """An ``iptables`` command; advice where something in it cannot stand in a shell."""
-    if IPTABLES_WORDS.fullmatch(text):
-        return sh(f"{place.value} {text}")
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        words = []
+    if words and all(IPTABLES_WORD.fullmatch(word) for word in words):
+        return sh(" ".join([place.value, *map(shlex.quote, words)]))
     return advice(f"By hand, because something in it cannot be pasted: {place.value} {short(text, 200)}")
 
 

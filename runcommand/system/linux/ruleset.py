@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Dict, List, NamedTuple, Sequence, Set
 
-from ...conditions import concerns_platform
+from ...conditions import REPLIES, REQUESTS, could_hold
 from ...facts import FirewallChain, FirewallRule
-
-HOOKS = ("output", "postrouting", "prerouting", "input")  # that a packet of this machine passes, and the answer to it
 
 
 class Ruleset(NamedTuple):
@@ -20,22 +18,31 @@ class Ruleset(NamedTuple):
 
 
 def reduced(chains: Sequence[FirewallChain], rules: Sequence[FirewallRule], tables: Set[str]) -> Ruleset:
-    """Without the rules that can concern no packet to or from the platform, and what cannot be reached from a hook."""
-    kept = [rule for rule in rules if concerns_platform(rule.matches)]
+    """Without what no request to the platform passes, nor an answer from it, and without the rules that can hold for neither."""
+    asked = _reached([c for c in chains if c.hook == "output" or c.hook == "postrouting" and c.kind != "nat"], rules)
+    answered = _reached([c for c in chains if c.hook in ("prerouting", "input") and c.kind != "nat"], rules)
+    kept = [
+        rule
+        for rule in rules
+        if rule.chain in asked
+        and could_hold(rule.matches, REQUESTS)
+        or rule.chain in answered
+        and could_hold(rule.matches, REPLIES)
+    ]
+    return Ruleset([chain for chain in chains if chain.id in asked | answered], kept, tables, len(rules))
+
+
+def _reached(bases: Sequence[FirewallChain], rules: Sequence[FirewallRule]) -> Set[str]:
+    """The chains that are reached from some, by jumps."""
     jumps: Dict[str, Set[str]] = {}
-    for rule in kept:
+    for rule in rules:
         if rule.chain and rule.target:
             jumps.setdefault(rule.chain, set()).add(rule.target)
     reached: Set[str] = set()
-    waiting = [chain.id for chain in chains if chain.hook in HOOKS]
+    waiting = [chain.id for chain in bases]
     while waiting:
         chain = waiting.pop()
         if chain not in reached:
             reached.add(chain)
             waiting += jumps.get(chain, ())
-    return Ruleset(
-        [chain for chain in chains if chain.id in reached],
-        [rule for rule in kept if rule.chain in reached],
-        tables,
-        len(rules),
-    )
+    return reached

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, Callable, Dict, FrozenSet, List, Optional, Tuple
 
 from ...collect import Board, NoFact
-from ...conditions import PROFILES, concerns_platform
+from ...conditions import PROFILES, REQUESTS, could_hold
 from ...facts import (
     Firewall,
     FirewallMatch,
@@ -99,19 +99,20 @@ def collect(board: Board) -> Firewall:
                 inactive += 1
                 continue
             rule = parse(id, fields, place)
-            if rule and concerns_platform(rule.matches):
+            if rule and could_hold(rule.matches, REQUESTS):
                 rules.append(rule)
     if unread:
         board.note("firewall", f"{unread} of {read} rules are of a form that cannot be read, and are left out")
-    if not sources:
-        raise NoFact(f"HKLM\\{LOCAL}\\FirewallRules: no such key")
     if len(rules) > RULES:
         board.note("firewall", f"{len(rules) - RULES} rules are left out: more than {RULES} could concern the platform")
         rules.sort(key=lambda rule: rule.action is RuleVerdict.ALLOW)
     active, source = active_profiles(board)
+    known = profiles(active, lambda key: _values(key, board))
+    if not sources and all(profile.enabled is None and profile.default_outbound is None for profile in known):
+        raise NoFact(f"HKLM\\{LOCAL}: neither rules nor profiles")
     return Firewall(
         rules=tuple(replace(rule, is_name_unique=names[rule.name.lower()] == 1) for rule in rules[:RULES]),
-        profiles=profiles(active, lambda key: _values(key, board)),
+        profiles=known,
         active_from=source,
         sources=tuple(sources),
         rules_read=read,
