@@ -59,6 +59,20 @@ def wrong_interface(lab: Lab) -> None:
     lab.vm(f"ip route add {IMDS}/32 via 10.0.1.1 dev eth1")
 
 
+def silent_proxy(lab: Lab) -> None:
+    """A proxy of the machine that takes the connection and says nothing."""
+    lab.web("10.0.0.50", 3128, "silent")
+    lab.write("/etc/environment", "http_proxy=http://10.0.0.50:3128\n")
+
+
+def many_rules(lab: Lab) -> None:
+    """20,000 nftables rules for other addresses."""
+    rules = "".join(f"ip daddr 10.{n >> 8 & 255}.{n & 255}.1 drop\n" for n in range(20000))
+    chain = f"chain out {{\ntype filter hook output priority 0;\n{rules}}}"
+    lab.write("/run/lab/many.nft", f"table inet lab {{\n{chain}\n}}\n")
+    lab.vm("nft -f /run/lab/many.nft")
+
+
 def whole_runs(name: str, runs: int, limit: str, prepare: Callable[[Lab], None]) -> None:
     with Lab() as lab:
         prepare(lab)
@@ -130,6 +144,8 @@ def of_package(runs: int) -> None:
         go_dark,
     )
     whole_runs("wrong interface", runs, "", wrong_interface)
+    whole_runs("a silent proxy", runs, "", silent_proxy)
+    whole_runs("20,000 nftables rules", runs, "", many_rules)
     print(f"{'package for Linux, xz':34}{'':8}{package_size() / 1024:8.1f}{'':8}  {'KiB':6}128 (as a script)")
 
 
