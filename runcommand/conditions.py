@@ -105,11 +105,13 @@ def _address(value: str, address: Optional[str], keywords: Mapping[str, bool]) -
 IpAddress = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=65536)
 def ends(value: str) -> Tuple[IpAddress, IpAddress]:
     """The first and the last address of a single one, a network or a range. Raises ``ValueError``."""
     if "-" in value:
         low, high = map(ipaddress.ip_address, value.split("-", 1))
+        if low.version != high.version:
+            raise ValueError("a range of two kinds of addresses")
         return low, high
     net = ipaddress.ip_network(value, strict=False)
     return net[0], net[-1]
@@ -138,6 +140,19 @@ def _interface(value: str, name: Optional[str]) -> Optional[bool]:
 
 def _protocol(value: str, packet: Packet) -> Optional[bool]:
     return PROTOCOLS.get(value.lower(), False)
+
+
+FLAGS = {
+    "new": ({"syn"},),
+    "established": ({"syn", "ack"}, {"ack"}, {"ack", "psh"}),
+}  # of a request's packets, of an answer's
+
+
+def _flags(value: str, packet: Packet) -> Optional[bool]:
+    mask, _, wanted = (part.lower() for part in value.partition("/"))
+    looked_at, are_set = set(mask.split(",")), set(wanted.split(",")) - {"", "none"}
+    answers = {flags & looked_at == are_set for flags in FLAGS.get(packet.state, ())}
+    return answers.pop() if len(answers) == 1 else None
 
 
 def _user(value: str, packet: Packet) -> Optional[bool]:
@@ -181,6 +196,7 @@ _FIELDS: Dict[MatchField, Callable[[str, Packet], Optional[bool]]] = {
     MatchField.INTERFACE_OUT: lambda value, packet: _interface(value, packet.interface_out),
     MatchField.INTERFACE_TYPE: lambda value, packet: value.lower() == "lan",  # what a NIC in Azure is
     MatchField.DESTINATION_TYPE: lambda value, packet: value.lower() == "unicast" if packet.state == "new" else None,
+    MatchField.TCP_FLAGS: _flags,
     MatchField.STATE: lambda value, packet: value.lower() == packet.state,
     MatchField.USER: _user,
     MatchField.GROUP: _user,

@@ -170,6 +170,7 @@ class MatchField(str, Enum):
     INTERFACE_TYPE = "interface-type"  # Windows: Lan, Wireless, RemoteAccess
     DESTINATION_TYPE = "destination-type"  # rtnetlink's: unicast, local
     STATE = "state"  # of connection tracking
+    TCP_FLAGS = "tcp-flags"  # "FIN,SYN,RST,ACK/SYN": of the first ones, these are set
     USER = "user"
     GROUP = "group"
     MARK = "mark"
@@ -411,7 +412,7 @@ class FirewallRule:
 class FirewallChain:
     """A chain of nftables or iptables. Without a hook it is reached by jumps only."""
 
-    id: str  # family or program, table and chain: "inet filter output", "iptables filter OUTPUT"
+    id: str  # family or program, table and chain: "inet filter output", "ip filter OUTPUT", "iptables-legacy filter OUTPUT"
     place: FirewallPlace
     hook: Optional[str] = None  # "output", "input", ...
     kind: str = "filter"  # filter, nat, route

@@ -1,6 +1,7 @@
 """What each client makes of a bypass list: the expectation, and the page or the experiment that it comes from."""
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -185,6 +186,7 @@ for no_proxy, address in {lists!r}:
 
 
 @pytest.mark.skipif(why_not() is not None, reason=f"the lab cannot run: {why_not()}")
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the lab cannot run: curl is not installed")
 def test_curl_itself():
     """In a namespace that has nothing but loopback, on which the platform's addresses and a proxy live."""
     asked = [(bypass, address, expected) for bypass, address, expected, source in NO_PROXY if source != DEPRECATE]

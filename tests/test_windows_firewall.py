@@ -164,8 +164,8 @@ def profile(name="public", enabled=True, active=True, outbound=RuleVerdict.ALLOW
     "values, more, expected, source",
     [
         ((BLOCK, ALLOW), {}, BLOCKS, PRECEDENCE),
-        ((BLOCK, ALLOW.replace("Action=Allow", "Action=ByPass")), {}, NO, ACTION),
-        ((BLOCK, f"{ALLOW}Security=Authenticate|AuthByPassOut=TRUE|"), {}, NO, ACTION),
+        ((BLOCK, ALLOW.replace("Action=Allow", "Action=ByPass")), {}, MAY, ACTION),
+        ((BLOCK, f"{ALLOW}Security=Authenticate|AuthByPassOut=TRUE|"), {}, MAY, ACTION),
         ((BLOCK, ALLOW.replace("Action=Allow", "Action=ByPass").replace(IMDS, "10.0.0.1")), {}, BLOCKS, ACTION),
         ((BLOCK,), {"profiles": (profile(enabled=False),)}, NO, RULE),
         ((BLOCK,), {"profiles": (profile(enabled=False), profile("domain"))}, MAY, RULE),
@@ -182,6 +182,7 @@ def profile(name="public", enabled=True, active=True, outbound=RuleVerdict.ALLOW
         ((), {"profiles": (profile(outbound=RuleVerdict.BLOCK), profile("domain"))}, MAY, PRECEDENCE),
         ((), {"profiles": (profile(enabled=False, outbound=RuleVerdict.BLOCK),)}, NO, RULE),
         ((BLOCK,), {"services": (Service("MpsSvc", ServiceState.STOPPED, "disabled"),)}, NO, RULE),
+        ((BLOCK,), {"services": (Service("MpsSvc", ServiceState.UNKNOWN),)}, BLOCKS, RULE),
     ],
 )  # fmt: skip
 def test_what_rules_and_profiles_come_to(values, more, expected, source):
@@ -219,11 +220,28 @@ def test_a_broader_rule_keeps_all_but_the_addresses():
     (command,) = commands(found(f"{HEAD}Protocol=6|RPort=80|Name=No web|"))
     assert command == (
         'netsh advfirewall firewall set rule name="No web" dir=out new '
-        "remoteip=0.0.0.0-168.63.129.15,168.63.129.17-169.254.169.253,169.254.169.255-255.255.255.255"
+        "remoteip=0.0.0.0-168.63.129.15,168.63.129.17-169.254.169.253,169.254.169.255-255.255.255.255,::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"
     )
 
 
-@pytest.mark.parametrize("name", ["Bl\u00f6ck", 'a"b', "@FirewallAPI.dll,-25427", "a|b;c", "%PATH%", "x&y"])
+@pytest.mark.parametrize(
+    "conditions", ["RA42=RmtIntrAnet|", "".join(f"RA4=169.{n}.0.0-169.{n}.9.9|" for n in range(100))]
+)
+def test_where_the_rest_cannot_be_told_or_is_too_long_it_is_done_by_hand(conditions):
+    diagnosis = found(f"{HEAD}{conditions}RA4=169.254.0.0/255.255.0.0|Name=No web|")
+    assert (
+        diagnosis.cause == "firewall-blocks-imds"
+        and not commands(diagnosis)
+        and "By hand" in diagnosis.main.fix[0].text
+    )
+
+
+def test_what_the_rule_says_of_ipv6_is_kept():
+    (command,) = commands(found(f"{HEAD}RA6=fe80::/10|RA4={IMDS}|Name=No web|"))
+    assert command.endswith("new remoteip=fe80::-febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff")
+
+
+@pytest.mark.parametrize("name", ["all", "Bl\u00f6ck", 'a"b', "@FirewallAPI.dll,-25427", "a|b;c", "%PATH%", "x&y"])
 def test_a_name_that_cannot_be_pasted_is_replaced_by_the_id(name):
     facts = facts_with(BLOCK)
     rule = replace(facts.firewall.rules[0], name=name, id="{6E1C1C4B-2B33}")
@@ -285,7 +303,7 @@ def test_a_rule_that_works_for_others_is_no_fault_when_imds_answers():
 def test_windows_own_restrictions_of_services_are_not_worth_a_word():
     value = f"V2.0|Action=Block|Dir=Out|{SVCHOST}Svc=BFE|Name=Block any other traffic|"
     facts = facts_with(value, place=FirewallPlace.APP_ISOLATION)
-    assert facts.firewall.rules and does(facts) == ONLY
+    assert facts.firewall.rules and does(facts) == NO
     diagnosis = diagnose(replace(WINDOWS.healthy(), firewall=facts.firewall))
     assert not diagnosis.findings
 
@@ -367,6 +385,7 @@ def test_more_rules_than_are_kept_are_told_and_allows_go_first(mocker):
             (None, RuleVerdict.BLOCK, FirewallPlace.GROUP_POLICY, False),
         ),
         ({f"{LOCAL}\\PublicProfile": {"AllowLocalPolicyMerge": 0}}, (None, None, FirewallPlace.LOCAL, True)),
+        ({f"{firewall.MDM}\\PublicProfile": {"AllowLocalPolicyMerge": 0}}, (None, None, FirewallPlace.LOCAL, False)),
         ({f"{POLICY}\\StandardProfile": {"EnableFirewall": 0}}, (False, None, FirewallPlace.LOCAL, True)),
         (
             {f"{POLICY}\\StandardProfile": {"EnableFirewall": 0}, f"{POLICY}\\PrivateProfile": {"EnableFirewall": 1}},

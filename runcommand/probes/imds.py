@@ -185,7 +185,7 @@ def _exchange(path: str, connection: Connection, answer: http.Answer) -> Tuple[E
     )
     if answer.outcome is not Outcome.HTTP:
         return exchange, None
-    body, document = _read_body(answer, (exchange.content_type or "").lower())
+    body, document = read_body(answer, (exchange.content_type or "").lower())
     exchange = replace(exchange, body=body)
     if body is Body.HTML:
         return replace(exchange, says=_title(answer.body)), None
@@ -203,7 +203,11 @@ def _exchange(path: str, connection: Connection, answer: http.Answer) -> Tuple[E
     return replace(exchange, says=_text(says if isinstance(says, str) else None), versions=tuple(dated[:100])), document
 
 
-def _read_body(answer: http.Answer, content_type: str) -> Tuple[Body, Optional[Any]]:
+def read_body(answer: http.Answer, content_type: str) -> Tuple[Body, Optional[Any]]:
+    """What a body turned out to be, and the document where it is JSON.
+
+    :param content_type: in lower case
+    """
     start = answer.body[:512].lstrip().lower()
     if answer.cut:
         return Body.CUT, None

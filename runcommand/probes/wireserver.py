@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 import socket
 import time
-from typing import Callable
+from typing import Callable, Optional
 
 from ..facts import HOST_PLUGIN_PORT, Body, Connection, Exchange, Outcome, WireServer
 from . import http
+from .imds import read_body
 from .tcp import CONNECT_S, Attempt, Connector, Endpoint, connect
 
 VERSIONS = "/?comp=versions"
@@ -27,6 +28,12 @@ def ask(connector: Connector, endpoint: Endpoint, remaining: Callable[[float], f
     if sock is None:
         return WireServer(Exchange(VERSIONS, web, web.outcome, elapsed_s=web.elapsed_s), plugin)
     return WireServer(ask_over(sock, web, endpoint, remaining(http.EXCHANGE_S)), plugin)
+
+
+def _body(answer: http.Answer, is_versions: bool) -> Optional[Body]:
+    if answer.outcome is not Outcome.HTTP:
+        return None
+    return Body.TEXT if is_versions else read_body(answer, (answer.header("content-type") or "").lower())[0]
 
 
 def ask_over(
@@ -47,7 +54,7 @@ def ask_over(
         answer.status,
         date=http.http_date(answer.header("date")),
         read_at=answer.read_at,
-        body=Body.TEXT if answer.outcome is Outcome.HTTP else None,
+        body=_body(answer, is_versions),
         body_bytes=len(answer.body),
         versions=tuple(
             re.findall(r"<Version>(\d{4}-\d\d-\d\d)</Version>", answer.body[:4096].decode("latin-1"), re.ASCII)

@@ -16,7 +16,7 @@ from ..facts import (
 )
 from .case import AZURE_ASSET_TAG, GUEST_AGENTS, Case, in_words, is_azure_mac, says
 from .filtering import described
-from .finding import Finding, Seen, Severity, Verdict, advice, rule, short
+from .finding import Finding, Seen, Severity, Verdict, advice, listed, rule, short
 from .remedies import REDEPLOY_WARNING, goes_astray, let_pass, remedies, way_through_primary
 
 SKEW_LIMIT_S = 300.0
@@ -69,10 +69,11 @@ def wireserver_unreachable(case: Case) -> Optional[Seen]:
             f"{detail} Its way does not lead through the primary NIC and its gateway ({way.error or route}).",
             way_through_primary(case, way),
         )
-    blocked = [item.blocked for item in case.wireserver_filtering.values() if item and item.blocked]
+    blocked = dict.fromkeys(item.blocked for item in case.wireserver_filtering.values() if item and item.blocked)
     if blocked:
-        what = f"{described(blocked[0])} stands in the way."
-        return Seen(f"{detail} {what[:1].upper()}{what[1:]}", let_pass(case, blocked[0], [WIRESERVER_ADDRESS]))
+        what = f"In the way: {listed([described(obstacle) for obstacle in blocked])}."
+        fixes = dict.fromkeys(fix for item in blocked for fix in let_pass(case, item, [WIRESERVER_ADDRESS]))
+        return Seen(f"{detail} {what}", tuple(fixes))
     return Seen(
         f"{detail} Its route {'could not be checked' if astray is None else 'is right'}.",
         (

@@ -15,6 +15,7 @@ from ..facts import IMDS_ADDRESS, Outcome, ServiceState
 from . import proxy
 from .azure import attested_had_time, skew
 from .case import AZURE_ASSET_TAG, BECAUSE, GUEST_AGENTS, PROXY_AGENTS, Case, Way, in_words, milliseconds, nic
+from .filtering import Obstacle
 from .filtering import described as described_obstacle
 from .finding import Severity, listed, quoted, short
 from .remedies import goes_astray
@@ -255,7 +256,13 @@ def proxy_bypass(case: Case) -> Judged:
     return Judged(None, "; ".join(proxy.set_aside(item) for item in proxies[:2]))
 
 
-@check("firewall.imds", "firewall-blocks-imds", "firewall-unknown", facts=("firewall", "wfp_filters"))
+@check(
+    "firewall.imds",
+    "firewall-blocks-imds",
+    "address-claimed-locally",
+    "firewall-unknown",
+    facts=("firewall", "wfp_filters"),
+)
 def firewall_imds(case: Case) -> Judged:
     """Does this VM's firewall let TCP port 80 to 169.254.169.254 out, and the answers in?"""
     firewall, found = case.facts.firewall, case.imds_filtering
@@ -264,6 +271,8 @@ def firewall_imds(case: Case) -> Judged:
     read = f"{firewall.rules_read} rules ({listed(firewall.sources, 4)})"
     active = [profile.name for profile in firewall.profiles if profile.active]
     read += f"; profile {', '.join(active)}, by {firewall.active_from}" if firewall.active_from else ""
+    if found.redirected:
+        return Judged(None, f"{described_obstacle(Obstacle(found.redirected))} redirects; {read}")
     for obstacle in (found.blocked, *found.possible, *found.limited):
         if obstacle:
             return Judged(None, f"{described_obstacle(obstacle)}; {read}")

@@ -38,6 +38,8 @@ PLACES = {
     FirewallPlace.MDM: "device management",
     FirewallPlace.APP_ISOLATION: "Windows' own restriction of services and apps",
 }
+HOOKS_OUT = ("output", "postrouting")
+NOBODY_IN_PARTICULAR = 2**32 - 2  # a user that no rule names (the highest number that is one)
 LOST = (RuleVerdict.DROP, RuleVerdict.REJECT)
 
 
@@ -64,7 +66,8 @@ def described(obstacle: Obstacle) -> str:
     """An obstacle in a sentence: ``the outbound rule "Block web" (local policy)``"""
     rule, chain, profile = obstacle.rule, obstacle.chain, obstacle.profile
     if profile:
-        return f"the default outbound action of the {profile.name} profile (block; {PLACES.get(obstacle.place, obstacle.place.value)})"
+        where = PLACES.get(obstacle.place, obstacle.place.value)
+        return f"the default outbound action ({where}, {profile.name} profile)"
     if chain:
         return f"the policy of the chain {quoted(chain.id)}"
     if rule is None:
@@ -126,15 +129,19 @@ def _on_linux(case: "Case", firewall: Firewall, address: str, port: int) -> Filt
         interface_in=outgoing.interface_out,
         keywords=outgoing.keywords,
     )
-    walk = _Walk(firewall, outgoing, ("output", "postrouting"))
+    walk = _Walk(firewall, outgoing, HOOKS_OUT)
     if not walk.is_lost and not walk.redirected:
         walk.obstacles += _Walk(firewall, back, ("prerouting", "input"), incoming=True).obstacles
-    others = _Walk(firewall, replace(outgoing, uid=None), ("output", "postrouting")).obstacles
-    known = [obstacle.rule for obstacle in walk.obstacles]
+    some = [o for o in _Walk(firewall, replace(outgoing, uid=None), HOOKS_OUT).obstacles if _hits_only_some(o)]
+    another = _Walk(firewall, replace(outgoing, uid=NOBODY_IN_PARTICULAR), HOOKS_OUT).obstacles
+    known = [(obstacle.rule, obstacle.chain) for obstacle in (*walk.obstacles, *some)]
+    others = [o for o in another if o.is_sure and (o.rule, o.chain) not in known and outgoing.uid == 0]
     return Filtering(
         next((obstacle for obstacle in walk.obstacles if obstacle.is_sure), None),
         tuple(obstacle for obstacle in walk.obstacles if not obstacle.is_sure),
-        tuple(obstacle for obstacle in others if obstacle.rule not in known and _hits_only_some(obstacle)),
+        tuple(
+            obstacle for obstacle in (*some, *others) if obstacle.rule not in [o.rule for o in walk.obstacles if o.rule]
+        ),
         walk.redirected,
     )
 
@@ -172,10 +179,11 @@ class _Walk:
             self.is_lost = is_sure
 
     def _chain(self, id: str, is_sure: bool, depth: int) -> Optional[RuleVerdict]:
-        """How a chain ends for the packet: ACCEPT, DROP, or None: it falls out at the end.
+        """How a chain ends for the packet: ACCEPT, DROP, or None: it falls out at the end, or may.
 
         :param is_sure: whether the packet comes here for certain
         """
+        may_have_returned = False
         for rule in self._rules.get(id, ()):
             self._steps += 1
             if self._steps > STEPS or depth > DEPTH:
@@ -184,27 +192,37 @@ class _Walk:
             answer = applies(rule, self._packet)
             if answer is False or rule.action is RuleVerdict.OTHER:
                 continue
-            certain = answer is True and is_sure
+            certain = answer is True and is_sure and not may_have_returned
+            end: Optional[RuleVerdict] = None
             if rule.action in LOST:
                 self._obstacle(rule, certain)
-                if answer:
-                    return RuleVerdict.DROP
+                end = RuleVerdict.DROP
             elif rule.action is RuleVerdict.REDIRECT:
-                self.redirected = self.redirected or (rule if certain else None)
-                if answer:
-                    return RuleVerdict.ACCEPT
+                self._redirect(rule, certain)
+                end = RuleVerdict.ACCEPT
             elif rule.action in (RuleVerdict.JUMP, RuleVerdict.GOTO):
                 end = self._chain(rule.target or "", certain, depth + 1)
-                if answer and (end or rule.action is RuleVerdict.GOTO):
-                    return end
-                self._may_be_accepted |= end is RuleVerdict.ACCEPT or rule.action is RuleVerdict.GOTO and not answer
-            elif answer:  # accept or return
-                return RuleVerdict.ACCEPT if rule.action is RuleVerdict.ACCEPT else None
-            elif rule.action is RuleVerdict.ACCEPT:
+                if end is None and rule.action is RuleVerdict.GOTO:
+                    end = RuleVerdict.RETURN
+            elif rule.action in (RuleVerdict.ACCEPT, RuleVerdict.RETURN):
+                end = rule.action
+            if end is None:
+                continue
+            if answer and not may_have_returned:
+                return None if end is RuleVerdict.RETURN else end
+            if end is RuleVerdict.ACCEPT:
                 self._may_be_accepted = True
-            else:
-                is_sure = False  # for the rest of this chain
+            if answer:
+                return None
+            may_have_returned |= end is RuleVerdict.RETURN
         return None
+
+    def _redirect(self, rule: FirewallRule, certain: bool) -> None:
+        if certain and not self._may_be_accepted:
+            self.redirected = self.redirected or rule
+            self.is_lost = True  # what comes after it sees another destination
+        else:
+            self._obstacle(rule, False)
 
     def _obstacle(self, rule: FirewallRule, certain: bool) -> None:
         is_sure = certain and not self._may_be_accepted
@@ -225,7 +243,7 @@ class _Walk:
 
 def _on_windows(case: "Case", firewall: Firewall, packet: Packet) -> Filtering:
     service = case.service("MpsSvc")
-    if service and service.state is not ServiceState.RUNNING:
+    if service and service.state in (ServiceState.STOPPED, ServiceState.FAILED):
         return Filtering()  # without its service the firewall filters nothing
     active = [profile for profile in firewall.profiles if profile.active]
     is_active_known = firewall.active_from is not None and bool(active)
@@ -234,7 +252,8 @@ def _on_windows(case: "Case", firewall: Firewall, packet: Packet) -> Filtering:
     if candidates and not on:
         return Filtering()
     doubts: List[str] = []
-    if service is None and not (case.answer and case.answer.outcome is Outcome.FORBIDDEN):
+    is_running = service is not None and service.state is ServiceState.RUNNING
+    if not is_running and not (case.answer and case.answer.outcome is Outcome.FORBIDDEN):
         doubts.append("the firewall's service is not known to run")
     if len(on) < len(candidates):
         doubts.append("the firewall is off in a profile")
@@ -248,25 +267,31 @@ def _on_windows(case: "Case", firewall: Firewall, packet: Packet) -> Filtering:
     if local and any(local) and not all(local):
         doubts.append("Group Policy switches local rules off in a profile")
     bypass = _best(rules, RuleVerdict.BYPASS, packet)
-    doubts += [] if bypass is False else ["a rule that may apply lets it pass"]
+    doubts += [] if bypass is False else ["an allow-bypass rule lets it pass, if it applies without IPsec"]
     doubt = "; ".join(doubts)
     found: List[Obstacle] = []
     for rule in rules:
         answer = applies(rule, packet) if rule.action is RuleVerdict.BLOCK else False
-        if answer is not False and bypass is not True:
+        if answer is not False:
             found.append(
                 Obstacle(rule, is_sure=answer is True and not doubts, unless=undecided(rule, packet), doubt=doubt)
             )
     blocking = [profile for profile in on if profile.default_outbound is RuleVerdict.BLOCK]
     allowed = _best(rules, RuleVerdict.ALLOW, packet)
-    if blocking and allowed is not True and bypass is not True:
+    if blocking and allowed is not True:
         more = [] if len(blocking) == len(on) else ["which profile is active is not known"]
         more += [] if allowed is False else ["a rule that may apply allows it"]
         found.append(Obstacle(profile=blocking[0], is_sure=not doubts and not more, doubt="; ".join([*doubts, *more])))
     return Filtering(
         next((obstacle for obstacle in found if obstacle.is_sure), None),
         tuple(o for o in found if not o.is_sure and not _hits_only_some(o)),
-        tuple(o for o in found if not o.is_sure and _hits_only_some(o)),
+        tuple(
+            o
+            for o in found
+            if not o.is_sure
+            and _hits_only_some(o)
+            and o.place is not FirewallPlace.APP_ISOLATION  # every Windows has those
+        ),
     )
 
 

@@ -7,8 +7,8 @@ from typing import List, Optional, Sequence
 from ..facts import (
     IMDS_ADDRESS,
     WIRESERVER_ADDRESS,
+    Exchange,
     FirewallMatch,
-    FirewallPlace,
     MatchField,
     Outcome,
     RuleVerdict,
@@ -38,7 +38,7 @@ def _does(obstacle: Obstacle) -> str:
 
 def _whom(matches: Sequence[FirewallMatch]) -> str:
     """Whom conditions on programs, services and users hit: ``only the program curl.exe``"""
-    texts = []
+    texts = [] if matches else ["all but the user 0"]
     for match in matches:
         values = listed([short(value.rpartition("\\")[2] or value, 60) for value in match.values], 2)
         texts.append(f"{'all but ' if match.negated else 'only '}{WHOM.get(match.field, match.field.value)} {values}")
@@ -78,7 +78,7 @@ def firewall_blocks_imds(case: Case) -> Optional[Seen]:
     found = case.imds_filtering
     if found is None:
         return None
-    if found.blocked and case.silent and not case.proof:
+    if found.blocked and not case.proof and _fits(found.blocked, case.answer):
         where = "the answers of" if found.blocked.incoming else "connections to"
         detail = f"{_capital(described(found.blocked))} {_does(found.blocked)} {where} 169.254.169.254 port 80.{_counted(found.blocked)}"
         return Seen(
@@ -91,15 +91,36 @@ def firewall_blocks_imds(case: Case) -> Optional[Seen]:
             [described(obstacle) + ("" if obstacle.is_sure else _why_unsure(obstacle)) for obstacle in suspects], 2
         )
         still = " IMDS answers all the same." if case.imds_answers else ""
-        fixes = () if case.imds_answers else let_pass(case, suspects[0], [IMDS_ADDRESS])
-        return Seen(f"{_capital(named)} may block 169.254.169.254 port 80.{still}", fixes, Severity.WARN)
-    limited = [obstacle for obstacle in found.limited if obstacle.place is not FirewallPlace.APP_ISOLATION]
+        if found.blocked and not case.imds_answers and case.answer:
+            still = f" But the request was {case.in_words(case.answer)}, which is not how that ends."
+        does = "redirect" if suspects[0].rule and suspects[0].rule.action is RuleVerdict.REDIRECT else "block"
+        return Seen(f"{_capital(named)} may {does} 169.254.169.254 port 80.{still}", (), Severity.WARN)
+    limited = sorted(found.limited, key=lambda obstacle: not _names_a_destination(obstacle))
     if not limited:
         return None
-    limited.sort(key=lambda obstacle: not _names_a_destination(obstacle))
     named = listed([f"{described(obstacle)} hits {_whom(obstacle.unless)}" for obstacle in limited], 2)
     severity = Severity.WARN if _names_a_destination(limited[0]) else Severity.INFO
     return Seen(f"For 169.254.169.254 port 80, {named}.", (), severity)
+
+
+def _fits(obstacle: Obstacle, answer: Optional[Exchange]) -> bool:
+    """Whether a connect that the obstacle stops ends as this one did."""
+    ends = _ENDS[
+        RuleVerdict.DROP
+        if obstacle.chain or obstacle.incoming
+        else obstacle.rule.action
+        if obstacle.rule
+        else RuleVerdict.BLOCK
+    ]
+    return answer is not None and answer.connection.outcome in ends
+
+
+# How a connect ends that is blocked (Windows: WSAEACCES), dropped or rejected (icmp(7), tcp(7)).
+_ENDS = {
+    RuleVerdict.BLOCK: (Outcome.FORBIDDEN,),
+    RuleVerdict.DROP: (Outcome.TIMED_OUT, Outcome.FORBIDDEN),
+    RuleVerdict.REJECT: (Outcome.REFUSED, Outcome.UNREACHABLE, Outcome.FORBIDDEN, Outcome.RESET, Outcome.TIMED_OUT),
+}
 
 
 def _names_a_destination(obstacle: Obstacle) -> bool:
@@ -136,16 +157,24 @@ def firewall_blocks_wireserver(case: Case) -> Optional[Seen]:
     """
     if not case.wireserver_can_be_judged:
         return None
+    server, imds = case.facts.wireserver, case.imds_filtering
+    answers = {80: case.wireserver_speaks, 32526: server is not None and server.host_plugin.outcome is Outcome.ANSWERED}
     blocked = {port: item.blocked for port, item in case.wireserver_filtering.items() if item and item.blocked}
-    imds = case.imds_filtering
-    if not blocked or imds and imds.blocked and any(_is_same(imds.blocked, item) for item in blocked.values()):
+    if imds and imds.blocked:
+        blocked = {port: item for port, item in blocked.items() if not _is_same(imds.blocked, item)}
+    if not blocked:
         return None
-    ports, obstacle = " and ".join(map(str, blocked)), next(iter(blocked.values()))
-    still = " It answers all the same." if case.wireserver_speaks else ""
-    fixes = () if still else let_pass(case, obstacle, [WIRESERVER_ADDRESS])
-    return Seen(
-        f"{_capital(described(obstacle))} {_does(obstacle)} 168.63.129.16 port {ports}.{still}", fixes, Severity.WARN
-    )
+    obstacles = list(dict.fromkeys(blocked.values()))
+    texts = []
+    for obstacle in obstacles:
+        ports = [port for port, item in blocked.items() if item == obstacle]
+        still = " (which answers all the same)" if all(answers[port] for port in ports) else ""
+        texts.append(
+            f"{described(obstacle)} {_does(obstacle)} 168.63.129.16 port {' and '.join(map(str, ports))}{still}"
+        )
+    fixes = [fix for obstacle in obstacles for fix in let_pass(case, obstacle, [WIRESERVER_ADDRESS])]
+    works = all(answers[port] for port in blocked)
+    return Seen(f"{_capital('; '.join(texts))}.", () if works else tuple(dict.fromkeys(fixes)), Severity.WARN)
 
 
 @rule(Verdict.BROKEN)
@@ -166,7 +195,7 @@ def firewall_unknown(case: Case) -> Optional[Seen]:
         return None
     filters = [Obstacle(item) for item in case.facts.wfp_filters or ()]
     limited = list(case.imds_filtering.limited) if case.imds_filtering else []
-    suspects = filters or [obstacle for obstacle in limited if obstacle.place is not FirewallPlace.APP_ISOLATION]
+    suspects = filters or limited
     named = f" It may be {listed([described(suspect) for suspect in suspects], 2)}." if suspects else ""
     unread = case.facts.firewall is None
     looked = "" if unread else " No rule that was read explains it."

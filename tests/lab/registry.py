@@ -115,7 +115,7 @@ WINDOWS: List[Broken] = [
     not_fooled("another address", rules(out("Protocol=6|RPort=80|RA4=169.254.169.253|"), out("RA4=10.0.0.0/255.0.0.0|"))),
     not_fooled("another port", rules(out(f"Protocol=6|RPort=443|RA4={IMDS}|"), out("Protocol=6|RPort2_10=81-65535|"))),
     not_fooled("another protocol", rules(out(f"Protocol=17|RA4={IMDS}|"), out("Protocol=0|"))),
-    not_fooled("an allow-bypass rule", rules(out(TO_IMDS), out(f"{TO_IMDS}Security=Authenticate|AuthByPassOut=TRUE|", "Allow"))),
+    not_fooled("an allow-bypass rule", rules(out(TO_IMDS), out(f"{TO_IMDS}Security=Authenticate|AuthByPassOut=TRUE|", "Allow")), never=(), also=(BLOCKS,)),
     not_fooled("IPv6 only", rules(out("RA6=LocalSubnet|"), out("RA62=IntErnet|"))),
     not_fooled("LocalSubnet", rules(out("RA4=LocalSubnet|RA6=LocalSubnet|"))),
     not_fooled("local rules switched off", rules(out(TO_IMDS)), key(rf"{POLICY}\PublicProfile", AllowLocalPolicyMerge=0)),

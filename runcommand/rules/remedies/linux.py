@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import List, Optional, Sequence
+from typing import List, Optional, Sequence, Tuple
 
 from ...facts import (
     HOST_PLUGIN_PORT,
@@ -24,12 +24,14 @@ from ...facts import (
 )
 from ..case import Case, in_subnet
 from ..filtering import Obstacle
-from ..finding import Fix, Shell, advice, command, quoted, short
+from ..finding import Fix, FixKind, Shell, advice, command, quoted, short
 
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,31}")  # a name that no shell reads anything into
 WITH_THE_LEASE = "Azure hands out the routes to both platform addresses with the lease."
 NFT_NAMES = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,63}( [A-Za-z0-9_][A-Za-z0-9_./-]{0,63}){0,2}")
-IPTABLES_WORD = re.compile(r"[A-Za-z0-9 ./:,_!@%+=-]{1,256}")  # with blanks: a comment may have them
+COMMAND_LIMIT = 500
+IPTABLES_BEGIN = re.compile(r"-t [a-z]{1,16} -[ADI] [A-Za-z0-9]")
+IPTABLES_WORD = re.compile(r"(?!--modprobe)[A-Za-z0-9 ./:,_!@%+=-]{1,256}")  # with blanks: a comment may have them
 ENTRY = re.compile(r"[A-Za-z0-9.:/_-]{1,120}")  # of a bypass list, as it may stand in a shell
 LIST_LIMIT = 900
 MANY = 3  # addresses: more of them are taken away at once
@@ -67,9 +69,17 @@ def iptables(place: FirewallPlace, text: str) -> Fix:
         words = shlex.split(text)
     except ValueError:
         words = []
-    if words and all(IPTABLES_WORD.fullmatch(word) for word in words):
+    if (
+        len(text) <= COMMAND_LIMIT
+        and IPTABLES_BEGIN.match(text)
+        and all(IPTABLES_WORD.fullmatch(word) for word in words)
+    ):
         return sh(" ".join([place.value, *map(shlex.quote, words)]))
     return advice(f"By hand, because something in it cannot be pasted: {place.value} {short(text, 200)}")
+
+
+def _ports(address: str) -> Tuple[int, ...]:
+    return (80, HOST_PLUGIN_PORT) if address == WIRESERVER_ADDRESS else (80,)
 
 
 def _is_for(rule: FirewallRule, addresses: Sequence[str]) -> bool:
@@ -219,23 +229,28 @@ class LinuxRemedies:
     def let_pass(self, obstacle: Obstacle, addresses: Sequence[str]) -> List[Fix]:
         """A rule that is for these addresses alone goes; before any other, and before a policy, they are accepted."""
         rule, chain = obstacle.rule, obstacle.rule.chain if obstacle.rule else obstacle.chain and obstacle.chain.id
-        fixes = self._durable_firewall(chain or "")
-        if rule and _is_for(rule, addresses):
-            return fixes + self._delete(rule)
-        return fixes + [
-            fix for address in addresses for fix in self._accept(obstacle, chain or "", address, obstacle.incoming)
-        ]
+        fixes = self._durable_firewall(chain or "", addresses, obstacle)
+        deleted = self._delete(rule) if rule and _is_for(rule, addresses) else None
+        if deleted and deleted[0].kind is FixKind.COMMAND:
+            return fixes + deleted
+        return fixes + [fix for address in addresses for fix in self._accept(obstacle, chain or "", address)]
 
     def no_redirection(self, rule: FirewallRule) -> List[Fix]:
-        fixes = self._durable_firewall(rule.chain or "")
+        fixes = self._durable_firewall(rule.chain or "", [IMDS_ADDRESS], Obstacle(rule))
         if _is_for(rule, PLATFORM_ADDRESSES):
             return fixes + self._delete(rule)
-        return fixes + self._accept(Obstacle(rule), rule.chain or "", IMDS_ADDRESS, incoming=False)
+        return fixes + self._accept(Obstacle(rule), rule.chain or "", IMDS_ADDRESS)
 
-    def _durable_firewall(self, chain: str) -> List[Fix]:
+    def _durable_firewall(self, chain: str, addresses: Sequence[str], obstacle: Obstacle) -> List[Fix]:
         """Where the rule comes from, as far as that is known: what is changed at once is gone with the next restart."""
-        if self._case.runs("ufw") and "ufw" in chain:
-            return [sh(f"ufw insert 1 allow out to {IMDS_ADDRESS} port 80 proto tcp")]
+        firewall = self._case.facts.firewall
+        chains = [item.id for item in firewall.chains] if firewall else []
+        of_ufw = "ufw" in chain or obstacle.chain is not None and any(" ufw" in known for known in chains)
+        if self._case.runs("ufw") and of_ufw and not obstacle.incoming:
+            return [
+                sh(f"ufw prepend allow out to {address} port {','.join(map(str, _ports(address)))} proto tcp")
+                for address in addresses
+            ]
         if self._case.runs("firewalld") and "firewalld" in chain:
             return [
                 advice(
@@ -254,9 +269,9 @@ class LinuxRemedies:
         return [iptables(rule.place, re.sub(" -A ", " -D ", rule.id, count=1))]
 
     @staticmethod
-    def _accept(obstacle: Obstacle, chain: str, address: str, incoming: bool) -> List[Fix]:
+    def _accept(obstacle: Obstacle, chain: str, address: str) -> List[Fix]:
         """A rule at the head of the chain."""
-        ports = (80, HOST_PLUGIN_PORT) if address == WIRESERVER_ADDRESS else (80,)
+        ports, incoming = _ports(address), obstacle.incoming
         if obstacle.place is FirewallPlace.NFTABLES:
             host, port = ("saddr", "sport") if incoming else ("daddr", "dport")
             several = f"{{ {', '.join(map(str, ports))} }}" if len(ports) > 1 else str(ports[0])

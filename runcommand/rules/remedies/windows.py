@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import List, Optional, Sequence
+from typing import List, Optional, Sequence, Tuple
 
-from ...conditions import ends
+from ...conditions import IpAddress, ends
 from ...facts import (
     HOST_PLUGIN_PORT,
     PLATFORM_ADDRESSES,
@@ -40,6 +40,7 @@ PROXY_POLICY = "Make proxy settings per-machine"
 SETTINGS = "Software\\Microsoft\\Windows\\CurrentVersion\\Internet Settings"
 ENTRY = re.compile(r"[A-Za-z0-9.*:/_<>-]{1,120}")  # of a bypass list, as it may stand between double quotes
 RULE_ID = re.compile(r"[A-Za-z0-9{}._-]{1,120}")
+REMOTE_LIMIT = 600  # characters: a longer command leaves no room in the report
 SETX_LIMIT = 1000  # characters that setx takes are 1024
 BITS_ACCOUNTS = {
     "S-1-5-18": "LOCALSYSTEM",
@@ -47,19 +48,23 @@ BITS_ACCOUNTS = {
     "S-1-5-19": "LOCALSERVICE",
     "S-1-5-20": "NETWORKSERVICE",
 }
+ALL_IPV6 = "::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"
 LAST = int(ipaddress.IPv4Address("255.255.255.255"))
 
 
-def without(rule: FirewallRule, addresses: Sequence[str]) -> List[str]:
-    """The remote addresses of a rule without some of them, as ranges; none where nothing is left, or it cannot be said."""
-    spans = []
+def without(rule: FirewallRule, addresses: Sequence[str]) -> Optional[List[str]]:
+    """The remote addresses of a rule without some of them; none where nothing is left. None: it cannot be said."""
+    spans: List[Tuple[IpAddress, IpAddress]] = []
     for match in rule.matches:
         if match.field is MatchField.DESTINATION:
             try:
                 spans += [ends(value) for value in match.values]
             except ValueError:  # a keyword
-                return []
-    numbers = [(int(first), int(last)) for first, last in spans if first.version == 4] or [(0, LAST)]
+                return None
+    others = [f"{first}-{last}" for first, last in spans if first.version == 6]
+    numbers = [(int(first), int(last)) for first, last in spans if first.version == 4]
+    if not spans:
+        numbers, others = [(0, LAST)], [ALL_IPV6]
     for address in addresses:
         gone = int(ipaddress.IPv4Address(address))
         cut = []
@@ -68,7 +73,7 @@ def without(rule: FirewallRule, addresses: Sequence[str]) -> List[str]:
             cut += [part for part in parts if part[0] <= part[1]]
         numbers = cut
     texts = [(str(ipaddress.IPv4Address(first)), str(ipaddress.IPv4Address(last))) for first, last in numbers]
-    return [first if first == last else f"{first}-{last}" for first, last in texts]
+    return [first if first == last else f"{first}-{last}" for first, last in texts] + others
 
 
 def _account(proxy: Proxy) -> Optional[str]:
@@ -219,21 +224,24 @@ class WindowsRemedies:
 
     def _change(self, rule: FirewallRule, addresses: Sequence[str]) -> List[Fix]:
         """A local rule that is for these addresses alone is switched off; any other one keeps all but them."""
+        by_hand = advice(
+            f"By hand (wf.msc): take {' and '.join(addresses)} out of the outbound rule {quoted(rule.name or rule.id)}."
+        )
         rest = without(rule, addresses)
-        by_name = usable_in_command(rule.name) and rule.is_name_unique
-        if rest:
-            remote = ",".join(rest)
-            if by_name:
-                return [cmd(f'netsh advfirewall firewall set rule name="{rule.name}" dir=out new remoteip={remote}')]
-            if RULE_ID.fullmatch(rule.id):
-                return [powershell(f"Set-NetFirewallRule -Name '{rule.id}' -RemoteAddress {remote}")]
-        elif by_name:
-            return [cmd(f'netsh advfirewall firewall set rule name="{rule.name}" dir=out new enable=no')]
-        elif RULE_ID.fullmatch(rule.id):
-            return [powershell(f"Disable-NetFirewallRule -Name '{rule.id}'")]
+        remote = ",".join(rest or ())
+        if rest is None or len(remote) > REMOTE_LIMIT:
+            return [by_hand]
+        by_id = f"-Name '{rule.id}'" if RULE_ID.fullmatch(rule.id) else ""
+        if (
+            usable_in_command(rule.name) and rule.is_name_unique and rule.name.lower() != "all"
+        ):  # netsh's own word for all of them
+            change = f"remoteip={remote}" if rest else "enable=no"
+            return [cmd(f'netsh advfirewall firewall set rule name="{rule.name}" dir=out new {change}')]
+        if not by_id:
+            return [by_hand]
         return [
-            advice(
-                f"By hand (wf.msc): take {' and '.join(addresses)} out of the outbound rule {quoted(rule.name or rule.id)}."
+            powershell(
+                f"Set-NetFirewallRule {by_id} -RemoteAddress {remote}" if rest else f"Disable-NetFirewallRule {by_id}"
             )
         ]
 

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from typing import List, Set
+from typing import Dict, List, Optional, Set, Tuple
 
 from ...collect import Board, NoFact
-from ...facts import Firewall, FirewallPlace, FirewallRule
+from ...facts import Firewall, FirewallPlace, FirewallRule, MatchField
 from ..program import Programs
 from . import iptables, nftables
-from .ruleset import Ruleset
+from .ruleset import Ruleset, reduced
 
 RULES = 2000  # that are kept
 
 
 def collect(programs: Programs, board: Board) -> Firewall:
-    """The rules of all of them. What iptables keeps in nftables' tables is told by iptables, which shows it whole."""
-    parts: List[Ruleset] = []
+    """The rules of all of them. What iptables keeps in nftables' tables is told once."""
+    by_iptables: List[Ruleset] = []
     sources: List[FirewallPlace] = []
     reasons: List[str] = []
-    by_iptables: Set[str] = set()
     usual = ""
+    shared: Optional[Ruleset] = None  # what iptables keeps in nftables
     for place in (FirewallPlace.IPTABLES, FirewallPlace.IPTABLES_NFT, FirewallPlace.IPTABLES_LEGACY):
-        in_nftables = iptables.NF_TABLES in usual
-        if usual and (place is FirewallPlace.IPTABLES_NFT) is in_nftables:
+        if usual and (place is FirewallPlace.IPTABLES_NFT) is (iptables.NF_TABLES in usual):
             continue  # the usual one by its other name
         try:
             text = programs.run(f"{place.value}-save", ["-c"]).decode("utf-8", "replace")
@@ -31,12 +30,19 @@ def collect(programs: Programs, board: Board) -> Firewall:
             continue
         found = iptables.parse(text, place)
         usual = text if place is FirewallPlace.IPTABLES else usual
-        by_iptables |= found.tables if iptables.NF_TABLES in text else set()
-        parts.append(found)
+        if iptables.NF_TABLES in text:
+            shared = found
+        else:
+            by_iptables.append(found)
         sources.append(place)
+    parts = [*([shared] if shared else []), *by_iptables]
     try:
-        parts.append(nftables.parse(programs.run("nft", ["-j", "list", "ruleset"]), by_iptables))
+        output = programs.run("nft", ["-j", "list", "ruleset"])
+        parts = [merged(shared, nftables.parse(output)), *by_iptables]
         sources.append(FirewallPlace.NFTABLES)
+        hooks = nftables.hooks_not_walked(output)
+        if hooks:
+            board.note("firewall", f"nftables chains of the hook {' and '.join(hooks)} are not looked at")
     except NoFact as missing:
         reasons.append(str(missing))
     if not sources:
@@ -44,12 +50,50 @@ def collect(programs: Programs, board: Board) -> Firewall:
     for reason in reasons:
         if not reason.endswith("not found"):  # a program that is not there has set no rules
             board.note("firewall", reason)
-    rules: List[FirewallRule] = [rule for part in parts for rule in part.rules]
+    chains, rules = reduced([c for part in parts for c in part.chains], [r for part in parts for r in part.rules])
     if len(rules) > RULES:
         board.note("firewall", f"{len(rules) - RULES} rules are left out: more than {RULES} could concern the platform")
     return Firewall(
         rules=tuple(rules[:RULES]),
-        chains=tuple(chain for part in parts for chain in part.chains),
+        chains=tuple(chains),
         sources=tuple(place.value for place in sources),
-        rules_read=sum(part.read for part in parts),
+        rules_read=sum(len(part.rules) for part in parts),
     )
+
+
+def merged(shared: Optional[Ruleset], all_rules: Ruleset) -> Ruleset:
+    """nftables' ruleset, in which the tables that iptables keeps there are told as iptables does.
+
+    iptables leaves out what only nftables knows (a set, a map): a rule of which nftables shows other conditions, and all of them, is
+    told as nftables does.
+    """
+    if shared is None:
+        return all_rules
+    theirs: Dict[str, List[List[FirewallRule]]] = {}  # chain: its rules in their order, each perhaps in several parts
+    for rule in all_rules.rules:
+        own = theirs.setdefault(rule.chain or "", [])
+        if own and own[-1][0].id == rule.id:
+            own[-1].append(rule)
+        else:
+            own.append([rule])
+    rules = [rule for rule in all_rules.rules if _table(rule.chain) not in shared.tables]
+    chains = [chain for chain in all_rules.chains if _table(chain.id) not in shared.tables]
+    ours: Dict[str, List[FirewallRule]] = {}
+    for rule in shared.rules:
+        ours.setdefault(rule.chain or "", []).append(rule)
+    for chain, own_rules in ours.items():
+        twins = theirs.get(chain, [])
+        for number, rule in enumerate(own_rules):
+            twin = twins[number] if len(twins) == len(own_rules) else [rule]
+            is_whole = (chain, twin[0].id) not in all_rules.opaque
+            rules += twin if is_whole and (len(twin) > 1 or _looks_at(rule) != _looks_at(twin[0])) else [rule]
+    return Ruleset([*shared.chains, *chains], rules, shared.tables | all_rules.tables)
+
+
+def _table(chain: Optional[str]) -> str:
+    """The table that one of nftables' chains stands in."""
+    return " ".join((chain or "").split(" ")[:2])
+
+
+def _looks_at(rule: FirewallRule) -> Set[Tuple[MatchField, bool]]:
+    return {(match.field, match.negated) for match in rule.matches}

@@ -7,7 +7,7 @@ import shlex
 from typing import Dict, List, Optional, Set, Tuple
 
 from ...facts import FirewallChain, FirewallMatch, FirewallPlace, FirewallRule, MatchField, RuleVerdict
-from .ruleset import Ruleset, reduced
+from .ruleset import Ruleset
 
 NF_TABLES = "(nf_tables)"  # in the head line of the variant that keeps its rules in nftables
 PRIORITIES = {"raw": -300, "mangle": -150, "nat": -100, "filter": 0, "security": 50}  # linux/netfilter_ipv4.h
@@ -40,17 +40,21 @@ FIELDS = {
     "--mark": MatchField.MARK,
     "--dst-type": MatchField.DESTINATION_TYPE,
 }
-KNOWN_MODULES = ("tcp", "udp", "multiport", "iprange", "owner", "conntrack", "state", "mark", "addrtype", "comment")
-WITHOUT_VALUE = ("--syn", "--random", "--persistent", "--socket-exists", "--fragment", "-f")
+NOT_CONDITIONS = ("-m", "--comment", "--socket-exists", "-j", "-g")
+MODULES = ("tcp", "udp", "multiport", "iprange", "owner", "conntrack", "state", "mark", "addrtype", "comment")
+ALL_FLAGS = "FIN,SYN,RST,PSH,ACK,URG"
 COUNTERS = re.compile(r"\[(\d+):\d+\] ")
 
 
 def parse(text: str, place: FirewallPlace) -> Ruleset:
-    """The rules of ``iptables-save``. A line that makes no sense is passed over."""
+    """The rules of ``iptables-save -c``. A line that makes no sense is passed over.
+
+    Chains that are kept in nftables are called as nftables calls them: ``ip filter OUTPUT``.
+    """
     chains: List[FirewallChain] = []
     lines: List[Tuple[str, str]] = []  # table, line
     tables: Set[str] = set()
-    table = ""
+    table, family = "", "ip" if NF_TABLES in text.partition("\n")[0] else place.value
     for line in text.splitlines():
         if line.startswith("*"):
             table = line[1:].strip()
@@ -60,50 +64,33 @@ def parse(text: str, place: FirewallPlace) -> Ruleset:
             policy = {"ACCEPT": RuleVerdict.ACCEPT, "DROP": RuleVerdict.DROP}.get(rest.partition(" ")[0])
             hook, kind = name.lower() if policy else None, "nat" if table == "nat" else "filter"
             priority = PRIORITIES.get(table, 0)
-            id = chain_id(place, table, name)
+            id = f"{family} {table} {name}"
             chains.append(FirewallChain(id, place, hook, kind, priority, policy or RuleVerdict.ACCEPT))
         elif " -A " in f" {line}":
             lines.append((table, line))
     known = {chain.id for chain in chains}
-    rules = [_rule(line, table, place, known) for table, line in lines]
-    return reduced(chains, [rule for rule in rules if rule], tables)
-
-
-def chain_id(place: FirewallPlace, table: str, chain: str) -> str:
-    return f"{place.value} {table} {chain}"
+    rules = [_rule(line, f"{family} {table}", place, known) for table, line in lines]
+    return Ruleset(chains, [rule for rule in rules if rule], tables)
 
 
 def _rule(line: str, table: str, place: FirewallPlace, chains: Set[str]) -> Optional[FirewallRule]:
     counters = COUNTERS.match(line)
     text = line[counters.end() :] if counters else line
     try:
-        words = shlex.split(text)
+        words = shlex.split(text) if re.search(r"[\"'\\]", text) else text.split()
     except ValueError:
         return None
     if len(words) < 2 or words[0] != "-A":
         return None
-    options = _options(words[2:])
     matches: List[FirewallMatch] = []
     values: Dict[str, str] = {}
-    for negated, option, value in options:
-        if option in FIELDS:
-            field = FIELDS[option]
-            items = value.replace("0x0/0x0", "0x0").split(",")
-            if field in (MatchField.SOURCE_PORT, MatchField.DESTINATION_PORT):
-                items = [item.replace(":", "-") for item in items]
-            matches.append(FirewallMatch(field, tuple(items), negated))
-        elif option == "--syn":
-            matches.append(FirewallMatch(MatchField.STATE, ("new",), negated))
-        elif option == "-m" and value not in KNOWN_MODULES:
-            matches.append(FirewallMatch(MatchField.OTHER, (f"-m {value}",)))
-        elif option == "--tcp-flags":
-            syn_only = value.split(" ")[-1] == "SYN" and "SYN" in value and "ACK" in value
-            field = MatchField.STATE if syn_only else MatchField.OTHER
-            matches.append(FirewallMatch(field, ("new",) if syn_only else (f"{option} {value}",), negated))
-        else:
-            values[option] = value
-    target = values.get("-j") or values.get("-g")
+    for negated, option, value in _options(words[2:]):
+        known = _match(option, value, negated)
+        if known and not {"-j", "-g"} & set(values):  # what follows the target is the target's own
+            matches.append(known)
+        values[option] = value
     action, goes_to = RuleVerdict.OTHER, None
+    target = values.get("-j") or values.get("-g")
     if target in TARGETS:
         action = TARGETS[target]
         if action is RuleVerdict.REDIRECT:
@@ -111,19 +98,37 @@ def _rule(line: str, table: str, place: FirewallPlace, chains: Set[str]) -> Opti
     elif target in QUEUES:
         action = RuleVerdict.DROP
         matches.append(FirewallMatch(MatchField.OTHER, (f"-j {target}",)))
-    elif target and chain_id(place, table, target) in chains:
+    elif target and f"{table} {target}" in chains:
         action = RuleVerdict.GOTO if "-g" in values else RuleVerdict.JUMP
-        goes_to = chain_id(place, table, target)
+        goes_to = f"{table} {target}"
     return FirewallRule(
-        id=f"-t {table} {text}",
+        id=f"-t {table.partition(' ')[2]} {text}",
         place=place,
         action=action,
         name=values.get("--comment", ""),
-        chain=chain_id(place, table, words[1]),
+        chain=f"{table} {words[1]}",
         target=goes_to,
         matches=tuple(matches),
         packets=int(counters.group(1)) if counters else None,
     )
+
+
+def _match(option: str, value: str, negated: bool) -> Optional[FirewallMatch]:
+    """The condition of one option; None where it is none. One that is not known cannot be decided."""
+    if option in FIELDS:
+        field, items = FIELDS[option], value.split(",")
+        if field in (MatchField.SOURCE_PORT, MatchField.DESTINATION_PORT):
+            items = [item.replace(":", "-") for item in items]
+        return FirewallMatch(field, tuple(items), negated)
+    if option in ("--syn", "--tcp-flags"):
+        mask, _, wanted = value.partition(" ") if value else ("FIN,SYN,RST,ACK", "", "SYN")
+        flags = f"{mask}/{wanted}".replace("ALL", ALL_FLAGS)
+        return FirewallMatch(MatchField.TCP_FLAGS, (flags,), negated)
+    if option in ("-f", "--fragment"):  # a further piece of a packet, which a small one does not have
+        return FirewallMatch(MatchField.PROTOCOL, ("fragment",), negated)
+    if option == "-m" and value not in MODULES or option not in NOT_CONDITIONS:
+        return FirewallMatch(MatchField.OTHER, (f"{option} {value}".strip(),))
+    return None
 
 
 def _options(words: List[str]) -> List[Tuple[bool, str, str]]:
@@ -138,7 +143,7 @@ def _options(words: List[str]) -> List[Tuple[bool, str, str]]:
             negated = True
             continue
         values: List[str] = []
-        while at < len(words) and word not in WITHOUT_VALUE and words[at] != "!" and not words[at].startswith("-"):
+        while at < len(words) and words[at] != "!" and not words[at].startswith("-"):
             values.append(words[at])
             at += 1
         found.append((negated, word, " ".join(values)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ...collect import NoFact
@@ -18,7 +19,7 @@ from ...facts import (
     list_of,
     parse_json,
 )
-from .ruleset import Ruleset, reduced
+from .ruleset import Ruleset
 
 FAMILIES = ("ip", "inet")
 ELEMENTS = 200  # of a set; of a longer one those that hold an address of the platform, and a mark
@@ -62,6 +63,8 @@ NO_CONDITIONS = frozenset(  # statements that let the packet go on
         "dup",
     )
 )
+TRANSPORTS = ("tcp", "udp", "udplite", "sctp", "dccp", "icmp", "icmpv6", "igmp", "ah", "esp", "comp", "gre", "ip6")
+KNOWN_FLAGS = re.compile(r"\b(owner|persist)\b")
 XT_TARGETS = {
     "REJECT": RuleVerdict.REJECT,
     "REDIRECT": RuleVerdict.REDIRECT,
@@ -71,42 +74,67 @@ Sets = Dict[Tuple[str, str, str], List[Any]]  # family, table, name: elements
 
 
 class _Where(NamedTuple):
-    """The table that a rule stands in, and its sets."""
+    """The sets of the ruleset, and what they came to."""
 
-    family: str
-    table: str
     sets: Sets
+    read: Dict[Tuple[str, str, str], Optional[Tuple[str, ...]]]
+    family: str = ""
+    table: str = ""
 
 
-def parse(output: bytes, by_iptables: Set[str]) -> Ruleset:
-    """The rules of a ruleset, without the tables of ``by_iptables`` ("ip filter"). Raises ``NoFact``."""
+def parse(output: bytes) -> Ruleset:
+    """All rules of the IPv4 families. A rule without a verdict is there too, as it has a place. Raises ``NoFact``.
+
+    A table that sleeps (``dormant``) is left out; where its flags cannot be read, what is in it is not decided. (nft 1.0.6 writes
+    nonsense there.)
+    """
     try:
         objects = list_of(dict, dict_of(parse_json(output.decode("utf-8", "replace"))).get("nftables"))
     except ValueError as reason:
         raise NoFact(f"nft -j list ruleset: {reason}") from None
-    sets: Sets = {}
-    chains: List[FirewallChain] = []
-    rules: List[FirewallRule] = []
-    tables: Set[str] = set()
+    where = _Where({}, {})
     for kind in ("set", "map"):
         for item in (dict_of(entry.get(kind)) for entry in objects if kind in entry):
             key = (str(item.get("family")), str(item.get("table")), str(item.get("name")))
-            sets[key] = item["elem"] if isinstance(item.get("elem"), list) else []
+            where.sets[key] = item["elem"] if isinstance(item.get("elem"), list) else []
+    flags = {
+        f"{table.get('family')} {table.get('name')}": str(table["flags"])
+        for table in (dict_of(entry.get("table")) for entry in objects)
+        if "flags" in table
+    }
+    chains: List[FirewallChain] = []
+    rules: List[FirewallRule] = []
+    opaque: Set[Tuple[str, str]] = set()
+    tables: Set[str] = set()
     for entry in objects:
         for kind in ("chain", "rule"):
             item = dict_of(entry.get(kind))
             table = f"{item.get('family')} {item.get('table')}"
-            if item.get("family") not in FAMILIES or table in by_iptables:
+            said = flags.get(table, "")
+            if item.get("family") not in FAMILIES or "dormant" in said:
                 continue
             tables.add(table)
+            doubt = (
+                ()
+                if not said or KNOWN_FLAGS.search(said)
+                else (FirewallMatch(MatchField.OTHER, ("the table's flags",)),)
+            )
             if kind == "chain":
-                chains.append(_chain(item, table))
-            else:
-                rules += _rules(item, table, sets)
-    return reduced(chains, rules, tables)
+                chains.append(_chain(item, table, bool(doubt)))
+                continue
+            rules += _rules(item, table, where, doubt)
+            if any("xt" in statement for statement in list_of(dict, item.get("expr"))):
+                opaque.add((rules[-1].chain or "", rules[-1].id))
+    return Ruleset(chains, rules, tables, frozenset(opaque))
 
 
-def _chain(item: Dict[str, Any], table: str) -> FirewallChain:
+def hooks_not_walked(output: bytes) -> List[str]:
+    """The hooks of chains that are not looked at here and could drop a packet: those of a device."""
+    found = {hook for hook in ("ingress", "egress") if f'"hook": "{hook}"'.encode() in output}
+    return sorted(found)
+
+
+def _chain(item: Dict[str, Any], table: str, in_doubt: bool) -> FirewallChain:
     priority = item.get("prio")
     return FirewallChain(
         f"{table} {item.get('name')}",
@@ -114,14 +142,17 @@ def _chain(item: Dict[str, Any], table: str) -> FirewallChain:
         item["hook"] if isinstance(item.get("hook"), str) else None,
         item["type"] if isinstance(item.get("type"), str) else "filter",
         priority if type(priority) is int else 0,
-        RuleVerdict.DROP if item.get("policy") == "drop" else RuleVerdict.ACCEPT,
+        RuleVerdict.DROP if item.get("policy") == "drop" and not in_doubt else RuleVerdict.ACCEPT,
     )
 
 
-def _rules(item: Dict[str, Any], table: str, sets: Sets) -> List[FirewallRule]:
-    """One rule; of a verdict map (vmap) one for each of its elements."""
-    where = _Where(str(item.get("family")), str(item.get("table")), sets)
-    matches: List[FirewallMatch] = []
+def _rules(item: Dict[str, Any], table: str, where: _Where, doubt: Tuple[FirewallMatch, ...]) -> List[FirewallRule]:
+    """One rule; of a verdict map (vmap) one for each of its elements.
+
+    :param doubt: conditions of the whole table
+    """
+    where = where._replace(family=str(item.get("family")), table=str(item.get("table")))
+    matches: List[FirewallMatch] = list(doubt)
     packets: Optional[int] = None
     made: List[FirewallRule] = []
 
@@ -150,23 +181,27 @@ def _rules(item: Dict[str, Any], table: str, sets: Sets) -> List[FirewallRule]:
             elif name in VERDICTS:
                 end(*_verdict(name, body, table))
             elif name == "vmap":
-                for condition, verdict in _vmap(dict_of(body), where):
+                for conditions, verdict in _vmap(dict_of(body), where):
                     for action, value in verdict.items():
                         if action in VERDICTS:
-                            end(*_verdict(action, value, table), condition)
+                            end(*_verdict(action, value, table), *conditions)
             elif name == "queue":  # a program decides, or nobody does and the packet is lost
                 end(RuleVerdict.DROP, None, FirewallMatch(MatchField.OTHER, ("queue",)))
             elif name == "xt":
                 _xt(dict_of(body), matches, end)
             elif name not in NO_CONDITIONS:
                 matches.append(FirewallMatch(MatchField.OTHER, (name,)))
+    if not made:
+        end(RuleVerdict.OTHER, None)
     return made
 
 
 def _xt(body: Dict[str, Any], matches: List[FirewallMatch], end: Any) -> None:
     """An extension of iptables that nft does not know in full."""
     name = str(body.get("name"))
-    if body.get("type") == "target" and name in XT_TARGETS:
+    if body.get("type") == "target" and name == "NFQUEUE":
+        end(RuleVerdict.DROP, None, FirewallMatch(MatchField.OTHER, ("queue",)))
+    elif body.get("type") == "target" and name in XT_TARGETS:
         end(XT_TARGETS[name], "?" if XT_TARGETS[name] is RuleVerdict.REDIRECT else None)
     elif body.get("type") != "target" and name != "comment":
         matches.append(FirewallMatch(MatchField.OTHER, (f"xt {name}",)))
@@ -184,20 +219,26 @@ def _verdict(name: str, body: Any, table: str) -> Tuple[RuleVerdict, Optional[st
     return action, None
 
 
-def _vmap(body: Dict[str, Any], where: _Where) -> List[Tuple[FirewallMatch, Dict[str, Any]]]:
+def _vmap(body: Dict[str, Any], where: _Where) -> List[Tuple[Tuple[FirewallMatch, ...], Dict[str, Any]]]:
+    """The elements of a verdict map, with their conditions; what is for all others comes last."""
     data = body.get("data")
     if isinstance(data, str):
         pairs = where.sets.get((where.family, where.table, data.lstrip("@")), [])
     else:
         pairs = dict_of(data).get("set") or []
     field = _field(body.get("key"))
-    found = []
+    found: List[Tuple[Tuple[FirewallMatch, ...], Dict[str, Any]]] = []
+    others: List[Tuple[Tuple[FirewallMatch, ...], Dict[str, Any]]] = []
     for pair in pairs if isinstance(pairs, list) else []:
-        if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[1], dict):
-            values = _values(pair[0], where) if field else None
-            known = FirewallMatch(field, values) if field and values is not None else None
-            found.append((known or FirewallMatch(MatchField.OTHER, ("vmap",)), pair[1]))
-    return found
+        if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[1], dict)):
+            continue
+        if pair[0] == "*":
+            others.append(((), pair[1]))
+            continue
+        values = _values(pair[0], where) if field else None
+        known = FirewallMatch(field, values) if field and values is not None else None
+        found.append(((known or FirewallMatch(MatchField.OTHER, ("vmap",)),), pair[1]))
+    return found + others
 
 
 def _match(body: Dict[str, Any], where: _Where) -> List[FirewallMatch]:
@@ -205,10 +246,10 @@ def _match(body: Dict[str, Any], where: _Where) -> List[FirewallMatch]:
     payload = dict_of(dict_of(left).get("payload"))
     field = _field(left)
     also: List[FirewallMatch] = []
-    if payload.get("protocol") not in (None, "ip", "th"):  # what has such a field is such a packet
+    if payload.get("protocol") in TRANSPORTS:  # what has such a field is such a packet
         also.append(FirewallMatch(MatchField.PROTOCOL, (str(payload["protocol"]),)))
-    if field is MatchField.STATE and _is_flags(left):
-        values: Optional[Tuple[str, ...]] = ("new",) if right == "syn" else None
+    if field is MatchField.TCP_FLAGS:
+        values: Optional[Tuple[str, ...]] = _flags(left, right)
     elif op in ("<", ">", "<=", ">=") and field in PORTS.values() and type(right) is int:
         values = (_range(str(op), right),)
         op = "=="
@@ -223,22 +264,21 @@ def _range(op: str, port: int) -> str:
     return {"<": f"0-{port - 1}", "<=": f"0-{port}", ">": f"{port + 1}-65535", ">=": f"{port}-65535"}[op]
 
 
-def _is_flags(left: Any) -> bool:
-    """Whether it is TCP's flags under a mask with SYN and ACK: that they are SYN alone is said of a connect's first packet."""
-    masked = dict_of(left).get("&")
-    if not isinstance(masked, list) or len(masked) != 2 or not isinstance(masked[1], list):
-        return False
-    payload = dict_of(dict_of(masked[0]).get("payload"))
-    return payload == {"protocol": "tcp", "field": "flags"} and {"syn", "ack"} <= set(list_of(str, masked[1]))
+def _flags(left: Any, right: Any) -> Optional[Tuple[str, ...]]:
+    """``tcp flags & (fin | syn) == syn`` as it stands in a ``FirewallMatch``."""
+    mask = dict_of(left)["&"][1]
+    wanted = [right] if isinstance(right, str) else list_of(str, right) if isinstance(right, list) else None
+    looked_at = [mask] if isinstance(mask, str) else list_of(str, mask)
+    return None if wanted is None else (f"{','.join(looked_at)}/{','.join(wanted)}",)
 
 
 def _field(left: Any) -> Optional[MatchField]:
     """What an expression looks at; None: nothing that this version knows."""
     masked = dict_of(left).get("&")
-    if isinstance(masked, list) and masked:  # of a mark, which is 0 under any mask
-        return (
-            MatchField.STATE if _is_flags(left) else MatchField.MARK if _field(masked[0]) is MatchField.MARK else None
-        )
+    if isinstance(masked, list) and len(masked) == 2:
+        if dict_of(dict_of(masked[0]).get("payload")) == {"protocol": "tcp", "field": "flags"}:
+            return MatchField.TCP_FLAGS
+        return MatchField.MARK if _field(masked[0]) is MatchField.MARK else None  # which is 0 under any mask
     for kind, body in dict_of(left).items():
         detail = dict_of(body)
         if kind == "payload":
@@ -259,8 +299,11 @@ def _field(left: Any) -> Optional[MatchField]:
 def _values(right: Any, where: _Where) -> Optional[Tuple[str, ...]]:
     """The values of a set, a prefix, a range or a single one; None where they are of another form."""
     if isinstance(right, str) and right.startswith("@"):
-        elements = where.sets.get((where.family, where.table, right[1:]))
-        return _reduced(elements, right, where) if elements is not None else None
+        key = (where.family, where.table, right[1:])
+        if key not in where.read:
+            elements = where.sets.get(key)
+            where.read[key] = _reduced(elements, right, where) if elements is not None else None
+        return where.read[key]
     if isinstance(right, bool):
         return None
     if isinstance(right, (int, str)):

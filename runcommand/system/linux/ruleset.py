@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, NamedTuple, Sequence, Set
+from typing import Dict, FrozenSet, List, NamedTuple, Sequence, Set, Tuple
 
 from ...conditions import REPLIES, REQUESTS, could_hold
 from ...facts import FirewallChain, FirewallRule
 
 
 class Ruleset(NamedTuple):
-    """What one program tells of its filter."""
+    """What one program tells of its filter, all of it."""
 
     chains: List[FirewallChain]
     rules: List[FirewallRule]
-    tables: Set[str]
-    read: int  # rules in all
+    tables: Set[str]  # "ip filter"
+    opaque: FrozenSet[Tuple[str, str]] = (
+        frozenset()
+    )  # (chain, id) of rules with an extension that the program does not show
 
 
-def reduced(chains: Sequence[FirewallChain], rules: Sequence[FirewallRule], tables: Set[str]) -> Ruleset:
+def reduced(
+    chains: Sequence[FirewallChain], rules: Sequence[FirewallRule]
+) -> Tuple[List[FirewallChain], List[FirewallRule]]:
     """Without what no request to the platform passes, nor an answer from it, and without the rules that can hold for neither."""
     asked = _reached([c for c in chains if c.hook == "output" or c.hook == "postrouting" and c.kind != "nat"], rules)
     answered = _reached([c for c in chains if c.hook in ("prerouting", "input") and c.kind != "nat"], rules)
@@ -29,7 +33,7 @@ def reduced(chains: Sequence[FirewallChain], rules: Sequence[FirewallRule], tabl
         or rule.chain in answered
         and could_hold(rule.matches, REPLIES)
     ]
-    return Ruleset([chain for chain in chains if chain.id in asked | answered], kept, tables, len(rules))
+    return [chain for chain in chains if chain.id in asked | answered], kept
 
 
 def _reached(bases: Sequence[FirewallChain], rules: Sequence[FirewallRule]) -> Set[str]:

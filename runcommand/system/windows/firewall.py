@@ -64,7 +64,7 @@ FIELDS = {
     "apppkgid": MatchField.PACKAGE,
     "pfn": MatchField.PACKAGE,
 }
-IPV6_ONLY = ("ra6", "ra62", "ra63", "la6")
+IPV6 = {key: MatchField.SOURCE if key == "la6" else MatchField.DESTINATION for key in ("ra6", "ra62", "ra63", "la6")}
 ANY_IPV6 = "::/0"
 NO_CONDITIONS = (
     "name desc embedctxt edge defer lsm lom pcross skipver security security2 autogenipsec authbypassout rmauth ruauth "
@@ -176,13 +176,15 @@ def parse(id: str, fields: List[Tuple[str, str]], place: FirewallPlace) -> Optio
     keys = {re.sub(r"2_\d+$", "", key) for key, _ in fields}
     for name, value in fields:
         key = re.sub(r"2_\d+$", "", name)
-        if key in ("action", "active", "dir", "platform", "platform2", *NO_CONDITIONS, *IPV6_ONLY):
+        if key in IPV6 and ":" in value:  # of a rule for both, the fix must keep them
+            found.setdefault(IPV6[key], []).append(value)
+        if key in ("action", "active", "dir", "platform", "platform2", *NO_CONDITIONS, *IPV6):
             continue
         field = FIELDS.get(key, MatchField.OTHER)
         found.setdefault(field, []).extend(_values_of(field, name, value))
     for own, other in (("ra4", "ra6"), ("la4", "la6")):
         if not any(key.startswith(own) for key in keys) and any(key.startswith(other) for key in keys):
-            found[FIELDS[own]] = [ANY_IPV6]
+            found.setdefault(FIELDS[own], []).append(ANY_IPV6)
     if "platform" in keys and _first(fields, "platform2").lower() != "gteq":
         found.setdefault(MatchField.OTHER, []).append(f"Platform={_first(fields, 'platform')}")
     is_secured = "security" in keys or "security2" in keys
@@ -236,7 +238,7 @@ def profiles(active: Optional[FrozenSet[str]], values: Callable[[str], Dict[str,
                 active=None if active is None else name in active,
                 default_outbound={0: RuleVerdict.ALLOW, 1: RuleVerdict.BLOCK}.get(-1 if outbound is None else outbound),
                 default_place=place,
-                local_rules=registry.number(policy.get("AllowLocalPolicyMerge")) != 0,
+                local_rules=_setting(local[:2], "AllowLocalPolicyMerge")[0] != 0,
             )
         )
     return tuple(found)

@@ -73,8 +73,8 @@ def _filter(item: ElementTree.Element) -> FirewallRule:
     for condition in item.iterfind("filterCondition/item"):
         key, how = condition.findtext("fieldKey") or "?", condition.findtext("matchType") or "?"
         field, value = FIELDS.get(key, MatchField.OTHER), _value(condition.find("conditionValue"))
-        if value and value.isdecimal() and field in ADDRESS_FIELDS:
-            value = str(ipaddress.IPv4Address(int(value) % 2**32))
+        if value and field in ADDRESS_FIELDS and re.fullmatch(r"\d{1,10}(-\d{1,10})?", value):
+            value = "-".join(str(ipaddress.IPv4Address(int(part) % 2**32)) for part in value.split("-"))
         if value is None or how not in ("FWP_MATCH_EQUAL", "FWP_MATCH_RANGE", "FWP_MATCH_NOT_EQUAL"):
             field, value = MatchField.OTHER, key
         if field is MatchField.OTHER:
