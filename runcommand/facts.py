@@ -359,7 +359,10 @@ class Proxy:
         None  # of http:// addresses: "10.1.2.3:3128"; another protocol is told: "socks5://10.1.2.3:1080"
     )
     variable: Optional[str] = None  # of an environment: "http_proxy"
-    is_for_all: bool = True  # Windows: the setting names no proxies of single protocols
+    is_whole: bool = (
+        True  # False: the setting says more (proxies of single protocols, a second list): not to be written anew
+    )
+    undecided: Optional[str] = None  # why it cannot be said what the setting comes to: "in a condition"
     bypass: Tuple[str, ...] = ()
     pac_url: Optional[str] = None
     auto_detect: bool = False
@@ -580,6 +583,7 @@ class ProxyTrial:
     imds: Optional[Exchange] = None
     wireserver: Optional[Exchange] = None
     error: Optional[str] = None
+    is_nowhere: bool = False  # its name has no address: no request gets through
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import socket
 import threading
 import time
@@ -27,12 +28,13 @@ from runcommand.probes.tcp import Connector, Endpoint
 from runcommand.report import text
 from runcommand.simulator.host import Behaviour, Host
 from runcommand.simulator.scenarios import ETC_PROXY, SYSTEM_PROXY, USER_PROXY, WINDOWS_VM, WINHTTP_PROXY
+from runcommand.system.linux import files
 from runcommand.system.linux import proxies as linux
-from runcommand.system.proxies import PAC_URLS
+from runcommand.system.proxies import PAC_URLS, read_server
 from runcommand.system.windows import proxies as windows
 from runcommand.system.windows import registry, winhttp
 
-from .facts_of import LINUX, WINDOWS, http
+from .facts_of import LINUX, WINDOWS, http, wireserver
 
 IMDS, WIRESERVER = "169.254.169.254", "168.63.129.16"
 
@@ -59,7 +61,7 @@ def told(found):
         ("http_proxy=", []),
         ("# http_proxy=p:1\nPATH=/bin", []),
         ("http_proxy='unclosed\nNO_PROXY= x , y ", [("http_proxy", "unclosed:80", ("x", "y"))]),
-        ("no_proxy=x\nNO_PROXY=y\nhttp_proxy=p:1", [("http_proxy", "p:1", ("x",))]),
+        ("no_proxy=x,z\nNO_PROXY=z,y\nhttp_proxy=p:1", [("http_proxy", "p:1", ("z",))]),
     ],
 )  # fmt: skip
 def test_etc_environment(content, expected):
@@ -82,12 +84,63 @@ def test_login_scripts_are_read_in_their_order(scripts, expected):
     assert told(linux.of_profiles(scripts, lambda note: None)) == expected
 
 
-def test_a_value_that_a_script_works_out_is_told():
-    notes = []
-    assert not linux.of_profiles(
-        [("a.sh", "export http_proxy=$(cat /etc/proxy)\nexport no_proxy=${X:-y}")], notes.append
+ON_IT = "export http_proxy=p:1\n"
+
+
+@pytest.mark.parametrize(
+    "script, server, bypass, undecided",
+    [
+        ("proxy_on() { export http_proxy=p:1; }", "p:1", (), True),
+        ("function on {\n  export http_proxy=p:1\n}", "p:1", (), True),
+        ("if [ -f /x ]; then\n  export http_proxy=p:1\nfi", "p:1", (), True),
+        ("[ -f /x ] && export http_proxy=p:1", "p:1", (), True),
+        ("if true; then\n :\nfi\nexport http_proxy=p:1", "p:1", (), False),
+        ("export LANG=C # http_proxy=p:1", None, (), False),
+        ('echo "set http_proxy=p:1 if needed"', None, (), False),
+        (f"{ON_IT}unset http_proxy", None, (), False),
+        (f"{ON_IT}export no_proxy=a\nexport no_proxy+=,b", "p:1", ("a", "b"), False),
+        (f'{ON_IT}export no_proxy="a,\\\nb"', "p:1", ("a", "b"), False),
+        (f'{ON_IT}export no_proxy="a,$(hostname -I),b"', "p:1", ("a", "b"), True),
+        (f'{ON_IT}export no_proxy="${{no_proxy:-x}},b"', "p:1", ("x", "b"), False),
+        (f'{ON_IT}export no_proxy="${{no_proxy:+$no_proxy,}}b"', "p:1", ("b",), False),
+        (f'{ON_IT}export no_proxy=a\nexport no_proxy="${{no_proxy:+$no_proxy,}}b"', "p:1", ("a", "b"), False),
+        (f"{ON_IT}export no_proxy=a,$(cat /x)", "p:1", ("a",), True),
+        (f"{ON_IT}export no_proxy='unclosed", "p:1", (), False),
+        (f"{ON_IT}export MANPATH=$UNKNOWN", "p:1", (), False),
+    ],
+)  # fmt: skip
+def test_a_script_is_read_and_what_it_only_may_do_is_undecided(script, server, bypass, undecided):
+    found = linux.of_profiles([("a.sh", script)], lambda note: None)
+    assert [(item.server, item.bypass, bool(item.undecided)) for item in found] == (
+        [(server, bypass, undecided)] if server else []
     )
-    assert len(notes) == 2 and "worked out by the script" in notes[0]
+
+
+def test_a_login_has_the_list_of_etc_environment_before_the_scripts():
+    (found,) = linux.of_profiles([("a.sh", ON_IT)], lambda note: None, {"no_proxy": "a,b", "http_proxy": "q:2"})
+    assert (found.server, found.bypass) == ("p:1", ("a", "b"))
+    assert not linux.of_profiles([("a.sh", "export LANG=C")], lambda note: None, {"http_proxy": "q:2"})
+
+
+MEGABYTE = 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["x" * MEGABYTE, "http_proxy=" + "y" * MEGABYTE, "http_proxy='" * 100000, "a=" * 300000, "export " * 150000, "a='b' " * 2000 + "!", "$(" * 400000, "a0=xxxxxxxxxx\n" + "".join(f"a{n + 1}={f'$a{n}' * 1000}\n" for n in range(9)), "\\\n" * 300000, "if\n" * 200000, "http_proxy=p:1\n" * 60000],
+    ids=range(11),
+)  # fmt: skip
+def test_hostile_files_cost_little_time(script):
+    began = time.monotonic()
+    linux.of_profiles([("a.sh", script)], lambda note: None)
+    linux.of_file(script, lambda note: None)
+    linux.of_agent(script, lambda note: None)
+    assert time.monotonic() - began < 5
+
+
+def test_a_pipe_in_the_place_of_a_file_does_not_stall(tmp_path):
+    os.mkfifo(tmp_path / "pipe.sh")
+    assert files.read(tmp_path / "pipe.sh") is None
 
 
 @pytest.mark.parametrize(
@@ -106,7 +159,7 @@ def test_the_agents_own_proxy(content, server):
 
 
 class NoPrograms:
-    def run(self, program, arguments):
+    def run(self, program, arguments, seconds):
         raise NoFact(f"{program}: not found")
 
 
@@ -502,8 +555,52 @@ def test_what_was_not_tried_proves_nothing(trials):
 
 
 def test_a_proxy_that_has_no_address_takes_requests_all_the_same():
-    nowhere = ProxyTrial("10.1.2.3:3128", error="the name proxy.invalid: Name or service not known")
+    nowhere = ProxyTrial("10.1.2.3:3128", error="the name proxy.invalid: Name or service not known", is_nowhere=True)
     assert judged(WINHTTP_PROXY, trials=(nowhere,)).cause == "proxy-intercepts-imds"
+
+
+@pytest.mark.parametrize(
+    "error", ["can't start new thread", "not done in time (connecting to 10.1.2.3)", "TypeError: x"]
+)
+def test_a_fault_of_this_program_proves_nothing(error):
+    diagnosis = judged(WINHTTP_PROXY, trials=(ProxyTrial("10.1.2.3:3128", error=error),))
+    assert diagnosis.verdict.value == "healthy" and diagnosis.findings[0].severity.value == "warn"
+
+
+def test_what_is_undecided_is_a_warning_with_advice():
+    setting = replace(ETC_PROXY, place="/etc/profile.d/p.sh", undecided="in a condition or a function")
+    diagnosis = judged(setting, base=LINUX)
+    assert diagnosis.verdict.value == "healthy" and "may not be bypassed" in diagnosis.findings[0].detail
+    assert not any(fix.kind.value == "command" for fix in diagnosis.findings[0].fix)
+
+
+def test_a_proxy_that_is_as_dark_as_everything_else_explains_nothing():
+    dark = trial(
+        imds=replace(LINUX.dark().imds.attempts[0], connection=Connection("10.1.2.3", 3128, Outcome.TIMED_OUT))
+    )
+    facts = replace(WINDOWS.dark(proof=False), proxies=(WINHTTP_PROXY,), proxy_trials=(dark,))
+    facts = replace(facts, wireserver=wireserver(WINDOWS.ip, Outcome.TIMED_OUT))
+    diagnosis = diagnose(facts)
+    assert diagnosis.cause == "platform-unreachable"
+    assert any(item.cause == "proxy-intercepts-imds" and item.severity.value == "warn" for item in diagnosis.findings)
+
+
+@pytest.mark.parametrize("base, place", [(LINUX, "/etc/environment"), (WINDOWS, "the machine's environment")])
+def test_a_list_that_is_an_asterisk_is_not_written_anew(base, place):
+    diagnosis = judged(replace(ETC_PROXY, place=place, bypass=("*",)), base=base)
+    assert diagnosis.cause == "proxy-intercepts-imds" and not commands(diagnosis)
+    assert "Take the proxy out" in diagnosis.main.fix[0].text
+
+
+@pytest.mark.parametrize("place", ["/etc/environment", "systemd's environment"])
+def test_two_lists_that_differ_are_not_written_anew(place):
+    diagnosis = judged(replace(ETC_PROXY, place=place, is_whole=False), base=LINUX)
+    assert diagnosis.cause == "proxy-intercepts-imds" and not commands(diagnosis)
+
+
+def test_where_there_is_a_pac_beside_it_the_command_that_would_put_it_aside_is_not_given():
+    (command,) = commands(judged(replace(SYSTEM_PROXY, pac_url="http://w/p.pac")))
+    assert command.startswith("reg add")
 
 
 def test_one_users_proxy_is_a_warning():
@@ -551,10 +648,10 @@ def commands(diagnosis):
     "setting, expected",
     [
         (WINHTTP_PROXY, 'netsh winhttp set proxy proxy-server="10.1.2.3:3128" bypass-list="*.contoso.com;169.254.169.254;168.63.129.16"'),
-        (replace(WINHTTP_PROXY, is_for_all=False), "netsh winhttp show proxy"),
+        (replace(WINHTTP_PROXY, is_whole=False), "netsh winhttp show proxy"),
         (SYSTEM_PROXY, 'bitsadmin /util /setieproxy LOCALSYSTEM MANUAL_PROXY 10.1.2.3:3128 "<local>;169.254.169.254;168.63.129.16"'),
         (
-            replace(SYSTEM_PROXY, is_for_all=False),
+            replace(SYSTEM_PROXY, is_whole=False),
             r'reg add "HKU\S-1-5-18\Software\Microsoft\Windows\CurrentVersion\Internet Settings" /v ProxyOverride /t REG_SZ '
             '/d "<local>;169.254.169.254;168.63.129.16" /f',
         ),
@@ -580,8 +677,8 @@ def test_the_fix_for_each_place_on_windows(setting, expected):
 @pytest.mark.parametrize(
     "place, expected",
     [
-        ("/etc/environment", ["printf '%s\\n' no_proxy=a,169.254.169.254,168.63.129.16 NO_PROXY=a,169.254.169.254,168.63.129.16 >> /etc/environment"]),
-        ("/etc/profile.d/proxy.sh", ["printf '%s\\n' 'export no_proxy=a,169.254.169.254,168.63.129.16 NO_PROXY=a,169.254.169.254,168.63.129.16' > /etc/profile.d/zz-azure-platform.sh"]),
+        ("/etc/environment", ["printf '\\n%s\\n' no_proxy=a,169.254.169.254,168.63.129.16 NO_PROXY=a,169.254.169.254,168.63.129.16 >> /etc/environment"]),
+        ("/etc/profile.d/proxy.sh", ["""printf '%s\\n' 'export no_proxy="${no_proxy:+$no_proxy,}169.254.169.254,168.63.129.16" NO_PROXY="${NO_PROXY:+$NO_PROXY,}169.254.169.254,168.63.129.16"' > /etc/profile.d/zzzz-azure-platform.sh"""]),
         (linux.PROCESS, []),
     ],
 )  # fmt: skip
@@ -595,6 +692,43 @@ def test_what_cannot_be_pasted_stays_out_of_commands(entry):
         diagnosis = judged(replace(setting, bypass=(entry,)), base=base)
         assert diagnosis.cause == "proxy-intercepts-imds"
         assert not any(entry in fix.text for fix in diagnosis.main.fix if fix.kind.value == "command")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://user:hunter2@w/p.pac?key=hunter2", "http://user:hunter2@exa\u2100mple.com/p.pac", "http://user:hun@hunter2@w/p.pac", "http://user:a/hunter2@w/p.pac", "https:\\\\user:hunter2@w/p.pac", "user:hunter2@w/p.pac", "http://127.0.0.1:hunter2/p", "http://user:a?hunter2@w/", "http://user:a#hunter2@w/"],
+)  # fmt: skip
+def test_no_password_of_a_pac_reaches_the_facts(url):
+    found = fetch(url, is_true=False)
+    assert "hunter2" not in f"{found.error}" and ("hunter2" not in found.url or "@" not in url)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["http://user:1234#hunter2@10.0.0.5:3128", "http://u:a/hunter2@10.0.0.5:3128", "http://u:a?hunter2@10.0.0.5:3128"],
+)
+def test_a_password_is_no_server(text):
+    assert read_server(text) == "10.0.0.5:3128"
+
+
+def test_pacs_are_fetched_side_by_side(stand):
+    servers = [stand.serve(Behaviour(everything="silent"))[0] for _ in range(4)]
+    board = Board(20)
+    board.post(
+        "proxies",
+        tuple(Proxy("x", ProxyKind.INTERNET_SETTINGS, Scope.SYSTEM, pac_url=f"http://{at}/p") for at in servers),
+    )
+    began = time.monotonic()
+    assert len(proxy.fetch_pacs(Connector(), board, True)) == 4 and time.monotonic() - began < 3
+
+
+def test_a_broken_hive_costs_itself_in_the_reader_too(mocker):
+    fake = mocker.MagicMock(HKEY_LOCAL_MACHINE=1, HKEY_USERS=2, KEY_READ=1, KEY_WOW64_64KEY=2)
+    fake.QueryInfoKey.side_effect = OSError(22, "The configuration registry database is corrupt")
+    mocker.patch.dict("sys.modules", {"winreg": fake})
+    for read in (registry.values, registry.subkeys):
+        with pytest.raises(NoFact, match="corrupt"):
+            read("x", registry.Root.USERS)
 
 
 def test_no_credentials_and_no_query_reach_a_report(stand):

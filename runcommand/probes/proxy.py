@@ -7,10 +7,10 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
-from ..bypass import through
+from ..bypass import LOOPBACK, through
 from ..collect import Board, NoFact
 from ..facts import (
     IMDS_ADDRESS,
@@ -23,6 +23,9 @@ from ..facts import (
     Proxy,
     ProxyTrial,
     Scope,
+    contains,
+    if_valid,
+    parse_address,
 )
 from ..system.proxies import PAC_URLS, without_query
 from . import http
@@ -49,6 +52,7 @@ class _Job:
     stage: str = "not begun"
     exchange: Optional[Exchange] = None
     error: Optional[str] = None
+    is_nowhere: bool = False
     done: threading.Event = field(default_factory=threading.Event)
 
 
@@ -69,7 +73,7 @@ def ask(asking: Asking, wire: Endpoint, board: Board) -> Tuple[ProxyTrial, ...]:
     jobs: Dict[str, List[_Job]] = {server: [_Job(server, a) for a in wanted[server]] for server in servers[:PROXIES]}
     for job in [job for own in jobs.values() for job in own]:
         _start(job, asking, wire, board)
-    end = time.monotonic() + board.remaining(PROOF_S)
+    end = min(board.started + PROOF_S, time.monotonic() + board.remaining(PROOF_S))
     found = []
     for server in servers:
         if server not in jobs:
@@ -81,7 +85,7 @@ def ask(asking: Asking, wire: Endpoint, board: Board) -> Tuple[ProxyTrial, ...]:
         by_address = {job.address: job for job in jobs[server]}
         imds, wireserver = (by_address[a].exchange if a in by_address else None for a in PLATFORM_ADDRESSES)
         error = next((job.error for job in jobs[server] if job.error), None)
-        found.append(ProxyTrial(server, imds, wireserver, error))
+        found.append(ProxyTrial(server, imds, wireserver, error, any(job.is_nowhere for job in jobs[server])))
     return tuple(found)
 
 
@@ -104,7 +108,8 @@ def _start(job: _Job, asking: Asking, wire: Endpoint, board: Board) -> None:
 
 def _may_be_asked(host: str, is_true: bool) -> bool:
     """Whether a host may be asked at all: where the probes are pointed elsewhere (tests), nothing but loopback."""
-    return is_true or host == "localhost" or host.startswith("127.")
+    address = if_valid(parse_address, host)
+    return is_true or host == "localhost" or address is not None and contains(LOOPBACK, address)
 
 
 def _through(job: _Job, asking: Asking, wire: Endpoint, board: Board) -> Optional[Exchange]:
@@ -117,7 +122,11 @@ def _through(job: _Job, asking: Asking, wire: Endpoint, board: Board) -> Optiona
         return None
     path = f"{INSTANCE}?api-version={API_VERSIONS[0]}" if job.address == IMDS_ADDRESS else wire_protocol.VERSIONS
     job.stage = f"the name {host}"
-    addresses = asking.connector.resolve(host)
+    try:
+        addresses = asking.connector.resolve(host)
+    except OSError:
+        job.is_nowhere = True
+        raise
     job.stage = f"connecting to {addresses[0]}"
     attempt = Attempt(addresses[0], int(port))
     ((connection, sock),) = connect(asking.connector, [attempt], board.remaining(CONNECT_S))
@@ -145,26 +154,24 @@ def fetch_pacs(connector: Connector, board: Board, is_true: bool) -> Tuple[PacFi
     urls: Dict[str, bool] = {}  # may a file be read?
     for scope, url in named:
         urls[url] = urls.get(url, False) or scope is not Scope.USER
-    found: List[PacFile] = []
-    for url, trusted in list(urls.items())[:PACS]:
-        found.append(_bounded(lambda: _fetch(url, trusted, connector, board, is_true), url, board))
-    return tuple(found)
+    made: Dict[str, PacFile] = {}
 
-
-def _bounded(fetch: Callable[[], PacFile], url: str, board: Board) -> PacFile:
-    made: List[PacFile] = []
-
-    def work() -> None:
+    def work(url: str, trusted: bool) -> None:
         try:
-            made.append(fetch())
-        except (OSError, ValueError) as error:
-            text = error_text(error) if isinstance(error, OSError) else str(error)
-            made.append(PacFile(_shown(url), Outcome.FAILED, text[:URL_LIMIT]))
+            made[url] = _fetch(url, trusted, connector, board, is_true)
+        except OSError as error:
+            made[url] = PacFile(_shown(url), Outcome.FAILED, error_text(error)[:URL_LIMIT])
+        except Exception:  # an address that is none; what it says may hold a password
+            made[url] = PacFile(_shown(url), Outcome.FAILED, "its address cannot be read")
 
-    worker = threading.Thread(target=work, name="pac", daemon=True)
-    worker.start()
-    worker.join(board.remaining(PROOF_S))
-    return made[0] if made else PacFile(_shown(url), Outcome.TIMED_OUT, "not fetched in time")
+    workers = [threading.Thread(target=work, args=item, name="pac", daemon=True) for item in list(urls.items())[:PACS]]
+    for worker in workers:
+        worker.start()
+    end = min(board.started + PROOF_S, time.monotonic() + board.remaining(PROOF_S))
+    for worker in workers:
+        worker.join(max(0.0, end - time.monotonic()))
+    late = "not fetched in time"
+    return tuple(made.get(url, PacFile(_shown(url), Outcome.TIMED_OUT, late)) for url in list(urls)[:PACS])
 
 
 def _shown(url: str) -> str:

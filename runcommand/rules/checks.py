@@ -253,7 +253,8 @@ def proxy_bypass(case: Case) -> Judged:
     if found:
         summary = "; ".join(f"{proxy.described(hit.proxy)}: {proxy.what_came(hit)}" for hit in found[:2])
         return Judged(None, summary + (f"; and {len(found) - 2} more" if len(found) > 2 else ""))
-    return Judged(None, "; ".join(proxy.set_aside(item) for item in proxies[:2]))
+    more = f"; and {len(proxies) - 2} more" if len(proxies) > 2 else ""
+    return Judged(None, "; ".join(proxy.set_aside(item) for item in proxies[:2]) + more)
 
 
 @check(

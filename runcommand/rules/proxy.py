@@ -41,9 +41,16 @@ class Hit:
     @property
     def is_proven(self) -> bool:
         """Whether it was tried, and the platform's answer did not come back."""
+        if self.proxy.undecided:
+            return False
         if self.exchange is None:
-            return bool(self.trial and self.trial.error and not self.trial.error.startswith("not tried"))
+            return bool(self.trial and self.trial.is_nowhere)
         return not self.gets_through and self.exchange.outcome is not Outcome.FAILED
+
+    @property
+    def answers(self) -> bool:
+        """Whether anything at all answers where the proxy should be."""
+        return bool(self.exchange and self.exchange.connection.outcome is Outcome.ANSWERED)
 
 
 def hits(case: Case, address: str) -> List[Hit]:
@@ -66,17 +73,17 @@ def described(proxy: Proxy) -> str:
 
 
 def what_came(hit: Hit) -> str:
-    """What a request through a proxy brought: ``HTTP 403 and a web page "Denied" from 10.1.2.3:3128``"""
+    """What a request through a proxy brought: ``gets HTTP 403 and a web page "Denied" from 10.1.2.3:3128``"""
     answer = hit.exchange
     if answer is None:
-        return short(hit.trial.error or "nothing", 120) if hit.trial else "not tried"
+        return f"fails: {short(hit.trial.error or 'no answer', 120)}" if hit.trial else "was not made"
     at = f"{answer.connection.address}:{answer.connection.port}"
     if answer.outcome is Outcome.HTTP:
         says = f' "{short(answer.says, 60)}"' if answer.says else ""
-        return f"HTTP {answer.status} and {form(answer)}{says} from {at}"
+        return f"gets HTTP {answer.status} and {form(answer)}{says} from {at}"
     if answer.connection.outcome is not Outcome.ANSWERED:
-        return f"{at} {in_words(answer.connection.outcome)}"
-    return f"{in_words(answer.outcome)}, from {at}"
+        return f"fails: {at} {in_words(answer.connection.outcome)}"
+    return f"fails: {at} answers, {in_words(answer.outcome)}"
 
 
 def _who(hit: Hit) -> str:
@@ -111,13 +118,13 @@ def proxy_intercepts_imds(case: Case) -> Optional[Seen]:
     found = [hit for hit in hits(case, IMDS_ADDRESS) if hit.proxy.scope is not Scope.USER]
     if not found:
         return None
-    failing = [hit for hit in found if hit.is_proven]
+    failing = [hit for hit in found if hit.is_proven and (case.imds_answers or hit.answers)]
     hit = (failing or found)[0]
     more = [described(other.proxy) for other in (failing or found)[1:]]
     also = f" The same holds for {listed(more, 2)}." if more else ""
     detail = f"The proxy {described(hit.proxy)} is not bypassed for 169.254.169.254"
     if failing:
-        detail += f", and a request through it gets {what_came(hit)}.{_who(hit)}{also}"
+        detail += f", and a request through it {what_came(hit)}.{_who(hit)}{also}"
         fixes = _bypasses(case, failing)
         if case.imds_answers:
             return Seen(f"{detail} IMDS itself answers.", fixes, verdict=Verdict.DEGRADED)
@@ -127,10 +134,13 @@ def proxy_intercepts_imds(case: Case) -> Optional[Seen]:
             else ""
         )
         return Seen(detail, (*fixes, *([advice(again)] if again else [])), verdict=Verdict.BROKEN)
-    if hit.gets_through:
+    if hit.proxy.undecided:
+        detail = f"The proxy {described(hit.proxy)} may not be bypassed for 169.254.169.254: the setting is {short(hit.proxy.undecided)}."
+        detail += f"{_who(hit)}{also}"
+    elif hit.gets_through:
         detail += f". IMDS's answer comes back through it, which Azure does not support.{_who(hit)}{also}"
     else:
-        detail += f"; whether it brings IMDS's answer is not known: {what_came(hit)}.{_who(hit)}{also}"
+        detail += f"; a request through it {what_came(hit)}.{_who(hit)}{also}"
     return Seen(detail, _bypasses(case, found), Severity.WARN)
 
 
@@ -146,14 +156,14 @@ def proxy_intercepts_wireserver(case: Case) -> Optional[Seen]:
     Mended by: putting 168.63.129.16 into the bypass list, where the proxy is set.
     https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
     """
-    known = [hit.proxy for hit in hits(case, IMDS_ADDRESS)]
+    known = [hit.proxy for hit in hits(case, IMDS_ADDRESS) if hit.is_proven]
     found = [
         hit for hit in hits(case, WIRESERVER_ADDRESS) if hit.proxy.scope is not Scope.USER and hit.proxy not in known
     ]
     found = [hit for hit in found if not hit.gets_through]
     if not found:
         return None
-    detail = f"The proxy {described(found[0].proxy)} is not bypassed for 168.63.129.16; a request through it: {what_came(found[0])}."
+    detail = f"The proxy {described(found[0].proxy)} is not bypassed for 168.63.129.16; a request through it {what_came(found[0])}."
     return Seen(detail + _who(found[0]), _bypasses(case, found), Severity.WARN)
 
 
@@ -173,7 +183,7 @@ def proxy_user_only(case: Case) -> Optional[Seen]:
     if not found:
         return None
     users = listed(sorted({quoted(hit.proxy.user or "?") for hit in found}), 3)
-    detail = f"Only for {users}: the proxy {described(found[0].proxy)} is not bypassed for 169.254.169.254; a request through it: "
+    detail = f"Only for {users}: the proxy {described(found[0].proxy)} is not bypassed for 169.254.169.254; a request through it "
     return Seen(f"{detail}{what_came(found[0])}.{_who(found[0])}", _bypasses(case, found), Severity.WARN)
 
 
@@ -194,7 +204,9 @@ def proxy_pac_present(case: Case) -> Optional[Seen]:
         return None
     texts = []
     for proxy in found[:2]:
-        file = next((file for file in case.facts.pac_files or () if file.url == proxy.pac_url), None)
+        file = next(
+            (file for file in case.facts.pac_files or () if file.url == (proxy.pac_url or "")[: len(file.url)]), None
+        )
         texts.append(f"{short(proxy.pac_url or '', 120)} ({short(proxy.place)}): {_pac(file)}")
     more = f" {len(found) - 2} more are set." if len(found) > 2 else ""
     return Seen(
@@ -221,7 +233,8 @@ def set_aside(proxy: Proxy) -> str:
     if proxy.kind is ProxyKind.GUEST_AGENT:
         return f"{described(proxy)} is the agent's own, which asks the platform without it"
     if proxy.server:
-        return f"{described(proxy)} is bypassed for 169.254.169.254"
+        only = ", not for 168.63.129.16" if through(proxy, WIRESERVER_ADDRESS) else ""
+        return f"{described(proxy)} is bypassed for 169.254.169.254{only}"
     what = "a PAC file" if proxy.pac_url else "automatic detection"
     return f"{short(proxy.place, 80)}: {what}, no proxy by name"
 

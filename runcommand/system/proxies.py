@@ -20,7 +20,7 @@ def read_server(text: str) -> str:
     """A proxy as ``host:port``; one that is not asked by plain HTTP keeps its scheme. Raises ``ValueError``."""
     scheme, colons, rest = text.strip().rpartition("://")
     scheme = scheme.lower() if colons else "http"
-    authority = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
+    authority = re.split(r"[/?#]", rest.rpartition("@")[2], maxsplit=1)[0]  # a password may hold anything
     match = re.fullmatch(rf"({HOST.pattern})(?::(\d{{0,5}}))?", authority)
     if not match or not re.fullmatch(r"[a-z][a-z0-9+.-]{0,15}", scheme):
         raise ValueError("no address of a proxy")
@@ -57,12 +57,16 @@ def read_bypass(text: str, separators: str) -> Tuple[str, ...]:
 
     :param separators: the characters between entries, as in a class of a regular expression
     """
-    return tuple(entry.strip() for entry in re.split(f"[{separators}]", text) if entry.strip())[:ENTRIES]
+    entries = (entry.rpartition("@")[2].strip() for entry in re.split(f"[{separators}]", text))
+    return tuple(entry for entry in entries if entry)[:ENTRIES]
 
 
 def without_query(url: str) -> str:
-    """An address without credentials, query and fragment."""
-    return re.sub(r"[?#].*", "", re.sub(r"//[^/@]*@", "//", url), flags=re.DOTALL)
+    """An address without credentials, query and fragment; of one that may hide them elsewhere, only the scheme."""
+    plain = re.sub(r"//[^/@?#\\]*@", "//", url)
+    if "@" in plain or "\\" in plain:
+        return f"{plain.partition(':')[0][:10]}:... (not shown)"
+    return re.sub(r"[?#].*", "", plain, flags=re.DOTALL)
 
 
 def of_environment(
@@ -75,12 +79,16 @@ def of_environment(
 ) -> List[Proxy]:
     """The proxies for http:// addresses of an environment. ``all_proxy`` counts where there is no other.
 
+    Of two bypass lists that differ (some clients read ``no_proxy`` first, some ``NO_PROXY``) only what both name counts.
+
     :param note: is told of what cannot be read
     :param any_case: capitals make no difference (Windows)
     """
     if any_case:
         variables = {name.lower(): value for name, value in variables.items()}
-    bypass = read_bypass(variables.get("no_proxy") or variables.get("NO_PROXY") or "", ",")
+    lists = [read_bypass(variables[name], ",") for name in ("no_proxy", "NO_PROXY") if variables.get(name)]
+    bypass = tuple(entry for entry in lists[0] if entry in lists[-1]) if lists else ()
+    is_whole = not lists or lists[0] == lists[-1]
     found: List[Proxy] = []
     for names in (("http_proxy", "HTTP_PROXY"), ("all_proxy", "ALL_PROXY")):
         for name in names:
@@ -92,5 +100,5 @@ def of_environment(
             except ValueError as reason:
                 note(f"{place}: {name}: {reason}")
                 continue
-            found.append(Proxy(place, ProxyKind.ENVIRONMENT, scope, user, server, name, bypass=bypass))
+            found.append(Proxy(place, ProxyKind.ENVIRONMENT, scope, user, server, name, is_whole, bypass=bypass))
     return found

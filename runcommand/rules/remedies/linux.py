@@ -284,18 +284,29 @@ class LinuxRemedies:
         ]
 
     def bypass_proxy(self, proxy: Proxy, addresses: Sequence[str]) -> List[Fix]:
-        entries = [*proxy.bypass, *(address for address in addresses if address not in proxy.bypass)]
-        both = f"no_proxy={','.join(entries)} NO_PROXY={','.join(entries)}"
-        place = short(proxy.place, 80)
-        if not all(ENTRY.fullmatch(entry) for entry in entries) or len(both) > LIST_LIMIT:
-            return [advice(f"Add {' and '.join(addresses)} to no_proxy and NO_PROXY in {place}.")]
+        place, named = short(proxy.place, 80), " and ".join(addresses)
+        if proxy.bypass == ("*",):
+            return [
+                advice(
+                    f"Take the proxy out of {place}: no_proxy=* means that nobody is to use it, and not every client knows *."
+                )
+            ]
         again = advice(
             "Log in again and restart the services that use the proxy: they keep the environment they started with."
         )
+        if proxy.place.startswith("/etc/profile.d") and not proxy.undecided:
+            words = " ".join(
+                f'{name}="${{{name}:+${name},}}{",".join(addresses)}"' for name in ("no_proxy", "NO_PROXY")
+            )
+            return [sh(f"printf '%s\\n' 'export {words}' > /etc/profile.d/zzzz-azure-platform.sh"), again]
+        entries = [*proxy.bypass, *(address for address in addresses if address not in proxy.bypass)]
+        items = [f"{name}={','.join(entries)}" for name in ("no_proxy", "NO_PROXY")]
+        both = " ".join(items)
+        is_safe = all(ENTRY.fullmatch(entry) for entry in entries) and len(both) <= LIST_LIMIT
+        if not is_safe or not proxy.is_whole or proxy.undecided:
+            return [advice(f"Add {named} to no_proxy and NO_PROXY in {place}.")]
         if proxy.place == "/etc/environment":
-            return [sh(f"printf '%s\\n' {both} >> /etc/environment"), again]
-        if proxy.place.startswith("/etc/profile.d"):
-            return [sh(f"printf '%s\\n' 'export {both}' > /etc/profile.d/zz-azure-platform.sh"), again]
+            return [sh(f"printf '\\n%s\\n' {both} >> /etc/environment"), again]
         if proxy.place.startswith("systemd"):
             folder = "/etc/systemd/system.conf.d"
             return [
@@ -304,7 +315,7 @@ class LinuxRemedies:
                 sh(f"systemctl set-environment {both}"),
                 again,
             ]
-        return [advice(f"Where {place} is set, set also: {short(both, 200)}")]
+        return [advice(f"Where {place} is set, add {named} to its no_proxy and NO_PROXY.")]
 
     def shift_clock(self, seconds: float) -> List[Fix]:
         case = self._case

@@ -258,7 +258,10 @@ class WindowsRemedies:
             )
         ]
         if proxy.kind is ProxyKind.ENVIRONMENT:
-            if not plain or len(commas) > SETX_LIMIT:
+            if proxy.bypass == ("*",):
+                gone = "NO_PROXY=* means that nobody is to use it, and not every client knows *."
+                return [advice(f"Take the proxy out of {short(proxy.place, 80)}: {gone}")]
+            if not proxy.is_whole or not plain or len(commas) > SETX_LIMIT:
                 return [advice(by_hand[0].text.format("commas"))]
             again = advice("Restart the services that use the proxy: they keep the environment they started with.")
             key = _account(proxy)
@@ -266,18 +269,19 @@ class WindowsRemedies:
                 return [cmd(f'setx /M NO_PROXY "{commas}"'), again]
             if key:
                 return [cmd(f'reg add "HKU\\{key}\\Environment" /v NO_PROXY /t REG_SZ /d "{commas}" /f'), again]
-            return [advice(f"Where {short(proxy.place, 80)} is set, set also NO_PROXY={short(commas, 200)}")]
+            return [advice(f"Where {short(proxy.place, 80)} is set, add {' and '.join(addresses)} to its NO_PROXY.")]
         if not plain or len(semicolons) > SETX_LIMIT:
             return [advice(by_hand[0].text.format("semicolons"))]
         if proxy.kind is ProxyKind.WINHTTP:
-            if proxy.is_for_all and proxy.server and ENTRY.fullmatch(proxy.server):
+            if proxy.is_whole and proxy.server and ENTRY.fullmatch(proxy.server):
                 return [cmd(f'netsh winhttp set proxy proxy-server="{proxy.server}" bypass-list="{semicolons}"')]
             return [
                 cmd("netsh winhttp show proxy"),
                 advice(f'Set it again (netsh winhttp set proxy) with bypass-list="{short(semicolons, 200)}".'),
             ]
         key = _account(proxy)
-        if key in BITS_ACCOUNTS and proxy.is_for_all and proxy.server and ENTRY.fullmatch(proxy.server):
+        alone = proxy.is_whole and not proxy.pac_url and not proxy.auto_detect  # the command puts the others aside
+        if key in BITS_ACCOUNTS and alone and proxy.server and ENTRY.fullmatch(proxy.server):
             return [cmd(f'bitsadmin /util /setieproxy {BITS_ACCOUNTS[key]} MANUAL_PROXY {proxy.server} "{semicolons}"')]
         root = f"HKU\\{key}" if key else "HKLM"
         return [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 from typing import Dict, Optional
 
@@ -11,7 +13,10 @@ SIZE_LIMIT = 1024 * 1024
 def read(path: Path) -> Optional[str]:
     """The text of a file without blanks at its ends; None where it cannot be read or is empty."""
     try:
-        with path.open("rb") as file:
+        opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe in its place must not stall
+        with os.fdopen(opened, "rb") as file:
+            if not stat.S_ISREG(os.fstat(opened).st_mode):
+                return None
             return file.read(SIZE_LIMIT).decode("utf-8", "replace").strip() or None
     except OSError:
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Callable, Dict, Iterable, List, Mapping, Tuple
 
@@ -21,8 +22,21 @@ SYSTEMD = "systemd's environment"
 PROCESS = "this process's environment"
 VARIABLES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY")
 FILES = 200  # of profile.d
-ASSIGNMENT = re.compile(r"""([A-Za-z_]\w*)=((?:"(?:[^"\\]|\\.)*"|'[^']*'|\\.|[^\s;&|"'\\])*)""")
-REFERENCE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
+LINE_LIMIT, VALUE_LIMIT = 16384, 8192  # characters
+SYSTEMCTL_S = 1.5  # the requests through the proxies wait for it
+WORD = r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|\\.|[^\s;&|"'\\#()<>])*"""
+ASSIGNMENT = re.compile(rf"(?<![\w$]){{0}}([A-Za-z_]\w{{0,63}})(\+?)=({WORD})".replace("{0}", ""))
+SIMPLE = re.compile(
+    rf"\s*(?:export\s+)?(?:[A-Za-z_]\w{{0,63}}\+?={WORD}\s*)+(?:;\s*export(?:\s+[A-Za-z_]\w{{0,63}})+\s*)?;?\s*(?:\s#.*)?"
+)
+COMMENT = re.compile(r"\s#.*")
+UNSET = re.compile(r"\s*(?:unset|export\s+-n)((?:\s+[A-Za-z_]\w*)+)\s*;?\s*(?:#.*)?")
+OPENS, CLOSES = (
+    re.compile(r"\s*(?:if|case|for|while|until|select)\b|.*[({]\s*$"),
+    re.compile(r"\s*(?:fi|esac|done|\}|\))"),
+)
+REFERENCE = re.compile(r"\$(?:(\w+)|\{(\w+)\}|\{(\w+):?([+-])([^{}]*)\})")
+UNKNOWN = re.compile(r"`[^`]*`?|\$\([^)]*\)?|\$\{[^}]*\}?|\$\w*")
 
 Note = Callable[[str], None]
 
@@ -39,7 +53,7 @@ def collect(programs: Programs, board: Board) -> Tuple[Proxy, ...]:
         + of_agent(read(WAAGENT_CONF) or "", note)
     )
     try:
-        shown = programs.run("systemctl", ["show-environment"]).decode("utf-8", "replace")
+        shown = programs.run("systemctl", ["show-environment"], SYSTEMCTL_S).decode("utf-8", "replace")
         found += of_environment(parse_assignments(shown), SYSTEMD, note)
     except NoFact as missing:
         note(str(missing))
@@ -59,7 +73,7 @@ def parse_assignments(text: str) -> Dict[str, str]:
     for line in text.splitlines():
         name, equals, value = line.strip().partition("=")
         name = name[len("export ") :].strip() if name.startswith("export ") else name
-        if equals and name in VARIABLES:
+        if equals and name in VARIABLES and len(value) <= VALUE_LIMIT:
             value = value[1:] if value.startswith("$'") else value  # systemctl's own way to quote
             try:
                 found[name] = " ".join(shlex.split(value, comments=True))
@@ -77,39 +91,78 @@ def _profiles() -> Iterable[Tuple[str, str]]:
     return [(str(path), read(path) or "") for path in paths]
 
 
-def of_profiles(scripts: Iterable[Tuple[str, str]], note: Note) -> List[Proxy]:
-    """What the assignments of login scripts come to. They are read, not run: one that asks a program or a condition is told.
+def of_profiles(scripts: Iterable[Tuple[str, str]], note: Note, before: Mapping[str, str] = {}) -> List[Proxy]:
+    """What the assignments of login scripts come to. They are read, not run: what stands in a condition or a function, and what a
+    program works out, is undecided.
 
     :param scripts: (path, text) in their order
+    :param before: the environment that a login has before them
     """
-    values: Dict[str, str] = {}
+    values: Dict[str, str] = {name: before[name] for name in ("no_proxy", "NO_PROXY") if name in before}
     places: Dict[str, str] = {}
+    doubts: Dict[str, str] = {}
     for path, text in scripts:
-        for line in text.splitlines():
+        depth = 0
+        for line in re.sub(r"\\\n", "", text).splitlines():
             if line.lstrip().startswith("#"):
                 continue
-            for name, raw in ASSIGNMENT.findall(line):
-                value = _expand(raw, values)
-                if value is not None:
-                    values[name] = value
+            if len(line) > LINE_LIMIT:
+                note(f"{path}: a line of {len(line)} characters is left out")
+                continue
+            depth = max(0, depth - bool(CLOSES.match(line)))
+            unset = UNSET.fullmatch(line)
+            if unset and not depth:
+                for name in unset.group(1).split():
+                    values.pop(name, None)
+            elif SIMPLE.fullmatch(line):
+                for name, plus, raw in ASSIGNMENT.findall(COMMENT.sub("", line)):
+                    value, is_known = _expand(raw, values)
+                    values[name] = (values.get(name, "") if plus else "") + value
                     places[name] = path
-                elif name in VARIABLES:
-                    note(f"{path}: {name}: its value is worked out by the script")
+                    doubts.pop(name, None)
+                    if depth or not is_known:
+                        doubts[name] = "in a condition or a function" if depth else "worked out by the script"
+            else:
+                _doubtful(line, path, values, places, doubts)
+            depth += bool(OPENS.match(line))
     mine = {name: value for name, value in values.items() if name in VARIABLES}
-    place = next((places[name] for name in VARIABLES[:4] if mine.get(name)), str(PROFILE_D))
-    return of_environment(mine, place, note)
+    place = next((places[name] for name in VARIABLES[:4] if mine.get(name) and name in places), str(PROFILE_D))
+    doubt = next((doubts[name] for name in VARIABLES if name in doubts and mine.get(name)), None)
+    if not any(name in places for name in VARIABLES[:4]):
+        return []
+    return [replace(proxy, undecided=doubt) for proxy in of_environment(mine, place, note)]
 
 
-def _expand(raw: str, values: Mapping[str, str]) -> "str | None":
-    """The value of an assignment; None where more than variables and quotes is in it."""
-    if re.search(r"`|\$\(|\$\{[^}]*[^\w}]", raw):
-        return None
-    plain = REFERENCE.sub(lambda match: values.get(match.group(1) or match.group(2), ""), raw)
+def _doubtful(line: str, path: str, values: Dict[str, str], places: Dict[str, str], doubts: Dict[str, str]) -> None:
+    """A line that is more than assignments: what it assigns to the variables that matter may come to be, or not."""
+    if re.match(r"\s*(?:echo|printf)\b", line):
+        return
+    for name, _, raw in ASSIGNMENT.findall(COMMENT.sub("", line)):
+        if name in VARIABLES:
+            values[name] = _expand(raw, values)[0]
+            places[name] = path
+            doubts[name] = "in a condition or a function"
+
+
+def _expand(raw: str, values: Mapping[str, str]) -> Tuple[str, bool]:
+    """The value of an assignment, and whether all of it is known."""
+
+    def one(match: "re.Match[str]") -> str:
+        name, sign, other = match.group(1) or match.group(2) or match.group(3), match.group(4), match.group(5)
+        own = values.get(name, "")
+        if not sign:
+            return own
+        return (REFERENCE.sub(one, other) if own else "") if sign == "+" else own or other
+
+    if len(raw) > VALUE_LIMIT:
+        return "", False
+    plain = REFERENCE.sub(one, raw)[: 2 * VALUE_LIMIT]
+    known = UNKNOWN.sub("", plain)
     try:
-        words = shlex.split(plain)
+        words = shlex.split(known[:VALUE_LIMIT])
     except ValueError:
-        return None
-    return " ".join(words)
+        return known[:VALUE_LIMIT].strip("\"'"), False
+    return " ".join(words), known == plain and len(known) <= VALUE_LIMIT
 
 
 def of_agent(text: str, note: Note) -> List[Proxy]:

@@ -93,8 +93,8 @@ def _of_winhttp(note: Note) -> List[Proxy]:
     if default is None or server is None:
         return []
     bypass = read_bypass(default.bypass, WINHTTP_SEPARATORS)
-    is_for_all = "=" not in default.servers
-    return [Proxy("WinHTTP", ProxyKind.WINHTTP, Scope.MACHINE, None, server, None, is_for_all, bypass)]
+    is_whole = "=" not in default.servers
+    return [Proxy("WinHTTP", ProxyKind.WINHTTP, Scope.MACHINE, None, server, None, is_whole, bypass=bypass)]
 
 
 class Setting(NamedTuple):
@@ -105,7 +105,7 @@ class Setting(NamedTuple):
     scope: Scope
     user: Optional[str]
     server: Optional[str]
-    is_for_all: bool
+    is_whole: bool
     bypass: Tuple[str, ...]
     pac_url: Optional[str]
     auto_detect: bool
@@ -118,6 +118,10 @@ def of_settings(
     enabled = registry.number(values.get("ProxyEnable"))
     servers = registry.text(values.get("ProxyServer")) if enabled else None
     bypass = registry.text(values.get("ProxyOverride")) or ""
+    if servers and blob.servers and (servers, bypass) != (blob.servers, blob.bypass):
+        note(
+            f"{place}: ProxyServer or ProxyOverride and DefaultConnectionSettings disagree; the named values are judged"
+        )
     if not servers and blob.servers:
         servers, bypass = blob.servers, blob.bypass
     server = None

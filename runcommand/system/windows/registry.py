@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from ...collect import NoFact
 from ...facts import list_of
@@ -23,33 +23,31 @@ class NoKey(NoFact):
 
 
 def values(key: str, root: Root = Root.MACHINE) -> Dict[str, Any]:
-    """The values of a key, in the 64-bit view. Raises ``NoKey``, or ``NoFact`` where it may not be read."""
-    import winreg  # exists on Windows only; what reads the values can be imported anywhere
-
-    found: Dict[str, Any] = {}
-    with _open(key, root) as opened:
-        for index in range(min(winreg.QueryInfoKey(opened)[1], VALUES)):  # type: ignore[attr-defined]
-            try:
-                name, value, _ = winreg.EnumValue(opened, index)  # type: ignore[attr-defined]
-            except FileNotFoundError:  # taken away meanwhile
-                break
-            except OSError as error:
-                raise NoFact(f"{root.value}\\{key}: {error.strerror}") from None
-            found[name] = value
-    return found
+    """The values of a key, in the 64-bit view. Raises ``NoKey``, or ``NoFact`` where it may not or cannot be read."""
+    return dict(_each(key, root, 1, lambda winreg, opened, index: winreg.EnumValue(opened, index)[:2]))
 
 
 def subkeys(key: str, root: Root = Root.MACHINE) -> List[str]:
     """The names of the keys below a key (an empty one: of the root). Raises like ``values``."""
-    import winreg
+    return _each(key, root, 0, lambda winreg, opened, index: winreg.EnumKey(opened, index))
 
-    found: List[str] = []
-    with _open(key, root) as opened:
-        for index in range(min(winreg.QueryInfoKey(opened)[0], VALUES)):  # type: ignore[attr-defined]
-            try:
-                found.append(winreg.EnumKey(opened, index))  # type: ignore[attr-defined]
-            except OSError:  # taken away meanwhile
-                break
+
+def _each(key: str, root: Root, which: int, read: Callable[[Any, Any, int], Any]) -> List[Any]:
+    """What ``read`` makes of each subkey or value of a key.
+
+    :param which: the place of their number in what ``QueryInfoKey`` gives
+    """
+    import winreg  # exists on Windows only; what reads the registry can be imported anywhere
+
+    found: List[Any] = []
+    try:
+        with _open(key, root) as opened:
+            for index in range(min(winreg.QueryInfoKey(opened)[which], VALUES)):  # type: ignore[attr-defined]
+                found.append(read(winreg, opened, index))
+    except FileNotFoundError:  # taken away meanwhile
+        pass
+    except OSError as error:
+        raise NoFact(f"{root.value}\\{key}: {error.strerror}") from None
     return found
 
 
