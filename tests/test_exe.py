@@ -22,6 +22,7 @@ from .command import ROOT, imds_check
 from .lab import windows
 from .lab.namespace import IMDS, why_not
 from .lab.run import SIDE_BY_SIDE, run_all
+from .lab.registry import WINDOWS
 from .lab.scenarios import SCENARIOS
 from .lab.windows import WindowsLab
 
@@ -96,7 +97,7 @@ def test_verdict_and_cause(seen, name):
 
 def test_what_wine_cannot_show_is_in_the_lab():
     assert set(windows.CANNOT) <= {scenario.name for scenario in SCENARIOS}
-    assert len(set(NAMES)) == len(NAMES) == len(SCENARIOS) - len(windows.CANNOT) + 1
+    assert len(set(NAMES)) == len(NAMES) == len(SCENARIOS) - len(windows.CANNOT) + 1 + len(WINDOWS)
 
 
 def test_fixes_are_commands_of_windows_with_this_vms_adapters(seen):
@@ -192,7 +193,7 @@ def test_registry_values_of_the_wrong_type_cost_facts_and_never_the_report(exe):
             f"{interfaces}\\PersistentRoutes",
             '"10.5.0.0,255.255.0.0,10.99.0.1,1"=""', '"nonsense"=""', '"1.2.3.4,255.0.255.0,10.0.0.1,1"=""', '",,,"=dword:1',
         )  # fmt: skip
-        lab.registry("Software\\Microsoft\\Windows NT\\CurrentVersion\\", '"UBR"="x"')
+        lab.key("Software\\Microsoft\\Windows NT\\CurrentVersion\\", '"UBR"="x"')
         report, _ = lab.diagnose()
     assert (report["verdict"], report["cause"]) == ("healthy", None)
     assert [item["destination"] for item in report["facts"]["persistent_routes"]] == ["10.5.0.0/16"]

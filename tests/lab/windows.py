@@ -18,6 +18,7 @@ from .scenarios import SCENARIOS, Broken
 
 PREFIX = Path("/run/wine/prefix")
 SERVICES = "System\\\\CurrentControlSet\\\\Services"  # as Wine writes a key: every backslash twice
+FIREWALL_POLICY = "System\\CurrentControlSet\\Services\\SharedAccess\\Parameters\\FirewallPolicy"
 NAMES = {"walinuxagent": "WindowsAzureGuestAgent", "azure_proxy_agent": "GuestProxyAgent", "firewall": "MpsSvc"}
 
 # What Wine cannot show, and why.
@@ -77,6 +78,7 @@ class WindowsLab(Lab):
     def _make(self) -> None:
         super()._make()
         self.services(firewall="active")
+        self.key(f"{FIREWALL_POLICY}\\PublicProfile", '"EnableFirewall"=dword:00000001')
         self.write("/sys/class/dmi/id/chassis_vendor", "Microsoft Corporation\n")  # without it Wine tells no asset tag
         self.write("/sys/class/dmi/id/chassis_asset_tag", f"{AZURE_TAG}\n")
 
