@@ -109,8 +109,9 @@ def proxy_intercepts_imds(case: Case) -> Optional[Seen]:
     read that setting send their requests for IMDS to the proxy, which cannot reach it. What bypasses a proxy differs from
     client to client: WinINET goes around one for link-local addresses unasked, .NET and curl do not.
 
-    Recognised by: the setting, and a request for IMDS through the proxy that does not bring IMDS's answer. Where it brings
-    it, or could not be tried, it is a warning: IMDS is not meant to be asked through a proxy.
+    Recognised by: the setting, and a request for IMDS through the proxy that does not bring IMDS's answer (where IMDS fails
+    without the proxy too: an answer that is not IMDS's). Where it brings IMDS's, or nothing is proven, or a script may set
+    the proxy or not, it is a warning: IMDS is not meant to be asked through a proxy.
 
     Mended by: putting 169.254.169.254 and 168.63.129.16 into the bypass list, where the proxy is set.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#proxies
@@ -156,7 +157,7 @@ def proxy_intercepts_wireserver(case: Case) -> Optional[Seen]:
     Mended by: putting 168.63.129.16 into the bypass list, where the proxy is set.
     https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
     """
-    known = [hit.proxy for hit in hits(case, IMDS_ADDRESS) if hit.is_proven]
+    known = [hit.proxy for hit in hits(case, IMDS_ADDRESS) if not hit.gets_through]  # told with IMDS
     found = [
         hit for hit in hits(case, WIRESERVER_ADDRESS) if hit.proxy.scope is not Scope.USER and hit.proxy not in known
     ]

@@ -25,9 +25,10 @@ FILES = 200  # of profile.d
 LINE_LIMIT, VALUE_LIMIT = 16384, 8192  # characters
 SYSTEMCTL_S = 1.5  # the requests through the proxies wait for it
 WORD = r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|\\.|[^\s;&|"'\\#()<>])*"""
-ASSIGNMENT = re.compile(rf"(?<![\w$]){{0}}([A-Za-z_]\w{{0,63}})(\+?)=({WORD})".replace("{0}", ""))
-SIMPLE = re.compile(
-    rf"\s*(?:export\s+)?(?:[A-Za-z_]\w{{0,63}}\+?={WORD}\s*)+(?:;\s*export(?:\s+[A-Za-z_]\w{{0,63}})+\s*)?;?\s*(?:\s#.*)?"
+NAME = r"[A-Za-z_]\w{0,63}"
+ASSIGNMENT = re.compile(rf"(?<![\w$])({NAME})(\+?)=({WORD})")
+SIMPLE = re.compile(  # assignments and nothing else
+    rf"\s*(?:export\s+)?{NAME}\+?={WORD}(?:\s+{NAME}\+?={WORD})*\s*(?:;\s*export(?:\s+{NAME})+\s*)?;?(?:\s*|\s+#.*)"
 )
 COMMENT = re.compile(r"\s#.*")
 UNSET = re.compile(r"\s*(?:unset|export\s+-n)((?:\s+[A-Za-z_]\w*)+)\s*;?\s*(?:#.*)?")
@@ -47,11 +48,9 @@ def collect(programs: Programs, board: Board) -> Tuple[Proxy, ...]:
     def note(text: str) -> None:
         board.note("proxies", text)
 
-    found = (
-        of_file(read(ENVIRONMENT) or "", note)
-        + of_profiles(_profiles(), note)
-        + of_agent(read(WAAGENT_CONF) or "", note)
-    )
+    environment = read(ENVIRONMENT) or ""
+    found = of_file(environment, note) + of_profiles(_profiles(), note, parse_assignments(environment))
+    found += of_agent(read(WAAGENT_CONF) or "", note)
     try:
         shown = programs.run("systemctl", ["show-environment"], SYSTEMCTL_S).decode("utf-8", "replace")
         found += of_environment(parse_assignments(shown), SYSTEMD, note)
