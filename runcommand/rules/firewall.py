@@ -68,9 +68,10 @@ def firewall_blocks_imds(case: Case) -> Optional[Seen]:
     A rule of the VM's own firewall drops or rejects connections to 169.254.169.254 port 80: an outbound rule of the
     Windows firewall, an nftables or iptables rule, or a default that lets nothing out and no rule that allows it.
 
-    Recognised by: the request gets no answer, and an active outbound rule matches TCP 80 to 169.254.169.254 for every
-    program (or the default blocks and none allows). Block wins over allow. A rule that cannot be decided, or that hits
-    one program, service or user only, is a warning.
+    Recognised by: an active rule matches TCP 80 to 169.254.169.254 for every program (or the default blocks and none
+    allows; block wins over allow), and the connect ends as it does then: forbidden by Windows' firewall, timed out where
+    it is dropped, refused or unreachable where it is rejected. A rule that cannot be decided, or that hits one program,
+    service or user only, is a warning.
 
     Mended by: taking the address out of the rule where it lives: the local policy, Group Policy, nftables, iptables.
     https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/windows-vm-imds-connection
@@ -92,7 +93,7 @@ def firewall_blocks_imds(case: Case) -> Optional[Seen]:
         )
         still = " IMDS answers all the same." if case.imds_answers else ""
         if found.blocked and not case.imds_answers and case.answer:
-            still = f" But the request was {case.in_words(case.answer)}, which is not how that ends."
+            still = f" But the request ended otherwise: {case.in_words(case.answer)}."
         does = "redirect" if suspects[0].rule and suspects[0].rule.action is RuleVerdict.REDIRECT else "block"
         return Seen(f"{_capital(named)} may {does} 169.254.169.254 port 80.{still}", (), Severity.WARN)
     limited = sorted(found.limited, key=lambda obstacle: not _names_a_destination(obstacle))
@@ -105,21 +106,17 @@ def firewall_blocks_imds(case: Case) -> Optional[Seen]:
 
 def _fits(obstacle: Obstacle, answer: Optional[Exchange]) -> bool:
     """Whether a connect that the obstacle stops ends as this one did."""
-    ends = _ENDS[
-        RuleVerdict.DROP
-        if obstacle.chain or obstacle.incoming
-        else obstacle.rule.action
-        if obstacle.rule
-        else RuleVerdict.BLOCK
-    ]
-    return answer is not None and answer.connection.outcome in ends
+    action = RuleVerdict.BLOCK if obstacle.profile else RuleVerdict.DROP
+    if obstacle.rule and not obstacle.incoming:
+        action = obstacle.rule.action
+    return answer is not None and answer.connection.outcome in _ENDS[action]
 
 
 # How a connect ends that is blocked (Windows: WSAEACCES), dropped or rejected (icmp(7), tcp(7)).
 _ENDS = {
     RuleVerdict.BLOCK: (Outcome.FORBIDDEN,),
     RuleVerdict.DROP: (Outcome.TIMED_OUT, Outcome.FORBIDDEN),
-    RuleVerdict.REJECT: (Outcome.REFUSED, Outcome.UNREACHABLE, Outcome.FORBIDDEN, Outcome.RESET, Outcome.TIMED_OUT),
+    RuleVerdict.REJECT: (Outcome.REFUSED, Outcome.UNREACHABLE, Outcome.FORBIDDEN, Outcome.RESET),
 }
 
 

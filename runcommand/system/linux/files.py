@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Dict, Optional
 
 SIZE_LIMIT = 1024 * 1024
+NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # POSIX'
 
 
 def read(path: Path) -> Optional[str]:
     """The text of a file without blanks at its ends; None where it cannot be read or is empty."""
     try:
-        opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe in its place must not stall
+        opened = os.open(path, os.O_RDONLY | NONBLOCK)  # a pipe in its place must not stall
         with os.fdopen(opened, "rb") as file:
             if not stat.S_ISREG(os.fstat(opened).st_mode):
                 return None
