@@ -1,8 +1,6 @@
-"""Proxies: where they are set, what comes back through them, and what is said of it."""
+"""Proxies: where Windows keeps them, what comes back through them, and what is said of it."""
 
 import contextlib
-import json
-import os
 import socket
 import threading
 import time
@@ -25,11 +23,8 @@ from runcommand.facts import (
 from runcommand.probes import proxy
 from runcommand.probes.imds import Asking, Pace
 from runcommand.probes.tcp import Connector, Endpoint
-from runcommand.report import text
 from runcommand.simulator.host import Behaviour, Host
 from runcommand.simulator.scenarios import ETC_PROXY, SYSTEM_PROXY, USER_PROXY, WINDOWS_VM, WINHTTP_PROXY
-from runcommand.system.linux import files
-from runcommand.system.linux import proxies as linux
 from runcommand.system.proxies import PAC_URLS, read_server
 from runcommand.system.windows import proxies as windows
 from runcommand.system.windows import registry, winhttp
@@ -37,143 +32,6 @@ from runcommand.system.windows import registry, winhttp
 from .facts_of import LINUX, WINDOWS, http, wireserver
 
 IMDS, WIRESERVER = "169.254.169.254", "168.63.129.16"
-
-
-# --- Linux ---
-
-
-def told(found):
-    return [(proxy.place, proxy.variable, proxy.server, proxy.bypass) for proxy in found]
-
-
-@pytest.mark.parametrize(
-    "content, expected",
-    [
-        ("", []),
-        ("http_proxy=http://10.1.2.3:3128", [("http_proxy", "10.1.2.3:3128", ())]),
-        ('export http_proxy="http://u:p@10.1.2.3:3128/"\nno_proxy=a,b', [("http_proxy", "10.1.2.3:3128", ("a", "b"))]),
-        ("HTTP_PROXY=p:1\nhttp_proxy=p:1", [("http_proxy", "p:1", ())]),
-        ("HTTP_PROXY=p:1\nhttp_proxy=q:2", [("http_proxy", "q:2", ()), ("HTTP_PROXY", "p:1", ())]),
-        ("ALL_PROXY=socks5://p:1", [("ALL_PROXY", "socks5://p:1", ())]),
-        ("http_proxy=p:1\nall_proxy=q:2", [("http_proxy", "p:1", ())]),
-        ("https_proxy=p:1\nftp_proxy=p:1", []),
-        ("http_proxy=a:1\nhttp_proxy=b:2", [("http_proxy", "b:2", ())]),
-        ("http_proxy=", []),
-        ("# http_proxy=p:1\nPATH=/bin", []),
-        ("http_proxy='unclosed\nNO_PROXY= x , y ", [("http_proxy", "unclosed:80", ("x", "y"))]),
-        ("no_proxy=x,z\nNO_PROXY=z,y\nhttp_proxy=p:1", [("http_proxy", "p:1", ("z",))]),
-    ],
-)  # fmt: skip
-def test_etc_environment(content, expected):
-    assert [item[1:] for item in told(linux.of_file(content, lambda note: None))] == expected
-
-
-@pytest.mark.parametrize(
-    "scripts, expected",
-    [
-        ([("a.sh", "export http_proxy=http://p:1")], [("a.sh", "http_proxy", "p:1", ())]),
-        ([("a.sh", 'PROXY="http://p:1"\nexport http_proxy=$PROXY HTTP_PROXY=${PROXY} no_proxy="a,b"')], [("a.sh", "http_proxy", "p:1", ("a", "b"))]),
-        ([("a.sh", "http_proxy=p:1; export http_proxy")], [("a.sh", "http_proxy", "p:1", ())]),
-        ([("a.sh", "export http_proxy=p:1"), ("b.sh", "export no_proxy=$no_proxy,x")], [("a.sh", "http_proxy", "p:1", ("x",))]),
-        ([("a.sh", "export http_proxy=p:1"), ("b.sh", "export http_proxy=")], []),
-        ([("a.sh", "  # export http_proxy=p:1")], []),
-        ([("a.sh", "if true; then\n  export http_proxy='p:1'\nfi")], [("a.sh", "http_proxy", "p:1", ())]),
-    ],
-)  # fmt: skip
-def test_login_scripts_are_read_in_their_order(scripts, expected):
-    assert told(linux.of_profiles(scripts, lambda note: None)) == expected
-
-
-ON_IT = "export http_proxy=p:1\n"
-
-
-@pytest.mark.parametrize(
-    "script, server, bypass, undecided",
-    [
-        ("proxy_on() { export http_proxy=p:1; }", "p:1", (), True),
-        ("function on {\n  export http_proxy=p:1\n}", "p:1", (), True),
-        ("if [ -f /x ]; then\n  export http_proxy=p:1\nfi", "p:1", (), True),
-        ("[ -f /x ] && export http_proxy=p:1", "p:1", (), True),
-        ("if true; then\n :\nfi\nexport http_proxy=p:1", "p:1", (), False),
-        ("export LANG=C # http_proxy=p:1", None, (), False),
-        ('echo "set http_proxy=p:1 if needed"', None, (), False),
-        (f"{ON_IT}unset http_proxy", None, (), False),
-        (f"{ON_IT}export no_proxy=a\nexport no_proxy+=,b", "p:1", ("a", "b"), False),
-        (f'{ON_IT}export no_proxy="a,\\\nb"', "p:1", ("a", "b"), False),
-        (f'{ON_IT}export no_proxy="a,$(hostname -I),b"', "p:1", ("a", "b"), True),
-        (f'{ON_IT}export no_proxy="${{no_proxy:-x}},b"', "p:1", ("x", "b"), False),
-        (f'{ON_IT}export no_proxy="${{no_proxy:+$no_proxy,}}b"', "p:1", ("b",), False),
-        (f'{ON_IT}export no_proxy=a\nexport no_proxy="${{no_proxy:+$no_proxy,}}b"', "p:1", ("a", "b"), False),
-        (f"{ON_IT}export no_proxy=a,$(cat /x)", "p:1", ("a",), True),
-        (f"{ON_IT}export no_proxy='unclosed", "p:1", (), False),
-        (f"{ON_IT}export MANPATH=$UNKNOWN", "p:1", (), False),
-    ],
-)  # fmt: skip
-def test_a_script_is_read_and_what_it_only_may_do_is_undecided(script, server, bypass, undecided):
-    found = linux.of_profiles([("a.sh", script)], lambda note: None)
-    assert [(item.server, item.bypass, bool(item.undecided)) for item in found] == (
-        [(server, bypass, undecided)] if server else []
-    )
-
-
-def test_a_login_has_the_list_of_etc_environment_before_the_scripts():
-    (found,) = linux.of_profiles([("a.sh", ON_IT)], lambda note: None, {"no_proxy": "a,b", "http_proxy": "q:2"})
-    assert (found.server, found.bypass) == ("p:1", ("a", "b"))
-    assert not linux.of_profiles([("a.sh", "export LANG=C")], lambda note: None, {"http_proxy": "q:2"})
-
-
-MEGABYTE = 1024 * 1024
-
-
-@pytest.mark.parametrize(
-    "script",
-    ["x" * MEGABYTE, "http_proxy=" + "y" * MEGABYTE, "http_proxy='" * 100000, "a=" * 300000, "export " * 150000, "a='b' " * 2000 + "!", "$(" * 400000, "a0=xxxxxxxxxx\n" + "".join(f"a{n + 1}={f'$a{n}' * 1000}\n" for n in range(9)), "\\\n" * 300000, "if\n" * 200000, "http_proxy=p:1\n" * 60000, "a=" * 8000 + "!", "a=b" * 5000 + "!", " " * 16000 + "!", "a= " * 5000 + "!", "export " * 2000 + "!", "((((" * 4000, "`" * 16000],
-    ids=range(18),
-)  # fmt: skip
-def test_hostile_files_cost_little_time(script):
-    began = time.monotonic()
-    linux.of_profiles([("a.sh", script)], lambda note: None)
-    linux.of_file(script, lambda note: None)
-    linux.of_agent(script, lambda note: None)
-    assert time.monotonic() - began < 5
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes in the file system are POSIX'")
-def test_a_pipe_in_the_place_of_a_file_does_not_stall(tmp_path):
-    os.mkfifo(tmp_path / "pipe.sh")
-    assert files.read(tmp_path / "pipe.sh") is None
-
-
-@pytest.mark.parametrize(
-    "content, server",
-    [
-        ("HttpProxy.Host=None\nHttpProxy.Port=None", None),
-        ("# HttpProxy.Host=p\n", None),
-        ("HttpProxy.Host=10.1.2.3\nHttpProxy.Port=3128", "10.1.2.3:3128"),
-        ("HttpProxy.Host=p", "p:80"),
-        ("HttpProxy.Host=a b", None),
-    ],
-)
-def test_the_agents_own_proxy(content, server):
-    found = linux.of_agent(content, lambda note: None)
-    assert [proxy.server for proxy in found] == ([server] if server else [])
-
-
-class NoPrograms:
-    def run(self, program, arguments, seconds):
-        raise NoFact(f"{program}: not found")
-
-
-def test_the_process_counts_as_the_machine_and_what_it_has_from_a_file_is_told_once(mocker, tmp_path):
-    (tmp_path / "environment").write_text("http_proxy=p:1\nno_proxy=x\n")
-    mocker.patch.multiple(
-        linux, ENVIRONMENT=tmp_path / "environment", PROFILE_D=tmp_path / "none", WAAGENT_CONF=tmp_path / "no"
-    )
-    mocker.patch.dict("os.environ", {"http_proxy": "p:1", "no_proxy": "x"}, clear=True)
-    assert [proxy.place for proxy in linux.collect(NoPrograms(), Board(5))] == [str(tmp_path / "environment")]
-    mocker.patch.dict("os.environ", {"http_proxy": "q:1"}, clear=True)
-    own = linux.collect(NoPrograms(), Board(5))[1]
-    assert (own.place, own.scope, own.server) == (linux.PROCESS, Scope.MACHINE, "q:1")
 
 
 # --- Windows ---
@@ -680,7 +538,7 @@ def test_the_fix_for_each_place_on_windows(setting, expected):
     [
         ("/etc/environment", ["printf '\\n%s\\n' no_proxy=a,169.254.169.254,168.63.129.16 NO_PROXY=a,169.254.169.254,168.63.129.16 >> /etc/environment"]),
         ("/etc/profile.d/proxy.sh", ["""printf '%s\\n' 'export no_proxy="${no_proxy:+$no_proxy,}169.254.169.254,168.63.129.16" NO_PROXY="${NO_PROXY:+$NO_PROXY,}169.254.169.254,168.63.129.16"' > /etc/profile.d/zzzz-azure-platform.sh"""]),
-        (linux.PROCESS, []),
+        ("this process's environment", []),
     ],
 )  # fmt: skip
 def test_the_fix_for_each_place_on_linux(place, expected):
@@ -730,10 +588,3 @@ def test_a_broken_hive_costs_itself_in_the_reader_too(mocker):
     for read in (registry.values, registry.subkeys):
         with pytest.raises(NoFact, match="corrupt"):
             read("x", registry.Root.USERS)
-
-
-def test_no_credentials_and_no_query_reach_a_report(stand):
-    content = "http_proxy=http://user:hunter2@10.1.2.3:3128/?key=hunter2\nno_proxy=x\n"
-    (found,) = linux.of_file(content, lambda note: None)
-    assert "hunter2" not in text.full(judged(found, base=LINUX), "here")
-    assert json.dumps(found.server) == '"10.1.2.3:3128"'
