@@ -5,11 +5,11 @@ from __future__ import annotations
 from enum import Enum
 from typing import Callable, Dict, Sequence, Tuple
 
+from .conditions import HTTP_PORT
 from .facts import Proxy, ProxyKind, contains, if_valid, parse_cidr, prefix_length
 
 LINK_LOCAL, LOOPBACK = "169.254.0.0/16", "127.0.0.0/8"
 NO_IMPLICIT = "<-loopback>"  # takes WinINET's implicit rules away
-HTTP_PORT = 80
 
 
 class Client(str, Enum):
@@ -38,16 +38,34 @@ def clients(proxy: Proxy) -> Tuple[Client, ...]:
         return ()
     if proxy.kind is not ProxyKind.ENVIRONMENT:
         return tuple(_RULES[proxy.kind])
-    if (proxy.variable or "").lower() == "all_proxy":
-        return (Client.CURL, Client.REQUESTS, Client.DOTNET)
-    others = (Client.PYTHON, Client.REQUESTS, Client.GO, Client.DOTNET)
-    return others if proxy.variable == "HTTP_PROXY" else (Client.CURL, *others)
+    found = {
+        "HTTP_PROXY": (Client.PYTHON, Client.REQUESTS, Client.GO, Client.DOTNET),
+        "all_proxy": (Client.CURL, Client.REQUESTS, Client.DOTNET),
+        "ALL_PROXY": (Client.CURL, Client.REQUESTS, Client.DOTNET),
+    }.get(proxy.variable or "", (Client.CURL, Client.PYTHON, Client.REQUESTS, Client.GO, Client.DOTNET))
+    taken = {client for rival in proxy.rivals for client in _PREFER.get((rival, proxy.variable or ""), ())}
+    return tuple(client for client in found if client not in taken)
+
+
+# Of two variables that name different proxies, who takes the first and not the second.
+_LOWER_FIRST = (Client.CURL, Client.PYTHON, Client.REQUESTS, Client.DOTNET)
+_PREFER: Dict[Tuple[str, str], Tuple[Client, ...]] = {
+    ("http_proxy", "HTTP_PROXY"): _LOWER_FIRST,
+    ("HTTP_PROXY", "http_proxy"): (Client.GO,),
+    ("http_proxy", "all_proxy"): tuple(Client),
+    ("http_proxy", "ALL_PROXY"): tuple(Client),
+    ("HTTP_PROXY", "all_proxy"): (Client.REQUESTS, Client.DOTNET),
+    ("HTTP_PROXY", "ALL_PROXY"): (Client.REQUESTS, Client.DOTNET),
+    ("all_proxy", "ALL_PROXY"): tuple(Client),
+}
 
 
 def through(proxy: Proxy, address: str) -> Tuple[Client, ...]:
     """The clients that send requests for an IPv4 address (port 80) through a proxy."""
     rules = _RULES[proxy.kind]
-    return tuple(client for client in clients(proxy) if not rules[client](proxy.bypass, address))
+    capitals = proxy.bypass if proxy.bypass_capitals is None else proxy.bypass_capitals
+    lists = {client: capitals if client is Client.GO else proxy.bypass for client in rules}  # Go reads NO_PROXY first
+    return tuple(client for client in clients(proxy) if not rules[client](lists[client], address))
 
 
 # --- Internet Settings and WinHTTP ----------------------------------------------------------------------------------

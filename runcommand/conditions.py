@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Callable, Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
@@ -27,7 +27,7 @@ PROTOCOLS = {"tcp": True, "6": True, "all": True, "any": True, "256": True, "ip"
 
 @dataclass(frozen=True)
 class Packet:
-    """A TCP packet of a client on this machine or an answer to it. What is None is not known; a mark it never has."""
+    """A TCP packet of a client on this machine or an answer to it. What is None is not known. It begins without a mark."""
 
     source: Optional[str] = None
     destination: Optional[str] = None
@@ -37,6 +37,8 @@ class Packet:
     interface_out: Optional[str] = None
     state: str = "new"  # of connection tracking
     uid: Optional[int] = None
+    is_marked: bool = False  # a rule may have written a mark
+    is_untracked: bool = False  # a rule may have changed what connection tracking knows
     profiles: Optional[FrozenSet[str]] = None  # of the Windows firewall, active ones
     keywords: Mapping[str, bool] = field(
         default_factory=dict
@@ -54,8 +56,9 @@ def reply(address: str, port: int = HTTP_PORT) -> Packet:
 
 
 PLACES = ((IMDS_ADDRESS, HTTP_PORT), (WIRESERVER_ADDRESS, HTTP_PORT), (WIRESERVER_ADDRESS, HOST_PLUGIN_PORT))
-REQUESTS = tuple(request(address, port) for address, port in PLACES)
-REPLIES = tuple(reply(address, port) for address, port in PLACES)
+# Whatever may have been done to them on the way.
+REQUESTS = tuple(replace(request(address, port), is_marked=True, is_untracked=True) for address, port in PLACES)
+REPLIES = tuple(replace(reply(address, port), is_marked=True, is_untracked=True) for address, port in PLACES)
 
 
 def could_hold(matches: Sequence[FirewallMatch], packets: Iterable[Packet]) -> bool:
@@ -177,7 +180,7 @@ def _profile(values: Sequence[str], packet: Packet) -> Optional[bool]:
 
 def _mark(value: str, packet: Packet) -> Optional[bool]:
     try:
-        return int(value.partition("/")[0], 0) == 0
+        return None if packet.is_marked else int(value.partition("/")[0], 0) == 0
     except ValueError:
         return None
 
@@ -197,7 +200,7 @@ _FIELDS: Dict[MatchField, Callable[[str, Packet], Optional[bool]]] = {
     MatchField.INTERFACE_TYPE: lambda value, packet: value.lower() == "lan",  # what a NIC in Azure is
     MatchField.DESTINATION_TYPE: lambda value, packet: value.lower() == "unicast" if packet.state == "new" else None,
     MatchField.TCP_FLAGS: _flags,
-    MatchField.STATE: lambda value, packet: value.lower() == packet.state,
+    MatchField.STATE: lambda value, packet: None if packet.is_untracked else value.lower() == packet.state,
     MatchField.USER: _user,
     MatchField.GROUP: _user,
     MatchField.MARK: _mark,

@@ -154,6 +154,7 @@ class RuleVerdict(str, Enum):
     GOTO = "goto"
     RETURN = "return"
     REDIRECT = "redirect"  # network address translation of the destination
+    MARK = "mark"  # writes a mark, or the state of connection tracking; the packet goes on
     OTHER = "other"  # the packet goes on, or nobody knows
 
 
@@ -358,12 +359,14 @@ class Proxy:
     server: Optional[str] = (
         None  # of http:// addresses: "10.1.2.3:3128"; another protocol is told: "socks5://10.1.2.3:1080"
     )
-    variable: Optional[str] = None  # of an environment: "http_proxy"
+    variable: Optional[str] = None  # of an environment: "http_proxy"; of a key, where it is not the usual one
     is_whole: bool = (
         True  # False: the setting says more (proxies of single protocols, a second list): not to be written anew
     )
     undecided: Optional[str] = None  # why it cannot be said what the setting comes to: "in a condition"
     bypass: Tuple[str, ...] = ()
+    bypass_capitals: Optional[Tuple[str, ...]] = None  # of NO_PROXY, where it differs from no_proxy
+    rivals: Tuple[str, ...] = ()  # variables of the same environment that name another proxy
     pac_url: Optional[str] = None
     auto_detect: bool = False
 
@@ -404,7 +407,9 @@ class FirewallRule:
     action: RuleVerdict
     name: str = ""  # Windows' display name, a comment
     chain: Optional[str] = None  # Linux: the ``FirewallChain.id`` that it stands in
-    target: Optional[str] = None  # of a jump: ``FirewallChain.id``; of a redirection: where to
+    target: Optional[str] = (
+        None  # of a jump: ``FirewallChain.id``; of a redirection: where to; of a mark: "mark", "state"
+    )
     matches: Tuple[FirewallMatch, ...] = ()
     packets: Optional[int] = None  # that its counter has seen
     is_name_unique: bool = True  # Windows: no other rule has this display name
@@ -445,6 +450,7 @@ class Firewall:
     active_from: Optional[str] = None  # where the active profile was read
     sources: Tuple[str, ...] = ()  # that were read: "nftables", "iptables", "local policy"
     rules_read: int = 0  # in all, with those left out
+    cut_off: int = 0  # rules that could concern the platform and are left out all the same: nothing is certain then
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 
 from runcommand.bypass import Client, clients, through
 from runcommand.facts import Proxy, ProxyKind, Scope
-from runcommand.system.proxies import read_bypass, read_server, read_servers
+from runcommand.system.proxies import of_environment, read_bypass, read_server, read_servers
 
 from .command import ROOT
 from .lab.namespace import why_not
@@ -141,6 +141,27 @@ def test_the_tables_are_as_long_as_promised():
 )
 def test_who_reads_a_variable(variable, expected, source):
     assert set(clients(proxy(ProxyKind.ENVIRONMENT, "", variable=variable))) == expected, source
+
+
+@pytest.mark.parametrize(
+    "variables, expected, source",
+    [
+        ({"http_proxy": "a:1", "HTTP_PROXY": "b:2"}, {"http_proxy": ENVIRONMENT - {G}, "HTTP_PROXY": {G}}, GO),
+        ({"HTTP_PROXY": "a:1", "ALL_PROXY": "b:2"}, {"HTTP_PROXY": ENVIRONMENT - {CU}, "ALL_PROXY": {CU}}, CURL),
+        ({"http_proxy": "a:1", "all_proxy": "b:2"}, {"http_proxy": ENVIRONMENT, "all_proxy": set()}, CURL),
+        ({"all_proxy": "a:1", "ALL_PROXY": "b:2"}, {"all_proxy": {CU, RE, NET}, "ALL_PROXY": set()}, CURL),
+        ({"http_proxy": "a:1", "HTTP_PROXY": "a:1"}, {"http_proxy": ENVIRONMENT}, CURL),
+    ],
+)
+def test_who_reads_which_of_several_variables(variables, expected, source):
+    found = of_environment(variables, "here", lambda note: None)
+    assert {item.variable: set(clients(item)) for item in found} == expected, source
+
+
+def test_of_two_lists_that_differ_go_reads_the_one_in_capitals():
+    both = {"http_proxy": "a:1", "no_proxy": f"{IMDS},{WIRESERVER}", "NO_PROXY": "localhost"}
+    (found,) = of_environment(both, "here", lambda note: None)
+    assert through(found, IMDS) == (G,) and not found.is_whole
 
 
 def test_the_linux_agents_own_proxy_takes_nothing_for_the_platform():

@@ -35,13 +35,13 @@ def told(found):
         ("HTTP_PROXY=p:1\nhttp_proxy=p:1", [("http_proxy", "p:1", ())]),
         ("HTTP_PROXY=p:1\nhttp_proxy=q:2", [("http_proxy", "q:2", ()), ("HTTP_PROXY", "p:1", ())]),
         ("ALL_PROXY=socks5://p:1", [("ALL_PROXY", "socks5://p:1", ())]),
-        ("http_proxy=p:1\nall_proxy=q:2", [("http_proxy", "p:1", ())]),
+        ("http_proxy=p:1\nall_proxy=q:2", [("http_proxy", "p:1", ()), ("all_proxy", "q:2", ())]),
         ("https_proxy=p:1\nftp_proxy=p:1", []),
         ("http_proxy=a:1\nhttp_proxy=b:2", [("http_proxy", "b:2", ())]),
         ("http_proxy=", []),
         ("# http_proxy=p:1\nPATH=/bin", []),
         ("http_proxy='unclosed\nNO_PROXY= x , y ", [("http_proxy", "unclosed:80", ("x", "y"))]),
-        ("no_proxy=x,z\nNO_PROXY=z,y\nhttp_proxy=p:1", [("http_proxy", "p:1", ("z",))]),
+        ("no_proxy=x,z\nNO_PROXY=z,y\nhttp_proxy=p:1", [("http_proxy", "p:1", ("x", "z"))]),
     ],
 )  # fmt: skip
 def test_etc_environment(content, expected):

@@ -24,6 +24,7 @@ from runcommand.facts import (
     facts_from_json,
     to_json,
 )
+from runcommand.report.tree import path_line
 from runcommand.rules.case import Case
 from runcommand.simulator.scenarios import chained, condition, linux_firewall, to_host
 
@@ -391,7 +392,7 @@ def test_before_a_broader_rule_the_address_is_accepted():
 
 def test_a_rule_before_both_addresses_is_opened_for_both():
     diagnosis = told(linux_firewall(chained("7", RuleVerdict.DROP)))
-    assert "So it does to the WireServer" in diagnosis.main.detail
+    assert "So it is with the WireServer" in diagnosis.main.detail
     assert (
         commands(diagnosis)[1]
         == "nft insert rule inet filter output ip daddr 168.63.129.16 tcp dport { 80, 32526 } accept"
@@ -490,6 +491,99 @@ def test_each_port_of_the_wireserver_is_judged_and_mended_for_itself():
     diagnosis = diagnose(facts)
     assert diagnosis.cause == "wireserver-unreachable"
     assert commands(diagnosis) == [f"nft delete rule inet filter output handle {n}" for n in (7, 8)]
+
+
+def test_everything_that_stops_it_is_named_and_mended_at_once():
+    found = saved(f"-A OUTPUT -d {IMDS}/32 -j DROP", f"-A OUTPUT -d {IMDS}/32 -j DROP", policy="DROP")
+    diagnosis = told(Firewall(tuple(found.rules), tuple(found.chains), sources=("iptables",)))
+    assert "After it there is" in diagnosis.main.detail
+    assert commands(diagnosis)[:2] == [
+        f"iptables -t filter -D OUTPUT -d {IMDS}/32 -j DROP",
+        "iptables -t filter -I OUTPUT -d 169.254.169.254/32 -p tcp --dport 80 -j ACCEPT",
+    ]
+
+
+@pytest.mark.parametrize(
+    "rules, expected",
+    [
+        ([f"-A OUTPUT -d {IMDS}/32 -j MARK --set-xmark 0x1/0x1", "-A OUTPUT -m mark --mark 0x1/0x1 -j DROP"], "may"),
+        ([f"-A OUTPUT -d {IMDS}/32 -j MARK --set-xmark 0x1/0x1", "-A OUTPUT -m mark --mark 0x1/0x1 -j RETURN", f"-A OUTPUT -d {IMDS}/32 -j DROP"], "may"),
+        (["-A OUTPUT -d 10.0.0.1/32 -j MARK --set-xmark 0x1/0x1", "-A OUTPUT -m mark --mark 0x1/0x1 -j DROP"], "no"),
+        ([f"-A OUTPUT -d {IMDS}/32 -j CT --notrack", "-A OUTPUT -m conntrack --ctstate UNTRACKED -j DROP"], "may"),
+    ],
+)  # fmt: skip
+def test_a_mark_that_a_rule_writes_leaves_what_looks_at_it_undecided(rules, expected):
+    assert does(saved(*rules)) == expected
+
+
+def test_a_mark_of_nftables_too():
+    written = {"mangle": {"key": {"meta": {"key": "mark"}}, "value": 1}}
+    looked_at = [match({"meta": {"key": "mark"}}, 1), DROP]
+    assert does(reduced_nft(ruleset([match(DADDR, IMDS), written], looked_at))) == "may"
+    assert does(reduced_nft(ruleset([match(DADDR, IMDS), written, DROP]))) == "blocks"
+
+
+def test_what_a_map_translates_to_is_undecided():
+    by_map = {"dnat": {"addr": {"map": {"key": DPORT, "data": {"set": [[8080, "10.9.9.9"]]}}}}}
+    assert does(reduced_nft(ruleset([by_map], kind="nat"))) == "may"
+
+
+def test_rules_that_are_not_on_the_way_do_not_crowd_out_the_one_that_is():
+    services = [f"-A SERVICES -d 10.0.{n >> 8}.{n & 255}/32 -p tcp -j S{n}" for n in range(1500)]
+    endpoints = [rule for n in range(1500) for rule in (f"-A S{n} -j MARK --set-xmark 0x1/0x1", f"-A S{n} -j RETURN")]
+    chains = "".join(f":S{n} - [0:0]\n" for n in range(1500))
+    nat = "\n".join(
+        [
+            "*nat",
+            ":OUTPUT ACCEPT [0:0]",
+            ":SERVICES - [0:0]",
+            f"{chains}-A OUTPUT -j SERVICES",
+            *services,
+            *endpoints,
+            "COMMIT",
+        ]
+    )
+    text = f"# (nf_tables)\n{nat}\n*filter\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -d {IMDS}/32 -j DROP\nCOMMIT\n"
+    read = firewall.collect(Programs(iptables_save=text.encode()), Board(5))
+    assert (read.cut_off, len(read.rules)) == (0, 2)
+    assert told(read).cause == "firewall-blocks-imds"
+
+
+def test_where_rules_were_cut_off_nothing_is_certain():
+    text = (
+        f"# (nf_tables)\n*filter\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -d {IMDS}/32 -j DROP\n"
+        + "-A OUTPUT -j ACCEPT\n" * 3000
+    )
+    read = firewall.collect(Programs(iptables_save=text.encode()), Board(5))
+    diagnosis = told(read)
+    assert (
+        read.cut_off == 1001
+        and diagnosis.cause != "firewall-blocks-imds"
+        and "Not looked at: firewall" in diagnosis.main.detail
+    )
+    assert any("1001 rules were cut off" in finding.detail for finding in diagnosis.findings)
+
+
+def test_a_redirection_of_the_wireserver_is_told_and_mended():
+    nat = FirewallChain("ip nat OUTPUT", FirewallPlace.IPTABLES, "output", "nat", -100)
+    id = f"-t nat -A OUTPUT -d {WIRESERVER}/32 -p tcp -j REDIRECT --to-ports 1"
+    rule = FirewallRule(
+        id, FirewallPlace.IPTABLES, RuleVerdict.REDIRECT, chain=nat.id, matches=to_host(WIRESERVER, "1-65535")
+    )
+    wall = Firewall((rule,), (nat,), sources=("iptables",))
+    facts = replace(LINUX.healthy(), firewall=wall, wireserver=wireserver(LINUX.ip, Outcome.REFUSED))
+    (warning,) = [item for item in diagnose(facts).findings if item.cause == "firewall-blocks-wireserver"]
+    assert "redirects 168.63.129.16 port 80 and 32526" in warning.detail
+    assert warning.fix[-1].text == f"iptables -t nat -D OUTPUT -d {WIRESERVER}/32 -p tcp -j REDIRECT --to-ports 1"
+
+
+def test_a_report_does_not_say_that_nothing_is_wrong_with_a_firewall_that_may_be():
+    diagnosis = told(linux_firewall(chained("7", RuleVerdict.DROP, *to_host())), Outcome.REFUSED)
+    assert diagnosis.cause == "imds-refused"
+    assert (
+        "firewall" not in diagnosis.main.detail.partition("Not looked at")[0].partition("Nothing wrong was found in")[2]
+    )
+    assert "-X-> firewall" not in path_line(diagnosis.case)
 
 
 def test_a_redirection_ends_the_walk():

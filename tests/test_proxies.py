@@ -457,6 +457,12 @@ def test_two_lists_that_differ_are_not_written_anew(place):
     assert diagnosis.cause == "proxy-intercepts-imds" and not commands(diagnosis)
 
 
+def test_a_setting_of_the_binary_value_is_not_mended_by_a_named_one():
+    user = replace(USER_PROXY, variable="DefaultConnectionSettings")
+    (warning,) = judged(user, trials=(trial("proxy.contoso.com:8080"),)).findings
+    assert not any(fix.kind.value == "command" for fix in warning.fix) and "LAN settings" in warning.fix[0].text
+
+
 def test_where_there_is_a_pac_beside_it_the_command_that_would_put_it_aside_is_not_given():
     (command,) = commands(judged(replace(SYSTEM_PROXY, pac_url="http://w/p.pac")))
     assert command.startswith("reg add")

@@ -209,6 +209,15 @@ def found(*values, **more):
     return diagnose(replace(facts, firewall=replace(facts.firewall, rules=rules)))
 
 
+def test_a_local_rule_and_a_default_block_are_mended_at_once():
+    facts = facts_with(BLOCK, profiles=(profile(outbound=RuleVerdict.BLOCK),))
+    made = commands(diagnose(facts))
+    assert [text.split(" rule ")[0] for text in made] == [
+        "netsh advfirewall firewall set",
+        "netsh advfirewall firewall add",
+    ]
+
+
 def test_a_rule_for_the_address_alone_is_switched_off():
     diagnosis = found(BLOCK)
     assert (diagnosis.verdict.value, diagnosis.cause) == ("broken", "firewall-blocks-imds")

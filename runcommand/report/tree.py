@@ -20,7 +20,7 @@ from ..facts import (
 from ..rules.case import Case, Way, holds, in_words, matches_platform
 from ..rules.checks import Check, Status
 from ..rules.filtering import described
-from ..rules.finding import Finding, Fix, FixKind, Shell, listed, quoted, short, to_ascii
+from ..rules.finding import Finding, Fix, FixKind, Severity, Shell, listed, quoted, short, to_ascii
 from ..rules.proxy import described as described_proxy
 from ..rules.proxy import hits, path_words, what_came
 
@@ -86,7 +86,13 @@ def word(text: str) -> str:
 def verdict(diagnosis: Diagnosis) -> Section:
     main = diagnosis.main
     if main is None:
-        lines = ["VERDICT  HEALTHY", *wrap("IMDS answers this VM's requests, and nothing needs mending.", "  ")]
+        worth = any(finding.severity is Severity.WARN for finding in diagnosis.findings)
+        more = (
+            "ALSO has what may trouble others; the full report says what mends it."
+            if worth
+            else "Nothing needs mending."
+        )
+        lines = ["VERDICT  HEALTHY", *wrap(f"IMDS answers this VM's requests. {more}", "  ")]
         return Section("", tuple(lines), whole=True)
     lines = [f"VERDICT  {diagnosis.verdict.value.upper()}: {main.cause}"]
     lines += wrap(main.detail, "  ")
@@ -127,9 +133,11 @@ def path_line(case: Case) -> str:
         return f"{begin} -> {_firewall_words(case)} -> ? -> host"
     if way.error:
         return f"{begin} -X-> no route ({short(way.error)})"
-    blocked = case.imds_filtering.blocked if case.imds_filtering else None
-    if blocked and case.silent and not case.proof:
-        return f"{begin} -X-> firewall: {described(blocked)}"
+    if case.stopped_by:
+        return f"{begin} -X-> firewall: {described(case.stopped_by[0])}"
+    redirected = case.imds_filtering.redirected if case.imds_filtering else None
+    if redirected and not case.reads_as_imds and not case.proof:
+        return f"{begin} -X-> firewall, which redirects to {short(redirected.target or '?', 60)}"
     begin += f" -> {_firewall_words(case)}"
     if way.route is None:
         return f"{begin} {cross} host"
@@ -146,8 +154,6 @@ def _firewall_words(case: Case) -> str:
     found = case.imds_filtering
     if found is None:
         return "firewall?"
-    if found.redirected:
-        return f"firewall (redirects to {short(found.redirected.target or '?', 40)})"
     return "firewall (may block)" if found.blocked or found.possible else "firewall"
 
 
@@ -286,8 +292,11 @@ def _trial(case: Case, trial: Trial) -> str:
 def filters(case: Case, full: bool) -> List[str]:
     """The firewall rules that stand in the way; in the full report all that could concern the platform."""
     found = case.imds_filtering
-    named = [o.rule for o in (found.blocked, *found.possible, *found.limited) if o] if found else []
-    rules = list(case.facts.firewall.rules) if full and case.facts.firewall else [rule for rule in named if rule]
+    named = [o.rule for o in (*found.blocked, *found.possible, *found.limited)] if found else []
+    named += [o.rule for item in case.wireserver_filtering.values() if item for o in item.blocked]
+    rules = list(dict.fromkeys(rule for rule in named if rule))
+    if full and case.facts.firewall:
+        rules = list(case.facts.firewall.rules)
     if found and found.redirected and not full:
         rules.append(found.redirected)
     return [f"  {_filter_line(rule)}" for rule in (*rules, *(case.facts.wfp_filters or ()))]

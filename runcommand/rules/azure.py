@@ -69,7 +69,7 @@ def wireserver_unreachable(case: Case) -> Optional[Seen]:
             f"{detail} Its way does not lead through the primary NIC and its gateway ({way.error or route}).",
             way_through_primary(case, way),
         )
-    blocked = dict.fromkeys(item.blocked for item in case.wireserver_filtering.values() if item and item.blocked)
+    blocked = dict.fromkeys(item for found in case.wireserver_filtering.values() if found for item in found.blocked)
     if blocked:
         what = f"In the way: {listed([described(obstacle) for obstacle in blocked])}."
         fixes = dict.fromkeys(fix for item in blocked for fix in let_pass(case, item, [WIRESERVER_ADDRESS]))

@@ -35,7 +35,7 @@ from ..facts import (
     network,
     prefix_length,
 )
-from .filtering import Filtering, filtering
+from .filtering import Filtering, Obstacle, filtering, fits
 from .finding import Fix, Seen, Severity, quoted, short
 from .way import DENYING_ACTIONS, DENYING_KINDS, ERRORS, longest_match, walk
 
@@ -451,6 +451,14 @@ class Case:
         """The same for both ports of the WireServer."""
         return {port: filtering(self, WIRESERVER_ADDRESS, port) for port in (HTTP_PORT, HOST_PLUGIN_PORT)}
 
+    @cached_property
+    def stopped_by(self) -> Tuple[Obstacle, ...]:
+        """What of the firewall stops the plain request, by all that is known; empty where it does not."""
+        found, answer = self.imds_filtering, self.answer
+        if found is None or answer is None or self.proof:
+            return ()
+        return found.blocked if any(fits(item, answer.connection.outcome) for item in found.blocked) else ()
+
     # --- what a rule says ---
 
     def local(self, detail: str, fixes: Iterable[Fix], works: bool = False) -> Seen:
@@ -474,12 +482,13 @@ class Case:
         """What was looked at on the VM without finding the fault, and what could not be."""
         if self.proof:
             return f"So IMDS itself works.{self.told_by_proof()} What differs lies on this VM."
+        filtered = self.imds_filtering if self.facts.firewall and not self.facts.firewall.cut_off else None
         looks = {
             "route": self.way.known,
             "source address": self.primary is not None and self.way.source is not None,
             "next hop": self.facts.neighbours is not None and self.gateway is not None,
             "NIC": self.primary is not None,
-            "firewall": self.facts.firewall is not None,
+            "firewall": filtered is not None and not filtered.blocked and not filtered.possible,
         }
         right = [name for name, looked_at in looks.items() if looked_at]
         missing = [name for name in looks if name not in right]

@@ -274,10 +274,10 @@ def firewall_imds(case: Case) -> Judged:
     read += f"; profile {', '.join(active)}, by {firewall.active_from}" if firewall.active_from else ""
     if found.redirected:
         return Judged(None, f"{described_obstacle(Obstacle(found.redirected))} redirects; {read}")
-    for obstacle in (found.blocked, *found.possible, *found.limited):
-        if obstacle:
-            return Judged(None, f"{described_obstacle(obstacle)}; {read}")
-    return Judged(None, f"nothing stands in the way; {read}")
+    for obstacle in (*found.blocked, *found.possible, *found.limited):
+        return Judged(None, f"{described_obstacle(obstacle)}; {read}")
+    forbidden = case.answer is not None and case.answer.outcome is Outcome.FORBIDDEN
+    return Judged(None, f"{'no rule explains the refusal' if forbidden else 'nothing stands in the way'}; {read}")
 
 
 @check("firewall.wireserver", "firewall-blocks-wireserver")
@@ -285,9 +285,11 @@ def firewall_wireserver(case: Case) -> Judged:
     """Does it let the WireServer's ports out?"""
     if case.facts.firewall is None:
         return Judged(Status.SKIP, "the firewall is not known")
-    for port, found in case.wireserver_filtering.items():
-        if found and found.blocked and case.wireserver_can_be_judged:
-            return Judged(Status.WARN, f"port {port}: {described_obstacle(found.blocked)}")
+    known = [item for item in case.wireserver_filtering.values() if item]
+    found = dict.fromkeys(obstacle for item in known for obstacle in item.blocked)
+    found.update(dict.fromkeys(Obstacle(item.redirected) for item in known if item.redirected))
+    if found and case.wireserver_can_be_judged:
+        return Judged(Status.WARN, listed([described_obstacle(obstacle) for obstacle in found], 2))
     return Judged(None, "nothing stands in the way")
 
 

@@ -38,7 +38,7 @@ PLACES = {
     FirewallPlace.MDM: "device management",
     FirewallPlace.APP_ISOLATION: "Windows' own restriction of services and apps",
 }
-HOOKS_OUT = ("output", "postrouting")
+HOOKS_OUT, HOOKS_IN = ("output", "postrouting"), ("prerouting", "input")
 NOBODY_IN_PARTICULAR = 2**32 - 2  # a user that no rule names (the highest number that is one)
 LOST = (RuleVerdict.DROP, RuleVerdict.REJECT)
 
@@ -89,7 +89,7 @@ def described(obstacle: Obstacle) -> str:
 class Filtering:
     """What becomes of connects to one port of one address."""
 
-    blocked: Optional[Obstacle] = None  # for certain, whoever connects
+    blocked: Tuple[Obstacle, ...] = ()  # for certain, whoever connects: each would stop what the others let pass
     possible: Tuple[Obstacle, ...] = ()  # it may be, and it cannot be said
     limited: Tuple[Obstacle, ...] = ()  # only for one program, service or user
     redirected: Optional[FirewallRule] = None  # to another address
@@ -100,9 +100,32 @@ def filtering(case: "Case", address: str, port: int) -> Optional[Filtering]:
     firewall = case.facts.firewall
     if firewall is None:
         return None
+    outgoing = _outgoing(case, address, port)
     if case.facts.system == "windows":
-        return _on_windows(case, firewall, _outgoing(case, address, port))
-    return _on_linux(case, firewall, address, port)
+        found = _on_windows(case, firewall, outgoing)
+    else:
+        found = _on_linux(firewall, outgoing, replace(reply(address, port), destination=outgoing.source))
+    if not firewall.cut_off:
+        return found
+    doubt = f"{firewall.cut_off} rules were cut off"
+    doubtful = tuple(replace(item, is_sure=False, doubt=doubt) for item in found.blocked)
+    return replace(found, blocked=(), possible=(*doubtful, *found.possible), redirected=None)
+
+
+# How a connect ends that is blocked (Windows: WSAEACCES), dropped or rejected (icmp(7), tcp(7)).
+_ENDS = {
+    RuleVerdict.BLOCK: (Outcome.FORBIDDEN,),
+    RuleVerdict.DROP: (Outcome.TIMED_OUT, Outcome.FORBIDDEN),
+    RuleVerdict.REJECT: (Outcome.REFUSED, Outcome.UNREACHABLE, Outcome.FORBIDDEN, Outcome.RESET),
+}
+
+
+def fits(obstacle: Obstacle, outcome: Outcome) -> bool:
+    """Whether a connect that the obstacle stops ends so."""
+    action = RuleVerdict.BLOCK if obstacle.profile else RuleVerdict.DROP
+    if obstacle.rule and not obstacle.incoming:
+        action = obstacle.rule.action
+    return outcome in _ENDS[action]
 
 
 def _outgoing(case: "Case", address: str, port: int) -> Packet:
@@ -121,27 +144,24 @@ def _outgoing(case: "Case", address: str, port: int) -> Packet:
 # --- Linux ----------------------------------------------------------------------------------------------------------
 
 
-def _on_linux(case: "Case", firewall: Firewall, address: str, port: int) -> Filtering:
-    outgoing = _outgoing(case, address, port)
-    back = replace(
-        reply(address, port),
-        destination=outgoing.source,
-        interface_in=outgoing.interface_out,
-        keywords=outgoing.keywords,
-    )
+def _on_linux(firewall: Firewall, outgoing: Packet, back: Packet) -> Filtering:
     walk = _Walk(firewall, outgoing, HOOKS_OUT)
-    if not walk.is_lost and not walk.redirected:
-        walk.obstacles += _Walk(firewall, back, ("prerouting", "input"), incoming=True).obstacles
+    obstacles = list(walk.obstacles)
+    if not walk.redirected:
+        back = replace(back, interface_in=outgoing.interface_out)
+        obstacles += _Walk(firewall, back, HOOKS_IN, incoming=True).obstacles
     some = [o for o in _Walk(firewall, replace(outgoing, uid=None), HOOKS_OUT).obstacles if _hits_only_some(o)]
     another = _Walk(firewall, replace(outgoing, uid=NOBODY_IN_PARTICULAR), HOOKS_OUT).obstacles
-    known = [(obstacle.rule, obstacle.chain) for obstacle in (*walk.obstacles, *some)]
-    others = [o for o in another if o.is_sure and (o.rule, o.chain) not in known and outgoing.uid == 0]
+    others = [o for o in another if o.is_sure and outgoing.uid == 0]
+    known = [(o.rule, o.chain) for o in obstacles]
+    limited: Dict[object, Obstacle] = {}
+    for obstacle in (*some, *others):
+        if (obstacle.rule, obstacle.chain) not in known:
+            limited.setdefault((obstacle.rule, obstacle.chain), obstacle)
     return Filtering(
-        next((obstacle for obstacle in walk.obstacles if obstacle.is_sure), None),
-        tuple(obstacle for obstacle in walk.obstacles if not obstacle.is_sure),
-        tuple(
-            obstacle for obstacle in (*some, *others) if obstacle.rule not in [o.rule for o in walk.obstacles if o.rule]
-        ),
+        tuple(obstacle for obstacle in obstacles if obstacle.is_sure),
+        tuple(obstacle for obstacle in obstacles if not obstacle.is_sure),
+        tuple(limited.values()),
         walk.redirected,
     )
 
@@ -151,12 +171,11 @@ def _hits_only_some(obstacle: Obstacle) -> bool:
 
 
 class _Walk:
-    """One packet's way through the chains of some hooks."""
+    """One packet's way through the chains of some hooks, as if each rule that stops it were taken away in its turn."""
 
     def __init__(self, firewall: Firewall, packet: Packet, hooks: Tuple[str, ...], incoming: bool = False) -> None:
         self.obstacles: List[Obstacle] = []
         self.redirected: Optional[FirewallRule] = None
-        self.is_lost = False
         self._packet, self._incoming = packet, incoming
         self._rules: Dict[str, List[FirewallRule]] = {}
         self._steps = 0
@@ -166,20 +185,16 @@ class _Walk:
         for hook in hooks:
             for chain in sorted(firewall.chains, key=lambda chain: chain.priority):
                 translates_answers = chain.kind == "nat" and (incoming or hook == "postrouting")
-                if chain.hook == hook and not self.is_lost and not translates_answers:
+                if chain.hook == hook and not self.redirected and not translates_answers:
                     self._base_chain(chain)
 
     def _base_chain(self, chain: FirewallChain) -> None:
         self._may_be_accepted = False
-        end = self._chain(chain.id, True, 0)
-        if end is None and chain.policy is RuleVerdict.DROP:
-            is_sure = not self._may_be_accepted
-            doubt = "" if is_sure else UNDECIDED
-            self.obstacles.append(Obstacle(None, chain, is_sure=is_sure, doubt=doubt, incoming=self._incoming))
-            self.is_lost = is_sure
+        if self._chain(chain.id, True, 0) is None and chain.policy is RuleVerdict.DROP:
+            self._stop(Obstacle(chain=chain, incoming=self._incoming), True)
 
     def _chain(self, id: str, is_sure: bool, depth: int) -> Optional[RuleVerdict]:
-        """How a chain ends for the packet: ACCEPT, DROP, or None: it falls out at the end, or may.
+        """How a chain ends for the packet: ACCEPT, or None: it falls out at the end, or may.
 
         :param is_sure: whether the packet comes here for certain
         """
@@ -190,16 +205,22 @@ class _Walk:
                 self._may_be_accepted = True
                 return None
             answer = applies(rule, self._packet)
-            if answer is False or rule.action is RuleVerdict.OTHER:
+            if answer is False:
                 continue
             certain = answer is True and is_sure and not may_have_returned
             end: Optional[RuleVerdict] = None
             if rule.action in LOST:
-                self._obstacle(rule, certain)
-                end = RuleVerdict.DROP
+                self._stop(self._obstacle(rule), certain)
+            elif rule.action is RuleVerdict.MARK:
+                of_state = rule.target == "state"
+                marked, untracked = self._packet.is_marked or not of_state, self._packet.is_untracked or of_state
+                self._packet = replace(self._packet, is_marked=marked, is_untracked=untracked)
             elif rule.action is RuleVerdict.REDIRECT:
-                self._redirect(rule, certain)
                 end = RuleVerdict.ACCEPT
+                if certain and not self._may_be_accepted:
+                    self.redirected = self.redirected or rule  # what comes after it sees another destination
+                else:
+                    self._stop(self._obstacle(rule), False)
             elif rule.action in (RuleVerdict.JUMP, RuleVerdict.GOTO):
                 end = self._chain(rule.target or "", certain, depth + 1)
                 if end is None and rule.action is RuleVerdict.GOTO:
@@ -217,25 +238,12 @@ class _Walk:
             may_have_returned |= end is RuleVerdict.RETURN
         return None
 
-    def _redirect(self, rule: FirewallRule, certain: bool) -> None:
-        if certain and not self._may_be_accepted:
-            self.redirected = self.redirected or rule
-            self.is_lost = True  # what comes after it sees another destination
-        else:
-            self._obstacle(rule, False)
+    def _obstacle(self, rule: FirewallRule) -> Obstacle:
+        return Obstacle(rule, unless=undecided(rule, self._packet), incoming=self._incoming)
 
-    def _obstacle(self, rule: FirewallRule, certain: bool) -> None:
+    def _stop(self, obstacle: Obstacle, certain: bool) -> None:
         is_sure = certain and not self._may_be_accepted
-        self.is_lost |= is_sure
-        self.obstacles.append(
-            Obstacle(
-                rule,
-                is_sure=is_sure,
-                unless=undecided(rule, self._packet),
-                doubt="" if is_sure else UNDECIDED,
-                incoming=self._incoming,
-            )
-        )
+        self.obstacles.append(replace(obstacle, is_sure=is_sure, doubt="" if is_sure else UNDECIDED))
 
 
 # --- Windows --------------------------------------------------------------------------------------------------------
@@ -283,7 +291,7 @@ def _on_windows(case: "Case", firewall: Firewall, packet: Packet) -> Filtering:
         more += [] if allowed is False else ["a rule that may apply allows it"]
         found.append(Obstacle(profile=blocking[0], is_sure=not doubts and not more, doubt="; ".join([*doubts, *more])))
     return Filtering(
-        next((obstacle for obstacle in found if obstacle.is_sure), None),
+        tuple(obstacle for obstacle in found if obstacle.is_sure),
         tuple(o for o in found if not o.is_sure and not _hits_only_some(o)),
         tuple(
             o

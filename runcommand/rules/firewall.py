@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence
 
 from ..facts import (
     IMDS_ADDRESS,
     WIRESERVER_ADDRESS,
-    Exchange,
     FirewallMatch,
     MatchField,
     Outcome,
@@ -16,8 +15,9 @@ from ..facts import (
 from .case import Case
 from .filtering import Obstacle, described
 from .finding import Fix, Seen, Severity, Verdict, advice, listed, rule, short
-from .remedies import let_pass, remedies
+from .remedies import let_pass, mend, remedies
 
+FIXES = 12  # lines
 WHOM = {
     MatchField.PROGRAM: "the program",
     MatchField.SERVICE: "the service",
@@ -32,7 +32,8 @@ def _does(obstacle: Obstacle) -> str:
     if rule is None:
         verb = "drops" if obstacle.chain else "blocks"
     else:
-        verb = {RuleVerdict.DROP: "drops", RuleVerdict.REJECT: "rejects"}.get(rule.action, "blocks")
+        verbs = {RuleVerdict.DROP: "drops", RuleVerdict.REJECT: "rejects", RuleVerdict.REDIRECT: "redirects"}
+        verb = verbs.get(rule.action, "blocks")
     return verb
 
 
@@ -74,23 +75,21 @@ def firewall_blocks_imds(case: Case) -> Optional[Seen]:
     service or user only, is a warning.
 
     Mended by: taking the address out of the rule where it lives: the local policy, Group Policy, nftables, iptables.
-    https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/windows-vm-imds-connection
+    https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
     found = case.imds_filtering
     if found is None:
         return None
-    if found.blocked and not case.proof and _fits(found.blocked, case.answer):
-        where = "the answers of" if found.blocked.incoming else "connections to"
-        detail = f"{_capital(described(found.blocked))} {_does(found.blocked)} {where} 169.254.169.254 port 80.{_counted(found.blocked)}"
-        return Seen(
-            detail + _and_the_wireserver(case, found.blocked),
-            let_pass(case, found.blocked, _addresses(case, found.blocked)),
-        )
-    suspects = [*([found.blocked] if found.blocked else []), *found.possible]
+    if case.stopped_by:
+        first, *others = case.stopped_by
+        where = "the answers of" if first.incoming else "connections to"
+        detail = f"{_capital(described(first))} {_does(first)} {where} 169.254.169.254 port 80.{_counted(first)}"
+        detail += f" After it there is {listed([described(item) for item in others], 2)}." if others else ""
+        fixes = dict.fromkeys(fix for item in case.stopped_by for fix in let_pass(case, item, _addresses(case, item)))
+        return Seen(detail + _and_the_wireserver(case, case.stopped_by), tuple(fixes)[:FIXES])
+    suspects = (*found.blocked, *found.possible)
     if suspects:
-        named = listed(
-            [described(obstacle) + ("" if obstacle.is_sure else _why_unsure(obstacle)) for obstacle in suspects], 2
-        )
+        named = listed([described(item) + ("" if item.is_sure else _why_unsure(item)) for item in suspects], 2)
         still = " IMDS answers all the same." if case.imds_answers else ""
         if found.blocked and not case.imds_answers and case.answer:
             still = f" But the request ended otherwise: {case.in_words(case.answer)}."
@@ -104,22 +103,6 @@ def firewall_blocks_imds(case: Case) -> Optional[Seen]:
     return Seen(f"For 169.254.169.254 port 80, {named}.", (), severity)
 
 
-def _fits(obstacle: Obstacle, answer: Optional[Exchange]) -> bool:
-    """Whether a connect that the obstacle stops ends as this one did."""
-    action = RuleVerdict.BLOCK if obstacle.profile else RuleVerdict.DROP
-    if obstacle.rule and not obstacle.incoming:
-        action = obstacle.rule.action
-    return answer is not None and answer.connection.outcome in _ENDS[action]
-
-
-# How a connect ends that is blocked (Windows: WSAEACCES), dropped or rejected (icmp(7), tcp(7)).
-_ENDS = {
-    RuleVerdict.BLOCK: (Outcome.FORBIDDEN,),
-    RuleVerdict.DROP: (Outcome.TIMED_OUT, Outcome.FORBIDDEN),
-    RuleVerdict.REJECT: (Outcome.REFUSED, Outcome.UNREACHABLE, Outcome.FORBIDDEN, Outcome.RESET),
-}
-
-
 def _names_a_destination(obstacle: Obstacle) -> bool:
     matches = obstacle.rule.matches if obstacle.rule else ()
     return any(match.field is MatchField.DESTINATION and not match.negated for match in matches)
@@ -127,17 +110,18 @@ def _names_a_destination(obstacle: Obstacle) -> bool:
 
 def _addresses(case: Case, obstacle: Obstacle) -> List[str]:
     """The platform's addresses that one obstacle stands before."""
-    others = case.wireserver_filtering
-    same = [item.blocked for item in others.values() if item and item.blocked]
-    return [IMDS_ADDRESS, WIRESERVER_ADDRESS] if any(_is_same(obstacle, item) for item in same) else [IMDS_ADDRESS]
+    others = [item for found in case.wireserver_filtering.values() if found for item in found.blocked]
+    both = any(_is_same(obstacle, item) for item in others)
+    return [IMDS_ADDRESS, WIRESERVER_ADDRESS] if both else [IMDS_ADDRESS]
 
 
 def _is_same(one: Obstacle, other: Obstacle) -> bool:
     return (one.rule, one.chain, one.profile) == (other.rule, other.chain, other.profile)
 
 
-def _and_the_wireserver(case: Case, obstacle: Obstacle) -> str:
-    return " So it does to the WireServer, 168.63.129.16." if len(_addresses(case, obstacle)) > 1 else ""
+def _and_the_wireserver(case: Case, obstacles: Sequence[Obstacle]) -> str:
+    both = any(len(_addresses(case, item)) > 1 for item in obstacles)
+    return " So it is with the WireServer, 168.63.129.16." if both else ""
 
 
 @rule()
@@ -154,24 +138,27 @@ def firewall_blocks_wireserver(case: Case) -> Optional[Seen]:
     """
     if not case.wireserver_can_be_judged:
         return None
-    server, imds = case.facts.wireserver, case.imds_filtering
+    server = case.facts.wireserver
     answers = {80: case.wireserver_speaks, 32526: server is not None and server.host_plugin.outcome is Outcome.ANSWERED}
-    blocked = {port: item.blocked for port, item in case.wireserver_filtering.items() if item and item.blocked}
-    if imds and imds.blocked:
-        blocked = {port: item for port, item in blocked.items() if not _is_same(imds.blocked, item)}
-    if not blocked:
+    ports: Dict[Obstacle, List[int]] = {}
+    for port, found in case.wireserver_filtering.items():
+        if found is None:
+            continue
+        redirected = [Obstacle(found.redirected)] if found.redirected else []
+        may = () if answers[port] else found.possible
+        for obstacle in (*found.blocked, *redirected, *may):
+            if not any(_is_same(obstacle, item) for item in case.stopped_by):
+                ports.setdefault(obstacle, []).append(port)
+    if not ports:
         return None
-    obstacles = list(dict.fromkeys(blocked.values()))
     texts = []
-    for obstacle in obstacles:
-        ports = [port for port, item in blocked.items() if item == obstacle]
-        still = " (which answers all the same)" if all(answers[port] for port in ports) else ""
-        texts.append(
-            f"{described(obstacle)} {_does(obstacle)} 168.63.129.16 port {' and '.join(map(str, ports))}{still}"
-        )
-    fixes = [fix for obstacle in obstacles for fix in let_pass(case, obstacle, [WIRESERVER_ADDRESS])]
-    works = all(answers[port] for port in blocked)
-    return Seen(f"{_capital('; '.join(texts))}.", () if works else tuple(dict.fromkeys(fixes)), Severity.WARN)
+    for obstacle, own in ports.items():
+        does = _does(obstacle) if obstacle.is_sure else f"may block{_why_unsure(obstacle)}"
+        still = " (which answers all the same)" if all(answers[port] for port in own) else ""
+        texts.append(f"{described(obstacle)} {does} 168.63.129.16 port {' and '.join(map(str, own))}{still}")
+    harmful = [item for item, own in ports.items() if item.is_sure and not all(answers[port] for port in own)]
+    fixes = dict.fromkeys(fix for item in harmful for fix in mend(case, item, [WIRESERVER_ADDRESS]))
+    return Seen(f"{_capital(listed(texts))}.", tuple(fixes)[:FIXES], Severity.WARN)
 
 
 @rule(Verdict.BROKEN)
@@ -196,6 +183,7 @@ def firewall_unknown(case: Case) -> Optional[Seen]:
     named = f" It may be {listed([described(suspect) for suspect in suspects], 2)}." if suspects else ""
     unread = case.facts.firewall is None
     looked = "" if unread else " No rule that was read explains it."
+    looked += " Nor does a filter of the Windows Filtering Platform." if case.facts.wfp_filters == () else ""
     fixes: List[Fix] = [
         advice(
             "Allow TCP port 80 to 169.254.169.254 in the firewall or security product of this VM, for every program."

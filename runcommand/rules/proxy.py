@@ -247,5 +247,10 @@ def path_words(case: Case) -> str:
     found = [hit for hit in hits(case, IMDS_ADDRESS) if hit.proxy.scope is not Scope.USER]
     if found:
         return f"no proxy (some clients: {short(found[0].proxy.server or '', 60)})"
+    users = [hit for hit in hits(case, IMDS_ADDRESS) if hit.proxy.scope is Scope.USER]
+    if users:
+        return f"no proxy (one user's clients: {short(users[0].proxy.server or '', 60)})"
+    if any(proxy.pac_url for proxy in case.facts.proxies):
+        return "no proxy (PAC clients: ?)"
     is_set = any(proxy.server and proxy.kind is not ProxyKind.GUEST_AGENT for proxy in case.facts.proxies)
     return "proxy bypassed" if is_set else "no proxy"

@@ -46,11 +46,11 @@ def address_claimed_locally(case: Case) -> Optional[Seen]:
     route = case.way.route
     redirected = case.imds_filtering.redirected if case.imds_filtering else None
     if holder is None and not (route and route.kind is RouteKind.LOCAL):
-        if redirected is None:
+        if redirected is None or case.proof:  # what one address is answered is redirected for none
             return None
         to = f" to {short(redirected.target)}" if redirected.target else ""
         detail = f"{described_obstacle(Obstacle(redirected))} redirects connections to 169.254.169.254 port 80{to}."
-        return case.local(detail[:1].upper() + detail[1:], remedies(case).no_redirection(redirected))
+        return case.local(detail[:1].upper() + detail[1:], remedies(case).no_redirection(redirected, [IMDS_ADDRESS]))
     commands = remedies(case)
     fixes = [
         advice("For good: remove what configures the address (a metadata proxy, a container platform, a start script).")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Callable, List, Mapping, Optional, Tuple
+from typing import Callable, Dict, List, Mapping, Optional, Tuple
 
 from ..facts import Proxy, ProxyKind, Scope
 
@@ -77,9 +77,7 @@ def of_environment(
     user: Optional[str] = None,
     any_case: bool = False,
 ) -> List[Proxy]:
-    """The proxies for http:// addresses of an environment. ``all_proxy`` counts where there is no other.
-
-    Of two bypass lists that differ (some clients read ``no_proxy`` first, some ``NO_PROXY``) only what both name counts.
+    """The proxies for http:// addresses of an environment, each variable that names one of its own.
 
     :param note: is told of what cannot be read
     :param any_case: capitals make no difference (Windows)
@@ -87,18 +85,31 @@ def of_environment(
     if any_case:
         variables = {name.lower(): value for name, value in variables.items()}
     lists = [read_bypass(variables[name], ",") for name in ("no_proxy", "NO_PROXY") if variables.get(name)]
-    bypass = tuple(entry for entry in lists[0] if entry in lists[-1]) if lists else ()
-    is_whole = not lists or lists[0] == lists[-1]
-    found: List[Proxy] = []
-    for names in (("http_proxy", "HTTP_PROXY"), ("all_proxy", "ALL_PROXY")):
-        for name in names:
-            value = variables.get(name, "").strip()
-            if not value or found and (name in ("all_proxy", "ALL_PROXY") or value == variables.get(names[0])):
-                continue
-            try:
-                server = read_server(value)
-            except ValueError as reason:
-                note(f"{place}: {name}: {reason}")
-                continue
-            found.append(Proxy(place, ProxyKind.ENVIRONMENT, scope, user, server, name, is_whole, bypass=bypass))
-    return found
+    bypass, capitals = (lists[0], lists[-1]) if lists else ((), ())
+    servers: Dict[str, str] = {}
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        value = variables.get(name, "").strip()
+        if not value:
+            continue
+        try:
+            server = read_server(value)
+        except ValueError as reason:
+            note(f"{place}: {name}: {reason}")
+            continue
+        if server not in servers.values():
+            servers[name] = server
+    return [
+        Proxy(
+            place,
+            ProxyKind.ENVIRONMENT,
+            scope,
+            user,
+            server,
+            name,
+            is_whole=bypass == capitals,
+            bypass=bypass,
+            bypass_capitals=None if bypass == capitals else capitals,
+            rivals=tuple(other for other in servers if other != name),
+        )
+        for name, server in servers.items()
+    ]

@@ -235,11 +235,8 @@ class LinuxRemedies:
             return fixes + deleted
         return fixes + [fix for address in addresses for fix in self._accept(obstacle, chain or "", address)]
 
-    def no_redirection(self, rule: FirewallRule) -> List[Fix]:
-        fixes = self._durable_firewall(rule.chain or "", [IMDS_ADDRESS], Obstacle(rule))
-        if _is_for(rule, PLATFORM_ADDRESSES):
-            return fixes + self._delete(rule)
-        return fixes + self._accept(Obstacle(rule), rule.chain or "", IMDS_ADDRESS)
+    def no_redirection(self, rule: FirewallRule, addresses: Sequence[str]) -> List[Fix]:
+        return self.let_pass(Obstacle(rule), addresses)
 
     def _durable_firewall(self, chain: str, addresses: Sequence[str], obstacle: Obstacle) -> List[Fix]:
         """Where the rule comes from, as far as that is known: what is changed at once is gone with the next restart."""
@@ -260,7 +257,7 @@ class LinuxRemedies:
         if self._case.runs("netfilter-persistent"):
             return [advice("For good: after the commands, run netfilter-persistent save.")]
         where = " (/etc/nftables.conf and what it includes)" if self._case.runs("nftables") else ""
-        return [advice(f"For good: take it out of what sets the firewall at start{where}.")]
+        return [advice(f"For good: change what sets the firewall at start{where}.")]
 
     @staticmethod
     def _delete(rule: FirewallRule) -> List[Fix]:
@@ -311,7 +308,7 @@ class LinuxRemedies:
             folder = "/etc/systemd/system.conf.d"
             return [
                 sh(f"mkdir -p {folder}"),
-                sh(f"printf '%s\\n' '[Manager]' 'DefaultEnvironment={both}' > {folder}/azure-platform.conf"),
+                sh(f"printf '%s\\n' '[Manager]' 'DefaultEnvironment={both}' > {folder}/zzzz-azure-platform.conf"),
                 sh(f"systemctl set-environment {both}"),
                 again,
             ]

@@ -190,11 +190,16 @@ class WindowsRemedies:
     def let_pass(self, obstacle: Obstacle, addresses: Sequence[str]) -> List[Fix]:
         rule = obstacle.rule
         if obstacle.place is FirewallPlace.GROUP_POLICY:
-            what = f"the outbound rule {quoted(rule.name or rule.id)}" if rule else "the default outbound action"
+            named = " and ".join(addresses)
+            what = (
+                f"take {named} out of the outbound rule {quoted(rule.name or rule.id)}"
+                if rule
+                else f"allow TCP 80 to {named}"
+            )
             return [
                 advice(
-                    f"Group Policy sets it: in the policy ({POLICY_EDITOR}), take {' and '.join(addresses)} out of {what}"
-                    f"{'' if rule else ', or allow TCP 80 to them'}. This shows which policies apply here, and fetches them anew:"
+                    f"Group Policy sets it: in the policy ({POLICY_EDITOR}), {what}. This shows which policies apply here, and "
+                    "fetches them anew:"
                 ),
                 cmd("gpresult /scope computer /r"),
                 cmd("gpupdate /target:computer /force"),
@@ -245,7 +250,7 @@ class WindowsRemedies:
             )
         ]
 
-    def no_redirection(self, rule: FirewallRule) -> List[Fix]:
+    def no_redirection(self, rule: FirewallRule, addresses: Sequence[str]) -> List[Fix]:
         return [advice("Remove what redirects 169.254.169.254 on this VM.")]
 
     def bypass_proxy(self, proxy: Proxy, addresses: Sequence[str]) -> List[Fix]:
@@ -283,6 +288,12 @@ class WindowsRemedies:
         alone = proxy.is_whole and not proxy.pac_url and not proxy.auto_detect  # the command puts the others aside
         if key in BITS_ACCOUNTS and alone and proxy.server and ENTRY.fullmatch(proxy.server):
             return [cmd(f'bitsadmin /util /setieproxy {BITS_ACCOUNTS[key]} MANUAL_PROXY {proxy.server} "{semicolons}"')]
+        if proxy.variable:  # the binary value decides, and no command changes it
+            return [
+                advice(
+                    f"Add {' and '.join(addresses)} to the exceptions of {short(proxy.place, 80)} (inetcpl.cpl, LAN settings)."
+                )
+            ]
         root = f"HKU\\{key}" if key else "HKLM"
         return [
             cmd(f'reg add "{root}\\{SETTINGS}" /v ProxyOverride /t REG_SZ /d "{semicolons}" /f'),

@@ -38,11 +38,13 @@ def collect(programs: Programs, board: Board) -> Firewall:
     parts = [*([shared] if shared else []), *by_iptables]
     try:
         output = programs.run("nft", ["-j", "list", "ruleset"])
-        parts = [merged(shared, nftables.parse(output)), *by_iptables]
+        all_rules = nftables.parse(output)
+        parts = [merged(shared, all_rules), *by_iptables]
         sources.append(FirewallPlace.NFTABLES)
-        hooks = nftables.hooks_not_walked(output)
-        if hooks:
-            board.note("firewall", f"nftables chains of the hook {' and '.join(hooks)} are not looked at")
+        if all_rules.of_devices:
+            board.note(
+                "firewall", f"nftables chains of the hook {' and '.join(all_rules.of_devices)} are not looked at"
+            )
     except NoFact as missing:
         reasons.append(str(missing))
     if not sources:
@@ -58,6 +60,7 @@ def collect(programs: Programs, board: Board) -> Firewall:
         chains=tuple(chains),
         sources=tuple(place.value for place in sources),
         rules_read=sum(len(part.rules) for part in parts),
+        cut_off=max(0, len(rules) - RULES),
     )
 
 

@@ -18,6 +18,10 @@ TARGETS = {
     "RETURN": RuleVerdict.RETURN,
     "REDIRECT": RuleVerdict.REDIRECT,
     "DNAT": RuleVerdict.REDIRECT,
+    "MARK": RuleVerdict.MARK,
+    "CONNMARK": RuleVerdict.MARK,
+    "CT": RuleVerdict.MARK,
+    "NOTRACK": RuleVerdict.MARK,
 }
 QUEUES = ("NFQUEUE", "QUEUE")  # a program decides, or nobody does and the packet is lost
 # One value each; several are separated by commas.
@@ -93,6 +97,8 @@ def _rule(line: str, table: str, place: FirewallPlace, chains: Set[str]) -> Opti
     target = values.get("-j") or values.get("-g")
     if target in TARGETS:
         action = TARGETS[target]
+        if action is RuleVerdict.MARK:
+            goes_to = "mark" if "MARK" in target else "state"
         if action is RuleVerdict.REDIRECT:
             goes_to = values.get("--to-destination") or f"port {values.get('--to-ports', '?')} of this machine"
     elif target in QUEUES:

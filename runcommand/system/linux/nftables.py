@@ -106,11 +106,14 @@ def parse(output: bytes) -> Ruleset:
     rules: List[FirewallRule] = []
     opaque: Set[Tuple[str, str]] = set()
     tables: Set[str] = set()
+    of_devices: Set[str] = set()
     for entry in objects:
         for kind in ("chain", "rule"):
             item = dict_of(entry.get(kind))
             table = f"{item.get('family')} {item.get('table')}"
             said = flags.get(table, "")
+            if kind == "chain" and item.get("hook") in ("ingress", "egress"):
+                of_devices.add(str(item["hook"]))
             if item.get("family") not in FAMILIES or "dormant" in said:
                 continue
             tables.add(table)
@@ -125,13 +128,7 @@ def parse(output: bytes) -> Ruleset:
             rules += _rules(item, table, where, doubt)
             if any("xt" in statement for statement in list_of(dict, item.get("expr"))):
                 opaque.add((rules[-1].chain or "", rules[-1].id))
-    return Ruleset(chains, rules, tables, frozenset(opaque))
-
-
-def hooks_not_walked(output: bytes) -> List[str]:
-    """The hooks of chains that are not looked at here and could drop a packet: those of a device."""
-    found = {hook for hook in ("ingress", "egress") if f'"hook": "{hook}"'.encode() in output}
-    return sorted(found)
+    return Ruleset(chains, rules, tables, frozenset(opaque), tuple(sorted(of_devices)))
 
 
 def _chain(item: Dict[str, Any], table: str, in_doubt: bool) -> FirewallChain:
@@ -179,7 +176,9 @@ def _rules(item: Dict[str, Any], table: str, where: _Where, doubt: Tuple[Firewal
                 seen = dict_of(body).get("packets")
                 packets = seen if type(seen) is int else packets
             elif name in VERDICTS:
-                end(*_verdict(name, body, table))
+                end(*_verdict(name, body, table), *_if_known(name, body))
+            elif name in ("mangle", "notrack"):
+                end(RuleVerdict.MARK, "state" if name == "notrack" else "mark")
             elif name == "vmap":
                 for conditions, verdict in _vmap(dict_of(body), where):
                     for action, value in verdict.items():
@@ -194,6 +193,12 @@ def _rules(item: Dict[str, Any], table: str, where: _Where, doubt: Tuple[Firewal
     if not made:
         end(RuleVerdict.OTHER, None)
     return made
+
+
+def _if_known(name: str, body: Any) -> Tuple[FirewallMatch, ...]:
+    """A redirection to what a map says may be one, or not: the map may have nothing for the packet."""
+    is_map = name in ("dnat", "redirect") and any(isinstance(value, dict) for value in dict_of(body).values())
+    return (FirewallMatch(MatchField.OTHER, (f"{name} by a map",)),) if is_map else ()
 
 
 def _xt(body: Dict[str, Any], matches: List[FirewallMatch], end: Any) -> None:

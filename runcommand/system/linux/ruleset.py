@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Dict, FrozenSet, List, NamedTuple, Sequence, Set, Tuple
 
-from ...conditions import REPLIES, REQUESTS, could_hold
-from ...facts import FirewallChain, FirewallRule
+from ...conditions import REPLIES, REQUESTS, Packet, could_hold
+from ...facts import FirewallChain, FirewallRule, RuleVerdict
 
 
 class Ruleset(NamedTuple):
@@ -14,39 +14,41 @@ class Ruleset(NamedTuple):
     chains: List[FirewallChain]
     rules: List[FirewallRule]
     tables: Set[str]  # "ip filter"
-    opaque: FrozenSet[Tuple[str, str]] = (
-        frozenset()
-    )  # (chain, id) of rules with an extension that the program does not show
+    opaque: FrozenSet[Tuple[str, str]] = frozenset()  # (chain, id): the program does not show all of the rule
+    of_devices: Tuple[str, ...] = ()  # hooks of devices that have chains: they are not looked at
 
 
 def reduced(
     chains: Sequence[FirewallChain], rules: Sequence[FirewallRule]
 ) -> Tuple[List[FirewallChain], List[FirewallRule]]:
-    """Without what no request to the platform passes, nor an answer from it, and without the rules that can hold for neither."""
-    asked = _reached([c for c in chains if c.hook == "output" or c.hook == "postrouting" and c.kind != "nat"], rules)
-    answered = _reached([c for c in chains if c.hook in ("prerouting", "input") and c.kind != "nat"], rules)
-    kept = [
-        rule
-        for rule in rules
-        if rule.chain in asked
-        and could_hold(rule.matches, REQUESTS)
-        or rule.chain in answered
-        and could_hold(rule.matches, REPLIES)
-    ]
+    """What a request to the platform can meet on its way, or an answer on its: chains, and rules that could hold for it."""
+    leaves = [c for c in chains if c.hook == "output" or c.hook == "postrouting" and c.kind != "nat"]
+    enters = [c for c in chains if c.hook in ("prerouting", "input") and c.kind != "nat"]
+    asked, requests = _met(leaves, rules, REQUESTS)
+    answered, replies = _met(enters, rules, REPLIES)
+    kept = [rule for number, rule in enumerate(rules) if number in requests | replies]
     return [chain for chain in chains if chain.id in asked | answered], kept
 
 
-def _reached(bases: Sequence[FirewallChain], rules: Sequence[FirewallRule]) -> Set[str]:
-    """The chains that are reached from some, by jumps."""
-    jumps: Dict[str, Set[str]] = {}
-    for rule in rules:
-        if rule.chain and rule.target:
-            jumps.setdefault(rule.chain, set()).add(rule.target)
-    reached: Set[str] = set()
+def _met(
+    bases: Sequence[FirewallChain], rules: Sequence[FirewallRule], packets: Sequence[Packet]
+) -> Tuple[Set[str], Set[int]]:
+    """The chains that packets can come to from some, and the places of the rules that could hold for them there."""
+    own: Dict[str, List[int]] = {}
+    for number, rule in enumerate(rules):
+        own.setdefault(rule.chain or "", []).append(number)
+    chains: Set[str] = set()
+    numbers: Set[int] = set()
     waiting = [chain.id for chain in bases]
     while waiting:
         chain = waiting.pop()
-        if chain not in reached:
-            reached.add(chain)
-            waiting += jumps.get(chain, ())
-    return reached
+        if chain in chains:
+            continue
+        chains.add(chain)
+        for number in own.get(chain, ()):
+            rule = rules[number]
+            if could_hold(rule.matches, packets):
+                numbers.add(number)
+                if rule.action in (RuleVerdict.JUMP, RuleVerdict.GOTO) and rule.target:
+                    waiting.append(rule.target)
+    return chains, numbers

@@ -116,6 +116,7 @@ def collect(board: Board) -> Firewall:
         active_from=source,
         sources=tuple(sources),
         rules_read=read,
+        cut_off=max(0, len(rules) - RULES),
     )
 
 

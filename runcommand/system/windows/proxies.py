@@ -105,6 +105,7 @@ class Setting(NamedTuple):
     scope: Scope
     user: Optional[str]
     server: Optional[str]
+    variable: Optional[str]
     is_whole: bool
     bypass: Tuple[str, ...]
     pac_url: Optional[str]
@@ -122,8 +123,9 @@ def of_settings(
         note(
             f"{place}: ProxyServer or ProxyOverride and DefaultConnectionSettings disagree; the named values are judged"
         )
+    variable = None
     if not servers and blob.servers:
-        servers, bypass = blob.servers, blob.bypass
+        servers, bypass, variable = blob.servers, blob.bypass, "DefaultConnectionSettings"
     server = None
     for name, kinds in (("ProxyEnable", int), ("ProxyServer", str), ("ProxyOverride", str), ("AutoConfigURL", str)):
         if name in values and type(values[name]) is not kinds:
@@ -144,6 +146,7 @@ def of_settings(
             scope,
             user,
             server,
+            variable,
             "=" not in (servers or ""),
             read_bypass(bypass, SETTINGS_SEPARATOR),
             pac_url,
