@@ -88,7 +88,7 @@ def verdict(diagnosis: Diagnosis) -> Section:
     if main is None:
         worth = any(finding.severity is Severity.WARN for finding in diagnosis.findings)
         more = (
-            "ALSO has what may trouble others; the full report says what mends it."
+            "ALSO has what may trouble others; the full report has more."
             if worth
             else "Nothing needs mending."
         )
