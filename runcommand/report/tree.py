@@ -87,11 +87,7 @@ def verdict(diagnosis: Diagnosis) -> Section:
     main = diagnosis.main
     if main is None:
         worth = any(finding.severity is Severity.WARN for finding in diagnosis.findings)
-        more = (
-            "ALSO has what may trouble others; the full report has more."
-            if worth
-            else "Nothing needs mending."
-        )
+        more = "ALSO has what may trouble others; the full report has more." if worth else "Nothing needs mending."
         lines = ["VERDICT  HEALTHY", *wrap(f"IMDS answers this VM's requests. {more}", "  ")]
         return Section("", tuple(lines), whole=True)
     lines = [f"VERDICT  {diagnosis.verdict.value.upper()}: {main.cause}"]
