@@ -6,9 +6,8 @@ from enum import Enum
 from typing import Callable, Dict, Sequence, Tuple
 
 from .conditions import HTTP_PORT
-from .facts import Proxy, ProxyKind, contains, if_valid, parse_cidr, prefix_length
+from .facts import LINK_LOCAL, LOOPBACK, Proxy, ProxyKind, contains, if_valid, parse_cidr, prefix_length
 
-LINK_LOCAL, LOOPBACK = "169.254.0.0/16", "127.0.0.0/8"
 NO_IMPLICIT = "<-loopback>"  # takes WinINET's implicit rules away
 
 

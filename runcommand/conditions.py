@@ -55,7 +55,8 @@ def reply(address: str, port: int = HTTP_PORT) -> Packet:
     return Packet(source=address, source_port=port, state="established")
 
 
-PLACES = ((IMDS_ADDRESS, HTTP_PORT), (WIRESERVER_ADDRESS, HTTP_PORT), (WIRESERVER_ADDRESS, HOST_PLUGIN_PORT))
+PORTS = {IMDS_ADDRESS: (HTTP_PORT,), WIRESERVER_ADDRESS: (HTTP_PORT, HOST_PLUGIN_PORT)}  # that the platform listens on
+PLACES = tuple((address, port) for address, ports in PORTS.items() for port in ports)
 # Whatever may have been done to them on the way.
 REQUESTS = tuple(replace(request(address, port), is_marked=True, is_untracked=True) for address, port in PLACES)
 REPLIES = tuple(replace(reply(address, port), is_marked=True, is_untracked=True) for address, port in PLACES)

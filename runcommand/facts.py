@@ -32,6 +32,10 @@ Mac = NewType("Mac", str)  # "00-0D-3A-E5-1C-C0"
 Instant = NewType("Instant", str)  # "2026-11-23T01:44:05Z", with or without a fraction
 
 
+LINK_LOCAL = Cidr("169.254.0.0/16")  # RFC 3927
+LOOPBACK = Cidr("127.0.0.0/8")
+
+
 class Outcome(str, Enum):
     """How an attempt to connect, or the exchange after it, ended."""
 

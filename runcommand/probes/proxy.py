@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
-from ..bypass import LOOPBACK, through
+from ..bypass import through
 from ..collect import Board, NoFact
 from ..facts import (
     IMDS_ADDRESS,
+    LOOPBACK,
     PLATFORM_ADDRESSES,
     WIRESERVER_ADDRESS,
     Address,
@@ -53,7 +55,31 @@ class _Job:
     exchange: Optional[Exchange] = None
     error: Optional[str] = None
     is_nowhere: bool = False
-    done: threading.Event = field(default_factory=threading.Event)
+
+
+def _settings(board: Board) -> Sequence[Proxy]:
+    """The proxy settings, which the requests wait for. Raises ``NoFact``."""
+    proxies: Optional[Sequence[Proxy]] = board.wait("proxies", SETTINGS_S)
+    if proxies is None:
+        raise NoFact("the proxy settings are not known")
+    return proxies
+
+
+def _side_by_side(works: Sequence[Callable[[], None]], board: Board) -> List[Optional[str]]:
+    """Runs each in a thread of its own until the proof's end, which is the same for all; why one has not ended, None where it has."""
+    threads = [threading.Thread(target=work, name="proxy", daemon=True) for work in works]
+    reasons: List[Optional[str]] = [None] * len(threads)
+    for number, thread in enumerate(threads):
+        try:
+            thread.start()
+        except RuntimeError as error:  # no more threads for this user
+            reasons[number] = str(error)
+    end = min(board.started + PROOF_S, time.monotonic() + board.remaining(PROOF_S))
+    for number, thread in enumerate(threads):
+        if reasons[number] is None:
+            thread.join(max(0.0, end - time.monotonic()))
+            reasons[number] = "not done in time" if thread.is_alive() else None
+    return reasons
 
 
 def ask(asking: Asking, wire: Endpoint, board: Board) -> Tuple[ProxyTrial, ...]:
@@ -61,9 +87,7 @@ def ask(asking: Asking, wire: Endpoint, board: Board) -> Tuple[ProxyTrial, ...]:
 
     :param wire: the WireServer
     """
-    proxies: Optional[Sequence[Proxy]] = board.wait("proxies", SETTINGS_S)
-    if proxies is None:
-        raise NoFact("the proxy settings are not known")
+    proxies = _settings(board)
     wanted: Dict[str, List[str]] = {}  # server: the addresses that are asked for through it
     for proxy in sorted(proxies, key=lambda proxy: proxy.scope is Scope.USER):
         for address in PLATFORM_ADDRESSES:
@@ -71,17 +95,16 @@ def ask(asking: Asking, wire: Endpoint, board: Board) -> Tuple[ProxyTrial, ...]:
                 wanted[str(proxy.server)].append(address)
     servers = [server for server, addresses in wanted.items() if addresses]
     jobs: Dict[str, List[_Job]] = {server: [_Job(server, a) for a in wanted[server]] for server in servers[:PROXIES]}
-    for job in [job for own in jobs.values() for job in own]:
-        _start(job, asking, wire, board)
-    end = min(board.started + PROOF_S, time.monotonic() + board.remaining(PROOF_S))
+    all_jobs = [job for own in jobs.values() for job in own]
+    reasons = _side_by_side([partial(_try, job, asking, wire, board) for job in all_jobs], board)
+    for job, reason in zip(all_jobs, reasons):
+        if reason:
+            job.error = f"{reason} ({job.stage})"
     found = []
     for server in servers:
         if server not in jobs:
             found.append(ProxyTrial(server, error=f"not tried: {PROXIES} others were"))
             continue
-        for job in jobs[server]:
-            if not job.done.wait(max(0.0, end - time.monotonic())):
-                job.error = f"not done in time ({job.stage})"
         by_address = {job.address: job for job in jobs[server]}
         imds, wireserver = (by_address[a].exchange if a in by_address else None for a in PLATFORM_ADDRESSES)
         error = next((job.error for job in jobs[server] if job.error), None)
@@ -89,21 +112,13 @@ def ask(asking: Asking, wire: Endpoint, board: Board) -> Tuple[ProxyTrial, ...]:
     return tuple(found)
 
 
-def _start(job: _Job, asking: Asking, wire: Endpoint, board: Board) -> None:
-    def work() -> None:
-        try:
-            job.exchange = _through(job, asking, wire, board)
-        except OSError as error:
-            job.error = f"{job.stage}: {error_text(error)}"
-        except Exception as error:  # whatever it is, it costs this trial
-            job.error = f"{job.stage}: {type(error).__name__}: {error}"
-        job.done.set()
-
+def _try(job: _Job, asking: Asking, wire: Endpoint, board: Board) -> None:
     try:
-        threading.Thread(target=work, name=f"proxy {job.server}", daemon=True).start()
-    except RuntimeError as error:
-        job.error = str(error)
-        job.done.set()
+        job.exchange = _through(job, asking, wire, board)
+    except OSError as error:
+        job.error = f"{job.stage}: {error_text(error)}"
+    except Exception as error:  # whatever it is, it costs this trial
+        job.error = f"{job.stage}: {type(error).__name__}: {error}"
 
 
 def _may_be_asked(host: str, is_true: bool) -> bool:
@@ -146,9 +161,7 @@ def fetch_pacs(connector: Connector, board: Board, is_true: bool) -> Tuple[PacFi
 
     :param is_true: the probes ask the platform's true addresses
     """
-    proxies: Optional[Sequence[Proxy]] = board.wait("proxies", SETTINGS_S)
-    if proxies is None:
-        raise NoFact("the proxy settings are not known")
+    proxies = _settings(board)
     told = board.wait(PAC_URLS, 0.0)
     named = told if told is not None else [(proxy.scope, proxy.pac_url) for proxy in proxies if proxy.pac_url]
     urls: Dict[str, bool] = {}  # may a file be read?
@@ -164,14 +177,10 @@ def fetch_pacs(connector: Connector, board: Board, is_true: bool) -> Tuple[PacFi
         except Exception:  # an address that is none; what it says may hold a password
             made[url] = PacFile(_shown(url), Outcome.FAILED, "its address cannot be read")
 
-    workers = [threading.Thread(target=work, args=item, name="pac", daemon=True) for item in list(urls.items())[:PACS]]
-    for worker in workers:
-        worker.start()
-    end = min(board.started + PROOF_S, time.monotonic() + board.remaining(PROOF_S))
-    for worker in workers:
-        worker.join(max(0.0, end - time.monotonic()))
+    tried = list(urls.items())[:PACS]
+    _side_by_side([partial(work, url, trusted) for url, trusted in tried], board)
     late = "not fetched in time"
-    return tuple(made.get(url, PacFile(_shown(url), Outcome.TIMED_OUT, late)) for url in list(urls)[:PACS])
+    return tuple(made.get(url, PacFile(_shown(url), Outcome.TIMED_OUT, late)) for url, _ in tried)
 
 
 def _shown(url: str) -> str:

@@ -7,10 +7,11 @@ from enum import Enum
 from functools import cached_property
 from typing import Dict, Iterable, List, Optional, Tuple
 
-from ..conditions import HTTP_PORT
+from ..conditions import HTTP_PORT, PORTS
 from ..facts import (
-    HOST_PLUGIN_PORT,
     IMDS_ADDRESS,
+    LINK_LOCAL,
+    LOOPBACK,
     PLATFORM_ADDRESSES,
     WIRESERVER_ADDRESS,
     Adapter,
@@ -45,8 +46,6 @@ AZURE_ARP_MAC = "12-34-56-78-9A-BC"  # the virtual switch answers with it for ev
 NO_MAC = "00-00-00-00-00-00"
 GUEST_AGENTS = ("WindowsAzureGuestAgent", "RdAgent", "walinuxagent", "waagent")
 PROXY_AGENTS = ("GuestProxyAgent", "azure-proxy-agent")
-LINK_LOCAL = Cidr("169.254.0.0/16")  # RFC 3927
-LOOPBACK = Cidr("127.0.0.0/8")
 DEFAULT = "0.0.0.0/0"
 MAIN_TABLES = ("main", "default")
 SILENT_ARP = (NeighbourState.FAILED, NeighbourState.INCOMPLETE)
@@ -449,7 +448,7 @@ class Case:
     @cached_property
     def wireserver_filtering(self) -> Dict[int, Optional[Filtering]]:
         """The same for both ports of the WireServer."""
-        return {port: filtering(self, WIRESERVER_ADDRESS, port) for port in (HTTP_PORT, HOST_PLUGIN_PORT)}
+        return {port: filtering(self, WIRESERVER_ADDRESS, port) for port in PORTS[WIRESERVER_ADDRESS]}
 
     @cached_property
     def stopped_by(self) -> Tuple[Obstacle, ...]:

@@ -268,10 +268,8 @@ def _on_windows(case: "Case", firewall: Firewall, packet: Packet) -> Filtering:
     if is_active_known:
         packet = replace(packet, profiles=frozenset(profile.name for profile in on))
     local = [profile.local_rules for profile in on]
-    rules: List[FirewallRule] = []
-    for rule in firewall.rules:
-        if rule.place is not FirewallPlace.LOCAL or not local or any(local):
-            rules.append(rule)
+    keeps_local = not local or any(local)
+    rules = [rule for rule in firewall.rules if keeps_local or rule.place is not FirewallPlace.LOCAL]
     if local and any(local) and not all(local):
         doubts.append("Group Policy switches local rules off in a profile")
     bypass = _best(rules, RuleVerdict.BYPASS, packet)

@@ -137,6 +137,11 @@ def short(text: str, limit: int = NAME_LIMIT) -> str:
     return plain if len(plain) <= limit else plain[: limit - 3] + "..."
 
 
+def capital(text: str) -> str:
+    """A text that begins a sentence."""
+    return text[:1].upper() + text[1:]
+
+
 def quoted(name: str) -> str:
     return f'"{short(name)}"'
 

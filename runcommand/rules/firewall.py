@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Dict, List, Optional, Sequence
 
+from ..conditions import HTTP_PORT
 from ..facts import (
+    HOST_PLUGIN_PORT,
     IMDS_ADDRESS,
     WIRESERVER_ADDRESS,
     FirewallMatch,
@@ -14,8 +16,8 @@ from ..facts import (
 )
 from .case import Case
 from .filtering import Obstacle, described
-from .finding import Fix, Seen, Severity, Verdict, advice, listed, rule, short
-from .remedies import let_pass, mend, remedies
+from .finding import Fix, Seen, Severity, Verdict, advice, capital, listed, rule, short
+from .remedies import let_pass, remedies
 
 FIXES = 12  # lines
 WHOM = {
@@ -58,10 +60,6 @@ def _counted(obstacle: Obstacle) -> str:
     return f" Packets that it has met: {packets}." if packets is not None else ""
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
 @rule(Verdict.BROKEN)
 def firewall_blocks_imds(case: Case) -> Optional[Seen]:
     """The VM's firewall blocks IMDS
@@ -83,7 +81,7 @@ def firewall_blocks_imds(case: Case) -> Optional[Seen]:
     if case.stopped_by:
         first, *others = case.stopped_by
         where = "the answers of" if first.incoming else "connections to"
-        detail = f"{_capital(described(first))} {_does(first)} {where} 169.254.169.254 port 80.{_counted(first)}"
+        detail = f"{capital(described(first))} {_does(first)} {where} 169.254.169.254 port 80.{_counted(first)}"
         detail += f" After it there is {listed([described(item) for item in others], 2)}." if others else ""
         fixes = dict.fromkeys(fix for item in case.stopped_by for fix in let_pass(case, item, _addresses(case, item)))
         return Seen(detail + _and_the_wireserver(case, case.stopped_by), tuple(fixes)[:FIXES])
@@ -94,7 +92,7 @@ def firewall_blocks_imds(case: Case) -> Optional[Seen]:
         if found.blocked and not case.imds_answers and case.answer:
             still = f" But the request ended otherwise: {case.in_words(case.answer)}."
         does = "redirect" if suspects[0].rule and suspects[0].rule.action is RuleVerdict.REDIRECT else "block"
-        return Seen(f"{_capital(named)} may {does} 169.254.169.254 port 80.{still}", (), Severity.WARN)
+        return Seen(f"{capital(named)} may {does} 169.254.169.254 port 80.{still}", (), Severity.WARN)
     limited = sorted(found.limited, key=lambda obstacle: not _names_a_destination(obstacle))
     if not limited:
         return None
@@ -139,7 +137,10 @@ def firewall_blocks_wireserver(case: Case) -> Optional[Seen]:
     if not case.wireserver_can_be_judged:
         return None
     server = case.facts.wireserver
-    answers = {80: case.wireserver_speaks, 32526: server is not None and server.host_plugin.outcome is Outcome.ANSWERED}
+    answers = {
+        HTTP_PORT: case.wireserver_speaks,
+        HOST_PLUGIN_PORT: server is not None and server.host_plugin.outcome is Outcome.ANSWERED,
+    }
     ports: Dict[Obstacle, List[int]] = {}
     for port, found in case.wireserver_filtering.items():
         if found is None:
@@ -157,8 +158,8 @@ def firewall_blocks_wireserver(case: Case) -> Optional[Seen]:
         still = " (which answers all the same)" if all(answers[port] for port in own) else ""
         texts.append(f"{described(obstacle)} {does} 168.63.129.16 port {' and '.join(map(str, own))}{still}")
     harmful = [item for item, own in ports.items() if item.is_sure and not all(answers[port] for port in own)]
-    fixes = dict.fromkeys(fix for item in harmful for fix in mend(case, item, [WIRESERVER_ADDRESS]))
-    return Seen(f"{_capital(listed(texts))}.", tuple(fixes)[:FIXES], Severity.WARN)
+    fixes = dict.fromkeys(fix for item in harmful for fix in let_pass(case, item, [WIRESERVER_ADDRESS]))
+    return Seen(f"{capital(listed(texts))}.", tuple(fixes)[:FIXES], Severity.WARN)
 
 
 @rule(Verdict.BROKEN)

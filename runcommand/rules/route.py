@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import List, Optional
 
-from ..facts import IMDS_ADDRESS, Route, RouteKind, contains, prefix_length
+from ..facts import IMDS_ADDRESS, LINK_LOCAL, Route, RouteKind, contains, prefix_length
 from .case import (
     AZURE_ARP_MAC,
     BECAUSE,
-    LINK_LOCAL,
     Case,
     holds,
     in_subnet,
@@ -18,8 +17,8 @@ from .case import (
 )
 from .filtering import Obstacle
 from .filtering import described as described_obstacle
-from .finding import Fix, Seen, Severity, Verdict, advice, listed, quoted, rule, short
-from .remedies import escalate, remedies, way_through_primary
+from .finding import Fix, Seen, Severity, Verdict, advice, capital, listed, quoted, rule, short
+from .remedies import escalate, let_pass, remedies, way_through_primary
 
 
 def described(route: Route) -> str:
@@ -50,7 +49,7 @@ def address_claimed_locally(case: Case) -> Optional[Seen]:
             return None
         to = f" to {short(redirected.target)}" if redirected.target else ""
         detail = f"{described_obstacle(Obstacle(redirected))} redirects connections to 169.254.169.254 port 80{to}."
-        return case.local(detail[:1].upper() + detail[1:], remedies(case).no_redirection(redirected, [IMDS_ADDRESS]))
+        return case.local(capital(detail), let_pass(case, Obstacle(redirected), [IMDS_ADDRESS]))
     commands = remedies(case)
     fixes = [
         advice("For good: remove what configures the address (a metadata proxy, a container platform, a start script).")

@@ -10,6 +10,7 @@ from ..facts import Proxy, ProxyKind, Scope
 PAC_URLS = (
     "pac urls"  # the name on the board of (scope, whole url) pairs: the query, which may be a secret, is in no fact
 )
+PROCESS = "this process's environment"  # a place
 DEFAULT_PORTS = {"http": 80, "https": 443}
 SOCKS_PORT = 1080
 HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")

@@ -10,13 +10,11 @@ from typing import List, Optional, Protocol, Sequence, Tuple
 
 from ...facts import (
     Adapter,
-    FirewallRule,
     Neighbour,
     Proxy,
     Route,
     RouteKind,
     RoutingRule,
-    RuleVerdict,
     contains,
     prefix_length,
 )
@@ -52,7 +50,6 @@ class Remedies(Protocol):
     def show_clients(self) -> List[Fix]: ...
     def show_firewall(self) -> List[Fix]: ...
     def let_pass(self, obstacle: Obstacle, addresses: Sequence[str]) -> List[Fix]: ...
-    def no_redirection(self, rule: FirewallRule, addresses: Sequence[str]) -> List[Fix]: ...
     def bypass_proxy(self, proxy: Proxy, addresses: Sequence[str]) -> List[Fix]: ...
     def shift_clock(self, seconds: float) -> List[Fix]: ...
 
@@ -65,13 +62,6 @@ def remedies(case: Case) -> Remedies:
 def let_pass(case: Case, obstacle: Obstacle, addresses: Sequence[str]) -> Tuple[Fix, ...]:
     """Lets packets to these addresses of the platform pass what stands before them."""
     return tuple(remedies(case).let_pass(obstacle, addresses))
-
-
-def mend(case: Case, obstacle: Obstacle, addresses: Sequence[str]) -> Tuple[Fix, ...]:
-    """The same, of a redirection too."""
-    if obstacle.rule and obstacle.rule.action is RuleVerdict.REDIRECT:
-        return tuple(remedies(case).no_redirection(obstacle.rule, addresses))
-    return let_pass(case, obstacle, addresses)
 
 
 def way_through_primary(case: Case, *ways: Way) -> Tuple[Fix, ...]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence
 
+from ...conditions import PORTS
 from ...facts import (
-    HOST_PLUGIN_PORT,
     IMDS_ADDRESS,
     PLATFORM_ADDRESSES,
     UUID,
-    WIRESERVER_ADDRESS,
     Adapter,
     FirewallPlace,
     FirewallRule,
@@ -76,10 +75,6 @@ def iptables(place: FirewallPlace, text: str) -> Fix:
     ):
         return sh(" ".join([place.value, *map(shlex.quote, words)]))
     return advice(f"By hand, because something in it cannot be pasted: {place.value} {short(text, 200)}")
-
-
-def _ports(address: str) -> Tuple[int, ...]:
-    return (80, HOST_PLUGIN_PORT) if address == WIRESERVER_ADDRESS else (80,)
 
 
 def _is_for(rule: FirewallRule, addresses: Sequence[str]) -> bool:
@@ -235,9 +230,6 @@ class LinuxRemedies:
             return fixes + deleted
         return fixes + [fix for address in addresses for fix in self._accept(obstacle, chain or "", address)]
 
-    def no_redirection(self, rule: FirewallRule, addresses: Sequence[str]) -> List[Fix]:
-        return self.let_pass(Obstacle(rule), addresses)
-
     def _durable_firewall(self, chain: str, addresses: Sequence[str], obstacle: Obstacle) -> List[Fix]:
         """Where the rule comes from, as far as that is known: what is changed at once is gone with the next restart."""
         firewall = self._case.facts.firewall
@@ -245,7 +237,7 @@ class LinuxRemedies:
         of_ufw = "ufw" in chain or obstacle.chain is not None and any(" ufw" in known for known in chains)
         if self._case.runs("ufw") and of_ufw and not obstacle.incoming:
             return [
-                sh(f"ufw prepend allow out to {address} port {','.join(map(str, _ports(address)))} proto tcp")
+                sh(f"ufw prepend allow out to {address} port {','.join(map(str, PORTS[address]))} proto tcp")
                 for address in addresses
             ]
         if self._case.runs("firewalld") and "firewalld" in chain:
@@ -268,7 +260,7 @@ class LinuxRemedies:
     @staticmethod
     def _accept(obstacle: Obstacle, chain: str, address: str) -> List[Fix]:
         """A rule at the head of the chain."""
-        ports, incoming = _ports(address), obstacle.incoming
+        ports, incoming = PORTS[address], obstacle.incoming
         if obstacle.place is FirewallPlace.NFTABLES:
             host, port = ("saddr", "sport") if incoming else ("daddr", "dport")
             several = f"{{ {', '.join(map(str, ports))} }}" if len(ports) > 1 else str(ports[0])

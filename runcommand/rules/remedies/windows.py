@@ -237,9 +237,8 @@ class WindowsRemedies:
         if rest is None or len(remote) > REMOTE_LIMIT:
             return [by_hand]
         by_id = f"-Name '{rule.id}'" if RULE_ID.fullmatch(rule.id) else ""
-        if (
-            usable_in_command(rule.name) and rule.is_name_unique and rule.name.lower() != "all"
-        ):  # netsh's own word for all of them
+        is_reserved = rule.name.lower() == "all"  # netsh's own word for all rules
+        if usable_in_command(rule.name) and rule.is_name_unique and not is_reserved:
             change = f"remoteip={remote}" if rest else "enable=no"
             return [cmd(f'netsh advfirewall firewall set rule name="{rule.name}" dir=out new {change}')]
         if not by_id:
@@ -250,24 +249,21 @@ class WindowsRemedies:
             )
         ]
 
-    def no_redirection(self, rule: FirewallRule, addresses: Sequence[str]) -> List[Fix]:
-        return [advice("Remove what redirects 169.254.169.254 on this VM.")]
-
     def bypass_proxy(self, proxy: Proxy, addresses: Sequence[str]) -> List[Fix]:
         plain = all(ENTRY.fullmatch(entry) for entry in proxy.bypass)
         entries = [*proxy.bypass, *(address for address in addresses if address not in proxy.bypass)]
         semicolons, commas = ";".join(entries), ",".join(entries)
-        by_hand = [
-            advice(
-                f"Add {' and '.join(addresses)} to the bypass list of {short(proxy.place, 80)}, with {{}} between them."
-            )
-        ]
+
+        def by_hand(separator: str) -> List[Fix]:
+            place = f"the bypass list of {short(proxy.place, 80)}"
+            return [advice(f"Add {' and '.join(addresses)} to {place}, with {separator} between them.")]
+
         if proxy.kind is ProxyKind.ENVIRONMENT:
             if proxy.bypass == ("*",):
                 gone = "NO_PROXY=* means that nobody is to use it, and not every client knows *."
                 return [advice(f"Take the proxy out of {short(proxy.place, 80)}: {gone}")]
             if not proxy.is_whole or not plain or len(commas) > SETX_LIMIT:
-                return [advice(by_hand[0].text.format("commas"))]
+                return by_hand("commas")
             again = advice("Restart the services that use the proxy: they keep the environment they started with.")
             key = _account(proxy)
             if proxy.scope is Scope.MACHINE and proxy.place.startswith("the machine"):
@@ -276,7 +272,7 @@ class WindowsRemedies:
                 return [cmd(f'reg add "HKU\\{key}\\Environment" /v NO_PROXY /t REG_SZ /d "{commas}" /f'), again]
             return [advice(f"Where {short(proxy.place, 80)} is set, add {' and '.join(addresses)} to its NO_PROXY.")]
         if not plain or len(semicolons) > SETX_LIMIT:
-            return [advice(by_hand[0].text.format("semicolons"))]
+            return by_hand("semicolons")
         if proxy.kind is ProxyKind.WINHTTP:
             if proxy.is_whole and proxy.server and ENTRY.fullmatch(proxy.server):
                 return [cmd(f'netsh winhttp set proxy proxy-server="{proxy.server}" bypass-list="{semicolons}"')]

@@ -7,22 +7,22 @@ import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import Callable, Dict, Iterable, List, Mapping, Tuple
+from typing import Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
 from ...collect import Board, NoFact
 from ...facts import Proxy, ProxyKind, Scope
 from ..program import Programs
-from ..proxies import of_environment, read_server
+from ..proxies import PROCESS, of_environment, read_server
 from .files import key_values, read
 
 ENVIRONMENT = Path("/etc/environment")
 PROFILE_D = Path("/etc/profile.d")
 WAAGENT_CONF = Path("/etc/waagent.conf")
 SYSTEMD = "systemd's environment"
-PROCESS = "this process's environment"
 VARIABLES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY")
 FILES = 200  # of profile.d
 LINE_LIMIT, VALUE_LIMIT = 16384, 8192  # characters
+IN_A_CONDITION = "in a condition or a function"
 SYSTEMCTL_S = 1.5  # the requests through the proxies wait for it
 WORD = r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|\\.|[^\s;&|"'\\#()<>])*"""
 NAME = r"[A-Za-z_]\w{0,63}"
@@ -90,6 +90,14 @@ def _profiles() -> Iterable[Tuple[str, str]]:
     return [(str(path), read(path) or "") for path in paths]
 
 
+class _Assigned(NamedTuple):
+    """What a variable has come to."""
+
+    value: str
+    place: Optional[str] = None  # the script that said so; None: it was so before
+    doubt: Optional[str] = None  # why it may be otherwise
+
+
 def of_profiles(scripts: Iterable[Tuple[str, str]], note: Note, before: Mapping[str, str] = {}) -> List[Proxy]:
     """What the assignments of login scripts come to. They are read, not run: what stands in a condition or a function, and what a
     program works out, is undecided.
@@ -97,9 +105,7 @@ def of_profiles(scripts: Iterable[Tuple[str, str]], note: Note, before: Mapping[
     :param scripts: (path, text) in their order
     :param before: the environment that a login has before them
     """
-    values: Dict[str, str] = {name: before[name] for name in ("no_proxy", "NO_PROXY") if name in before}
-    places: Dict[str, str] = {}
-    doubts: Dict[str, str] = {}
+    known = {name: _Assigned(before[name]) for name in ("no_proxy", "NO_PROXY") if name in before}
     for path, text in scripts:
         depth = 0
         for line in re.sub(r"\\\n", "", text).splitlines():
@@ -112,43 +118,35 @@ def of_profiles(scripts: Iterable[Tuple[str, str]], note: Note, before: Mapping[
             unset = UNSET.fullmatch(line)
             if unset and not depth:
                 for name in unset.group(1).split():
-                    values.pop(name, None)
+                    known.pop(name, None)
             elif SIMPLE.fullmatch(line):
                 for name, plus, raw in ASSIGNMENT.findall(COMMENT.sub("", line)):
-                    value, is_known = _expand(raw, values)
-                    values[name] = (values.get(name, "") if plus else "") + value
-                    places[name] = path
-                    doubts.pop(name, None)
-                    if depth or not is_known:
-                        doubts[name] = "in a condition or a function" if depth else "worked out by the script"
-            else:
-                _doubtful(line, path, values, places, doubts)
+                    value, is_whole = _expand(raw, known)
+                    value = known[name].value + value if plus and name in known else value
+                    doubt = IN_A_CONDITION if depth else None if is_whole else "worked out by the script"
+                    known[name] = _Assigned(value, path, doubt)
+            elif not re.match(r"\s*(?:echo|printf)\b", line):  # more than assignments: they may come to be, or not
+                for name, _, raw in ASSIGNMENT.findall(COMMENT.sub("", line)):
+                    if name in VARIABLES:
+                        known[name] = _Assigned(_expand(raw, known)[0], path, IN_A_CONDITION)
             depth += bool(OPENS.match(line))
-    mine = {name: value for name, value in values.items() if name in VARIABLES}
-    place = next((places[name] for name in VARIABLES[:4] if mine.get(name) and name in places), str(PROFILE_D))
-    doubt = next((doubts[name] for name in VARIABLES if name in doubts and mine.get(name)), None)
-    if not any(name in places for name in VARIABLES[:4]):
+    mine = {name: known[name] for name in VARIABLES if name in known}
+    place = next(
+        (item.place for name, item in mine.items() if name in VARIABLES[:4] and item.value and item.place), None
+    )
+    if not any(name in VARIABLES[:4] and item.place for name, item in mine.items()):
         return []
-    return [replace(proxy, undecided=doubt) for proxy in of_environment(mine, place, note)]
+    doubt = next((item.doubt for item in mine.values() if item.doubt and item.value), None)
+    values = {name: item.value for name, item in mine.items()}
+    return [replace(proxy, undecided=doubt) for proxy in of_environment(values, place or str(PROFILE_D), note)]
 
 
-def _doubtful(line: str, path: str, values: Dict[str, str], places: Dict[str, str], doubts: Dict[str, str]) -> None:
-    """A line that is more than assignments: what it assigns to the variables that matter may come to be, or not."""
-    if re.match(r"\s*(?:echo|printf)\b", line):
-        return
-    for name, _, raw in ASSIGNMENT.findall(COMMENT.sub("", line)):
-        if name in VARIABLES:
-            values[name] = _expand(raw, values)[0]
-            places[name] = path
-            doubts[name] = "in a condition or a function"
-
-
-def _expand(raw: str, values: Mapping[str, str]) -> Tuple[str, bool]:
+def _expand(raw: str, known: Mapping[str, _Assigned]) -> Tuple[str, bool]:
     """The value of an assignment, and whether all of it is known."""
 
     def one(match: "re.Match[str]") -> str:
         name, sign, other = match.group(1) or match.group(2) or match.group(3), match.group(4), match.group(5)
-        own = values.get(name, "")
+        own = known[name].value if name in known else ""
         if not sign:
             return own
         return (REFERENCE.sub(one, other) if own else "") if sign == "+" else own or other
@@ -156,12 +154,12 @@ def _expand(raw: str, values: Mapping[str, str]) -> Tuple[str, bool]:
     if len(raw) > VALUE_LIMIT:
         return "", False
     plain = REFERENCE.sub(one, raw)[: 2 * VALUE_LIMIT]
-    known = UNKNOWN.sub("", plain)
+    literal = UNKNOWN.sub("", plain)
     try:
-        words = shlex.split(known[:VALUE_LIMIT])
+        words = shlex.split(literal[:VALUE_LIMIT])
     except ValueError:
-        return known[:VALUE_LIMIT].strip("\"'"), False
-    return " ".join(words), known == plain and len(known) <= VALUE_LIMIT
+        return literal[:VALUE_LIMIT].strip("\"'"), False
+    return " ".join(words), literal == plain and len(literal) <= VALUE_LIMIT
 
 
 def of_agent(text: str, note: Note) -> List[Proxy]:

@@ -78,14 +78,18 @@ def collect(board: Board) -> Firewall:
     rules: List[FirewallRule] = []
     names: "Counter[str]" = Counter()
     sources: List[str] = []
-    read = unread = inactive = 0
+    read = unread = 0
+
+    def note(text: str) -> None:
+        board.note("firewall", text)
+
     for key, place in STORES:
         try:
             values = registry.values(key)
         except NoKey:
             continue
         except NoFact as missing:
-            board.note("firewall", str(missing))
+            note(str(missing))
             continue
         sources += [place.value] if place.value not in sources else []
         for id, value in values.items():
@@ -95,19 +99,16 @@ def collect(board: Board) -> Firewall:
                 unread += 1
                 continue
             names[_first(fields, "name").lower()] += 1
-            if not is_active(fields, place):
-                inactive += 1
-                continue
-            rule = parse(id, fields, place)
+            rule = parse(id, fields, place) if is_active(fields, place) else None
             if rule and could_hold(rule.matches, REQUESTS):
                 rules.append(rule)
     if unread:
-        board.note("firewall", f"{unread} of {read} rules are of a form that cannot be read, and are left out")
+        note(f"{unread} of {read} rules are of a form that cannot be read, and are left out")
     if len(rules) > RULES:
-        board.note("firewall", f"{len(rules) - RULES} rules are left out: more than {RULES} could concern the platform")
+        note(f"{len(rules) - RULES} rules are left out: more than {RULES} could concern the platform")
         rules.sort(key=lambda rule: rule.action is RuleVerdict.ALLOW)
     active, source = active_profiles(board)
-    known = profiles(active, lambda key: _values(key, board))
+    known = profiles(active, lambda key: registry.values_if_any(key, note))
     if not sources and all(profile.enabled is None and profile.default_outbound is None for profile in known):
         raise NoFact(f"HKLM\\{LOCAL}: neither rules nor profiles")
     return Firewall(
@@ -253,13 +254,3 @@ def _setting(
         if number is not None:
             return number, place
     return None, FirewallPlace.LOCAL
-
-
-def _values(key: str, board: Board) -> Dict[str, Any]:
-    try:
-        return registry.values(key)
-    except NoKey:
-        return {}
-    except NoFact as missing:
-        board.note("firewall", str(missing))
-        return {}

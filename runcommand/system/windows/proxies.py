@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import os
 import struct
+from dataclasses import replace
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from ...collect import Board, NoFact
 from ...facts import Proxy, ProxyKind, Scope
-from ..proxies import PAC_URLS, of_environment, read_bypass, read_servers, without_query
+from ..proxies import PAC_URLS, PROCESS, of_environment, read_bypass, read_servers, without_query
 from . import registry, winhttp
-from .registry import NoKey, Root
+from .registry import Root
 
 SETTINGS = "Software\\Microsoft\\Windows\\CurrentVersion\\Internet Settings"
 POLICY = "Software\\Policies\\Microsoft\\Windows\\CurrentVersion\\Internet Settings"
 ENVIRONMENT = "SYSTEM\\CurrentControlSet\\Control\\Session Manager\\Environment"
 PROFILES = "SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion\\ProfileList"
-PROCESS = "this process's environment"
 MACHINE_ENVIRONMENT = "the machine's environment"
 LOCAL_SYSTEM = "S-1-5-18"
 DEFAULT_HIVE = ".DEFAULT"  # another name of SYSTEM's hive
@@ -58,23 +58,21 @@ def collect(board: Board) -> Tuple[Proxy, ...]:
         for setting in of_settings(place, scope, user, values, blob, note):
             if setting.pac_url:
                 pacs.append((scope, setting.pac_url))
-                setting = setting._replace(pac_url=without_query(setting.pac_url))
-            found.append(Proxy(**setting._asdict()))
+                setting = replace(setting, pac_url=without_query(setting.pac_url))
+            found.append(setting)
 
     found += _of_winhttp(note)
-    machine_environment = _values(ENVIRONMENT, Root.MACHINE, note)
+    machine_environment = registry.values_if_any(ENVIRONMENT, note)
     found += of_environment(_texts(machine_environment), MACHINE_ENVIRONMENT, note, any_case=True)
-    if registry.number(_values(POLICY, Root.MACHINE, note).get("ProxySettingsPerUser")) == 0:
+    per_user = registry.number(registry.values_if_any(POLICY, note).get("ProxySettingsPerUser")) != 0
+    if not per_user:
         add("Internet Settings of the machine", Scope.MACHINE, None, *_settings(SETTINGS, Root.MACHINE, note))
-        per_user = False
-    else:
-        per_user = True
     for sid in _accounts(note):
         scope = Scope.SYSTEM if sid in SERVICE_ACCOUNTS else Scope.USER
         user = SERVICE_ACCOUNTS.get(sid) or _user(sid)
         if per_user:
             add(f"Internet Settings of {sid}", scope, user, *_settings(f"{sid}\\{SETTINGS}", Root.USERS, note))
-        own = _texts(_values(f"{sid}\\Environment", Root.USERS, note))
+        own = _texts(registry.values_if_any(f"{sid}\\Environment", note, Root.USERS))
         found += of_environment(own, f"the environment of {sid}", note, scope, user, any_case=True)
     known = {(proxy.server, proxy.bypass) for proxy in found if proxy.kind is ProxyKind.ENVIRONMENT}
     own_process = of_environment(dict(os.environ), PROCESS, note, any_case=True)
@@ -97,25 +95,10 @@ def _of_winhttp(note: Note) -> List[Proxy]:
     return [Proxy("WinHTTP", ProxyKind.WINHTTP, Scope.MACHINE, None, server, None, is_whole, bypass=bypass)]
 
 
-class Setting(NamedTuple):
-    """One Internet Settings key: ``Proxy`` with the whole address of the PAC."""
-
-    place: str
-    kind: ProxyKind
-    scope: Scope
-    user: Optional[str]
-    server: Optional[str]
-    variable: Optional[str]
-    is_whole: bool
-    bypass: Tuple[str, ...]
-    pac_url: Optional[str]
-    auto_detect: bool
-
-
 def of_settings(
     place: str, scope: Scope, user: Optional[str], values: Dict[str, Any], blob: Blob, note: Note
-) -> List[Setting]:
-    """What the values of an Internet Settings key come to. The binary value counts where the named ones turn no proxy on."""
+) -> List[Proxy]:
+    """What the values of an Internet Settings key come to, with the whole address of the PAC. The binary value counts where the named ones turn no proxy on."""
     enabled = registry.number(values.get("ProxyEnable"))
     servers = registry.text(values.get("ProxyServer")) if enabled else None
     bypass = registry.text(values.get("ProxyOverride")) or ""
@@ -140,17 +123,17 @@ def of_settings(
     if not (server or pac_url or auto_detect):
         return []
     return [
-        Setting(
+        Proxy(
             place,
             ProxyKind.INTERNET_SETTINGS,
             scope,
             user,
             server,
             variable,
-            "=" not in (servers or ""),
-            read_bypass(bypass, SETTINGS_SEPARATOR),
-            pac_url,
-            auto_detect,
+            is_whole="=" not in (servers or ""),
+            bypass=read_bypass(bypass, SETTINGS_SEPARATOR),
+            pac_url=pac_url,
+            auto_detect=auto_detect,
         )
     ]
 
@@ -175,8 +158,8 @@ def parse_blob(raw: Any) -> Blob:
 
 
 def _settings(key: str, root: Root, note: Note) -> Tuple[Dict[str, Any], Blob]:
-    blob = _values(f"{key}\\Connections", root, note).get("DefaultConnectionSettings")
-    return _values(key, root, note), parse_blob(blob)
+    blob = registry.values_if_any(f"{key}\\Connections", note, root).get("DefaultConnectionSettings")
+    return registry.values_if_any(key, note, root), parse_blob(blob)
 
 
 def _accounts(note: Note) -> List[str]:
@@ -199,17 +182,6 @@ def _user(sid: str) -> str:
     except NoFact:
         path = None
     return (path or sid).rstrip("\\").rpartition("\\")[2]
-
-
-def _values(key: str, root: Root, note: Note) -> Dict[str, Any]:
-    """The values of a key; none where it is not there, or, which is told, may not be read."""
-    try:
-        return registry.values(key, root)
-    except NoKey:
-        return {}
-    except NoFact as missing:
-        note(str(missing))
-        return {}
 
 
 def _texts(values: Dict[str, Any]) -> Dict[str, str]:

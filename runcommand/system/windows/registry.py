@@ -27,6 +27,17 @@ def values(key: str, root: Root = Root.MACHINE) -> Dict[str, Any]:
     return dict(_each(key, root, 1, lambda winreg, opened, index: winreg.EnumValue(opened, index)[:2]))
 
 
+def values_if_any(key: str, note: Callable[[str], None], root: Root = Root.MACHINE) -> Dict[str, Any]:
+    """The values of a key; none where it is not there, or may not be read, of which ``note`` is told."""
+    try:
+        return values(key, root)
+    except NoKey:
+        return {}
+    except NoFact as missing:
+        note(str(missing))
+        return {}
+
+
 def subkeys(key: str, root: Root = Root.MACHINE) -> List[str]:
     """The names of the keys below a key (an empty one: of the root). Raises like ``values``."""
     return _each(key, root, 0, lambda winreg, opened, index: winreg.EnumKey(opened, index))

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import xml.etree.ElementTree as ElementTree
-from typing import Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
 from ...collect import Board, NoFact
-from ...conditions import HTTP_PORT, holds, request
+from ...conditions import HTTP_PORT, could_hold, request
 from ...facts import IMDS_ADDRESS, FirewallMatch, FirewallPlace, FirewallRule, Imds, MatchField, Outcome, RuleVerdict
 from ..program import Programs
 from .machine import console_encoding
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 ARGUMENTS = (
     "wfp", "show", "filters", "file=-", "protocol=6", f"remoteaddr={IMDS_ADDRESS}", f"remoteport={HTTP_PORT}", "dir=out",
@@ -47,6 +49,8 @@ def collect(programs: Programs, board: Board) -> Optional[Tuple[FirewallRule, ..
 
 def parse(text: str) -> Tuple[FirewallRule, ...]:
     """The blocking filters of outbound connects that hold for TCP 80 to IMDS, or may. Raises ``NoFact``."""
+    import xml.etree.ElementTree as ElementTree  # a run needs it only where a connect was forbidden
+
     document = text[text.find("<") : text.rfind(">") + 1]
     if not document:
         raise NoFact("netsh wfp show filters printed nothing")
@@ -61,12 +65,12 @@ def parse(text: str) -> Tuple[FirewallRule, ...]:
         if item.findtext("layerKey") in LAYERS and item.findtext("action/type") == BLOCK:
             rule = _filter(item)
             is_for_apps = any(match.field is MatchField.PACKAGE for match in rule.matches)  # every Windows has such
-            if not is_for_apps and all(holds(match, request(IMDS_ADDRESS)) is not False for match in rule.matches):
+            if not is_for_apps and could_hold(rule.matches, [request(IMDS_ADDRESS)]):
                 found.append(rule)
     return tuple(found[:FILTERS])
 
 
-def _filter(item: ElementTree.Element) -> FirewallRule:
+def _filter(item: "Element") -> FirewallRule:
     """One filter. Conditions of one field are alternatives."""
     values: Dict[MatchField, List[str]] = {}
     negated: List[FirewallMatch] = []
@@ -94,7 +98,7 @@ def _filter(item: ElementTree.Element) -> FirewallRule:
     )
 
 
-def _value(value: Optional[ElementTree.Element]) -> Optional[str]:
+def _value(value: Optional["Element"]) -> Optional[str]:
     """The value of a condition as it stands in a ``FirewallMatch``; None where it is of a form that is not known."""
     if value is None:
         return None
