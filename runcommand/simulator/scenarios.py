@@ -417,7 +417,7 @@ def _catalogue() -> List[Scenario]:
             windows(firewall=windows_firewall(outbound(
                 "Corp: no direct web", condition(MatchField.PROTOCOL, "6"), condition(MatchField.DESTINATION_PORT, "80", "443"),
                 place=FirewallPlace.GROUP_POLICY,
-            ))), outcomes={IMDS: "forbids", WIRESERVER: "forbids"},
+            ), sources=("local", "group-policy"))), outcomes={IMDS: "forbids", WIRESERVER: "forbids"},
         ),
         _on_windows(
             "firewall-default-outbound", "firewall-blocks-imds", "outbound connects are blocked unless a rule allows them",

@@ -22,6 +22,7 @@ from ...facts import (
 from .ruleset import Ruleset
 
 FAMILIES = ("ip", "inet")
+DEVICE_HOOKS = ("ingress", "egress")  # not looked at
 ELEMENTS = 200  # of a set; of a longer one those that hold an address of the platform, and a mark
 VERDICTS = {
     "accept": RuleVerdict.ACCEPT,
@@ -46,23 +47,9 @@ META = {
 }
 ADDRESSES = {"daddr": MatchField.DESTINATION, "saddr": MatchField.SOURCE}
 PORTS = {"dport": MatchField.DESTINATION_PORT, "sport": MatchField.SOURCE_PORT}
-NO_CONDITIONS = frozenset(  # statements that let the packet go on
-    (
-        "counter",
-        "log",
-        "mangle",
-        "notrack",
-        "ct helper",
-        "ct timeout",
-        "set",
-        "map",
-        "flow",
-        "masquerade",
-        "snat",
-        "last",
-        "dup",
-    )
-)
+NO_CONDITIONS = (  # statements that let the packet go on
+    "counter", "log", "ct helper", "ct timeout", "set", "map", "flow", "masquerade", "snat", "last", "dup",
+)  # fmt: skip
 TRANSPORTS = ("tcp", "udp", "udplite", "sctp", "dccp", "icmp", "icmpv6", "igmp", "ah", "esp", "comp", "gre", "ip6")
 KNOWN_FLAGS = re.compile(r"\b(owner|persist)\b")
 XT_TARGETS = {
@@ -93,42 +80,41 @@ def parse(output: bytes) -> Ruleset:
     except ValueError as reason:
         raise NoFact(f"nft -j list ruleset: {reason}") from None
     where = _Where({}, {})
-    for kind in ("set", "map"):
-        for item in (dict_of(entry.get(kind)) for entry in objects if kind in entry):
-            key = (str(item.get("family")), str(item.get("table")), str(item.get("name")))
-            where.sets[key] = item["elem"] if isinstance(item.get("elem"), list) else []
+    for item in (*_items(objects, "set"), *_items(objects, "map")):
+        key = (str(item.get("family")), str(item.get("table")), str(item.get("name")))
+        where.sets[key] = item["elem"] if isinstance(item.get("elem"), list) else []
     flags = {
-        f"{table.get('family')} {table.get('name')}": str(table["flags"])
-        for table in (dict_of(entry.get("table")) for entry in objects)
-        if "flags" in table
+        f"{item.get('family')} {item.get('name')}": str(item["flags"])
+        for item in _items(objects, "table")
+        if "flags" in item
     }
-    chains: List[FirewallChain] = []
+    chains = [_chain(item, table, bool(_doubt(flags, table))) for table, item in _awake(objects, "chain", flags)]
     rules: List[FirewallRule] = []
     opaque: Set[Tuple[str, str]] = set()
-    tables: Set[str] = set()
-    of_devices: Set[str] = set()
-    for entry in objects:
-        for kind in ("chain", "rule"):
-            item = dict_of(entry.get(kind))
-            table = f"{item.get('family')} {item.get('table')}"
-            said = flags.get(table, "")
-            if kind == "chain" and item.get("hook") in ("ingress", "egress"):
-                of_devices.add(str(item["hook"]))
-            if item.get("family") not in FAMILIES or "dormant" in said:
-                continue
-            tables.add(table)
-            doubt = (
-                ()
-                if not said or KNOWN_FLAGS.search(said)
-                else (FirewallMatch(MatchField.OTHER, ("the table's flags",)),)
-            )
-            if kind == "chain":
-                chains.append(_chain(item, table, bool(doubt)))
-                continue
-            rules += _rules(item, table, where, doubt)
-            if any("xt" in statement for statement in list_of(dict, item.get("expr"))):
-                opaque.add((rules[-1].chain or "", rules[-1].id))
-    return Ruleset(chains, rules, tables, frozenset(opaque), tuple(sorted(of_devices)))
+    for table, item in _awake(objects, "rule", flags):
+        rules += _rules(item, table, where, _doubt(flags, table))
+        if any("xt" in statement for statement in list_of(dict, item.get("expr"))):
+            opaque.add((rules[-1].chain or "", rules[-1].id))
+    tables = {" ".join(chain.id.split(" ")[:2]) for chain in chains}
+    hooks = {str(item.get("hook")) for item in _items(objects, "chain")} & set(DEVICE_HOOKS)
+    return Ruleset(chains, rules, tables, frozenset(opaque), tuple(sorted(hooks)))
+
+
+def _items(objects: Sequence[Dict[str, Any]], kind: str) -> List[Dict[str, Any]]:
+    """The objects of one kind: tables, sets, maps, chains or rules."""
+    return [dict_of(entry[kind]) for entry in objects if kind in entry]
+
+
+def _awake(objects: Sequence[Dict[str, Any]], kind: str, flags: Dict[str, str]) -> List[Tuple[str, Dict[str, Any]]]:
+    """The objects of one kind in tables for IPv4 that do not sleep, each with its table's name."""
+    named = [(f"{item.get('family')} {item.get('table')}", item) for item in _items(objects, kind)]
+    return [(t, item) for t, item in named if item.get("family") in FAMILIES and "dormant" not in flags.get(t, "")]
+
+
+def _doubt(flags: Dict[str, str], table: str) -> Tuple[FirewallMatch, ...]:
+    """What keeps all of a table from being decided: flags that cannot be read."""
+    is_read = table not in flags or KNOWN_FLAGS.search(flags[table])
+    return () if is_read else (FirewallMatch(MatchField.OTHER, ("the table's flags",)),)
 
 
 def _chain(item: Dict[str, Any], table: str, in_doubt: bool) -> FirewallChain:
