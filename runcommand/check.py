@@ -12,7 +12,7 @@ from . import __version__
 from .collect import Board, Collector, Run, collect, now
 from .diagnosis import Diagnosis, diagnose, failed
 from .facts import IMDS_ADDRESS, WIRESERVER_ADDRESS, Address, Facts
-from .probes import differential, imds, proxy, wireserver
+from .probes import certificates, differential, imds, proxy, wireserver
 from .probes.imds import Asking, Pace
 from .probes.tcp import Connector, Endpoint
 from .report import json_report, text
@@ -42,7 +42,7 @@ def run(
     facts = Facts(conditions.system, conditions.host, now(), deadline_s=conditions.deadline_s, tool_version=__version__)
     try:
         collectors = {
-            **probe_collectors(target),
+            **probe_collectors(target, conditions.endpoints),
             **target.system.collectors(),
         }  # progress names the first that is missing
         facts = collect(conditions, collectors, target.system.cleanup, interrupted, progress)
@@ -51,19 +51,26 @@ def run(
         return failed(facts, "The run", error)
 
 
-def probe_collectors(target: Target) -> Dict[str, Collector]:
+def probe_collectors(target: Target, endpoints: bool) -> Dict[str, Collector]:
     """The network's part of the collectors. They share one pace, so that IMDS's limit holds for the run."""
     pace = Pace()
+    connector, system, is_true = target.connector, target.system, target.imds.true_address
 
     def asking(board: Board) -> Asking:
-        return Asking(target.connector, target.imds, pace, board.remaining)
+        return Asking(connector, target.imds, pace, board.remaining)
 
     return {
-        "imds": lambda board: imds.ask(asking(board), lambda so_far: board.draft("imds", so_far)),
-        "wireserver": lambda board: wireserver.ask(target.connector, target.wireserver, board.remaining),
-        "differential": lambda board: differential.ask(asking(board), board, target.system.by_device),
+        "imds": lambda board: imds.ask(
+            asking(board),
+            lambda so_far: board.draft("imds", so_far),
+            lambda found: board.post(certificates.DOCUMENT, found),
+        ),
+        "wireserver": lambda board: wireserver.ask(connector, target.wireserver, board.remaining),
+        "differential": lambda board: differential.ask(asking(board), board, system.by_device),
         "proxy_trials": lambda board: proxy.ask(asking(board), target.wireserver, board),
-        "pac_files": lambda board: proxy.fetch_pacs(target.connector, board, target.imds.true_address),
+        "pac_files": lambda board: proxy.fetch_pacs(connector, board, is_true),
+        "certificate_chains": lambda board: certificates.ask(connector, system, board, is_true),
+        "endpoints": lambda board: certificates.try_endpoints(connector, board, endpoints, is_true),
     }
 
 

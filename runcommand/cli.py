@@ -84,6 +84,11 @@ def parser() -> Parser:
     )
     check.add_argument("--no-files", action="store_true", help="leave no report folder")
     check.add_argument(
+        "--endpoints",
+        action="store_true",
+        help="try the hosts of certificates even if no certificate problem makes them matter",
+    )
+    check.add_argument(
         "--deadline",
         type=_deadline,
         metavar="S",
@@ -133,7 +138,7 @@ def do_check(options: argparse.Namespace) -> int:
     if options.imds_url:
         target = Target(system, Connector(), options.imds_url, options.wireserver_url)
     deadline = options.deadline or DEFAULT_DEADLINE_S
-    conditions = Run(system.name, system.host(), deadline, options.expected_mac, options.expected_ip)
+    conditions = Run(system.name, system.host(), deadline, options.expected_mac, options.expected_ip, options.endpoints)
     diagnosis = _watched(lambda interrupted, progress: run(target, conditions, interrupted, progress))
     files = "none (--no-files)" if options.no_files else keep(diagnosis, system, options.out, began)
     code = _print(diagnosis, options.format, files)

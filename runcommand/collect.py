@@ -103,6 +103,7 @@ class Run:
     deadline_s: float = DEFAULT_DEADLINE_S
     expected_mac: Optional[Mac] = None
     expected_ip: Optional[Address] = None
+    endpoints: bool = False  # the hosts of certificates are tried in any case
 
 
 def collect(

@@ -473,17 +473,104 @@ class Certificate:
     issuer_urls: Tuple[str, ...] = ()  # authority information access: CA issuers
     crl_urls: Tuple[str, ...] = ()
     ocsp_urls: Tuple[str, ...] = ()
-    stores: Tuple[str, ...] = ()  # where this machine keeps it
+    stores: Tuple[str, ...] = ()  # where it was found: this machine's stores, "the document", "fetched"
+    key: str = ""  # "RSA 2048"
+    signature: str = ""  # "SHA-384 with RSA"
+
+
+class SignatureState(str, Enum):
+    """What came of verifying the attested document's signature."""
+
+    VALID = "valid"
+    INVALID = "invalid"
+    MALFORMED = "malformed"  # it cannot be read at all
+    UNVERIFIABLE = "unverifiable"  # of a kind that is not verified here
+
+
+@dataclass(frozen=True)
+class AttestedDocument:
+    """What ``/metadata/attested/document`` signs. What is None is not in it, or could not be read."""
+
+    signature: SignatureState
+    reason: Optional[str] = None  # why it is not valid
+    algorithm: Optional[str] = None  # "RSA 2048, SHA-256"
+    signer: Optional[Certificate] = None
+    embedded: int = 0  # certificates in the document
+    asked_nonce: str = ""
+    nonce: Optional[str] = None
+    created_on: Optional[Instant] = None
+    expires_on: Optional[Instant] = None
+    vm_id: Optional[str] = None
+    subscription_id: Optional[str] = None
+    sku: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class IssuerFetch:
+    """One try to fetch an issuer's certificate from where a certificate says that it is (authority information access)."""
+
+    url: str
+    outcome: Outcome  # ``http``: there was an answer
+    proxy: Optional[str] = None  # through which it was asked: ``Proxy.server``
+    status: Optional[int] = None
+    error: Optional[str] = None
+    is_name_unknown: bool = False  # the host's name has no address
+    certificate: Optional[Certificate] = None  # the issuer, where it came
+
+
+class ChainFault(str, Enum):
+    """What can be wrong with a chain."""
+
+    ISSUER_MISSING = "issuer-missing"
+    ROOT_UNTRUSTED = "root-untrusted"
+    OUTSIDE_DATES = "outside-dates"
+    SIGNATURE = "signature"  # a certificate's own does not verify
+    DISTRUSTED = "distrusted"  # explicitly, or revoked
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class ChainError:
+    """What an engine says against a chain."""
+
+    fault: ChainFault
+    text: str  # in its words
+    certificate: Optional[int] = None  # counted from the leaf, 0; None: not of one
 
 
 @dataclass(frozen=True)
 class CertificateChain:
-    """What this machine's own engine makes of the attested document's signer, with or without fetching."""
+    """What this machine makes of the attested document's signer, with or without fetching issuers. The leaf comes first."""
 
     fetched: bool
-    trusted: Optional[bool] = None
-    errors: Tuple[str, ...] = ()
+    engine: str = ""  # "crypt32", "openssl verify", ...
+    trusted: Optional[bool] = None  # None: could not be found out
+    errors: Tuple[ChainError, ...] = ()
     certificates: Tuple[Certificate, ...] = ()
+    judged_at: Optional[Instant] = None  # the time for which it was judged
+    fetches: Tuple[IssuerFetch, ...] = ()  # that this program made
+
+
+@dataclass(frozen=True)
+class EndpointTrial:
+    """Whether a host of certificates, revocation lists or OCSP can be reached on TCP 80."""
+
+    host: str
+    purposes: Tuple[str, ...]  # "AIA", "CRL", "OCSP"
+    connection: Optional["Connection"] = None  # None: not tried; ``error`` says why
+    error: Optional[str] = None
+    is_name_unknown: bool = False
+    proxies: Tuple["ProxyReach", ...] = ()
+
+
+@dataclass(frozen=True)
+class ProxyReach:
+    """What a request for a host brought through a proxy."""
+
+    server: str  # ``Proxy.server``
+    outcome: Outcome
+    status: Optional[int] = None
+    error: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -574,6 +661,7 @@ class Imds:
     versions: Optional[Exchange] = None
     attested: Optional[Exchange] = None
     attested_document: Optional[bool] = None  # the answer holds an encoding and a signature
+    document: Optional[AttestedDocument] = None  # what it holds
     identity: Optional[Exchange] = None
     identity_present: Optional[bool] = None
     requests: int = 0  # HTTP requests sent to IMDS, up to the end of these
@@ -629,7 +717,12 @@ class Facts:
     pac_files: Optional[Tuple[PacFile, ...]] = None
     firewall: Optional[Firewall] = None
     wfp_filters: Optional[Tuple[FirewallRule, ...]] = None  # Windows; None: not asked, because no connect was forbidden
-    certificate_chains: Optional[Tuple[CertificateChain, ...]] = None
+    certificate_chains: Optional[Tuple[CertificateChain, ...]] = (
+        None  # from what is at hand; then, if need be, with fetching
+    )
+    endpoints: Optional[Tuple[EndpointTrial, ...]] = (
+        None  # None: not asked, because no certificate problem makes them matter
+    )
     raw: Optional[Tuple[RawText, ...]] = None
     imds: Optional[Imds] = None
     wireserver: Optional[WireServer] = None

@@ -45,12 +45,14 @@ def _settle(value: Any, began: datetime, key: str = "") -> Any:
             ahead = (parse_instant(value["read_at"]) - parse_instant(value["date"])).total_seconds()
             made["date"] = instant(parse_instant(made["read_at"]) - timedelta(seconds=60 * round(ahead / 60)))
         return made
-    if key == "read_at" and value:
+    if key in ("read_at", "created_on", "expires_on", "judged_at") and value:
         return instant(parse_instant(THEN) + timedelta(seconds=round((parse_instant(value) - began).total_seconds())))
     if key == "elapsed_s":
         return 0.004 if value < 0.3 else round(value * 2) / 2
     if key == "collected_at":
         return THEN
+    if key in ("asked_nonce", "nonce"):
+        return re.sub(r"\d{10}", "1234567890", value or "") or value
     return re.sub(r"nonce=\d+", "nonce=1234567890", value) if isinstance(value, str) else value
 
 

@@ -13,6 +13,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Tuple
 
+from .. import attested as attested_data
 from ..facts import (
     UUID,
     Address,
@@ -119,10 +120,15 @@ class Asking:
         return replace(exchange, elapsed_s=round(elapsed, 4), allowed_s=round(allowed, 4)), document
 
 
-def ask(asking: Asking, so_far: Callable[[Imds], None]) -> Imds:
+def ask(
+    asking: Asking,
+    so_far: Callable[[Imds], None],
+    certificates: Callable[[Tuple[bytes, ...]], None] = lambda found: None,
+) -> Imds:
     """The plain requests of a run.
 
     :param so_far: told what is known after each request, the first time as soon as the very first one has ended
+    :param certificates: told those in the attested document (in DER, the signer's first), where there is one
     """
     version = API_VERSIONS[0]
     attempts: List[Exchange] = []
@@ -148,12 +154,18 @@ def ask(asking: Asking, so_far: Callable[[Imds], None]) -> Imds:
     if not exchange.instance:
         return known()
     nonce = "".join(secrets.choice("0123456789") for _ in range(10))
-    *_, (attested, document) = _tries(asking, f"{ATTESTED}?api-version={version}&nonce={nonce}")
+    *_, (attested, answered) = _tries(asking, f"{ATTESTED}?api-version={version}&nonce={nonce}")
+    document = None
+    if attested.status == 200 and answered is not None and _is_attested(answered):
+        read = attested_data.read(answered["encoding"], answered["signature"], nonce)
+        document = read.document
+        certificates(read.certificates)
     identity, answer = asking.get(f"{IDENTITY}?api-version={version}")
     return replace(
         known(),
         attested=attested,
-        attested_document=attested.status == 200 and _is_attested(document),
+        attested_document=document is not None,
+        document=document,
         identity=identity,
         identity_present=_is_identity(identity, answer),
     )

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
-from urllib.parse import urlsplit
 
 from ..bypass import through
 from ..collect import Board, NoFact
 from ..facts import (
     IMDS_ADDRESS,
-    LOOPBACK,
     PLATFORM_ADDRESSES,
     WIRESERVER_ADDRESS,
-    Address,
     Exchange,
     Outcome,
     PacFile,
     Proxy,
     ProxyTrial,
     Scope,
-    contains,
-    if_valid,
-    parse_address,
 )
 from ..system.proxies import PAC_URLS, without_query
-from . import http
+from . import http, side_by_side, web
 from . import wireserver as wire_protocol
 from .imds import API_VERSIONS, INSTANCE, Asking
 from .tcp import CONNECT_S, Attempt, Connector, Endpoint, connect, error_text
@@ -66,20 +59,8 @@ def _settings(board: Board) -> Sequence[Proxy]:
 
 
 def _side_by_side(works: Sequence[Callable[[], None]], board: Board) -> List[Optional[str]]:
-    """Runs each in a thread of its own until the proof's end, which is the same for all; why one has not ended, None where it has."""
-    threads = [threading.Thread(target=work, name="proxy", daemon=True) for work in works]
-    reasons: List[Optional[str]] = [None] * len(threads)
-    for number, thread in enumerate(threads):
-        try:
-            thread.start()
-        except RuntimeError as error:  # no more threads for this user
-            reasons[number] = str(error)
-    end = min(board.started + PROOF_S, time.monotonic() + board.remaining(PROOF_S))
-    for number, thread in enumerate(threads):
-        if reasons[number] is None:
-            thread.join(max(0.0, end - time.monotonic()))
-            reasons[number] = "not done in time" if thread.is_alive() else None
-    return reasons
+    """Runs them until the proof's end, which is the same for all; why one has not ended, None where it has."""
+    return side_by_side.run(works, min(board.started + PROOF_S - time.monotonic(), board.remaining()))
 
 
 def ask(asking: Asking, wire: Endpoint, board: Board) -> Tuple[ProxyTrial, ...]:
@@ -121,18 +102,12 @@ def _try(job: _Job, asking: Asking, wire: Endpoint, board: Board) -> None:
         job.error = f"{job.stage}: {type(error).__name__}: {error}"
 
 
-def _may_be_asked(host: str, is_true: bool) -> bool:
-    """Whether a host may be asked at all: where the probes are pointed elsewhere (tests), nothing but loopback."""
-    address = if_valid(parse_address, host)
-    return is_true or host == "localhost" or address is not None and contains(LOOPBACK, address)
-
-
 def _through(job: _Job, asking: Asking, wire: Endpoint, board: Board) -> Optional[Exchange]:
     if "://" in job.server:
         job.error = f"not tried: {job.server.partition(':')[0]} is not asked in plain HTTP"
         return None
     host, _, port = job.server.rpartition(":")
-    if not _may_be_asked(host, asking.endpoint.true_address):
+    if not web.may_be_asked(host, asking.endpoint.true_address):
         job.error = "not tried: the probes are pointed elsewhere"
         return None
     path = f"{INSTANCE}?api-version={API_VERSIONS[0]}" if job.address == IMDS_ADDRESS else wire_protocol.VERSIONS
@@ -195,26 +170,10 @@ def _fetch(url: str, trusted: bool, connector: Connector, board: Board, is_true:
             return PacFile(_shown(url), Outcome.FAILED, "no such file")
         with path.open("rb") as opened:
             return _searched(url, opened.read(http.BODY_LIMIT + 1))
-    parts = urlsplit(url)
-    if parts.scheme.lower() != "http" or not parts.hostname:
-        return PacFile(_shown(url), Outcome.FAILED, "not fetched: only http addresses and the machine's own files are")
-    if not _may_be_asked(parts.hostname, is_true):
-        return PacFile(_shown(url), Outcome.FAILED, "not fetched: the probes are pointed elsewhere")
-    (address, *_) = connector.resolve(parts.hostname)
-    if address in PLATFORM_ADDRESSES:  # a PAC is nothing to ask them for
-        return PacFile(_shown(url), Outcome.FAILED, "not fetched: it names the platform's own address")
-    attempt = Attempt(Address(address), parts.port or 80)
-    ((connection, sock),) = connect(connector, [attempt], board.remaining(CONNECT_S))
-    if sock is None:
-        return PacFile(_shown(url), connection.outcome, connection.error)
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    if not (target + parts.netloc).isascii() or re.search(r"[\s\x00-\x1f\x7f]", target + parts.netloc):
-        sock.close()
-        return PacFile(_shown(url), Outcome.FAILED, "its address is none that can be asked for")
-    host = parts.netloc.rpartition("@")[2]
-    answer = http.get(sock, host, target, {"User-Agent": "imds-check"}, board.remaining(EXCHANGE_S))
-    if answer.outcome is not Outcome.HTTP:
-        return PacFile(_shown(url), answer.outcome, answer.error)
+    fetched = web.get(connector, url, EXCHANGE_S, is_true)
+    answer = fetched.answer
+    if answer is None or answer.outcome is not Outcome.HTTP:
+        return PacFile(_shown(url), fetched.outcome, (fetched.error or "")[:URL_LIMIT] or None)
     if answer.status != 200:
         return PacFile(_shown(url), Outcome.HTTP, f"HTTP {answer.status}", len(answer.body))
     found = _searched(url, answer.body)

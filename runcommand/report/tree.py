@@ -18,6 +18,7 @@ from ..facts import (
     prefix_length,
 )
 from ..rules.case import Case, Way, holds, in_words, matches_platform
+from ..rules.certificates import common_name
 from ..rules.checks import Check, Status
 from ..rules.filtering import described
 from ..rules.finding import Finding, Fix, FixKind, Severity, Shell, listed, quoted, short, to_ascii
@@ -186,11 +187,13 @@ def check_line(check: Check) -> str:
 
 def evidence(case: Case, full: bool) -> Section:
     lines = [
+        *([] if full else certificates(case, full)),  # where they are a fault, they are what matters
         *route_table(case, full),
         *adapter_table(case, full),
         *answers(case),
         *filters(case, full),
         *proxies(case, full),
+        *(certificates(case, full) if full else []),
     ]
     return Section("EVIDENCE", tuple(lines))
 
@@ -322,6 +325,24 @@ def proxies(case: Case, full: bool) -> List[str]:
             detect = ", automatic detection" if proxy.auto_detect else ""
             lines.append(f"  proxy {server}, {proxy.scope.value}: bypasses {kept}{pac}{detect}")
     return lines + [f"  through {described_proxy(hit.proxy)}: {what_came(hit)}" for hit in hits(case, IMDS_ADDRESS)]
+
+
+def certificates(case: Case, full: bool) -> List[str]:
+    """The chain of the attested document's signer, and what fetching brought, where there is something to see; else in the full
+    report only."""
+    chain = case.chain
+    if chain is None or (chain.trusted and not full):
+        return []
+    lines = []
+    for number, item in enumerate(chain.certificates):
+        places = listed([short(place, 60) for place in item.stores], 3) or "in no store of this VM"
+        until = f"until {item.not_after}" if item.not_after else ""
+        lines.append(f"  certificate {number} {quoted(common_name(item.subject))} {item.thumbprint} {until}: {places}")
+    for fetch in (fetch for known in case.facts.certificate_chains or () for fetch in known.fetches):
+        through = f" through {short(fetch.proxy)}" if fetch.proxy else ""
+        brought = "the issuer" if fetch.certificate else short(fetch.error or in_words(fetch.outcome), 80)
+        lines.append(f"  fetch {short(fetch.url, 110)}{through}: {brought}")
+    return lines
 
 
 def unavailable(diagnosis: Diagnosis) -> Section:

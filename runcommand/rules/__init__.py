@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, FrozenSet, Tuple
 
-from . import azure, firewall, imds, nic, proxy, route
+from . import attested, azure, certificates, clock, firewall, imds, nic, proxy, route
 from .finding import Rule
 
 RULES: Tuple[Rule, ...] = (
@@ -35,9 +35,18 @@ RULES: Tuple[Rule, ...] = (
     imds.imds_refused,
     imds.imds_no_answer,
     # IMDS answers, but some client or feature will fail
-    azure.clock_skew,
+    clock.clock_skew,
     azure.wireserver_unreachable,
-    azure.attested_unavailable,
+    attested.attested_unavailable,
+    attested.attested_signature_invalid,
+    attested.attested_nonce_mismatch,
+    attested.attested_vm_mismatch,
+    attested.attested_document_expired,
+    certificates.cert_expired,
+    certificates.cert_san_mismatch,
+    certificates.cert_chain_rejected,
+    certificates.cert_root_untrusted,
+    certificates.cert_intermediate_missing,
     # never the cause
     firewall.firewall_blocks_wireserver,
     proxy.proxy_intercepts_wireserver,
@@ -46,6 +55,9 @@ RULES: Tuple[Rule, ...] = (
     nic.nic_dhcp_disabled,
     route.route_not_specific,
     proxy.proxy_pac_present,
+    certificates.cert_endpoints_blocked,
+    certificates.cert_fetched_from_aia,
+    attested.attested_unverifiable,
 )
 
 BY_CAUSE: Dict[str, Rule] = {rule.cause: rule for rule in RULES}

@@ -8,19 +8,15 @@ from ..facts import (
     HOST_PLUGIN_PORT,
     PLATFORM_ADDRESSES,
     WIRESERVER_ADDRESS,
-    Body,
     Outcome,
     RouteKind,
     Unavailable,
-    parse_instant,
 )
-from .case import AZURE_ASSET_TAG, GUEST_AGENTS, Case, in_words, is_azure_mac, says
+from .case import AZURE_ASSET_TAG, GUEST_AGENTS, Case, in_words, is_azure_mac
 from .filtering import described
 from .finding import Finding, Seen, Severity, Verdict, advice, listed, rule, short
-from .remedies import REDEPLOY_WARNING, goes_astray, let_pass, remedies, way_through_primary
+from .remedies import REDEPLOY_WARNING, goes_astray, let_pass, way_through_primary
 
-SKEW_LIMIT_S = 300.0
-FAIR_S = 3.0  # an answer that had less time than this was cut off by this program's own deadline
 NO_TAG = (
     "",
     "none",
@@ -84,82 +80,6 @@ def wireserver_unreachable(case: Case) -> Optional[Seen]:
             advice(f"If nothing on the VM blocks it, redeploy the VM. {REDEPLOY_WARNING}"),
         ),
     )
-
-
-@rule(Verdict.DEGRADED)
-def attested_unavailable(case: Case) -> Optional[Seen]:
-    """IMDS answers, but gives no attested document
-
-    Windows activation (Azure Edition), Extended Security Updates and node attestors need the signed document of
-    /metadata/attested/document. IMDS serves the instance metadata and not this.
-
-    Recognised by: /metadata/instance answers; /metadata/attested/document gives no document, also after the retries. Azure
-    Stack Hub has none: there it is not a fault.
-
-    Mended by: waiting and running again; then by redeploying the VM.
-    https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
-    """
-    imds = case.facts.imds
-    if (
-        imds is None
-        or not case.imds_answers
-        or imds.attested is None
-        or imds.attested_document
-        or not attested_had_time(case)
-    ):
-        return None
-    if case.instance and case.instance.az_environment.lower().replace(" ", "").startswith("azurestack"):
-        return None
-    what = "" if imds.attested.status != 200 else " The answer holds no signed document."
-    return Seen(
-        f"/metadata/instance answers; /metadata/attested/document: {case.in_words(imds.attested)}.{says(imds.attested)}{what} "
-        "Activation of Azure Edition, Extended Security Updates and node attestation need it.",
-        (advice(f"Wait a minute and run again; if it stays so, redeploy the VM to another host. {REDEPLOY_WARNING}"),),
-    )
-
-
-def attested_had_time(case: Case) -> bool:
-    """Whether the answer failed by itself, and not because this program's own time or requests were used up."""
-    attested = case.facts.imds.attested if case.facts.imds else None
-    if attested is None or attested.outcome is Outcome.FAILED:
-        return False
-    in_time = attested.outcome is Outcome.HTTP and attested.body not in (None, Body.ENDLESS)
-    return in_time or min(attested.allowed_s or FAIR_S, attested.connection.allowed_s or FAIR_S) >= FAIR_S
-
-
-def skew(case: Case) -> Optional[float]:
-    """Seconds by which this VM's clock is ahead of the host's (negative: behind); None where the host's is not known."""
-    genuine = case.genuine
-    if genuine is None or not genuine.date or not genuine.read_at:
-        return None
-    return (parse_instant(genuine.read_at) - parse_instant(genuine.date)).total_seconds()
-
-
-@rule(Verdict.DEGRADED)
-def clock_skew(case: Case) -> Optional[Seen]:
-    """The VM's clock is wrong
-
-    Certificates, tokens and the attested document's dates are judged by the VM's clock. More than five minutes off, valid
-    ones seem expired or not yet valid, and Kerberos and managed identity tokens are refused.
-
-    Recognised by: the Date header of IMDS's own answer against the VM's clock at the moment when it was read. Other
-    servers' dates are not used.
-
-    Mended by: the VM's time service, which should take the host's clock.
-    https://learn.microsoft.com/azure/virtual-machines/linux/time-sync
-    """
-    ahead = skew(case)
-    if ahead is None or abs(ahead) <= SKEW_LIMIT_S:
-        return None
-    return Seen(
-        f"The VM's clock is {_span(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} the host's.",
-        tuple(remedies(case).shift_clock(ahead)),
-    )
-
-
-def _span(seconds: float) -> str:
-    minutes, hours, days = seconds / 60, seconds / 3600, seconds / 86400
-    return f"{days:.1f} days" if days >= 2 else f"{hours:.1f} hours" if hours >= 2 else f"{minutes:.0f} minutes"
 
 
 @rule(Verdict.INCONCLUSIVE)

@@ -15,6 +15,9 @@ from ..facts import (
     PLATFORM_ADDRESSES,
     WIRESERVER_ADDRESS,
     Adapter,
+    AttestedDocument,
+    CertificateChain,
+    ChainError,
     Cidr,
     Connection,
     Exchange,
@@ -30,6 +33,7 @@ from ..facts import (
     RoutingRule,
     Service,
     ServiceState,
+    SignatureState,
     Trial,
     contains,
     is_from_imds,
@@ -46,6 +50,7 @@ AZURE_ARP_MAC = "12-34-56-78-9A-BC"  # the virtual switch answers with it for ev
 NO_MAC = "00-00-00-00-00-00"
 GUEST_AGENTS = ("WindowsAzureGuestAgent", "RdAgent", "walinuxagent", "waagent")
 PROXY_AGENTS = ("GuestProxyAgent", "azure-proxy-agent")
+AZURE_EDITIONS = ("ServerTurbine", "ServerTurbineCor")  # EditionID
 DEFAULT = "0.0.0.0/0"
 MAIN_TABLES = ("main", "default")
 SILENT_ARP = (NeighbourState.FAILED, NeighbourState.INCOMPLETE)
@@ -152,6 +157,35 @@ class Case:
     def instance(self) -> Optional[Instance]:
         """What IMDS said of this VM."""
         return self.genuine.instance if self.genuine else None
+
+    @cached_property
+    def is_azure_edition(self) -> bool:
+        """Whether this is Windows Server's Azure Edition, which is activated by the attested document."""
+        machine = self.facts.machine
+        return machine is not None and (machine.edition in AZURE_EDITIONS or "Azure Edition" in (machine.os_name or ""))
+
+    @cached_property
+    def document(self) -> Optional[AttestedDocument]:
+        """The attested document of this VM; None where IMDS gave none, or does not answer."""
+        return self.facts.imds.document if self.facts.imds and self.imds_answers else None
+
+    @cached_property
+    def read_document(self) -> Optional[AttestedDocument]:
+        """The same, where what it says may be judged: its signature does not fail."""
+        failed = (SignatureState.INVALID, SignatureState.MALFORMED)
+        document = self.document
+        return document if document and document.signer and document.signature not in failed else None
+
+    @cached_property
+    def chain(self) -> Optional[CertificateChain]:
+        """The last word on the chain of the document's signer: from what is at hand, or with fetching where that was needed."""
+        chains = self.facts.certificate_chains
+        return chains[-1] if chains and self.read_document else None
+
+    @cached_property
+    def chain_errors(self) -> Tuple[ChainError, ...]:
+        """What is said against it; nothing where it is trusted."""
+        return self.chain.errors if self.chain and not self.chain.trusted else ()
 
     def reported(self, adapter: Adapter) -> Optional[ImdsInterface]:
         """What IMDS says of a NIC of the guest."""

@@ -13,8 +13,10 @@ from typing import Callable, Mapping, NamedTuple, Optional, Tuple
 
 from ..facts import IMDS_ADDRESS, Outcome, ServiceState
 from . import proxy
-from .azure import attested_had_time, skew
+from .attested import attested_had_time, differences, who_cares
 from .case import AZURE_ASSET_TAG, BECAUSE, GUEST_AGENTS, PROXY_AGENTS, Case, Way, in_words, milliseconds, nic
+from .certificates import common_name, concerns, is_reached, misplaced, why_closed
+from .clock import SKEW_LIMIT_S, document_skew, skew
 from .filtering import Obstacle
 from .filtering import described as described_obstacle
 from .finding import Severity, listed, quoted, short
@@ -105,14 +107,61 @@ def imds_metadata(case: Case) -> Judged:
     return Judged(Status.FAIL, f"{case.in_words(answer)}{body}")
 
 
-@check("imds.attested", "attested-unavailable")
+@check(
+    "imds.attested", "attested-unavailable", "attested-signature-invalid", "attested-nonce-mismatch",
+    "attested-document-expired", "attested-vm-mismatch",
+)  # fmt: skip
 def imds_attested(case: Case) -> Judged:
-    """Is there an attested document?"""
+    """Is there an attested document, signed, fresh, and of this VM?"""
     imds = case.facts.imds
     if imds is None or imds.attested is None:
         return Judged(Status.SKIP, "not asked")
-    summary = case.in_words(imds.attested) + (", signed document" if imds.attested_document else ", no document")
-    return Judged(None if imds.attested_document or attested_had_time(case) else Status.ERROR, summary)
+    document = imds.document
+    if document is None:
+        failed = None if attested_had_time(case) else Status.ERROR
+        return Judged(failed, f"{case.in_words(imds.attested)}, no document")
+    signed = f"signature {document.signature.value}" + (f" ({document.algorithm})" if document.algorithm else "")
+    if case.read_document is None:
+        return Judged(None, f"{signed}: {short(document.reason or '', 80)}")
+    nonce = "nonce ours" if document.nonce == document.asked_nonce else "nonce not ours"
+    until = f"good until {document.expires_on}" if document.expires_on else "without a time of expiry"
+    return Judged(None, ", ".join([signed, nonce, until, *differences(case)]))
+
+
+@check(
+    "cert.chain", "cert-expired", "cert-san-mismatch", "cert-chain-rejected", "cert-root-untrusted",
+    "cert-intermediate-missing", facts=("certificate_chains",),
+)  # fmt: skip
+def cert_chain(case: Case) -> Judged:
+    """Does this VM trust the certificate that signs the attested document?"""
+    if case.read_document is None:
+        return Judged(Status.SKIP, "no document to judge")
+    chain = case.chain
+    if chain is None:
+        return unknown(case, "certificate_chains")
+    names = " <- ".join(quoted(common_name(item.subject)) for item in chain.certificates[:5])
+    how = "with fetched issuers" if chain.fetched else "without fetching"
+    trust = (
+        f"trusted {how}" if chain.trusted else f"not trusted: {listed([short(e.text, 60) for e in chain.errors], 2)}"
+    )
+    return Judged(None, "; ".join([f"{trust} ({short(chain.engine, 60)})", names, *misplaced(case)]))
+
+
+@check("cert.endpoints", "cert-endpoints-blocked", facts=("endpoints",))
+def cert_endpoints(case: Case) -> Judged:
+    """Can the hosts of certificates, revocation lists and OCSP be reached? (Tried where that matters, or with --endpoints.)"""
+    if case.facts.endpoints is None:
+        missing = any(item.fact == "endpoints" for item in case.facts.unavailable)
+        return (
+            unknown(case, "endpoints") if missing else Judged(Status.SKIP, "no certificate problem makes them matter")
+        )
+    trials = [trial for trial in case.facts.endpoints if concerns(case, trial)]
+    closed = [f"{short(trial.host, 40)} {why_closed(trial)}" for trial in trials if not is_reached(trial)]
+    return Judged(
+        None,
+        f"{len(trials) - len(closed)} of {len(trials)} reachable on TCP 80"
+        + (f"; {listed(closed, 3)}" if closed else ""),
+    )
 
 
 @check("imds.identity")
@@ -299,9 +348,13 @@ def clock_skew(case: Case) -> Judged:
     ahead = skew(case)
     if ahead is None:
         return Judged(Status.SKIP, "the host's clock is not known")
+    by_document = document_skew(case)
+    also = ""
+    if by_document is not None and abs(by_document - ahead) > SKEW_LIMIT_S:
+        also = f"; {abs(by_document):.0f} s {'ahead of' if by_document > 0 else 'behind'} the attested document's time"
     if abs(ahead) < 2:  # the header's resolution is a second
-        return Judged(None, "agrees with the host's")
-    return Judged(None, f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the host's")
+        return Judged(None, f"agrees with the host's{also}")
+    return Judged(None, f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the host's{also}")
 
 
 @check("agent.guest", facts=("services",))
@@ -326,6 +379,17 @@ def agent_proxy(case: Case) -> Judged:
     return Judged(None, f"{agent.name} {agent.state.value}")
 
 
+@check("vm.activation")
+def vm_activation(case: Case) -> Judged:
+    """Is Windows activated, and does its activation depend on the attested document? (Information.)"""
+    machine = case.facts.machine
+    if case.facts.system != "windows":
+        return Judged(Status.SKIP, "only Windows is activated")
+    state = (machine.activation if machine else None) or "state not known"
+    status = Status.WARN if state in ("not-genuine", "tampered") else Status.OK if state == "genuine" else Status.SKIP
+    return Judged(status, f"{state}. {who_cares(case)}")
+
+
 @check("vm.azure", "not-azure")
 def vm_azure(case: Case) -> Judged:
     """Is this an Azure VM?"""
@@ -339,7 +403,7 @@ def vm_azure(case: Case) -> Judged:
 
 
 CHECKS: Tuple[CheckKind, ...] = (
-    imds_reachable, imds_metadata, imds_attested, imds_identity, route_imds, route_next_hop, nic_primary, nic_identity,
+    imds_reachable, imds_metadata, imds_attested, cert_chain, cert_endpoints, imds_identity, route_imds, route_next_hop, nic_primary, nic_identity,
     nic_dhcp, proxy_bypass, firewall_imds, wireserver_reachable, route_wireserver, firewall_wireserver, route_persistent,
-    clock_skew, agent_guest, agent_proxy, vm_azure,
+    clock_skew, agent_guest, agent_proxy, vm_activation, vm_azure,
 )  # fmt: skip

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Callable, Optional, Sequence, Tuple
+from urllib.parse import unquote, urlsplit
 
 NAME_LIMIT = 48  # bytes of a name in a sentence
 DETAIL_LIMIT = 800  # bytes of a detail, so that the portal report can always show it whole
@@ -150,6 +151,12 @@ def listed(items: Sequence[str], at_most: int = 3) -> str:
     """``a, b, c and 4 more``"""
     more = len(items) - at_most
     return ", ".join(items[:at_most]) + (f" and {more} more" if more > 0 else "")
+
+
+def file_of(url: str) -> Optional[str]:
+    """The file that an address names, as it may stand between quotes in a command; None where it names none such."""
+    name = unquote(urlsplit(url).path.rpartition("/")[2])
+    return name if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,80}[.](crt|cer|der)", name) else None
 
 
 def usable_in_command(name: str) -> bool:

@@ -12,10 +12,12 @@ import struct
 import threading
 import time
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from typing import Any, Callable, Dict, List, Optional, Tuple
 from urllib.parse import parse_qs, urlsplit
 
 from ..probes.imds import API_VERSIONS, ATTESTED, IDENTITY, INSTANCE, VERSIONS
+from . import pki
 
 HEAD_LIMIT = 64 * 1024
 PATIENCE_S = 15.0  # no handler outlives it
@@ -58,6 +60,8 @@ class Behaviour:
     clock_ahead_s: float = 0.0  # of the real clock
     recovers_after: Optional[int] = None  # so many misbehaved answers, then it is well
     everything: Optional[str] = None  # how any path is answered: by a proxy, or a web server
+    document: str = "genuine"  # what is wrong with the attested document: a key of ``pki.DOCUMENTS``
+    embedded: Tuple[str, ...] = ("issuing", "cross")  # certificates in it beside the signer's: keys of ``pki.ISSUERS``
 
 
 @dataclass
@@ -119,7 +123,10 @@ class Host:
         asked = sum(1 for _, known in self.log if known == path)
         if self.behaviour.recovers_after is not None and asked > self.behaviour.recovers_after:
             name = "metadata"
-        if name != "metadata":
+        if name == "certificates":
+            found = pki.published(path)
+            reply.send(200 if found else 404, found or b"", "application/pkix-cert")
+        elif name != "metadata":
             misbehave(name, reply)
         elif path == "/":
             reply.send(200, _wireserver_versions(), "text/xml; charset=utf-8")
@@ -135,7 +142,7 @@ class Host:
         elif path == INSTANCE:
             reply.json(200, instance_document(self.vm))
         elif path == ATTESTED:
-            reply.json(200, attested_document(self.vm, query.get("nonce", [""])[0]))
+            reply.json(200, attested_document(self.vm, query.get("nonce", [""])[0], self.behaviour))
         elif path == IDENTITY and self.vm.identity:
             reply.json(200, {"tenantId": "72f988bf-0000-0000-0000-2d7cd011db47"})
         elif path == IDENTITY:
@@ -322,9 +329,13 @@ def _interface(nic: Nic) -> Dict[str, Any]:
     }
 
 
-def attested_document(vm: Vm, nonce: str) -> Dict[str, str]:
-    content = json.dumps({"nonce": nonce, "vmId": vm.vm_id, "sku": vm.sku})
-    return {"encoding": "pkcs7", "signature": base64.b64encode(content.encode()).decode()}
+def attested_document(vm: Vm, nonce: str, behaviour: Behaviour) -> Dict[str, str]:
+    """``/metadata/attested/document``: signed now, by the host's clock, for six hours."""
+    compute = instance_document(vm)["compute"]
+    what = {name: compute[name] for name in ("licenseType", "sku", "subscriptionId", "vmId")}
+    now = datetime.now(timezone.utc) + timedelta(seconds=behaviour.clock_ahead_s)
+    signed = pki.document(behaviour.document, what, nonce, now, vm.environment, vm.location, behaviour.embedded)
+    return {"encoding": "pkcs7", "signature": base64.b64encode(signed).decode()}
 
 
 def _wireserver_versions() -> bytes:

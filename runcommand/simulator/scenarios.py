@@ -45,13 +45,17 @@ from ..facts import (
     ServiceState,
     network,
 )
+from ..probes.certificates import ENDPOINTS
 from ..rules.case import AZURE_ARP_MAC, AZURE_ASSET_TAG, Case
 from .host import Behaviour, Nic, Vm
-from .world import Scenario, services
+from .world import ROOTS, Scenario, services
 
 DEFAULT = "route-wrong-interface"
 LONG_AGO = Instant("2026-11-23T01:44:05Z")  # a time for facts that are not collected
 IMDS, WIRESERVER, PLUGIN = (IMDS_ADDRESS, 80), (WIRESERVER_ADDRESS, 80), (WIRESERVER_ADDRESS, 32526)
+BUNDLE = ROOTS["linux"]
+CERTIFICATE_HOSTS = dict.fromkeys(ENDPOINTS, "certificates")
+ALONE = Behaviour(embedded=())  # the document holds the signing certificate alone, as Azure's does
 HOSTS = tuple(f"{address}/32" for address in PLATFORM_ADDRESSES)
 
 
@@ -487,6 +491,36 @@ def _catalogue() -> List[Scenario]:
         _on_windows("platform-unreachable", "platform-unreachable", "neither IMDS nor the WireServer answers", windows(), outcomes=dark),
         _on_windows("wireserver-unreachable", "wireserver-unreachable", "IMDS answers, port 32526 does not", windows(), outcomes={PLUGIN: "drops"}),
         _host("attested-unavailable", "attested-unavailable", "metadata, but no attested document", attested="404"),
+        _host("attested-signature-invalid", "attested-signature-invalid", "the document was changed on its way", document="tampered"),
+        _host("attested-nonce-mismatch", "attested-nonce-mismatch", "a document that was made for another request", document="other-nonce"),
+        _host("attested-document-expired", "attested-document-expired", "a document of yesterday", document="stale"),
+        _host("attested-vm-mismatch", "attested-vm-mismatch", "another VM's document", document="other-vm"),
+        _host("attested-unverifiable", None, "healthy, with a signature of a kind that is not verified", document="sha1"),
+        _host("cert-expired", "cert-expired", "the signing certificate has expired", document="expired-certificate"),
+        _host("cert-san-mismatch", "cert-san-mismatch", "the signing certificate is another service's", document="wrong-name"),
+        _on_windows(
+            "cert-intermediate-missing", "cert-intermediate-missing", "both issuers are missing, and nothing of the network can be reached",
+            windows(), behaviour=ALONE, web=dict.fromkeys(ENDPOINTS, "drops"),
+        ),
+        _on_linux(
+            "cert-intermediate-missing-cross", "cert-intermediate-missing", "the cross-certificate is missing, and its host is blocked",
+            linux((LO, eth0, eth1), lease), behaviour=ALONE, web={**CERTIFICATE_HOSTS, "caissuers.microsoft.com": "drops"},
+            stores={"root": BUNDLE, "issuing": BUNDLE},
+        ),
+        _on_windows(
+            "cert-root-untrusted", "cert-root-untrusted", "the root is only in one user's store",
+            windows(), behaviour=ALONE, web=CERTIFICATE_HOSTS, stores={"root": "S-1-5-21-1004336348-1177238915-682003330-512\\Root"},
+        ),
+        _on_windows(
+            "cert-chain-rejected", "cert-chain-rejected", "an issuer is in the Disallowed store",
+            windows(), stores={"root": ROOTS["windows"], "issuing": "LocalMachine\\Disallowed"},
+        ),
+        _on_windows("cert-fetched-from-aia", None, "healthy, with issuers that are fetched", windows(), behaviour=ALONE, web=CERTIFICATE_HOSTS),
+        _on_windows(
+            "cert-fetched-from-aia-proxy", None, "healthy, with issuers that are fetched through the proxy",
+            windows(proxies=(replace(WINHTTP_PROXY, bypass=PLATFORM_ADDRESSES),)), behaviour=ALONE,
+            web={**dict.fromkeys(ENDPOINTS, "drops"), PROXY_PLACE: "certificates"},
+        ),
         _host("clock-skew", "clock-skew", "the VM's clock is three hours behind", clock_ahead_s=3 * 3600.0),
         _on_windows(
             "not-azure", "not-azure", "a machine in another place",

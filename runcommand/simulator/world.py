@@ -9,10 +9,11 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from dataclasses import dataclass, field, fields
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from weakref import WeakKeyDictionary
 
+from .. import chain
 from ..check import Target, run
 from ..collect import Board, Collector, NoFact, Run
 from ..diagnosis import Diagnosis
@@ -22,16 +23,24 @@ from ..facts import (
     WIRESERVER_ADDRESS,
     Adapter,
     Address,
+    CertificateChain,
+    ChainError,
+    ChainFault,
     Facts,
+    Instant,
     LinkState,
     if_valid,
     parse_address,
 )
 from ..probes.tcp import Attempt, Connector
 from ..rules.case import SILENT_ARP, Case, holds
+from ..x509 import X509
+from . import pki
 from .host import Behaviour, Host, Vm
 
-PROBED = ("imds", "wireserver", "differential", "proxy_trials", "pac_files")
+ROOTS = {"windows": "LocalMachine\\Root", "linux": "/etc/ssl/certs/ca-certificates.crt"}
+DISALLOWED = "\\Disallowed"
+PROBED = ("imds", "wireserver", "differential", "proxy_trials", "pac_files", "certificate_chains", "endpoints")
 GIVEN = (
     "system",
     "host",
@@ -60,14 +69,21 @@ class Scenario:
     outcomes: Mapping[Place, str] = field(default_factory=dict)  # of services: drops, refuses, forbids, fails
     web: Mapping[str, str] = field(
         default_factory=dict
-    )  # other hosts, by name or address: how they answer, as ``ANSWERS`` has it
+    )  # other hosts, by name or address: how they answer, as ``ANSWERS`` has it, or "drops"
+    stores: Optional[Mapping[str, str]] = (
+        None  # of ``pki.ISSUERS``: where the VM holds them; None: the root, as it should be
+    )
 
 
 class SimulatedSystem:
     """The operating system of the simulated VM: its facts are given."""
 
-    def __init__(self, facts: Facts) -> None:
+    fetches_itself = False  # its engine is ``chain``, for which this program fetches
+
+    def __init__(self, facts: Facts, stores: Optional[Mapping[str, str]]) -> None:
+        """:param stores: as ``Scenario`` has it"""
         self._facts = facts
+        self._stores = {"root": ROOTS[facts.system]} if stores is None else stores
         self.name = facts.system
         self.by_device = facts.system == "linux"
 
@@ -82,6 +98,20 @@ class SimulatedSystem:
 
     def cleanup(self) -> None:
         pass
+
+    def judge_chain(self, certificates: Sequence[bytes], at: Instant, fetch: bool, seconds: float) -> CertificateChain:
+        held = {X509(pki.ISSUERS[name]()): store for name, store in self._stores.items()}
+        stores = {item.thumbprint: (store,) for item, store in held.items()}
+        trusted = frozenset(item.thumbprint for item, store in held.items() if store == ROOTS[self.name])
+        judged = chain.judge(certificates, list(held), trusted, stores, at)
+        distrusted = (
+            ChainError(ChainFault.DISTRUSTED, "explicitly distrusted (EXPLICIT_DISTRUST)", number)
+            for number, item in enumerate(judged.certificates)
+            if any(place.endswith(DISALLOWED) for place in item.stores)
+        )
+        errors = (*judged.errors, *distrusted)
+        engine = {"windows": "crypt32, simulated", "linux": "openssl verify, simulated"}[self.name]
+        return replace(judged, engine=engine, trusted=not errors, errors=errors)
 
 
 def _gives(value: Any) -> Collector:
@@ -113,7 +143,7 @@ class LoopbackConnector(Connector):
         """The names of the scenario's other hosts; they are where their addresses would be."""
         if host not in self._scenario.web:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return [_address_of(host)]
+        return [places(self._scenario)[host]]
 
     def begin(self, attempt: Attempt) -> socket.socket:
         if attempt.address in self._web:
@@ -184,9 +214,10 @@ class LoopbackConnector(Connector):
         return one
 
 
-def _address_of(name: str) -> Address:
-    """The address of another host of a scenario: itself, or one of the range kept for documentation (RFC 5737)."""
-    return if_valid(parse_address, name) or Address(f"192.0.2.{sum(name.encode()) % 250 + 1}")
+def places(scenario: Scenario) -> Dict[str, Address]:
+    """The addresses of a scenario's other hosts: themselves, or of the range kept for documentation (RFC 5737)."""
+    numbered = enumerate(scenario.web, 1)
+    return {name: if_valid(parse_address, name) or Address(f"192.0.2.{number}") for number, name in numbered}
 
 
 def simulate(
@@ -197,13 +228,17 @@ def simulate(
 ) -> Diagnosis:
     """Runs the real pipeline against the scenario. ``log`` receives what the host was asked."""
     host = Host(scenario.vm, scenario.behaviour, log if log is not None else [])
-    others = {_address_of(name): Host(scenario.vm, Behaviour(everything=how)) for name, how in scenario.web.items()}
+    others = {
+        place: Host(scenario.vm, Behaviour(everything=scenario.web[name]))
+        for name, place in places(scenario).items()
+        if scenario.web[name] != "drops"
+    }
     web: Dict[str, Place] = {address: other.listen() for address, other in others.items()}
     connector = LoopbackConnector(scenario, host.listen(), web)
     facts = scenario.facts
     conditions = Run(facts.system, facts.host, expected_mac=facts.expected.mac, expected_ip=facts.expected.ip)
     try:
-        return run(Target(SimulatedSystem(facts), connector), conditions, interrupted, progress)
+        return run(Target(SimulatedSystem(facts, scenario.stores), connector), conditions, interrupted, progress)
     finally:
         for server in (host, *others.values()):
             server.close()

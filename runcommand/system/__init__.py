@@ -8,10 +8,10 @@ from __future__ import annotations
 import socket
 import sys
 from pathlib import Path
-from typing import Mapping, Optional, Protocol, Tuple
+from typing import Mapping, Optional, Protocol, Sequence, Tuple
 
-from ..collect import Board, Collector
-from ..facts import PROXY_AGENT_PORT, Address
+from ..collect import Board, Collector, NoFact
+from ..facts import PROXY_AGENT_PORT, Address, CertificateChain, Instant
 from ..probes.tcp import CONNECT_S, error_name
 
 LISTENED_PORTS = (80, PROXY_AGENT_PORT)  # whose local listeners are told
@@ -32,12 +32,22 @@ class System(Protocol):
 
     name: str  # as in ``Facts.system``
     by_device: bool  # can a socket be bound to a device?
+    fetches_itself: bool  # does its certificate engine fetch issuers?
 
     def collectors(self) -> Mapping[str, Collector]:
         """One function for each field of ``Facts`` that this system can fill."""
 
     def cleanup(self) -> None:
         """Ends what is still running of the programs that the collectors started."""
+
+    def judge_chain(self, certificates: Sequence[bytes], at: Instant, fetch: bool, seconds: float) -> CertificateChain:
+        """What the system makes of the chain of the first certificate. Raises ``NoFact``.
+
+        :param certificates: in DER, the leaf first; the others may be its issuers, and are not trusted
+        :param at: the time for which it is judged
+        :param fetch: whether it may fetch issuers, where ``fetches_itself``
+        :param seconds: for one fetch
+        """
 
 
 class LocalSystem(System, Protocol):
@@ -58,6 +68,7 @@ class Unknown:
 
     name = {"win32": "windows"}.get(sys.platform, sys.platform)
     by_device = False
+    fetches_itself = False
 
     def host(self) -> str:
         return host_name()
@@ -67,6 +78,9 @@ class Unknown:
 
     def cleanup(self) -> None:
         pass
+
+    def judge_chain(self, certificates: Sequence[bytes], at: Instant, fetch: bool, seconds: float) -> CertificateChain:
+        raise NoFact("certificates are not judged on this system")
 
     def run_folder(self, base: Optional[Path], name: str) -> RunFolder:
         raise OSError("no report folder on this system")

@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from pathlib import Path
-from typing import IO, Any, Callable, Dict, Mapping, Sequence, Set, Tuple
+from typing import IO, Any, Callable, Dict, Mapping, NamedTuple, Sequence, Set, Tuple
 
 from ..collect import NoFact
 from ..facts import RawText
@@ -29,6 +29,18 @@ def process_group(process: "subprocess.Popen[bytes]") -> End:
             os.killpg(process.pid, signal.SIGKILL)
 
     return end
+
+
+class Done(NamedTuple):
+    """How a program ended."""
+
+    status: int
+    output: bytes
+    errors: str  # the beginning of what it said on standard error
+
+
+def _shown(program: str, arguments: Sequence[str]) -> str:
+    return f"{program} {' '.join(arguments)}"[:60]
 
 
 class Programs:
@@ -63,7 +75,15 @@ class Programs:
 
     def run(self, program: str, arguments: Sequence[str], seconds: float = PROGRAM_S) -> bytes:
         """What the program prints. Raises ``NoFact`` when it is not there, fails, hangs or never stops printing."""
-        shown = f"{program} {' '.join(arguments)}"[:60]
+        done = self.complete(program, arguments, seconds)
+        if done.status:
+            said = done.errors.strip().partition("\n")[0][:200]
+            raise NoFact(f"{_shown(program, arguments)}: exit status {done.status}{': ' + said if said else ''}")
+        return done.output
+
+    def complete(self, program: str, arguments: Sequence[str], seconds: float = PROGRAM_S) -> Done:
+        """How the program ended, whatever its exit status. Raises ``NoFact`` when it is not there, hangs or never stops printing."""
+        shown = _shown(program, arguments)
         end = time.monotonic() + seconds
         process = self._start(program, arguments, shown)
         output, errors = bytearray(), bytearray()
@@ -84,10 +104,7 @@ class Programs:
                 end_it = self._running.pop(process, None)
             if end_it:
                 kill(process, end_it)
-        if status:
-            said = errors.decode("utf-8", "replace").strip().partition("\n")[0][:200]
-            raise NoFact(f"{shown}: exit status {status}{': ' + said if said else ''}")
-        return bytes(output)
+        return Done(status, bytes(output), errors.decode("utf-8", "replace"))
 
     def raw_text(self, command: str, program: str, arguments: Sequence[str], encoding: str = "utf-8") -> RawText:
         """What the program prints, or why it does not, for the full report; ``command`` is how people call it."""

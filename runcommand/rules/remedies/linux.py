@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import List, Optional, Sequence
+from typing import List, Optional, Sequence, Tuple
 
 from ...conditions import PORTS
 from ...facts import (
@@ -12,6 +12,7 @@ from ...facts import (
     PLATFORM_ADDRESSES,
     UUID,
     Adapter,
+    Certificate,
     FirewallPlace,
     FirewallRule,
     MatchField,
@@ -23,7 +24,7 @@ from ...facts import (
 )
 from ..case import Case, in_subnet
 from ..filtering import Obstacle
-from ..finding import Fix, FixKind, Shell, advice, command, quoted, short
+from ..finding import Fix, FixKind, Shell, advice, command, file_of, quoted, short
 
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,31}")  # a name that no shell reads anything into
 WITH_THE_LEASE = "Azure hands out the routes to both platform addresses with the lease."
@@ -33,6 +34,8 @@ IPTABLES_BEGIN = re.compile(r"-t [a-z]{1,16} -[ADI] [A-Za-z0-9]")
 IPTABLES_WORD = re.compile(r"(?!--modprobe)[A-Za-z0-9 ./:,_!@%+=-]{1,256}")  # with blanks: a comment may have them
 ENTRY = re.compile(r"[A-Za-z0-9.:/_-]{1,120}")  # of a bypass list, as it may stand in a shell
 LIST_LIMIT = 900
+URL = re.compile(r"http://[A-Za-z0-9:/._%~-]{1,300}")  # as it may stand between quotes in a shell
+RED_HATS = ("rhel", "centos", "almalinux", "rocky", "ol", "fedora", "azurelinux", "mariner")
 MANY = 3  # addresses: more of them are taken away at once
 
 
@@ -305,6 +308,39 @@ class LinuxRemedies:
                 again,
             ]
         return [advice(f"Where {place} is set, add {named} to its no_proxy and NO_PROXY.")]
+
+    def install_certificate(self, url: str, is_reachable: bool, proxy: Optional[str], is_root: bool) -> List[Fix]:
+        """Into the folder from which the distribution makes its bundle; ``trust_anew`` makes it."""
+        file = file_of(url)
+        if not file or not URL.fullmatch(url) or (proxy and not ENTRY.fullmatch(proxy)):
+            return [advice(f"Install the certificate of {short(url, 200)}")]
+        target = f"{self._anchors()[0]}/{re.sub('[^a-z0-9]+', '-', file[:-4].lower()).strip('-')}.crt"
+        if is_reachable:
+            through = f" -x http://{proxy}" if proxy else ""
+            return [sh(f"curl -fsS{through} '{url}' | openssl x509 -inform DER -out {target}")]
+        return [
+            advice(
+                f"On a machine that can, download {url} and copy it to this VM's current folder; then, in that folder:"
+            ),
+            sh(f"openssl x509 -inform DER -in '{file}' -out {target}"),
+        ]
+
+    def remove_certificate(self, certificate: Certificate) -> List[Fix]:
+        folder = self._anchors()[0]
+        return [advice(f"Take the certificate with the SHA-1 thumbprint {certificate.thumbprint} out of {folder}.")]
+
+    def trust_anew(self) -> List[Fix]:
+        return [sh(self._anchors()[1])]
+
+    def _anchors(self) -> Tuple[str, str]:
+        """The folder of the administrator's own certificates, and the command that makes them count."""
+        machine = self._case.facts.machine
+        distribution = (machine.os_id if machine else None) or ""
+        if distribution in RED_HATS:
+            return "/etc/pki/ca-trust/source/anchors", "update-ca-trust"
+        if distribution.startswith(("sles", "opensuse")):
+            return "/etc/pki/trust/anchors", "update-ca-certificates"
+        return "/usr/local/share/ca-certificates", "update-ca-certificates"
 
     def shift_clock(self, seconds: float) -> List[Fix]:
         case = self._case

@@ -8,12 +8,14 @@ from __future__ import annotations
 import ipaddress
 import re
 from typing import List, Optional, Sequence, Tuple
+from urllib.parse import unquote
 
 from ...conditions import IpAddress, ends
 from ...facts import (
     HOST_PLUGIN_PORT,
     PLATFORM_ADDRESSES,
     Adapter,
+    Certificate,
     FirewallPlace,
     FirewallRule,
     MatchField,
@@ -27,7 +29,7 @@ from ...facts import (
 )
 from ..case import Case
 from ..filtering import Obstacle
-from ..finding import Fix, Shell, advice, command, quoted, short, usable_in_command
+from ..finding import Fix, Shell, advice, command, file_of, quoted, short, usable_in_command
 
 MANY = 3  # addresses: more of them are changed by one command
 TO_DHCP = "netsh interface ipv4 set address name={} source=dhcp"
@@ -39,6 +41,7 @@ POLICY_EDITOR = (
 PROXY_POLICY = "Make proxy settings per-machine"
 SETTINGS = "Software\\Microsoft\\Windows\\CurrentVersion\\Internet Settings"
 ENTRY = re.compile(r"[A-Za-z0-9.*:/_<>-]{1,120}")  # of a bypass list, as it may stand between double quotes
+URL = re.compile(r"http://[A-Za-z0-9:/._~ -]{1,300}")  # without its escapes, as it may stand between single quotes
 RULE_ID = re.compile(r"[A-Za-z0-9{}._-]{1,120}")
 REMOTE_LIMIT = 600  # characters: a longer command leaves no room in the report
 SETX_LIMIT = 1000  # characters that setx takes are 1024
@@ -299,6 +302,37 @@ class WindowsRemedies:
                 else f"For good: set the exceptions in the policy too ({PROXY_POLICY})."
             ),
         ]
+
+    def install_certificate(self, url: str, is_reachable: bool, proxy: Optional[str], is_root: bool) -> List[Fix]:
+        """Into the local machine's store: of roots, or of intermediates."""
+        file, plain = file_of(url), unquote(url)
+        if not file or not URL.fullmatch(plain) or (proxy and not ENTRY.fullmatch(proxy)):
+            return [advice(f"Install the certificate of {short(url, 200)}")]
+        install = cmd(f'certutil -addstore {"Root" if is_root else "CA"} "{file}"')
+        if is_reachable:
+            through = f" -Proxy http://{proxy}" if proxy else ""
+            return [powershell(f"Invoke-WebRequest -UseBasicParsing{through} '{plain}' -OutFile '{file}'"), install]
+        return [
+            advice(
+                f"On a machine that can, download {url} and copy it to this VM's current folder; then, in that folder:"
+            ),
+            install,
+        ]
+
+    def remove_certificate(self, certificate: Certificate) -> List[Fix]:
+        """From the local machine's stores that hold it; what a policy or a user put elsewhere stays."""
+        own = [place.partition("\\")[2] for place in certificate.stores if place.startswith("LocalMachine\\")]
+        other = [place for place in certificate.stores if "\\" in place and not place.startswith("LocalMachine\\")]
+        fixes = [cmd(f"certutil -delstore {store} {certificate.thumbprint}") for store in own]
+        return fixes + [advice(f"Take {certificate.thumbprint} out of {short(place, 80)} too.") for place in other[:2]]
+
+    def trust_anew(self) -> List[Fix]:
+        """Azure Edition's activation looks again."""
+        return (
+            [cmd("fclip.exe"), advice("Then sign out and in again, or restart the VM.")]
+            if self._case.is_azure_edition
+            else []
+        )
 
     def shift_clock(self, seconds: float) -> List[Fix]:
         return [cmd("sc.exe config w32time start= auto"), cmd("net start w32time"), cmd("w32tm /resync /force")]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Mapping, Optional
+from typing import Mapping, Optional, Sequence
 
 from ...collect import Collector
+from ...facts import CertificateChain, Instant
 from .. import RunFolder, host_name
 from ..program import Programs
-from . import adapters, firewall, folder, machine, proxies, routes, services
+from . import adapters, certificates, firewall, folder, machine, proxies, routes, services
 
 DIRECTORIES = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
 REPORTS = Path("/var/log/azure/imds-check")
@@ -20,6 +21,7 @@ class Linux:
 
     name = "linux"
     by_device = True
+    fetches_itself = False
 
     def __init__(self) -> None:
         self._programs = Programs(DIRECTORIES, {"LC_ALL": "C", "PATH": ":".join(DIRECTORIES)})
@@ -45,6 +47,9 @@ class Linux:
 
     def cleanup(self) -> None:
         self._programs.close()
+
+    def judge_chain(self, given: Sequence[bytes], at: Instant, fetch: bool, seconds: float) -> CertificateChain:
+        return certificates.judge(self._programs, given, at)
 
     def run_folder(self, base: Optional[Path], name: str) -> RunFolder:
         return folder.make(base, REPORTS, name)

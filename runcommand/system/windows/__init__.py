@@ -7,12 +7,13 @@ from ctypes import create_unicode_buffer
 from ctypes.wintypes import LPWSTR, UINT
 from functools import partial
 from pathlib import Path
-from typing import Mapping, Optional
+from typing import Mapping, Optional, Sequence
 
 from ...collect import Collector, NoFact
+from ...facts import CertificateChain, Instant
 from .. import RunFolder, host_name
 from ..program import Programs
-from . import adapters, firewall, folder, machine, proxies, routes, services, wfp
+from . import adapters, crypt32, firewall, folder, machine, proxies, routes, services, wfp
 from .dll import function
 from .job import contain
 
@@ -22,6 +23,7 @@ class Windows:
 
     name = "windows"
     by_device = False  # the strong host model: the source address decides by which adapter a packet leaves
+    fetches_itself = True
 
     def __init__(self) -> None:
         system = system_directory()
@@ -49,6 +51,9 @@ class Windows:
 
     def cleanup(self) -> None:
         self._programs.close()
+
+    def judge_chain(self, certificates: Sequence[bytes], at: Instant, fetch: bool, seconds: float) -> CertificateChain:
+        return crypt32.judge(certificates, at, fetch, seconds)
 
     def run_folder(self, base: Optional[Path], name: str) -> RunFolder:
         return folder.make(base, name)

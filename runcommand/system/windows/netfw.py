@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, Structure, byref, c_long, c_ubyte, c_ulong, c_ushort, c_void_p, cast
+from ctypes import POINTER, byref, c_long, c_void_p, cast
 from ctypes.wintypes import DWORD
 from typing import Any, FrozenSet
 
 from .dll import failed, function
+from .guid import GUID
 
 SOURCE = "INetFwPolicy2"
 COINIT_MULTITHREADED, CLSCTX_INPROC_SERVER = 0x0, 0x1  # objbase.h, wtypesbase.h
@@ -15,12 +16,8 @@ NET_FW_PROFILE2 = {"domain": 0x1, "private": 0x2, "public": 0x4}  # icftypes.h
 RELEASE, GET_CURRENT_PROFILE_TYPES = 2, 7  # places in the table of methods: IUnknown has 3, IDispatch 4 more
 
 
-class GUID(Structure):
-    _fields_ = [("Data1", c_ulong), ("Data2", c_ushort), ("Data3", c_ushort), ("Data4", c_ubyte * 8)]
-
-
-CLSID_NET_FW_POLICY2 = GUID(0xE2B3C97F, 0x6AE1, 0x41AC, (c_ubyte * 8)(0x81, 0x7A, 0xF6, 0xF9, 0x21, 0x66, 0xD7, 0xDD))
-IID_INET_FW_POLICY2 = GUID(0x98325047, 0xC671, 0x4174, (c_ubyte * 8)(0x8D, 0x81, 0xDE, 0xFC, 0xD3, 0xF0, 0x31, 0x86))
+CLSID_NET_FW_POLICY2 = GUID.of("e2b3c97f-6ae1-41ac-817a-f6f92166d7dd")
+IID_INET_FW_POLICY2 = GUID.of("98325047-c671-4174-8d81-defcd3f03186")
 
 
 def active_profiles() -> FrozenSet[str]:

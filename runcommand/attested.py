@@ -1,0 +1,256 @@
+"""The attested document: CMS SignedData (RFC 5652) read and its signature verified, with the standard library alone. No I/O.
+
+https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Dict, List, Optional, Tuple
+
+from . import der
+from .chain import IN_DOCUMENT
+from .der import Element, Malformed, Reader, Unsupported
+from .facts import AttestedDocument, Instant, SignatureState, dict_of, if_valid, instant, parse_json
+from .x509 import DIGESTS, RSA_ENCRYPTION, WITH_RSA, X509, Algorithm, NotVerified, algorithm
+
+ENCODING = "pkcs7"  # the only one that IMDS has
+SIGNED_DATA, DATA = "1.2.840.113549.1.7.2", "1.2.840.113549.1.7.1"
+CONTENT_TYPE, MESSAGE_DIGEST = "1.2.840.113549.1.9.3", "1.2.840.113549.1.9.4"
+CERTIFICATES = 32  # in one document; beyond, it is none
+ATTRIBUTES = 32
+TEXT_LIMIT = 128  # characters of a value
+SHOWN_DIGESTS = {"sha256": "SHA-256", "sha384": "SHA-384", "sha512": "SHA-512"}
+
+
+@dataclass(frozen=True)
+class Message:
+    """A SignedData with one signer, taken apart and not yet verified."""
+
+    content_type: str
+    content: bytes
+    certificates: Tuple[X509, ...]  # the signer's first
+    digest: Algorithm
+    algorithm: Algorithm
+    signature: bytes
+    attributes: Optional[Element]  # the signed ones
+
+
+@dataclass(frozen=True)
+class Read:
+    """What was read: the fact, and the certificates in the document as they are, the signer's first."""
+
+    document: AttestedDocument
+    certificates: Tuple[bytes, ...] = ()
+
+
+def read(encoding: str, text: str, asked_nonce: str) -> Read:
+    """The document of an answer, whatever is in it.
+
+    :param encoding: as the answer names it
+    :param text: the signature of the answer, in base64
+    :param asked_nonce: that was asked for
+    """
+    try:
+        if encoding.lower() != ENCODING:
+            raise Unsupported(f"its encoding is {encoding[:40]}, not {ENCODING}")
+        try:
+            message = take_apart(base64.b64decode("".join(text.split()), validate=True))
+        except (binascii.Error, ValueError) as error:
+            if isinstance(error, (Malformed, Unsupported)):
+                raise
+            raise Malformed("it is not base64") from None
+        certificates = tuple(item.encoded for item in message.certificates)
+        signer = replace(message.certificates[0].fact, stores=(IN_DOCUMENT,))
+    except Unsupported as reason:
+        return Read(AttestedDocument(SignatureState.UNVERIFIABLE, str(reason), asked_nonce=asked_nonce))
+    except Malformed as reason:
+        return Read(AttestedDocument(SignatureState.MALFORMED, str(reason), asked_nonce=asked_nonce))
+    state, why = SignatureState.VALID, None
+    try:
+        verify(message)
+    except Unsupported as reason:
+        state, why = SignatureState.UNVERIFIABLE, str(reason)
+    except NotVerified as reason:
+        state, why = SignatureState.INVALID, str(reason)
+    except Malformed as reason:
+        state, why = SignatureState.MALFORMED, str(reason)
+    found = AttestedDocument(state, why, _algorithm(message), signer, len(certificates), asked_nonce)
+    if state in (SignatureState.VALID, SignatureState.UNVERIFIABLE):  # what is not signed says nothing
+        found = _with_content(found, message.content)
+    return Read(found, certificates)
+
+
+# --- the message ----------------------------------------------------------------------------------------------------
+
+
+def take_apart(encoded: bytes) -> Message:
+    """A SignedData in its ContentInfo. Raises ``Malformed``, or ``Unsupported`` for what is legal and not read here.
+
+    Versions, algorithm identifiers and what stands beside the signed parts are held to the letter of RFC 5652: a signature
+    does not cover them, so that nothing else would notice a change there.
+    """
+    outer = Reader(encoded, "the document")
+    info = outer.enter(der.SEQUENCE, "the document")
+    outer.end()
+    if der.object_identifier(info.take(der.OID).content) != SIGNED_DATA:
+        raise Malformed("the document is no signed data")
+    explicit = info.enter(0xA0, "the signed data")
+    info.end()
+    data = explicit.enter(der.SEQUENCE, "the signed data")
+    explicit.end()
+    version = data.take(der.INTEGER).content
+    digests = _algorithms(data.take(der.SET).content)
+    content_type, content = _content(data.enter(der.SEQUENCE, "the content"))
+    held = data.take_if(0xA0)
+    if data.next_tag() == 0xA1:
+        raise Unsupported("it holds revocation lists")
+    signers = der.elements(data.take(der.SET).content, "the signers", 8)
+    data.end()
+    if len(signers) != 1:
+        raise Unsupported(f"it has {len(signers)} signers") if signers else Malformed("nobody has signed it")
+    certificates = _certificates(held)
+    message, signer_version = _signer(Reader(signers[0].content, "the signer"), certificates, content_type, content)
+    expected = b"\1" if content_type == DATA and signer_version == b"\1" else b"\3"
+    if version != expected:
+        raise Malformed("the version of the signed data is not the one that its parts ask for")
+    if message.digest not in digests:
+        raise Malformed("the signer's digest is not among those announced")
+    return message
+
+
+def _algorithms(content: bytes) -> List[Algorithm]:
+    reader = Reader(content, "the digests")
+    found: List[Algorithm] = []
+    while reader.next_tag() is not None and len(found) < 8:
+        found.append(algorithm(reader))
+    reader.end()
+    return found
+
+
+def _content(parts: Reader) -> Tuple[str, bytes]:
+    """The type and the bytes of what is signed."""
+    content_type = der.object_identifier(parts.take(der.OID).content)
+    if parts.next_tag() is None:
+        raise Malformed("what is signed is not in it")
+    explicit = parts.enter(0xA0, "the content")
+    parts.end()
+    content = explicit.take(der.OCTET_STRING).content
+    explicit.end()
+    return content_type, content
+
+
+def _certificates(held: Optional[Element]) -> List[X509]:
+    if held is None:
+        raise Malformed("no certificate is in it")
+    listed = der.elements(held.content, "the certificates", CERTIFICATES)
+    if any(item.tag != der.SEQUENCE for item in listed):
+        raise Unsupported("it holds certificates of another kind than X.509")
+    return [X509.read(item.whole) for item in listed]
+
+
+def _signer(parts: Reader, certificates: List[X509], content_type: str, content: bytes) -> Tuple[Message, bytes]:
+    """The message, and the signer's version (RFC 5652, 5.3)."""
+    version, named = parts.take(der.INTEGER).content, parts.take(der.SEQUENCE, 0x80)
+    if named.tag == 0x80:
+        expected, own = b"\3", [item for item in certificates if item.subject_key_id == named.content]
+    else:
+        reader = Reader(named.content, "the signer")
+        issuer, serial = reader.take(der.SEQUENCE).whole, reader.take(der.INTEGER).content
+        reader.end()
+        expected, own = b"\1", [item for item in certificates if (item.issuer, item.serial) == (issuer, serial)]
+    if version != expected:
+        raise Malformed("the signer's version is not the one that its name asks for")
+    if not own:
+        raise Malformed("the signer's certificate is not in it")
+    digest, attributes, method = algorithm(parts), parts.take_if(0xA0), algorithm(parts)
+    signature = parts.take(der.OCTET_STRING).content
+    if parts.next_tag() == 0xA1:
+        raise Unsupported("it has attributes that nobody has signed")
+    parts.end()
+    ordered = (own[0], *(item for item in certificates if item is not own[0]))
+    return Message(content_type, content, ordered, digest, method, signature, attributes), version
+
+
+def verify(message: Message) -> None:
+    """The signature over the content, with the key of the signer's certificate (RFC 5652, 5.4 and 5.6).
+
+    Whose key that is, the chain of the certificate must tell. Raises ``NotVerified``, ``Malformed``, or ``Unsupported`` for
+    algorithms and key sizes that are not verified here.
+    """
+    # IMDS names its digest by the signature algorithm that has it
+    digest = DIGESTS.get(message.digest.oid) or WITH_RSA.get(message.digest.oid)
+    if digest is None:
+        raise Unsupported(f"a digest of {message.digest.name}")
+    if message.algorithm.oid != RSA_ENCRYPTION and message.algorithm.oid not in WITH_RSA:
+        raise Unsupported(f"a signature of {message.algorithm.name}")
+    if WITH_RSA.get(message.algorithm.oid, digest) != digest:
+        raise NotVerified("the signature's digest is not the signer's")
+    key = message.certificates[0].key
+    if key.rsa is None:
+        raise Unsupported(f"a key of {key.name}")
+    if message.attributes is None:
+        if message.content_type != DATA:
+            raise Malformed("content of this type needs signed attributes")
+        key.rsa.verify(digest, message.signature, message.content)
+        return
+    _check_attributes(message.attributes.content, message.content_type, hashlib.new(digest, message.content).digest())
+    key.rsa.verify(digest, message.signature, bytes([der.SET]) + message.attributes.whole[1:])
+
+
+def _check_attributes(content: bytes, content_type: str, digest: bytes) -> None:
+    """The two attributes that must be there, once each, with one value each (RFC 5652, 11.1 and 11.2)."""
+    values: Dict[str, List[Element]] = {CONTENT_TYPE: [], MESSAGE_DIGEST: []}
+    for element in der.elements(content, "the signed attributes", ATTRIBUTES):
+        inner = Reader(element.content, "a signed attribute")
+        kind = der.object_identifier(inner.take(der.OID).content)
+        if kind in values:
+            values[kind] += der.elements(inner.take(der.SET).content, "a signed attribute", 2)
+            inner.end()
+    if [len(found) for found in values.values()] != [1, 1]:
+        raise Malformed("the signed attributes lack one that must be there, or have it twice")
+    named, signed = values[CONTENT_TYPE][0], values[MESSAGE_DIGEST][0]
+    if named.tag != der.OID or der.object_identifier(named.content) != content_type:
+        raise NotVerified("the signed content type is another")
+    if signed.tag != der.OCTET_STRING or signed.content != digest:
+        raise NotVerified("the content is not what was signed")
+
+
+def _algorithm(message: Message) -> str:
+    digest = DIGESTS.get(message.digest.oid) or WITH_RSA.get(message.digest.oid) or ""
+    return f"{message.certificates[0].key.name}, {SHOWN_DIGESTS.get(digest, message.digest.name)}"
+
+
+# --- what is signed -------------------------------------------------------------------------------------------------
+
+
+def _with_content(found: AttestedDocument, content: bytes) -> AttestedDocument:
+    try:
+        document = parse_json(content.decode("utf-8"))
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        return replace(found, signature=SignatureState.MALFORMED, reason="what is signed is not a JSON object")
+    stamp = dict_of(document.get("timeStamp"))
+    return replace(
+        found,
+        nonce=_text(document.get("nonce")),
+        created_on=if_valid(_time, stamp.get("createdOn")),
+        expires_on=if_valid(_time, stamp.get("expiresOn")),
+        vm_id=_text(document.get("vmId")),
+        subscription_id=_text(document.get("subscriptionId")),
+        sku=_text(document.get("sku")),
+    )
+
+
+def _text(value: Any) -> Optional[str]:
+    return value[:TEXT_LIMIT] if isinstance(value, str) else None
+
+
+def _time(text: str) -> Instant:
+    """A time as IMDS writes it: ``11/28/18 00:16:17 -0000``. Raises ``ValueError``."""
+    return instant(datetime.strptime(text, "%m/%d/%y %H:%M:%S %z"))

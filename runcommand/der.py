@@ -1,0 +1,126 @@
+"""Reads DER (ITU-T X.690): definite lengths of the shortest form, nothing left over. Whatever the bytes, it ends at once."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timezone
+from functools import lru_cache
+from typing import List, NamedTuple, Optional
+
+BOOLEAN, INTEGER, BIT_STRING, OCTET_STRING, NULL, OID = 0x01, 0x02, 0x03, 0x04, 0x05, 0x06
+UTC_TIME, GENERALIZED_TIME, BMP_STRING, SEQUENCE, SET = 0x17, 0x18, 0x1E, 0x30, 0x31
+LONGEST_LENGTH = 4  # bytes of a length: 4 GiB are more than any message
+
+
+class Malformed(ValueError):
+    """The bytes are not DER of the expected form; the message says where they are not."""
+
+
+class Unsupported(ValueError):
+    """The bytes may be right, and are of a kind that is not read here; the message names it."""
+
+
+class Element(NamedTuple):
+    """One element: its identifier octet, its contents, and all its bytes."""
+
+    tag: int
+    content: bytes
+    whole: bytes
+
+
+class Reader:
+    """Takes the elements of some contents one by one.
+
+    :param what: what is read, as messages name it
+    """
+
+    def __init__(self, data: bytes, what: str) -> None:
+        self._data = data
+        self._at = 0
+        self._what = what
+
+    def next_tag(self) -> Optional[int]:
+        """The identifier octet of the next element; None at the end."""
+        return self._data[self._at] if self._at < len(self._data) else None
+
+    def take(self, *tags: int) -> Element:
+        """The next element, which must have one of these tags (none given: any). Raises ``Malformed``, ``Unsupported``."""
+        data, start = self._data, self._at
+        if start + 2 > len(data):
+            raise Malformed(f"{self._what} ends too early")
+        tag, length, at = data[start], data[start + 1], start + 2
+        if tags and tag not in tags:
+            raise Malformed(f"{self._what} has an element {tag:#04x} where {tags[0]:#04x} belongs")
+        if length == 0x80:
+            raise Unsupported(f"{self._what} has an indefinite length, so it is not DER")
+        if length > 0x80:
+            count = length & 0x7F
+            octets = data[at : at + count]
+            if count > LONGEST_LENGTH or len(octets) < count or octets[0] == 0:
+                raise Malformed(f"{self._what} has a length that is none")
+            length, at = int.from_bytes(octets, "big"), at + count
+            if length < 0x80:
+                raise Malformed(f"{self._what} has a length in a longer form than needed")
+        if at + length > len(data):
+            raise Malformed(f"{self._what} has a length of {length} bytes, and {len(data) - at} are left")
+        self._at = at + length
+        return Element(tag, data[at : self._at], data[start : self._at])
+
+    def take_if(self, tag: int) -> Optional[Element]:
+        """The next element if it has this tag; else None, and it stays the next."""
+        return self.take() if self.next_tag() == tag else None
+
+    def enter(self, tag: int, what: str) -> "Reader":
+        """The elements inside the next one, which must have this tag."""
+        return Reader(self.take(tag).content, what)
+
+    def end(self) -> None:
+        """Raises ``Malformed`` where something is left."""
+        if self._at < len(self._data):
+            raise Malformed(f"{self._what} has {len(self._data) - self._at} bytes too many")
+
+
+def elements(data: bytes, what: str, at_most: int) -> List[Element]:
+    """All elements of some contents. Raises ``Malformed`` where there are more than ``at_most``."""
+    reader = Reader(data, what)
+    found: List[Element] = []
+    while reader.next_tag() is not None:
+        if len(found) == at_most:
+            raise Malformed(f"{what} has more than {at_most} elements")
+        found.append(reader.take())
+    return found
+
+
+@lru_cache(maxsize=1024)
+def object_identifier(content: bytes) -> str:
+    """An OBJECT IDENTIFIER in dotted form. Raises ``Malformed``."""
+    if not content or len(content) > 64 or content[-1] & 0x80:
+        raise Malformed("an object identifier that is none")
+    numbers, value = [], 0
+    for octet in content:
+        value = value << 7 | octet & 0x7F
+        if not octet & 0x80:
+            numbers.append(value)
+            value = 0
+    first = min(numbers[0] // 40, 2)
+    return ".".join(map(str, (first, numbers[0] - 40 * first, *numbers[1:])))
+
+
+def bits(content: bytes) -> bytes:
+    """A BIT STRING of whole bytes. Raises ``Malformed``."""
+    if not content or content[0]:
+        raise Malformed("a bit string that is not of whole bytes")
+    return content[1:]
+
+
+def time(element: Element) -> datetime:
+    """A UTCTime or GeneralizedTime as RFC 5280 (4.1.2.5) has them. Raises ``Malformed``."""
+    text = element.content.decode("latin-1")
+    if element.tag == UTC_TIME and re.fullmatch(r"\d{12}Z", text, re.ASCII):
+        text = ("19" if text >= "50" else "20") + text
+    if not re.fullmatch(r"\d{14}Z", text, re.ASCII):
+        raise Malformed("a time that is none")
+    try:
+        return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=timezone.utc)
+    except ValueError:
+        raise Malformed("a time that is none") from None

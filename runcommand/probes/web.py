@@ -1,0 +1,96 @@
+"""One bounded GET of an http:// address, directly or through a proxy. Never of the platform's own addresses."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import List, Optional
+from urllib.parse import SplitResult, urlsplit
+
+from ..facts import (
+    LINK_LOCAL,
+    LOOPBACK,
+    WIRESERVER_ADDRESS,
+    Address,
+    Connection,
+    Outcome,
+    contains,
+    if_valid,
+    parse_address,
+)
+from . import http
+from .tcp import CONNECT_S, Attempt, Connector, connect, error_text
+
+HEADERS = {"User-Agent": "imds-check"}
+UNASKABLE = re.compile(r"[^!-~]")  # of an address: what is not plain ASCII
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """How it ended. Without an answer, ``connection`` and ``error`` tell how far it came."""
+
+    outcome: Outcome
+    connection: Optional[Connection] = None
+    answer: Optional[http.Answer] = None
+    error: Optional[str] = None
+    is_name_unknown: bool = False
+
+    @property
+    def body(self) -> Optional[bytes]:
+        """What came, where it is whole and the status is 200."""
+        answer = self.answer
+        return answer.body if answer and answer.status == 200 and answer.complete else None
+
+
+def may_be_asked(host: str, is_true: bool) -> bool:
+    """Whether a host may be asked at all: where the probes are pointed elsewhere (tests), nothing but loopback."""
+    address = if_valid(parse_address, host)
+    return is_true or host == "localhost" or address is not None and contains(LOOPBACK, address)
+
+
+def get(connector: Connector, url: str, seconds: float, is_true: bool, proxy: Optional[str] = None) -> Fetched:
+    """One GET; whatever the address is, and whatever comes back, it is an outcome.
+
+    :param seconds: for request and answer, after the connect; resolving a name may take as long as it likes
+    :param is_true: the probes ask the platform's true addresses
+    :param proxy: ``host:port`` of the proxy to ask through
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or 80
+    except ValueError:
+        return Fetched(Outcome.FAILED, error="its address cannot be read")
+    if parts.scheme.lower() != "http" or not host:
+        return Fetched(Outcome.FAILED, error="not fetched: only http addresses are")
+    if UNASKABLE.search(url) or parts.netloc.endswith(":"):
+        return Fetched(Outcome.FAILED, error="its address is none that can be asked for")
+    asked = proxy.rpartition(":")[0] if proxy else host
+    if not may_be_asked(asked, is_true):
+        return Fetched(Outcome.FAILED, error="not fetched: the probes are pointed elsewhere")
+    if is_platform(host):  # also not through a proxy
+        return Fetched(Outcome.FAILED, error="not fetched: it names an address of the platform")
+    try:
+        addresses: List[Address] = connector.resolve(asked)
+    except OSError as error:
+        return Fetched(Outcome.FAILED, error=f"the name {asked}: {error_text(error)}", is_name_unknown=True)
+    if not proxy and any(map(is_platform, addresses)):
+        return Fetched(Outcome.FAILED, error="not fetched: its name leads to an address of the platform")
+    return _over(
+        connector, Attempt(addresses[0], int(proxy.rpartition(":")[2]) if proxy else port), parts, seconds, bool(proxy)
+    )
+
+
+def is_platform(host: str) -> bool:
+    """Whether a host is an address that is not to be asked for a file: the WireServer's, IMDS's, or another link-local one."""
+    address = if_valid(parse_address, host)
+    return address is not None and (address == WIRESERVER_ADDRESS or contains(LINK_LOCAL, address))
+
+
+def _over(connector: Connector, attempt: Attempt, parts: SplitResult, seconds: float, to_proxy: bool) -> Fetched:
+    ((connection, sock),) = connect(connector, [attempt], CONNECT_S)
+    if sock is None:
+        return Fetched(connection.outcome, connection, error=connection.error)
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    host = parts.netloc.rpartition("@")[2]
+    answer = http.get(sock, host, f"http://{host}{target}" if to_proxy else target, HEADERS, seconds)
+    return Fetched(answer.outcome, connection, answer, answer.error)

@@ -1,0 +1,224 @@
+"""The attested document: is there one, is it signed, is it ours."""
+
+from __future__ import annotations
+
+from typing import List, Optional
+
+from ..facts import Body, ChainFault, Outcome, SignatureState, parse_instant
+from .case import Case, says
+from .clock import host_time, span
+from .finding import Fix, Seen, Severity, Verdict, advice, quoted, rule, short
+from .remedies import REDEPLOY_WARNING
+
+FAIR_S = 3.0  # an answer that had less time than this was cut off by this program's own deadline
+ESU_RELEASES = ("Windows 10", "Windows Server 2012", "Windows Server 2016")  # out of support, or soon
+
+
+def who_cares(case: Case) -> str:
+    """Whether this VM's activation or updates depend on the attested document, as a sentence."""
+    machine = case.facts.machine
+    if case.facts.system != "windows" or machine is None:
+        return "On Linux, node attestation and other programs that verify the document depend on it."
+    name = machine.os_name or "Windows"
+    state = f" (now: {machine.activation})" if machine.activation else ""
+    if case.is_azure_edition:
+        return f"This VM's activation{state} depends on it: it is Azure Edition."
+    if name.startswith(ESU_RELEASES):
+        return f"Extended Security Updates of {short(name)} depend on it; its activation{state} does not."
+    return f"The activation{state} of this edition does not depend on it; node attestation does."
+
+
+def attested_had_time(case: Case) -> bool:
+    """Whether the answer failed by itself, and not because this program's own time or requests were used up."""
+    attested = case.facts.imds.attested if case.facts.imds else None
+    if attested is None or attested.outcome is Outcome.FAILED:
+        return False
+    in_time = attested.outcome is Outcome.HTTP and attested.body not in (None, Body.ENDLESS)
+    return in_time or min(attested.allowed_s or FAIR_S, attested.connection.allowed_s or FAIR_S) >= FAIR_S
+
+
+def platform(what: str) -> List[Fix]:
+    """What is left where the platform itself gives a bad document."""
+    return [
+        advice(f"Run again in a minute: {what}"),
+        advice(f"If it stays so, redeploy the VM to another host. {REDEPLOY_WARNING}"),
+        advice("If that does not help, open a support request with this report."),
+    ]
+
+
+@rule(Verdict.DEGRADED)
+def attested_unavailable(case: Case) -> Optional[Seen]:
+    """IMDS answers, but gives no attested document
+
+    Windows activation (Azure Edition), Extended Security Updates and node attestors need the signed document of
+    /metadata/attested/document. IMDS serves the instance metadata and not this.
+
+    Recognised by: /metadata/instance answers; /metadata/attested/document gives no document, also after the retries. Azure
+    Stack Hub has none: there it is not a fault.
+
+    Mended by: waiting and running again; then by redeploying the VM.
+    https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
+    """
+    imds = case.facts.imds
+    if (
+        imds is None
+        or not case.imds_answers
+        or imds.attested is None
+        or imds.attested_document
+        or not attested_had_time(case)
+    ):
+        return None
+    if case.instance and case.instance.az_environment.lower().replace(" ", "").startswith("azurestack"):
+        return None
+    what = "" if imds.attested.status != 200 else " The answer holds no signed document."
+    return Seen(
+        f"/metadata/instance answers; /metadata/attested/document: {case.in_words(imds.attested)}.{says(imds.attested)}{what} "
+        "Activation of Azure Edition, Extended Security Updates and node attestation need it.",
+        (advice(f"Wait a minute and run again; if it stays so, redeploy the VM to another host. {REDEPLOY_WARNING}"),),
+    )
+
+
+@rule(Verdict.DEGRADED)
+def attested_signature_invalid(case: Case) -> Optional[Seen]:
+    """The attested document's signature does not verify
+
+    IMDS signs the document, and who relies on it verifies that. A signature that does not fit means that the document was
+    changed on its way, or that it is not IMDS's at all.
+
+    Recognised by: the signature (CMS SignedData, RSA PKCS #1 v1.5) verified with the key of the certificate in the document,
+    and the signatures of the certificates above it. Such a document is judged no further.
+
+    Mended by: taking out of the path what answers in IMDS's place or changes its answers; else on the host.
+    https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
+    """
+    document = case.document
+    if document is None:
+        return None
+    forged = next((error for error in case.chain_errors if error.fault is ChainFault.SIGNATURE), None)
+    if document.signature is SignatureState.INVALID:
+        what = f"does not verify: {short(document.reason or '', 160)}"
+    elif document.signature is SignatureState.MALFORMED:
+        what = f"cannot be read: {short(document.reason or '', 160)}"
+    elif forged:
+        what = f"verifies, but a certificate of its chain does not: {short(forged.text, 160)}"
+    else:
+        return None
+    return Seen(
+        f"IMDS's attested document {what}. Nobody will accept it. {who_cares(case)}",
+        (
+            advice(
+                "Look for what changes the answers of 169.254.169.254: a security product, a metadata proxy, a container's."
+            ),
+            *platform("a document that was cut or changed once may be whole then."),
+        ),
+    )
+
+
+@rule()
+def attested_unverifiable(case: Case) -> Optional[Seen]:
+    """The attested document's signature is of a kind that is not verified here
+
+    imds-check verifies RSA signatures of 2048 to 4096 bits with SHA-256, SHA-384 or SHA-512, which is what Azure uses. This
+    document is signed in another way, which other programs may well verify.
+
+    Recognised by: the algorithms that the document names. Information only: nothing is said of the signature.
+
+    Mended by: nothing; verify the document with another program if in doubt.
+    https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
+    """
+    document = case.document
+    if document is None or document.signature is not SignatureState.UNVERIFIABLE:
+        return None
+    reason = short(document.reason or "", 160)
+    return Seen(f"The attested document's signature was not verified here: {reason}.", (), Severity.INFO)
+
+
+@rule(Verdict.DEGRADED)
+def attested_nonce_mismatch(case: Case) -> Optional[Seen]:
+    """The attested document is not the answer to our request
+
+    A request for the document carries a nonce, and IMDS signs it with the rest, so that an old document cannot be passed off
+    as new.
+
+    Recognised by: the nonce in the signed document, which is not the one that was sent.
+
+    Mended by: taking out of the path what answers in IMDS's place with a document that it keeps.
+    https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
+    """
+    document = case.read_document
+    if document is None or document.nonce == document.asked_nonce:
+        return None
+    got = f"the nonce {quoted(document.nonce)}" if document.nonce is not None else "no nonce"
+    return Seen(
+        f"The attested document carries {got}, and {quoted(document.asked_nonce)} was sent: it was made for another request. "
+        f"Who relies on the nonce will refuse it. {who_cares(case)}",
+        (
+            advice("Look for what keeps answers of 169.254.169.254: a caching proxy, a metadata proxy of containers."),
+            *platform("the next document should carry its own nonce."),
+        ),
+    )
+
+
+@rule(Verdict.DEGRADED)
+def attested_document_expired(case: Case) -> Optional[Seen]:
+    """The attested document has expired
+
+    A document is good for six hours from its making. One that has expired is refused by everybody who relies on it.
+
+    Recognised by: expiresOn in the signed document against the host's clock (Date header), or the VM's where that is not known.
+
+    Mended by: taking out of the path what keeps old answers; else on the host.
+    https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
+    """
+    document = case.read_document
+    if document is None or document.expires_on is None:
+        return None
+    late = (host_time(case) - parse_instant(document.expires_on)).total_seconds()
+    if late <= 0:
+        return None
+    return Seen(
+        f"The attested document expired {span(late)} ago, at {document.expires_on} (made at {document.created_on or '?'}), although it "
+        f"was just asked for. {who_cares(case)}",
+        (
+            advice("Look for what keeps answers of 169.254.169.254: a caching proxy, a metadata proxy of containers."),
+            *platform("a new document is made for every request."),
+        ),
+    )
+
+
+@rule(Verdict.DEGRADED)
+def attested_vm_mismatch(case: Case) -> Optional[Seen]:
+    """The attested document is another VM's
+
+    The document names a VM by its vmId, and so does /metadata/instance. Where the two differ, one of the answers belongs to
+    another VM.
+
+    Recognised by: vmId in both. Another sku or subscription alone is told in the checks, and is no fault.
+
+    Mended by: taking out of the path what answers for another VM (a metadata proxy, a nested VM's host); else on the host.
+    https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
+    """
+    document, instance = case.read_document, case.instance
+    if document is None or instance is None or (document.vm_id or "").lower() == instance.vm_id.lower():
+        return None
+    return Seen(
+        f"The attested document is of vmId {short(document.vm_id or 'none')}, and /metadata/instance of {instance.vm_id}. "
+        f"{who_cares(case)}",
+        (
+            advice("Look for what answers in IMDS's place for another VM: a metadata proxy, the host of a nested VM."),
+            *platform("both answers should name one VM."),
+        ),
+    )
+
+
+def differences(case: Case) -> List[str]:
+    """In what else the document differs from ``/metadata/instance``: details, not causes."""
+    document, instance = case.read_document, case.instance
+    if document is None or instance is None:
+        return []
+    pairs = {"sku": (document.sku, instance.sku), "subscription": (document.subscription_id, instance.subscription_id)}
+    return [
+        f"{name} {short(signed)} instead of {short(told)}"
+        for name, (signed, told) in pairs.items()
+        if signed and told and signed.lower() != told.lower()
+    ]

@@ -1,0 +1,496 @@
+"""The certificate that signs the attested document: its dates, its names, and its chain to a root that this VM trusts."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from urllib.parse import urlsplit
+
+from ..facts import Certificate, ChainFault, EndpointTrial, IssuerFetch, Outcome, parse_instant
+from .attested import platform, who_cares
+from .case import Case, in_words
+from .clock import host_time, span
+from .finding import Fix, Seen, Severity, Verdict, advice, capital, listed, quoted, rule, short
+from .remedies import remedies
+
+CA_PAGE = "https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details"
+DOMAINS = {  # of azEnvironment, in lower case
+    "azurepubliccloud": "metadata.azure.com",
+    "azureusgovernmentcloud": "metadata.azure.us",
+    "azurechinacloud": "metadata.azure.cn",
+    "azuregermancloud": "metadata.microsoftazure.de",
+}
+ISSUING = re.compile(r"Microsoft TLS G2 RSA CA OCSP \d\d")
+MIRRORS = ("caissuers.microsoft.com", "www.microsoft.com")  # serve the same files below /pkiops/
+FIXED_BUILD = (20348, 2402)  # KB5036909: newer trust lists for Windows Server 2022
+ROOT_STORES = ("\\Root", "\\AuthRoot")
+
+
+class Known(NamedTuple):
+    """A certificate of Azure's hierarchy, as Azure documents it."""
+
+    url: str
+    thumbprint: str
+    issuer: str
+
+
+# "Root" or not: most VMs know it only as signed by DigiCert's.
+CROSS = {
+    "Microsoft TLS RSA Root G2": Known(
+        "http://caissuers.microsoft.com/pkiops/certs/Microsoft%20TLS%20RSA%20Root%20G2%20-%20xsign.crt",
+        "B5EE89E77326AB2BF1775BD99C19A28947FF8184",
+        "DigiCert Global Root G2",
+    )
+}
+ROOTS = {
+    "DigiCert Global Root G2": Known(
+        "http://cacerts.digicert.com/DigiCertGlobalRootG2.crt",
+        "DF3C24F9BFD666761B268073FE06D1CC8D4F82A4",
+        "DigiCert Global Root G2",
+    )
+}
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A certificate that the chain lacks."""
+
+    name: str  # its common name
+    urls: Tuple[str, ...]  # where it can be had
+    issuer: Optional[str] = None
+    key_id: Optional[str] = None
+    is_root: bool = False
+
+
+def common_name(name: str) -> str:
+    """Of a name as facts have it, the part that people know it by."""
+    parts = [part[3:] for part in name.split(", ") if part.startswith("CN=")]
+    return parts[0] if parts else name
+
+
+def missing(case: Case) -> List[Missing]:
+    """What the chain lacks, from the bottom up; nothing where it reaches a root that has no other face."""
+    chains = case.facts.certificate_chains or ()
+    if not chains or not case.chain_errors:
+        return []
+    furthest = max(chains, key=lambda chain: len(chain.certificates)).certificates
+    if not furthest:
+        return []
+    last = furthest[-1]
+    if last.subject != last.issuer:
+        name = common_name(last.issuer)
+        known = CROSS.get(name) or ROOTS.get(name)
+        urls = (*last.issuer_urls, *((known.url,) if known else ()))
+        above = [_cross(other, ()) for other in CROSS] if ISSUING.fullmatch(name) else []  # as rarely on a VM
+        issuer = known.issuer if known else above[0].name if above else None
+        return [Missing(name, urls, issuer, last.authority_key_id, name in ROOTS), *above]
+    below = furthest[-2] if len(furthest) > 1 else None
+    name = common_name(last.subject)
+    return [_cross(name, below.issuer_urls if below else ())] if name in CROSS else []
+
+
+def _cross(name: str, urls: Sequence[str]) -> Missing:
+    known = CROSS[name]
+    return Missing(name, tuple(dict.fromkeys((*(url for url in urls if "xsign" in url), known.url))), known.issuer)
+
+
+# --- where a certificate can be had ---------------------------------------------------------------------------------
+
+
+class Source(NamedTuple):
+    """Where to get a certificate from, and whether this VM can."""
+
+    url: str
+    is_reachable: bool
+    proxy: Optional[str] = None
+
+
+def source(case: Case, urls: Sequence[str]) -> Optional[Source]:
+    """The best of these addresses and their mirrors: one that was fetched, else one whose host answers, else any."""
+    candidates = [
+        url
+        for url in dict.fromkeys(item for url in urls for item in (url, *_mirrors(url)))
+        if url.startswith("http://")
+    ]
+    tried = {(item.url, item.proxy): item for item in _fetches(case)}
+    for (url, proxy), fetch in tried.items():
+        if fetch.certificate and url in candidates:
+            return Source(url, True, proxy)
+    trials = {trial.host: trial for trial in case.facts.endpoints or ()}
+    for url in candidates:
+        trial = trials.get(urlsplit(url).hostname or "")
+        if trial and _is_open(trial) and (url, None) not in tried:
+            return Source(url, True)
+        for way in trial.proxies if trial else ():
+            if way.status is not None and way.status < 400 and (url, way.server) not in tried:
+                return Source(url, True, way.server)
+    return Source(candidates[0], False) if candidates else None
+
+
+def _mirrors(url: str) -> Iterator[str]:
+    host = urlsplit(url).hostname
+    if host in MIRRORS and "/pkiops/" in url:
+        yield from (url.replace(host, mirror, 1) for mirror in MIRRORS if mirror != host)
+
+
+def _fetches(case: Case) -> List[IssuerFetch]:
+    return [item for chain in case.facts.certificate_chains or () for item in chain.fetches]
+
+
+def _is_open(trial: EndpointTrial) -> bool:
+    return trial.connection is not None and trial.connection.outcome is Outcome.ANSWERED
+
+
+def is_reached(trial: EndpointTrial) -> bool:
+    """Whether a host of certificates can be reached at all, directly or through a proxy of the machine."""
+    denied = (403, 407, 502, 503, 504)
+    return _is_open(trial) or any(way.status is not None and way.status not in denied for way in trial.proxies)
+
+
+def concerns(case: Case, trial: EndpointTrial) -> bool:
+    """Whether a host matters in this cloud: those in China matter there only."""
+    china = bool(case.instance and case.instance.az_environment.lower() == "azurechinacloud")
+    return china or not trial.host.endswith(".cn")
+
+
+def why_closed(trial: EndpointTrial) -> str:
+    """Why a host cannot be reached: ``no address for its name``, ``timed out``."""
+    if trial.is_name_unknown:
+        return "no address for its name"
+    return in_words(trial.connection.outcome) if trial.connection else short(trial.error or "not tried", 60)
+
+
+def _what_fetching_brought(case: Case) -> str:
+    """How the tries to fetch ended, each host once."""
+    found: Dict[str, str] = {}
+    for fetch in _fetches(case):
+        if not fetch.certificate:
+            host = (urlsplit(fetch.url).hostname or "?") + (f" through {fetch.proxy}" if fetch.proxy else "")
+            unknown = "no address for its name" if fetch.is_name_unknown else None
+            error = unknown or (
+                in_words(fetch.outcome) if fetch.outcome not in (Outcome.HTTP, Outcome.FAILED) else fetch.error
+            )
+            found.setdefault(host, short(error or fetch.outcome.value, 60))
+    return "; ".join(f"{short(host, 60)}: {error}" for host, error in list(found.items())[:4])
+
+
+def _install(case: Case, items: Sequence[Missing]) -> List[Fix]:
+    """The commands that put certificates into the machine's stores, and what makes it count."""
+    commands = remedies(case)
+    fixes: List[Fix] = []
+    for item in items:
+        place = source(case, item.urls)
+        if place is None:
+            fixes.append(advice(f"Get {quoted(item.name)} from {CA_PAGE} and install it."))
+        else:
+            fixes += commands.install_certificate(place.url, place.is_reachable, place.proxy, item.is_root)
+    return fixes + commands.trust_anew()
+
+
+def _by_engine(case: Case) -> str:
+    """What the system's own engine says."""
+    said = listed([short(error.text, 100) for error in case.chain_errors], 2)
+    return f"By {case.chain.engine.partition(' (')[0]}: {said}." if case.chain else ""
+
+
+# --- rules ----------------------------------------------------------------------------------------------------------
+
+
+@rule(Verdict.DEGRADED)
+def cert_expired(case: Case) -> Optional[Seen]:
+    """A certificate of the attested document is outside its dates
+
+    The certificate that signs the document, or one above it, has expired or is not yet valid. Nobody accepts the document.
+
+    Recognised by: the certificate's dates against the host's clock (the VM's where that is not known): a wrong clock of the VM
+    makes no valid certificate expired here.
+
+    Mended by: for the signing certificate, by the platform, which renews it; for one above it that the VM keeps, by a newer one.
+    https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details
+    """
+    document = case.read_document
+    if document is None or document.signer is None:
+        return None
+    when, signer = host_time(case), document.signer
+    if _off_dates(signer, case):
+        return Seen(
+            f"The certificate that signs the attested document, {quoted(common_name(signer.subject))}, "
+            f"{_dates(signer, case)}, by the host's clock ({when:%Y-%m-%dT%H:%M:%SZ}). {who_cares(case)}",
+            tuple(platform("the platform renews its certificate by itself.")),
+        )
+    expired = next((error for error in case.chain_errors if error.fault is ChainFault.OUTSIDE_DATES), None)
+    if expired is None or case.chain is None:
+        return None
+    number = expired.certificate or 0
+    if not 0 < number < len(case.chain.certificates):
+        return Seen(
+            f"A certificate of the chain is outside its dates. {_by_engine(case)} {who_cares(case)}",
+            tuple(_renewal(None)),
+        )
+    own, child = case.chain.certificates[number], case.chain.certificates[number - 1]
+    kept = f" It is kept in {listed(own.stores)}." if own.stores else ""
+    anew = Missing(common_name(own.subject), child.issuer_urls, is_root=own.subject == own.issuer)
+    return Seen(
+        f"{quoted(common_name(own.subject))} in the chain of the attested document's certificate {_dates(own, case)}.{kept} "
+        f"{who_cares(case)}",
+        (*remedies(case).remove_certificate(own), *_install(case, [anew])),
+    )
+
+
+def _renewal(own: Optional[Certificate]) -> List[Fix]:
+    return [advice(f"Install the current certificates from {CA_PAGE}")]
+
+
+def _off_dates(certificate: Certificate, case: Case) -> bool:
+    when = host_time(case)
+    begin, end = certificate.not_before, certificate.not_after
+    return bool(begin and end) and not parse_instant(begin or "") <= when <= parse_instant(end or "")
+
+
+def _dates(certificate: Certificate, case: Case) -> str:
+    when = host_time(case)
+    if certificate.not_after and parse_instant(certificate.not_after) < when:
+        ago = span((when - parse_instant(certificate.not_after)).total_seconds())
+        return f"expired {ago} ago, at {certificate.not_after}"
+    return f"is valid from {certificate.not_before} to {certificate.not_after}"
+
+
+@rule(Verdict.DEGRADED)
+def cert_san_mismatch(case: Case) -> Optional[Seen]:
+    """The attested document is signed with a certificate of another name
+
+    Who verifies the document also looks whether its certificate is the metadata service's: a name at or below
+    metadata.azure.com (.us, .cn and microsoftazure.de in those clouds).
+
+    Recognised by: the names of the certificate (subject alternative name) against the domain of the VM's cloud, as IMDS names it.
+
+    Mended by: taking out of the path what answers in IMDS's place; else on the host.
+    https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
+    """
+    document, instance = case.read_document, case.instance
+    domain = DOMAINS.get(instance.az_environment.lower()) if instance else None
+    if document is None or document.signer is None or domain is None:
+        return None
+    names = document.signer.names or (common_name(document.signer.subject),)
+    if any(is_under(name, domain) for name in names):
+        return None
+    return Seen(
+        f"The certificate that signs the attested document is for {listed([quoted(name) for name in names])}, not for {domain}. "
+        f"{who_cares(case)}",
+        (
+            advice(
+                "Look for what answers in IMDS's place: a metadata proxy, another cloud's stand-in, a security product."
+            ),
+            *platform("IMDS's own certificate has the right name."),
+        ),
+    )
+
+
+def is_under(name: str, domain: str) -> bool:
+    """Whether a DNS name is a domain or below it."""
+    plain = name.lower()
+    return bool(re.fullmatch(r"[a-z0-9.*_-]{1,253}", plain)) and (plain == domain or plain.endswith(f".{domain}"))
+
+
+@rule(Verdict.DEGRADED)
+def cert_chain_rejected(case: Case) -> Optional[Seen]:
+    """This VM rejects the chain of the attested document's certificate
+
+    Root and issuers are there, and the system does not accept them: one of them is explicitly distrusted (in the Disallowed
+    store), revoked, or breaks a rule of the system's.
+
+    Recognised by: what the system's certificate engine says of the chain, and the stores that hold its certificates.
+
+    Mended by: taking the certificate out of the Disallowed store, after asking who put it there.
+    https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details
+    """
+    faults = {error.fault for error in case.chain_errors}
+    if case.chain is None or not faults & {ChainFault.DISTRUSTED, ChainFault.OTHER}:
+        return None
+    if ChainFault.DISTRUSTED not in faults and faults & {ChainFault.ISSUER_MISSING, ChainFault.ROOT_UNTRUSTED}:
+        return None
+    banned = [item for item in case.chain.certificates if any(place.endswith("\\Disallowed") for place in item.stores)]
+    where = "".join(
+        f" {capital(quoted(common_name(item.subject)))} is in {listed([p for p in item.stores if p.endswith('Disallowed')])}."
+        for item in banned[:2]
+    )
+    fixes = (
+        [advice("Ask who put it there: it may be a decision of your security team, and Group Policy may put it back.")]
+        if banned
+        else []
+    )
+    for item in banned:
+        fixes += remedies(case).remove_certificate(item)
+    return Seen(
+        f"The chain of the attested document's certificate is complete, and rejected. {_by_engine(case)}{where} {who_cares(case)}",
+        (*fixes, *remedies(case).trust_anew())
+        if banned
+        else (advice(f"Compare the chain in EVIDENCE with {CA_PAGE}"),),
+    )
+
+
+@rule(Verdict.DEGRADED)
+def cert_root_untrusted(case: Case) -> Optional[Seen]:
+    """This VM does not trust the root of the attested document's certificate
+
+    The chain is at hand up to a root that signs itself, and that root is not among those that the machine trusts. A root in
+    the store of one user does not count for services.
+
+    Recognised by: the system's certificate engine (crypt32, openssl verify) and the stores that hold the root. Microsoft TLS RSA
+    Root G2 is none of these: what is missing there is its cross-certificate (cert-intermediate-missing).
+
+    Mended by: the root in the machine's trusted store, after comparing its thumbprint with Azure's list.
+    https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details
+    """
+    if (
+        case.chain is None
+        or not any(error.fault is ChainFault.ROOT_UNTRUSTED for error in case.chain_errors)
+        or missing(case)
+    ):
+        return None
+    root = case.chain.certificates[-1]
+    name = common_name(root.subject)
+    below = case.chain.certificates[-2] if len(case.chain.certificates) > 1 else root
+    places = [place for place in root.stores if place.startswith("S-1-")]
+    only = f" It is only in {listed(places)}: a user's store does not count for services." if places else ""
+    detail = f"The chain of the attested document's certificate ends at {quoted(name)} (thumbprint {root.thumbprint}), which this VM does not trust.{only} "
+    known = ROOTS.get(name)
+    if known and known.thumbprint != root.thumbprint:
+        return Seen(
+            f"{detail}It is not the root of that name that Azure uses (thumbprint {known.thumbprint}). {who_cares(case)}",
+            (advice("Do not trust it. Look for what answers in IMDS's place, or in that of the certificates' hosts."),),
+        )
+    urls = (*below.issuer_urls, *((known.url,) if known else ()))
+    check = [] if known else [advice(f"First compare the thumbprint with Azure's list: {CA_PAGE}")]
+    return Seen(
+        f"{detail}{_by_engine(case)} {who_cares(case)}", (*check, *_install(case, [Missing(name, urls, is_root=True)]))
+    )
+
+
+@rule(Verdict.DEGRADED)
+def cert_intermediate_missing(case: Case) -> Optional[Seen]:
+    """An issuer of the attested document's certificate is missing
+
+    IMDS's document holds the signing certificate alone; those between it and the root must be on the VM or be fetched. Since
+    2026 there are two: "Microsoft TLS G2 RSA CA OCSP NN", and Microsoft TLS RSA Root G2, which most VMs know only as signed by
+    DigiCert Global Root G2 (its cross-certificate). Where they cannot be had, Azure Edition loses its activation and Extended
+    Security Updates do not install, while IMDS answers perfectly.
+
+    Recognised by: no chain to a trusted root, neither from what is on the VM nor by fetching issuers from the addresses in the
+    certificates, directly and through the machine's proxies.
+
+    Mended by: the missing certificates in the store for intermediates (CA, never Root), or TCP 80 to the hosts that have them.
+    https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details
+    """
+    lacking = missing(case)
+    faults = {error.fault for error in case.chain_errors}
+    if not lacking or not faults & {ChainFault.ISSUER_MISSING, ChainFault.ROOT_UNTRUSTED}:
+        return None
+    first = lacking[0]
+    by = f", issued by {first.issuer}" if first.issuer else ""
+    key = f", key identifier {short(first.key_id, 40)}" if first.key_id else ""
+    brought = _what_fetching_brought(case)
+    engine = case.chain.engine if case.chain else ""
+    detail = (
+        f"No chain to a trusted root: {quoted(first.name)}{by}{key} is not on this VM"
+        + (f", and fetching fails ({brought})" if brought else ", and no address says where it is")
+        + f". {_by_engine(case)} {who_cares(case)}"
+    )
+    if any(item.certificate for item in _fetches(case)) and engine == "crypt32":
+        detail += " (imds-check could fetch some of it, and Windows did not.)"
+    hosts = [
+        trial.host
+        for trial in case.facts.endpoints or ()
+        if "AIA" in trial.purposes and concerns(case, trial) and not is_reached(trial)
+    ]
+    allow = (
+        [advice(f"For good: let TCP 80 out to {listed(hosts, 4)} (firewall, network security group, proxy).")]
+        if hosts
+        else []
+    )
+    return Seen(detail, (*_install(case, lacking), *_old_build(case), *allow))
+
+
+def _old_build(case: Case) -> List[Fix]:
+    """Windows Server 2022 before the update that brought newer trust lists."""
+    build = re.fullmatch(r"(\d+)\.(\d+)", (case.facts.machine.build if case.facts.machine else None) or "")
+    if not build or int(build.group(1)) != FIXED_BUILD[0] or int(build.group(2)) >= FIXED_BUILD[1]:
+        return []
+    return [
+        advice(
+            f"Install KB5036909 or later: this build, {build.group()}, is older than 20348.2402, whose trust lists are newer."
+        )
+    ]
+
+
+@rule()
+def cert_endpoints_blocked(case: Case) -> Optional[Seen]:
+    """Hosts of certificates cannot be reached
+
+    Issuers, revocation lists and OCSP answers are fetched over plain HTTP, TCP port 80, from a few hosts of Microsoft and
+    DigiCert. Where they are blocked, a chain that is not complete on the VM fails, now or at the next rotation.
+
+    Recognised by: TCP connects to those hosts and requests through the machine's proxies, all side by side. They are tried only
+    where a certificate problem makes them matter, or with --endpoints.
+
+    Mended by: letting TCP 80 out to them, or by installing the certificates.
+    https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details#certificate-downloads-and-revocation-lists
+    """
+    trials = [trial for trial in case.facts.endpoints or () if concerns(case, trial)]
+    closed = [trial for trial in trials if not is_reached(trial)]
+    if not closed:
+        return None
+    named = listed(
+        [f"{short(trial.host, 60)} ({', '.join(trial.purposes)}): {why_closed(trial)}" for trial in closed], 4
+    )
+    names = sum(trial.is_name_unknown for trial in closed)
+    fixes = [advice("Let TCP 80 out to these hosts, in the VM's firewall, the network security group and the proxy.")]
+    if names:
+        fixes.insert(0, advice(f"Look at DNS first: {names} of the names have no address."))
+    return Seen(
+        f"{len(closed)} of {len(trials)} hosts of certificates cannot be reached: {named}.", tuple(fixes), Severity.WARN
+    )
+
+
+@rule()
+def cert_fetched_from_aia(case: Case) -> Optional[Seen]:
+    """The chain of the attested document's certificate needs the network
+
+    The issuers are not on the VM, and were fetched from the addresses in the certificates. That is how Windows does it, and it
+    works as long as those hosts can be reached. On Linux most programs do not fetch: they need the issuers installed.
+
+    Recognised by: the chain is trusted with fetching, and not without. Information only.
+
+    Mended by: nothing needs mending; installing the issuers makes the VM independent of those hosts.
+    https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details
+    """
+    chains = case.facts.certificate_chains or ()
+    if case.chain is None or not case.chain.trusted or not case.chain.fetched:
+        return None
+    at_hand = {item.thumbprint for item in chains[0].certificates}
+    fetched = [
+        common_name(item.subject)
+        for item in case.chain.certificates
+        if item.thumbprint not in at_hand and "fetched" in (item.stores or ("fetched",))
+    ]
+    hosts = sorted({urlsplit(item.url).hostname or "?" for item in _fetches(case) if item.certificate})
+    origin = f" from {listed(hosts)}" if hosts else ""
+    return Seen(
+        f"{listed([quoted(name) for name in fetched]) or 'An issuer'} had to be fetched{origin}: without the network the chain fails.",
+        (advice(f"To be independent of the network, install the issuers: {CA_PAGE}"),),
+        Severity.INFO,
+    )
+
+
+def misplaced(case: Case) -> List[str]:
+    """Certificates of the chain in stores where they do not belong."""
+    found = []
+    for item in case.chain.certificates if case.chain else ():
+        name, places = quoted(common_name(item.subject)), [place for place in item.stores if "\\" in place]
+        roots = [place for place in places if place.endswith(ROOT_STORES)]
+        if item.subject != item.issuer and roots:
+            found.append(f"{name}, an intermediate, is in {listed(roots)}")
+        if item.subject == item.issuer and roots and all(place.startswith("S-1-") for place in roots):
+            found.append(f"{name}, the root, is only in a user's store ({listed(roots)})")
+    return found

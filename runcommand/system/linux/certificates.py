@@ -1,0 +1,110 @@
+"""What Linux makes of a certificate: the distribution's bundle of trusted roots, and ``openssl verify``."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Iterator, List, Sequence, Tuple
+
+from ... import chain
+from ...collect import NoFact
+from ...der import Malformed, Unsupported
+from ...facts import CertificateChain, ChainError, ChainFault, Instant, parse_instant
+from ...x509 import X509, from_pem, readable, to_pem
+from ..program import Programs
+from .files import read
+
+# The first that is there: Debian, Ubuntu, Alpine; Red Hat, Azure Linux; SUSE.
+BUNDLES = (
+    Path("/etc/ssl/certs/ca-certificates.crt"),
+    Path("/etc/pki/tls/certs/ca-bundle.crt"),
+    Path("/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem"),
+    Path("/etc/ssl/ca-bundle.pem"),
+)
+BUNDLE_LIMIT = 2000  # certificates
+VERIFY_S = 3.0
+# X509_V_ERR_* (openssl/x509_vfy.h), as ``openssl verify`` tells them.
+FAULTS = {
+    **dict.fromkeys((2, 20, 21), ChainFault.ISSUER_MISSING),
+    **dict.fromkeys((18, 19), ChainFault.ROOT_UNTRUSTED),
+    **dict.fromkeys((9, 10, 13, 14), ChainFault.OUTSIDE_DATES),
+    **dict.fromkeys((4, 6, 7), ChainFault.SIGNATURE),
+    **dict.fromkeys((23, 27, 28), ChainFault.DISTRUSTED),
+}
+VERIFY_ERROR = re.compile(
+    r"^error (\d{1,4}) at (\d{1,4}) depth lookup: ?(.*)$", re.MULTILINE
+)  # OpenSSL 1.1 and 3 differ
+
+
+def judge(programs: Programs, certificates: Sequence[bytes], at: Instant) -> CertificateChain:
+    """The path of the first certificate to a trusted root, by what is given and what the bundle holds. Raises ``NoFact``.
+
+    :param certificates: in DER, the leaf first; the others are not trusted, and may be issuers
+    :param at: the time for which it is judged
+    """
+    bundle, held = _bundle()
+    known = {item.thumbprint: (str(bundle),) for item in held}
+    try:
+        judged = chain.judge(certificates, held, frozenset(known), known, at)
+    except (Malformed, Unsupported) as error:
+        raise NoFact(f"the certificates cannot be read: {error}") from None
+    try:
+        errors = _openssl(programs, certificates, bundle, at)
+    except NoFact as missing:
+        return replace(judged, engine=f"{judged.engine} ({missing})")
+    return replace(
+        judged, engine="openssl verify", trusted=not errors, errors=(*errors, *judged.errors) if errors else ()
+    )
+
+
+def _bundle() -> Tuple[Path, List[X509]]:
+    """The bundle, and what it holds. Raises ``NoFact``."""
+    for path in BUNDLES:
+        content = read(path)
+        if content:
+            return path, readable(from_pem(content.encode("utf-8", "replace"), BUNDLE_LIMIT))
+    raise NoFact("no bundle of trusted certificates: " + ", ".join(map(str, BUNDLES)))
+
+
+def _openssl(programs: Programs, certificates: Sequence[bytes], bundle: Path, at: Instant) -> Tuple[ChainError, ...]:
+    """What ``openssl verify`` says against it; nothing where it is content. Raises ``NoFact``."""
+    with _as_file(to_pem(certificates[0])) as leaf, _as_file(b"".join(map(to_pem, certificates[1:]))) as others:
+        untrusted = ["-untrusted", others] if len(certificates) > 1 else []
+        when = str(int(parse_instant(at).timestamp()))
+        done = programs.complete(
+            "openssl", ["verify", "-attime", when, "-CAfile", str(bundle), *untrusted, leaf], VERIFY_S
+        )
+    if done.status == 0:
+        return ()
+    said = done.errors + done.output[:4096].decode("utf-8", "replace")
+    found = [
+        ChainError(
+            FAULTS.get(int(match.group(1)), ChainFault.OTHER),
+            f"{match.group(3)[:120]} (error {match.group(1)})",
+            int(match.group(2)),
+        )
+        for match in VERIFY_ERROR.finditer(said)
+    ]
+    if not found:
+        raise NoFact(f"openssl verify: exit status {done.status}: {said.strip()[:120]}")
+    return tuple(dict.fromkeys(found))
+
+
+@contextmanager
+def _as_file(content: bytes) -> Iterator[str]:
+    """Some bytes as a file in memory that a program of this user can open by its name. Raises ``NoFact``."""
+    create = getattr(os, "memfd_create", None)
+    if create is None:
+        raise NoFact("this system has no files in memory")
+    try:
+        descriptor = create("imds-check")
+    except OSError as error:
+        raise NoFact(f"no file in memory: {error.strerror}") from None
+    try:
+        os.write(descriptor, content)
+        yield f"/proc/{os.getpid()}/fd/{descriptor}"
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,51 @@
+"""Whether Windows is genuine: ``SLIsGenuineLocal`` of slwga.dll (slpublic.h), which asks the Software Protection service."""
+
+from __future__ import annotations
+
+import threading
+from ctypes import POINTER, byref, c_int, c_long, c_void_p
+from typing import List, Optional
+
+from ...collect import Board, NoFact
+from .dll import failed, function
+from .guid import GUID
+
+# The application of which Windows itself is a product.
+# https://learn.microsoft.com/windows/win32/api/slpublic/nf-slpublic-slisgenuinelocal
+WINDOWS_SLID = GUID.of("55c92734-d682-4d71-983e-d6ec3f16059f")
+SL_GENUINE_STATE = {0: "genuine", 1: "not-genuine", 2: "tampered", 3: "offline"}
+WAIT_S = 2.0  # the service may have to be started
+
+
+def state(board: Board) -> Optional[str]:
+    """``genuine``, ``not-genuine``, ``tampered`` or ``offline``; None, and a note, where the service does not say it in time."""
+    found: List[str] = []
+    reason: List[str] = ["SLIsGenuineLocal: no answer in time"]
+
+    def ask() -> None:
+        try:
+            found.append(is_genuine_local())
+        except NoFact as missing:
+            reason[:] = [str(missing)]
+
+    thread = threading.Thread(target=ask, name="activation", daemon=True)
+    try:
+        thread.start()
+        thread.join(board.remaining(WAIT_S))
+    except RuntimeError as error:  # no more threads for this user
+        reason[:] = [str(error)]
+    if not found:
+        board.note("activation", reason[0])
+    return found[0] if found else None
+
+
+def is_genuine_local() -> str:
+    """Raises ``NoFact``."""
+    ask = function("slwga", "SLIsGenuineLocal", c_long, POINTER(GUID), POINTER(c_int), c_void_p)
+    value = c_int(-1)
+    result = ask(byref(WINDOWS_SLID), byref(value), None)
+    if result < 0:
+        raise failed("SLIsGenuineLocal", result & 0xFFFFFFFF)
+    if value.value not in SL_GENUINE_STATE:
+        raise NoFact(f"SLIsGenuineLocal: state {value.value}")
+    return SL_GENUINE_STATE[value.value]
