@@ -9,7 +9,7 @@ from runcommand.facts import facts_from_json, to_json
 
 from .lab.namespace import IMDS, Lab, why_not
 from .lab.run import run_all
-from .lab.obstacles import LINUX
+from .lab.linux import LINUX
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=f"the lab cannot run: {why_not()}")
 NAMES = [scenario.name for scenario in LINUX]

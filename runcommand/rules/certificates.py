@@ -11,7 +11,7 @@ from ..facts import Certificate, ChainFault, EndpointTrial, IssuerFetch, Outcome
 from .attested import platform, who_cares
 from .case import Case, in_words
 from .clock import host_time, span
-from .finding import Fix, Seen, Severity, Verdict, advice, capital, listed, quoted, rule, short
+from .finding import Fix, Seen, Severity, Verdict, advice, listed, quoted, rule, short
 from .remedies import remedies
 
 CA_PAGE = "https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details"
@@ -113,17 +113,19 @@ def source(case: Case, urls: Sequence[str]) -> Optional[Source]:
         for url in dict.fromkeys(item for url in urls for item in (url, *_mirrors(url)))
         if url.startswith("http://")
     ]
-    tried = {(item.url, item.proxy): item for item in _fetches(case)}
-    for (url, proxy), fetch in tried.items():
-        if fetch.certificate and url in candidates:
-            return Source(url, True, proxy)
+    fetches = _fetches(case)
+    for fetch in fetches:
+        if fetch.certificate and fetch.url in candidates:
+            return Source(fetch.url, True, fetch.proxy)
+    useless = {(urlsplit(fetch.url).hostname, fetch.proxy) for fetch in fetches if not fetch.certificate}
     trials = {trial.host: trial for trial in case.facts.endpoints or ()}
     for url in candidates:
-        trial = trials.get(urlsplit(url).hostname or "")
-        if trial and _is_open(trial) and (url, None) not in tried:
+        host = urlsplit(url).hostname or ""
+        trial = trials.get(host)
+        if trial and _is_open(trial) and (host, None) not in useless:
             return Source(url, True)
         for way in trial.proxies if trial else ():
-            if way.status is not None and way.status < 400 and (url, way.server) not in tried:
+            if way.status is not None and way.status < 400 and (host, way.server) not in useless:
                 return Source(url, True, way.server)
     return Source(candidates[0], False) if candidates else None
 
@@ -234,7 +236,7 @@ def cert_expired(case: Case) -> Optional[Seen]:
     return Seen(
         f"{quoted(common_name(own.subject))} in the chain of the attested document's certificate {_dates(own, case)}.{kept} "
         f"{who_cares(case)}",
-        (*remedies(case).remove_certificate(own), *_install(case, [anew])),
+        (*remedies(case).remove_certificate(own, own.stores), *_install(case, [anew])),
     )
 
 
@@ -310,23 +312,18 @@ def cert_chain_rejected(case: Case) -> Optional[Seen]:
         return None
     if ChainFault.DISTRUSTED not in faults and faults & {ChainFault.ISSUER_MISSING, ChainFault.ROOT_UNTRUSTED}:
         return None
-    banned = [item for item in case.chain.certificates if any(place.endswith("\\Disallowed") for place in item.stores)]
+    banned = {item: [place for place in item.stores if is_distrusting(place)] for item in case.chain.certificates}
     where = "".join(
-        f" {capital(quoted(common_name(item.subject)))} is in {listed([p for p in item.stores if p.endswith('Disallowed')])}."
-        for item in banned[:2]
+        f" {quoted(common_name(item.subject))} is in {listed(places)}." for item, places in banned.items() if places
     )
-    fixes = (
-        [advice("Ask who put it there: it may be a decision of your security team, and Group Policy may put it back.")]
-        if banned
-        else []
-    )
-    for item in banned:
-        fixes += remedies(case).remove_certificate(item)
+    fixes = [
+        advice("Ask who put it there: it may be a decision of your security team, and Group Policy may put it back.")
+    ]
+    for item, places in banned.items():
+        fixes += remedies(case).remove_certificate(item, places) if places else []
     return Seen(
         f"The chain of the attested document's certificate is complete, and rejected. {_by_engine(case)}{where} {who_cares(case)}",
-        (*fixes, *remedies(case).trust_anew())
-        if banned
-        else (advice(f"Compare the chain in EVIDENCE with {CA_PAGE}"),),
+        (*fixes, *remedies(case).trust_anew()) if where else (advice(f"Compare the chain in EVIDENCE with {CA_PAGE}"),),
     )
 
 
@@ -481,6 +478,11 @@ def cert_fetched_from_aia(case: Case) -> Optional[Seen]:
         (advice(f"To be independent of the network, install the issuers: {CA_PAGE}"),),
         Severity.INFO,
     )
+
+
+def is_distrusting(place: str) -> bool:
+    """Whether a store is one of the machine's for what it distrusts. (A user's counts for that user alone.)"""
+    return place.endswith("\\Disallowed") and place.startswith(("LocalMachine", "Group Policy", "Enterprise"))
 
 
 def misplaced(case: Case) -> List[str]:

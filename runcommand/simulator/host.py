@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any, Callable, Dict, List, Optional, Tuple
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from ..probes.imds import API_VERSIONS, ATTESTED, IDENTITY, INSTANCE, VERSIONS
 from . import pki
@@ -124,7 +124,7 @@ class Host:
         if self.behaviour.recovers_after is not None and asked > self.behaviour.recovers_after:
             name = "metadata"
         if name == "certificates":
-            found = pki.published(path)
+            found = pki.files().get(unquote(path))
             reply.send(200 if found else 404, found or b"", "application/pkix-cert")
         elif name != "metadata":
             misbehave(name, reply)

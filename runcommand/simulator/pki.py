@@ -10,11 +10,11 @@ import hashlib
 import json
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
-from typing import Callable, Dict, Optional, Sequence, Tuple
+from typing import Callable, Dict, Sequence, Tuple
 from urllib.parse import unquote, urlsplit
 
 from ..attested import DATA, SIGNED_DATA
-from ..x509 import RSA_ENCRYPTION, WITH_RSA, to_pem
+from ..x509 import RSA_ENCRYPTION, WITH_RSA
 
 # TEST PRIVATE KEYS, RSA 2048 with the exponent 65537: the two primes of each, in hexadecimal.
 TEST_PRIVATE_KEYS = {
@@ -61,7 +61,7 @@ CROSS_URL = f"{AIA}Microsoft%20TLS%20RSA%20Root%20G2%20-%20xsign.crt"
 ISSUING_FILE = "Microsoft%20TLS%20G2%20RSA%20CA%20OCSP%2004.crt"
 CRL = "http://www.microsoft.com/pkiops/crl/Microsoft%20TLS%20G2%20RSA%20CA%20OCSP%2004.crl"
 OCSP = "http://oneocsp.microsoft.com/ocsp"
-VALID = (datetime(2025, 1, 1, tzinfo=timezone.utc), datetime(2055, 1, 1, tzinfo=timezone.utc))
+VALID = (datetime(2020, 1, 1, tzinfo=timezone.utc), datetime(2055, 1, 1, tzinfo=timezone.utc))
 EXPIRED = (datetime(2024, 1, 1, tzinfo=timezone.utc), datetime(2025, 1, 1, tzinfo=timezone.utc))
 SHA1 = "1.2.840.113549.1.1.5"
 _DIGEST_INFO = {
@@ -236,19 +236,11 @@ def leaf(domain: str, location: str, is_expired: bool = False) -> bytes:
     )  # fmt: skip
 
 
-def published(path: str) -> Optional[bytes]:
-    """What the hosts of certificates serve at a path."""
-    files: Dict[str, bytes] = {
-        urlsplit(ROOT_URL).path: root(),
-        urlsplit(CROSS_URL).path: cross(),
-        urlsplit(f"{AIA}{ISSUING_FILE}").path: issuing(),
-    }
-    return {unquote(known): content for known, content in files.items()}.get(unquote(path))
-
-
-def root_pem() -> str:
-    """The trusted root as a VM's bundle has it."""
-    return to_pem(root()).decode("ascii")
+@lru_cache(maxsize=None)
+def files() -> Dict[str, bytes]:
+    """What the hosts of certificates serve, by path (without its escapes)."""
+    served = {ROOT_URL: root(), CROSS_URL: cross(), f"{AIA}{ISSUING_FILE}": issuing()}
+    return {unquote(urlsplit(url).path): content for url, content in served.items()}
 
 
 # --- documents ------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from .. import wine
 from . import windows
 from .namespace import Lab, why_not
 from .run import run_all
-from .obstacles import LINUX
+from .linux import LINUX
 from .scenarios import Broken
 
 

@@ -18,16 +18,19 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
+from urllib.parse import unquote, urlsplit
 
+from runcommand.simulator import pki
 from runcommand.simulator.host import Behaviour
 from runcommand.simulator.scenarios import LINUX_VM
+from runcommand.x509 import to_pem
 
 ROOT = Path(__file__).resolve().parents[2]
 ETH0_MAC, ETH1_MAC = "00:0d:3a:7f:20:04", "00:0d:3a:7f:20:05"
 AZURE_ARP_MAC = "12:34:56:78:9a:bc"
 IMDS, WIRESERVER = "169.254.169.254", "168.63.129.16"
 AZURE_TAG = "7783-7084-3265-9085-8269-3286-77"
-PROGRAMS = ("ip", "nsenter", "unshare", "mount", "nft", "iptables")
+PROGRAMS = ("ip", "nsenter", "unshare", "mount", "nft", "iptables", "curl", "openssl", "update-ca-certificates")
 VM = replace(LINUX_VM, name="labvm")
 _numbers = itertools.count(1)
 
@@ -52,8 +55,6 @@ def sh(command: str, check: bool = True) -> str:
 
 class Lab:
     """One VM and its host; a context manager that takes both away again."""
-
-    can_mend = True  # the commands that the program prints can be executed here
 
     def __init__(
         self,
@@ -109,6 +110,8 @@ class Lab:
             self.vm(f"ip {command}")
         self.lease("eth0", "10.0.0.4", "10.0.0.1")
         self.services(walinuxagent="active")
+        self.hosts({})
+        self.trust(("root",))
         self._server = self._serve(["ip", "netns", "exec", host], self._options)
 
     @staticmethod
@@ -204,6 +207,18 @@ class Lab:
     def forget_leases(self) -> None:
         self.vm("rm -r /run/systemd/netif/leases")
 
+    def hosts(self, names: Dict[str, str]) -> None:
+        """The names that the VM can resolve, and their addresses."""
+        lines = ["127.0.0.1 localhost labvm", *(f"{address} {name}" for name, address in names.items())]
+        self.write("/etc/hosts", "\n".join([*lines, ""]))
+
+    def trust(self, names: Sequence[str]) -> None:
+        """The certificates (of ``pki.ISSUERS``) that an administrator has added to the VM's bundle."""
+        self.vm(f"find {ANCHORS} -type f -delete")
+        for name in names:
+            self.write(f"{ANCHORS}/lab-{name}.crt", to_pem(pki.ISSUERS[name]()).decode("ascii"))
+        self.vm(f"sh -c 'cat /run/lab/bundle $(find {ANCHORS} -type f) > {BUNDLE}'")
+
     def services(self, **states: str) -> None:
         """What systemd would say of its services; a name is written with ``_`` for ``-``."""
         units = [
@@ -249,10 +264,34 @@ class Lab:
         """Executes the commands of the first finding's fix, by a shell, as far as the lab has the programs; gives what was executed."""
         commands = [fix["text"] for fix in report["findings"][0]["fix"] if fix["kind"] == "command"]
         executed = [text for text in commands if text.split()[0] in EXECUTABLE]
+        self.download(report)
         for text in executed:
-            done = subprocess.run(self.enter(["sh", "-c", f"PATH=/usr/sbin:$PATH; {text}"]), stdin=subprocess.DEVNULL)
+            script = f"PATH=/usr/sbin:$PATH; cd {FOLDER}; {text}"
+            done = subprocess.run(
+                self.enter(["sh", "-c", script]),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env=own_environment(),
+            )
             assert done.returncode == 0, text
         return executed
+
+    def download(self, report: Dict[str, Any]) -> None:
+        """What the operator downloads elsewhere and copies to the VM, where the fix says so."""
+        for url in downloads(report["findings"][0]["fix"]):
+            path = unquote(urlsplit(url).path)
+            file = f"{FOLDER}/{path.rpartition('/')[2]}"
+            subprocess.run(self.enter(["sh", "-c", 'cat > "$1"', "sh", file]), input=pki.files()[path], check=True)
+
+    def mends(self, report: Dict[str, Any]) -> bool:
+        """Whether what the program prints can be executed here."""
+        return True
+
+
+def downloads(fixes: Sequence[Dict[str, str]]) -> List[str]:
+    """The addresses that an operator is asked to download on another machine."""
+    words = [fix["text"].split() for fix in fixes if fix["kind"] == "advice"]
+    return [text[text.index("download") + 1] for text in words if "download" in text]
 
 
 def own_environment() -> Dict[str, str]:
@@ -260,7 +299,11 @@ def own_environment() -> Dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
 
 
-EXECUTABLE = ("ip", "nft", "iptables", "iptables-legacy", "printf", "mkdir", "systemctl")
+EXECUTABLE = (
+    "ip", "nft", "iptables", "iptables-legacy", "printf", "mkdir", "systemctl", "curl", "openssl", "update-ca-certificates",
+)  # fmt: skip
+ANCHORS, BUNDLE = "/usr/local/share/ca-certificates", "/etc/ssl/certs/ca-certificates.crt"
+FOLDER = "/run/lab/operator"  # the current folder of whoever mends the VM
 SYSTEMCTL = """#!/bin/sh
 case $1 in
 show-environment) cat /run/lab/environment 2>/dev/null || true ;;
@@ -285,9 +328,14 @@ cat > /run/lab/bin/systemctl <<'END'
 {SYSTEMCTL}END
 chmod 755 /run/lab/bin/systemctl
 mount -t overlay lab -o lowerdir=/run/lab/bin:/usr/sbin /usr/sbin
-mkdir -p /run/lab/etc/upper /run/lab/etc/work
+mkdir -p /run/lab/etc/upper /run/lab/etc/work {FOLDER}
 mount -t overlay etc -o lowerdir=/etc,upperdir=/run/lab/etc/upper,workdir=/run/lab/etc/work /etc
 rm -rf /etc/waagent.conf /etc/profile.d /etc/environment
+umount /etc/resolv.conf /etc/hosts 2>/dev/null || true
+rm -f /etc/resolv.conf /etc/hosts
+touch /etc/resolv.conf
+mount -t tmpfs none {ANCHORS}
+cp {BUNDLE} /run/lab/bundle
 mkdir /etc/profile.d
 hostname labvm
 echo ready

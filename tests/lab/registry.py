@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from typing import List, Sequence
 
@@ -34,6 +35,13 @@ def _value(value: object) -> str:
     if isinstance(value, bytes):
         return "hex:" + ",".join(f"{byte:02x}" for byte in value)
     return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def stored(store: str, encoded: bytes) -> str:
+    """A certificate in one of the machine's stores: the properties CERT_HASH (3) and CERT_CERT (32), as crypt32 keeps them."""
+    digest = hashlib.sha1(encoded).digest()
+    value = b"".join(struct.pack("<III", number, 1, len(data)) + data for number, data in ((3, digest), (32, encoded)))
+    return key(rf"{HKLM}\Software\Microsoft\SystemCertificates\{store}\Certificates\{digest.hex().upper()}", Blob=value)
 
 
 def rules(*texts: str, store: str = rf"{FIREWALL}\FirewallRules") -> str:

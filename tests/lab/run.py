@@ -40,7 +40,7 @@ def run(scenario: Broken, make: Callable[..., Lab]) -> Result:
         report, seconds = lab.diagnose(*scenario.arguments, environment=scenario.variables)
         right = scenario.is_right(report)
         after, executed = None, 0
-        if scenario.heals and lab.can_mend:
+        if scenario.heals and lab.mends(report):
             executed = len(lab.apply(report)) if report["findings"] else 0
             healed, _ = lab.diagnose(*scenario.arguments, environment=scenario.variables)
             after = healed["verdict"] if healed["verdict"] == "healthy" else f"{healed['verdict']}: {healed['cause']}"

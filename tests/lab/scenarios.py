@@ -33,6 +33,8 @@ class Broken:
     inside: Optional[Behaviour] = None  # a server inside the VM, at the address that it claims
     commands: Tuple[str, ...] = ()  # other commands in the VM, run after ``vm``
     web: Dict[Tuple[str, int], str] = field(default_factory=dict)  # servers beside the host's: how they answer
+    names: Dict[str, str] = field(default_factory=dict)  # of other hosts: their addresses
+    trust: Tuple[str, ...] = ("root",)  # certificates that the VM holds, as ``pki.ISSUERS`` names them
     variables: Dict[str, str] = field(default_factory=dict)  # of the program's own environment
     registry: Tuple[str, ...] = ()  # keys as a .reg file has them; for the VM as Windows
     also: Tuple[str, ...] = ()  # causes that must be among the other findings
@@ -55,6 +57,8 @@ class Broken:
             lab.vm(command)
         if self.registry:
             lab.registry("\n".join(self.registry))
+        lab.hosts(self.names)
+        lab.trust(self.trust)
         for (address, port), how in self.web.items():
             lab.web(address, port, how)
 

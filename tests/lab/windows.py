@@ -7,18 +7,25 @@ nothing inside can reach those of another VM.
 
 from __future__ import annotations
 
+import base64
+import re
 import subprocess
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
+
+from runcommand.simulator import pki
 
 from .. import wine
+from .certificates import CERTIFICATES, ON_WINDOWS
 from .namespace import AZURE_TAG, IMDS, WIRESERVER, Lab
-from .registry import WINDOWS
+from .registry import WINDOWS, stored
 from .scenarios import SCENARIOS, Broken
 
 PREFIX = Path("/run/wine/prefix")
 SERVICES = "System\\\\CurrentControlSet\\\\Services"  # as Wine writes a key: every backslash twice
 FIREWALL_POLICY = "System\\CurrentControlSet\\Services\\SharedAccess\\Parameters\\FirewallPolicy"
+CERTUTIL = re.compile(r'certutil -(add|del)store (\w+) "?([^"]+?)"?$')
+STORE_TOOL = "Z:" + str(Path(__file__).with_name("store.py"))
 NAMES = {"walinuxagent": "WindowsAzureGuestAgent", "azure_proxy_agent": "GuestProxyAgent", "firewall": "MpsSvc"}
 
 # What Wine cannot show, and why.
@@ -54,13 +61,16 @@ def shown() -> List[Broken]:
     own = [
         Broken("firewall-unknown", "broken", "firewall-unknown", vm=(f"rule add pref 100 to {IMDS} prohibit",)),
     ]
-    return [scenario for scenario in SCENARIOS if scenario.name not in CANNOT] + own + WINDOWS
+    return (
+        [scenario for scenario in (*SCENARIOS, *CERTIFICATES) if scenario.name not in CANNOT]
+        + own
+        + WINDOWS
+        + ON_WINDOWS
+    )
 
 
 class WindowsLab(Lab):
     """The VM runs the exe. Its leases and services are in the registry of its prefix, from before Wine starts."""
-
-    can_mend = False  # Wine has neither route.exe nor netsh
 
     def __init__(self, exe: Path, *arguments: object, **more: object) -> None:
         super().__init__(*arguments, **more)  # type: ignore[arg-type]
@@ -69,6 +79,7 @@ class WindowsLab(Lab):
         self._services: Dict[str, str] = {}
         self._registry: List[str] = []
         self._import = ""
+        self._intermediates: Sequence[str] = ()
         self._started = False
 
     def __enter__(self) -> "WindowsLab":
@@ -120,12 +131,15 @@ class WindowsLab(Lab):
         if path.endswith("/chassis_asset_tag"):  # where Wine looks for it
             super().write(path.replace("asset_tag", "tag"), text)
 
+    def trust(self, names: Sequence[str]) -> None:
+        """Roots from the bundle, of which Wine makes its own store of them; the others in the machine's CA store."""
+        super().trust([name for name in names if "root" in name])
+        self._intermediates = [name for name in names if "root" not in name]
+
     def start(self) -> None:
         """Makes the prefix; Wine itself starts with the first program."""
         if self._started:
             return
-        self.write("/run/lab/hosts", "127.0.0.1 localhost labvm\n")  # without it, Wine waits 10 s for a resolver
-        self.vm("mount --bind /run/lab/hosts /etc/hosts")
         self.vm(f"mkdir -p /run/wine/upper /run/wine/work {PREFIX}")
         # Wine's sockets: they are named by the device of the prefix, and that number may come again
         sockets = Path("/tmp") / (wine.prefix() / "wineserver").read_text().strip().strip("/")
@@ -141,11 +155,30 @@ class WindowsLab(Lab):
 
     def warm_up(self) -> None:
         self.program("C:/windows/system32/hostname.exe")  # and with it Wine's own services
-        if self._import:
-            text = f"Windows Registry Editor Version 5.00\n{self._import}\n".replace("\n", "\r\n")
+        held = "".join(stored("CA", pki.ISSUERS[name]()) for name in self._intermediates)
+        if self._import or held:
+            text = f"Windows Registry Editor Version 5.00\n{self._import}\n{held}\n".replace("\n", "\r\n")
             self.write("/run/wine/import.reg", text)
             done = self.program("C:/windows/system32/reg.exe", "import", "Z:/run/wine/import.reg")
             assert done.code == 0, done
+
+    def mends(self, report: Dict[str, Any]) -> bool:
+        """Wine has neither route.exe nor netsh, and its certutil does nothing: what that would do is done through crypt32."""
+        return any(CERTUTIL.match(fix["text"]) for finding in report["findings"][:1] for fix in finding["fix"])
+
+    def apply(self, report: Dict[str, Any]) -> List[str]:
+        """Does what the ``certutil`` commands of the first finding's fix say."""
+        texts = [fix["text"] for fix in report["findings"][0]["fix"]]
+        executed = [text for text in texts if CERTUTIL.match(text)]
+        for text in executed:
+            verb, store, what = CERTUTIL.match(text).groups()  # type: ignore[union-attr]
+            if verb == "add":
+                (encoded,) = [content for path, content in pki.files().items() if path.endswith(f"/{what}")]
+                self.write("/run/lab/certificate.b64", base64.b64encode(encoded).decode())
+                what = "Z:/run/lab/certificate.b64"
+            done = self.program(wine.PYTHON, STORE_TOOL, verb, store, what)
+            assert done.code == 0, done
+        return executed
 
     def program(self, *command: str, env: Optional[Dict[str, str]] = None, timeout: float = 60) -> wine.Done:
         """Runs a Windows program inside the VM."""

@@ -325,7 +325,7 @@ class LinuxRemedies:
             sh(f"openssl x509 -inform DER -in '{file}' -out {target}"),
         ]
 
-    def remove_certificate(self, certificate: Certificate) -> List[Fix]:
+    def remove_certificate(self, certificate: Certificate, places: Sequence[str]) -> List[Fix]:
         folder = self._anchors()[0]
         return [advice(f"Take the certificate with the SHA-1 thumbprint {certificate.thumbprint} out of {folder}.")]
 

@@ -319,12 +319,16 @@ class WindowsRemedies:
             install,
         ]
 
-    def remove_certificate(self, certificate: Certificate) -> List[Fix]:
-        """From the local machine's stores that hold it; what a policy or a user put elsewhere stays."""
-        own = [place.partition("\\")[2] for place in certificate.stores if place.startswith("LocalMachine\\")]
-        other = [place for place in certificate.stores if "\\" in place and not place.startswith("LocalMachine\\")]
-        fixes = [cmd(f"certutil -delstore {store} {certificate.thumbprint}") for store in own]
-        return fixes + [advice(f"Take {certificate.thumbprint} out of {short(place, 80)} too.") for place in other[:2]]
+    def remove_certificate(self, certificate: Certificate, places: Sequence[str]) -> List[Fix]:
+        """From those of these stores that are the local machine's own; what a policy or a user put elsewhere is by hand."""
+        fixes: List[Fix] = []
+        for place in places:
+            where, _, store = place.partition("\\")
+            if where == "LocalMachine":
+                fixes.append(cmd(f"certutil -delstore {store} {certificate.thumbprint}"))
+            elif store:
+                fixes.append(advice(f"Take {certificate.thumbprint} out of {short(place, 80)} too."))
+        return fixes
 
     def trust_anew(self) -> List[Fix]:
         """Azure Edition's activation looks again."""

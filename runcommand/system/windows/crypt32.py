@@ -10,7 +10,7 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ...chain import IN_DOCUMENT
 from ...collect import NoFact
-from ...facts import CertificateChain, ChainError, ChainFault, Instant, parse_instant
+from ...facts import Certificate, CertificateChain, ChainError, ChainFault, Instant, parse_instant
 from ...x509 import readable
 from . import registry
 from .dll import failed, function, last_error
@@ -137,7 +137,21 @@ def judge(certificates: Sequence[bytes], at: Instant, fetch: bool, seconds: floa
     for parsed in readable(elements):
         at_hand = (IN_DOCUMENT,) if parsed.encoded in certificates else ()
         facts.append(replace(parsed.fact, stores=in_stores(parsed.thumbprint) + at_hand))
+    errors += _disallowed(facts, errors)
     return CertificateChain(fetch, "crypt32", not errors, tuple(errors), tuple(facts), at)
+
+
+def _disallowed(certificates: Sequence[Certificate], errors: Sequence[ChainError]) -> List[ChainError]:
+    """What is in a store of distrusted certificates of the machine, where the engine does not say so (Wine's does not)."""
+    if any(error.fault is ChainFault.DISTRUSTED for error in errors):
+        return []
+    banned = [place + "\\Disallowed" for place, _ in MACHINE_PLACES]
+    return [
+        ChainError(ChainFault.DISTRUSTED, f"explicitly distrusted (in {place})", number)
+        for number, item in enumerate(certificates)
+        for place in item.stores
+        if place in banned
+    ]
 
 
 def _chain(
