@@ -109,12 +109,12 @@ def take_apart(encoded: bytes) -> Message:
     held = data.take_if(0xA0)
     if data.next_tag() == 0xA1:
         raise Unsupported("it holds revocation lists")
-    signers = der.elements(data.take(der.SET).content, "the signers", 8)
+    signers = data.enter(der.SET, "the signers")
     data.end()
-    if len(signers) != 1:
-        raise Unsupported(f"it has {len(signers)} signers") if signers else Malformed("nobody has signed it")
-    certificates = _certificates(held)
-    message, signer_version = _signer(Reader(signers[0].content, "the signer"), certificates, content_type, content)
+    signer = signers.enter(der.SEQUENCE, "the signer")
+    if signers.next_tag() is not None:
+        raise Unsupported("more than one has signed it")
+    message, signer_version = _signer(signer, _certificates(held), content_type, content)
     expected = b"\1" if content_type == DATA and signer_version == b"\1" else b"\3"
     if version != expected:
         raise Malformed("the version of the signed data is not the one that its parts ask for")

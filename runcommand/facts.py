@@ -225,7 +225,6 @@ class Machine:
     product: Optional[str] = None
     asset_tag: Optional[str] = None
     smbios_uuid: Optional[str] = None
-    activation: Optional[str] = None  # Windows: "genuine", "not-genuine", "tampered", "offline"
     elevated: Optional[bool] = None  # root, or an elevated administrator or SYSTEM
 
 
@@ -703,6 +702,7 @@ class Facts:
     interrupted: bool = False
     expected: Expected = Expected()
     machine: Optional[Machine] = None
+    activation: Optional[str] = None  # Windows: "genuine", "not-genuine", "tampered", "offline"
     adapters: Optional[Tuple[Adapter, ...]] = None
     routes: Optional[Tuple[Route, ...]] = None
     routing_rules: Optional[Tuple[RoutingRule, ...]] = None

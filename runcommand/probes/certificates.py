@@ -41,6 +41,7 @@ EXCHANGE_S = 2.0
 STEPS = 4  # up the chain
 URLS, PROXIES = 4, 2  # that are asked for one issuer
 HOSTS = 24  # that are tried
+TELL_S = 0.3  # kept back of the time-out of the hosts
 LACKS = {ChainFault.ISSUER_MISSING, ChainFault.ROOT_UNTRUSTED}  # what fetching may mend
 # The documented hosts (azure-ca-details, "Certificate downloads and revocation lists"; the IMDS certificate article).
 ENDPOINTS: Dict[str, Tuple[str, ...]] = {
@@ -169,17 +170,12 @@ def _fetch(
     found: List[bytes] = []
 
     def work(number: int, url: str, proxy: Optional[str]) -> None:
-        try:
-            fetched = web.get(connector, url, EXCHANGE_S, True, proxy)
-            done[number] = _read(child, url, proxy, fetched, found)
-        except Exception as error:  # whatever it is, it costs this try
-            done[number] = IssuerFetch(url, Outcome.FAILED, proxy, error=f"{type(error).__name__}: {error}"[:200])
+        done[number] = _read(child, url, proxy, web.get(connector, url, EXCHANGE_S, True, proxy), found)
 
     works = [partial(work, number, url, proxy) for number, (url, proxy) in enumerate(ways)]
-    side_by_side.run(works, seconds, lambda: bool(found))
-    late = "not fetched in time"
+    reasons = side_by_side.run(works, seconds, lambda: bool(found))
     tried = [
-        done.get(number) or IssuerFetch(url, Outcome.TIMED_OUT, proxy, error=late)
+        done.get(number) or IssuerFetch(url, Outcome.TIMED_OUT, proxy, error=reasons[number])
         for number, (url, proxy) in enumerate(ways)
         if number in done or not found
     ]
@@ -190,7 +186,9 @@ def _read(child: Certificate, url: str, proxy: Optional[str], fetched: web.Fetch
     status = fetched.answer.status if fetched.answer else None
     base = IssuerFetch(url, fetched.outcome, proxy, status, fetched.error, fetched.is_name_unknown)
     if fetched.body is None:
-        return base if status in (None, 200) else replace(base, error=f"HTTP {status}")
+        if status is None:
+            return base
+        return replace(base, error=f"HTTP {status}" if status != 200 else "what came is not whole")
     encoded = next(from_pem(fetched.body, 1), fetched.body)
     try:
         fact = X509.read(encoded).fact
@@ -221,19 +219,18 @@ def try_endpoints(
     proxies = _proxies(board.wait("proxies", 0.0) or ())
     made: Dict[str, EndpointTrial] = {}
     reached: Dict[Tuple[str, str], ProxyReach] = {}
-    works = [partial(_try_host, connector, host, purposes, made) for host, (purposes, _) in hosts.items()]
-    works += [
-        partial(_try_through, connector, host, path, proxy, reached)
-        for host, (_, path) in hosts.items()
-        for proxy in proxies
-    ]
-    side_by_side.run(works, board.remaining(CONNECT_S))
-    late = "its name was not resolved in time"
+    end = time.monotonic() + board.remaining(CONNECT_S)
+    works = [partial(_try_host, connector, host, purposes, made, end) for host, (purposes, _) in hosts.items()]
+    ways = [(host, path, proxy) for host, (_, path) in hosts.items() for proxy in proxies]
+    works += [partial(_try_through, connector, host, path, proxy, reached) for host, path, proxy in ways]
+    reasons = side_by_side.run(works, board.remaining(CONNECT_S))
     trials = []
-    for host, (purposes, _) in hosts.items():
-        trial = made.get(host) or EndpointTrial(host, purposes, error=late, is_name_unknown=True)
-        ways = [reached.get((host, p)) or ProxyReach(p, Outcome.TIMED_OUT, error="not done in time") for p in proxies]
-        trials.append(replace(trial, proxies=tuple(ways)))
+    for (host, (purposes, _)), reason in zip(hosts.items(), reasons):
+        is_late = reason == side_by_side.LATE  # nothing else takes as long as it likes
+        error = "no answer of the resolver" if is_late else reason
+        trial = made.get(host) or EndpointTrial(host, purposes, error=error, is_name_unknown=is_late)
+        through = [reached.get((host, p)) or ProxyReach(p, Outcome.TIMED_OUT, error=side_by_side.LATE) for p in proxies]
+        trials.append(replace(trial, proxies=tuple(through)))
     return tuple(trials)
 
 
@@ -268,7 +265,10 @@ def _split(url: str) -> Tuple[Optional[str], str]:
     return (parts.hostname if usable else None), parts.path or "/"
 
 
-def _try_host(connector: Connector, host: str, purposes: Tuple[str, ...], made: Dict[str, EndpointTrial]) -> None:
+def _try_host(
+    connector: Connector, host: str, purposes: Tuple[str, ...], made: Dict[str, EndpointTrial], end: float
+) -> None:
+    """:param end: of the connect, so that it is told before all are left behind"""
     if web.is_platform(host):
         made[host] = EndpointTrial(host, purposes, error="not tried: it is an address of the platform")
         return
@@ -280,7 +280,7 @@ def _try_host(connector: Connector, host: str, purposes: Tuple[str, ...], made: 
     if any(map(web.is_platform, addresses)):
         made[host] = EndpointTrial(host, purposes, error="not tried: its name leads to an address of the platform")
         return
-    ((connection, sock),) = connect(connector, [Attempt(addresses[0], 80)], CONNECT_S - 0.1)
+    ((connection, sock),) = connect(connector, [Attempt(addresses[0], 80)], max(0.1, end - time.monotonic() - TELL_S))
     if sock:
         sock.close()
     made[host] = EndpointTrial(host, purposes, connection)

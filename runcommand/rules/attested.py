@@ -20,7 +20,7 @@ def who_cares(case: Case) -> str:
     if case.facts.system != "windows" or machine is None:
         return "On Linux, node attestation and other programs that verify the document depend on it."
     name = machine.os_name or "Windows"
-    state = f" (now: {machine.activation})" if machine.activation else ""
+    state = f" (now: {case.facts.activation})" if case.facts.activation else ""
     if case.is_azure_edition:
         return f"This VM's activation{state} depends on it: it is Azure Edition."
     if name.startswith(ESU_RELEASES):

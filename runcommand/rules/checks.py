@@ -379,15 +379,16 @@ def agent_proxy(case: Case) -> Judged:
     return Judged(None, f"{agent.name} {agent.state.value}")
 
 
-@check("vm.activation")
+@check("vm.activation", facts=("activation",))
 def vm_activation(case: Case) -> Judged:
     """Is Windows activated, and does its activation depend on the attested document? (Information.)"""
-    machine = case.facts.machine
     if case.facts.system != "windows":
         return Judged(Status.SKIP, "only Windows is activated")
-    state = (machine.activation if machine else None) or "state not known"
-    status = Status.WARN if state in ("not-genuine", "tampered") else Status.OK if state == "genuine" else Status.SKIP
-    return Judged(status, f"{state}. {who_cares(case)}")
+    state = case.facts.activation
+    if state is None:
+        return Judged(Status.SKIP, f"state not known: {unknown(case, 'activation').summary}. {who_cares(case)}")
+    status = {"genuine": Status.OK, "offline": Status.SKIP}.get(state, Status.WARN)
+    return Judged(status, who_cares(case))
 
 
 @check("vm.azure", "not-azure")

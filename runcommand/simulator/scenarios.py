@@ -218,6 +218,7 @@ def windows(
         "windows",
         "testWs",
         LONG_AGO,
+        activation="genuine",
         machine=Machine(
             "Windows Server 2022 Datacenter Azure Edition",
             os_version="21H2",

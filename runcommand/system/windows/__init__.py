@@ -13,7 +13,7 @@ from ...collect import Collector, NoFact
 from ...facts import CertificateChain, Instant
 from .. import RunFolder, host_name
 from ..program import Programs
-from . import adapters, crypt32, firewall, folder, machine, proxies, routes, services, wfp
+from . import activation, adapters, crypt32, firewall, folder, machine, proxies, routes, services, wfp
 from .dll import function
 from .job import contain
 
@@ -35,6 +35,7 @@ class Windows:
     def collectors(self) -> Mapping[str, Collector]:
         return {
             "machine": machine.collect,
+            "activation": activation.collect,
             "adapters": adapters.collect,
             "routes": routes.collect,
             "lookups": routes.collect_lookups,

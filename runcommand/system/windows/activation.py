@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from ctypes import POINTER, byref, c_int, c_long, c_void_p
-from typing import List, Optional
+from typing import List
 
 from ...collect import Board, NoFact
+from ...probes import side_by_side
 from .dll import failed, function
 from .guid import GUID
 
@@ -17,26 +17,21 @@ SL_GENUINE_STATE = {0: "genuine", 1: "not-genuine", 2: "tampered", 3: "offline"}
 WAIT_S = 2.0  # the service may have to be started
 
 
-def state(board: Board) -> Optional[str]:
-    """``genuine``, ``not-genuine``, ``tampered`` or ``offline``; None, and a note, where the service does not say it in time."""
+def collect(board: Board) -> str:
+    """``genuine``, ``not-genuine``, ``tampered`` or ``offline``."""
     found: List[str] = []
-    reason: List[str] = ["SLIsGenuineLocal: no answer in time"]
+    missing: List[NoFact] = []
 
     def ask() -> None:
         try:
             found.append(is_genuine_local())
-        except NoFact as missing:
-            reason[:] = [str(missing)]
+        except NoFact as reason:
+            missing.append(reason)
 
-    thread = threading.Thread(target=ask, name="activation", daemon=True)
-    try:
-        thread.start()
-        thread.join(board.remaining(WAIT_S))
-    except RuntimeError as error:  # no more threads for this user
-        reason[:] = [str(error)]
-    if not found:
-        board.note("activation", reason[0])
-    return found[0] if found else None
+    (late,) = side_by_side.run([ask], board.remaining(WAIT_S))
+    if found:
+        return found[0]
+    raise missing[0] if missing else NoFact(f"SLIsGenuineLocal: {late}")
 
 
 def is_genuine_local() -> str:

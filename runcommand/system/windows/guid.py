@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ctypes import Structure, c_ubyte, c_ulong, c_ushort
+from ctypes import Structure, c_ubyte, c_uint32, c_uint16
 from uuid import UUID
 
 
 class GUID(Structure):
-    _fields_ = [("Data1", c_ulong), ("Data2", c_ushort), ("Data3", c_ushort), ("Data4", c_ubyte * 8)]
+    _fields_ = [("Data1", c_uint32), ("Data2", c_uint16), ("Data3", c_uint16), ("Data4", c_ubyte * 8)]
 
     @classmethod
     def of(cls, text: str) -> "GUID":

@@ -13,7 +13,7 @@ from typing import Dict, Iterator, List, Optional, Tuple
 from ...collect import Board, NoFact
 from ...facts import Machine, RawText
 from ..program import Programs
-from . import activation, registry
+from . import registry
 from .dll import failed, function, last_error
 
 CURRENT_VERSION = "SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion"
@@ -46,7 +46,6 @@ def collect(board: Board) -> Machine:
         product=chassis.product,
         asset_tag=chassis.asset_tag,
         smbios_uuid=chassis.smbios_uuid,
-        activation=activation.state(board),
         elevated=_is_elevated(),
     )
 

@@ -1,0 +1,540 @@
+"""The attested document: what ``openssl`` signs verifies here, what it refuses does not, and no bytes at all do any harm."""
+
+import base64
+import hashlib
+import json
+import random
+import shutil
+import subprocess
+import time
+from dataclasses import replace
+
+import pytest
+
+from runcommand import attested, der
+from runcommand.chain import judge
+from runcommand.collect import now
+from runcommand.facts import SignatureState
+from runcommand.simulator import pki
+from runcommand.simulator.host import Behaviour, attested_document, instance_document
+from runcommand.simulator.scenarios import LINUX_VM, WINDOWS_VM
+from runcommand.x509 import X509
+
+VALID, INVALID, MALFORMED, UNVERIFIABLE = (
+    SignatureState.VALID,
+    SignatureState.INVALID,
+    SignatureState.MALFORMED,
+    SignatureState.UNVERIFIABLE,
+)
+CONTENT = b'{"nonce":"1234567890","vmId":"02aab8a4-74ef-476e-8182-f6d2ba4166a6","timeStamp":{"createdOn":"11/28/18 00:16:17 -0000","expiresOn":"11/28/18 06:16:17 -0000"}}'
+
+
+def read(encoded, nonce="1234567890"):
+    return attested.read("pkcs7", base64.b64encode(encoded).decode(), nonce).document
+
+
+def state(encoded):
+    return read(encoded).signature
+
+
+def genuine(kind="genuine", embedded=("issuing", "cross"), vm=WINDOWS_VM):
+    answer = attested_document(vm, "1234567890", Behaviour(document=kind, embedded=embedded))
+    return base64.b64decode(answer["signature"])
+
+
+# --- documents made by openssl --------------------------------------------------------------------------------------
+
+NEEDS_OPENSSL = pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed")
+
+
+class Maker:
+    """Makes keys, certificates and documents with openssl, each key once."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        (folder / "content").write_bytes(CONTENT)
+        (folder / "extensions").write_text("subjectKeyIdentifier=hash\nsubjectAltName=DNS:metadata.azure.com\n")
+        self.openssl(
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-keyout",
+            "ca.key",
+            "-out",
+            "ca.crt",
+            "-days",
+            "30",
+            "-subj",
+            "/CN=Test CA",
+        )
+
+    def openssl(self, *arguments, check=True):
+        return subprocess.run(
+            ["openssl", *map(str, arguments)],
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            check=check,
+        )
+
+    def signer(self, kind):
+        """A key of ``rsa:BITS`` or of an elliptic curve, with a certificate of the test CA."""
+        name = kind.replace(":", "-")
+        if not (self.folder / f"{name}.crt").exists():
+            new = (
+                ["-newkey", kind]
+                if kind.startswith("rsa")
+                else ["-newkey", "ec", "-pkeyopt", f"ec_paramgen_curve:{kind}"]
+            )
+            self.openssl(
+                "req",
+                *new,
+                "-nodes",
+                "-keyout",
+                f"{name}.key",
+                "-out",
+                f"{name}.csr",
+                "-subj",
+                f"/CN=metadata.azure.com/O={name}",
+            )
+            self.openssl(
+                "x509",
+                "-req",
+                "-in",
+                f"{name}.csr",
+                "-CA",
+                "ca.crt",
+                "-CAkey",
+                "ca.key",
+                "-CAcreateserial",
+                "-out",
+                f"{name}.crt",
+                "-days",
+                "30",
+                "-sha384",
+                "-extfile",
+                "extensions",
+            )
+        return name
+
+    def sign(self, kind, tool, *options, content="content"):
+        name, out = self.signer(kind), "document.der"
+        self.openssl(
+            tool,
+            "-sign",
+            "-binary",
+            "-nodetach",
+            "-in",
+            content,
+            "-signer",
+            f"{name}.crt",
+            "-inkey",
+            f"{name}.key",
+            "-outform",
+            "DER",
+            "-out",
+            out,
+            *options,
+        )
+        return (self.folder / out).read_bytes()
+
+    def accepts(self, encoded):
+        """Whether ``openssl cms -verify`` verifies the signature (not the chain)."""
+        (self.folder / "asked.der").write_bytes(encoded)
+        done = self.openssl(
+            "cms", "-verify", "-inform", "DER", "-in", "asked.der", "-noverify", "-binary", "-out", "read", check=False
+        )
+        return done.returncode == 0
+
+
+@pytest.fixture(scope="module")
+def maker(tmp_path_factory):
+    return Maker(tmp_path_factory.mktemp("openssl"))
+
+
+# key, tool, options, what is said here. Where openssl verifies and this does not, it says that it cannot.
+TABLE = [
+    ("rsa:2048", "cms", ["-md", "sha256"], VALID),
+    ("rsa:2048", "cms", ["-md", "sha256", "-noattr"], VALID),
+    ("rsa:2048", "cms", ["-md", "sha384"], VALID),
+    ("rsa:2048", "cms", ["-md", "sha512"], VALID),
+    ("rsa:2048", "cms", ["-md", "sha512", "-noattr"], VALID),
+    ("rsa:2048", "cms", ["-md", "sha256", "-keyid"], VALID),
+    ("rsa:2048", "cms", ["-md", "sha256", "-certfile", "ca.crt"], VALID),
+    ("rsa:2048", "cms", ["-md", "sha256", "-nosmimecap"], VALID),
+    ("rsa:2048", "cms", ["-md", "sha256", "-econtent_type", "1.2.3.4.5"], VALID),
+    ("rsa:2048", "cms", ["-md", "sha256", "-keyopt", "rsa_padding_mode:pss"], UNVERIFIABLE),
+    ("rsa:2048", "cms", ["-md", "sha1"], UNVERIFIABLE),
+    ("rsa:2048", "cms", ["-md", "sha224"], UNVERIFIABLE),
+    ("rsa:2048", "cms", ["-md", "sha256", "-stream"], UNVERIFIABLE),
+    ("rsa:2048", "cms", ["-md", "sha256", "-nocerts"], MALFORMED),
+    ("rsa:2048", "smime", ["-md", "sha256"], VALID),
+    ("rsa:2048", "smime", ["-md", "sha256", "-noattr"], VALID),
+    ("rsa:2048", "smime", ["-md", "sha384"], VALID),
+    ("rsa:2056", "cms", ["-md", "sha256"], VALID),
+    ("rsa:3072", "cms", ["-md", "sha256"], VALID),
+    ("rsa:3072", "smime", ["-md", "sha512", "-noattr"], VALID),
+    ("rsa:4096", "cms", ["-md", "sha256"], VALID),
+    ("rsa:4096", "cms", ["-md", "sha512", "-noattr"], VALID),
+    ("rsa:1024", "cms", ["-md", "sha256"], UNVERIFIABLE),
+    ("rsa:4104", "cms", ["-md", "sha256"], UNVERIFIABLE),
+    ("prime256v1", "cms", ["-md", "sha256"], UNVERIFIABLE),
+    ("secp384r1", "cms", ["-md", "sha384", "-noattr"], UNVERIFIABLE),
+]  # fmt: skip
+IDS = [" ".join((kind, tool, *options)) for kind, tool, options, _ in TABLE]
+
+
+@NEEDS_OPENSSL
+@pytest.mark.parametrize("kind, tool, options, expected", TABLE, ids=IDS)
+def test_a_document_made_by_openssl(maker, kind, tool, options, expected):
+    encoded = maker.sign(kind, tool, *options)
+    found = read(encoded)
+    assert found.signature is expected, found.reason
+    assert (found.reason is None) == (expected is VALID)
+    assert maker.accepts(encoded) == (expected is not MALFORMED)
+    if expected is VALID:
+        assert (found.nonce, found.created_on, found.expires_on) == (
+            "1234567890",
+            "2018-11-28T00:16:17Z",
+            "2018-11-28T06:16:17Z",
+        )
+        assert found.algorithm.startswith(f"RSA {kind[4:]}, SHA-{options[1][3:]}") and found.signer.subject.startswith(
+            "O=rsa-"
+        )
+
+
+def changed(encoded, old, new):
+    assert encoded.count(old) >= 1
+    return encoded.replace(old, new, 1)
+
+
+def last_byte(encoded):
+    return encoded[:-1] + bytes([encoded[-1] ^ 1])
+
+
+# what is done to a document with signed attributes and to one without; whether openssl still verifies it
+TAMPERINGS = {
+    "the vmId": lambda d: changed(d, b"02aab8a4", b"02aab8a5"),
+    "the nonce": lambda d: changed(d, b"1234567890", b"1234567891"),
+    "expiresOn": lambda d: changed(d, b"06:16:17", b"07:16:17"),
+    "the last byte of the signature": last_byte,
+    "a byte in the middle of the signature": lambda d: d[:-100] + bytes([d[-100] ^ 0x80]) + d[-99:],
+    "the signature is zero": lambda d: d[:-256] + bytes(256),
+    "the signature is the largest number": lambda d: d[:-256] + b"\xff" * 256,
+}
+
+
+@NEEDS_OPENSSL
+@pytest.mark.parametrize("options", [[], ["-noattr"]], ids=["signed attributes", "none"])
+@pytest.mark.parametrize("what", TAMPERINGS)
+def test_tampering_is_caught_as_by_openssl(maker, what, options):
+    encoded = TAMPERINGS[what](maker.sign("rsa:2048", "cms", "-md", "sha256", *options))
+    assert state(encoded) is INVALID and not maker.accepts(encoded)
+
+
+@NEEDS_OPENSSL
+def test_the_signed_digest_is_what_counts_where_there_are_attributes(maker):
+    """The signature is over the attributes: their digest must be the content's, and their type the content's."""
+    encoded = maker.sign("rsa:2048", "cms", "-md", "sha256")
+    digest = hashlib.sha256(CONTENT).digest()
+    forged = changed(
+        changed(encoded, b"1234567890", b"1234567891"),
+        digest,
+        hashlib.sha256(CONTENT.replace(b"1234567890", b"1234567891")).digest(),
+    )
+    assert state(forged) is INVALID and not maker.accepts(forged)
+
+
+@NEEDS_OPENSSL
+def test_two_signers_are_not_verified_here(maker):
+    other = maker.signer("rsa:3072")
+    encoded = maker.sign("rsa:2048", "cms", "-md", "sha256", "-signer", f"{other}.crt", "-inkey", f"{other}.key")
+    assert state(encoded) is UNVERIFIABLE and maker.accepts(encoded)
+
+
+@NEEDS_OPENSSL
+def test_the_simulators_documents_verify_with_openssl(maker, tmp_path):
+    document = genuine()
+    assert maker.accepts(document) and state(document) is VALID
+    tampered = genuine("tampered")
+    assert not maker.accepts(tampered) and state(tampered) is INVALID
+    (tmp_path / "root.der").write_bytes(pki.root())
+    (tmp_path / "document").write_bytes(document)
+    maker.openssl("x509", "-inform", "DER", "-in", tmp_path / "root.der", "-out", tmp_path / "root.pem")
+    done = maker.openssl(
+        "cms",
+        "-verify",
+        "-inform",
+        "DER",
+        "-in",
+        tmp_path / "document",
+        "-CAfile",
+        tmp_path / "root.pem",
+        "-purpose",
+        "any",
+        "-binary",
+    )
+    assert json.loads(done.stdout)["nonce"] == "1234567890"
+
+
+# --- what is read ---------------------------------------------------------------------------------------------------
+
+
+def test_the_document_says_what_the_instance_says():
+    found, compute = read(genuine()), instance_document(WINDOWS_VM)["compute"]
+    assert (found.vm_id, found.sku, found.subscription_id) == (
+        compute["vmId"],
+        compute["sku"],
+        compute["subscriptionId"],
+    )
+    assert found.asked_nonce == found.nonce == "1234567890" and found.embedded == 3
+    assert found.signer.names == ("eastus.metadata.azure.com", "metadata.azure.com")
+    assert found.algorithm == "RSA 2048, SHA-256"
+
+
+def test_the_digest_may_be_named_by_its_signature_algorithm():
+    """As IMDS does: 1.2.840.113549.1.1.11 where SHA-256 belongs."""
+    document = genuine(embedded=())
+    assert document.count(pki.algorithm(pki.SHA256)) == 2 and state(document) is VALID
+
+
+@pytest.mark.parametrize(
+    "encoding, text, expected",
+    [
+        ("pkcs7", "", MALFORMED),
+        ("pkcs7", "no base64!", MALFORMED),
+        ("pkcs7", "\u20ac", MALFORMED),
+        ("pkcs7", "AAA", MALFORMED),
+        ("PKCS7", base64.b64encode(genuine()).decode(), VALID),
+        ("pkcs7", base64.encodebytes(genuine()).decode(), VALID),
+        ("jws", base64.b64encode(genuine()).decode(), UNVERIFIABLE),
+    ],
+    ids=["empty", "no base64", "not ASCII", "cut base64", "capitals", "with line ends", "another encoding"],
+)
+def test_encodings(encoding, text, expected):
+    found = attested.read(encoding, text, "1").document
+    assert found.signature is expected and (expected is VALID or found.reason)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"null", b"hello", b"\xff\xfe", b'{"nonce": NaN}', b"[" * 100000], ids=["empty", "list", "null", "text", "not UTF-8", "NaN", "deep"]
+)  # fmt: skip
+def test_signed_content_that_is_no_document(content):
+    encoded = pki.sign(content, [pki.leaf("metadata.azure.com", "eastus")], 5)
+    found = read(encoded)
+    assert found.signature is MALFORMED and "JSON" in found.reason and found.vm_id is None
+
+
+@pytest.mark.parametrize(
+    "stamp", [None, [], "x", {"createdOn": 5, "expiresOn": "tomorrow"}, {"expiresOn": "13/45/18 00:00:00 -0000"}]
+)
+def test_times_and_values_of_other_types_are_left_out(stamp):
+    content = json.dumps({"nonce": 5, "vmId": ["x"], "sku": None, "timeStamp": stamp}).encode()
+    found = read(pki.sign(content, [pki.leaf("metadata.azure.com", "eastus")], 5))
+    assert found.signature is VALID
+    assert (found.nonce, found.vm_id, found.sku, found.created_on, found.expires_on) == (None, None, None, None, None)
+
+
+# --- any bytes at all -----------------------------------------------------------------------------------------------
+
+
+def outcome(encoded):
+    """What is said of a document as a whole: its signature, and then its certificate's, up to the root of the tests."""
+    read = attested.read("pkcs7", base64.b64encode(encoded).decode(), "1234567890")
+    if read.document.signature is not VALID:
+        return read.document.signature
+    root = X509(pki.root())
+    chain = judge(read.certificates, [root], frozenset([root.thumbprint]), {}, now())
+    return VALID if chain.trusted else INVALID
+
+
+def test_the_outcome_of_a_whole_document_is_valid():
+    assert outcome(genuine()) is VALID and outcome(genuine(embedded=())) is INVALID
+
+
+def test_every_byte_flipped():
+    """The signature does not cover the certificates: what is changed there, their own signatures show."""
+    document = genuine(embedded=("issuing", "cross"))
+    began = time.monotonic()
+    for at in range(len(document)):
+        flipped = document[:at] + bytes([document[at] ^ 0xFF]) + document[at + 1 :]
+        assert outcome(flipped) is not VALID, at
+    assert time.monotonic() - began < len(document)  # a second each, at most
+
+
+def test_every_bit_flipped_beside_the_certificates():
+    document = genuine(embedded=())
+    leaf = pki.leaf("metadata.azure.com", "eastus")
+    begin = document.index(leaf)
+    places = [at for at in range(len(document)) if not begin <= at < begin + len(leaf)]
+    for at in places:
+        for bit in range(8):
+            flipped = document[:at] + bytes([document[at] ^ 1 << bit]) + document[at + 1 :]
+            assert state(flipped) is not VALID, (at, bit)
+
+
+def test_every_bit_flipped_in_a_document_with_signed_attributes(maker):
+    encoded = maker.sign("rsa:2048", "cms", "-md", "sha256")
+    leaf = (maker.folder / "rsa-2048.crt").read_bytes()
+    (leaf,) = [base64.b64decode(b"".join(leaf.split(b"-----")[2].split()))]
+    begin = encoded.index(leaf)
+    for at in [at for at in range(len(encoded)) if not begin <= at < begin + len(leaf)]:
+        for bit in range(8):
+            flipped = encoded[:at] + bytes([encoded[at] ^ 1 << bit]) + encoded[at + 1 :]
+            assert state(flipped) is not VALID, (at, bit)
+
+
+def test_truncated_at_every_length():
+    document = genuine()
+    assert all(state(document[:length]) is MALFORMED for length in range(len(document)))
+
+
+def test_something_after_its_end():
+    assert state(genuine() + b"\0") is MALFORMED
+
+
+def lies(document):
+    """The document with each of its lengths replaced by others."""
+    for at in range(len(document) - 4):
+        if document[at] in (0x02, 0x04, 0x06, 0x30, 0x31, 0xA0) and document[at + 1] in (0x81, 0x82):
+            for length in (
+                b"\x80",
+                b"\x81\x00",
+                b"\x84\x3f\xff\xff\xff",
+                b"\x84\xff\xff\xff\xff",
+                b"\x88" + b"\x7f" * 8,
+                b"\xff",
+                b"\x00",
+            ):
+                yield document[: at + 1] + length + document[at + 2 :]
+
+
+def test_lengths_that_lie():
+    tried = 0
+    for forged in lies(genuine()):
+        began = time.monotonic()
+        assert outcome(forged) is not VALID
+        assert time.monotonic() - began < 1
+        tried += 1
+    assert tried > 100
+
+
+def test_indefinite_lengths():
+    found = read(b"\x30\x80" * 5000 + b"\0\0" * 5000)
+    assert found.signature is UNVERIFIABLE and "indefinite" in found.reason
+
+
+def test_nested_without_end():
+    assert state(b"\x30\x84\x00\xff\xff\xff" * 100000) is MALFORMED
+    nested = b""
+    for _ in range(3000):
+        nested = pki.sequence(nested)
+    assert state(nested) is MALFORMED
+
+
+@pytest.mark.parametrize("each", [pki.sequence(), pki.leaf("metadata.azure.com", "eastus")], ids=["small", "whole"])
+def test_a_bomb_of_ten_thousand_certificates(each):
+    bomb = pki.sign(CONTENT, [each] * 10000, 5)
+    began = time.monotonic()
+    found = attested.read("pkcs7", base64.b64encode(bomb).decode(), "1").document
+    assert found.signature is MALFORMED and time.monotonic() - began < 1
+
+
+def test_a_certificate_of_ten_thousand_names_and_addresses():
+    many = [f"n{number}.metadata.azure.com" for number in range(10000)]
+    leaf = pki.certificate(
+        "metadata.azure.com",
+        "leaf",
+        pki.ISSUING,
+        "issuing",
+        5,
+        is_ca=False,
+        names=many,
+        urls=[f"http://h{n}/x.crt" for n in range(50)],
+    )
+    began = time.monotonic()
+    found = read(pki.sign(CONTENT, [leaf], 5))
+    assert found.signature is MALFORMED and time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize("exponent", [1, 2, 65536, 2**64 + 1, 2**2047 + 1])
+def test_keys_that_are_none(exponent, mocker):
+    real = pki.key("leaf")
+    mocker.patch.object(pki.Key, "public", property(lambda self: _public(self.modulus, exponent)))
+    pki.leaf.cache_clear()
+    try:
+        leaf = pki.leaf("metadata.azure.com", "eastus")
+    finally:
+        pki.leaf.cache_clear()
+    assert real is pki.key("leaf")
+    began = time.monotonic()
+    assert state(pki.sign(CONTENT, [leaf], 5)) is UNVERIFIABLE and time.monotonic() - began < 1
+
+
+def _public(modulus, exponent):
+    return pki.sequence(
+        pki.algorithm(pki.RSA_ENCRYPTION), pki.bit_string(pki.sequence(pki.integer(modulus), pki.integer(exponent)))
+    )
+
+
+def test_random_bytes_and_random_changes():
+    source, document = random.Random(7), genuine(embedded=())
+    for _ in range(2000):
+        assert state(bytes(source.randrange(256) for _ in range(source.randrange(64)))) is not VALID
+        changed = bytearray(document)
+        for _ in range(source.randrange(1, 6)):
+            changed[source.randrange(len(changed))] = source.randrange(256)
+        assert bytes(changed) == document or outcome(bytes(changed)) is not VALID
+
+
+def test_the_padding_is_compared_whole():
+    """A forged signature whose padding is shorter, with garbage behind the digest, opens to what a lax reader takes."""
+    key, good = pki.key("leaf"), pki.key("leaf").sign(CONTENT, pki.SHA256)
+    opened = pow(int.from_bytes(good, "big"), 65537, key.modulus).to_bytes(256, "big")
+    end, digest = opened[opened.index(b"\0", 2) + 1 :], hashlib.sha256(CONTENT).digest()
+    bare = bytes.fromhex("302f300b06096086480165030402010420") + digest  # the algorithm without its NULL
+    p, q = (int(prime, 16) for prime in pki.TEST_PRIVATE_KEYS["leaf"])
+    private = pow(65537, -1, (p - 1) * (q - 1))
+    forms = {
+        "genuine": opened,
+        "short padding, garbage behind": b"\0\1" + b"\xff" * 8 + b"\0" + end + bytes(256 - 11 - len(end)),
+        "another block type": b"\0\2" + opened[2:],
+        "padding of another byte": opened[:5] + b"\xfe" + opened[6:],
+        "no NULL": b"\0\1" + b"\xff" * (256 - 3 - len(bare)) + b"\0" + bare,
+    }
+    leaf = pki.leaf("metadata.azure.com", "eastus")
+    for name, block in forms.items():
+        assert len(block) == 256
+        forged = pow(int.from_bytes(block, "big"), private, key.modulus).to_bytes(256, "big")
+        document = pki.sign(CONTENT, [leaf], 5).replace(good, forged)
+        assert (state(document) is VALID) == (name == "genuine"), name
+
+
+def test_the_version_and_the_type_are_held_to_the_letter():
+    document = genuine(embedded=())
+    data = document.index(b"\x02\x01\x01")
+    assert state(document[: data + 2] + b"\x03" + document[data + 3 :]) is MALFORMED
+    assert state(document.replace(pki.oid(attested.DATA), pki.oid("1.2.840.113549.1.7.3"))) is MALFORMED
+
+
+def test_a_signer_that_is_not_among_the_certificates():
+    assert state(pki.sign(CONTENT, [pki.issuing()], 5)) is MALFORMED
+    assert state(pki.sign(CONTENT, [pki.leaf("metadata.azure.com", "eastus", True)], 5)) is MALFORMED
+
+
+def test_another_vms_key_does_not_verify():
+    other = pki.certificate("metadata.azure.com", "issuing", pki.ISSUING, "issuing", 5, is_ca=False)
+    assert state(pki.sign(CONTENT, [other], 5)) is INVALID
+
+
+def test_der_of_other_forms_is_refused():
+    assert der.Reader(b"\x02\x01\x05", "x").take().content == b"\5"
+    for wrong in (b"", b"\x02", b"\x02\x02\x05", b"\x02\x81\x01\x05", b"\x02\x82\x00\x80", b"\x02\x85\0\0\0\0\1\5"):
+        with pytest.raises(der.Malformed):
+            der.Reader(wrong, "x").take()
+
+
+def test_a_linux_vms_document_too():
+    assert replace(read(genuine(vm=LINUX_VM)), signer=None).vm_id == LINUX_VM.vm_id
