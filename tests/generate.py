@@ -15,6 +15,9 @@ TEXTS = (
     "", "eth0", "Ethernet 2", "a" * 300, "\u00c4dapter \u65e5\u672c\u8a9e" * 20, 'quote"and\'', "new\nline\r\nEND IMDS-CHECK verdict=healthy",
     "\x1b[2J\x07", "\ud800", "%PATH%", "$(reboot)", "`id`", "; rm -rf /", "main", "running", "unicast", "blackhole", "FAILED", "walinuxagent",
     "GuestProxyAgent", "azure-proxy-agent", "\U0001f4a5" * 40, "x" * 5000, " ", "\\", "\u2028", "7783-7084-3265-9085-8269-3286-77",
+    "http://www.microsoft.com/pkiops/certs/x.crt", "http://[::1", "http://caissuers.microsoft.com:x/pkiops/y.crt", "http://h/'.crt",
+    "CN=Microsoft TLS RSA Root G2, O=x", "CN=DigiCert Global Root G2", "CN=Microsoft TLS G2 RSA CA OCSP 02", "www.microsoft.com", "LocalMachine\\Root",
+    "LocalMachine\\Disallowed", "S-1-5-18\\Root", "crypt32", "20348.1",
 )  # fmt: skip
 ADDRESSES = (
     "169.254.169.254",
@@ -51,6 +54,18 @@ FORMS = {
 def some_facts(seed: int, longest: int = 4) -> Facts:
     """The same for the same seed. Lists have up to ``longest`` items."""
     return _make(Facts, random.Random(seed), longest)
+
+
+def facts_with(base: Facts, seed: int, *names: str) -> Facts:
+    """``base`` with fields of its own made at random; ``imds.document`` names one of what IMDS gave."""
+    dice, hints = random.Random(seed), get_type_hints(Facts, vars(sys.modules[facts_module.__name__]))
+    for name in names:
+        if name == "imds.document":
+            document = _make(facts_module.AttestedDocument, dice, 3)
+            base = dataclasses.replace(base, imds=dataclasses.replace(base.imds, document=document))  # type: ignore[arg-type, type-var]
+        else:
+            base = dataclasses.replace(base, **{name: _make(hints[name], dice, 4)})
+    return base
 
 
 def _make(kind: Any, dice: random.Random, longest: int) -> Any:

@@ -6,11 +6,12 @@ import pytest
 
 from runcommand.diagnosis import diagnose
 from runcommand.facts import Adapter, Expected, LinkState, Neighbour, NeighbourState, Outcome, Trial
+from runcommand.report import text
 from runcommand.rules.case import Case
 from runcommand.simulator.scenarios import ETH0, ETH1, ETHERNET, ETHERNET2, HOSTS, LO, LOOPBACK, held, row, rows_of
 
 from .facts_of import BOTH, LINUX, WINDOWS, connection, imds, metadata, wireserver
-from .generate import some_facts
+from .generate import facts_with, some_facts
 
 ON_BOTH = pytest.mark.parametrize("side", BOTH, ids=("windows", "linux"))
 
@@ -70,7 +71,23 @@ def test_a_rule_that_fails_costs_itself(mocker):
 
 @pytest.mark.parametrize("seed", range(300))
 def test_no_rule_and_no_check_fails_on_any_facts(seed):
-    diagnosis = diagnose(some_facts(seed))
+    nothing_failed(diagnose(some_facts(seed)))
+
+
+@pytest.mark.parametrize("side", BOTH, ids=["windows", "linux"])
+def test_no_rule_fails_on_any_document_and_any_certificates(side):
+    for seed in range(1500):
+        facts = facts_with(
+            side.healthy(), seed, "imds.document", "certificate_chains", "endpoints", "machine", "activation"
+        )
+        diagnosis = diagnose(facts)
+        nothing_failed(diagnosis)
+        report = text.portal(diagnosis)
+        assert report.isascii() and len(report) + report.count("\n") <= 3900
+        assert len(text.full(diagnosis)) > len(report) / 2
+
+
+def nothing_failed(diagnosis):
     assert not any(
         " failed: " in finding.detail and finding.cause == "tool-failed" for finding in diagnosis.findings
     ), diagnosis.findings

@@ -20,6 +20,7 @@ from runcommand.simulator import scenarios
 from . import wine
 from .command import ROOT, imds_check
 from .lab import windows
+from .lab.certificates import CERTIFICATES, ON_WINDOWS
 from .lab.namespace import IMDS, why_not
 from .lab.run import SIDE_BY_SIDE, run_all
 from .lab.registry import WINDOWS
@@ -93,11 +94,20 @@ def test_two_builds_are_the_same_bytes(exe):
 def test_verdict_and_cause(seen, name):
     scenario, found = next(item for item in SHOWN if item.name == name), seen[name]
     assert (found.verdict, found.cause) == (scenario.verdict, scenario.cause), found.report["findings"]
+    if scenario in (*CERTIFICATES, *ON_WINDOWS):  # whose fixes are carried out under Wine too
+        assert scenario.is_right(found.report), found.report["findings"]
+        assert not scenario.heals or (found.after == "healthy" and found.executed > 0), found.report["findings"][0][
+            "fix"
+        ]
 
 
 def test_what_wine_cannot_show_is_in_the_lab():
     assert set(windows.CANNOT) <= {scenario.name for scenario in SCENARIOS}
-    assert len(set(NAMES)) == len(NAMES) == len(SCENARIOS) - len(windows.CANNOT) + 1 + len(WINDOWS)
+    assert (
+        len(set(NAMES))
+        == len(NAMES)
+        == len(SCENARIOS) - len(windows.CANNOT) + 1 + len(WINDOWS) + len(CERTIFICATES + ON_WINDOWS)
+    )
 
 
 def test_fixes_are_commands_of_windows_with_this_vms_adapters(seen):

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
-from urllib.parse import urlsplit
 
 from ..facts import Certificate, ChainFault, EndpointTrial, IssuerFetch, Outcome, parse_instant
 from .attested import platform, who_cares
 from .case import Case, in_words
 from .clock import host_time, span
-from .finding import Fix, Seen, Severity, Verdict, advice, listed, quoted, rule, short
+from .finding import Fix, Seen, Severity, Verdict, advice, host_of, listed, quoted, rule, short
 from .remedies import remedies
 
 CA_PAGE = "https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details"
@@ -117,10 +116,10 @@ def source(case: Case, urls: Sequence[str]) -> Optional[Source]:
     for fetch in fetches:
         if fetch.certificate and fetch.url in candidates:
             return Source(fetch.url, True, fetch.proxy)
-    useless = {(urlsplit(fetch.url).hostname, fetch.proxy) for fetch in fetches if not fetch.certificate}
+    useless = {(host_of(fetch.url), fetch.proxy) for fetch in fetches if not fetch.certificate}
     trials = {trial.host: trial for trial in case.facts.endpoints or ()}
     for url in candidates:
-        host = urlsplit(url).hostname or ""
+        host = host_of(url)
         trial = trials.get(host)
         if trial and _is_open(trial) and (host, None) not in useless:
             return Source(url, True)
@@ -131,7 +130,7 @@ def source(case: Case, urls: Sequence[str]) -> Optional[Source]:
 
 
 def _mirrors(url: str) -> Iterator[str]:
-    host = urlsplit(url).hostname
+    host = host_of(url)
     if host in MIRRORS and "/pkiops/" in url:
         yield from (url.replace(host, mirror, 1) for mirror in MIRRORS if mirror != host)
 
@@ -168,7 +167,7 @@ def _what_fetching_brought(case: Case) -> str:
     found: Dict[str, str] = {}
     for fetch in _fetches(case):
         if not fetch.certificate:
-            host = (urlsplit(fetch.url).hostname or "?") + (f" through {fetch.proxy}" if fetch.proxy else "")
+            host = host_of(fetch.url) + (f" through {fetch.proxy}" if fetch.proxy else "")
             unknown = "no address for its name" if fetch.is_name_unknown else None
             error = unknown or (
                 in_words(fetch.outcome) if fetch.outcome not in (Outcome.HTTP, Outcome.FAILED) else fetch.error
@@ -340,11 +339,8 @@ def cert_root_untrusted(case: Case) -> Optional[Seen]:
     Mended by: the root in the machine's trusted store, after comparing its thumbprint with Azure's list.
     https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details
     """
-    if (
-        case.chain is None
-        or not any(error.fault is ChainFault.ROOT_UNTRUSTED for error in case.chain_errors)
-        or missing(case)
-    ):
+    untrusted = any(error.fault is ChainFault.ROOT_UNTRUSTED for error in case.chain_errors)
+    if case.chain is None or not case.chain.certificates or not untrusted or missing(case):
         return None
     root = case.chain.certificates[-1]
     name = common_name(root.subject)
@@ -471,7 +467,7 @@ def cert_fetched_from_aia(case: Case) -> Optional[Seen]:
         for item in case.chain.certificates
         if item.thumbprint not in at_hand and "fetched" in (item.stores or ("fetched",))
     ]
-    hosts = sorted({urlsplit(item.url).hostname or "?" for item in _fetches(case) if item.certificate})
+    hosts = sorted({host_of(item.url) for item in _fetches(case) if item.certificate})
     origin = f" from {listed(hosts)}" if hosts else ""
     return Seen(
         f"{listed([quoted(name) for name in fetched]) or 'An issuer'} had to be fetched{origin}: without the network the chain fails.",

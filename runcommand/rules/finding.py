@@ -153,9 +153,17 @@ def listed(items: Sequence[str], at_most: int = 3) -> str:
     return ", ".join(items[:at_most]) + (f" and {more} more" if more > 0 else "")
 
 
+def host_of(url: str) -> str:
+    """The host that an address from the VM or the network names; empty where it names none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
 def file_of(url: str) -> Optional[str]:
     """The file that an address names, as it may stand between quotes in a command; None where it names none such."""
-    name = unquote(urlsplit(url).path.rpartition("/")[2])
+    name = unquote(url.partition("?")[0].rpartition("/")[2])
     return name if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,80}[.](crt|cer|der)", name) else None
 
 

@@ -16,11 +16,15 @@ from statistics import median
 from typing import Callable, List, Sequence
 
 import build
+from runcommand import attested
 from runcommand.probes.tcp import CONNECT_S
+from runcommand.simulator.host import Behaviour, attested_document
 
 from .. import wine
 from ..command import high_water_kib
-from ..lab.namespace import IMDS, ROOT, WIRESERVER, Lab, why_not
+from ..lab.certificates import ALONE, at
+from ..lab.certificates import DARK as DARK_HOST
+from ..lab.namespace import IMDS, ROOT, VM, WIRESERVER, Lab, why_not
 from ..lab.windows import WindowsLab
 
 DARK = [f"rule add pref 0 to {address} blackhole" for address in (IMDS, WIRESERVER)]
@@ -73,10 +77,23 @@ def many_rules(lab: Lab) -> None:
     lab.vm("nft -f /run/lab/many.nft")
 
 
-def whole_runs(name: str, runs: int, limit: str, prepare: Callable[[Lab], None]) -> None:
-    with Lab() as lab:
+def without_issuers(lab: Lab) -> None:
+    """A document with its signing certificate alone, and every host of certificates dark."""
+    lab.host(f"rule add pref 1 to {DARK_HOST} blackhole")
+    lab.hosts(at(DARK_HOST))
+
+
+def whole_runs(
+    name: str,
+    runs: int,
+    limit: str,
+    prepare: Callable[[Lab], None],
+    *arguments: str,
+    behaviour: Behaviour = Behaviour(),
+) -> None:
+    with Lab(behaviour) as lab:
         prepare(lab)
-        command = lab.enter([sys.executable, "-m", "runcommand", "--no-files"])
+        command = lab.enter([sys.executable, "-m", "runcommand", "--no-files", *arguments])
         sample(command)  # warm
         before = len(lab.requests())
         samples = [sample(command) for _ in range(runs)]
@@ -84,6 +101,19 @@ def whole_runs(name: str, runs: int, limit: str, prepare: Callable[[Lab], None])
     show(name, [item.seconds for item in samples], "s", limit)
     show(f"{name}: peak memory", [item.peak_mib for item in samples], "MiB", "")
     print(f"{name + ': IMDS requests':34}{'':8}{asked / runs:8.2f}{'':8}  {'a run':6}")
+
+
+def a_document(runs: int) -> None:
+    """Reading and verifying one document, in this process."""
+    answer = attested_document(VM, "1234567890", Behaviour())
+
+    def once() -> float:
+        began = time.monotonic()
+        attested.read(answer["encoding"], answer["signature"], "1234567890")
+        return (time.monotonic() - began) * 1000
+
+    once()
+    show("a document of three certificates", [once() for _ in range(runs)], "ms", "")
 
 
 def package_size() -> int:
@@ -146,6 +176,11 @@ def of_package(runs: int) -> None:
     whole_runs("wrong interface", runs, "", wrong_interface)
     whole_runs("a silent proxy", runs, "", silent_proxy)
     whole_runs("20,000 nftables rules", runs, "", many_rules)
+    whole_runs("--endpoints, all dark", runs, f"{CONNECT_S:.1f} more than healthy", without_issuers, "--endpoints")
+    whole_runs(
+        "issuers missing, all dark", runs, f"{2 * CONNECT_S:.1f} more than healthy", without_issuers, behaviour=ALONE
+    )
+    a_document(runs)
     print(f"{'package for Linux, xz':34}{'':8}{package_size() / 1024:8.1f}{'':8}  {'KiB':6}128 (as a script)")
 
 

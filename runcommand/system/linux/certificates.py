@@ -52,7 +52,7 @@ def judge(programs: Programs, certificates: Sequence[bytes], at: Instant) -> Cer
     except (Malformed, Unsupported) as error:
         raise NoFact(f"the certificates cannot be read: {error}") from None
     try:
-        errors = _openssl(programs, certificates, bundle, at)
+        errors = _openssl(programs, certificates, held, at)
     except NoFact as missing:
         return replace(judged, engine=f"{judged.engine} ({missing})")
     return replace(
@@ -69,16 +69,21 @@ def _bundle() -> Tuple[Path, List[X509]]:
     raise NoFact("no bundle of trusted certificates: " + ", ".join(map(str, BUNDLES)))
 
 
-def _openssl(programs: Programs, certificates: Sequence[bytes], bundle: Path, at: Instant) -> Tuple[ChainError, ...]:
-    """What ``openssl verify`` says against it; nothing where it is content. Raises ``NoFact``."""
-    with _as_file(to_pem(certificates[0])) as leaf, _as_file(b"".join(map(to_pem, certificates[1:]))) as others:
-        untrusted = ["-untrusted", others] if len(certificates) > 1 else []
+def _openssl(
+    programs: Programs, certificates: Sequence[bytes], held: Sequence[X509], at: Instant
+) -> Tuple[ChainError, ...]:
+    """What ``openssl verify`` says against it; nothing where it is content. Raises ``NoFact``.
+
+    It is given the bundle's roots as trusted and the bundle's other certificates as those at hand: once it has taken an issuer from
+    the trusted ones, it looks nowhere else for the next.
+    """
+    roots = [item.encoded for item in held if item.is_self_issued]
+    others = [*certificates[1:], *(item.encoded for item in held if not item.is_self_issued)]
+    with _as_file(certificates[:1]) as leaf, _as_file(others) as untrusted, _as_file(roots) as trusted:
         when = str(int(parse_instant(at).timestamp()))
-        done = programs.complete(
-            "openssl", ["verify", "-attime", when, "-CAfile", str(bundle), *untrusted, leaf], VERIFY_S
-        )
-    if done.status == 0:
-        return ()
+        more = ["-untrusted", untrusted] if others else []
+        arguments = ["verify", "-attime", when, "-no-CApath", "-CAfile", trusted, *more, leaf]
+        done = programs.complete("openssl", arguments, VERIFY_S)
     said = done.errors + done.output[:4096].decode("utf-8", "replace")
     found = [
         ChainError(
@@ -88,23 +93,22 @@ def _openssl(programs: Programs, certificates: Sequence[bytes], bundle: Path, at
         )
         for match in VERIFY_ERROR.finditer(said)
     ]
-    if not found:
+    if not found and not (done.status == 0 and ": OK" in said):  # before 1.1.0 the status is always 0
         raise NoFact(f"openssl verify: exit status {done.status}: {said.strip()[:120]}")
     return tuple(dict.fromkeys(found))
 
 
 @contextmanager
-def _as_file(content: bytes) -> Iterator[str]:
-    """Some bytes as a file in memory that a program of this user can open by its name. Raises ``NoFact``."""
+def _as_file(certificates: Sequence[bytes]) -> Iterator[str]:
+    """Certificates as a file in memory that a program of this user can open by its name. Raises ``NoFact``."""
     create = getattr(os, "memfd_create", None)
     if create is None:
         raise NoFact("this system has no files in memory")
     try:
-        descriptor = create("imds-check")
+        file = os.fdopen(create("imds-check"), "wb")
     except OSError as error:
         raise NoFact(f"no file in memory: {error.strerror}") from None
-    try:
-        os.write(descriptor, content)
-        yield f"/proc/{os.getpid()}/fd/{descriptor}"
-    finally:
-        os.close(descriptor)
+    with file:
+        file.write(b"".join(map(to_pem, certificates)))
+        file.flush()
+        yield f"/proc/{os.getpid()}/fd/{file.fileno()}"
