@@ -528,6 +528,9 @@ class ChainFault(str, Enum):
     OTHER = "other"
 
 
+LACKING = frozenset({ChainFault.ISSUER_MISSING, ChainFault.ROOT_UNTRUSTED})  # what another certificate may mend
+
+
 @dataclass(frozen=True)
 class ChainError:
     """What an engine says against a chain."""

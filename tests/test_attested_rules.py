@@ -330,6 +330,20 @@ def test_a_fetched_chain_is_healthy_and_told():
     assert "www.microsoft.com" in diagnosis.findings[0].detail and pki.ISSUING in diagnosis.findings[0].detail
 
 
+def test_windows_has_the_last_word_where_it_does_not_fetch_what_could_be_fetched():
+    fetched = IssuerFetch(WWW, Outcome.HTTP, status=200, certificate=ISSUING)
+    facts = with_document(
+        WINDOWS,
+        document(WINDOWS),
+        chain(LEAF_FACT, errors=[MISSING]),
+        chain(LEAF_FACT, ISSUING, CROSS, ROOT, fetched=True, fetches=(fetched,)),
+        chain(LEAF_FACT, errors=[MISSING], fetched=True),
+    )
+    diagnosis = only(facts, "cert-intermediate-missing")
+    assert "Windows does not fetch it" in diagnosis.main.detail and pki.ISSUING in diagnosis.main.detail
+    assert commands(diagnosis)[0].startswith("Invoke-WebRequest -UseBasicParsing 'http://www.microsoft.com/")
+
+
 def test_a_chain_that_was_not_judged_is_an_error_and_no_fault():
     diagnosis = diagnose(with_document(WINDOWS, document(WINDOWS)))
     assert diagnosis.cause is None

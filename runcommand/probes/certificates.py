@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from functools import partial
-from typing import Dict, Iterable, List, Optional, Protocol, Sequence, Tuple
+from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
 from ..chain import IN_DOCUMENT
 from ..collect import Board, NoFact, now
 from ..der import Malformed, Unsupported
 from ..facts import (
+    LACKING,
     Certificate,
     CertificateChain,
     ChainFault,
@@ -30,6 +31,7 @@ from ..facts import (
     Scope,
     SignatureState,
 )
+from ..system import System
 from ..x509 import X509, from_pem
 from . import side_by_side, web
 from .tcp import CONNECT_S, Attempt, Connector, connect, error_text
@@ -42,7 +44,6 @@ STEPS = 4  # up the chain
 URLS, PROXIES = 4, 2  # that are asked for one issuer
 HOSTS = 24  # that are tried
 TELL_S = 0.3  # kept back of the time-out of the hosts
-LACKS = {ChainFault.ISSUER_MISSING, ChainFault.ROOT_UNTRUSTED}  # what fetching may mend
 # The documented hosts (azure-ca-details, "Certificate downloads and revocation lists"; the IMDS certificate article).
 ENDPOINTS: Dict[str, Tuple[str, ...]] = {
     "caissuers.microsoft.com": ("AIA",),
@@ -59,16 +60,7 @@ ENDPOINTS: Dict[str, Tuple[str, ...]] = {
 }
 
 
-class Engine(Protocol):
-    """What a system makes of certificates."""
-
-    fetches_itself: bool
-
-    def judge_chain(self, certificates: Sequence[bytes], at: Instant, fetch: bool, seconds: float) -> CertificateChain:
-        """The chain of the first certificate. Raises ``NoFact``."""
-
-
-def ask(connector: Connector, engine: Engine, board: Board, is_true: bool) -> Optional[Tuple[CertificateChain, ...]]:
+def ask(connector: Connector, system: System, board: Board, is_true: bool) -> Optional[Tuple[CertificateChain, ...]]:
     """The chain from what is on the VM; where that is not trusted, with fetched issuers too, and by the engine's own fetching.
 
     None where there is no document with a signature that could be right.
@@ -83,27 +75,34 @@ def ask(connector: Connector, engine: Engine, board: Board, is_true: bool) -> Op
     if not is_true:
         raise NoFact("not judged: the probes are pointed elsewhere")
     at = imds.attested.date if imds.attested and imds.attested.date else now()
-    first = engine.judge_chain(certificates, at, False, FETCH_S)
-    board.draft("certificate_chains", (first,))
-    if first.trusted or _lacking(first) is None:
-        return (first,)
-    own: List[CertificateChain] = []
-    with_network: List[CertificateChain] = []
+    found: Dict[str, CertificateChain] = {}
+
+    def judge() -> None:
+        found["at hand"] = system.judge_chain(certificates, at, False, FETCH_S)
 
     def fetch() -> None:
-        own.append(_fetch_up(connector, engine, board, certificates, first, at))
+        found["fetched"] = _fetch_up(connector, system, board, certificates, found["at hand"], at)
 
     def let_fetch() -> None:
-        with_network.append(engine.judge_chain(certificates, at, True, FETCH_S))
+        found["by itself"] = system.judge_chain(certificates, at, True, FETCH_S)
 
-    works = [fetch, let_fetch] if engine.fetches_itself else [fetch]
-    side_by_side.run(works, board.remaining(CHAIN_S + 1.0))
-    return (first, *own, *with_network)
+    (reason,) = side_by_side.run([judge], board.remaining(FETCH_S))
+    first = found.get("at hand")
+    if first is None:
+        raise NoFact(reason or "")
+    board.draft("certificate_chains", (first,))
+    if not first.trusted and _lacking(first):
+        works = [fetch, let_fetch] if system.fetches_itself else [fetch]
+        reasons = side_by_side.run(works, board.remaining(CHAIN_S + 1.0))
+        for who, why in zip(("imds-check", first.engine), reasons):
+            if why:
+                board.note("certificate_chains", f"fetching by {who}: {why}")
+    return tuple(found[way] for way in ("at hand", "fetched", "by itself") if way in found)
 
 
 def _fetch_up(
     connector: Connector,
-    engine: Engine,
+    system: System,
     board: Board,
     certificates: Sequence[bytes],
     first: CertificateChain,
@@ -124,7 +123,7 @@ def _fetch_up(
         if found is None or found in known:
             break
         known.append(found)
-        chain = engine.judge_chain(known, at, False, FETCH_S)
+        chain = system.judge_chain(known, at, False, FETCH_S)
         if chain.trusted:
             break
     fetched = {item.certificate.thumbprint: item.url for item in fetches if item.certificate}
@@ -142,7 +141,7 @@ def _lacking(chain: CertificateChain) -> Optional[Certificate]:
     that is outside its dates; None where fetching is no help."""
     held, faults = chain.certificates, {error.fault for error in chain.errors}
     stale = [error.certificate for error in chain.errors if error.fault is ChainFault.OUTSIDE_DATES]
-    if faults & LACKS and held:
+    if faults & LACKING and held:
         top = len(held) - (1 if held[-1].subject != held[-1].issuer else 2)
         return held[top] if top >= 0 else None
     return next((held[number - 1] for number in stale if number and number < len(held)), None)
@@ -194,7 +193,8 @@ def _read(child: Certificate, url: str, proxy: Optional[str], fetched: web.Fetch
         fact = X509.read(encoded).fact
     except (Malformed, Unsupported):
         return replace(base, error="what came is no certificate")
-    if fact.subject != child.issuer or fact.subject_key_id != (child.authority_key_id or fact.subject_key_id):
+    keys = {fact.subject_key_id, child.authority_key_id} - {None}
+    if fact.subject != child.issuer or len(keys) == 2:
         return replace(base, error="what came is another certificate")
     found.append(encoded)
     return replace(base, certificate=fact)
@@ -211,7 +211,7 @@ def try_endpoints(
     None where no certificate problem makes them matter, unless ``is_wanted``.
     """
     chains: Optional[Tuple[CertificateChain, ...]] = board.wait("certificate_chains")
-    if not is_wanted and not (chains and LACKS & {error.fault for error in chains[-1].errors}):
+    if not is_wanted and not (chains and LACKING & {error.fault for error in chains[-1].errors}):
         return None
     if not is_true:
         raise NoFact("not tried: the probes are pointed elsewhere")

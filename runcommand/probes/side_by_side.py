@@ -6,6 +6,8 @@ import threading
 import time
 from typing import Callable, List, Optional, Sequence
 
+from ..collect import NoFact
+
 LATE = "not done in time"
 
 
@@ -27,6 +29,8 @@ def run(
             reason = None
             try:
                 work()
+            except NoFact as missing:
+                reason = str(missing)
             except Exception as failure:  # whatever it is, it costs this one
                 reason = f"{type(failure).__name__}: {failure}"[:200]
             with news:

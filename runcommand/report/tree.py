@@ -18,10 +18,10 @@ from ..facts import (
     prefix_length,
 )
 from ..rules.case import Case, Way, holds, in_words, matches_platform
-from ..rules.certificates import common_name
 from ..rules.checks import Check, Status
 from ..rules.filtering import described
 from ..rules.finding import Finding, Fix, FixKind, Severity, Shell, listed, quoted, short, to_ascii
+from ..rules.issuers import common_name
 from ..rules.proxy import described as described_proxy
 from ..rules.proxy import hits, path_words, what_came
 

@@ -3,190 +3,36 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import List, Optional
 
-from ..facts import Certificate, ChainFault, EndpointTrial, IssuerFetch, Outcome, parse_instant
+from ..facts import LACKING, Certificate, ChainFault, parse_instant
 from .attested import platform, who_cares
-from .case import Case, in_words
+from .case import Case
 from .clock import host_time, span
 from .finding import Fix, Seen, Severity, Verdict, advice, host_of, listed, quoted, rule, short
+from .issuers import (
+    CA_PAGE,
+    ROOTS,
+    Missing,
+    common_name,
+    concerns,
+    fetches,
+    install,
+    is_reached,
+    missing,
+    what_fetching_brought,
+    why_closed,
+)
 from .remedies import remedies
 
-CA_PAGE = "https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details"
 DOMAINS = {  # of azEnvironment, in lower case
     "azurepubliccloud": "metadata.azure.com",
     "azureusgovernmentcloud": "metadata.azure.us",
     "azurechinacloud": "metadata.azure.cn",
     "azuregermancloud": "metadata.microsoftazure.de",
 }
-ISSUING = re.compile(r"Microsoft TLS G2 RSA CA OCSP \d\d")
-MIRRORS = ("caissuers.microsoft.com", "www.microsoft.com")  # serve the same files below /pkiops/
 FIXED_BUILD = (20348, 2402)  # KB5036909: newer trust lists for Windows Server 2022
 ROOT_STORES = ("\\Root", "\\AuthRoot")
-
-
-class Known(NamedTuple):
-    """A certificate of Azure's hierarchy, as Azure documents it."""
-
-    url: str
-    thumbprint: str
-    issuer: str
-
-
-# "Root" or not: most VMs know it only as signed by DigiCert's.
-CROSS = {
-    "Microsoft TLS RSA Root G2": Known(
-        "http://caissuers.microsoft.com/pkiops/certs/Microsoft%20TLS%20RSA%20Root%20G2%20-%20xsign.crt",
-        "B5EE89E77326AB2BF1775BD99C19A28947FF8184",
-        "DigiCert Global Root G2",
-    )
-}
-ROOTS = {
-    "DigiCert Global Root G2": Known(
-        "http://cacerts.digicert.com/DigiCertGlobalRootG2.crt",
-        "DF3C24F9BFD666761B268073FE06D1CC8D4F82A4",
-        "DigiCert Global Root G2",
-    )
-}
-
-
-@dataclass(frozen=True)
-class Missing:
-    """A certificate that the chain lacks."""
-
-    name: str  # its common name
-    urls: Tuple[str, ...]  # where it can be had
-    issuer: Optional[str] = None
-    key_id: Optional[str] = None
-    is_root: bool = False
-
-
-def common_name(name: str) -> str:
-    """Of a name as facts have it, the part that people know it by."""
-    parts = [part[3:] for part in name.split(", ") if part.startswith("CN=")]
-    return parts[0] if parts else name
-
-
-def missing(case: Case) -> List[Missing]:
-    """What the chain lacks, from the bottom up; nothing where it reaches a root that has no other face."""
-    chains = case.facts.certificate_chains or ()
-    if not chains or not case.chain_errors:
-        return []
-    furthest = max(chains, key=lambda chain: len(chain.certificates)).certificates
-    if not furthest:
-        return []
-    last = furthest[-1]
-    if last.subject != last.issuer:
-        name = common_name(last.issuer)
-        known = CROSS.get(name) or ROOTS.get(name)
-        urls = (*last.issuer_urls, *((known.url,) if known else ()))
-        above = [_cross(other, ()) for other in CROSS] if ISSUING.fullmatch(name) else []  # as rarely on a VM
-        issuer = known.issuer if known else above[0].name if above else None
-        return [Missing(name, urls, issuer, last.authority_key_id, name in ROOTS), *above]
-    below = furthest[-2] if len(furthest) > 1 else None
-    name = common_name(last.subject)
-    return [_cross(name, below.issuer_urls if below else ())] if name in CROSS else []
-
-
-def _cross(name: str, urls: Sequence[str]) -> Missing:
-    known = CROSS[name]
-    return Missing(name, tuple(dict.fromkeys((*(url for url in urls if "xsign" in url), known.url))), known.issuer)
-
-
-# --- where a certificate can be had ---------------------------------------------------------------------------------
-
-
-class Source(NamedTuple):
-    """Where to get a certificate from, and whether this VM can."""
-
-    url: str
-    is_reachable: bool
-    proxy: Optional[str] = None
-
-
-def source(case: Case, urls: Sequence[str]) -> Optional[Source]:
-    """The best of these addresses and their mirrors: one that was fetched, else one whose host answers, else any."""
-    candidates = [
-        url
-        for url in dict.fromkeys(item for url in urls for item in (url, *_mirrors(url)))
-        if url.startswith("http://")
-    ]
-    fetches = _fetches(case)
-    for fetch in fetches:
-        if fetch.certificate and fetch.url in candidates:
-            return Source(fetch.url, True, fetch.proxy)
-    useless = {(host_of(fetch.url), fetch.proxy) for fetch in fetches if not fetch.certificate}
-    trials = {trial.host: trial for trial in case.facts.endpoints or ()}
-    for url in candidates:
-        host = host_of(url)
-        trial = trials.get(host)
-        if trial and _is_open(trial) and (host, None) not in useless:
-            return Source(url, True)
-        for way in trial.proxies if trial else ():
-            if way.status is not None and way.status < 400 and (host, way.server) not in useless:
-                return Source(url, True, way.server)
-    return Source(candidates[0], False) if candidates else None
-
-
-def _mirrors(url: str) -> Iterator[str]:
-    host = host_of(url)
-    if host in MIRRORS and "/pkiops/" in url:
-        yield from (url.replace(host, mirror, 1) for mirror in MIRRORS if mirror != host)
-
-
-def _fetches(case: Case) -> List[IssuerFetch]:
-    return [item for chain in case.facts.certificate_chains or () for item in chain.fetches]
-
-
-def _is_open(trial: EndpointTrial) -> bool:
-    return trial.connection is not None and trial.connection.outcome is Outcome.ANSWERED
-
-
-def is_reached(trial: EndpointTrial) -> bool:
-    """Whether a host of certificates can be reached at all, directly or through a proxy of the machine."""
-    denied = (403, 407, 502, 503, 504)
-    return _is_open(trial) or any(way.status is not None and way.status not in denied for way in trial.proxies)
-
-
-def concerns(case: Case, trial: EndpointTrial) -> bool:
-    """Whether a host matters in this cloud: those in China matter there only."""
-    china = bool(case.instance and case.instance.az_environment.lower() == "azurechinacloud")
-    return china or not trial.host.endswith(".cn")
-
-
-def why_closed(trial: EndpointTrial) -> str:
-    """Why a host cannot be reached: ``no address for its name``, ``timed out``."""
-    if trial.is_name_unknown:
-        return "no address for its name"
-    return in_words(trial.connection.outcome) if trial.connection else short(trial.error or "not tried", 60)
-
-
-def _what_fetching_brought(case: Case) -> str:
-    """How the tries to fetch ended, each host once."""
-    found: Dict[str, str] = {}
-    for fetch in _fetches(case):
-        if not fetch.certificate:
-            host = host_of(fetch.url) + (f" through {fetch.proxy}" if fetch.proxy else "")
-            unknown = "no address for its name" if fetch.is_name_unknown else None
-            error = unknown or (
-                in_words(fetch.outcome) if fetch.outcome not in (Outcome.HTTP, Outcome.FAILED) else fetch.error
-            )
-            found.setdefault(host, short(error or fetch.outcome.value, 60))
-    return "; ".join(f"{short(host, 60)}: {error}" for host, error in list(found.items())[:4])
-
-
-def _install(case: Case, items: Sequence[Missing]) -> List[Fix]:
-    """The commands that put certificates into the machine's stores, and what makes it count."""
-    commands = remedies(case)
-    fixes: List[Fix] = []
-    for item in items:
-        place = source(case, item.urls)
-        if place is None:
-            fixes.append(advice(f"Get {quoted(item.name)} from {CA_PAGE} and install it."))
-        else:
-            fixes += commands.install_certificate(place.url, place.is_reachable, place.proxy, item.is_root)
-    return fixes + commands.trust_anew()
 
 
 def _by_engine(case: Case) -> str:
@@ -227,7 +73,7 @@ def cert_expired(case: Case) -> Optional[Seen]:
     if not 0 < number < len(case.chain.certificates):
         return Seen(
             f"A certificate of the chain is outside its dates. {_by_engine(case)} {who_cares(case)}",
-            tuple(_renewal(None)),
+            (advice(f"Install the current certificates from {CA_PAGE}"),),
         )
     own, child = case.chain.certificates[number], case.chain.certificates[number - 1]
     kept = f" It is kept in {listed(own.stores)}." if own.stores else ""
@@ -235,12 +81,8 @@ def cert_expired(case: Case) -> Optional[Seen]:
     return Seen(
         f"{quoted(common_name(own.subject))} in the chain of the attested document's certificate {_dates(own, case)}.{kept} "
         f"{who_cares(case)}",
-        (*remedies(case).remove_certificate(own, own.stores), *_install(case, [anew])),
+        (*remedies(case).remove_certificate(own, own.stores), *install(case, [anew])),
     )
-
-
-def _renewal(own: Optional[Certificate]) -> List[Fix]:
-    return [advice(f"Install the current certificates from {CA_PAGE}")]
 
 
 def _off_dates(certificate: Certificate, case: Case) -> bool:
@@ -309,7 +151,7 @@ def cert_chain_rejected(case: Case) -> Optional[Seen]:
     faults = {error.fault for error in case.chain_errors}
     if case.chain is None or not faults & {ChainFault.DISTRUSTED, ChainFault.OTHER}:
         return None
-    if ChainFault.DISTRUSTED not in faults and faults & {ChainFault.ISSUER_MISSING, ChainFault.ROOT_UNTRUSTED}:
+    if ChainFault.DISTRUSTED not in faults and faults & LACKING:
         return None
     banned = {item: [place for place in item.stores if is_distrusting(place)] for item in case.chain.certificates}
     where = "".join(
@@ -357,7 +199,7 @@ def cert_root_untrusted(case: Case) -> Optional[Seen]:
     urls = (*below.issuer_urls, *((known.url,) if known else ()))
     check = [] if known else [advice(f"First compare the thumbprint with Azure's list: {CA_PAGE}")]
     return Seen(
-        f"{detail}{_by_engine(case)} {who_cares(case)}", (*check, *_install(case, [Missing(name, urls, is_root=True)]))
+        f"{detail}{_by_engine(case)} {who_cares(case)}", (*check, *install(case, [Missing(name, urls, is_root=True)]))
     )
 
 
@@ -378,20 +220,18 @@ def cert_intermediate_missing(case: Case) -> Optional[Seen]:
     """
     lacking = missing(case)
     faults = {error.fault for error in case.chain_errors}
-    if not lacking or not faults & {ChainFault.ISSUER_MISSING, ChainFault.ROOT_UNTRUSTED}:
+    if not lacking or not faults & LACKING:
         return None
     first = lacking[0]
     by = f", issued by {first.issuer}" if first.issuer else ""
     key = f", key identifier {short(first.key_id, 40)}" if first.key_id else ""
-    brought = _what_fetching_brought(case)
-    engine = case.chain.engine if case.chain else ""
-    detail = (
-        f"No chain to a trusted root: {quoted(first.name)}{by}{key} is not on this VM"
-        + (f", and fetching fails ({brought})" if brought else ", and no address says where it is")
-        + f". {_by_engine(case)} {who_cares(case)}"
-    )
-    if any(item.certificate for item in _fetches(case)) and engine == "crypt32":
-        detail += " (imds-check could fetch some of it, and Windows did not.)"
+    brought = what_fetching_brought(case)
+    by_itself = bool(case.chain and case.chain.fetched and not case.chain.fetches)  # the engine's own fetching
+    if by_itself and any(item.certificate for item in fetches(case)):
+        how = "Windows does not fetch it, although imds-check could"
+    else:
+        how = f"fetching fails ({brought})" if brought else "no address says where it is"
+    detail = f"No chain to a trusted root: {quoted(first.name)}{by}{key} is not on this VM, and {how}. {_by_engine(case)} {who_cares(case)}"
     hosts = [
         trial.host
         for trial in case.facts.endpoints or ()
@@ -402,7 +242,7 @@ def cert_intermediate_missing(case: Case) -> Optional[Seen]:
         if hosts
         else []
     )
-    return Seen(detail, (*_install(case, lacking), *_old_build(case), *allow))
+    return Seen(detail, (*install(case, lacking), *_old_build(case), *allow))
 
 
 def _old_build(case: Case) -> List[Fix]:
@@ -467,7 +307,7 @@ def cert_fetched_from_aia(case: Case) -> Optional[Seen]:
         for item in case.chain.certificates
         if item.thumbprint not in at_hand and "fetched" in (item.stores or ("fetched",))
     ]
-    hosts = sorted({host_of(item.url) for item in _fetches(case) if item.certificate})
+    hosts = sorted({host_of(item.url) for item in fetches(case) if item.certificate})
     origin = f" from {listed(hosts)}" if hosts else ""
     return Seen(
         f"{listed([quoted(name) for name in fetched]) or 'An issuer'} had to be fetched{origin}: without the network the chain fails.",

@@ -15,11 +15,12 @@ from ..facts import IMDS_ADDRESS, Outcome, ServiceState
 from . import proxy
 from .attested import attested_had_time, differences, who_cares
 from .case import AZURE_ASSET_TAG, BECAUSE, GUEST_AGENTS, PROXY_AGENTS, Case, Way, in_words, milliseconds, nic
-from .certificates import common_name, concerns, is_reached, misplaced, why_closed
+from .certificates import misplaced
 from .clock import SKEW_LIMIT_S, document_skew, skew
 from .filtering import Obstacle
 from .filtering import described as described_obstacle
 from .finding import Severity, listed, quoted, short
+from .issuers import common_name, concerns, is_reached, why_closed
 from .remedies import goes_astray
 from .route import described
 

@@ -20,18 +20,10 @@ WAIT_S = 2.0  # the service may have to be started
 def collect(board: Board) -> str:
     """``genuine``, ``not-genuine``, ``tampered`` or ``offline``."""
     found: List[str] = []
-    missing: List[NoFact] = []
-
-    def ask() -> None:
-        try:
-            found.append(is_genuine_local())
-        except NoFact as reason:
-            missing.append(reason)
-
-    (late,) = side_by_side.run([ask], board.remaining(WAIT_S))
-    if found:
-        return found[0]
-    raise missing[0] if missing else NoFact(f"SLIsGenuineLocal: {late}")
+    (reason,) = side_by_side.run([lambda: found.append(is_genuine_local())], board.remaining(WAIT_S))
+    if not found:
+        raise NoFact(f"SLIsGenuineLocal: {reason}")
+    return found[0]
 
 
 def is_genuine_local() -> str:
