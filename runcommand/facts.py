@@ -554,28 +554,6 @@ class CertificateChain:
 
 
 @dataclass(frozen=True)
-class EndpointTrial:
-    """Whether a host of certificates, revocation lists or OCSP can be reached on TCP 80."""
-
-    host: str
-    purposes: Tuple[str, ...]  # "AIA", "CRL", "OCSP"
-    connection: Optional["Connection"] = None  # None: not tried; ``error`` says why
-    error: Optional[str] = None
-    is_name_unknown: bool = False
-    proxies: Tuple["ProxyReach", ...] = ()
-
-
-@dataclass(frozen=True)
-class ProxyReach:
-    """What a request for a host brought through a proxy."""
-
-    server: str  # ``Proxy.server``
-    outcome: Outcome
-    status: Optional[int] = None
-    error: Optional[str] = None
-
-
-@dataclass(frozen=True)
 class RawText:
     """What a command of the article printed, for the full report."""
 
@@ -597,6 +575,28 @@ class Connection:
     error: Optional[str] = None
     elapsed_s: float = 0.0
     allowed_s: float = 0.0  # that it could have taken
+
+
+@dataclass(frozen=True)
+class ProxyReach:
+    """What a request for a host brought through a proxy."""
+
+    server: str  # ``Proxy.server``
+    outcome: Outcome
+    status: Optional[int] = None
+    error: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class EndpointTrial:
+    """Whether a host of certificates, revocation lists or OCSP can be reached on TCP 80."""
+
+    host: str
+    purposes: Tuple[str, ...]  # "AIA", "CRL", "OCSP"
+    connection: Optional[Connection] = None  # None: not tried; ``error`` says why
+    error: Optional[str] = None
+    is_name_unknown: bool = False
+    proxies: Tuple[ProxyReach, ...] = ()
 
 
 @dataclass(frozen=True)
