@@ -375,6 +375,7 @@ def test_every_bit_flipped_beside_the_certificates():
             assert state(flipped) is not VALID, (at, bit)
 
 
+@NEEDS_OPENSSL
 def test_every_bit_flipped_in_a_document_with_signed_attributes(maker):
     encoded = maker.sign("rsa:2048", "cms", "-md", "sha256")
     leaf = (maker.folder / "rsa-2048.crt").read_bytes()
