@@ -6,23 +6,36 @@ https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#att
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Dict, List, Optional, Tuple
 
 from . import der
-from .chain import IN_DOCUMENT
 from .der import Element, Malformed, Reader, Unsupported
-from .facts import AttestedDocument, Instant, SignatureState, dict_of, if_valid, instant, parse_json
-from .x509 import DIGESTS, RSA_ENCRYPTION, WITH_RSA, X509, Algorithm, NotVerified, algorithm
+from .facts import (
+    AttestedDocument,
+    Imds,
+    Instant,
+    SignatureState,
+    dict_of,
+    if_valid,
+    instant,
+    parse_instant,
+    parse_json,
+)
+from .x509 import DIGESTS, RSA_ENCRYPTION, WITH_RSA, X509, Algorithm, NotVerified, algorithm, readable
 
 ENCODING = "pkcs7"  # the only one that IMDS has
 SIGNED_DATA, DATA = "1.2.840.113549.1.7.2", "1.2.840.113549.1.7.1"
 CONTENT_TYPE, MESSAGE_DIGEST = "1.2.840.113549.1.9.3", "1.2.840.113549.1.9.4"
+SIGNING_TIME, COUNTERSIGNATURE = "1.2.840.113549.1.9.5", "1.2.840.113549.1.9.6"
+SINGLE = (CONTENT_TYPE, MESSAGE_DIGEST, SIGNING_TIME)  # of one value
+CONSTRUCTED = 0x20  # of an identifier octet (X.690, 8.1.2.5)
+SIZE_LIMIT, CONTENT_LIMIT = 2 * 1024 * 1024, 64 * 1024  # characters of base64; bytes of what is signed
 CERTIFICATES = 32  # in one document; beyond, it is none
 ATTRIBUTES = 32
+AGREE_S = 300.0  # so far apart two clocks are the same
 TEXT_LIMIT = 128  # characters of a value
 SHOWN_DIGESTS = {"sha256": "SHA-256", "sha384": "SHA-384", "sha512": "SHA-512"}
 
@@ -56,16 +69,11 @@ def read(encoding: str, text: str, asked_nonce: str) -> Read:
     :param asked_nonce: that was asked for
     """
     try:
-        if encoding.lower() != ENCODING:
+        if encoding not in (ENCODING, ENCODING.upper()):
             raise Unsupported(f"its encoding is {encoding[:40]}, not {ENCODING}")
-        try:
-            message = take_apart(base64.b64decode("".join(text.split()), validate=True))
-        except (binascii.Error, ValueError) as error:
-            if isinstance(error, (Malformed, Unsupported)):
-                raise
-            raise Malformed("it is not base64") from None
+        message = take_apart(_decoded(text))
         certificates = tuple(item.encoded for item in message.certificates)
-        signer = replace(message.certificates[0].fact, stores=(IN_DOCUMENT,))
+        signer = message.certificates[0].fact
     except Unsupported as reason:
         return Read(AttestedDocument(SignatureState.UNVERIFIABLE, str(reason), asked_nonce=asked_nonce))
     except Malformed as reason:
@@ -83,6 +91,15 @@ def read(encoding: str, text: str, asked_nonce: str) -> Read:
     if state in (SignatureState.VALID, SignatureState.UNVERIFIABLE):  # what is not signed says nothing
         found = _with_content(found, message.content)
     return Read(found, certificates)
+
+
+def _decoded(text: str) -> bytes:
+    if len(text) > SIZE_LIMIT:
+        raise Malformed(f"it is larger than {SIZE_LIMIT >> 20} MiB")
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except ValueError:  # binascii.Error is one
+        raise Malformed("it is not base64") from None
 
 
 # --- the message ----------------------------------------------------------------------------------------------------
@@ -117,8 +134,8 @@ def take_apart(encoded: bytes) -> Message:
     message, signer_version = _signer(signer, _certificates(held), content_type, content)
     expected = b"\1" if content_type == DATA and signer_version == b"\1" else b"\3"
     if version != expected:
-        raise Malformed("the version of the signed data is not the one that its parts ask for")
-    if message.digest not in digests:
+        raise Unsupported("the version of the signed data is not the one that its parts ask for")
+    if message.digest.oid not in [digest.oid for digest in digests]:
         raise Malformed("the signer's digest is not among those announced")
     return message
 
@@ -139,8 +156,12 @@ def _content(parts: Reader) -> Tuple[str, bytes]:
         raise Malformed("what is signed is not in it")
     explicit = parts.enter(0xA0, "the content")
     parts.end()
+    if explicit.next_tag() == der.OCTET_STRING | CONSTRUCTED:
+        raise Unsupported("its content is in pieces, so it is not DER")
     content = explicit.take(der.OCTET_STRING).content
     explicit.end()
+    if len(content) > CONTENT_LIMIT:
+        raise Malformed(f"what is signed is larger than {CONTENT_LIMIT >> 10} KiB")
     return content_type, content
 
 
@@ -150,7 +171,7 @@ def _certificates(held: Optional[Element]) -> List[X509]:
     listed = der.elements(held.content, "the certificates", CERTIFICATES)
     if any(item.tag != der.SEQUENCE for item in listed):
         raise Unsupported("it holds certificates of another kind than X.509")
-    return [X509.read(item.whole) for item in listed]
+    return readable(item.whole for item in listed)
 
 
 def _signer(parts: Reader, certificates: List[X509], content_type: str, content: bytes) -> Tuple[Message, bytes]:
@@ -164,7 +185,7 @@ def _signer(parts: Reader, certificates: List[X509], content_type: str, content:
         reader.end()
         expected, own = b"\1", [item for item in certificates if (item.issuer, item.serial) == (issuer, serial)]
     if version != expected:
-        raise Malformed("the signer's version is not the one that its name asks for")
+        raise Unsupported("the signer's version is not the one that its name asks for")
     if not own:
         raise Malformed("the signer's certificate is not in it")
     digest, attributes, method = algorithm(parts), parts.take_if(0xA0), algorithm(parts)
@@ -185,39 +206,52 @@ def verify(message: Message) -> None:
     # IMDS names its digest by the signature algorithm that has it
     digest = DIGESTS.get(message.digest.oid) or WITH_RSA.get(message.digest.oid)
     if digest is None:
-        raise Unsupported(f"a digest of {message.digest.name}")
+        raise Unsupported(f"its digest is {message.digest.name}")
     if message.algorithm.oid != RSA_ENCRYPTION and message.algorithm.oid not in WITH_RSA:
-        raise Unsupported(f"a signature of {message.algorithm.name}")
+        raise Unsupported(f"its signature is {message.algorithm.name}")
     if WITH_RSA.get(message.algorithm.oid, digest) != digest:
         raise NotVerified("the signature's digest is not the signer's")
     key = message.certificates[0].key
     if key.rsa is None:
-        raise Unsupported(f"a key of {key.name}")
+        raise Unsupported(f"its key is {key.name}")
     if message.attributes is None:
         if message.content_type != DATA:
-            raise Malformed("content of this type needs signed attributes")
-        key.rsa.verify(digest, message.signature, message.content)
+            raise Unsupported("its content is of a type that needs signed attributes")
+        key.rsa.verify(digest, message.signature, hashlib.new(digest, message.content).digest())
         return
     _check_attributes(message.attributes.content, message.content_type, hashlib.new(digest, message.content).digest())
-    key.rsa.verify(digest, message.signature, bytes([der.SET]) + message.attributes.whole[1:])
+    signed = bytes([der.SET]) + message.attributes.whole[1:]
+    key.rsa.verify(digest, message.signature, hashlib.new(digest, signed).digest())
 
 
 def _check_attributes(content: bytes, content_type: str, digest: bytes) -> None:
-    """The two attributes that must be there, once each, with one value each (RFC 5652, 11.1 and 11.2)."""
-    values: Dict[str, List[Element]] = {CONTENT_TYPE: [], MESSAGE_DIGEST: []}
-    for element in der.elements(content, "the signed attributes", ATTRIBUTES):
+    """The two attributes that must be there, with one value each (RFC 5652, 11.1 and 11.2); all in the order of DER, each once."""
+    values: Dict[str, List[Element]] = {}
+    listed = der.elements(content, "the signed attributes", ATTRIBUTES, der.SEQUENCE)
+    for element in listed:
         inner = Reader(element.content, "a signed attribute")
         kind = der.object_identifier(inner.take(der.OID).content)
-        if kind in values:
-            values[kind] += der.elements(inner.take(der.SET).content, "a signed attribute", 2)
-            inner.end()
-    if [len(found) for found in values.values()] != [1, 1]:
-        raise Malformed("the signed attributes lack one that must be there, or have it twice")
-    named, signed = values[CONTENT_TYPE][0], values[MESSAGE_DIGEST][0]
+        found = der.elements(inner.take(der.SET).content, "a signed attribute", ATTRIBUTES)
+        inner.end()
+        if kind in values or not found or len(found) > 1 and kind in SINGLE:
+            raise Malformed("a signed attribute is there twice, or has not one value")
+        if kind == COUNTERSIGNATURE or not _is_sorted(found):
+            raise Unsupported("its signed attributes are not as DER and RFC 5652 have them")
+        values[kind] = found
+    if not _is_sorted(listed):
+        raise Unsupported("its signed attributes are not in the order of DER")
+    if not {CONTENT_TYPE, MESSAGE_DIGEST} <= set(values):
+        raise Malformed("the signed attributes lack one that must be there")
+    (named,), (signed,) = values[CONTENT_TYPE], values[MESSAGE_DIGEST]
     if named.tag != der.OID or der.object_identifier(named.content) != content_type:
         raise NotVerified("the signed content type is another")
     if signed.tag != der.OCTET_STRING or signed.content != digest:
         raise NotVerified("the content is not what was signed")
+
+
+def _is_sorted(members: List[Element]) -> bool:
+    """Whether the members of a SET OF are in the order of DER (X.690, 11.6)."""
+    return all(one.whole <= other.whole for one, other in zip(members, members[1:]))
 
 
 def _algorithm(message: Message) -> str:
@@ -245,6 +279,28 @@ def _with_content(found: AttestedDocument, content: bytes) -> AttestedDocument:
         subscription_id=_text(document.get("subscriptionId")),
         sku=_text(document.get("sku")),
     )
+
+
+def is_fresh(document: AttestedDocument) -> bool:
+    """Whether it is proven to be made for this very request."""
+    return document.signature is SignatureState.VALID and document.nonce == document.asked_nonce
+
+
+def host_time(imds: Imds) -> Optional[datetime]:
+    """The time by the host's clock when it gave the document: its Date header, which two others may contradict; None: unknown.
+
+    A fresh document tells the time once more. Where it agrees with the VM's clock and not with the header, the header is wrong;
+    where there is no header, it is what there is.
+    """
+    answer, document = imds.attested, imds.document
+    header, read = (
+        (parse_instant(at) if at else None for at in (answer.date, answer.read_at)) if answer else (None, None)
+    )
+    made = parse_instant(document.created_on) if document and document.created_on and is_fresh(document) else None
+    if header is None or made is None or read is None:
+        return header or made
+    contradicted = abs((header - made).total_seconds()) > AGREE_S and abs((read - made).total_seconds()) <= AGREE_S
+    return read if contradicted else header
 
 
 def _text(value: Any) -> Optional[str]:

@@ -4,95 +4,123 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from .der import Malformed, Unsupported
 from .facts import CertificateChain, ChainError, ChainFault, Instant, parse_instant
 from .x509 import X509, NotVerified, readable
 
-ENGINE = "names, dates and key identifiers, which is no proof"
-IN_DOCUMENT = "the document"  # where a certificate was found
-LONGEST_PATH, STEPS = 8, 200  # certificates; that a search may try
+ENGINE = "imds-check's own reader (dates, names, key identifiers), no proof"
+LONGEST_PATH = 8  # certificates
+STEPS = 2000  # that a search may take
+WORK = 20_000  # modular multiplications that it may cost: a signature takes as many as its key's exponent has bits
 
 
 @dataclass(frozen=True)
-class Path:
-    """A path from a certificate up. ``errors`` are empty where it ends at a trusted root and nothing on the way is wrong."""
+class CertificationPath:
+    """A path from a certificate up (RFC 5280, 6). ``errors`` are empty where it ends at a trusted root and nothing is wrong."""
 
     certificates: Tuple[X509, ...]
     errors: Tuple[ChainError, ...]
+    is_verified: bool  # False: a signature on the way is of a kind that is not verified here
 
 
-def build(leaf: X509, pool: Sequence[X509], trusted: FrozenSet[str], when: datetime) -> Path:
+def build(leaf: X509, pool: Sequence[X509], trusted: FrozenSet[str], when: datetime) -> CertificationPath:
     """The best path from ``leaf`` to a trusted root: the first without errors, or else the one that comes furthest.
 
-    :param pool: the certificates that may be issuers, roots included
-    :param trusted: the thumbprints of the trusted ones; only a self-issued one of them ends a path
+    :param pool: the certificates that may be issuers, roots included; the first of them are tried first
+    :param trusted: the thumbprints of the trusted ones; only a self-signed one of them ends a path
     :param when: the time at which all must be valid
     """
-    by_subject: Dict[bytes, List[X509]] = {}
-    for item in pool:
-        by_subject.setdefault(item.subject, []).append(item)
-    budget = [STEPS]
-    best: Optional[Path] = None
-    for certificates in _paths((leaf,), by_subject, {leaf.encoded}, budget):
-        path = Path(certificates, tuple(_errors(certificates, trusted, when)))
+    search = _Search(pool)
+    best: Optional[CertificationPath] = None
+    for certificates in search.paths((leaf,)):
+        path = search.judged(certificates, trusted, when)
         if not path.errors:
             return path
         if best is None or _rank(path) > _rank(best):
             best = path
-    return best or Path((leaf,), (ChainError(ChainFault.OTHER, "the search for issuers was given up"),))
+    gave_up = (ChainError(ChainFault.OTHER, "the search for issuers was given up"),)
+    return best or CertificationPath((leaf,), gave_up, False)
 
 
-def _rank(path: Path) -> Tuple[bool, int, int]:
-    return path.certificates[-1].is_self_issued, -len(path.errors), len(path.certificates)
+def _rank(path: CertificationPath) -> Tuple[bool, int, int]:
+    return path.certificates[-1].is_self_signed, -len(path.errors), len(path.certificates)
 
 
-def _paths(
-    so_far: Tuple[X509, ...], by_subject: Dict[bytes, List[X509]], used: Set[bytes], budget: List[int]
-) -> Iterator[Tuple[X509, ...]]:
-    last = so_far[-1]
-    found = False
-    if not last.is_self_issued and len(so_far) < LONGEST_PATH:
-        for issuer in by_subject.get(last.issuer, ()):
-            if issuer.encoded in used or budget[0] <= 0 or not _fits(last, issuer):
-                continue
-            budget[0] -= 1
-            found = True
-            yield from _paths((*so_far, issuer), by_subject, used | {issuer.encoded}, budget)
-    if not found:
-        yield so_far
+class _Search:
+    """A search through a pool of issuers that looks at each signature once, and leads over no bad one where there is a good one."""
+
+    def __init__(self, pool: Sequence[X509]) -> None:
+        self._by_subject: Dict[bytes, List[X509]] = {}
+        for item in pool:
+            self._by_subject.setdefault(item.subject, []).append(item)
+        self._signatures: Dict[Tuple[bytes, bytes], Optional[bool]] = {}
+        self._steps, self._work = STEPS, WORK
+
+    def paths(self, so_far: Tuple[X509, ...]) -> Iterator[Tuple[X509, ...]]:
+        """All paths that begin so, each as far as it leads."""
+        last = so_far[-1]
+        if last.is_self_signed or len(so_far) == LONGEST_PATH:
+            yield so_far
+            return
+        used = {item.encoded for item in so_far}
+        fitting = [i for i in self._by_subject.get(last.issuer, ()) if i.encoded not in used and _fits(last, i)]
+        good = [item for item in fitting if self.signature(last, item) is not False]
+        for issuer in good or fitting[:1]:
+            if self._steps <= 0:
+                return
+            self._steps -= 1
+            yield from self.paths((*so_far, issuer))
+        if not fitting:
+            yield so_far
+
+    def signature(self, certificate: X509, issuer: X509) -> Optional[bool]:
+        """Whether a certificate's signature is its issuer's; None where it is of a kind that is not verified here."""
+        edge = (certificate.encoded, issuer.encoded)
+        if edge not in self._signatures:
+            self._signatures[edge] = self._verify(certificate, issuer)
+        return self._signatures[edge]
+
+    def _verify(self, certificate: X509, issuer: X509) -> Optional[bool]:
+        try:
+            cost = issuer.key.rsa.exponent.bit_length() if issuer.key.rsa else 0
+            if cost > self._work:
+                return None
+            self._work -= cost
+            certificate.verify_with(issuer)
+            return True
+        except NotVerified:
+            return False
+        except (Malformed, Unsupported):
+            return None
+
+    def judged(self, path: Tuple[X509, ...], trusted: FrozenSet[str], when: datetime) -> CertificationPath:
+        signatures = [self.signature(certificate, issuer) for certificate, issuer in zip(path, path[1:])]
+        return CertificationPath(path, tuple(_errors(path, signatures, trusted, when)), None not in signatures)
 
 
 def _fits(certificate: X509, issuer: X509) -> bool:
     try:
-        return certificate.may_be_issued_by(issuer)
+        return certificate.may_be_issued_by(issuer) and bool(issuer.fact.subject)
     except (Malformed, Unsupported):
         return False
 
 
-def _errors(path: Tuple[X509, ...], trusted: FrozenSet[str], when: datetime) -> Iterator[ChainError]:
+def _errors(
+    path: Tuple[X509, ...], signatures: Sequence[Optional[bool]], trusted: FrozenSet[str], when: datetime
+) -> Iterator[ChainError]:
     last, top = path[-1], len(path) - 1
-    if not last.is_self_issued:
+    if not last.is_self_signed:
         yield ChainError(ChainFault.ISSUER_MISSING, "its issuer is not found", top)
     elif last.thumbprint not in trusted:
         yield ChainError(ChainFault.ROOT_UNTRUSTED, "the root is not trusted", top)
     for number, certificate in enumerate(path):
-        try:
-            valid = certificate.is_valid_at(when)
-        except Malformed:
-            valid = False
-        if not valid:
+        if not certificate.is_valid_at(when):
             yield ChainError(ChainFault.OUTSIDE_DATES, "outside its dates", number)
-    for number, (certificate, issuer) in enumerate(zip(path, path[1:])):
-        try:
-            certificate.verify_with(issuer)
-        except NotVerified:
+    for number, is_good in enumerate(signatures):
+        if is_good is False:
             yield ChainError(ChainFault.SIGNATURE, "its signature does not verify", number)
-        except Unsupported:
-            continue
-        except Malformed:
-            yield ChainError(ChainFault.OTHER, "its key cannot be read", number + 1)
 
 
 def judge(
@@ -104,15 +132,14 @@ def judge(
 ) -> CertificateChain:
     """What this makes of the first certificate. Raises ``Malformed`` or ``Unsupported`` where that cannot be read.
 
+    It is trusted, or not, or (None) a signature on the way is of a kind that is not verified here.
+
     :param certificates: in DER, the leaf first; the others may be its issuers
     :param held: what the machine holds
     :param trusted: the thumbprints of its trusted roots
     :param stores: where it holds what, by thumbprint
     """
-    given = readable(certificates)
-    path = build(X509(certificates[0]), [*held, *given], trusted, parse_instant(at))
-    facts = []
-    for item in path.certificates:
-        at_hand = (IN_DOCUMENT,) if item.encoded in certificates else ()
-        facts.append(replace(item.fact, stores=stores.get(item.thumbprint, ()) + at_hand))
-    return CertificateChain(False, ENGINE, not path.errors, path.errors, tuple(facts), at)
+    path = build(X509.read(certificates[0]), [*held, *readable(certificates)], trusted, parse_instant(at))
+    facts = tuple(replace(item.fact, stores=stores.get(item.thumbprint, ())) for item in path.certificates)
+    trusted_now = False if path.errors else True if path.is_verified else None
+    return CertificateChain(False, ENGINE, trusted_now, path.errors, facts, at)

@@ -8,7 +8,8 @@ from functools import lru_cache
 from typing import List, NamedTuple, Optional
 
 BOOLEAN, INTEGER, BIT_STRING, OCTET_STRING, NULL, OID = 0x01, 0x02, 0x03, 0x04, 0x05, 0x06
-UTC_TIME, GENERALIZED_TIME, BMP_STRING, SEQUENCE, SET = 0x17, 0x18, 0x1E, 0x30, 0x31
+UTC_TIME, GENERALIZED_TIME, SEQUENCE, SET = 0x17, 0x18, 0x30, 0x31
+T61_STRING, UNIVERSAL_STRING, BMP_STRING = 0x14, 0x1C, 0x1E
 LONGEST_LENGTH = 4  # bytes of a length: 4 GiB are more than any message
 
 
@@ -56,11 +57,13 @@ class Reader:
         if length > 0x80:
             count = length & 0x7F
             octets = data[at : at + count]
-            if count > LONGEST_LENGTH or len(octets) < count or octets[0] == 0:
+            if count > LONGEST_LENGTH or len(octets) < count:
                 raise Malformed(f"{self._what} has a length that is none")
+            if octets[0] == 0:
+                raise Unsupported(f"{self._what} has a length in a longer form than needed, so it is not DER")
             length, at = int.from_bytes(octets, "big"), at + count
             if length < 0x80:
-                raise Malformed(f"{self._what} has a length in a longer form than needed")
+                raise Unsupported(f"{self._what} has a length in a longer form than needed, so it is not DER")
         if at + length > len(data):
             raise Malformed(f"{self._what} has a length of {length} bytes, and {len(data) - at} are left")
         self._at = at + length
@@ -80,14 +83,14 @@ class Reader:
             raise Malformed(f"{self._what} has {len(self._data) - self._at} bytes too many")
 
 
-def elements(data: bytes, what: str, at_most: int) -> List[Element]:
-    """All elements of some contents. Raises ``Malformed`` where there are more than ``at_most``."""
+def elements(data: bytes, what: str, at_most: int, *tags: int) -> List[Element]:
+    """All elements of some contents, each of one of these tags. Raises ``Malformed`` where there are more than ``at_most``."""
     reader = Reader(data, what)
     found: List[Element] = []
     while reader.next_tag() is not None:
         if len(found) == at_most:
             raise Malformed(f"{what} has more than {at_most} elements")
-        found.append(reader.take())
+        found.append(reader.take(*tags))
     return found
 
 
@@ -98,6 +101,8 @@ def object_identifier(content: bytes) -> str:
         raise Malformed("an object identifier that is none")
     numbers, value = [], 0
     for octet in content:
+        if octet == 0x80 and not value:
+            raise Malformed("an object identifier in a longer form than needed")
         value = value << 7 | octet & 0x7F
         if not octet & 0x80:
             numbers.append(value)

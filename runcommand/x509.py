@@ -57,7 +57,9 @@ _ATTRIBUTES = {
 SUBJECT_KEY_ID, SUBJECT_NAMES, BASIC_CONSTRAINTS = "2.5.29.14", "2.5.29.17", "2.5.29.19"
 CRL_POINTS, AUTHORITY_KEY_ID, AUTHORITY_INFO = "2.5.29.31", "2.5.29.35", "1.3.6.1.5.5.7.1.1"
 OCSP, CA_ISSUERS = "1.3.6.1.5.5.7.48.1", "1.3.6.1.5.5.7.48.2"
+_ENCODINGS = {der.BMP_STRING: "utf-16-be", der.UNIVERSAL_STRING: "utf-32-be", der.T61_STRING: "latin-1"}
 DNS_NAME, URI = 0x82, 0x86  # of a GeneralName
+NAME_LIMIT = 600  # characters of a whole name
 PARTS, NAMES_KEPT, URLS_KEPT, TEXT_LIMIT = 64, 50, 8, 300  # of a name or list; of a certificate; characters of each
 
 
@@ -73,12 +75,13 @@ class RsaKey:
     modulus: int
     exponent: int
 
-    def verify(self, digest: str, signature: bytes, data: bytes) -> None:
+    def verify(self, digest: str, signature: bytes, digested: bytes) -> None:
         """RSASSA-PKCS1-v1_5 (RFC 8017, 8.2.2). Raises ``NotVerified``; ``Unsupported`` where the key is not one for it.
 
         What the signature opens to is compared whole with what it must open to: nothing of it is parsed.
 
         :param digest: ``sha256``, ``sha384`` or ``sha512``
+        :param digested: that digest of what is signed
         """
         bits = self.modulus.bit_length()
         if not SMALLEST_KEY <= bits <= LARGEST_KEY:
@@ -88,7 +91,7 @@ class RsaKey:
         size, value = (bits + 7) // 8, int.from_bytes(signature, "big")
         if len(signature) != size or value >= self.modulus:
             raise NotVerified("the signature is not one of this key")
-        end = _DIGEST_INFO[digest] + hashlib.new(digest, data).digest()
+        end = _DIGEST_INFO[digest] + digested
         expected = b"\0\1" + b"\xff" * (size - 3 - len(end)) + b"\0" + end
         if pow(value, self.exponent, self.modulus).to_bytes(size, "big") != expected:
             raise NotVerified("the signature does not fit what it signs")
@@ -143,8 +146,12 @@ class X509:
         self._signature = der.bits(parts.take(der.BIT_STRING).content)
         parts.end()
         fields = Reader(signed.content, "the certificate")
-        fields.take_if(0xA0)  # the version
+        version = fields.take_if(0xA0)
+        if version and version.content not in (b"\2\1\0", b"\2\1\1", b"\2\1\2"):
+            raise Malformed("the certificate has a version that is none")
         self.serial = fields.take(der.INTEGER).content
+        if not self.serial or len(self.serial) > 1 and self.serial[0] == 0 and self.serial[1] < 0x80:
+            raise Malformed("the certificate has a serial number that is none")
         if algorithm(fields) != self._algorithm:
             raise Malformed("the certificate names two signature algorithms")
         self.issuer = fields.take(der.SEQUENCE).whole  # a Name, as its bytes
@@ -181,9 +188,13 @@ class X509:
     def is_valid_at(self, when: datetime) -> bool:
         return self.not_before <= when <= self.not_after
 
-    @property
-    def is_self_issued(self) -> bool:
-        return self.subject == self.issuer
+    @cached_property
+    def is_self_signed(self) -> bool:
+        """Whether it is its own issuer, by names and, where it has both, key identifiers: a root."""
+        try:
+            return self.subject == self.issuer and self.authority_key_id in (None, self.subject_key_id)
+        except (Malformed, Unsupported):
+            return True
 
     @cached_property
     def key(self) -> Public:
@@ -210,11 +221,13 @@ class X509:
         listed = reader.take(der.SEQUENCE)
         reader.end()
         found: Dict[str, bytes] = {}
-        for element in der.elements(listed.content, "the extensions", PARTS):
+        for element in der.elements(listed.content, "the extensions", PARTS, der.SEQUENCE):
             inner = Reader(element.content, "an extension")
             oid = der.object_identifier(inner.take(der.OID).content)
-            inner.take_if(der.BOOLEAN)
-            found.setdefault(oid, inner.take(der.OCTET_STRING).content)
+            critical = inner.take_if(der.BOOLEAN)
+            if oid in found or critical and len(critical.content) != 1:
+                raise Malformed("an extension is there twice, or has a flag that is none")
+            found[oid] = inner.take(der.OCTET_STRING).content
             inner.end()
         return found
 
@@ -247,11 +260,15 @@ class X509:
         digest = WITH_RSA.get(self._algorithm.oid)
         if digest is None or issuer.key.rsa is None:
             raise Unsupported(f"{self._algorithm.name} with a key of {issuer.key.name}")
-        issuer.key.rsa.verify(digest, self._signature, self._signed)
+        issuer.key.rsa.verify(digest, self._signature, self._digested)
+
+    @cached_property
+    def _digested(self) -> bytes:
+        return hashlib.new(WITH_RSA[self._algorithm.oid], self._signed).digest()
 
     def may_be_issued_by(self, other: "X509") -> bool:
         """Whether names, and key identifiers where both have them, fit."""
-        is_root = other.is_self_issued and not other.extensions  # of version 1
+        is_root = other.is_self_signed and not other.extensions  # of version 1
         if self.issuer != other.subject or not (other.is_ca or is_root):
             return False
         return None in (self.authority_key_id, other.subject_key_id) or self.authority_key_id == other.subject_key_id
@@ -286,17 +303,18 @@ def name(encoded: bytes) -> str:
     """A Name (RFC 5280, 4.1.2.4) as text, the most specific part first: ``CN=metadata.azure.com, O=Microsoft Corporation``."""
     parts = []
     content = Reader(encoded, "a name").take(der.SEQUENCE).content
-    for relative in der.elements(content, "a name", PARTS):
-        for pair in der.elements(relative.content, "a name", PARTS):
+    for relative in der.elements(content, "a name", PARTS, der.SET):
+        for pair in der.elements(relative.content, "a name", PARTS, der.SEQUENCE):
             inner = Reader(pair.content, "a name")
             oid = der.object_identifier(inner.take(der.OID).content)
-            parts.append(f"{_ATTRIBUTES.get(oid, oid)}={_text(inner.take())}")
+            value = _text(inner.take()).replace("\\", "\\\\").replace(",", "\\,")  # RFC 4514, 2.4
+            parts.append(f"{_ATTRIBUTES.get(oid, oid)}={value}")
             inner.end()
-    return ", ".join(reversed(parts))
+    return ", ".join(reversed(parts))[:NAME_LIMIT]
 
 
 def _text(element: Element) -> str:
-    encoding = "utf-16-be" if element.tag == der.BMP_STRING else "utf-8"
+    encoding = _ENCODINGS.get(element.tag, "utf-8")
     return element.content[: 4 * TEXT_LIMIT].decode(encoding, "replace")[:TEXT_LIMIT]
 
 

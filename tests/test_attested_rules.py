@@ -29,6 +29,7 @@ from .facts_of import BOTH, LINUX, NOW, WINDOWS
 
 LEAF = pki.leaf("metadata.azure.com", "eastus")
 _HOUR = timedelta(hours=1)
+TEMP = "C:\\Windows\\Temp\\"
 WWW, CAISSUERS = f"{pki.SECOND_AIA}{pki.ISSUING_FILE}", f"{pki.AIA}{pki.ISSUING_FILE}"
 MISSING = ChainError(ChainFault.ISSUER_MISSING, "an issuer is not found (PARTIAL_CHAIN)")
 UNTRUSTED = ChainError(ChainFault.ROOT_UNTRUSTED, "the root is not trusted (UNTRUSTED_ROOT)", 3)
@@ -191,24 +192,29 @@ def test_the_missing_issuer_is_named_with_its_address_and_its_own_issuer_too():
     ):
         assert word in detail
     assert commands(diagnosis) == [
-        'certutil -addstore CA "Microsoft TLS G2 RSA CA OCSP 04.crt"',
-        'certutil -addstore CA "Microsoft TLS RSA Root G2 - xsign.crt"',
+        f'certutil -addstore CA "{TEMP}Microsoft TLS RSA Root G2 - xsign.crt"',
+        f'certutil -addstore CA "{TEMP}Microsoft TLS G2 RSA CA OCSP 04.crt"',
         "fclip.exe",
     ]
-    assert WWW in diagnosis.main.fix[0].text and "-addstore Root" not in str(diagnosis.main.fix)
+    assert WWW in diagnosis.main.fix[2].text and "-addstore Root" not in str(diagnosis.main.fix)
 
 
 def test_a_root_that_is_known_by_its_cross_certificate_is_no_untrusted_root():
     facts = judged(WINDOWS, LEAF_FACT, ISSUING, TLS_ROOT, errors=[UNTRUSTED])
     diagnosis = only(facts, "cert-intermediate-missing")
     assert "issued by DigiCert Global Root G2" in diagnosis.main.detail
-    assert commands(diagnosis)[0] == 'certutil -addstore CA "Microsoft TLS RSA Root G2 - xsign.crt"'
+    assert commands(diagnosis)[0] == f'certutil -addstore CA "{TEMP}Microsoft TLS RSA Root G2 - xsign.crt"'
 
 
 def test_another_root_that_is_not_trusted():
     diagnosis = only(judged(WINDOWS, LEAF_FACT, ISSUING, CROSS, ROOT, errors=[UNTRUSTED]), "cert-root-untrusted")
     assert ROOT.thumbprint in diagnosis.main.detail
-    assert 'certutil -addstore Root "imds-check Test Global Root.crt"' in commands(diagnosis)
+    assert commands(diagnosis) == [
+        f'certutil -hashfile "{TEMP}imds-check Test Global Root.crt" SHA1',
+        f'certutil -addstore Root "{TEMP}imds-check Test Global Root.crt"',
+        "fclip.exe",
+    ]
+    assert ROOT.thumbprint.lower() in str(diagnosis.main.fix) and "compare" in diagnosis.main.fix[0].text
 
 
 def test_a_root_in_a_users_store_only():
@@ -236,16 +242,17 @@ def test_the_download_is_printed_where_a_host_answers():
     there = (open_host("caissuers.microsoft.com"), open_host("www.microsoft.com", Outcome.REFUSED))
     facts = judged(WINDOWS, LEAF_FACT, errors=[MISSING], fetches=[REFUSED], endpoints=there)
     diagnosis = only(facts, "cert-intermediate-missing")
-    assert commands(diagnosis)[0] == (
+    assert commands(diagnosis)[2] == (
         "Invoke-WebRequest -UseBasicParsing 'http://caissuers.microsoft.com/pkiops/certs/Microsoft TLS G2 RSA CA OCSP 04.crt' "
-        "-OutFile 'Microsoft TLS G2 RSA CA OCSP 04.crt'"
+        f"-OutFile '{TEMP}Microsoft TLS G2 RSA CA OCSP 04.crt'"
     )
     on_linux = only(
         judged(LINUX, LEAF_FACT, errors=[MISSING], fetches=[REFUSED], endpoints=there), "cert-intermediate-missing"
     )
-    assert commands(on_linux) == [
-        f"curl -fsS '{CAISSUERS}' | openssl x509 -inform DER -out /usr/local/share/ca-certificates/microsoft-tls-g2-rsa-ca-ocsp-04.crt",
-        f"curl -fsS '{pki.CROSS_URL}' | openssl x509 -inform DER -out /usr/local/share/ca-certificates/microsoft-tls-rsa-root-g2-xsign.crt",
+    target = "/usr/local/share/ca-certificates/microsoft-tls-g2-rsa-ca-ocsp-04.crt"
+    assert commands(on_linux)[3:] == [
+        f"curl -fsS -o '/var/tmp/Microsoft TLS G2 RSA CA OCSP 04.crt' '{CAISSUERS}'",
+        f"openssl x509 -inform DER -in '/var/tmp/Microsoft TLS G2 RSA CA OCSP 04.crt' -out {target} && openssl verify {target} || ! rm {target}",
         "update-ca-certificates",
     ]
 
@@ -254,7 +261,7 @@ def test_the_download_goes_through_the_proxy_where_only_that_works():
     way = ProxyReach("proxy.contoso.com:8080", Outcome.HTTP, 200)
     there = (open_host("caissuers.microsoft.com", Outcome.TIMED_OUT, way),)
     on_linux = only(judged(LINUX, LEAF_FACT, errors=[MISSING], endpoints=there), "cert-intermediate-missing")
-    assert commands(on_linux)[0].startswith("curl -fsS -x http://proxy.contoso.com:8080 'http://caissuers.")
+    assert commands(on_linux)[0].startswith("curl -fsS -x http://proxy.contoso.com:8080 -o ")
     on_windows = only(judged(WINDOWS, LEAF_FACT, errors=[MISSING], endpoints=there), "cert-intermediate-missing")
     assert "-Proxy http://proxy.contoso.com:8080" in commands(on_windows)[0]
 
@@ -341,7 +348,14 @@ def test_windows_has_the_last_word_where_it_does_not_fetch_what_could_be_fetched
     )
     diagnosis = only(facts, "cert-intermediate-missing")
     assert "Windows does not fetch it" in diagnosis.main.detail and pki.ISSUING in diagnosis.main.detail
-    assert commands(diagnosis)[0].startswith("Invoke-WebRequest -UseBasicParsing 'http://www.microsoft.com/")
+    assert any(
+        command.startswith("Invoke-WebRequest -UseBasicParsing 'http://www.microsoft.com/")
+        for command in commands(diagnosis)
+    )
+    assert [command for command in commands(diagnosis) if "-addstore" in command] == [
+        f'certutil -addstore CA "{TEMP}Microsoft TLS RSA Root G2 - xsign.crt"',
+        f'certutil -addstore CA "{TEMP}Microsoft TLS G2 RSA CA OCSP 04.crt"',
+    ]
 
 
 def test_a_chain_that_was_not_judged_is_an_error_and_no_fault():
@@ -379,7 +393,7 @@ def test_an_issuer_of_the_vm_that_has_expired():
     diagnosis = only(judged(WINDOWS, LEAF_FACT, old, CROSS, ROOT, errors=[error]), "cert-expired")
     assert commands(diagnosis)[:2] == [
         f"certutil -delstore CA {old.thumbprint}",
-        'certutil -addstore CA "Microsoft TLS G2 RSA CA OCSP 04.crt"',
+        f'certutil -addstore CA "{TEMP}Microsoft TLS G2 RSA CA OCSP 04.crt"',
     ]
     assert "LocalMachine\\CA" in diagnosis.main.detail
 
@@ -428,12 +442,16 @@ def test_hosts_that_cannot_be_reached_are_a_warning():
 @pytest.mark.parametrize(
     "name, edition, words",
     [
-        ("Windows Server 2022 Datacenter Azure Edition", "ServerTurbine", "activation (now: genuine) depends on it"),
-        ("Windows Server 2025 Datacenter Azure Edition", None, "activation (now: genuine) depends on it"),
-        ("Windows 10 Enterprise", "Enterprise", "Extended Security Updates of Windows 10 Enterprise depend on it"),
+        (
+            "Windows Server 2022 Datacenter Azure Edition",
+            "ServerTurbine",
+            "its activation (Windows says: genuine) depends on",
+        ),
+        ("Windows Server 2025 Datacenter Azure Edition", None, "its activation (Windows says: genuine) depends on"),
+        ("Windows 10 Enterprise", "Enterprise", "Extended Security Updates of Windows 10 Enterprise depend on"),
         ("Windows Server 2016 Datacenter", "ServerDatacenter", "Extended Security Updates"),
-        ("Windows Server 2022 Datacenter", "ServerDatacenter", "does not depend on it"),
-        (None, None, "does not depend on it"),
+        ("Windows Server 2022 Datacenter", "ServerDatacenter", "does not depend on"),
+        (None, None, "does not depend on"),
     ],
 )
 def test_who_depends_on_the_document(name, edition, words):
@@ -492,3 +510,73 @@ def test_a_certificate_that_has_expired_by_the_vms_clock_only():
     in_time = skewed(0, 0)
     in_time = replace(in_time, imds=replace(in_time.imds, document=replace(in_time.imds.document, signer=ended)))
     assert causes(in_time) == ["cert-expired"]
+
+
+def test_a_wrong_header_makes_nothing_expire():
+    """The header is hours ahead; the VM and the document, made for this request, agree."""
+    assert causes(skewed(-7 * 3600, 2)) == ["clock-skew"]
+    assert diagnose(skewed(-7 * 3600, 2)).verdict.value == "healthy"
+
+
+def test_without_a_header_the_document_tells_the_time():
+    facts = skewed(0, 7 * 3600)
+    answer, asked = (replace(item, date=None) for item in (facts.imds.attempts[-1], facts.imds.attested))
+    facts = replace(facts, imds=replace(facts.imds, attempts=(answer,), attested=asked))
+    diagnosis = only(facts, "clock-skew")
+    assert "7.0 hours ahead of" in diagnosis.main.detail and causes(facts) == ["clock-skew"]
+
+
+# --- what did not come to its end -----------------------------------------------------------------------------------
+
+
+def status(facts, check):
+    return next(item for item in diagnose(facts).checks if item.id == check)
+
+
+def test_fetching_that_did_not_end_is_no_fault_of_the_vm():
+    facts = with_document(WINDOWS, document(WINDOWS), chain(LEAF_FACT, errors=[MISSING]))
+    assert causes(facts) == [] and status(facts, "cert.chain").status.value == "error"
+    assert "did not end in time" in status(facts, "cert.chain").summary
+
+
+def test_the_systems_own_fetching_that_did_not_end_says_nothing():
+    own = chain(LEAF_FACT, ISSUING, CROSS, ROOT, fetched=True)
+    late = CertificateChain(True, "crypt32")
+    facts = with_document(WINDOWS, document(WINDOWS), chain(LEAF_FACT, errors=[MISSING]), own, late)
+    assert causes(facts) == [] and status(facts, "cert.chain").status.value == "error"
+    failed = chain(LEAF_FACT, errors=[MISSING], fetched=True, fetches=(REFUSED,))
+    facts = with_document(WINDOWS, document(WINDOWS), chain(LEAF_FACT, errors=[MISSING]), failed, late)
+    only(facts, "cert-intermediate-missing")
+
+
+# --- what must never go among the roots -----------------------------------------------------------------------------
+
+
+def test_a_cross_certificate_never_goes_among_the_roots():
+    """This program reached an untrusted root, and Windows' last word ends at the second root that signs itself."""
+    digicert = replace(ROOT, subject="CN=DigiCert Global Root G2", issuer="CN=DigiCert Global Root G2")
+    facts = with_document(
+        WINDOWS,
+        document(WINDOWS),
+        chain(LEAF_FACT, errors=[MISSING]),
+        chain(LEAF_FACT, ISSUING, CROSS, digicert, errors=[UNTRUSTED], fetched=True),
+        chain(LEAF_FACT, ISSUING, TLS_ROOT, errors=[UNTRUSTED], fetched=True),
+    )
+    diagnosis = only(facts, "cert-intermediate-missing")
+    assert not any("-addstore Root" in command for command in commands(diagnosis))
+
+
+def test_a_known_root_comes_from_its_documented_address_only():
+    evil = replace(
+        LEAF_FACT, issuer="CN=DigiCert Global Root G2, O=Evil", issuer_urls=("http://evil.contoso.com/x.crt",)
+    )
+    for side in BOTH:
+        diagnosis = only(judged(side, evil, errors=[MISSING]), "cert-intermediate-missing")
+        assert "evil" not in str(diagnosis.main.fix) and "DigiCertGlobalRootG2.crt" in str(diagnosis.main.fix)
+        assert "df3c24f9bfd666761b268073fe06d1cc8d4f82a4" in str(diagnosis.main.fix)
+
+
+def test_a_certificate_that_signs_itself_is_a_strangers():
+    own = replace(LEAF_FACT, issuer=LEAF_FACT.subject)
+    diagnosis = only(judged(WINDOWS, own, errors=[UNTRUSTED]), "cert-root-untrusted")
+    assert not commands(diagnosis) and "is signed by itself" in diagnosis.main.detail

@@ -292,6 +292,35 @@ def test_a_document_that_fails_is_judged_no_further(world):
     assert world.ask(world.board(signature=SignatureState.UNVERIFIABLE)) is not None
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1/x.crt", "http://localhost/x.crt", "http://0.0.0.0/x.crt", "http://2130706433/x.crt", "http://2852039166/x.crt", "http://0xA9FEA9FE/x.crt", "http://[::1]/x.crt", "http://[::ffff:169.254.169.254]/x.crt", "http://user@www.microsoft.com/x.crt", "http://www.microsoft.com:8080/x.crt", "http://intranet/x.crt"])  # fmt: skip
+@pytest.mark.parametrize("proxies", [(), (PROXY,)], ids=["directly", "proxy"])
+def test_only_hosts_with_names_are_asked(world, url, proxies):
+    """Anybody who answers in IMDS's place names the address."""
+    for host in ("proxy.contoso.com", "www.microsoft.com", "localhost"):
+        world.serve(host, "certificates")
+    leaf = pki.certificate("metadata.azure.com", "leaf", pki.ISSUING, "issuing", 5, is_ca=False, urls=[url])
+    engine = Fetching("fetches")
+    chains = certificates.ask(world.connector, engine, world.board(leaf, proxies=proxies), True)
+    assert len(chains) == 2 and engine.calls == [False], "the engine was let follow the address"
+    assert all(item.error and not item.certificate for item in chains[-1].fetches)
+    assert not any(world.logs.values())
+
+
+def test_a_name_that_leads_to_this_machine_is_not_asked(world):
+    world.connector.names["www.microsoft.com"] = Address("127.0.0.1")
+    world.connector.places[Address("127.0.0.1")] = None
+    assert all(item.outcome is Outcome.FAILED for item in world.ask(world.board())[-1].fetches)
+
+
+def test_a_fetch_that_the_runs_own_end_cuts_off_says_nothing(world):
+    for host in TWO:
+        world.serve(host, "drops")
+    board = world.board(seconds=1.2)
+    chains = world.ask(board)
+    assert [chain.fetched for chain in chains] == [False]
+    assert "no time was left" in board.notes()[0].text
+
+
 # --- an engine that fetches itself ----------------------------------------------------------------------------------
 
 
@@ -332,7 +361,7 @@ def test_an_engine_that_hangs_or_fails_costs_only_itself(world, how, mocker):
         world.serve(host, "certificates")
     began = time.monotonic()
     chains = certificates.ask(world.connector, Fetching(how), world.board(), True)
-    assert len(chains) == 2 and chains[1].trusted and time.monotonic() - began < 3
+    assert [chain.trusted for chain in chains] == [False, True, None] and time.monotonic() - began < 3
 
 
 # --- the hosts of certificates --------------------------------------------------------------------------------------
@@ -415,7 +444,7 @@ def test_the_hosts_of_the_certificate_itself_are_among_them(world):
     )
     hosts = {trial.host: trial for trial in tried(world, judged(world, world.board(leaf)))}
     assert hosts["pki.contoso.com"].purposes == ("AIA",) and "other.contoso.com" not in hosts
-    assert "platform" in hosts["169.254.169.254"].error and hosts["169.254.169.254"].connection is None
+    assert "169.254.169.254" not in hosts
 
 
 # --- side by side ---------------------------------------------------------------------------------------------------

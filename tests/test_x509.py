@@ -13,6 +13,7 @@ import pytest
 from runcommand import der
 from runcommand.chain import build, judge
 from runcommand.facts import ChainFault
+from runcommand.rules.issuers import common_name
 from runcommand.simulator import pki
 from runcommand.x509 import X509, from_pem, name, readable, to_pem
 
@@ -187,9 +188,75 @@ def test_a_chain_says_where_each_certificate_was_found():
     held = certificates("root", "issuing")
     stores = {held[0].thumbprint: ("here",), held[1].thumbprint: ("there",)}
     chain = judge([LEAF.encoded, pki.cross()], held, ROOT, stores, "2026-11-23T00:00:00Z")
-    assert chain.trusted and [item.stores for item in chain.certificates] == [
-        ("the document",),
-        ("there",),
-        ("the document",),
-        ("here",),
+    assert chain.trusted and [item.stores for item in chain.certificates] == [(), ("there",), (), ("here",)]
+
+
+def test_the_right_issuer_is_found_among_hundreds_of_decoys():
+    """The same name and key identifier, and another key: each costs one look at a signature."""
+    decoys = [
+        X509(
+            pki.certificate(pki.ISSUING, "issuing", pki.TLS_ROOT, "tls", 1000 + number).replace(
+                pki.key("issuing").public, pki.key("leaf").public
+            )
+        )
+        for number in range(300)
     ]
+    began = time.monotonic()
+    assert not build(LEAF, [*decoys, *certificates("issuing", "cross", "root")], ROOT, NOW).errors
+    assert time.monotonic() - began < 1
+    mesh = [
+        X509(pki.certificate(a, b, c, d, number))
+        for number in range(15)
+        for a, b, c, d in (("A", "root", "B", "tls"), ("B", "tls", "A", "root"))
+    ]
+    leaf = X509(pki.certificate("leaf", "leaf", "A", "root", 3, is_ca=False))
+    began = time.monotonic()
+    assert build(leaf, mesh, frozenset(), NOW).errors
+    assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize(
+    "algorithm", ["1.2.840.113549.1.1.5", "1.2.840.10045.4.3.2", "1.2.840.113549.1.1.10", "1.2.3.4"]
+)
+def test_a_signature_of_an_unknown_kind_is_never_trusted(algorithm):
+    """Whoever forges may name any algorithm."""
+    real = pki.certificate("metadata.azure.com", "leaf", pki.ROOT, "root", 5, is_ca=False)
+    forged = X509(resized(real, pki.algorithm(pki.SHA384), pki.algorithm(algorithm)))
+    found = judge([forged.encoded], [X509(pki.root())], ROOT, {}, "2026-11-23T00:00:00Z")
+    assert found.trusted is None and len(found.certificates) == 2
+
+
+def resized(certificate, old, new):
+    """The certificate with an element replaced wherever it stands, in its signed part and beside it."""
+    parts = der.Reader(der.Reader(certificate, "x").take().content, "x")
+    signed, _, signature = parts.take(), parts.take(), parts.take()
+    return pki.sequence(pki.sequence(signed.content.replace(old, new)), new, signature.whole)
+
+
+def test_a_root_that_changed_its_key_leads_on():
+    """Subject and issuer are one name, and the key identifiers differ: signed by the old root."""
+    rollover = X509(pki.certificate(pki.ROOT, "tls", pki.ROOT, "root", 77))
+    leaf = X509(pki.certificate("leaf", "leaf", pki.ROOT, "tls", 78, is_ca=False))
+    assert not rollover.is_self_signed
+    assert not build(leaf, [rollover, X509(pki.root())], ROOT, NOW).errors
+
+
+def test_an_issuer_that_cannot_be_read_is_passed_over():
+    broken = X509(
+        pki.certificate(pki.ISSUING, "issuing", pki.TLS_ROOT, "tls", 9, urls=["x"]).replace(
+            pki.oid("1.3.6.1.5.5.7.48.2"), pki.oid("1.3.6.1.5.5.7.48.2")[:-1] + b"\xff"
+        )
+    )
+    chain = judge(
+        [LEAF.encoded, broken.encoded, pki.issuing(), pki.cross()],
+        certificates("root"),
+        ROOT,
+        {},
+        "2026-11-23T00:00:00Z",
+    )
+    assert chain.trusted
+
+
+def test_a_comma_in_a_name_makes_no_second_part():
+    leaf = X509(pki.certificate("evil, CN=metadata.azure.com", "leaf", pki.ROOT, "root", 5, is_ca=False))
+    assert common_name(leaf.fact.subject) == "evil\\, CN=metadata.azure.com"

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
-from ..chain import IN_DOCUMENT
+from ..attested import host_time
 from ..collect import Board, NoFact, now
 from ..der import Malformed, Unsupported
 from ..facts import (
@@ -30,16 +30,22 @@ from ..facts import (
     ProxyReach,
     Scope,
     SignatureState,
+    Unavailable,
+    instant,
 )
 from ..system import System
-from ..x509 import X509, from_pem
+from ..x509 import X509, from_pem, readable
 from . import side_by_side, web
 from .tcp import CONNECT_S, Attempt, Connector, connect, error_text
 
 DOCUMENT = "attested certificates"  # what the board holds them under: in DER, the signer's first
 FETCH_S = CONNECT_S  # for one step up the chain, whatever the number of addresses and proxies
 CHAIN_S = 2 * FETCH_S  # for all fetching
+ITS_FETCH_S = 1.5  # what the system's own engine is given for each address
+PROXIES_S = 1.0  # how long the settings are waited for
+FAIR_S = 1.0  # with less, nothing is proven by silence
 EXCHANGE_S = 2.0
+IN_DOCUMENT, FETCHED = ("the document",), ("fetched",)  # where a certificate was found, beside the machine's stores
 STEPS = 4  # up the chain
 URLS, PROXIES = 4, 2  # that are asked for one issuer
 HOSTS = 24  # that are tried
@@ -61,9 +67,10 @@ ENDPOINTS: Dict[str, Tuple[str, ...]] = {
 
 
 def ask(connector: Connector, system: System, board: Board, is_true: bool) -> Optional[Tuple[CertificateChain, ...]]:
-    """The chain from what is on the VM; where that is not trusted, with fetched issuers too, and by the engine's own fetching.
+    """The chain from what is on the VM; where that is not trusted, with fetched issuers too, and by the system's own fetching.
 
-    None where there is no document with a signature that could be right.
+    None where there is no document with a signature that could be right. Without a chain of which ``fetched`` is True, fetching did
+    not come to its end.
     """
     imds: Optional[Imds] = board.wait("imds")
     certificates: Optional[Tuple[bytes, ...]] = board.wait(DOCUMENT, 0.0)
@@ -74,30 +81,49 @@ def ask(connector: Connector, system: System, board: Board, is_true: bool) -> Op
         return None
     if not is_true:
         raise NoFact("not judged: the probes are pointed elsewhere")
-    at = imds.attested.date if imds.attested and imds.attested.date else now()
+    by_host = host_time(imds)
+    at = instant(by_host.replace(microsecond=0)) if by_host else now()
     found: Dict[str, CertificateChain] = {}
 
     def judge() -> None:
-        found["at hand"] = system.judge_chain(certificates, at, False, FETCH_S)
+        found["at hand"] = _placed(system.judge_chain(certificates, at, False, FETCH_S), certificates, ())
 
     def fetch() -> None:
         found["fetched"] = _fetch_up(connector, system, board, certificates, found["at hand"], at)
 
     def let_fetch() -> None:
-        found["by itself"] = system.judge_chain(certificates, at, True, FETCH_S)
+        found["by itself"] = _placed(system.judge_chain(certificates, at, True, ITS_FETCH_S), certificates, ())
 
     (reason,) = side_by_side.run([judge], board.remaining(FETCH_S))
     first = found.get("at hand")
     if first is None:
         raise NoFact(reason or "")
     board.draft("certificate_chains", (first,))
-    if not first.trusted and _lacking(first):
-        works = [fetch, let_fetch] if system.fetches_itself else [fetch]
-        reasons = side_by_side.run(works, board.remaining(CHAIN_S + 1.0))
-        for who, why in zip(("imds-check", first.engine), reasons):
-            if why:
-                board.note("certificate_chains", f"fetching by {who}: {why}")
-    return tuple(found[way] for way in ("at hand", "fetched", "by itself") if way in found)
+    if first.trusted is not False or not _lacking(first):
+        return (first,)
+    works = [fetch, let_fetch] if system.fetches_itself and _may_be_followed(certificates) else [fetch]
+    reasons = side_by_side.run(works, board.remaining(CHAIN_S + 1.0))
+    chains = dict(found)  # what comes later comes too late
+    for who, why in zip(("imds-check", first.engine), reasons):
+        if why:
+            board.note("certificate_chains", f"fetching by {who}: {why}")
+    if let_fetch in works and "by itself" not in chains:
+        chains["by itself"] = CertificateChain(True, first.engine, judged_at=at)
+    return tuple(chains[way] for way in ("at hand", "fetched", "by itself") if way in chains)
+
+
+def _may_be_followed(certificates: Sequence[bytes]) -> bool:
+    """Whether the system may be let follow the addresses in these certificates: it asks whatever they name."""
+    urls = [url for item in readable(certificates) for url in item.fact.issuer_urls]
+    return all(web.names_a_host(url) for url in urls if url.lower().startswith("http"))
+
+
+def _placed(chain: CertificateChain, at_hand: Sequence[bytes], fetched: Sequence[bytes]) -> CertificateChain:
+    """The chain with what was in the document and what was fetched told among the stores of each certificate."""
+    more = {item.thumbprint: FETCHED for item in readable(fetched)}
+    more.update({item.thumbprint: IN_DOCUMENT for item in readable(at_hand)})
+    placed = (replace(item, stores=(*item.stores, *more.get(item.thumbprint, ()))) for item in chain.certificates)
+    return replace(chain, certificates=tuple(placed))
 
 
 def _fetch_up(
@@ -108,32 +134,29 @@ def _fetch_up(
     first: CertificateChain,
     at: Instant,
 ) -> CertificateChain:
-    """Fetches issuer after issuer until the engine is content, with no network of its own."""
-    proxies = _proxies(board.wait("proxies", FETCH_S) or ())
-    known, chain = list(certificates), first
-    fetches: List[IssuerFetch] = []
+    """Fetches issuer after issuer until the system is content, with no network of its own. Raises ``NoFact`` where the time of the
+    run does not suffice: what was cut off by it says nothing."""
     end = time.monotonic() + board.remaining(CHAIN_S)
+    proxies = _proxies(board.wait("proxies", PROXIES_S) or ())
+    issuers: List[bytes] = []
+    fetches: List[IssuerFetch] = []
+    chain = first
     for _ in range(STEPS):
         child = _lacking(chain)
+        if child is None:
+            break
         left = min(FETCH_S, end - time.monotonic())
-        if child is None or left <= 0:
-            break
-        found, tried = _fetch(connector, child, proxies, left)
+        found, tried = _fetch(connector, child, proxies, max(0.0, left))
         fetches += tried
-        if found is None or found in known:
+        if found is None and left < FAIR_S:
+            raise NoFact("no time was left to fetch issuers")
+        if found is None or found in issuers or found in certificates:
             break
-        known.append(found)
-        chain = system.judge_chain(known, at, False, FETCH_S)
+        issuers.append(found)
+        chain = system.judge_chain([*certificates, *issuers], at, False, FETCH_S)
         if chain.trusted:
             break
-    fetched = {item.certificate.thumbprint: item.url for item in fetches if item.certificate}
-    shown = tuple(
-        replace(item, stores=(*(s for s in item.stores if s != IN_DOCUMENT), "fetched"))
-        if item.thumbprint in fetched
-        else item
-        for item in chain.certificates
-    )
-    return replace(chain, fetched=True, certificates=shown, fetches=tuple(fetches))
+    return replace(_placed(chain, certificates, issuers), fetched=True, fetches=tuple(fetches))
 
 
 def _lacking(chain: CertificateChain) -> Optional[Certificate]:
@@ -169,7 +192,8 @@ def _fetch(
     found: List[bytes] = []
 
     def work(number: int, url: str, proxy: Optional[str]) -> None:
-        done[number] = _read(child, url, proxy, web.get(connector, url, EXCHANGE_S, True, proxy), found)
+        done[number], issuer = _read(child, url, proxy, web.get(connector, url, EXCHANGE_S, True, proxy, True))
+        found.extend([issuer] if issuer else [])
 
     works = [partial(work, number, url, proxy) for number, (url, proxy) in enumerate(ways)]
     reasons = side_by_side.run(works, seconds, lambda: bool(found))
@@ -181,23 +205,24 @@ def _fetch(
     return (found[0] if found else None), tried
 
 
-def _read(child: Certificate, url: str, proxy: Optional[str], fetched: web.Fetched, found: List[bytes]) -> IssuerFetch:
+def _read(
+    child: Certificate, url: str, proxy: Optional[str], fetched: web.Fetched
+) -> Tuple[IssuerFetch, Optional[bytes]]:
     status = fetched.answer.status if fetched.answer else None
     base = IssuerFetch(url, fetched.outcome, proxy, status, fetched.error, fetched.is_name_unknown)
     if fetched.body is None:
         if status is None:
-            return base
-        return replace(base, error=f"HTTP {status}" if status != 200 else "what came is not whole")
+            return base, None
+        return replace(base, error=f"HTTP {status}" if status != 200 else "what came is not whole"), None
     encoded = next(from_pem(fetched.body, 1), fetched.body)
     try:
         fact = X509.read(encoded).fact
     except (Malformed, Unsupported):
-        return replace(base, error="what came is no certificate")
+        return replace(base, error="what came is no certificate"), None
     keys = {fact.subject_key_id, child.authority_key_id} - {None}
     if fact.subject != child.issuer or len(keys) == 2:
-        return replace(base, error="what came is another certificate")
-    found.append(encoded)
-    return replace(base, certificate=fact)
+        return replace(base, error="what came is another certificate"), None
+    return replace(base, certificate=fact), encoded
 
 
 # --- hosts ----------------------------------------------------------------------------------------------------------
@@ -211,13 +236,17 @@ def try_endpoints(
     None where no certificate problem makes them matter, unless ``is_wanted``.
     """
     chains: Optional[Tuple[CertificateChain, ...]] = board.wait("certificate_chains")
-    if not is_wanted and not (chains and LACKING & {error.fault for error in chains[-1].errors}):
+    unknown = board.found("certificate_chains")
+    if not is_wanted and isinstance(unknown, Unavailable):
+        raise NoFact(f"whether they matter is not known: {unknown.reason}")
+    if not is_wanted and (not chains or chains[-1].trusted or not _lacking(chains[0])):
         return None
     if not is_true:
         raise NoFact("not tried: the probes are pointed elsewhere")
     hosts = _hosts(chains or ())
     proxies = _proxies(board.wait("proxies", 0.0) or ())
-    made: Dict[str, EndpointTrial] = {}
+    resolving = "no answer of the resolver in time"
+    made = {host: EndpointTrial(host, own, error=resolving, is_name_unknown=True) for host, (own, _) in hosts.items()}
     reached: Dict[Tuple[str, str], ProxyReach] = {}
     end = time.monotonic() + board.remaining(CONNECT_S)
     works = [partial(_try_host, connector, host, purposes, made, end) for host, (purposes, _) in hosts.items()]
@@ -226,9 +255,9 @@ def try_endpoints(
     reasons = side_by_side.run(works, board.remaining(CONNECT_S))
     trials = []
     for (host, (purposes, _)), reason in zip(hosts.items(), reasons):
-        is_late = reason == side_by_side.LATE  # nothing else takes as long as it likes
-        error = "no answer of the resolver" if is_late else reason
-        trial = made.get(host) or EndpointTrial(host, purposes, error=error, is_name_unknown=is_late)
+        trial = made[host]
+        if reason and reason != side_by_side.LATE:
+            trial = replace(trial, error=reason, is_name_unknown=False)
         through = [reached.get((host, p)) or ProxyReach(p, Outcome.TIMED_OUT, error=side_by_side.LATE) for p in proxies]
         trials.append(replace(trial, proxies=tuple(through)))
     return tuple(trials)
@@ -259,27 +288,24 @@ def _split(url: str) -> Tuple[Optional[str], str]:
     """The host and the path of an http address on port 80; no host where it is none."""
     try:
         parts = urlsplit(url)
-        usable = parts.scheme.lower() == "http" and parts.port in (None, 80) and not web.UNASKABLE.search(url)
     except ValueError:
         return None, "/"
-    return (parts.hostname if usable else None), parts.path or "/"
+    return (parts.hostname if web.names_a_host(url) else None), parts.path or "/"
 
 
 def _try_host(
     connector: Connector, host: str, purposes: Tuple[str, ...], made: Dict[str, EndpointTrial], end: float
 ) -> None:
     """:param end: of the connect, so that it is told before all are left behind"""
-    if web.is_platform(host):
-        made[host] = EndpointTrial(host, purposes, error="not tried: it is an address of the platform")
-        return
     try:
         addresses = connector.resolve(host)
     except OSError as error:
         made[host] = EndpointTrial(host, purposes, error=error_text(error), is_name_unknown=True)
         return
-    if any(map(web.is_platform, addresses)):
-        made[host] = EndpointTrial(host, purposes, error="not tried: its name leads to an address of the platform")
+    if any(map(web.is_own, addresses)):
+        made[host] = EndpointTrial(host, purposes, error="not tried: its name leads to the platform or to this machine")
         return
+    made[host] = EndpointTrial(host, purposes, error="not connected in time")
     ((connection, sock),) = connect(connector, [Attempt(addresses[0], 80)], max(0.1, end - time.monotonic() - TELL_S))
     if sock:
         sock.close()

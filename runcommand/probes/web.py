@@ -12,6 +12,7 @@ from ..facts import (
     LOOPBACK,
     WIRESERVER_ADDRESS,
     Address,
+    Cidr,
     Connection,
     Outcome,
     contains,
@@ -22,6 +23,8 @@ from . import http
 from .tcp import CONNECT_S, Attempt, Connector, connect, error_text
 
 HEADERS = {"User-Agent": "imds-check"}
+HOST_NAME = re.compile(r"([A-Za-z0-9-]{1,63}\.)+[A-Za-z][A-Za-z0-9-]{0,62}(:80)?")
+THIS_HOST = Cidr("0.0.0.0/8")  # RFC 1122, 3.2.1.3
 UNASKABLE = re.compile(r"[^!-~]")  # of an address: what is not plain ASCII
 
 
@@ -48,12 +51,24 @@ def may_be_asked(host: str, is_true: bool) -> bool:
     return is_true or host == "localhost" or address is not None and contains(LOOPBACK, address)
 
 
-def get(connector: Connector, url: str, seconds: float, is_true: bool, proxy: Optional[str] = None) -> Fetched:
+def names_a_host(url: str) -> bool:
+    """Whether an address is http, on port 80, of a host with a name: no number in any notation, nothing without a dot."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme.lower() == "http" and parts.port in (None, 80) and bool(HOST_NAME.fullmatch(parts.netloc))
+    except ValueError:
+        return False
+
+
+def get(
+    connector: Connector, url: str, seconds: float, is_true: bool, proxy: Optional[str] = None, only_names: bool = False
+) -> Fetched:
     """One GET; whatever the address is, and whatever comes back, it is an outcome.
 
     :param seconds: for request and answer, after the connect; resolving a name may take as long as it likes
     :param is_true: the probes ask the platform's true addresses
     :param proxy: ``host:port`` of the proxy to ask through
+    :param only_names: the address comes from strangers: only hosts with names, elsewhere than on this machine
     """
     try:
         parts = urlsplit(url)
@@ -64,6 +79,8 @@ def get(connector: Connector, url: str, seconds: float, is_true: bool, proxy: Op
         return Fetched(Outcome.FAILED, error="not fetched: only http addresses are")
     if UNASKABLE.search(url) or parts.netloc.endswith(":"):
         return Fetched(Outcome.FAILED, error="its address is none that can be asked for")
+    if only_names and not names_a_host(url):
+        return Fetched(Outcome.FAILED, error="not fetched: it names no host by name on port 80")
     asked = proxy.rpartition(":")[0] if proxy else host
     if not may_be_asked(asked, is_true):
         return Fetched(Outcome.FAILED, error="not fetched: the probes are pointed elsewhere")
@@ -73,8 +90,8 @@ def get(connector: Connector, url: str, seconds: float, is_true: bool, proxy: Op
         addresses: List[Address] = connector.resolve(asked)
     except OSError as error:
         return Fetched(Outcome.FAILED, error=f"the name {asked}: {error_text(error)}", is_name_unknown=True)
-    if not proxy and any(map(is_platform, addresses)):
-        return Fetched(Outcome.FAILED, error="not fetched: its name leads to an address of the platform")
+    if not proxy and any(map(is_own if only_names else is_platform, addresses)):
+        return Fetched(Outcome.FAILED, error="not fetched: its name leads to the platform or to this machine")
     return _over(
         connector, Attempt(addresses[0], int(proxy.rpartition(":")[2]) if proxy else port), parts, seconds, bool(proxy)
     )
@@ -84,6 +101,11 @@ def is_platform(host: str) -> bool:
     """Whether a host is an address that is not to be asked for a file: the WireServer's, IMDS's, or another link-local one."""
     address = if_valid(parse_address, host)
     return address is not None and (address == WIRESERVER_ADDRESS or contains(LINK_LOCAL, address))
+
+
+def is_own(address: str) -> bool:
+    """Whether an address is the platform's or this machine's own."""
+    return is_platform(address) or contains(LOOPBACK, address) or contains(THIS_HOST, address)
 
 
 def _over(connector: Connector, attempt: Attempt, parts: SplitResult, seconds: float, to_proxy: bool) -> Fetched:

@@ -18,14 +18,14 @@ def who_cares(case: Case) -> str:
     """Whether this VM's activation or updates depend on the attested document, as a sentence."""
     machine = case.facts.machine
     if case.facts.system != "windows" or machine is None:
-        return "On Linux, node attestation and other programs that verify the document depend on it."
+        return "On Linux, node attestation and other programs that verify the attested document depend on it."
     name = machine.os_name or "Windows"
-    state = f" (now: {case.facts.activation})" if case.facts.activation else ""
+    state = f" (Windows says: {case.facts.activation})" if case.facts.activation else ""
     if case.is_azure_edition:
-        return f"This VM's activation{state} depends on it: it is Azure Edition."
+        return f"This VM is Azure Edition: its activation{state} depends on the attested document."
     if name.startswith(ESU_RELEASES):
-        return f"Extended Security Updates of {short(name)} depend on it; its activation{state} does not."
-    return f"The activation{state} of this edition does not depend on it; node attestation does."
+        return f"Extended Security Updates of {short(name)} depend on the attested document; its activation{state} does not."
+    return f"The activation{state} of this edition does not depend on the attested document; node attestation does."
 
 
 def attested_had_time(case: Case) -> bool:

@@ -178,14 +178,19 @@ class Case:
 
     @cached_property
     def chain(self) -> Optional[CertificateChain]:
-        """The last word on the chain of the document's signer: from what is at hand, or with fetching where that was needed."""
+        """The last word on the chain of the document's signer: from what is at hand, or with fetching where that was needed.
+
+        It has no word (``trusted`` is None) where the system's own fetching did not end, and this program's was not in vain.
+        """
         chains = self.facts.certificate_chains
-        return chains[-1] if chains and self.read_document else None
+        if not chains or not self.read_document:
+            return None
+        return chains[-2] if chains[-1].trusted is None and len(chains) > 1 and not chains[-2].trusted else chains[-1]
 
     @cached_property
     def chain_errors(self) -> Tuple[ChainError, ...]:
         """What is said against it; nothing where it is trusted."""
-        return self.chain.errors if self.chain and not self.chain.trusted else ()
+        return self.chain.errors if self.chain and self.chain.trusted is False else ()
 
     def reported(self, adapter: Adapter) -> Optional[ImdsInterface]:
         """What IMDS says of a NIC of the guest."""

@@ -77,11 +77,11 @@ def cert_expired(case: Case) -> Optional[Seen]:
         )
     own, child = case.chain.certificates[number], case.chain.certificates[number - 1]
     kept = f" It is kept in {listed(own.stores)}." if own.stores else ""
-    anew = Missing(common_name(own.subject), child.issuer_urls, is_root=own.subject == own.issuer)
+    anew = [] if own.subject == own.issuer else [Missing(common_name(own.subject), child.issuer_urls)]
     return Seen(
         f"{quoted(common_name(own.subject))} in the chain of the attested document's certificate {_dates(own, case)}.{kept} "
         f"{who_cares(case)}",
-        (*remedies(case).remove_certificate(own, own.stores), *install(case, [anew])),
+        (*remedies(case).remove_certificate(own, own.stores), *install(case, anew)),
     )
 
 
@@ -186,20 +186,30 @@ def cert_root_untrusted(case: Case) -> Optional[Seen]:
         return None
     root = case.chain.certificates[-1]
     name = common_name(root.subject)
-    below = case.chain.certificates[-2] if len(case.chain.certificates) > 1 else root
+    stranger = (
+        advice("Do not trust it. Look for what answers in IMDS's place, or in that of the certificates' hosts."),
+    )
+    if len(case.chain.certificates) == 1:
+        return Seen(
+            f"The certificate that signs the attested document, {quoted(name)} (thumbprint {root.thumbprint}), is signed by itself: "
+            f"it is not Azure's. {who_cares(case)}",
+            stranger,
+        )
     places = [place for place in root.stores if place.startswith("S-1-")]
     only = f" It is only in {listed(places)}: a user's store does not count for services." if places else ""
-    detail = f"The chain of the attested document's certificate ends at {quoted(name)} (thumbprint {root.thumbprint}), which this VM does not trust.{only} "
+    detail = (
+        f"The chain of the attested document's certificate ends at {quoted(name)} (thumbprint {root.thumbprint}), which this VM "
+        f"does not trust.{only} "
+    )
     known = ROOTS.get(name)
     if known and known.thumbprint != root.thumbprint:
-        return Seen(
-            f"{detail}It is not the root of that name that Azure uses (thumbprint {known.thumbprint}). {who_cares(case)}",
-            (advice("Do not trust it. Look for what answers in IMDS's place, or in that of the certificates' hosts."),),
-        )
-    urls = (*below.issuer_urls, *((known.url,) if known else ()))
-    check = [] if known else [advice(f"First compare the thumbprint with Azure's list: {CA_PAGE}")]
+        wrong = f"It is not the root of that name that Azure uses (thumbprint {known.thumbprint}). {who_cares(case)}"
+        return Seen(detail + wrong, stranger)
+    urls = (known.url,) if known else case.chain.certificates[-2].issuer_urls
+    check = [] if known else [advice(f"First compare this thumbprint with Azure's list: {CA_PAGE}")]
     return Seen(
-        f"{detail}{_by_engine(case)} {who_cares(case)}", (*check, *install(case, [Missing(name, urls, is_root=True)]))
+        f"{detail}{_by_engine(case)} {who_cares(case)}",
+        (*check, *install(case, [Missing(name, urls, root=root.thumbprint)])),
     )
 
 
@@ -223,11 +233,11 @@ def cert_intermediate_missing(case: Case) -> Optional[Seen]:
     if not lacking or not faults & LACKING:
         return None
     first = lacking[0]
-    by = f", issued by {first.issuer}" if first.issuer else ""
+    by = f", issued by {first.issuer}" if first.issuer else ", a root" if first.root else ""
     key = f", key identifier {short(first.key_id, 40)}" if first.key_id else ""
     brought = what_fetching_brought(case)
-    by_itself = bool(case.chain and case.chain.fetched and not case.chain.fetches)  # the engine's own fetching
-    if by_itself and any(item.certificate for item in fetches(case)):
+    brought_by_us = {common_name(item.certificate.subject) for item in fetches(case) if item.certificate}
+    if first.name in brought_by_us:
         how = "Windows does not fetch it, although imds-check could"
     else:
         how = f"fetching fails ({brought})" if brought else "no address says where it is"
@@ -238,11 +248,15 @@ def cert_intermediate_missing(case: Case) -> Optional[Seen]:
         if "AIA" in trial.purposes and concerns(case, trial) and not is_reached(trial)
     ]
     allow = (
-        [advice(f"For good: let TCP 80 out to {listed(hosts, 4)} (firewall, network security group, proxy).")]
+        [
+            advice(
+                f"For good: let TCP 80 out to {listed([short(h, 60) for h in hosts], 4)} (firewall, NSG, proxy). At once:"
+            )
+        ]
         if hosts
         else []
     )
-    return Seen(detail, (*install(case, lacking), *_old_build(case), *allow))
+    return Seen(detail, (*allow, *install(case, lacking), *_old_build(case)))
 
 
 def _old_build(case: Case) -> List[Fix]:
@@ -308,7 +322,9 @@ def cert_fetched_from_aia(case: Case) -> Optional[Seen]:
         if item.thumbprint not in at_hand and "fetched" in (item.stores or ("fetched",))
     ]
     hosts = sorted({host_of(item.url) for item in fetches(case) if item.certificate})
+    proxies = sorted({item.proxy for item in fetches(case) if item.certificate and item.proxy})
     origin = f" from {listed(hosts)}" if hosts else ""
+    origin += f" through {listed([short(proxy, 60) for proxy in proxies])}" if proxies else ""
     return Seen(
         f"{listed([quoted(name) for name in fetched]) or 'An issuer'} had to be fetched{origin}: without the network the chain fails.",
         (advice(f"To be independent of the network, install the issuers: {CA_PAGE}"),),

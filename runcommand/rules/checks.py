@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Callable, Mapping, NamedTuple, Optional, Tuple
 
-from ..facts import IMDS_ADDRESS, Outcome, ServiceState
+from ..attested import AGREE_S
+from ..facts import IMDS_ADDRESS, LACKING, Outcome, ServiceState
 from . import proxy
 from .attested import attested_had_time, differences, who_cares
 from .case import AZURE_ASSET_TAG, BECAUSE, GUEST_AGENTS, PROXY_AGENTS, Case, Way, in_words, milliseconds, nic
 from .certificates import misplaced
-from .clock import SKEW_LIMIT_S, document_skew, skew
+from .clock import document_skew, skew
 from .filtering import Obstacle
 from .filtering import described as described_obstacle
 from .finding import Severity, listed, quoted, short
@@ -140,12 +141,24 @@ def cert_chain(case: Case) -> Judged:
     chain = case.chain
     if chain is None:
         return unknown(case, "certificate_chains")
+    if chain.trusted is None:
+        return Judged(Status.ERROR, f"fetching by {short(chain.engine, 60)} did not end in time")
+    if LACKING & {error.fault for error in case.chain_errors} and not any(
+        c.fetched for c in case.facts.certificate_chains or ()
+    ):
+        return Judged(
+            Status.ERROR, f"not trusted without fetching ({short(chain.engine, 60)}), and fetching did not end in time"
+        )
     names = " <- ".join(quoted(common_name(item.subject)) for item in chain.certificates[:5])
     how = "with fetched issuers" if chain.fetched else "without fetching"
     trust = (
         f"trusted {how}" if chain.trusted else f"not trusted: {listed([short(e.text, 60) for e in chain.errors], 2)}"
     )
-    return Judged(None, "; ".join([f"{trust} ({short(chain.engine, 60)})", names, *misplaced(case)]))
+    signer = case.read_document.signer
+    until = f"good until {signer.not_after}" if signer and signer.not_after else ""
+    return Judged(
+        None, "; ".join(filter(None, [f"{trust} ({short(chain.engine, 60)})", *misplaced(case), until, names]))
+    )
 
 
 @check("cert.endpoints", "cert-endpoints-blocked", facts=("endpoints",))
@@ -346,12 +359,12 @@ def firewall_wireserver(case: Case) -> Judged:
 @check("clock.skew", "clock-skew")
 def clock_skew(case: Case) -> Judged:
     """Does the VM's clock agree with the host's?"""
-    ahead = skew(case)
+    by_header, by_document = skew(case), document_skew(case)
+    ahead = by_document if by_header is None else by_header
     if ahead is None:
         return Judged(Status.SKIP, "the host's clock is not known")
-    by_document = document_skew(case)
     also = ""
-    if by_document is not None and abs(by_document - ahead) > SKEW_LIMIT_S:
+    if by_document is not None and abs(by_document - ahead) > AGREE_S:
         also = f"; {abs(by_document):.0f} s {'ahead of' if by_document > 0 else 'behind'} the attested document's time"
     if abs(ahead) < 2:  # the header's resolution is a second
         return Judged(None, f"agrees with the host's{also}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..facts import EndpointTrial, IssuerFetch, Outcome
@@ -17,27 +17,28 @@ MIRRORS = ("caissuers.microsoft.com", "www.microsoft.com")  # serve the same fil
 DENIED = (403, 407, 502, 503, 504)  # what a proxy says where it does not let through
 
 
-class Known(NamedTuple):
-    """A certificate of Azure's hierarchy, as Azure documents it (``CA_PAGE``)."""
+class CrossSigned(NamedTuple):
+    """A certificate that signs itself under one name, and under the same name is signed by a root that VMs trust."""
 
-    url: str
+    url: str  # of the second form
     issuer: str
+
+
+class Root(NamedTuple):
+    url: str
     thumbprint: str
 
 
-# "Root" or not: most VMs know it only as signed by DigiCert's.
+# Of Azure's hierarchy, as Azure documents it (``CA_PAGE``). "Root" or not: most VMs know the first only as signed by the second.
 CROSS = {
-    "Microsoft TLS RSA Root G2": Known(
+    "Microsoft TLS RSA Root G2": CrossSigned(
         "http://caissuers.microsoft.com/pkiops/certs/Microsoft%20TLS%20RSA%20Root%20G2%20-%20xsign.crt",
         "DigiCert Global Root G2",
-        "B5EE89E77326AB2BF1775BD99C19A28947FF8184",
     )
 }
 ROOTS = {
-    "DigiCert Global Root G2": Known(
-        "http://cacerts.digicert.com/DigiCertGlobalRootG2.crt",
-        "DigiCert Global Root G2",
-        "DF3C24F9BFD666761B268073FE06D1CC8D4F82A4",
+    "DigiCert Global Root G2": Root(
+        "http://cacerts.digicert.com/DigiCertGlobalRootG2.crt", "DF3C24F9BFD666761B268073FE06D1CC8D4F82A4"
     )
 }
 
@@ -50,37 +51,50 @@ class Missing:
     urls: Tuple[str, ...]  # where it can be had
     issuer: Optional[str] = None
     key_id: Optional[str] = None
-    is_root: bool = False
+    root: Optional[str] = None  # of a root: the thumbprint that it must have
 
 
 def common_name(name: str) -> str:
     """Of a name as facts have it, the part that people know it by."""
-    parts = [part[3:] for part in name.split(", ") if part.startswith("CN=")]
+    parts = [
+        part[3:] for part in re.split(r"(?<!\\), ", name) if part.startswith("CN=")
+    ]  # a comma in a value is escaped
     return parts[0] if parts else name
 
 
 def missing(case: Case) -> List[Missing]:
-    """What the chain lacks, from the bottom up; nothing where it reaches a root that has no other face."""
-    failed = [chain.certificates for chain in case.facts.certificate_chains or () if not chain.trusted]
-    furthest = max(failed, key=len, default=())
-    if not furthest or not case.chain_errors:
+    """What the chain lacks, from the bottom up; nothing where it reaches a root that has no other face.
+
+    First come those that could be fetched by this program and not by the system, then the one that nobody could fetch.
+    """
+    chains = case.facts.certificate_chains or ()
+    if not case.chain or not case.chain.certificates or not case.chain_errors or not any(c.fetched for c in chains):
         return []
+    held = case.chain.certificates
+    furthest = max((held, *(chain.certificates for chain in chains)), key=len)
+    if held[-1].subject == held[-1].issuer:  # the last word ends at a root
+        return [_cross(common_name(held[-1].subject))] if common_name(held[-1].subject) in CROSS else []
+    found = [
+        Missing(common_name(item.subject), below.issuer_urls, common_name(item.issuer), item.subject_key_id)
+        for below, item in zip(furthest[len(held) - 1 :], furthest[len(held) :])
+        if item.subject != item.issuer
+    ]
     last = furthest[-1]
-    if last.subject != last.issuer:
-        name = common_name(last.issuer)
-        known = CROSS.get(name) or ROOTS.get(name)
-        urls = (*last.issuer_urls, *((known.url,) if known else ()))
-        above = [_cross(other, ()) for other in CROSS] if ISSUING.fullmatch(name) else []  # as rarely on a VM
-        issuer = known.issuer if known else above[0].name if above else None
-        return [Missing(name, urls, issuer, last.authority_key_id, name in ROOTS), *above]
-    below = furthest[-2] if len(furthest) > 1 else None
-    name = common_name(last.subject)
-    return [_cross(name, below.issuer_urls if below else ())] if name in CROSS else []
+    if last.subject == last.issuer:
+        return found
+    name = common_name(last.issuer)
+    if name in ROOTS:
+        known = ROOTS[name]
+        return [*found, Missing(name, (known.url,), None, last.authority_key_id, known.thumbprint)]
+    if name in CROSS:
+        return [*found, replace(_cross(name), key_id=last.authority_key_id)]
+    above = [_cross(other) for other in CROSS] if ISSUING.fullmatch(name) else []  # as rarely on a VM
+    issuer = above[0].name if above else None
+    return [*found, Missing(name, last.issuer_urls, issuer, last.authority_key_id), *above]
 
 
-def _cross(name: str, urls: Sequence[str]) -> Missing:
-    known = CROSS[name]
-    return Missing(name, tuple(dict.fromkeys((*(url for url in urls if "xsign" in url), known.url))), known.issuer)
+def _cross(name: str) -> Missing:
+    return Missing(name, (CROSS[name].url,), CROSS[name].issuer)
 
 
 # --- where a certificate can be had ---------------------------------------------------------------------------------
@@ -157,7 +171,7 @@ def what_fetching_brought(case: Case) -> str:
     for fetch in fetches(case):
         if not fetch.certificate:
             host = host_of(fetch.url) + (f" through {fetch.proxy}" if fetch.proxy else "")
-            unknown = "no address for its name" if fetch.is_name_unknown else None
+            unknown = "no address for its name" if fetch.is_name_unknown and not fetch.proxy else None
             error = unknown or (
                 in_words(fetch.outcome) if fetch.outcome not in (Outcome.HTTP, Outcome.FAILED) else fetch.error
             )
@@ -166,13 +180,13 @@ def what_fetching_brought(case: Case) -> str:
 
 
 def install(case: Case, items: Sequence[Missing]) -> List[Fix]:
-    """The commands that put certificates into the machine's stores, and what makes it count."""
+    """The commands that put certificates into the machine's stores, from the top down, and what makes it count."""
     commands = remedies(case)
     fixes: List[Fix] = []
-    for item in items:
+    for item in reversed(items):
         place = source(case, item.urls)
         if place is None:
             fixes.append(advice(f"Get {quoted(item.name)} from {CA_PAGE} and install it."))
         else:
-            fixes += commands.install_certificate(place.url, place.is_reachable, place.proxy, item.is_root)
+            fixes += commands.install_certificate(place.url, place.is_reachable, place.proxy, item.root)
     return fixes + commands.trust_anew()

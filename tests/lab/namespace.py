@@ -266,7 +266,7 @@ class Lab:
         executed = [text for text in commands if text.split()[0] in EXECUTABLE]
         self.download(report)
         for text in executed:
-            script = f"PATH=/usr/sbin:$PATH; cd {FOLDER}; {text}"
+            script = f"PATH=/usr/sbin:$PATH; {text}"
             done = subprocess.run(
                 self.enter(["sh", "-c", script]),
                 stdin=subprocess.DEVNULL,
@@ -280,7 +280,7 @@ class Lab:
         """What the operator downloads elsewhere and copies to the VM, where the fix says so."""
         for url in downloads(report["findings"][0]["fix"]):
             path = unquote(urlsplit(url).path)
-            file = f"{FOLDER}/{path.rpartition('/')[2]}"
+            file = f"{DOWNLOADS}/{path.rpartition('/')[2]}"
             subprocess.run(self.enter(["sh", "-c", 'cat > "$1"', "sh", file]), input=pki.files()[path], check=True)
 
     def mends(self, report: Dict[str, Any]) -> bool:
@@ -300,10 +300,10 @@ def own_environment() -> Dict[str, str]:
 
 
 EXECUTABLE = (
-    "ip", "nft", "iptables", "iptables-legacy", "printf", "mkdir", "systemctl", "curl", "openssl", "update-ca-certificates",
+    "ip", "nft", "iptables", "iptables-legacy", "printf", "mkdir", "systemctl", "curl", "openssl", "echo", "update-ca-certificates",
 )  # fmt: skip
 ANCHORS, BUNDLE = "/usr/local/share/ca-certificates", "/etc/ssl/certs/ca-certificates.crt"
-FOLDER = "/run/lab/operator"  # the current folder of whoever mends the VM
+DOWNLOADS = "/var/tmp"  # where a fix keeps what it downloads
 SYSTEMCTL = """#!/bin/sh
 case $1 in
 show-environment) cat /run/lab/environment 2>/dev/null || true ;;
@@ -328,7 +328,8 @@ cat > /run/lab/bin/systemctl <<'END'
 {SYSTEMCTL}END
 chmod 755 /run/lab/bin/systemctl
 mount -t overlay lab -o lowerdir=/run/lab/bin:/usr/sbin /usr/sbin
-mkdir -p /run/lab/etc/upper /run/lab/etc/work {FOLDER}
+mkdir -p /run/lab/etc/upper /run/lab/etc/work
+mount -t tmpfs none {DOWNLOADS}
 mount -t overlay etc -o lowerdir=/etc,upperdir=/run/lab/etc/upper,workdir=/run/lab/etc/work /etc
 rm -rf /etc/waagent.conf /etc/profile.d /etc/environment
 umount /etc/resolv.conf /etc/hosts 2>/dev/null || true

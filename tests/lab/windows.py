@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import re
 import subprocess
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, Dict, List, Optional, Sequence
 
 from runcommand.simulator import pki
@@ -173,7 +173,11 @@ class WindowsLab(Lab):
         for text in executed:
             verb, store, what = CERTUTIL.match(text).groups()  # type: ignore[union-attr]
             if verb == "add":
-                (encoded,) = [content for path, content in pki.files().items() if path.endswith(f"/{what}")]
+                (encoded,) = [
+                    content
+                    for path, content in pki.files().items()
+                    if path.rpartition("/")[2] == PureWindowsPath(what).name
+                ]
                 self.write("/run/lab/certificate.b64", base64.b64encode(encoded).decode())
                 what = "Z:/run/lab/certificate.b64"
             done = self.program(wine.PYTHON, STORE_TOOL, verb, store, what)

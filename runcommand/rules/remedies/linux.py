@@ -24,7 +24,7 @@ from ...facts import (
 )
 from ..case import Case, in_subnet
 from ..filtering import Obstacle
-from ..finding import Fix, FixKind, Shell, advice, command, file_of, quoted, short
+from ..finding import Fix, FixKind, Shell, advice, command, file_of, listed, quoted, short
 
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,31}")  # a name that no shell reads anything into
 WITH_THE_LEASE = "Azure hands out the routes to both platform addresses with the lease."
@@ -35,6 +35,7 @@ IPTABLES_WORD = re.compile(r"(?!--modprobe)[A-Za-z0-9 ./:,_!@%+=-]{1,256}")  # w
 ENTRY = re.compile(r"[A-Za-z0-9.:/_-]{1,120}")  # of a bypass list, as it may stand in a shell
 LIST_LIMIT = 900
 URL = re.compile(r"http://[A-Za-z0-9:/._%~-]{1,300}")  # as it may stand between quotes in a shell
+DOWNLOADS = "/var/tmp"
 RED_HATS = ("rhel", "centos", "almalinux", "rocky", "ol", "fedora", "azurelinux", "mariner")
 MANY = 3  # addresses: more of them are taken away at once
 
@@ -309,28 +310,33 @@ class LinuxRemedies:
             ]
         return [advice(f"Where {place} is set, add {named} to its no_proxy and NO_PROXY.")]
 
-    def install_certificate(self, url: str, is_reachable: bool, proxy: Optional[str], is_root: bool) -> List[Fix]:
-        """Into the folder from which the distribution makes its bundle; ``trust_anew`` makes it."""
+    def install_certificate(self, url: str, is_reachable: bool, proxy: Optional[str], root: Optional[str]) -> List[Fix]:
+        """Into the folder from which the distribution makes its bundle, after it was checked: all in there is trusted.
+
+        :param root: of a root, the thumbprint that it must have; anything else must be signed by what is trusted already
+        """
         file = file_of(url)
         if not file or not URL.fullmatch(url) or (proxy and not ENTRY.fullmatch(proxy)):
             return [advice(f"Install the certificate of {short(url, 200)}")]
-        target = f"{self._anchors()[0]}/{re.sub('[^a-z0-9]+', '-', file[:-4].lower()).strip('-')}.crt"
+        folder, again = self._anchors()
+        held, target = f"{DOWNLOADS}/{file}", f"{folder}/{re.sub('[^a-z0-9]+', '-', file[:-4].lower()).strip('-')}.crt"
+        fixes = [advice(f"On a machine that can, download {url} and copy it to this VM as {held}; then:")]
         if is_reachable:
             through = f" -x http://{proxy}" if proxy else ""
-            return [sh(f"curl -fsS{through} '{url}' | openssl x509 -inform DER -out {target}")]
-        return [
-            advice(
-                f"On a machine that can, download {url} and copy it to this VM's current folder; then, in that folder:"
-            ),
-            sh(f"openssl x509 -inform DER -in '{file}' -out {target}"),
-        ]
+            fixes = [sh(f"curl -fsS{through} -o '{held}' '{url}'")]
+        convert = f"openssl x509 -inform DER -in '{held}' -out {target}"
+        if root:
+            return [*fixes, sh(f"echo '{root.lower()}  {held}' | sha1sum -c && {convert}"), sh(again)]
+        return [*fixes, sh(f"{convert} && openssl verify {target} || ! rm {target}"), sh(again)]
 
     def remove_certificate(self, certificate: Certificate, places: Sequence[str]) -> List[Fix]:
         folder = self._anchors()[0]
-        return [advice(f"Take the certificate with the SHA-1 thumbprint {certificate.thumbprint} out of {folder}.")]
+        held = [place for place in places if place.startswith("/")]
+        thumbprint = f"the certificate with the SHA-1 thumbprint {certificate.thumbprint}"
+        return [advice(f"Take {thumbprint} out of {folder}: it is in {listed(held)}.")] if held else []
 
     def trust_anew(self) -> List[Fix]:
-        return [sh(self._anchors()[1])]
+        return []  # each certificate is made to count before the next one is checked
 
     def _anchors(self) -> Tuple[str, str]:
         """The folder of the administrator's own certificates, and the command that makes them count."""

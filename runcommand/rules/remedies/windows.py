@@ -42,6 +42,7 @@ PROXY_POLICY = "Make proxy settings per-machine"
 SETTINGS = "Software\\Microsoft\\Windows\\CurrentVersion\\Internet Settings"
 ENTRY = re.compile(r"[A-Za-z0-9.*:/_<>-]{1,120}")  # of a bypass list, as it may stand between double quotes
 URL = re.compile(r"http://[A-Za-z0-9:/._~ -]{1,300}")  # without its escapes, as it may stand between single quotes
+DOWNLOADS = "C:\\Windows\\Temp"
 RULE_ID = re.compile(r"[A-Za-z0-9{}._-]{1,120}")
 REMOTE_LIMIT = 600  # characters: a longer command leaves no room in the report
 SETX_LIMIT = 1000  # characters that setx takes are 1024
@@ -303,21 +304,22 @@ class WindowsRemedies:
             ),
         ]
 
-    def install_certificate(self, url: str, is_reachable: bool, proxy: Optional[str], is_root: bool) -> List[Fix]:
-        """Into the local machine's store: of roots, or of intermediates."""
+    def install_certificate(self, url: str, is_reachable: bool, proxy: Optional[str], root: Optional[str]) -> List[Fix]:
+        """Into the local machine's store: of intermediates, which vouch for nothing by themselves, or of roots.
+
+        :param root: of a root, the thumbprint that it must have
+        """
         file, plain = file_of(url), unquote(url)
         if not file or not URL.fullmatch(plain) or (proxy and not ENTRY.fullmatch(proxy)):
             return [advice(f"Install the certificate of {short(url, 200)}")]
-        install = cmd(f'certutil -addstore {"Root" if is_root else "CA"} "{file}"')
+        held = f"{DOWNLOADS}\\{file}"
+        fixes = [advice(f"On a machine that can, download {url} and copy it to this VM as {held}; then:")]
         if is_reachable:
             through = f" -Proxy http://{proxy}" if proxy else ""
-            return [powershell(f"Invoke-WebRequest -UseBasicParsing{through} '{plain}' -OutFile '{file}'"), install]
-        return [
-            advice(
-                f"On a machine that can, download {url} and copy it to this VM's current folder; then, in that folder:"
-            ),
-            install,
-        ]
+            fixes = [powershell(f"Invoke-WebRequest -UseBasicParsing{through} '{plain}' -OutFile '{held}'")]
+        if root:
+            fixes += [cmd(f'certutil -hashfile "{held}" SHA1'), advice(f"Only if that says {root.lower()}:")]
+        return [*fixes, cmd(f'certutil -addstore {"Root" if root else "CA"} "{held}"')]
 
     def remove_certificate(self, certificate: Certificate, places: Sequence[str]) -> List[Fix]:
         """From those of these stores that are the local machine's own; what a policy or a user put elsewhere is by hand."""

@@ -13,6 +13,8 @@ from ..program import Programs
 from . import adapters, certificates, firewall, folder, machine, proxies, routes, services
 
 DIRECTORIES = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
+# OpenSSL 3 trusts what lies in its folder of certificates beside what it is told to trust, unless that is elsewhere.
+ENVIRONMENT = {"LC_ALL": "C", "PATH": ":".join(DIRECTORIES), "SSL_CERT_DIR": "/nonexistent"}
 REPORTS = Path("/var/log/azure/imds-check")
 
 
@@ -24,7 +26,7 @@ class Linux:
     fetches_itself = False
 
     def __init__(self) -> None:
-        self._programs = Programs(DIRECTORIES, {"LC_ALL": "C", "PATH": ":".join(DIRECTORIES)})
+        self._programs = Programs(DIRECTORIES, ENVIRONMENT)
 
     def host(self) -> str:
         return host_name()

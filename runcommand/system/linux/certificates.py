@@ -24,8 +24,8 @@ BUNDLES = (
     Path("/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem"),
     Path("/etc/ssl/ca-bundle.pem"),
 )
-BUNDLE_LIMIT = 2000  # certificates
-VERIFY_S = 3.0
+BUNDLE_LIMIT, BUNDLE_SIZE = 5000, 16 * 1024 * 1024  # certificates, bytes
+VERIFY_S = 1.5
 # X509_V_ERR_* (openssl/x509_vfy.h), as ``openssl verify`` tells them.
 FAULTS = {
     **dict.fromkeys((2, 20, 21), ChainFault.ISSUER_MISSING),
@@ -52,7 +52,7 @@ def judge(programs: Programs, certificates: Sequence[bytes], at: Instant) -> Cer
     except (Malformed, Unsupported) as error:
         raise NoFact(f"the certificates cannot be read: {error}") from None
     try:
-        errors = _openssl(programs, certificates, held, at)
+        errors = _openssl(programs, certificates, held, judged, at)
     except NoFact as missing:
         return replace(judged, engine=f"{judged.engine} ({missing})")
     return replace(
@@ -63,22 +63,27 @@ def judge(programs: Programs, certificates: Sequence[bytes], at: Instant) -> Cer
 def _bundle() -> Tuple[Path, List[X509]]:
     """The bundle, and what it holds. Raises ``NoFact``."""
     for path in BUNDLES:
-        content = read(path)
+        content = read(path, BUNDLE_SIZE)
         if content:
             return path, readable(from_pem(content.encode("utf-8", "replace"), BUNDLE_LIMIT))
     raise NoFact("no bundle of trusted certificates: " + ", ".join(map(str, BUNDLES)))
 
 
 def _openssl(
-    programs: Programs, certificates: Sequence[bytes], held: Sequence[X509], at: Instant
+    programs: Programs, certificates: Sequence[bytes], held: Sequence[X509], judged: CertificateChain, at: Instant
 ) -> Tuple[ChainError, ...]:
     """What ``openssl verify`` says against it; nothing where it is content. Raises ``NoFact``.
 
-    It is given the bundle's roots as trusted and the bundle's other certificates as those at hand: once it has taken an issuer from
-    the trusted ones, it looks nowhere else for the next.
+    It is given the bundle's roots as trusted, and as issuers those of the path that was found: it takes the first that fits, and
+    looks for no other where that one leads nowhere. Where no path was found, it is given all.
     """
-    roots = [item.encoded for item in held if item.is_self_issued]
-    others = [*certificates[1:], *(item.encoded for item in held if not item.is_self_issued)]
+    roots = [item.encoded for item in held if item.is_self_signed]
+    path = {item.thumbprint for item in judged.certificates}
+    others = [
+        item.encoded
+        for item in (*readable(certificates[1:]), *held)
+        if item.encoded not in roots and (not judged.trusted or item.thumbprint in path)
+    ]
     with _as_file(certificates[:1]) as leaf, _as_file(others) as untrusted, _as_file(roots) as trusted:
         when = str(int(parse_instant(at).timestamp()))
         more = ["-untrusted", untrusted] if others else []

@@ -11,14 +11,14 @@ SIZE_LIMIT = 1024 * 1024
 NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # POSIX'
 
 
-def read(path: Path) -> Optional[str]:
+def read(path: Path, limit: int = SIZE_LIMIT) -> Optional[str]:
     """The text of a file without blanks at its ends; None where it cannot be read or is empty."""
     try:
         opened = os.open(path, os.O_RDONLY | NONBLOCK)  # a pipe in its place must not stall
         with os.fdopen(opened, "rb") as file:
             if not stat.S_ISREG(os.fstat(opened).st_mode):
                 return None
-            return file.read(SIZE_LIMIT).decode("utf-8", "replace").strip() or None
+            return file.read(limit).decode("utf-8", "replace").strip() or None
     except OSError:
         return None
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from ...chain import IN_DOCUMENT
 from ...collect import NoFact
 from ...facts import Certificate, CertificateChain, ChainError, ChainFault, Instant, parse_instant
 from ...x509 import readable
@@ -133,10 +132,7 @@ def judge(certificates: Sequence[bytes], at: Instant, fetch: bool, seconds: floa
     """
     elements, errors = _chain(certificates, at, 0 if fetch else CERT_CHAIN_CACHE_ONLY_URL_RETRIEVAL, seconds)
     in_stores = stores_of()
-    facts = []
-    for parsed in readable(elements):
-        at_hand = (IN_DOCUMENT,) if parsed.encoded in certificates else ()
-        facts.append(replace(parsed.fact, stores=in_stores(parsed.thumbprint) + at_hand))
+    facts = [replace(parsed.fact, stores=in_stores(parsed.thumbprint)) for parsed in readable(elements)]
     errors += _disallowed(facts, errors)
     return CertificateChain(fetch, "crypt32", not errors, tuple(errors), tuple(facts), at)
 
@@ -251,7 +247,9 @@ def stores_of() -> Callable[[str], Tuple[str, ...]]:
 
 def _users() -> Iterator[str]:
     try:
-        yield from (name for name in registry.subkeys("", registry.Root.USERS) if not name.lower().endswith("_classes"))
+        for name in registry.subkeys("", registry.Root.USERS):
+            if name.startswith("S-1-") and not name.endswith("_Classes"):  # .DEFAULT is S-1-5-18 once more
+                yield name
     except NoFact:
         return
 
