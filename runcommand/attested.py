@@ -136,7 +136,7 @@ def take_apart(encoded: bytes) -> Message:
     if version != expected:
         raise Unsupported("the version of the signed data is not the one that its parts ask for")
     if message.digest.oid not in [digest.oid for digest in digests]:
-        raise Malformed("the signer's digest is not among those announced")
+        raise Unsupported("the signer's digest is not among those announced")
     return message
 
 

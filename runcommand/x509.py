@@ -24,7 +24,7 @@ DIGESTS = {
     "2.16.840.1.101.3.4.2.3": "sha512",
 }
 # DigestInfo up to the digest itself (RFC 8017, 9.2, note 1).
-_DIGEST_INFO = {
+DIGEST_INFO = {
     "sha256": bytes.fromhex("3031300d060960864801650304020105000420"),
     "sha384": bytes.fromhex("3041300d060960864801650304020205000430"),
     "sha512": bytes.fromhex("3051300d060960864801650304020305000440"),
@@ -91,7 +91,7 @@ class RsaKey:
         size, value = (bits + 7) // 8, int.from_bytes(signature, "big")
         if len(signature) != size or value >= self.modulus:
             raise NotVerified("the signature is not one of this key")
-        end = _DIGEST_INFO[digest] + digested
+        end = DIGEST_INFO[digest] + digested
         expected = b"\0\1" + b"\xff" * (size - 3 - len(end)) + b"\0" + end
         if pow(value, self.exponent, self.modulus).to_bytes(size, "big") != expected:
             raise NotVerified("the signature does not fit what it signs")

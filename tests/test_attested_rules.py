@@ -203,6 +203,7 @@ def test_a_root_that_is_known_by_its_cross_certificate_is_no_untrusted_root():
     facts = judged(WINDOWS, LEAF_FACT, ISSUING, TLS_ROOT, errors=[UNTRUSTED])
     diagnosis = only(facts, "cert-intermediate-missing")
     assert "issued by DigiCert Global Root G2" in diagnosis.main.detail
+    assert f"key identifier {TLS_ROOT.subject_key_id}" in diagnosis.main.detail
     assert commands(diagnosis)[0] == f'certutil -addstore CA "{TEMP}Microsoft TLS RSA Root G2 - xsign.crt"'
 
 

@@ -114,7 +114,10 @@ def ask(connector: Connector, system: System, board: Board, is_true: bool) -> Op
 
 def _may_be_followed(certificates: Sequence[bytes]) -> bool:
     """Whether the system may be let follow the addresses in these certificates: it asks whatever they name."""
-    urls = [url for item in readable(certificates) for url in item.fact.issuer_urls]
+    try:
+        urls = [url for item in readable(certificates) for url in item.fact.issuer_urls]
+    except (Malformed, Unsupported):
+        return False
     return all(web.names_a_host(url) for url in urls if url.lower().startswith("http"))
 
 

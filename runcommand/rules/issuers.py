@@ -56,9 +56,8 @@ class Missing:
 
 def common_name(name: str) -> str:
     """Of a name as facts have it, the part that people know it by."""
-    parts = [
-        part[3:] for part in re.split(r"(?<!\\), ", name) if part.startswith("CN=")
-    ]  # a comma in a value is escaped
+    # a comma in a value is escaped
+    parts = [part[3:] for part in re.split(r"(?<!\\), ", name) if part.startswith("CN=")]
     return parts[0] if parts else name
 
 
@@ -72,8 +71,9 @@ def missing(case: Case) -> List[Missing]:
         return []
     held = case.chain.certificates
     furthest = max((held, *(chain.certificates for chain in chains)), key=len)
+    top = common_name(held[-1].subject)
     if held[-1].subject == held[-1].issuer:  # the last word ends at a root
-        return [_cross(common_name(held[-1].subject))] if common_name(held[-1].subject) in CROSS else []
+        return [replace(_cross(top), key_id=held[-1].subject_key_id)] if top in CROSS else []
     found = [
         Missing(common_name(item.subject), below.issuer_urls, common_name(item.issuer), item.subject_key_id)
         for below, item in zip(furthest[len(held) - 1 :], furthest[len(held) :])

@@ -14,7 +14,7 @@ from typing import Callable, Dict, Sequence, Tuple
 from urllib.parse import unquote, urlsplit
 
 from ..attested import DATA, SIGNED_DATA
-from ..x509 import RSA_ENCRYPTION, WITH_RSA
+from ..x509 import DIGEST_INFO, RSA_ENCRYPTION, WITH_RSA
 
 # TEST PRIVATE KEYS, RSA 2048 with the exponent 65537: the two primes of each, in hexadecimal.
 TEST_PRIVATE_KEYS = {
@@ -63,13 +63,9 @@ CRL = "http://www.microsoft.com/pkiops/crl/Microsoft%20TLS%20G2%20RSA%20CA%20OCS
 OCSP = "http://oneocsp.microsoft.com/ocsp"
 VALID = (datetime(2020, 1, 1, tzinfo=timezone.utc), datetime(2055, 1, 1, tzinfo=timezone.utc))
 EXPIRED = (datetime(2024, 1, 1, tzinfo=timezone.utc), datetime(2025, 1, 1, tzinfo=timezone.utc))
+SHA256, SHA384, _ = WITH_RSA
 SHA1 = "1.2.840.113549.1.1.5"
-_DIGEST_INFO = {
-    "1.2.840.113549.1.1.11": ("sha256", "3031300d060960864801650304020105000420"),
-    "1.2.840.113549.1.1.12": ("sha384", "3041300d060960864801650304020205000430"),
-    SHA1: ("sha1", "3021300906052b0e03021a05000414"),
-}
-SHA256, SHA384 = list(WITH_RSA)[:2]
+_PREFIXES = {**DIGEST_INFO, "sha1": bytes.fromhex("3021300906052b0e03021a05000414")}
 
 
 # --- DER ------------------------------------------------------------------------------------------------------------
@@ -136,8 +132,8 @@ class Key:
 
     def sign(self, data: bytes, method: str) -> bytes:
         """RSASSA-PKCS1-v1_5 (RFC 8017, 8.2.1), by the Chinese remainder theorem."""
-        digest, prefix = _DIGEST_INFO[method]
-        end = bytes.fromhex(prefix) + hashlib.new(digest, data).digest()
+        digest = WITH_RSA.get(method, "sha1")
+        end = _PREFIXES[digest] + hashlib.new(digest, data).digest()
         padded = int.from_bytes(b"\0\1" + b"\xff" * (256 - 3 - len(end)) + b"\0" + end, "big")
         p, q, by_p, by_q, q_inverse = self._private
         one, other = pow(padded, by_p, p), pow(padded, by_q, q)
