@@ -86,21 +86,21 @@ def ask(connector: Connector, system: System, board: Board, is_true: bool) -> Op
     found: Dict[str, CertificateChain] = {}
 
     def judge() -> None:
-        found["at hand"] = _placed(system.judge_chain(certificates, at, False, FETCH_S), certificates, ())
+        found["at hand"] = system.judge_chain(certificates, at, False, FETCH_S)
 
     def fetch() -> None:
         found["fetched"] = _fetch_up(connector, system, board, certificates, found["at hand"], at)
 
     def let_fetch() -> None:
-        found["by itself"] = _placed(system.judge_chain(certificates, at, True, ITS_FETCH_S), certificates, ())
+        found["by itself"] = system.judge_chain(certificates, at, True, ITS_FETCH_S)
 
     (reason,) = side_by_side.run([judge], board.remaining(FETCH_S))
     first = found.get("at hand")
     if first is None:
         raise NoFact(reason or "")
-    board.draft("certificate_chains", (first,))
+    board.draft("certificate_chains", (_placed(first, certificates),))
     if first.trusted is not False or not _lacking(first):
-        return (first,)
+        return (_placed(first, certificates),)
     works = [fetch, let_fetch] if system.fetches_itself and _may_be_followed(certificates) else [fetch]
     reasons = side_by_side.run(works, board.remaining(CHAIN_S + 1.0))
     chains = dict(found)  # what comes later comes too late
@@ -109,7 +109,7 @@ def ask(connector: Connector, system: System, board: Board, is_true: bool) -> Op
             board.note("certificate_chains", f"fetching by {who}: {why}")
     if let_fetch in works and "by itself" not in chains:
         chains["by itself"] = CertificateChain(True, first.engine, judged_at=at)
-    return tuple(chains[way] for way in ("at hand", "fetched", "by itself") if way in chains)
+    return tuple(_placed(chains[way], certificates) for way in ("at hand", "fetched", "by itself") if way in chains)
 
 
 def _may_be_followed(certificates: Sequence[bytes]) -> bool:
@@ -121,9 +121,9 @@ def _may_be_followed(certificates: Sequence[bytes]) -> bool:
     return all(web.names_a_host(url) for url in urls if url.lower().startswith("http"))
 
 
-def _placed(chain: CertificateChain, at_hand: Sequence[bytes], fetched: Sequence[bytes]) -> CertificateChain:
-    """The chain with what was in the document and what was fetched told among the stores of each certificate."""
-    more = {item.thumbprint: FETCHED for item in readable(fetched)}
+def _placed(chain: CertificateChain, at_hand: Sequence[bytes]) -> CertificateChain:
+    """The chain, with what was in the document and what was fetched told among the stores of each certificate."""
+    more = {item.certificate.thumbprint: FETCHED for item in chain.fetches if item.certificate}
     more.update({item.thumbprint: IN_DOCUMENT for item in readable(at_hand)})
     placed = (replace(item, stores=(*item.stores, *more.get(item.thumbprint, ()))) for item in chain.certificates)
     return replace(chain, certificates=tuple(placed))
@@ -159,7 +159,7 @@ def _fetch_up(
         chain = system.judge_chain([*certificates, *issuers], at, False, FETCH_S)
         if chain.trusted:
             break
-    return replace(_placed(chain, certificates, issuers), fetched=True, fetches=tuple(fetches))
+    return replace(chain, fetched=True, fetches=tuple(fetches))
 
 
 def _lacking(chain: CertificateChain) -> Optional[Certificate]:
@@ -200,8 +200,9 @@ def _fetch(
 
     works = [partial(work, number, url, proxy) for number, (url, proxy) in enumerate(ways)]
     reasons = side_by_side.run(works, seconds, lambda: bool(found))
+    why = [reason if reason != side_by_side.LATE else None for reason in reasons]
     tried = [
-        done.get(number) or IssuerFetch(url, Outcome.TIMED_OUT, proxy, error=reasons[number])
+        done.get(number) or IssuerFetch(url, Outcome.TIMED_OUT, proxy, error=why[number])
         for number, (url, proxy) in enumerate(ways)
         if number in done or not found
     ]
