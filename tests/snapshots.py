@@ -46,7 +46,9 @@ def _settle(value: Any, began: datetime, key: str = "") -> Any:
             made["date"] = instant(parse_instant(made["read_at"]) - timedelta(seconds=60 * round(ahead / 60)))
         return made
     if key in ("read_at", "created_on", "expires_on", "judged_at") and value:
-        return instant(parse_instant(THEN) + timedelta(seconds=round((parse_instant(value) - began).total_seconds())))
+        step = 1 if key == "read_at" else 60  # the others are told to the second, and fall on either side of one
+        passed = (parse_instant(value) - began).total_seconds()
+        return instant(parse_instant(THEN) + timedelta(seconds=step * round(passed / step)))
     if key == "elapsed_s":
         return 0.004 if value < 0.3 else round(value * 2) / 2
     if key == "collected_at":
