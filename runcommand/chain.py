@@ -26,7 +26,7 @@ class CertificationPath:
 
 
 def build(leaf: X509, pool: Sequence[X509], trusted: FrozenSet[str], when: datetime) -> CertificationPath:
-    """The best path from ``leaf`` to a trusted root: the first without errors, or else the one that comes furthest.
+    """The best path from ``leaf`` to a trusted root: the first that is verified without errors, or else the one that comes furthest.
 
     :param pool: the certificates that may be issuers, roots included; the first of them are tried first
     :param trusted: the thumbprints of the trusted ones; only a self-signed one of them ends a path
@@ -36,7 +36,7 @@ def build(leaf: X509, pool: Sequence[X509], trusted: FrozenSet[str], when: datet
     best: Optional[CertificationPath] = None
     for certificates in search.paths((leaf,)):
         path = search.judged(certificates, trusted, when)
-        if not path.errors:
+        if not path.errors and path.is_verified:
             return path
         if best is None or _rank(path) > _rank(best):
             best = path
@@ -44,8 +44,8 @@ def build(leaf: X509, pool: Sequence[X509], trusted: FrozenSet[str], when: datet
     return best or CertificationPath((leaf,), gave_up, False)
 
 
-def _rank(path: CertificationPath) -> Tuple[bool, int, int]:
-    return path.certificates[-1].is_self_signed, -len(path.errors), len(path.certificates)
+def _rank(path: CertificationPath) -> Tuple[bool, bool, int, int]:
+    return not path.errors, path.certificates[-1].is_self_signed, -len(path.errors), len(path.certificates)
 
 
 class _Search:

@@ -260,3 +260,10 @@ def test_an_issuer_that_cannot_be_read_is_passed_over():
 def test_a_comma_in_a_name_makes_no_second_part():
     leaf = X509(pki.certificate("evil, CN=metadata.azure.com", "leaf", pki.ROOT, "root", 5, is_ca=False))
     assert common_name(leaf.fact.subject) == "evil\\, CN=metadata.azure.com"
+
+
+def test_a_verified_path_is_preferred_to_one_that_is_not():
+    """The same issuer once more, signed with an algorithm that is not verified here."""
+    unknown = X509(resized(pki.issuing(), pki.algorithm(pki.SHA384), pki.algorithm("1.2.840.10045.4.3.2")))
+    path = build(LEAF, [unknown, *certificates("issuing", "cross", "root")], ROOT, NOW)
+    assert path.is_verified and not path.errors and path.certificates[1].encoded == pki.issuing()

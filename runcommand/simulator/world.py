@@ -111,7 +111,7 @@ class SimulatedSystem:
         )
         errors = (*judged.errors, *distrusted)
         engine = {"windows": "crypt32, simulated", "linux": "openssl verify, simulated"}[self.name]
-        return replace(judged, engine=engine, trusted=not errors, errors=errors)
+        return replace(judged, engine=engine, trusted=False if errors else judged.trusted, errors=errors)
 
 
 def _gives(value: Any) -> Collector:
