@@ -54,10 +54,10 @@ def test_on_windows_the_right_python_and_pyinstaller_are_asked_for(mocker, capsy
 
 
 def test_an_exe_that_does_not_start_is_none(mocker, capsys, tmp_path):
-    mocker.patch("subprocess.run", return_value=mocker.Mock(stdout=b""))
+    mocker.patch("subprocess.run", return_value=mocker.Mock(stdout=b"", returncode=3))
     with pytest.raises(SystemExit):
         build._try(tmp_path / "imds-check.exe", with_wine=False)
-    assert capsys.readouterr().err == "build.py: imds-check.exe does not start\n"
+    assert capsys.readouterr().err == "build.py: imds-check.exe does not start: exit code 3, b''\n"
 
 
 def test_the_pinned_pyinstaller_is_the_one_that_the_project_and_wine_install():
