@@ -19,7 +19,7 @@ from typing import IO, Dict, Mapping, Optional, Sequence
 PYTHON = "C:/py/python.exe"
 SETUP = Path(__file__).with_name("setup.sh")
 VERSION = 1  # of what setup.sh makes: a new one is made beside the old one
-DRAIN_S = 1.0  # for what a program that has ended has left in its pipes
+DRAIN_S = 0.3  # for what a program that has ended has left in its pipes
 
 
 def folder() -> Path:
