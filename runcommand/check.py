@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Optional
 
-from . import __version__
+from . import __version__, side_by_side
 from .collect import Board, Collector, Run, collect, now
 from .diagnosis import Diagnosis, diagnose, failed
 from .facts import IMDS_ADDRESS, WIRESERVER_ADDRESS, Address, Facts
@@ -96,10 +95,7 @@ def keep(diagnosis: Diagnosis, system: LocalSystem, base: Optional[Path], began:
             said.append(f"not written: {type(error).__name__}: {error}")
 
     left = began + diagnosis.facts.deadline_s + LATE_S - time.monotonic()
-    try:
-        worker = threading.Thread(target=work, daemon=True)
-        worker.start()
-        worker.join(min(WRITING_S, max(left, 0.2)))
-    except RuntimeError as error:
-        said.append(f"not written: {error}")
-    return said[0] if said else "not written: the file system does not answer"
+    (reason,) = side_by_side.run([work], min(WRITING_S, max(left, 0.2)))
+    if said:
+        return said[0]
+    return f"not written: {'the file system does not answer' if reason == side_by_side.LATE else reason}"

@@ -476,6 +476,17 @@ class Certificate:
     key: str = ""  # "RSA 2048"
     signature: str = ""  # "SHA-384 with RSA"
 
+    @property
+    def is_self_issued(self) -> bool:
+        """Whether it names itself as its issuer, as roots do."""
+        return self.subject == self.issuer
+
+
+def is_distrusting(store: str) -> bool:
+    """Whether it is one of the Windows machine's stores for what is distrusted. (A user's counts for that user alone.)"""
+    place, _, name = store.rpartition("\\")
+    return name == "Disallowed" and place in ("LocalMachine", "Group Policy", "Enterprise")
+
 
 class SignatureState(str, Enum):
     """What came of verifying the attested document's signature."""

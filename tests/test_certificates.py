@@ -21,7 +21,8 @@ from runcommand.facts import (
     ProxyKind,
     Scope,
 )
-from runcommand.probes import certificates, side_by_side, web
+from runcommand import side_by_side
+from runcommand.probes import certificates, web
 from runcommand.probes.tcp import Connector
 from runcommand.simulator import pki
 from runcommand.simulator.host import Behaviour, Host

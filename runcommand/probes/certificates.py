@@ -12,6 +12,7 @@ from functools import partial
 from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
+from .. import side_by_side
 from ..attested import host_time
 from ..collect import Board, NoFact, now
 from ..der import Malformed, Unsupported
@@ -35,7 +36,7 @@ from ..facts import (
 )
 from ..system import System
 from ..x509 import X509, from_pem, readable
-from . import side_by_side, web
+from . import web
 from .tcp import CONNECT_S, Attempt, Connector, connect, error_text
 
 DOCUMENT = "attested certificates"  # what the board holds them under: in DER, the signer's first
@@ -168,7 +169,7 @@ def _lacking(chain: CertificateChain) -> Optional[Certificate]:
     held, faults = chain.certificates, {error.fault for error in chain.errors}
     stale = [error.certificate for error in chain.errors if error.fault is ChainFault.OUTSIDE_DATES]
     if faults & LACKING and held:
-        top = len(held) - (1 if held[-1].subject != held[-1].issuer else 2)
+        top = len(held) - (2 if held[-1].is_self_issued else 1)
         return held[top] if top >= 0 else None
     return next((held[number - 1] for number in stale if number and number < len(held)), None)
 
@@ -195,7 +196,9 @@ def _fetch(
     found: List[bytes] = []
 
     def work(number: int, url: str, proxy: Optional[str]) -> None:
-        done[number], issuer = _read(child, url, proxy, web.get(connector, url, EXCHANGE_S, True, proxy, True))
+        done[number], issuer = _read(
+            child, url, proxy, web.get(connector, url, EXCHANGE_S, is_true=True, proxy=proxy, only_names=True)
+        )
         found.extend([issuer] if issuer else [])
 
     works = [partial(work, number, url, proxy) for number, (url, proxy) in enumerate(ways)]
@@ -319,6 +322,6 @@ def _try_host(
 def _try_through(
     connector: Connector, host: str, path: str, proxy: str, reached: Dict[Tuple[str, str], ProxyReach]
 ) -> None:
-    fetched = web.get(connector, f"http://{host}{path}", EXCHANGE_S, True, proxy)
+    fetched = web.get(connector, f"http://{host}{path}", EXCHANGE_S, is_true=True, proxy=proxy)
     status = fetched.answer.status if fetched.answer else None
     reached[host, proxy] = ProxyReach(proxy, fetched.outcome, status, fetched.error)

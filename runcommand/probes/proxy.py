@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
+from .. import side_by_side
 from ..bypass import through
 from ..collect import Board, NoFact
 from ..facts import (
@@ -23,7 +24,7 @@ from ..facts import (
     Scope,
 )
 from ..system.proxies import PAC_URLS, without_query
-from . import http, side_by_side, web
+from . import http, web
 from . import wireserver as wire_protocol
 from .imds import API_VERSIONS, INSTANCE, Asking
 from .tcp import CONNECT_S, Attempt, Connector, Endpoint, connect, error_text

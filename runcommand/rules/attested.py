@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 from ..facts import Body, ChainFault, Outcome, SignatureState, parse_instant
 from .case import Case, says
@@ -37,13 +37,21 @@ def attested_had_time(case: Case) -> bool:
     return in_time or min(attested.allowed_s or FAIR_S, attested.connection.allowed_s or FAIR_S) >= FAIR_S
 
 
-def platform(what: str) -> List[Fix]:
-    """What is left where the platform itself gives a bad document."""
-    return [
-        advice(f"Run again in a minute: {what}"),
+KEEPER = "keeps answers of 169.254.169.254: a caching proxy, a metadata proxy of containers"
+
+
+def outside(again: str, culprit: str = "") -> Tuple[Fix, ...]:
+    """What is left where the fault is not on the VM itself.
+
+    :param again: what may be better the next time
+    :param culprit: what to look for before: "changes the answers: a security product"
+    """
+    return (
+        *([advice(f"Look for what {culprit}.")] if culprit else []),
+        advice(f"Run again in a minute: {again}"),
         advice(f"If it stays so, redeploy the VM to another host. {REDEPLOY_WARNING}"),
         advice("If that does not help, open a support request with this report."),
-    ]
+    )
 
 
 @rule(Verdict.DEGRADED)
@@ -105,11 +113,9 @@ def attested_signature_invalid(case: Case) -> Optional[Seen]:
         return None
     return Seen(
         f"IMDS's attested document {what}. Nobody will accept it. {who_cares(case)}",
-        (
-            advice(
-                "Look for what changes the answers of 169.254.169.254: a security product, a metadata proxy, a container's."
-            ),
-            *platform("a document that was cut or changed once may be whole then."),
+        outside(
+            "a document that was cut or changed once may be whole then.",
+            "changes the answers of 169.254.169.254: a security product, a metadata proxy, a container's",
         ),
     )
 
@@ -152,10 +158,7 @@ def attested_nonce_mismatch(case: Case) -> Optional[Seen]:
     return Seen(
         f"The attested document carries {got}, and {quoted(document.asked_nonce)} was sent: it was made for another request. "
         f"Who relies on the nonce will refuse it. {who_cares(case)}",
-        (
-            advice("Look for what keeps answers of 169.254.169.254: a caching proxy, a metadata proxy of containers."),
-            *platform("the next document should carry its own nonce."),
-        ),
+        outside("the next document should carry its own nonce.", KEEPER),
     )
 
 
@@ -179,10 +182,7 @@ def attested_document_expired(case: Case) -> Optional[Seen]:
     return Seen(
         f"The attested document expired {span(late)} ago, at {document.expires_on} (made at {document.created_on or '?'}), although it "
         f"was just asked for. {who_cares(case)}",
-        (
-            advice("Look for what keeps answers of 169.254.169.254: a caching proxy, a metadata proxy of containers."),
-            *platform("a new document is made for every request."),
-        ),
+        outside("a new document is made for every request.", KEEPER),
     )
 
 
@@ -204,9 +204,9 @@ def attested_vm_mismatch(case: Case) -> Optional[Seen]:
     return Seen(
         f"The attested document is of vmId {short(document.vm_id or 'none')}, and /metadata/instance of {instance.vm_id}. "
         f"{who_cares(case)}",
-        (
-            advice("Look for what answers in IMDS's place for another VM: a metadata proxy, the host of a nested VM."),
-            *platform("both answers should name one VM."),
+        outside(
+            "both answers should name one VM.",
+            "answers in IMDS's place for another VM: a metadata proxy, the host of a nested VM",
         ),
     )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import List, Optional
 
-from ..facts import LACKING, Certificate, ChainFault, parse_instant
-from .attested import platform, who_cares
+from ..facts import LACKING, Certificate, ChainFault, is_distrusting, parse_instant
+from .attested import outside, who_cares
 from .case import Case
 from .clock import host_time, span
 from .finding import Fix, Seen, Severity, Verdict, advice, host_of, listed, quoted, rule, short
@@ -64,7 +64,7 @@ def cert_expired(case: Case) -> Optional[Seen]:
         return Seen(
             f"The certificate that signs the attested document, {quoted(common_name(signer.subject))}, "
             f"{_dates(signer, case)}, by the host's clock ({when:%Y-%m-%dT%H:%M:%SZ}). {who_cares(case)}",
-            tuple(platform("the platform renews its certificate by itself.")),
+            outside("the platform renews its certificate by itself."),
         )
     expired = next((error for error in case.chain_errors if error.fault is ChainFault.OUTSIDE_DATES), None)
     if expired is None or case.chain is None:
@@ -77,7 +77,7 @@ def cert_expired(case: Case) -> Optional[Seen]:
         )
     own, child = case.chain.certificates[number], case.chain.certificates[number - 1]
     kept = f" It is kept in {listed(own.stores)}." if own.stores else ""
-    anew = [] if own.subject == own.issuer else [Missing(common_name(own.subject), child.issuer_urls)]
+    anew = [] if own.is_self_issued else [Missing(common_name(own.subject), child.issuer_urls)]
     return Seen(
         f"{quoted(common_name(own.subject))} in the chain of the attested document's certificate {_dates(own, case)}.{kept} "
         f"{who_cares(case)}",
@@ -121,11 +121,9 @@ def cert_san_mismatch(case: Case) -> Optional[Seen]:
     return Seen(
         f"The certificate that signs the attested document is for {listed([quoted(name) for name in names])}, not for {domain}. "
         f"{who_cares(case)}",
-        (
-            advice(
-                "Look for what answers in IMDS's place: a metadata proxy, another cloud's stand-in, a security product."
-            ),
-            *platform("IMDS's own certificate has the right name."),
+        outside(
+            "IMDS's own certificate has the right name.",
+            "answers in IMDS's place: a metadata proxy, another cloud's stand-in, a security product",
         ),
     )
 
@@ -332,19 +330,14 @@ def cert_fetched_from_aia(case: Case) -> Optional[Seen]:
     )
 
 
-def is_distrusting(place: str) -> bool:
-    """Whether a store is one of the machine's for what it distrusts. (A user's counts for that user alone.)"""
-    return place.endswith("\\Disallowed") and place.startswith(("LocalMachine", "Group Policy", "Enterprise"))
-
-
 def misplaced(case: Case) -> List[str]:
     """Certificates of the chain in stores where they do not belong."""
     found = []
     for item in case.chain.certificates if case.chain else ():
         name, places = quoted(common_name(item.subject)), [place for place in item.stores if "\\" in place]
         roots = [place for place in places if place.endswith(ROOT_STORES)]
-        if item.subject != item.issuer and roots:
+        if roots and not item.is_self_issued:
             found.append(f"{name}, an intermediate, is in {listed(roots)}")
-        if item.subject == item.issuer and roots and all(place.startswith("S-1-") for place in roots):
+        if roots and item.is_self_issued and all(place.startswith("S-1-") for place in roots):
             found.append(f"{name}, the root, is only in a user's store ({listed(roots)})")
     return found

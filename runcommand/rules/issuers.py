@@ -72,15 +72,15 @@ def missing(case: Case) -> List[Missing]:
     held = case.chain.certificates
     furthest = max((held, *(chain.certificates for chain in chains)), key=len)
     top = common_name(held[-1].subject)
-    if held[-1].subject == held[-1].issuer:  # the last word ends at a root
+    if held[-1].is_self_issued:  # the last word ends at one
         return [replace(_cross(top), key_id=held[-1].subject_key_id)] if top in CROSS else []
     found = [
         Missing(common_name(item.subject), below.issuer_urls, common_name(item.issuer), item.subject_key_id)
         for below, item in zip(furthest[len(held) - 1 :], furthest[len(held) :])
-        if item.subject != item.issuer
+        if not item.is_self_issued
     ]
     last = furthest[-1]
-    if last.subject == last.issuer:
+    if last.is_self_issued:
         return found
     name = common_name(last.issuer)
     if name in ROOTS:

@@ -30,6 +30,7 @@ from ..facts import (
     Instant,
     LinkState,
     if_valid,
+    is_distrusting,
     parse_address,
 )
 from ..probes.tcp import Attempt, Connector
@@ -39,7 +40,6 @@ from . import pki
 from .host import Behaviour, Host, Vm
 
 ROOTS = {"windows": "LocalMachine\\Root", "linux": "/etc/ssl/certs/ca-certificates.crt"}
-DISALLOWED = "\\Disallowed"
 PROBED = ("imds", "wireserver", "differential", "proxy_trials", "pac_files", "certificate_chains", "endpoints")
 GIVEN = (
     "system",
@@ -107,7 +107,7 @@ class SimulatedSystem:
         distrusted = (
             ChainError(ChainFault.DISTRUSTED, "explicitly distrusted (EXPLICIT_DISTRUST)", number)
             for number, item in enumerate(judged.certificates)
-            if any(place.endswith(DISALLOWED) for place in item.stores)
+            if any(map(is_distrusting, item.stores))
         )
         errors = (*judged.errors, *distrusted)
         engine = {"windows": "crypt32, simulated", "linux": "openssl verify, simulated"}[self.name]

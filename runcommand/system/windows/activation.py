@@ -5,8 +5,8 @@ from __future__ import annotations
 from ctypes import POINTER, byref, c_int, c_long, c_void_p
 from typing import List
 
+from ... import side_by_side
 from ...collect import Board, NoFact
-from ...probes import side_by_side
 from .dll import failed, function
 from .guid import GUID
 

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ...collect import NoFact
-from ...facts import Certificate, CertificateChain, ChainError, ChainFault, Instant, parse_instant
+from ...facts import Certificate, CertificateChain, ChainError, ChainFault, Instant, is_distrusting, parse_instant
 from ...x509 import readable
 from . import registry
 from .dll import failed, function, last_error
@@ -141,12 +141,11 @@ def _disallowed(certificates: Sequence[Certificate], errors: Sequence[ChainError
     """What is in a store of distrusted certificates of the machine, where the engine does not say so (Wine's does not)."""
     if any(error.fault is ChainFault.DISTRUSTED for error in errors):
         return []
-    banned = [place + "\\Disallowed" for place, _ in MACHINE_PLACES]
     return [
         ChainError(ChainFault.DISTRUSTED, f"explicitly distrusted (in {place})", number)
         for number, item in enumerate(certificates)
         for place in item.stores
-        if place in banned
+        if is_distrusting(place)
     ]
 
 

@@ -6,7 +6,7 @@ import threading
 import time
 from typing import Callable, List, Optional, Sequence
 
-from ..collect import NoFact
+from .collect import NoFact
 
 LATE = "not done in time"
 
