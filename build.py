@@ -1,20 +1,26 @@
-"""Builds what is sent into a VM: ``python build.py exe`` makes ``dist/imds-check.exe`` and ``dist/SHA256SUMS``.
+"""Builds what is sent into a VM, in ``dist``: the exe, the two scripts that are pasted into Run Command, and ``SHA256SUMS``.
 
-On Windows it freezes with the Python that it runs under; on Linux, ``--wine`` sets up a Windows Python under Wine (once,
-outside the checkout) and freezes with that. Two builds of one commit are the same bytes.
+The exe is frozen, on Windows, with the Python that this runs under; on Linux with a Windows Python under Wine, which is set
+up once, outside the checkout. Two builds of one commit are the same bytes.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
+import base64
+import bz2
 import hashlib
 import importlib.metadata
+import io
 import os
 import shutil
 import subprocess
 import sys
+import tokenize
+import zipfile
 from pathlib import Path
-from typing import Dict, List, NoReturn
+from typing import Dict, List, NoReturn, Optional, Tuple
 
 from runcommand import __version__
 
@@ -32,6 +38,10 @@ UNUSED = (
 ).split()
 # Where the exe unpacks itself: SYSTEM's own place for that. %TEMP% may be anything; this is there on every Windows.
 RUNTIME_FOLDER = "%SystemRoot%\\Temp"
+SCRIPTS = ROOT / "runcommand" / "scripts"
+SCRIPT_LIMIT = 128 * 1024  # bytes
+# Of the package, and of no use on a Linux VM: other systems' parts, the demo, the operator's side.
+NOT_ON_LINUX = ("system/windows", "rules/remedies/windows.py", "simulator", "results", "report/explain.py")
 PYTHON, PYINSTALLER = (3, 11), "6.22.3"  # what is left out, and what is known of its faults, holds for these
 
 
@@ -41,14 +51,42 @@ def fail(message: str) -> NoReturn:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="build.py", description="Builds what is sent into a VM.")
-    commands = parser.add_subparsers(required=True, metavar="WHAT")
+    parser = argparse.ArgumentParser(prog="build.py", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(metavar="WHAT")
     exe = commands.add_parser("exe", help="dist/imds-check.exe, for Windows 10 / Server 2016 and later")
     exe.add_argument("--wine", action="store_true", help="on Linux: freeze with a Windows Python under Wine")
+    scripts = commands.add_parser(
+        "scripts", help="dist/imds-check.sh and, for the exe that is there, dist/imds-check.ps1"
+    )
+    for takes_uri in (parser, scripts):
+        takes_uri.add_argument(
+            "--exe-uri",
+            type=_uri,
+            metavar="URI",
+            help="where imds-check.ps1 gets the exe, unless it is told",
+        )
+    parser.set_defaults(build=build_everything)
     exe.set_defaults(build=lambda options: build_exe(options.wine))
+    scripts.set_defaults(build=lambda options: build_scripts(options.exe_uri))
     options = parser.parse_args()
-    options.build(options)
+    DIST.mkdir(exist_ok=True)
+    try:
+        options.build(options)
+    finally:
+        made = [path for path in (DIST / f"{NAME}.{kind}" for kind in ("exe", "ps1", "sh")) if path.exists()]
+        (DIST / "SHA256SUMS").write_bytes("".join(f"{_sha256(path)}  {path.name}\n" for path in made).encode())
     return 0
+
+
+def build_everything(options: argparse.Namespace) -> None:
+    build_exe(with_wine=os.name != "nt")
+    build_scripts(options.exe_uri)
+
+
+def _uri(value: str) -> str:
+    if not value.isascii() or not value.isprintable() or not value.startswith("https://") or set(value) & set(" \"'`"):
+        raise argparse.ArgumentTypeError(f"not an address of the form https://HOST/...: {value!r}")
+    return value
 
 
 def build_exe(with_wine: bool) -> Path:
@@ -57,7 +95,6 @@ def build_exe(with_wine: bool) -> Path:
         fail("--wine is for Linux" if with_wine else "an exe is made on Windows, or on Linux with --wine")
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir()
-    DIST.mkdir(exist_ok=True)
     (WORK / "version.txt").write_text(version_resource(), "utf-8")
     if with_wine:
         freeze_with_wine()
@@ -65,10 +102,112 @@ def build_exe(with_wine: bool) -> Path:
         _freeze()
     made = DIST / f"{NAME}.exe"
     _try(made, with_wine)
-    digest = hashlib.sha256(made.read_bytes()).hexdigest()
-    (DIST / "SHA256SUMS").write_bytes(f"{digest}  {made.name}\n".encode())
-    print(f"{made.relative_to(ROOT)}  {made.stat().st_size:,} bytes  sha256 {digest}")
+    script = DIST / f"{NAME}.ps1"
+    if script.exists() and _sha256(made) not in script.read_text("ascii"):
+        script.unlink()  # it would refuse this exe
+    _say(made)
     return made
+
+
+def _say(made: Path) -> None:
+    print(f"{made.relative_to(ROOT)}  {made.stat().st_size:,} bytes  sha256 {_sha256(made)}")
+
+
+def _sha256(made: Path) -> str:
+    return hashlib.sha256(made.read_bytes()).hexdigest()
+
+
+def build_scripts(exe_uri: Optional[str] = None) -> None:
+    """The script for Linux, and the one for Windows where the exe whose checksum it carries is there."""
+    linux = shell_script().encode("ascii")
+    if len(linux) > SCRIPT_LIMIT:
+        fail(f"{NAME}.sh has {len(linux):,} bytes, more than {SCRIPT_LIMIT:,}")
+    (DIST / f"{NAME}.sh").write_bytes(linux)
+    _say(DIST / f"{NAME}.sh")
+    exe = DIST / f"{NAME}.exe"
+    if not exe.exists():
+        fail(f"no {NAME}.ps1: it carries the checksum of {exe.relative_to(ROOT)}, which is not there (build.py exe)")
+    windows = powershell_script(exe.read_bytes(), exe_uri or "").replace("\n", "\r\n").encode("ascii")
+    (DIST / f"{NAME}.ps1").write_bytes(windows)
+    _say(DIST / f"{NAME}.ps1")
+
+
+def shell_script() -> str:
+    """The script for RunShellScript, with the tool inside: a zipapp, as bzip2 packs it, in base 85 (RFC 1924)."""
+    packed = base64.b85encode(bz2.compress(zipapp(), 9)).decode("ascii")
+    lines = "\n".join(packed[i : i + 256] for i in range(0, len(packed), 256))
+    return _filled("imds-check.sh", TOOL=lines)
+
+
+def powershell_script(exe: bytes, exe_uri: str = "") -> str:
+    """The script for RunPowerShellScript, which runs this exe and no other.
+
+    :param exe_uri: where it is downloaded from, unless the script is told
+    """
+    return _filled("imds-check.ps1", SHA256=hashlib.sha256(exe).hexdigest(), SIZE=str(len(exe)), EXE_URI=exe_uri)
+
+
+def _filled(template: str, **values: str) -> str:
+    """A template of ``runcommand/scripts`` with its ``@NAME@`` replaced."""
+    text = (SCRIPTS / template).read_text("ascii")
+    for name, value in {"VERSION": __version__, **values}.items():
+        text = text.replace(f"@{name}@", value)
+    return text
+
+
+def zipapp() -> bytes:
+    """The package as a program in one file, with what a Linux VM needs of it; not compressed."""
+    package = ROOT / "runcommand"
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for path in sorted(package.rglob("*.py")):
+            name = path.relative_to(package).as_posix()
+            if not name.startswith(NOT_ON_LINUX):
+                archive.writestr(zipfile.ZipInfo(f"runcommand/{name}"), slim(path.read_text("ascii")))
+        archive.writestr(zipfile.ZipInfo("__main__.py"), slim((SCRIPTS / "__main__.py").read_text("ascii")))
+    return made.getvalue()
+
+
+def slim(source: str) -> str:
+    """Python source (ASCII) without comments, docstrings and the annotations of functions. Every line keeps its number.
+
+    Of a cause's help page, which is the docstring of its rule, the title and the address remain: reports print them.
+    """
+    lines = source.splitlines()
+    cuts: List[Tuple[Tuple[int, int], Tuple[int, int], str]] = []  # from, to (line from 1, column), what comes there
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.arg) and node.annotation:
+            cuts.append(((node.lineno, node.col_offset + len(node.arg)), _end(node.annotation), ""))
+        if isinstance(node, ast.FunctionDef) and node.returns:
+            line, column = node.returns.lineno, node.returns.col_offset
+            arrow = lines[line - 1].rfind("->", 0, column)
+            assert arrow >= 0, f"a return annotation on a line of its own: line {line}"
+            cuts.append(((line, len(lines[line - 1][:arrow].rstrip())), _end(node.returns), ""))
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
+            text, first = ast.get_docstring(node), node.body[0] if node.body else None
+            if text is not None and first:
+                left = "pass" if len(node.body) == 1 and not isinstance(node, ast.Module) else ""
+                if isinstance(node, ast.FunctionDef) and any(_is_rule(word) for word in node.decorator_list):
+                    left = repr(f"{text.splitlines()[0]}\n\n-\n{text.splitlines()[-1]}")
+                cuts.append(((first.lineno, first.col_offset), _end(first), left))
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            cuts.append((token.start, token.end, ""))
+    for (line, column), (last, stop), left in sorted(cuts, reverse=True):
+        after = lines[last - 1][stop:]
+        lines[line - 1 : last] = [lines[line - 1][:column] + left + (after if line == last else "")] + (
+            [""] * (last - line - 1) + [after] if last > line else []
+        )
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _is_rule(decorator: ast.expr) -> bool:
+    return isinstance(decorator, ast.Call) and isinstance(decorator.func, ast.Name) and decorator.func.id == "rule"
+
+
+def _end(node: ast.expr | ast.stmt) -> Tuple[int, int]:
+    assert node.end_lineno is not None and node.end_col_offset is not None
+    return node.end_lineno, node.end_col_offset
 
 
 def pyinstaller(root: str, script: str = "runcommand/__main__.py", name: str = NAME, folder: str = "dist") -> List[str]:

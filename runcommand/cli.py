@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .diagnosis import Diagnosis
     from .probes.tcp import Endpoint
 
-COMMANDS = ("check", "demo", "replay", "explain")
+COMMANDS = ("check", "demo", "replay", "explain", "decode")
 FORMATS = ("portal", "full", "json")
 WRONG_ARGUMENTS = 2
 
@@ -38,12 +38,17 @@ def fail(message: str) -> NoReturn:
     """One line on standard error, exit code 2."""
     from .rules.finding import to_ascii
 
+    tell(f"imds-check: {to_ascii(message)[:400]}\n")
+    raise SystemExit(WRONG_ARGUMENTS)
+
+
+def tell(text: str) -> None:
+    """To standard error, where it takes it."""
     if sys.stderr is not None:
         try:
-            sys.stderr.write(f"imds-check: {to_ascii(message)[:400]}\n")
+            sys.stderr.write(text)
         except OSError:
             pass
-    raise SystemExit(WRONG_ARGUMENTS)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -119,6 +124,12 @@ def parser() -> Parser:
     )
     explained.add_argument("cause", nargs="?", metavar="CAUSE")
     explained.set_defaults(command=do_explain)
+
+    decoded = commands.add_parser("decode", help="the report in what Run Command gave back (az vm run-command, portal)")
+    decoded.add_argument(
+        "file", nargs="?", default="-", metavar="FILE", help="what the client printed; -, the default: standard input"
+    )
+    decoded.set_defaults(command=do_decode)
     return top
 
 
@@ -189,6 +200,32 @@ def do_explain(options: argparse.Namespace) -> int:
         fail(f"no cause is called {options.cause!r}; explain without an argument lists them")
     write(page)
     return 0
+
+
+def do_decode(options: argparse.Namespace) -> int:
+    from .results.decode import decode
+    from .results.run_command import SIZE_LIMIT
+
+    try:
+        with open(0 if options.file == "-" else options.file, "rb", closefd=options.file != "-") as file:
+            content = file.read(SIZE_LIMIT + 1)
+    except (OSError, ValueError) as error:
+        fail(f"{options.file}: {getattr(error, 'strerror', None) or error}")
+    if len(content) > SIZE_LIMIT:
+        fail(f"{options.file}: larger than {SIZE_LIMIT >> 20} MiB, so not what Run Command gives back")
+    found = decode(content)
+    for decoded in found:
+        write(_plain(decoded.report))
+        beside = [*decoded.told, f"The VM's standard error:\n{decoded.err}"] if decoded.err.strip() else decoded.told
+        tell(_plain("\n".join(beside)))
+    return max(decoded.exit_code for decoded in found)
+
+
+def _plain(text: str) -> str:
+    """What comes from a VM, as it may go to a terminal: lines of printable ASCII."""
+    from .rules.finding import to_ascii
+
+    return "".join(f"{to_ascii(line)}\n" for line in text.splitlines())
 
 
 # --- arguments ------------------------------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
-"""``python -m tests.lab [NAME ...]``: every scenario of the lab as a table; with ``--exe FILE``, those that Wine can show."""
+"""``python -m tests.lab [NAME ...]``: every scenario of the lab as a table; with ``--script FILE`` through the script for Run
+Command; with ``--exe FILE``, those that Wine can show."""
 
 from __future__ import annotations
 
@@ -14,12 +15,14 @@ from .namespace import Lab, why_not
 from .run import run_all
 from .linux import LINUX
 from .scenarios import Broken
+from .script import ScriptLab
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.lab")
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--exe", type=Path, help="run this exe under Wine instead of Python")
+    parser.add_argument("--script", type=Path, help="run this imds-check.sh instead of the package")
     options = parser.parse_args()
     reason = why_not() or (wine.why_not() if options.exe else None)
     if reason:
@@ -30,7 +33,10 @@ def main() -> int:
     if not chosen:
         print(f"no scenario of the lab has one of these names: {', '.join(options.names)}", file=sys.stderr)
         return 2
-    wrong = table(chosen, partial(windows.WindowsLab, options.exe.absolute()) if options.exe else Lab)
+    make: Callable[..., Lab] = partial(windows.WindowsLab, options.exe.absolute()) if options.exe else Lab
+    if options.script:
+        make = partial(ScriptLab, options.script.absolute())
+    wrong = table(chosen, make)
     if options.exe:
         print("not to be shown under Wine:")
         for name, why in windows.CANNOT.items():

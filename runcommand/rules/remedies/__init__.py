@@ -23,8 +23,6 @@ from ..case import Case, Way, same_nic
 from ..filtering import Obstacle
 from ..finding import Fix, advice, quoted, short
 from ..way import longest_match
-from .linux import LinuxRemedies
-from .windows import WindowsRemedies
 
 REDEPLOY_PAGE = "https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/redeploy-to-new-node-windows"
 REDEPLOY_WARNING = "(Redeploying restarts the VM and empties its temporary disk.)"
@@ -62,7 +60,13 @@ class Remedies(Protocol):
 
 def remedies(case: Case) -> Remedies:
     """The commands for the system that the facts came from."""
-    return WindowsRemedies(case) if case.facts.system == "windows" else LinuxRemedies(case)
+    if case.facts.system == "windows":
+        from .windows import WindowsRemedies  # here: neither system's program carries the other's
+
+        return WindowsRemedies(case)
+    from .linux import LinuxRemedies
+
+    return LinuxRemedies(case)
 
 
 def let_pass(case: Case, obstacle: Obstacle, addresses: Sequence[str]) -> Tuple[Fix, ...]:

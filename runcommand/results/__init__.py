@@ -1,0 +1,1 @@
+"""The operator's side: what Run Command gave back."""

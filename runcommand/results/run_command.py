@@ -1,0 +1,173 @@
+"""What Azure's clients print of a run command, taken apart: the script's two streams, or the error in their place.
+
+The shapes: ``az vm run-command invoke`` and its REST answer (a list of statuses; Windows has one for each stream, Linux one
+message with both), ``az vm run-command show --instance-view`` and its REST answer, the objects of ``Invoke-AzVMRunCommand``
+and ``Get-AzVMRunCommand`` by ``ConvertTo-Json``, and the portal's text.
+
+https://learn.microsoft.com/azure/virtual-machines/run-command-overview
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, Dict, Iterator, List, Optional
+
+from ..facts import parse_json
+
+SIZE_LIMIT = 32 * 1024 * 1024  # bytes of what is read
+STREAM_LIMIT = 4096  # bytes of each stream that Run Command keeps: the last ones
+_LINUX = re.compile(r"\A(?P<state>.*?)\[stdout\]\n(?P<out>.*?)\n?\[stderr\]\n?(?P<err>.*)\Z", re.DOTALL)
+_STREAMS = {"stdout": "out", "stderr": "err"}
+# What to do about an error that Azure gives in a result's place, by a word of its code or message.
+_TO_DO = {
+    "Conflict": "another run command is at work on this VM: wait until it has ended, and run again",
+    "requires the VM to be running": "start the VM, and run again",
+    "VMAgent": "the VM's agent does not answer: send the script in another way (README: When Run Command gives nothing back)",
+    "Timeout": "the VM did not answer in time: send the script in another way (README: When Run Command gives nothing back)",
+    "AuthorizationFailed": "the role Virtual Machine Contributor lets run commands be sent",
+    "NotFound": "look at the names of the subscription, the resource group and the VM",
+}
+_CLI_ERROR = re.compile(r"^(?:ERROR: )?\((?P<code>\w+)\) (?P<message>.+)", re.MULTILINE)
+_NOT_JSON = object()
+_DEPTH = 6  # levels of the object below which no result is looked for
+
+
+class NoResult(ValueError):
+    """There is no script's output in it; the message says what there was."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one script on one VM gave back."""
+
+    out: str  # its standard output, or what is left of it; line ends as LF
+    err: str = ""
+    state: str = ""  # what Azure says of the run where it says more than that it succeeded
+
+
+def read(content: bytes) -> List[Result]:
+    """The results in what a client printed. Raises ``NoResult``."""
+    text = _decoded(content).strip()
+    if not text:
+        raise NoResult("it is empty: the command printed nothing, or its output went elsewhere")
+    value = _json(text)
+    if value is _NOT_JSON:
+        error = _CLI_ERROR.search(text)
+        if error and "END IMDS-CHECK" not in text:
+            raise NoResult(_of_azure(error["code"], error["message"]))
+        if text[0] in "{[":
+            raise NoResult("it begins as JSON and does not end as such: it was cut off or changed")
+        return [_streams(text) or Result(text)]
+    results = list(_results(value, 0))
+    if not results:
+        raise NoResult(_error(value) or f"it is JSON, but not what a run command gives back: {_kind(value)}")
+    return results
+
+
+def _decoded(content: bytes) -> str:
+    """The text of a file: PowerShell 5.1 writes UTF-16, others UTF-8 with or without a mark; line ends as LF."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        text = content.decode("utf-16", "replace")
+    else:
+        text = content.decode("utf-8-sig", "replace")
+    return _lines(text)
+
+
+def _lines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _json(text: str) -> Any:
+    """The JSON in a text, behind the warnings that a client may have printed before it; ``_NOT_JSON`` where there is none."""
+    for start in [0, *(match.end() for match in re.finditer(r"\A(?:(?:WARNING|ERROR)[^\n]*\n)+", text))]:
+        try:
+            return parse_json(text[start:])
+        except ValueError:
+            continue
+    return _NOT_JSON
+
+
+def _results(value: Any, depth: int) -> Iterator[Result]:
+    if isinstance(value, list):
+        statuses = [_lower(item) for item in value if isinstance(item, dict)]
+        if any(_is_status(status) for status in statuses):
+            yield _of_statuses([status for status in statuses if _is_status(status)])
+            return
+        inner = value
+    elif isinstance(value, dict):
+        keys = _lower(value)
+        view = {key.replace("instanceview", "", 1): found for key, found in keys.items()}  # as Az.Compute flattens it
+        if isinstance(view.get("output"), str) and ("executionstate" in view or "exitcode" in view):
+            yield Result(_lines(view["output"]), _lines(_text(view.get("error"))), _state(view))
+            return
+        inner = list(value.values())
+    else:
+        return
+    if depth < _DEPTH:
+        for item in inner:
+            yield from _results(item, depth + 1)
+
+
+def _lower(value: Dict[str, Any]) -> Dict[str, Any]:
+    """With keys in lower case: PowerShell writes them with capitals."""
+    return {key.lower(): found for key, found in value.items()}
+
+
+def _is_status(status: Dict[str, Any]) -> bool:
+    return isinstance(status.get("code"), str) and "/" in status["code"] and isinstance(status.get("message"), str)
+
+
+def _of_statuses(statuses: List[Dict[str, Any]]) -> Result:
+    found = {"out": "", "err": "", "state": ""}
+    for status in statuses:
+        component, _, state = status["code"].rpartition("/")
+        stream = _STREAMS.get(component.rpartition("/")[2].lower())
+        both = None if stream else _streams(_lines(status["message"]))
+        if stream:
+            found[stream] += _lines(status["message"])
+        elif both:
+            return both
+        elif status["message"].strip():
+            found["state"] += f"{_text(status.get('displaystatus')) or state}: {status['message'].strip()}"
+    return Result(**found)
+
+
+def _streams(message: str) -> Optional[Result]:
+    """Both streams out of the Linux agent's message; None where it is no such message."""
+    match = _LINUX.match(message)
+    if not match:
+        return None
+    state = match["state"].strip().rstrip(":")
+    return Result(match["out"], match["err"], "" if state == "Enable succeeded" else state)
+
+
+def _state(view: Dict[str, Any]) -> str:
+    said = [_text(view.get("executionstate")), _text(view.get("executionmessage"))]
+    return ": ".join(word.strip() for word in said if word.strip()) if said[0] != "Succeeded" else ""
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _error(value: Any) -> Optional[str]:
+    """What Azure's error object says."""
+    keys = _lower(value) if isinstance(value, dict) else {}
+    error = _lower(keys["error"]) if isinstance(keys.get("error"), dict) else keys
+    if isinstance(error.get("code"), str) and isinstance(error.get("message"), str):
+        return _of_azure(error["code"], error["message"])
+    return None
+
+
+def _of_azure(code: str, message: str) -> str:
+    what = f"it is an error of Azure, not a script's output: {code}: {message.strip()}"
+    return "\n".join([what, *(f"- {to_do}" for word, to_do in _TO_DO.items() if word in f"{code} {message}")])
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"an object with {', '.join(map(repr, list(value)[:6]))}" if value else "an empty object"
+    return f"a list of {len(value)}" if isinstance(value, list) else json.dumps(value)[:60]

@@ -1,0 +1,201 @@
+#!/bin/sh
+# imds-check @VERSION@: finds the one cause why this Azure VM cannot use the Instance Metadata Service, and how to mend it.
+#
+# For Azure Run Command (RunShellScript): paste it whole, or `az vm run-command invoke --scripts @imds-check.sh`. Also run by
+# hand as root: `sh imds-check.sh`. It carries the whole tool, changes nothing on the VM, needs no network, and leaves
+# nothing but the report folder under /var/log/azure/imds-check. It needs Python 3.8 or later; without it, it looks at what
+# the shell can see.
+#
+# Parameters, as variables or as words NAME=VALUE (none is needed):
+#   ExpectedMac, ExpectedIp  what Azure says of the primary NIC
+#   Arguments                more options of imds-check: "--format full --deadline 30", "--no-files", "--redact"
+#   ExitCode                 "verdict": end with the exit code of the verdict. Else with 0, because Run Command loses the
+#                            output of a script that fails; the report's last line has the code in any case.
+#
+# With the line ends of Windows this script starts again without them.
+cr=
+[ -z "$cr" ] || { tr -d '\r' <"$0" | sh -s -- "$@"; exit; } #
+
+set -f
+umask 077
+PATH=${PATH:-/usr/bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+imds=169.254.169.254 wireserver=168.63.129.16
+ends_with=${ExitCode:-${EXIT_CODE:-}} redact=
+for word in ${Arguments:-${ARGUMENTS:-}} "$@"; do
+  case $word in
+  [Ee]xit[Cc]ode=* | EXIT_CODE=*) ends_with=${word#*=} ;;
+  *--redact*) redact=yes ;;
+  esac
+done
+at=$(date -u +%Y-%m-%dT%H:%M:%SZ)
+host=-
+[ -n "$redact" ] || host=$(uname -n | LC_ALL=C tr -c 'A-Za-z0-9._\n-' _ | cut -c 1-63)
+
+# The last line. $1: verdict, $2: exit code
+end() {
+  echo "END IMDS-CHECK verdict=$1 cause=- exit=$2 host=${host:--} at=$at v=@VERSION@"
+  [ "$ends_with" = verdict ] && exit "$2"
+  exit 0
+}
+
+# Keeps what is printed within 3,900 bytes with the last line, whatever its line ends, and plain ASCII.
+fit() { LC_ALL=C tr -c '\n\040-\176' '?' | cut -c 1-118 | head -n 29; }
+
+# What Python is there: sets $python, or $why it cannot be used.
+find_python() {
+  why="no python3 was found"
+  for python in python3 python3.14 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8 /usr/libexec/platform-python; do
+    command -v "$python" >/dev/null || continue
+    found=$("$python" -I -S -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>&1 </dev/null) ||
+      found="a Python that does not start ($(echo "$found" | tail -n 1))"
+    case $found in
+    3.[89].* | 3.[1-9][0-9].*) ;;
+    *)
+      [ "$why" != "no python3 was found" ] || why="$python is $found"
+      continue
+      ;;
+    esac
+    found=$("$python" -I -S -c "import bz2, ctypes, json, runpy" 2>&1 </dev/null) && return 0
+    why="$python is not whole ($(echo "$found" | tail -n 1))"
+  done
+  return 1
+}
+
+# Asks without any proxy, for at most $2 seconds; prints the body and, as the last line, the HTTP status or curl's error.
+ask() {
+  curl -q --noproxy '*' --silent --show-error --connect-timeout 3 --max-time "$2" --max-filesize 1048576 \
+    --header "Metadata: true" --write-out '\n%{http_code}' "$1" 2>&1 </dev/null | LC_ALL=C tr -cd '\n\040-\176' |
+    tail -c 65536
+}
+
+# The kernel's route table, whose addresses are hexadecimal with the last byte first (mawk has no strtonum).
+proc_routes() {
+  awk '
+    function digit(text, at) { return index("0123456789ABCDEF", substr(text, at, 1)) - 1 }
+    function byte(text, at) { return 16 * digit(text, at) + digit(text, at + 1) }
+    function address(text) { return byte(text, 7) "." byte(text, 5) "." byte(text, 3) "." byte(text, 1) }
+    NR > 1 { print address($2), "mask", address($8), "via", address($3), "dev", $1, "metric", $7 }' /proc/net/route
+}
+
+routes() {
+  if command -v ip >/dev/null; then
+    ip -4 route get $imds 2>&1 </dev/null | sed -e 's/ *cache *//' -e '/^$/d'
+    ip -4 route show table all 2>/dev/null | grep -E '169\.254\.|168\.63\.129\.16|default|0\.0\.0\.0/1'
+    ip -4 rule show 2>/dev/null | grep -vE 'lookup (local|main|default) *$'
+  else
+    proc_routes | grep -E '^(169\.254\.|168\.63\.129\.16 |0\.0\.0\.0 )'
+  fi
+}
+
+adapters() {
+  set +f
+  for folder in /sys/class/net/*; do
+    name=${folder##*/}
+    [ "$name" = lo ] && continue
+    addresses=
+    command -v ip >/dev/null && addresses=$(ip -4 -o addr show dev "$name" 2>/dev/null | awk '{ printf " %s", $4 }')
+    echo "$name  $(cat "$folder/address" 2>/dev/null)  $(cat "$folder/operstate" 2>/dev/null) $addresses"
+  done
+  set -f
+}
+
+proxies() {
+  { env && cat /etc/environment /etc/waagent.conf; } 2>/dev/null | grep -iE '^ *(export +)?(https?|all|no)_proxy=|^HttpProxy' |
+    sed -e 's#//.*@#//#' -e 's/=.*@/=/' -e 's/[?].*//' | sort -u
+}
+
+indented() { sed 's/^/  /'; }
+
+# The report without the tool. $1: why
+short_report() {
+  body=$(ask "http://$imds/metadata/instance?api-version=2021-02-01" 5)
+  status=$(printf %s "$body" | tail -n 1)
+  vm_id=$(printf %s "$body" | grep -oE '"vmId" *: *"[0-9A-Fa-f-]{36}"' | head -n 1 | cut -d '"' -f 4)
+  answers=no
+  [ "$status" = 200 ] && [ -n "$vm_id" ] && answers=yes
+  case $answers$status in
+  yes*) said="HTTP 200, the metadata of a VM" && [ -n "$redact" ] || said="HTTP 200, vmId $vm_id" ;;
+  no[1-5][0-9][0-9]) said="HTTP $status, and not this VM's metadata" ;;
+  *) said=$(printf %s "$body" | grep curl: | tail -n 1) ;;
+  esac
+  if ! command -v curl >/dev/null; then
+    answers=unknown
+    verdict=inconclusive code=3 said="not asked: there is no curl"
+    what="Whether IMDS answers could not be found out."
+  elif [ $answers = yes ]; then
+    verdict=inconclusive code=3 what="IMDS answers; what else may be wrong was not looked at."
+  else
+    verdict=broken code=1 what="IMDS does not give this VM its metadata; why was not looked at."
+  fi
+  {
+    echo "IMDS-CHECK @VERSION@  $host  $at"
+    echo "VERDICT  $(echo $verdict | tr a-z A-Z)"
+    echo "  $what"
+    echo "  This is the short report, without the tool itself: $1." | fold -s -w 116 | sed '2,$s/^/  /' | head -n 4
+    echo "FIX"
+    echo "- Install Python 3.8 or later, and run again: apt-get install python3, dnf install python3.11"
+    [ $answers = yes ] || echo "- Look below: the route to $imds must leave by the primary NIC; no proxy may take it."
+    echo "CHECKS"
+    printf '  %-21s %s\n' imds "$said"
+    for port in 80 32526; do
+      got=$(ask "http://$wireserver:$port/?comp=versions" 3 | grep -E '^[1-5][0-9]{2}$|curl:' | tail -n 1)
+      case $got in [1-5][0-9][0-9]) got="HTTP $got" ;; esac
+      printf '  %-21s %s\n' "wireserver:$port" "${got:-no answer}"
+    done
+    if [ -z "$redact" ]; then
+      echo "ROUTES"
+      routes | head -n 7 | indented
+      echo "ADAPTERS"
+      adapters | head -n 4 | indented
+      found=$(proxies | head -n 4)
+      echo "PROXIES"
+      echo "${found:-none is set}" | indented
+    fi
+  } | fit
+  end $verdict $code
+}
+
+# Imports the tool from memory: nothing is unpacked. Ends with 97 where that fails.
+start='
+import base64, bz2, os, runpy, sys, tempfile
+try:
+    tool = bz2.decompress(base64.b85decode(sys.stdin.buffer.read().replace(b"\n", b"")))
+    try:
+        file = os.fdopen(os.memfd_create("imds-check"), "wb")
+    except (AttributeError, OSError):
+        file = tempfile.TemporaryFile()
+    file.write(tool)
+    file.flush()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+except Exception as error:
+    print("the tool in this script cannot be read, so it was changed on its way: %s" % error, file=sys.stderr)
+    sys.exit(97)
+try:
+    runpy.run_path("/proc/self/fd/%d" % file.fileno(), run_name="__main__")
+except (ImportError, SyntaxError, OSError, MemoryError) as error:
+    print("%s: %s" % (type(error).__name__, error), file=sys.stderr)
+    sys.exit(97)
+'
+
+main() {
+  find_python || short_report "$why"
+  { said=$(printf %s "$tool" | "$python" -I -S -B -c "$start" "$@" 2>&1 >&3); } 3>&1
+  code=$?
+  [ -z "$said" ] || echo "$said" >&2
+  case $code in
+  0) exit 0 ;;
+  1 | 3) [ "$ends_with" = verdict ] && exit $code || exit 0 ;;
+  2)
+    printf '%s\n' "IMDS-CHECK @VERSION@  $host  $at" "VERDICT  INCONCLUSIVE" "  Wrong parameters: $said" | fit
+    end inconclusive 2
+    ;;
+  esac
+  short_report "$(echo "$python ended with $code: $said" | tail -n 1)"
+}
+
+tool='
+@TOOL@'
+
+main "$@"
+# A second copy below, from a script that was pasted twice, is not reached.
+exit

@@ -1,0 +1,389 @@
+"""``dist/imds-check.sh``: the script that is pasted into RunShellScript, made by ``build.py`` and run in the lab."""
+
+import ast
+import io
+import os
+import re
+import shutil
+import subprocess
+import zipfile
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+import build
+from runcommand.scripts.parameters import WrongParameter, arguments
+from runcommand.simulator.host import Behaviour
+
+from .command import ROOT
+from .lab.linux import LINUX
+from .lab.namespace import IMDS, why_not
+from .lab.run import run_all
+from .lab.script import ScriptLab
+
+lab_runs = pytest.mark.skipif(why_not() is not None, reason=f"the lab cannot run: {why_not()}")
+END = re.compile(r"^END IMDS-CHECK verdict=(\S+) cause=(\S+) exit=(\d) host=(\S+) at=\S+Z v=\S+$")
+INSIDE = "/run/lab/imds-check.sh"
+WRONG = f"route add {IMDS}/32 via 10.0.1.1 dev eth1"
+
+
+def python38():
+    """The folder of a Python 3.8 of this machine; None where there is none."""
+    folders = [Path(folder) for folder in os.environ["PATH"].split(os.pathsep) if "shims" not in folder]
+    folders += Path.home().glob(".pyenv/versions/3.8.*/bin")
+    return next((str(folder) for folder in folders if (folder / "python3.8").exists()), None)
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory):
+    path = tmp_path_factory.mktemp("dist") / "imds-check.sh"
+    path.write_text(build.shell_script(), "ascii", newline="\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def lab(script):
+    """One healthy VM for all tests that change nothing in it."""
+    with ScriptLab(script) as lab:
+        yield lab
+
+
+@pytest.fixture
+def fresh(script):
+    """A VM that a test may change."""
+    with ScriptLab(script) as lab:
+        yield lab
+
+
+def end(done):
+    """Verdict, cause and exit code of the last line; the report is ASCII, and fits."""
+    assert done.stdout.isascii() and len(done.stdout.replace("\n", "\r\n")) <= 3900, done.stdout
+    match = END.match(done.stdout.splitlines()[-1])
+    assert match, done.stdout + done.stderr
+    return match[1], match[2], int(match[3])
+
+
+# --- what build.py makes ---
+
+
+def test_it_is_one_small_file_of_ascii_and_the_same_each_time(script):
+    text = script.read_text("ascii")
+    assert len(text) < build.SCRIPT_LIMIT == 128 * 1024 and "\r" not in text and "@VERSION@" not in text
+    assert build.shell_script() == text
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_the_shells_can_read_it(script, shell):
+    if shutil.which(shell):
+        assert subprocess.run([shell, "-n", str(script)], stderr=subprocess.PIPE).stderr == b""
+
+
+def files():
+    with zipfile.ZipFile(io.BytesIO(build.zipapp())) as archive:
+        return {name: archive.read(name).decode("ascii") for name in archive.namelist()}
+
+
+def test_it_carries_the_package_in_python_38_without_what_no_linux_vm_needs():
+    names = set(files())
+    assert {
+        "__main__.py",
+        "runcommand/cli.py",
+        "runcommand/system/linux/routes.py",
+        "runcommand/rules/route.py",
+    } <= names
+    assert not [name for name in names if "windows" in name or "simulator" in name or "results" in name]
+    for source in files().values():
+        ast.parse(source, feature_version=(3, 8))
+
+
+def test_what_is_left_of_the_source_is_the_same_program_on_the_same_lines():
+    def code(source):
+        tree = ast.parse(source)
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
+                node.body = node.body[1:] or ([] if isinstance(node, ast.Module) else [ast.Pass()])
+            if isinstance(node, ast.arg):
+                node.annotation = None
+            if isinstance(node, ast.FunctionDef):
+                node.returns = None
+        return [
+            (type(n).__name__, getattr(n, "lineno", 0)) for n in ast.walk(tree) if not isinstance(n, ast.Pass)
+        ], ast.dump(tree)
+
+    for name, kept in files().items():
+        path = ROOT / (name if name != "__main__.py" else "runcommand/scripts/__main__.py")
+        assert code(kept) == code(path.read_text("ascii")), name
+        assert "#" not in re.sub(r"\"[^\"\n]*\"|'[^'\n]*'", "", kept), name
+
+
+def test_of_a_help_page_title_and_address_remain():
+    page = 'import rule\n@rule(1)\ndef a_cause(case):\n    """The title\n\n    Text.\n\n    https://example.com/\n    """\n    return 1\n'
+    assert build.slim(page).splitlines()[3] == "    'The title\\n\\n-\\nhttps://example.com/'"
+
+
+# --- parameters ---
+
+
+@pytest.mark.parametrize(
+    "words, environment, expected",
+    [
+        ([], {}, []),
+        ([], {"ExpectedMac": "00-0D-3A-E5-1C-C0"}, ["--expected-mac", "00-0D-3A-E5-1C-C0"]),
+        ([], {"EXPECTED_MAC": "000D3AE51CC0", "EXPECTED_IP": "10.0.0.4"}, ["--expected-mac", "000D3AE51CC0", "--expected-ip", "10.0.0.4"]),
+        (["ExpectedIp=10.0.0.4"], {}, ["--expected-ip", "10.0.0.4"]),
+        (["expected_ip=10.0.0.4"], {}, ["--expected-ip", "10.0.0.4"]),
+        (["00:0d:3a:e5:1c:c0", "10.0.0.4"], {}, ["--expected-mac", "00:0d:3a:e5:1c:c0", "--expected-ip", "10.0.0.4"]),
+        (["10.0.0.4"], {}, ["--expected-ip", "10.0.0.4"]),
+        (["", " "], {"ExpectedMac": ""}, []),
+        (["--format", "full", "--deadline", "30"], {}, ["--format", "full", "--deadline", "30"]),
+        (["Arguments=--format full"], {}, ["--format", "full"]),
+        ([], {"Arguments": "--out '/var/my files' --no-files"}, ["--out", "/var/my files", "--no-files"]),
+        (["ExitCode=verdict"], {}, []),
+        (["ExpectedIp=10.0.0.4", "--redact"], {"Arguments": "--endpoints"}, ["--expected-ip", "10.0.0.4", "--endpoints", "--redact"]),
+        (["ExpectedMac=a & b 'c' \"d\" \u00e4"], {}, ["--expected-mac", "a & b 'c' \"d\" \u00e4"]),
+    ],
+)  # fmt: skip
+def test_parameters_however_run_command_passes_them(words, environment, expected):
+    assert arguments(words, environment) == ["check", *expected]
+
+
+@pytest.mark.parametrize(
+    "words, environment, said",
+    [
+        (
+            ["ExpectedMak=00-0D-3A-E5-1C-C0"],
+            {},
+            "no parameter is called 'ExpectedMak': ExpectedMac, ExpectedIp, Arguments, ExitCode",
+        ),
+        ([], {"Arguments": "--out 'x"}, "Arguments: No closing quotation"),
+    ],
+)
+def test_a_parameter_that_makes_no_sense_is_named(words, environment, said):
+    with pytest.raises(WrongParameter, match=re.escape(said)):
+        arguments(words, environment)
+
+
+# --- in the lab ---
+
+SHOWN = [
+    scenario
+    for scenario in LINUX
+    if scenario.name in (
+        "healthy: as Azure's DHCP leaves it", "nic-down", "route-wrong-interface", "firewall-blocks-imds (nft drop)", "imds-no-answer",
+        "platform-unreachable", "cert-intermediate-missing (its hosts refuse)", "clock-skew", "proxy-intercepts-imds", "not-azure",
+        "nic-mac-mismatch", "attested-signature-invalid (tampered)",
+    )
+]  # fmt: skip
+
+
+@lab_runs
+def test_it_says_what_the_package_says_and_its_commands_mend(script):
+    assert len(SHOWN) >= 11
+    for scenario, result in zip(SHOWN, run_all(SHOWN, partial(ScriptLab, script))):
+        assert result.right, (scenario.name, result)
+
+
+@lab_runs
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_it_ends_with_zero_unless_the_verdict_is_asked_for(fresh, shell):
+    fresh.vm(f"ip {WRONG}")
+    plain = fresh.run(shell, str(fresh.script))
+    asked = fresh.run(shell, str(fresh.script), environment={"EXIT_CODE": "verdict"})
+    assert end(plain) == end(asked) == ("broken", "route-wrong-interface", 1)
+    assert (plain.returncode, asked.returncode) == (0, 1) and plain.stderr == asked.stderr == ""
+
+
+@lab_runs
+@pytest.mark.skipif(python38() is None, reason="no Python 3.8 on this machine")
+def test_python_38_will_do(fresh):
+    fresh.vm(f"ip {WRONG}")
+    path = f"{python38()}:/usr/sbin:/usr/bin:/sbin:/bin"
+    version = fresh.run("sh", "-c", "python3 --version", environment={"PATH": path})
+    done = fresh.run("sh", str(fresh.script), environment={"PATH": path})
+    assert version.stdout.startswith("Python 3.8.")
+    assert end(done) == ("broken", "route-wrong-interface", 1) and done.stderr == ""
+
+
+@lab_runs
+@pytest.mark.parametrize("on_top", ["export ExpectedMac='00-0D-3A-7F-20-99'\n", "set -- 00-0D-3A-7F-20-99\n"])
+def test_lines_that_the_action_run_command_puts_on_top(lab, on_top):
+    lab.write("/run/lab/script.sh", on_top + lab.script.read_text("ascii"))
+    assert end(lab.run("sh", "/run/lab/script.sh")) == ("degraded", "nic-mac-mismatch", 1)
+
+
+@lab_runs
+@pytest.mark.parametrize("value", ["a & b", "it's", 'say "x"', "$(reboot) `reboot` ; reboot", "\u00e4\u6f22"])
+def test_a_value_of_any_characters_arrives_and_a_wrong_one_is_named(lab, value):
+    for done in (
+        lab.run("sh", str(lab.script), f"ExpectedMac={value}", "ExitCode=verdict"),
+        lab.run("sh", str(lab.script), environment={"ExpectedMac": value, "ExitCode": "verdict"}),
+    ):
+        assert end(done) == ("inconclusive", "-", 2) and done.returncode == 2
+        assert "not a MAC address" in done.stdout and "not a MAC address" in done.stderr
+
+
+@lab_runs
+def test_with_the_line_ends_of_windows_and_pasted_twice(lab):
+    text = lab.script.read_text("ascii")
+    for number, changed in enumerate(
+        (text.replace("\n", "\r\n"), text + text, "\n\n" + text, text.replace("\n", "\r\n") * 2)
+    ):
+        path = f"/run/lab/changed{number}.sh"
+        subprocess.run(lab.enter(["sh", "-c", 'cat > "$1"', "sh", path]), input=changed.encode(), check=True)
+        done = lab.run("sh", path, "ExitCode=verdict")
+        assert end(done) == ("healthy", "-", 0) and done.returncode == 0 and done.stderr == ""
+        assert done.stdout.count("END IMDS-CHECK") == 1
+
+
+@lab_runs
+def test_read_from_standard_input(lab):
+    assert end(lab.run("sh", "-s", "--", "--no-files", given=lab.script.read_text("ascii"))) == ("healthy", "-", 0)
+
+
+@lab_runs
+def test_it_leaves_nothing_but_the_report_folder(fresh):
+    fresh.write(INSIDE, fresh.script.read_text("ascii"))
+    fresh.vm("mount -t tmpfs none /tmp")
+    before = fresh.vm("find /tmp /run /var /root /etc -xdev -newer /run/lab/units")
+    assert end(fresh.run("sh", INSIDE))[0] == "healthy"
+    after = fresh.vm("find /tmp /run /var /root /etc /var/log /var/tmp -xdev -newer /run/lab/units")
+    new = sorted(set(after.split()) - set(before.split()) - {"/var/log", "/var/tmp"})
+    assert [re.sub(r"\d{8}T\d{6}Z", "AT", path) for path in new] == [
+        "/var/log/azure", "/var/log/azure/imds-check", "/var/log/azure/imds-check/AT",
+        "/var/log/azure/imds-check/AT/report.json", "/var/log/azure/imds-check/AT/report.txt",
+    ]  # fmt: skip
+
+
+@lab_runs
+def test_where_nothing_can_be_written_there_is_a_report_all_the_same(fresh):
+    fresh.write(INSIDE, fresh.script.read_text("ascii"))
+    for folder in ("/tmp", "/var/tmp", "/var/log", "/dev/shm"):
+        fresh.vm(f"mount -t tmpfs -o ro none {folder}")
+    done = fresh.run("sh", INSIDE)
+    assert end(done)[0] == "healthy" and "FILES    not written: Read-only file system" in done.stdout
+
+
+@lab_runs
+def test_a_script_that_was_changed_on_its_way_says_so(lab):
+    text = lab.script.read_text("ascii")
+    middle = text.rindex("tool='") + 50_000
+    lab.write("/run/lab/changed.sh", text[:middle] + "0000" + text[middle + 4 :])
+    done = lab.run("sh", "/run/lab/changed.sh")
+    assert end(done) == ("inconclusive", "-", 3) and "it was changed on its way" in done.stdout
+
+
+# --- without Python ---
+
+
+def without_python(lab):
+    lab.hide("python3", *(f"python3.{minor}" for minor in range(8, 15)))
+
+
+def short(lab, *words, **environment):
+    """The short report's END line and text."""
+    path = "/usr/sbin:/usr/bin:/sbin:/bin"
+    done = lab.run("sh", str(lab.script), *words, environment={"PATH": path, **environment})
+    assert done.returncode == 0, done
+    return end(done), done.stdout
+
+
+@lab_runs
+def test_without_python_it_says_whether_imds_answers(fresh):
+    without_python(fresh)
+    last, text = short(fresh)
+    assert last == ("inconclusive", "-", 3)
+    assert "IMDS answers" in text and "no python3 was found" in text
+    assert re.search(r"^  imds +HTTP 200, vmId 9a1f0c86-", text, re.MULTILINE)
+    assert re.search(r"^  wireserver:32526 +HTTP 200$", text, re.MULTILINE)
+    assert (
+        "169.254.169.254 via 10.0.0.1 dev eth0 src 10.0.0.4" in text
+        and "eth1  00:0d:3a:7f:20:05  up  10.0.1.5/24" in text
+    )
+
+
+@lab_runs
+@pytest.mark.parametrize(
+    "vm, behaviour, said",
+    [
+        (WRONG, Behaviour(), "169.254.169.254 via 10.0.1.1 dev eth1 src 10.0.1.5"),
+        ("link set eth0 down", Behaviour(), "eth0  00:0d:3a:7f:20:04  down"),
+        (f"route add blackhole {IMDS}/32 metric 1", Behaviour(), "blackhole 169.254.169.254"),
+        ("link show lo", Behaviour(instance="html"), "HTTP 200, and not this VM's metadata"),
+        ("link show lo", Behaviour(instance="403"), "HTTP 403, and not this VM's metadata"),
+        ("link show lo", Behaviour(instance="endless"), "and not this VM's metadata"),
+        ("link show lo", Behaviour(instance="other-json"), "HTTP 200, and not this VM's metadata"),
+    ],
+)
+def test_without_python_a_broken_vm_is_called_broken(script, vm, behaviour, said):
+    with ScriptLab(script, behaviour) as lab:
+        lab.vm(f"ip {vm}")
+        without_python(lab)
+        last, text = short(lab)
+    assert last == ("broken", "-", 1) and said in text
+
+
+@lab_runs
+def test_an_older_python_is_named(fresh):
+    fresh.write("/run/lab/bin36/python3", "#!/bin/sh\necho 3.6.8\n")
+    fresh.vm("chmod 755 /run/lab/bin36/python3")
+    without_python(fresh)
+    last, text = short(fresh, PATH="/run/lab/bin36:/usr/sbin:/usr/bin:/sbin:/bin")
+    assert last == ("inconclusive", "-", 3) and "python3 is 3.6.8" in text
+
+
+@lab_runs
+def test_a_python_without_its_modules_is_named(fresh):
+    python = '#!/bin/sh\ncase $* in *version_info*) echo 3.9.2 ;; *) echo "ImportError: No module named bz2" >&2; exit 1 ;; esac\n'
+    fresh.write("/run/lab/part/python3", python)
+    fresh.vm("chmod 755 /run/lab/part/python3")
+    without_python(fresh)
+    last, text = short(fresh, PATH="/run/lab/part:/usr/sbin:/usr/bin:/sbin:/bin")
+    assert last == ("inconclusive", "-", 3) and "python3 is not whole (ImportError: No module named bz2)" in text
+
+
+@lab_runs
+def test_a_python_that_dies_is_named(fresh):
+    python = "#!/bin/sh\ncase $* in *version_info*) echo 3.9.2 ;; *bz2,*runpy\\ *|*sys.stdin*) echo Killed >&2; kill -9 $$ ;; esac\n"
+    fresh.write("/run/lab/dies/python3", python)
+    fresh.vm("chmod 755 /run/lab/dies/python3")
+    without_python(fresh)
+    last, text = short(fresh, PATH="/run/lab/dies:/usr/sbin:/usr/bin:/sbin:/bin")
+    assert last == ("inconclusive", "-", 3) and "python3 ended with 137" in text
+
+
+@lab_runs
+def test_without_ip_the_kernels_table_is_read(fresh):
+    without_python(fresh)
+    fresh.hide("ip")
+    last, text = short(fresh)
+    assert last == ("inconclusive", "-", 3)
+    assert "169.254.169.254 mask 255.255.255.255 via 10.0.0.1 dev eth0 metric 100" in text
+
+
+@lab_runs
+def test_without_curl_nothing_is_claimed_of_imds(fresh):
+    without_python(fresh)
+    fresh.hide("curl")
+    last, text = short(fresh)
+    assert last == ("inconclusive", "-", 3) and "Whether IMDS answers could not be found out." in text
+
+
+@lab_runs
+def test_the_short_report_asks_without_a_proxy_and_prints_no_secret(fresh):
+    without_python(fresh)
+    fresh.write("/etc/environment", "http_proxy=http://jane:s/ecr@t@proxy.contoso.com:3128/?sig=abc\nTOKEN=secret\n")
+    fresh.write("/etc/waagent.conf", "HttpProxy.Host=jane:secret@proxy.contoso.com\n")
+    last, text = short(fresh, http_proxy="http://127.0.0.1:9", ALL_PROXY="socks5://jane:secret@127.0.0.1:9")
+    assert last == ("inconclusive", "-", 3) and "http_proxy=http://proxy.contoso.com:3128/" in text
+    for secret in ("secret", "ecr", "jane", "sig", "customData", "userData"):
+        assert secret not in text
+
+
+@lab_runs
+def test_the_short_report_redacted(fresh):
+    without_python(fresh)
+    last, text = short(fresh, "--redact")
+    assert last == ("inconclusive", "-", 3) and "host=- " in text
+    for known in ("labvm", "10.0.0.", "00:0d:3a", "9a1f0c86"):
+        assert known not in text
