@@ -18,7 +18,6 @@ import shutil
 import subprocess
 import sys
 import tokenize
-import zipfile
 from pathlib import Path
 from typing import Dict, List, NoReturn, Optional, Tuple
 
@@ -41,7 +40,10 @@ RUNTIME_FOLDER = "%SystemRoot%\\Temp"
 SCRIPTS = ROOT / "runcommand" / "scripts"
 SCRIPT_LIMIT = 128 * 1024  # bytes
 # Of the package, and of no use on a Linux VM: other systems' parts, the demo, the operator's side.
-NOT_ON_LINUX = ("system/windows", "rules/remedies/windows.py", "simulator", "results", "report/explain.py")
+NOT_ON_LINUX = tuple(
+    f"runcommand/{part}"
+    for part in ("system/windows", "rules/remedies/windows.py", "simulator", "results", "report/explain.py")
+)
 PYTHON, PYINSTALLER = (3, 11), "6.22.3"  # what is left out, and what is known of its faults, holds for these
 
 
@@ -133,8 +135,12 @@ def build_scripts(exe_uri: Optional[str] = None) -> None:
 
 
 def shell_script() -> str:
-    """The script for RunShellScript, with the tool inside: a zipapp, as bzip2 packs it, in base 85 (RFC 1924)."""
-    packed = base64.b85encode(bz2.compress(zipapp(), 9)).decode("ascii")
+    """The script for RunShellScript, with the tool inside: its files as bzip2 packs them, in base 85 (RFC 1924).
+
+    They are packed as one text, of which the script makes a zipapp: a zip file's own entries do not compress.
+    """
+    whole = "\0".join(f"{name}\n{source}" for name, source in files_for_linux().items()).encode("ascii")
+    packed = base64.b85encode(bz2.compress(whole, 9)).decode("ascii")
     lines = "\n".join(packed[i : i + 256] for i in range(0, len(packed), 256))
     return _filled("imds-check.sh", TOOL=lines)
 
@@ -155,17 +161,14 @@ def _filled(template: str, **values: str) -> str:
     return text
 
 
-def zipapp() -> bytes:
-    """The package as a program in one file, with what a Linux VM needs of it; not compressed."""
+def files_for_linux() -> Dict[str, str]:
+    """The sources of a zipapp with what a Linux VM needs of the package, by their names in it."""
     package = ROOT / "runcommand"
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w") as archive:
-        for path in sorted(package.rglob("*.py")):
-            name = path.relative_to(package).as_posix()
-            if not name.startswith(NOT_ON_LINUX):
-                archive.writestr(zipfile.ZipInfo(f"runcommand/{name}"), slim(path.read_text("ascii")))
-        archive.writestr(zipfile.ZipInfo("__main__.py"), slim((SCRIPTS / "__main__.py").read_text("ascii")))
-    return made.getvalue()
+    paths = {f"runcommand/{path.relative_to(package).as_posix()}": path for path in sorted(package.rglob("*.py"))}
+    needed = {name: path for name, path in paths.items() if not name.startswith(NOT_ON_LINUX)}
+    return {
+        name: slim(path.read_text("ascii")) for name, path in {"__main__.py": SCRIPTS / "__main__.py", **needed}.items()
+    }
 
 
 def slim(source: str) -> str:

@@ -36,8 +36,12 @@ def run(
     conditions: Run,
     interrupted: Callable[[], bool] = lambda: False,
     progress: Callable[[str, float], None] = lambda name, elapsed: None,
+    redact: bool = False,
 ) -> Diagnosis:
-    """Collects everything side by side and judges it. A fault of this program is a diagnosis too."""
+    """Collects everything side by side and judges it. A fault of this program is a diagnosis too.
+
+    :param redact: what is judged, and all that comes of it, holds pseudonyms
+    """
     facts = Facts(conditions.system, conditions.host, now(), deadline_s=conditions.deadline_s, tool_version=__version__)
     try:
         collectors = {
@@ -45,8 +49,17 @@ def run(
             **target.system.collectors(),
         }  # progress names the first that is missing
         facts = collect(conditions, collectors, target.system.cleanup, interrupted, progress)
+        if redact:
+            from .redaction import redacted  # here: it is large, and few runs need it
+
+            facts = redacted(facts)
         return diagnose(facts)
     except Exception as error:
+        if redact:
+            from .redaction import nothing_of
+
+            # what an error says may hold a name
+            return failed(nothing_of(facts, error), "The run", RuntimeError(type(error).__name__))
         return failed(facts, "The run", error)
 
 

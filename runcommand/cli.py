@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 COMMANDS = ("check", "demo", "replay", "explain", "decode")
 FORMATS = ("portal", "full", "json")
+REDACTS = "pseudonyms for names, ids and addresses, in every report; the printed commands cannot be pasted then"
 WRONG_ARGUMENTS = 2
 
 
@@ -88,6 +89,7 @@ def parser() -> Parser:
         "--out", type=_folder, metavar="DIR", help="where the report folder goes, instead of the usual place"
     )
     check.add_argument("--no-files", action="store_true", help="leave no report folder")
+    check.add_argument("--redact", action="store_true", help=REDACTS)
     check.add_argument(
         "--endpoints",
         action="store_true",
@@ -112,11 +114,13 @@ def parser() -> Parser:
     demo.add_argument("scenario", nargs="?", metavar="SCENARIO", help="default: a broken VM")
     demo.add_argument("--list", action="store_true", help="the scenarios, and the cause that each shows")
     demo.add_argument("--format", choices=FORMATS, default="portal", help="default: %(default)s")
+    demo.add_argument("--redact", action="store_true", help=REDACTS)
     demo.set_defaults(command=do_demo)
 
     replay = commands.add_parser("replay", help="judge the facts in a report.json again, offline")
     replay.add_argument("report", type=Path, metavar="REPORT.json")
     replay.add_argument("--format", choices=FORMATS, default="portal", help="default: %(default)s")
+    replay.add_argument("--redact", action="store_true", help=REDACTS)
     replay.set_defaults(command=do_replay)
 
     explained = commands.add_parser(
@@ -150,7 +154,7 @@ def do_check(options: argparse.Namespace) -> int:
         target = Target(system, Connector(), options.imds_url, options.wireserver_url)
     deadline = options.deadline or DEFAULT_DEADLINE_S
     conditions = Run(system.name, system.host(), deadline, options.expected_mac, options.expected_ip, options.endpoints)
-    diagnosis = _watched(lambda interrupted, progress: run(target, conditions, interrupted, progress))
+    diagnosis = _watched(lambda interrupted, progress: run(target, conditions, interrupted, progress, options.redact))
     files = "none (--no-files)" if options.no_files else keep(diagnosis, system, options.out, began)
     code = _print(diagnosis, options.format, files)
     return 0 if options.exit_zero else code
@@ -166,7 +170,7 @@ def do_demo(options: argparse.Namespace) -> int:
     scenario = scenarios.BY_NAME.get(options.scenario or scenarios.DEFAULT)
     if scenario is None:
         fail(f"no scenario is called {options.scenario!r}; demo --list names them")
-    diagnosis = _watched(lambda interrupted, progress: simulate(scenario, interrupted, progress))
+    diagnosis = _watched(lambda interrupted, progress: simulate(scenario, interrupted, progress, redact=options.redact))
     return _print(diagnosis, options.format, "none (demo)")
 
 
@@ -186,6 +190,10 @@ def do_replay(options: argparse.Namespace) -> int:
         facts = json_report.facts_of_report(content)
     except FactsError as error:
         fail(f"{options.report}: {error}")
+    if options.redact:
+        from .redaction import redacted
+
+        facts = redacted(facts)
     return _print(diagnose(facts), options.format, "none (replay)")
 
 

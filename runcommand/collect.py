@@ -164,6 +164,10 @@ def _start(name: str, collector: Collector, board: Board) -> None:
 
 def describe(failure: BaseException) -> str:
     """What failed, and where: ``ValueError: too long at adapters.py:31``."""
+    return f"{type(failure).__name__}: {failure}{place(failure)}"
+
+
+def place(failure: BaseException) -> str:
+    """Where it failed: `` at adapters.py:31``; empty where that is not known."""
     frames = traceback.extract_tb(failure.__traceback__)
-    where = f" at {frames[-1].filename.replace(chr(92), '/').rpartition('/')[2]}:{frames[-1].lineno}" if frames else ""
-    return f"{type(failure).__name__}: {failure}{where}"
+    return f" at {frames[-1].filename.replace(chr(92), '/').rpartition('/')[2]}:{frames[-1].lineno}" if frames else ""

@@ -714,6 +714,7 @@ class Facts:
     deadline_s: float = 0.0
     tool_version: str = ""
     interrupted: bool = False
+    redacted: bool = False  # names, ids and addresses are pseudonyms
     expected: Expected = Expected()
     machine: Optional[Machine] = None
     activation: Optional[str] = None  # Windows: "genuine", "not-genuine", "tampered", "offline"

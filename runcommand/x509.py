@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from . import der
+from .confidential import NOT_SHOWN, without_query
 from .der import Element, Malformed, Reader, Unsupported
 from .facts import Certificate, instant
 
@@ -327,6 +328,12 @@ def _general_names(content: Optional[bytes], tag: int, at_most: int) -> Tuple[st
     return tuple(item[:TEXT_LIMIT].decode("latin-1") for item in found[:at_most])
 
 
+def _url(content: bytes) -> str:
+    """An address in a certificate, without its query, which may be a secret; one with credentials is shown to nobody, nor asked."""
+    text = content.decode("latin-1")
+    return NOT_SHOWN.format(text.partition(":")[0][:10]) if "@" in text else without_query(text)[:TEXT_LIMIT]
+
+
 def _authority_info(content: Optional[bytes]) -> Tuple[Tuple[str, ...], Tuple[str, ...]]:
     """The addresses of issuers and of OCSP responders (RFC 5280, 4.2.2.1)."""
     found: Dict[str, List[str]] = {CA_ISSUERS: [], OCSP: []}
@@ -336,7 +343,7 @@ def _authority_info(content: Optional[bytes]) -> Tuple[Tuple[str, ...], Tuple[st
             inner = Reader(element.content, "the authority information")
             method, where = der.object_identifier(inner.take(der.OID).content), inner.take()
             if where.tag == URI:
-                found.setdefault(method, []).append(where.content[:TEXT_LIMIT].decode("latin-1"))
+                found.setdefault(method, []).append(_url(where.content))
     return tuple(found[CA_ISSUERS][:URLS_KEPT]), tuple(found[OCSP][:URLS_KEPT])
 
 
@@ -349,7 +356,7 @@ def _crl_urls(content: Optional[bytes]) -> Tuple[str, ...]:
             place = Reader(point.content, "a distribution point").take_if(0xA0)
             full = Reader(place.content, "a distribution point").take_if(0xA0) if place else None
             names = der.elements(full.content, "a distribution point", PARTS) if full else []
-            found += [item.content[:TEXT_LIMIT].decode("latin-1") for item in names if item.tag == URI]
+            found += [_url(item.content) for item in names if item.tag == URI]
     return tuple(found[:URLS_KEPT])
 
 

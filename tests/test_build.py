@@ -1,5 +1,6 @@
-"""build.py says in one line what is missing. (tests/test_exe.py has what it makes.)"""
+"""build.py says in one line what is missing. (test_exe.py, test_script.py and test_powershell.py have what it makes.)"""
 
+import hashlib
 import importlib.metadata
 import os
 import subprocess
@@ -63,3 +64,77 @@ def test_an_exe_that_does_not_start_is_none(mocker, capsys, tmp_path):
 def test_the_pinned_pyinstaller_is_the_one_that_the_project_and_wine_install():
     assert f"pyinstaller=={build.PYINSTALLER}" in (ROOT / "pyproject.toml").read_text()
     assert f"pyinstaller={build.PYINSTALLER}\n" in (ROOT / "tests" / "wine" / "setup.sh").read_text()
+
+
+# --- the scripts ---
+
+
+@pytest.fixture
+def dist(mocker, tmp_path):
+    """build.py with another ``dist``."""
+    mocker.patch.object(build, "ROOT", tmp_path)
+    mocker.patch.object(build, "DIST", tmp_path / "dist")
+    mocker.patch("build.files_for_linux", return_value={"__main__.py": "1\n"})
+    return tmp_path / "dist"
+
+
+def made(dist, *arguments, mocker):
+    mocker.patch("sys.argv", ["build.py", *arguments])
+    return build.main()
+
+
+def test_the_scripts_stand_beside_the_exe_with_their_checksums(dist, mocker, capsys):
+    dist.mkdir()
+    (dist / "imds-check.exe").write_bytes(b"MZ")
+    assert made(dist, "scripts", "--exe-uri", "https://contoso.blob.example/x.exe?sig=a%2Bb&se=1", mocker=mocker) == 0
+    names = [line.split()[1] for line in (dist / "SHA256SUMS").read_text().splitlines()]
+    assert names == ["imds-check.exe", "imds-check.ps1", "imds-check.sh"]
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
+        "dist/imds-check.sh",
+        "dist/imds-check.ps1",
+    ]
+    script = (dist / "imds-check.ps1").read_bytes()
+    assert (
+        script.count(b"\r\n") == script.count(b"\n") and b"https://contoso.blob.example/x.exe?sig=a%2Bb&se=1" in script
+    )
+    assert hashlib.sha256(b"MZ").hexdigest().encode() in script and b"'2'" in script
+
+
+def test_without_an_exe_there_is_the_linux_script_alone(dist, mocker, capsys):
+    with pytest.raises(SystemExit) as ended:
+        made(dist, "scripts", mocker=mocker)
+    assert (
+        ended.value.code == 1
+        and "no imds-check.ps1: it carries the checksum of dist/imds-check.exe" in capsys.readouterr().err
+    )
+    assert [line.split()[1] for line in (dist / "SHA256SUMS").read_text().splitlines()] == ["imds-check.sh"]
+
+
+def test_a_script_that_is_too_long_is_none(dist, mocker, capsys):
+    mocker.patch("build.files_for_linux", return_value={"__main__.py": os.urandom(110_000).hex()})
+    with pytest.raises(SystemExit):
+        made(dist, "scripts", mocker=mocker)
+    assert "more than 131,072" in capsys.readouterr().err and not (dist / "imds-check.sh").exists()
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://contoso.example/x", "ftp://x", "https://x/a'b", "https://x/\u00e4", "https://x/a b", "x.exe"]
+)
+def test_the_address_of_the_exe_has_to_be_one(dist, mocker, capsys, uri):
+    with pytest.raises(SystemExit) as ended:
+        made(dist, "scripts", "--exe-uri", uri, mocker=mocker)
+    assert ended.value.code == 2 and "not an address of the form https://HOST/..." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("left", [b"MZ", b"another"])
+def test_a_script_for_another_exe_is_taken_away(dist, mocker, left):
+    def freeze(**what):
+        (dist / "imds-check.exe").write_bytes(b"MZ")
+
+    dist.mkdir()
+    (dist / "imds-check.ps1").write_text(build.powershell_script(left))
+    mocker.patch("build.freeze_with_wine", side_effect=freeze)
+    mocker.patch("build._try")
+    mocker.patch.object(build, "WORK", dist / "work")
+    build.build_exe(with_wine=os.name == "posix")
+    assert (dist / "imds-check.ps1").exists() == (left == b"MZ")

@@ -144,13 +144,13 @@ BODIES = {
     "html": Body.HTML, "html-403": Body.HTML, "proxy-503": Body.HTML, "other-json": Body.JSON, "json-list": Body.JSON,
     "broken-json": Body.BROKEN, "deep-json": Body.BROKEN, "empty": Body.EMPTY, "text": Body.TEXT, "invalid-utf8": Body.BROKEN,
     "endless": Body.ENDLESS, "trickle-body": Body.ENDLESS, "reset-in-body": Body.CUT, "chunked-garbage": Body.CUT,
-    "control-characters": Body.JSON, "forged-end": Body.JSON, "redirect": Body.EMPTY,
+    "control-characters": Body.JSON, "forged-end": Body.JSON, "redirect": Body.EMPTY, "token-html": Body.HTML,
 }  # fmt: skip
 NO_HTTP = {
     "trickle": Outcome.GARBLED, "header-flood": Outcome.GARBLED, "long-header": Outcome.GARBLED, "http-0.9": Outcome.GARBLED,
     "reset": Outcome.RESET, "closes": Outcome.RESET, "silent": Outcome.TIMED_OUT,
 }  # fmt: skip
-OTHER = {"terminal", "continue-for-ever", "pac"}
+OTHER = {"terminal", "continue-for-ever", "pac", "token-json"}
 
 
 def test_every_hostile_answer_is_tested():

@@ -6,7 +6,9 @@ import os
 import re
 import shutil
 import subprocess
-import zipfile
+import sys
+import sysconfig
+import tokenize
 from functools import partial
 from pathlib import Path
 
@@ -79,13 +81,8 @@ def test_the_shells_can_read_it(script, shell):
         assert subprocess.run([shell, "-n", str(script)], stderr=subprocess.PIPE).stderr == b""
 
 
-def files():
-    with zipfile.ZipFile(io.BytesIO(build.zipapp())) as archive:
-        return {name: archive.read(name).decode("ascii") for name in archive.namelist()}
-
-
 def test_it_carries_the_package_in_python_38_without_what_no_linux_vm_needs():
-    names = set(files())
+    names = set(build.files_for_linux())
     assert {
         "__main__.py",
         "runcommand/cli.py",
@@ -93,7 +90,7 @@ def test_it_carries_the_package_in_python_38_without_what_no_linux_vm_needs():
         "runcommand/rules/route.py",
     } <= names
     assert not [name for name in names if "windows" in name or "simulator" in name or "results" in name]
-    for source in files().values():
+    for source in build.files_for_linux().values():
         ast.parse(source, feature_version=(3, 8))
 
 
@@ -111,10 +108,11 @@ def test_what_is_left_of_the_source_is_the_same_program_on_the_same_lines():
             (type(n).__name__, getattr(n, "lineno", 0)) for n in ast.walk(tree) if not isinstance(n, ast.Pass)
         ], ast.dump(tree)
 
-    for name, kept in files().items():
+    for name, kept in build.files_for_linux().items():
         path = ROOT / (name if name != "__main__.py" else "runcommand/scripts/__main__.py")
         assert code(kept) == code(path.read_text("ascii")), name
-        assert "#" not in re.sub(r"\"[^\"\n]*\"|'[^'\n]*'", "", kept), name
+        tokens = tokenize.generate_tokens(io.StringIO(kept).readline)
+        assert not [token for token in tokens if token.type == tokenize.COMMENT], name
 
 
 def test_of_a_help_page_title_and_address_remain():
@@ -334,17 +332,18 @@ def test_an_older_python_is_named(fresh):
 
 @lab_runs
 def test_a_python_without_its_modules_is_named(fresh):
-    python = '#!/bin/sh\ncase $* in *version_info*) echo 3.9.2 ;; *) echo "ImportError: No module named bz2" >&2; exit 1 ;; esac\n'
-    fresh.write("/run/lab/part/python3", python)
+    library = sysconfig.get_paths()["stdlib"]
+    fresh.write("/run/lab/part/python3", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    fresh.write("/run/lab/nothing", "")
     fresh.vm("chmod 755 /run/lab/part/python3")
-    without_python(fresh)
+    fresh.vm(f"mount --bind /run/lab/nothing {library}/bz2.py")
     last, text = short(fresh, PATH="/run/lab/part:/usr/sbin:/usr/bin:/sbin:/bin")
-    assert last == ("inconclusive", "-", 3) and "python3 is not whole (ImportError: No module named bz2)" in text
+    assert last == ("inconclusive", "-", 3) and "ended with 97" in text and "bz2" in text
 
 
 @lab_runs
 def test_a_python_that_dies_is_named(fresh):
-    python = "#!/bin/sh\ncase $* in *version_info*) echo 3.9.2 ;; *bz2,*runpy\\ *|*sys.stdin*) echo Killed >&2; kill -9 $$ ;; esac\n"
+    python = "#!/bin/sh\ncase $* in *version_info*) echo 3.9.2 ;; *) echo Killed >&2; kill -9 $$ ;; esac\n"
     fresh.write("/run/lab/dies/python3", python)
     fresh.vm("chmod 755 /run/lab/dies/python3")
     without_python(fresh)

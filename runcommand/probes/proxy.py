@@ -12,6 +12,7 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 from .. import side_by_side
 from ..bypass import through
 from ..collect import Board, NoFact
+from ..confidential import without_query
 from ..facts import (
     IMDS_ADDRESS,
     PLATFORM_ADDRESSES,
@@ -23,7 +24,7 @@ from ..facts import (
     ProxyTrial,
     Scope,
 )
-from ..system.proxies import PAC_URLS, without_query
+from ..system.proxies import PAC_URLS
 from . import http, web
 from . import wireserver as wire_protocol
 from .imds import API_VERSIONS, INSTANCE, Asking

@@ -25,7 +25,7 @@ def as_object(diagnosis: Diagnosis) -> Dict[str, Any]:
         "host": facts.host,
         "vm_id": genuine.instance.vm_id if genuine and genuine.instance else None,
         "system": facts.system,
-        "redacted": False,
+        "redacted": facts.redacted,
         "collected_at": facts.collected_at,
         "host_date": genuine.date if genuine else None,
         "elapsed_s": facts.elapsed_s,

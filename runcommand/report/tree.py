@@ -51,6 +51,7 @@ def sections(diagnosis: Diagnosis, files: str, full: bool) -> List[Section]:
     """All sections but the first and the last line, in the order in which they are printed; every line is plain ASCII."""
     found = [
         verdict(diagnosis),
+        redaction(diagnosis),
         fix(diagnosis),
         Section("PATH", (path_line(diagnosis.case),)),
         vm(diagnosis),
@@ -94,6 +95,12 @@ def verdict(diagnosis: Diagnosis) -> Section:
     lines = [f"VERDICT  {diagnosis.verdict.value.upper()}: {main.cause}"]
     lines += wrap(main.detail, "  ")
     return Section("", tuple(lines), whole=True)
+
+
+def redaction(diagnosis: Diagnosis) -> Section:
+    """That what stands here is not what it is called on the VM; never cut."""
+    line = "REDACTED Names, ids and addresses are pseudonyms: commands cannot be pasted as they stand."
+    return Section("", (line,) if diagnosis.facts.redacted else (), whole=True)
 
 
 def fix(diagnosis: Diagnosis) -> Section:

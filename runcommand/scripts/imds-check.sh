@@ -1,10 +1,9 @@
-#!/bin/sh
 # imds-check @VERSION@: finds the one cause why this Azure VM cannot use the Instance Metadata Service, and how to mend it.
 #
 # For Azure Run Command (RunShellScript): paste it whole, or `az vm run-command invoke --scripts @imds-check.sh`. Also run by
 # hand as root: `sh imds-check.sh`. It carries the whole tool, changes nothing on the VM, needs no network, and leaves
 # nothing but the report folder under /var/log/azure/imds-check. It needs Python 3.8 or later; without it, it looks at what
-# the shell can see.
+# the shell can see. (It has no #! line: to a script with one, action run commands give no parameters.)
 #
 # Parameters, as variables or as words NAME=VALUE (none is needed):
 #   ExpectedMac, ExpectedIp  what Azure says of the primary NIC
@@ -48,15 +47,8 @@ find_python() {
     command -v "$python" >/dev/null || continue
     found=$("$python" -I -S -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>&1 </dev/null) ||
       found="a Python that does not start ($(echo "$found" | tail -n 1))"
-    case $found in
-    3.[89].* | 3.[1-9][0-9].*) ;;
-    *)
-      [ "$why" != "no python3 was found" ] || why="$python is $found"
-      continue
-      ;;
-    esac
-    found=$("$python" -I -S -c "import bz2, ctypes, json, runpy" 2>&1 </dev/null) && return 0
-    why="$python is not whole ($(echo "$found" | tail -n 1))"
+    case $found in 3.[89].* | 3.[1-9][0-9].*) return 0 ;; esac
+    [ "$why" != "no python3 was found" ] || why="$python is $found"
   done
   return 1
 }
@@ -157,16 +149,22 @@ short_report() {
 
 # Imports the tool from memory: nothing is unpacked. Ends with 97 where that fails.
 start='
-import base64, bz2, os, runpy, sys, tempfile
+import sys
 try:
-    tool = bz2.decompress(base64.b85decode(sys.stdin.buffer.read().replace(b"\n", b"")))
+    import base64, bz2, os, runpy, tempfile, zipfile
+    tool = bz2.decompress(base64.b85decode(sys.stdin.buffer.read().replace(b"\n", b""))).decode("ascii")
     try:
         file = os.fdopen(os.memfd_create("imds-check"), "wb")
     except (AttributeError, OSError):
         file = tempfile.TemporaryFile()
-    file.write(tool)
+    with zipfile.ZipFile(file, "w") as archive:
+        for part in tool.split("\0"):
+            archive.writestr(*part.split("\n", 1))
     file.flush()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+except ImportError as error:
+    print("this Python is not whole: %s" % error, file=sys.stderr)
+    sys.exit(97)
 except Exception as error:
     print("the tool in this script cannot be read, so it was changed on its way: %s" % error, file=sys.stderr)
     sys.exit(97)

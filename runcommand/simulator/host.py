@@ -185,6 +185,10 @@ class Reply:
 PAGE = b"<!DOCTYPE html><html><head><title>Sign in to the network</title></head><body>Please sign in.</body></html>"
 
 
+TOKEN = "eyJ0eXAiOiJKV1QiLCJhbGciOiJub25lIn0"
+TOKENS = f"Bearer {TOKEN}.{TOKEN}. at https://user:{TOKEN}@portal.contoso.com/?sig={TOKEN}, password={TOKEN}, {TOKEN}"
+
+
 PAC = b"""function FindProxyForURL(url, host) {
   if (isPlainHostName(host) || isInNet(host, "10.0.0.0", "255.0.0.0")) return "DIRECT";
   return "PROXY proxy.contoso.com:8080";
@@ -251,6 +255,10 @@ ANSWERS: Dict[str, Callable[[Reply], None]] = {
     "pac": lambda reply: reply.send(200, PAC, "application/x-ns-proxy-autoconfig"),
     "redirect": lambda reply: reply.send(
         302, b"", "text/html", "Location: http://user:secret@portal.contoso.com/in?token=1"
+    ),
+    "token-json": lambda reply: reply.json(401, {"error": "invalid_token", "error_description": f"Not this: {TOKENS}"}),
+    "token-html": lambda reply: reply.send(
+        403, f"<html><title>{TOKENS}</title></html>".encode(), "text/html", f"Via: 1.1 proxy (key={TOKEN})"
     ),
     "other-json": lambda reply: reply.json(200, {"instanceId": "i-0123456789abcdef0", "region": "us-east-1"}),
     "json-list": lambda reply: reply.json(200, ["compute", "network"]),

@@ -49,6 +49,7 @@ GIVEN = (
     "deadline_s",
     "tool_version",
     "interrupted",
+    "redacted",
     "expected",
     "unavailable",
     "notes",
@@ -225,6 +226,7 @@ def simulate(
     interrupted: Callable[[], bool] = lambda: False,
     progress: Callable[[str, float], None] = lambda name, elapsed: None,
     log: Optional[List[Tuple[float, str]]] = None,
+    redact: bool = False,
 ) -> Diagnosis:
     """Runs the real pipeline against the scenario. ``log`` receives what the host was asked."""
     host = Host(scenario.vm, scenario.behaviour, log if log is not None else [])
@@ -238,7 +240,8 @@ def simulate(
     facts = scenario.facts
     conditions = Run(facts.system, facts.host, expected_mac=facts.expected.mac, expected_ip=facts.expected.ip)
     try:
-        return run(Target(SimulatedSystem(facts, scenario.stores), connector), conditions, interrupted, progress)
+        target = Target(SimulatedSystem(facts, scenario.stores), connector)
+        return run(target, conditions, interrupted, progress, redact)
     finally:
         for server in (host, *others.values()):
             server.close()

@@ -54,20 +54,14 @@ def read_servers(text: str) -> Optional[str]:
 
 
 def read_bypass(text: str, separators: str) -> Tuple[str, ...]:
-    """The entries of a bypass list.
+    """The entries of a bypass list, without credentials and without what a query says.
 
     :param separators: the characters between entries, as in a class of a regular expression
     """
-    entries = (entry.rpartition("@")[2].strip() for entry in re.split(f"[{separators}]", text))
+    entries = (
+        re.sub(r"([?#]).+", r"\1...", entry.rpartition("@")[2].strip()) for entry in re.split(f"[{separators}]", text)
+    )
     return tuple(entry for entry in entries if entry)[:ENTRIES]
-
-
-def without_query(url: str) -> str:
-    """An address without credentials, query and fragment; of one that may hide them elsewhere, only the scheme."""
-    plain = re.sub(r"//[^/@?#\\]*@", "//", url)
-    if "@" in plain or "\\" in plain:
-        return f"{plain.partition(':')[0][:10]}:... (not shown)"
-    return re.sub(r"[?#].*", "", plain, flags=re.DOTALL)
 
 
 def of_environment(

@@ -6,7 +6,6 @@ With ``--exe`` the same of the exe under Wine, beside a bare one-file exe with t
 from __future__ import annotations
 
 import argparse
-import lzma
 import os
 import subprocess
 import sys
@@ -116,10 +115,18 @@ def a_document(runs: int) -> None:
     show("a document of three certificates", [once() for _ in range(runs)], "ms", "")
 
 
-def package_size() -> int:
-    """Bytes of what a Linux script would carry: the package without its Windows part, as one stream."""
-    paths = sorted(path for path in (ROOT / "runcommand").rglob("*.py") if "windows" not in path.parent.parts)
-    return len(lzma.compress(b"".join(path.read_bytes() for path in paths), preset=9))
+def of_script(runs: int) -> None:
+    """The script for Run Command: its size, and a whole healthy run, in which Python compiles all that it imports."""
+    build.DIST.mkdir(exist_ok=True)
+    script = build.DIST / f"{build.NAME}.sh"
+    script.write_text(build.shell_script(), "ascii")
+    print(
+        f"{'size of the script':34}{'':8}{script.stat().st_size / 1024:8.1f}{'':8}  {'KiB':6}{build.SCRIPT_LIMIT >> 10}"
+    )
+    with Lab() as lab:
+        command = lab.enter(["sh", str(script), "--no-files"])
+        sample(command)  # warm
+        show("the script, healthy", [sample(command).seconds for _ in range(runs)], "s", "0.6")
 
 
 def of_exe(runs: int) -> None:
@@ -181,7 +188,7 @@ def of_package(runs: int) -> None:
         "issuers missing, all dark", runs, f"{2 * CONNECT_S:.1f} more than healthy", without_issuers, behaviour=ALONE
     )
     a_document(runs)
-    print(f"{'package for Linux, xz':34}{'':8}{package_size() / 1024:8.1f}{'':8}  {'KiB':6}128 (as a script)")
+    of_script(runs)
 
 
 if __name__ == "__main__":

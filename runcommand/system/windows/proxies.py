@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from ...collect import Board, NoFact
+from ...confidential import without_query
 from ...facts import Proxy, ProxyKind, Scope
-from ..proxies import PAC_URLS, PROCESS, of_environment, read_bypass, read_servers, without_query
+from ..proxies import PAC_URLS, PROCESS, of_environment, read_bypass, read_servers
 from . import registry, winhttp
 from .registry import Root
 

@@ -1,0 +1,417 @@
+"""Facts without what names their owner: names, ids and addresses become pseudonyms, the same ones everywhere in a report.
+
+Who has only the report cannot undo that by trying values: the key is a digest of the facts as they were, random ids among them. The
+diagnosis stays the same: what rules compare comes out of the comparison as before, and the words that they look for stay.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import ipaddress
+import json
+import re
+from functools import lru_cache
+from typing import Any, Callable, Iterator, List, Mapping, Tuple, Union, get_type_hints
+
+from .. import facts as facts_module
+from ..bypass import through
+from ..collect import place
+from ..conditions import ends
+from ..facts import (
+    PLATFORM_ADDRESSES,
+    UUID,
+    Address,
+    Certificate,
+    Cidr,
+    Facts,
+    FirewallMatch,
+    Mac,
+    MatchField,
+    NextHop,
+    Proxy,
+    ProxyKind,
+    RawText,
+    Scope,
+    Unavailable,
+    if_valid,
+    parse_cidr,
+    to_json,
+)
+from ..rules.azure import NO_TAG
+from ..rules.case import AZURE_ASSET_TAG, MAIN_TABLES
+from .addresses import Addresses, parse
+from .texts import HOST, Texts
+from .vocabulary import NIC
+
+ACCOUNTS = ("", "root", "system", "local service", "network service", ".default")  # that every system has
+TABLES = ("", *MAIN_TABLES, "local", "all", "?")
+KEYWORDS = (  # of Windows, for addresses ([MS-FASP] 2.2.21)
+    "any", "*", "localsubnet", "localsubnet6", "dns", "dhcp", "wins", "defaultgateway", "internet", "intranet", "rmtintranet",
+    "ply2renders", "captiveportal",
+)  # fmt: skip
+BYPASS_WORDS = ("", "*", "<local>", "<-loopback>", "localhost")
+NETWORKS = 20_000  # whose first and last addresses stay so
+ADDRESS_FIELDS = (MatchField.SOURCE, MatchField.DESTINATION)
+NIC_FIELDS = (MatchField.INTERFACE_IN, MatchField.INTERFACE_OUT)
+OWNER_FIELDS = (MatchField.USER, MatchField.GROUP)
+WORD_FIELDS = (MatchField.PROGRAM, MatchField.SERVICE, MatchField.PACKAGE, MatchField.OTHER)
+FOUR = r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}"
+IN_TEXT = re.compile(  # networks: 10.0.0.0/8, 10.0.0.0  255.0.0.0, fd00::/8
+    rf"(?<![0-9.])({FOUR})(?:/([0-9]{{1,2}})|[ \t]{{1,20}}({FOUR}))(?![0-9.])"
+    r"|(?<![\w:.])((?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4})/([0-9]{1,3})(?![0-9])",
+    re.IGNORECASE,
+)
+HOSTS = re.compile(rf"(?<!\w)(?<!\w[-.])({HOST})(?![\w-])")
+# Of ``ipconfig /all``: a line whose value is a name, the lines after it that have more of them, and a heading, which ends with one.
+LABELLED = re.compile(r"([^\r\n:]{0,60}?(?:host|dns|suffix)[^\r\n:]{0,60}:[ \t]*)([^\r\n]*)(\s*)", re.IGNORECASE)
+MORE = re.compile(r"([ \t]{20,80})([^\s]+)(\s*)")
+HEADING = re.compile(r"\S[^\r\n]*:\s*")
+PATTERN_OF_NUMBERS = re.compile(r"[0-9.*?]+")
+OCTETS = re.compile(r"((?:[0-9]{1,3}\.){1,3})((?:\*\.)*\*?)")
+SOMEBODYS = {kind: Proxy("", kind, Scope.MACHINE, server="proxy:80", variable="http_proxy") for kind in ProxyKind}
+
+
+Way = Callable[["_Redaction", str], str]  # what becomes of a text
+
+
+def redacted(facts: Facts) -> Facts:
+    """The same facts under pseudonyms; those that are so already, as they are. A fault of this program costs the facts."""
+    if facts.redacted:
+        return facts
+    try:
+        return _Redaction(facts).made()
+    except Exception as error:
+        return nothing_of(facts, error)
+
+
+def nothing_of(facts: Facts, error: Exception) -> Facts:
+    """What is left of facts that could not be redacted: why, without what the error says, which may hold a name."""
+    kept = {
+        name: getattr(facts, name) for name in ("system", "collected_at", "elapsed_s", "deadline_s", "tool_version")
+    }
+    missing = Unavailable("imds", f"nothing could be redacted: {type(error).__name__}{place(error)}")
+    return Facts(host="-", redacted=True, unavailable=(missing,), **kept)
+
+
+class _Redaction:
+    """One report's. What is a name by itself is read first, then the texts are for more; then all is written anew."""
+
+    def __init__(self, facts: Facts) -> None:
+        key = hashlib.sha256(json.dumps(to_json(facts), sort_keys=True).encode()).digest()
+        self._facts = facts
+        self._addresses = Addresses(key)
+        self._texts = Texts(key, self._addresses)
+        self._to_read: List[str] = []
+        self._is_reading = True
+
+    def made(self) -> Facts:
+        for address, length in self._networks():
+            self._addresses.know(address, length)
+        self._object(self._facts, Facts)
+        for text in self._to_read:
+            for match in HOSTS.finditer(text):
+                self._texts.host(match.group(1))
+        self._is_reading = False
+        made: Facts = self._object(self._facts, Facts)
+        return dataclasses.replace(made, redacted=True)
+
+    def _networks(self) -> Iterator[Tuple[str, int]]:
+        """This VM's networks: its NICs' own first, of which rules know the gateway by its place."""
+        facts = self._facts
+        for adapter in facts.adapters or ():
+            yield from ((held.address, held.prefix) for held in adapter.addresses)
+        trials = [trial.exchange for trial in facts.differential or ()]
+        for exchange in (*(facts.imds.attempts if facts.imds else ()), *trials):
+            for interface in exchange.instance.interfaces if exchange and exchange.instance else ():
+                yield from [_parts(interface.subnet)] if interface.subnet else []
+        rows = [
+            *(row.destination for row in facts.routes or ()),
+            *(row.destination for row in facts.persistent_routes or ()),
+        ]
+        yield from map(_parts, rows[:NETWORKS])
+        for text in facts.raw or ():
+            for number, match in enumerate(IN_TEXT.finditer(text.text)):
+                four, length, mask, six, six_length = match.groups()
+                ones = bin(parse(mask)[0] or 0).count("1") if mask else int(length or six_length)
+                if number < NETWORKS:
+                    yield four or six, ones
+
+    # --- every value, by its type ---
+
+    def _value(self, value: Any, kind: Any, way: Way) -> Any:
+        origin = getattr(kind, "__origin__", None)
+        if value is None:
+            return None
+        if origin is Union:
+            return self._value(value, kind.__args__[0], way)
+        if origin is tuple:
+            return tuple(self._value(item, kind.__args__[0], way) for item in value)
+        if dataclasses.is_dataclass(kind):
+            return self._object(value, kind)
+        if kind in (Address, NextHop):
+            return self._addresses(value)
+        if kind is Cidr:
+            return self._addresses.network(value)
+        if kind is Mac:
+            self._texts.know_mac(value)
+            return self._addresses.mac(value)
+        return way(self, value) if kind is str else value
+
+    def _object(self, value: Any, kind: Any) -> Any:
+        if isinstance(value, FirewallMatch):
+            return self._match(value)
+        if isinstance(value, RawText):
+            return dataclasses.replace(value, text=self._output(value))
+        new = {
+            name: self._value(getattr(value, name), hint, WAY_OF.get(f"{kind.__name__}.{name}", _Redaction.text))
+            for name, hint in _hints(kind).items()
+        }
+        made = dataclasses.replace(value, **new)
+        return self._certificate(value, made) if isinstance(value, Certificate) else made
+
+    # --- what becomes of a text ---
+
+    def keep(self, text: str) -> str:
+        """A word of this program's own, of Azure's or of the system's."""
+        return text
+
+    def text(self, text: str) -> str:
+        """What is recognised in it is replaced."""
+        if self._is_reading:
+            self._to_read.append(text)
+            return text
+        return self._texts.rewrite(text)
+
+    def words(self, text: str) -> str:
+        """And every word that is not everybody's."""
+        return self._texts.rewrite(text, strict=True)
+
+    def vm(self, text: str) -> str:
+        """A machine by its name, perhaps with its domain."""
+        first, dot, domain = text.partition(".")
+        if parse(text)[0] is not None:
+            return self._addresses(text)
+        return (
+            (self._texts.learn(first, "vm", True) if first else "") + dot + (self._texts.host(domain) if domain else "")
+        )
+
+    def group(self, text: str) -> str:
+        return self._texts.learn(text, "group", True) if text else text
+
+    def rule(self, text: str) -> str:
+        """A display name; one that begins with @ is a resource of Windows."""
+        return text if not text or text.startswith("@") else self._texts.learn(text, "rule")
+
+    def table(self, text: str) -> str:
+        return text if text in TABLES or text.isdecimal() else self._texts.learn(text, "table")
+
+    def tag(self, text: str) -> str:
+        plain = text.strip()
+        return text if plain == AZURE_ASSET_TAG or plain.lower() in NO_TAG else self._texts.learn(text, "tag")
+
+    def nic(self, text: str) -> str:
+        if not text or NIC.fullmatch(text):
+            return text
+        named_by_mac = re.fullmatch("enx[0-9a-f]{12}", text)
+        return self._texts.rewrite(text) if named_by_mac else self._texts.learn(text, "nic")
+
+    def account(self, text: str) -> str:
+        """A user or a group: by name, by number, by SID, or who may by an SDDL text."""
+        if text.lower() in ACCOUNTS or re.fullmatch("[0-9]+([-:][0-9]+)?", text):
+            return text
+        return self._texts.rewrite(text) if "S-1-" in text or "(" in text else self._texts.learn(text, "user", True)
+
+    def identity(self, text: str) -> str:
+        return self._texts.guid(text) if UUID.fullmatch(text) else self._texts.learn(text, "id") if text else text
+
+    def resource(self, text: str) -> str:
+        """``/subscriptions/.../resourceGroups/...``: every second part is a value."""
+        parts = text.split("/")
+        return "/".join(
+            self.words(part) if number % 2 or part.startswith("Microsoft.") else self._value_of_resource(part)
+            for number, part in enumerate(parts)
+        )
+
+    def _value_of_resource(self, part: str) -> str:
+        return part if not part or part.isdecimal() else self.identity(part)
+
+    def host(self, text: str) -> str:
+        return self._texts.host(text)
+
+    def server(self, text: str) -> str:
+        return self._texts.url(text) if "://" in text else self._texts.authority(text)
+
+    def url(self, text: str) -> str:
+        return self._texts.url(text) if "://" in text else self.words(text)
+
+    def bypass(self, text: str) -> str:
+        """An entry of a bypass list, which may be several for some clients."""
+        return "".join(map(self._entry, re.split(r"(\s+)", text)))
+
+    def _entry(self, entry: str) -> str:
+        """One that makes a difference for the platform's addresses stays: it names nobody else."""
+        if entry.isspace() or entry.lower() in BYPASS_WORDS:
+            return entry
+        if parse(entry)[0] is not None or if_valid(parse_cidr, entry) is not None:
+            return self._addresses.network(entry)
+        octets = OCTETS.fullmatch(entry)
+        if octets:
+            count = octets.group(1).count(".")
+            mapped = self._addresses(octets.group(1) + ".".join("0" * (4 - count)), 8 * count).split(".")[:count]
+            return f"{'.'.join(mapped)}.{octets.group(2)}"
+        if _matters(entry):
+            return entry
+        if PATTERN_OF_NUMBERS.fullmatch(entry):
+            return self._texts.name(entry)
+        scheme, colons, rest = entry.rpartition("://")
+        return f"{scheme}{colons}{self._texts.authority(rest)}"
+
+    # --- what is more than a text ---
+
+    def _match(self, match: FirewallMatch) -> FirewallMatch:
+        if match.field in ADDRESS_FIELDS:
+            made = [item for value in match.values for item in self._range(value)]
+        elif match.field in NIC_FIELDS:
+            made = [item for value in match.values for item in self._nics(value)]
+        else:
+            way = (
+                self.account if match.field in OWNER_FIELDS else self.words if match.field in WORD_FIELDS else self.text
+            )
+            made = [way(value) for value in match.values]
+        return dataclasses.replace(match, values=tuple(made))
+
+    def _range(self, value: str) -> List[str]:
+        """Addresses as a rule has them. A range becomes networks: those hold afterwards what they held before."""
+        if value.lower() in KEYWORDS:
+            return [value]
+        if value.startswith("@"):
+            return [f"@{self._texts.name(value[1:], 'set')}"]
+        try:
+            first, last = ends(value)
+        except ValueError:
+            return [self._texts.name(value)]
+        if "-" not in value:
+            return [self._addresses.network(value)]
+        if first.version == 6 or first > last:  # type: ignore[operator]
+            return ["-".join(map(self._addresses, (str(first), str(last))))]
+        parts = [str(part) for part in ipaddress.summarize_address_range(first, last)]
+        made = list(map(self._addresses.network, parts))
+        return [value] if made == parts else made
+
+    def _nics(self, value: str) -> List[str]:
+        """Interfaces as a rule has them: one by name, or all that begin alike."""
+        if value[-1:] not in ("*", "+"):
+            return [self.nic(value)]
+        names = [adapter.name for adapter in self._facts.adapters or ()]
+        made = {self.nic(name): name.startswith(value[:-1]) for name in names}
+        is_usual = value[:-1] in ("", "e", "en") or NIC.fullmatch(f"{value[:-1]}0")
+        if is_usual and all(name.startswith(value[:-1]) == begins for name, begins in made.items()):
+            return [value]
+        return [name for name, begins in made.items() if begins] or [self._texts.name(value, "nic")]
+
+    def _certificate(self, old: Certificate, made: Certificate) -> Certificate:
+        """Numbers of a certificate lead to it, unless its names are everybody's anyway."""
+
+        def number(value: Any, is_public: bool) -> Any:
+            return value if is_public or not value else self._number(value)
+
+        of_subject, of_issuer = made.subject == old.subject, made.issuer == old.issuer
+        return dataclasses.replace(
+            made,
+            thumbprint=number(old.thumbprint, of_subject),
+            serial=number(old.serial, of_subject),
+            subject_key_id=number(old.subject_key_id, of_subject),
+            authority_key_id=number(old.authority_key_id, of_issuer),
+        )
+
+    def _number(self, value: str) -> str:
+        return (self._texts.digest(value) * 2)[: len(value)].upper()
+
+    def _output(self, raw: RawText) -> str:
+        """What a program printed. In ``ip``'s words there are few that are not its own; Windows' programs speak the user's language."""
+        if raw.command == "route print":
+            return self.text(raw.text)
+        if raw.command != "ipconfig /all":
+            return self.words(raw.text)
+        made: List[str] = []
+        is_list = False
+        for line in raw.text.splitlines(keepends=True):
+            named = LABELLED.fullmatch(line) or (MORE.fullmatch(line) if is_list else None)
+            is_list = named is not None
+            if named:
+                made += [named.group(1), self._named(named.group(2)), named.group(3)]
+            else:
+                made.append(self.words(line) if HEADING.fullmatch(line) else self.text(line))
+        return "".join(made)
+
+    def _named(self, value: str) -> str:
+        plain = value.strip().partition("%")[0]
+        return self.text(value) if not plain or parse(plain)[0] is not None else self._texts.host(value.strip())
+
+
+def _parts(cidr: str) -> Tuple[str, int]:
+    address, _, length = cidr.partition("/")
+    return address, int(length)
+
+
+@lru_cache(maxsize=None)
+def _matters(entry: str) -> bool:
+    """Whether an entry of a bypass list makes a difference for one of the platform's addresses, to any client."""
+    return any(
+        through(dataclasses.replace(proxy, bypass=(entry,)), address) != through(proxy, address)
+        for proxy in SOMEBODYS.values()
+        for address in PLATFORM_ADDRESSES
+    )
+
+
+@lru_cache(maxsize=None)
+def _hints(cls: Any) -> Mapping[str, Any]:
+    hints = get_type_hints(cls, vars(facts_module))
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+# --- every text of the facts ----------------------------------------------------------------------------------------
+
+# What becomes of it, by the class and the field that it stands in.
+WAYS = {
+    _Redaction.keep: """
+        Unavailable.fact Note.fact Machine.os_id Machine.os_version Machine.edition Machine.build Machine.architecture Adapter.kind
+        Adapter.driver Adapter.managed_by RoutingRule.fwmark RoutingRule.ipproto RoutingRule.sport RoutingRule.dport Lookup.error
+        Service.name Service.start ProcessConnection.state Proxy.variable Proxy.rivals PacFile.mentions FirewallRule.provider
+        FirewallChain.hook FirewallChain.kind FirewallProfile.name Firewall.active_from Firewall.sources Certificate.thumbprint
+        Certificate.serial Certificate.subject_key_id Certificate.authority_key_id Certificate.key Certificate.signature
+        AttestedDocument.algorithm EndpointTrial.purposes Instance.az_environment Instance.is_host_compatibility_layer_vm
+        Instance.os_type Instance.vm_size Instance.zone Exchange.path Exchange.versions Imds.api_version Facts.system
+        Facts.tool_version Facts.activation RawText.command
+    """,
+    _Redaction.text: """
+        Unavailable.reason Note.text Machine.os_name Machine.kernel Adapter.description Route.protocol Proxy.undecided PacFile.error
+        AttestedDocument.reason AttestedDocument.asked_nonce AttestedDocument.nonce AttestedDocument.sku IssuerFetch.error
+        ChainError.text CertificateChain.engine Connection.error ProxyReach.error EndpointTrial.error Instance.location Instance.offer
+        Instance.sku Instance.publisher Instance.version Instance.license_type ProxyTrial.error
+    """,
+    _Redaction.words: """
+        Machine.vendor Machine.product Adapter.profile ProcessConnection.process Proxy.place FirewallRule.id FirewallRule.chain
+        FirewallRule.target FirewallChain.id Certificate.subject Certificate.issuer Certificate.stores Exchange.server Exchange.via
+        Exchange.content_type Exchange.location Exchange.says
+    """,
+    _Redaction.nic: """
+        Adapter.name Adapter.master Route.interface RoutingRule.iif RoutingRule.oif Neighbour.interface Connection.device
+    """,
+    _Redaction.table: "Route.table RoutingRule.table",
+    _Redaction.vm: "Facts.host Instance.name",
+    _Redaction.group: "Instance.resource_group_name",
+    _Redaction.rule: "FirewallRule.name",
+    _Redaction.tag: "Machine.asset_tag",
+    _Redaction.account: "Proxy.user",
+    _Redaction.identity: """
+        Machine.smbios_uuid AttestedDocument.vm_id AttestedDocument.subscription_id Instance.vm_id Instance.subscription_id
+    """,
+    _Redaction.resource: "Instance.resource_id",
+    _Redaction.host: "Certificate.names EndpointTrial.host",
+    _Redaction.server: "Proxy.server ProxyTrial.server ProxyReach.server IssuerFetch.proxy",
+    _Redaction.url: "Proxy.pac_url PacFile.url IssuerFetch.url Certificate.issuer_urls Certificate.crl_urls Certificate.ocsp_urls",
+    _Redaction.bypass: "Proxy.bypass Proxy.bypass_capitals",
+}
+WAY_OF = {field: way for way, fields in WAYS.items() for field in fields.split()}  # what is not in it is a text

@@ -1,0 +1,151 @@
+"""Addresses under other names: bijections, by a secret key, after which two that shared a prefix still share one as long.
+
+So routes, subnets and what is on-link keep their meaning (J. Xu et al., "Prefix-preserving IP address anonymization", ICNP 2002). What
+everybody has (loopback, link-local, the platform's own addresses, masks) keeps its name, and nothing else takes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+from typing import Dict, List, Optional, Set, Tuple
+
+from ..facts import IMDS_ADDRESS, WIRESERVER_ADDRESS
+from ..rules.case import AZURE_ARP_MAC
+
+# Networks whose addresses all keep their names.
+EVERYBODYS = (
+    "0.0.0.0/8",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "224.0.0.0/3",
+    f"{IMDS_ADDRESS}/32",
+    f"{WIRESERVER_ADDRESS}/32",
+)
+EVERYBODYS_6 = ("::/127", "ff01::/16", "ff02::/112", "ff02::1:0/112", "ff05::/16", "fe80::1234:5678:9abc/128")
+# Those whose addresses remain in them: private ones (RFC 1918, 6598, 4193), global ones, link-local and solicited-node ones. And
+# single addresses: the first of a network, a mask.
+KEPT = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "128.0.0.0/32", "192.0.0.0/32")
+KEPT_6 = ("fc00::/8", "fd00::/8", "2000::/3", "fe80::/64", "ff02::1:ff00:0/104", "ff00::/128", "::ffff:0:0/96")
+VENDOR = 24  # bits of a MAC address
+STEP = 8  # bits that one digest tells the flips of
+
+
+class PrefixMap:
+    """A bijection of the numbers of some bits. A bit is flipped, or not, by a keyed function of those before it.
+
+    :param begin: the bits before it are never flipped
+    """
+
+    def __init__(self, bits: int, key: bytes, begin: int = 0) -> None:
+        self._bits, self._key, self._begin = bits, key, begin
+        self._still: Set[int] = (
+            set()
+        )  # nodes of the tree of prefixes (a 1, then the prefix) after which no bit is flipped
+        self._flips: Dict[int, int] = {}
+        self._same: List[Tuple[int, int]] = []
+
+    def keep(self, value: int, length: int, begin: int = 0) -> None:
+        """No flip on the way to the first ``length`` bits of ``value``, from the bit ``begin`` on."""
+        self._still.update(1 << depth | value >> self._bits - depth for depth in range(begin, length))
+
+    def keep_all(self, value: int, length: int) -> None:
+        """All numbers with this prefix are mapped to themselves."""
+        self.keep(value, length)
+        self._same.append((self._bits - length, value >> self._bits - length))
+
+    def keep_ends(self, value: int, length: int) -> None:
+        """The first and the last number with this prefix are so again, and the second comes after the first."""
+        rest = (1 << self._bits - length) - 1
+        self.keep(value & ~rest, self._bits, length)
+        self.keep(value | rest, self._bits, length)
+
+    def __call__(self, value: int) -> int:
+        if any(value >> shift == prefix for shift, prefix in self._same):
+            return value
+        mapped, node = 0, 1
+        for left in range(self._bits - 1, -1, -1):
+            bit = value >> left & 1
+            depth = self._bits - 1 - left
+            if depth % STEP == 0:
+                flips, inner = self._tree(node), 1
+            flipped = depth >= self._begin and node not in self._still and flips >> inner & 1
+            mapped = mapped << 1 | bit ^ flipped
+            node, inner = node << 1 | bit, inner << 1 | bit
+        return mapped
+
+    def _tree(self, node: int) -> int:
+        """The flips of the next bits, by their place in the tree that begins at a node."""
+        if node not in self._flips:
+            digest = hashlib.sha256(self._key + node.to_bytes(self._bits // 8 + 1, "big")).digest()
+            self._flips[node] = int.from_bytes(digest, "big")
+        return self._flips[node]
+
+
+class Addresses:
+    """The maps of one report."""
+
+    def __init__(self, key: bytes) -> None:
+        self._four = PrefixMap(32, key + b"IPv4")
+        self._six = PrefixMap(128, key + b"IPv6")
+        self._mac = PrefixMap(48, key + b"MAC", VENDOR)
+        for map, alike, kept in ((self._four, EVERYBODYS, KEPT), (self._six, EVERYBODYS_6, KEPT_6)):
+            for network in (ipaddress.ip_network(text) for text in alike):
+                map.keep_all(int(network.network_address), network.prefixlen)
+            for network in (ipaddress.ip_network(text) for text in kept):
+                map.keep(int(network.network_address), network.prefixlen)
+        for mac in (AZURE_ARP_MAC, "00-00-00-00-00-00", "FF-FF-FF-FF-FF-FF"):
+            self._mac.keep(int(mac.replace("-", ""), 16), 48)
+
+    def know(self, address: str, length: int) -> None:
+        """A network of this VM: the names of its first, second and last address keep that place, as a gateway's has to.
+
+        :param address: one of its addresses, IPv4 or IPv6; what is none is passed over
+        """
+        value, six = parse(address)
+        if value is not None and 0 <= length <= (128 if six else 32):
+            (self._six if six else self._four).keep_ends(value, length)
+
+    def __call__(self, address: str, length: Optional[int] = None) -> str:
+        """Another name for an IPv4 or IPv6 address; what is none stays.
+
+        :param length: it stands for a network of this prefix length, if it is the first one of it
+        """
+        value, six = parse(address)
+        if value is None:
+            return address
+        if six and value >> 32 == 0xFFFF:  # IPv4-mapped (RFC 4291, 2.5.5.2)
+            return f"::ffff:{self(str(ipaddress.IPv4Address(value & 0xFFFFFFFF)))}"
+        bits = 128 if six else 32
+        rest = (1 << max(0, bits - length)) - 1 if length is not None else 0
+        mapped = (self._six if six else self._four)(value)
+        mapped = mapped if value & rest else mapped & ~rest
+        return str(ipaddress.IPv6Address(mapped) if six else ipaddress.IPv4Address(mapped))
+
+    def network(self, cidr: str) -> str:
+        """The same for ``10.0.0.0/24``; with a mask instead of the length, that stays."""
+        address, slash, length = cidr.partition("/")
+        mask, _ = parse(length)
+        size = int(length) if re.fullmatch("[0-9]{1,3}", length) else None if mask is None else f"{mask:b}".count("1")
+        return self(address, size) + slash + length
+
+    def mac(self, mac: str) -> str:
+        """Another name for a MAC address, in its own notation: its vendor's bytes stay."""
+        digits = iter(f"{self._mac(int(re.sub('[^0-9A-Fa-f]', '', mac), 16)):012x}")
+        made = "".join(next(digits) if c.isalnum() else c for c in mac)
+        return made.upper() if re.search("[A-F]", mac) or "-" in mac and mac == mac.upper() else made
+
+
+def parse(address: str) -> Tuple[Optional[int], bool]:
+    """An address as a number, None where it is none; and whether it is IPv6."""
+    if ":" in address:
+        try:
+            return int(ipaddress.IPv6Address(address)), True
+        except ValueError:
+            return None, True
+    parts = address.split(".")
+    if len(parts) != 4 or not all(re.fullmatch("[0-9]{1,3}", part) and int(part) < 256 for part in parts):
+        return None, False
+    one, two, three, four = map(int, parts)
+    return one << 24 | two << 16 | three << 8 | four, False

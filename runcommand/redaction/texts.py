@@ -1,0 +1,267 @@
+"""Names, ids and addresses wherever they stand in a text, each replaced by its pseudonym."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any, Callable, Dict, List, Match, Optional, Tuple
+
+from ..facts import PLATFORM_ADDRESSES
+from ..rules.finding import to_ascii
+from .addresses import Addresses, parse
+from .vocabulary import NIC, PUBLIC, SERVICES, SHARED, WORDS
+
+TOKEN = re.compile(r"[^\W_]+")
+NEXT_TOKEN = re.compile(r"[^\w\r\n]{0,3}_?(?P<word>[^\W_]+)")  # of a name of several words
+TOKENS, SHORTEST, NAMES = 12, 3, 20_000  # of a name, that count; letters of one that is looked for; that are looked for
+LABELS = 20  # of a host's name
+STEM, STEMS = 4, 50  # letters of a word that is looked for in longer ones; such words
+BARE = re.compile(r"[0-9]+[a-z]{0,3}|0x[0-9a-f]+|[a-z][0-9]{1,3}|.{1,2}", re.IGNORECASE)  # "80", "10s", "v2", "of"
+HOST = r"\w[\w-]{0,62}(?:\.\w[\w-]{0,62}){0,9}\.[^\W\d_][\w-]{1,62}"  # with a dot
+# Bounded, and begun only where a word begins: the time is linear in the text.
+PATTERN = re.compile(
+    rf"""(?<!\w)(?P<url>[A-Za-z][A-Za-z0-9+.-]{{1,15}}://[^\s"'<>|)\]]{{0,2000}})
+    |(?<![0-9A-Za-z])(?P<guid>[0-9a-f]{{8}}-?(?:[0-9a-f]{{4}}-?){{3}}[0-9a-f]{{12}})(?![0-9A-Za-z])
+    |(?P<sid>\bS-1-[0-9]{{1,2}}(?:-[0-9]{{1,10}}){{1,15}})
+    |(?<![0-9A-Za-z:-])(?P<mac>[0-9a-f]{{2}}(?:(?:-[0-9a-f]{{2}}){{5,19}}|(?::[0-9a-f]{{2}}){{5}}(?:(?::[0-9a-f]{{2}}){{3,14}})?))(?![0-9A-Za-z:-])
+    |(?<=\.\.\.)(?P<row>[0-9a-f]{{2}}(?:[ ][0-9a-f]{{2}}){{5,19}})(?=[ ]?\.\.)
+    |(?<![0-9A-Za-z.])(?P<dotted>[0-9a-f]{{4}}\.[0-9a-f]{{4}}\.[0-9a-f]{{4}})(?![0-9A-Za-z.])
+    |(?<![\w:.])(?P<six>(?:[0-9a-f]{{0,4}}:){{2,7}}(?:[0-9]{{1,3}}(?:\.[0-9]{{1,3}}){{3}}|[0-9a-f]{{0,4}})(?:/[0-9]{{1,3}})?)(?![\w:])
+    |(?<![0-9.])(?P<four>[0-9]{{1,3}}(?:\.[0-9]{{1,3}}){{3}}(?:/[0-9]{{1,3}}(?:\.[0-9]{{1,3}}){{0,3}})?)(?!\w|\.[0-9])
+    |[\\/](?P<home>(?:Users|Documents[ ]and[ ]Settings|home)[\\/](?:[^\\/\r\n"':;,<>|]{{1,64}}(?=[\\/])|[^\\/\s"':;,<>|]{{1,64}}))
+    |(?<!\w)(?<!\w[-.])(?P<file>[a-z0-9_]{{1,40}}\.py:[0-9]+)
+    |(?<!\w)(?<!\w[-.])(?P<host>{HOST})(?![\w-])
+    |(?<![\w.-])(?P<bridge>br-[0-9a-f]{{12}})(?![\w.-])
+    |(?<!\S)(?P<option>--?[a-z][a-z0-9-]{{1,30}})(?!\S)
+    |(?P<word>[^\W_]+)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+MAILBOX = re.compile(r"(?<![\w.%+-])[\w.%+-]{1,64}@(?=[\w-]{1,63}\.)")
+EVERYBODYS_FOLDERS = ("public", "default", "default user", "all users", "administrator")
+AUTHORITY = re.compile(r"(\[[^\]]*\]|[^:]*)(:[0-9]{0,5})?.*", re.DOTALL)
+EXTENSIONS = re.compile(r"\.(?:crt|cer|der|crl|p7[bc]|pac|dat|js)$", re.IGNORECASE)
+LAST_PARTS = ("cn", "sh", "py")  # that stay: rules look for the first, people for the others
+# SIDs that a machine, a domain or a tenant has given.
+OF_PEOPLE = re.compile(r"(S-1-5-21|S-1-5-8[23]|S-1-5-5|S-1-12-1)((?:-[0-9]+)+)", re.IGNORECASE)
+
+
+class Texts:
+    """The pseudonyms of one report."""
+
+    def __init__(self, key: bytes, addresses: Addresses) -> None:
+        self._key, self._addresses = key, addresses
+        self._given: Dict[str, str] = {}  # a name in lower case: its pseudonym
+        self._counts: Dict[str, int] = {}
+        # A tree of names: by the next word the rest of them, by "" the pseudonym of the one that ends there.
+        self._names: Dict[str, Any] = {}
+        self._stems: Dict[str, None] = {}
+        self._macs: Dict[str, str] = {}  # without separators
+        self._handlers: Dict[str, Callable[[str], str]] = {
+            "url": self.url,
+            "guid": self.guid,
+            "sid": self.sid,
+            "mac": self.mac,
+            "row": self.mac,
+            "dotted": self.mac,
+            "six": self.address,
+            "four": self.address,
+            "home": self._home,
+            "file": lambda text: text,
+            "bridge": lambda text: text,
+            "option": self._option,
+            "host": self.host,
+        }
+
+    # --- names ---
+
+    def name(self, value: str, kind: str = "name", end: str = "") -> str:
+        """The pseudonym of a whole value, in capitals where it is."""
+        plain = value.lower()
+        if plain not in self._given:
+            self._counts[kind] = self._counts.get(kind, 0) + 1
+            self._given[plain] = f"{kind}-{self._counts[kind]}{end}"
+        return _as_written(value, self._given[plain])
+
+    def learn(self, value: str, kind: str = "name", is_stem: bool = False) -> str:
+        """The same, for a name that is to be replaced wherever it stands; with it go its words, where they are not everybody's.
+
+        :param is_stem: and longer words that hold one of them
+        """
+        made = self.name(value, kind)
+        for spelled in dict.fromkeys((value, to_ascii(value))):
+            words = [word.lower() for word in TOKEN.findall(spelled)]
+            if any(map(_is_own, words)):
+                self._enter(words, self._given[value.lower()])
+            for word in filter(_is_own, words):
+                if len(word) > SHORTEST:
+                    self._enter([word], self.name(word).lower())
+                    if is_stem and len(word) > STEM and len(self._stems) < STEMS:
+                        self._stems[word] = None
+        return made
+
+    def _enter(self, words: List[str], pseudonym: str) -> None:
+        if len(self._names) < NAMES:
+            node = self._names
+            for word in words[:TOKENS]:
+                node = node.setdefault(word, {})
+            node.setdefault("", pseudonym)
+
+    def know_mac(self, mac: str) -> None:
+        """A MAC address that is to be replaced also where it has no separators."""
+        self._macs[re.sub("[^0-9a-f]", "", mac.lower())] = re.sub("[^0-9a-f]", "", self.mac(mac).lower())
+
+    def digest(self, value: str) -> str:
+        """64 hexadecimal digits that only who has the key can make of a value."""
+        return hashlib.sha256(self._key + value.lower().encode("utf-8", "surrogatepass")).hexdigest()
+
+    # --- texts ---
+
+    def rewrite(self, text: str, strict: bool = False) -> str:
+        """A text with everything replaced that is a customer's own.
+
+        :param strict: every word is, that is not everybody's
+        """
+        made: List[str] = []
+        at = 0
+        if "@" in text:
+            text = MAILBOX.sub(lambda match: f"{self.name(match.group()[:-1], 'user')}@", text)
+        for match in iter(lambda: PATTERN.search(text, at), None):
+            assert match is not None
+            start, end = match.span(match.lastgroup or 0)
+            if match.lastgroup == "word":
+                replaced, end = self._word(match, strict)
+            else:
+                replaced = self._handlers[str(match.lastgroup)](match.group(str(match.lastgroup)))
+            made += [text[at:start], replaced]
+            at = end
+        return "".join([*made, text[at:]])
+
+    def _word(self, match: Match[str], strict: bool) -> Tuple[str, int]:
+        """A word, or the known name that begins with it; and where that ends."""
+        word, end = match.group("word"), match.end("word")
+        plain, node, at = word.lower(), self._names, end
+        found: Tuple[str, int] = ("", end)
+        follows: Optional[Match[str]] = match
+        while follows and follows.group("word").lower() in node:
+            node, at = node[follows.group("word").lower()], follows.end()
+            found = (node[""], at) if "" in node else found
+            follows = NEXT_TOKEN.match(match.string, at)
+        if found[0]:
+            return _as_written(match.string[match.start() : found[1]], found[0]), found[1]
+        if len(plain) == 12 and plain in self._macs:
+            return self._macs[plain].upper() if word.isupper() else self._macs[plain], end
+        if re.fullmatch("enx[0-9a-f]{12}", plain):  # systemd names a NIC by its MAC address
+            return word[:3] + self.mac(plain[3:]), end
+        if not _is_own(word) or not strict and not any(stem in plain for stem in self._stems):
+            return word, end
+        return self.learn(word), end
+
+    def address(self, text: str) -> str:
+        return self._addresses.network(text) if "/" in text else self._addresses(text)
+
+    def mac(self, text: str) -> str:
+        """A MAC address in any notation; of longer link-layer addresses and DHCP's identifiers nothing stays."""
+        if len(re.sub("[^0-9A-Fa-f]", "", text)) == 12:
+            return self._addresses.mac(text)
+        digits = iter(self.digest(re.sub("[^0-9a-f]", "", text.lower())))
+        made = "".join(next(digits) if c.isalnum() else c for c in text)
+        return made.upper() if text.isupper() else made
+
+    def guid(self, text: str) -> str:
+        """Also with the first three parts' bytes in the other order, as SMBIOS has them: the pseudonym is then so too."""
+        digits = text.replace("-", "").lower()
+        if len(set(digits)) == 1:
+            return text
+        other = "".join(_reversed(digits[a:b]) for a, b in ((0, 8), (8, 12), (12, 16))) + digits[16:]
+        made = self.digest(min(digits, other))[:32]
+        if digits > other:
+            made = "".join(_reversed(made[a:b]) for a, b in ((0, 8), (8, 12), (12, 16))) + made[16:]
+        rest = iter(made.upper() if text.isupper() else made)
+        return "".join(next(rest) if c != "-" else c for c in text)
+
+    def sid(self, text: str) -> str:
+        """A security identifier: the machine, domain or tenant is replaced; the number in it (500: the administrator) stays."""
+        match = OF_PEOPLE.fullmatch(text)
+        if not match:
+            return text
+        parts = match.group(2)[1:].split("-")
+        size = 3 if match.group(1).endswith("-21") else len(parts)
+        digest = self.digest("-".join(parts[:size]))
+        made = [str(int(digest[i * 8 : i * 8 + 8], 16)) for i in range(min(len(parts), size, 8))]
+        return "-".join([match.group(1), *made, *parts[size:]])
+
+    def _home(self, text: str) -> str:
+        folder, user = re.split(r"[\\/]", text, maxsplit=1)
+        separator = text[len(folder)]
+        return f"{folder}{separator}{user if user.lower() in EVERYBODYS_FOLDERS else self.learn(user, 'user', True)}"
+
+    def _option(self, text: str) -> str:
+        """Of a command line: iptables' own, unless a name stands in it."""
+        return self.learn(text) if any(stem in text.lower() for stem in self._stems) else text
+
+    # --- hosts ---
+
+    def host(self, name: str) -> str:
+        """A host by name or address, a domain, or a pattern of such (``*.contoso.com``)."""
+        if parse(name.strip("[]"))[0] is not None:
+            return self._addresses(name.strip("[]")) if name[:1] != "[" else f"[{self._addresses(name[1:-1])}]"
+        mark = "*." if name.startswith("*.") else "." if name.startswith(".") else ""
+        plain = name[len(mark) :]
+        lower = plain.lower().rstrip(".")
+        words = TOKEN.findall(lower)
+        if not words or lower == "localhost" or _is_below(lower, PUBLIC):
+            return name
+        if "." not in lower or lower in self._given:
+            return mark + self.learn(plain, is_stem=True)
+        if not any(map(_is_own, words)):  # route.exe, waagent.conf
+            return name
+        for domain in SHARED:
+            if _is_below(lower, (domain,)):
+                rest = lower[: -len(domain)].strip(".")
+                kept = next((f"{service}." for service in SERVICES if rest.endswith(f".{service}")), "")
+                own = rest[: len(rest) - len(kept)]
+                return f"{mark}{self.learn(own)}.{kept}{domain}" if own else name
+        first, _, rest = lower.partition(".")
+        if first in self._given and 0 < rest.count(".") < LABELS:
+            return f"{mark}{self.name(first)}.{self.host(rest)}"
+        for label in lower.split(".")[:-1]:
+            if len(label) > SHORTEST:
+                self.learn(label, is_stem=True)
+        last = lower.rpartition(".")[2]
+        return mark + self.name(plain, end=f".{last if last in WORDS or last in LAST_PARTS else 'example'}")
+
+    def authority(self, text: str) -> str:
+        """``host:port``"""
+        match = AUTHORITY.fullmatch(text.rpartition("@")[2])
+        return self.host(match.group(1)) + (match.group(2) or "") if match else self.name(text)
+
+    def url(self, text: str) -> str:
+        """An address without its query; of the path only what kind of file it names, unless the host is everybody's."""
+        end = len(text.rstrip(".,;:"))
+        scheme, _, rest = text[:end].partition("://")
+        at = next((i for i, c in enumerate(rest) if c in "/?#\\"), len(rest))
+        where = self.authority(rest[:at])
+        path = re.split("[?#]", rest[at:])[0]
+        host = rest[:at].lower().rpartition("@")[2].partition(":")[0]
+        if path not in ("", "/") and not _is_below(host, PUBLIC) and host not in PLATFORM_ADDRESSES:
+            extension = EXTENSIONS.search(path)
+            path = f"/{self.name(path, 'path').lower()}{extension.group().lower() if extension else ''}"
+        return f"{scheme}://{where}{path}{text[end:]}"
+
+
+def _is_own(word: str) -> bool:
+    """Whether a word is none of everybody's, and long enough to name anybody."""
+    return word.lower() not in WORDS and not BARE.fullmatch(word) and not NIC.fullmatch(word)
+
+
+def _as_written(value: str, made: str) -> str:
+    return made.upper() if value.isupper() else made.capitalize() if value.istitle() else made
+
+
+def _is_below(name: str, domains: Tuple[str, ...]) -> bool:
+    return name in domains or name.endswith(tuple(f".{domain}" for domain in domains))
+
+
+def _reversed(digits: str) -> str:
+    """Hexadecimal digits with their bytes in the other order."""
+    return "".join(digits[i : i + 2] for i in range(len(digits) - 2, -1, -2))

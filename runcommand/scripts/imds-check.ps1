@@ -1,0 +1,598 @@
+# imds-check @VERSION@: finds the one cause why this Azure VM cannot use the Instance Metadata Service, and how to mend it.
+#
+# For Azure Run Command (RunPowerShellScript): paste it whole, or az vm run-command invoke --scripts @imds-check.ps1
+# By hand, in an elevated prompt: powershell -ExecutionPolicy Bypass -File imds-check.ps1
+#
+# It runs imds-check.exe, and only the one whose SHA-256 stands below: from ExePath, from where an earlier run kept it
+# (%ProgramFiles%\imds-check, where only SYSTEM and administrators write), or downloaded from ExeUri. Where it cannot be had,
+# this script says why, and looks at what PowerShell alone can see. It changes nothing else on the VM. It needs Windows
+# PowerShell 5.1 or later, and no module.
+#
+# Parameters, all of them text, none of them needed:
+#   ExpectedMac, ExpectedIp  what Azure says of the primary NIC
+#   ExeUri                   where to download the exe: https://... or that in base64 (Run Command breaks a value at "&")
+#   ExePath                  where the exe lies on this VM, with "/" (Run Command may take "\n" for a line break)
+#   Arguments                more options of imds-check: "--format=full --deadline=30", "--no-files", "--redact";
+#                            what holds blanks stands in "..." or '...'
+#   ExitCode                 "verdict": end with the exit code of the verdict. Else with 0, because Run Command loses the
+#                            output of a script that fails; the report's last line has the code in any case.
+
+# Without attributes and default values, so that a script pasted twice can be read: its second half is never reached.
+param([string]$ExpectedMac, [string]$ExpectedIp, [string]$ExeUri, [string]$ExePath, [string]$Arguments, [string]$ExitCode)
+
+Set-StrictMode -Version 2
+$ErrorActionPreference = 'Stop'
+
+$Version = '@VERSION@'
+$ExeSha256 = '@SHA256@'
+$ExeSize = [long]'@SIZE@' # bytes
+$DefaultUri = '@EXE_URI@'
+$Imds, $WireServer = '169.254.169.254', '168.63.129.16'
+$MetadataUrl = "http://$Imds/metadata/instance?api-version=2021-02-01"
+$ConnectSeconds, $AnswerSeconds = 3, 5
+$HeadSeconds, $DownloadSeconds = 20, 60 # until an answer begins; for all tries
+$Deadline, $Grace = 20, 30 # seconds: imds-check's own, and what starting it may cost where an antivirus looks at it first
+$ReportLimit = 3900 # bytes, every line end counted as two
+$TrustedInstaller = 'S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464'
+
+# --- the flow ------------------------------------------------------------------------------------------------------------
+
+function Start-Check([string[]]$unknown) {
+    if ($unknown) {
+        $known = 'ExpectedMac, ExpectedIp, ExeUri, ExePath, Arguments and ExitCode'
+        return Write-Report inconclusive 2 "Wrong parameters: $unknown. There are $known."
+    }
+    if ($Constrained) {
+        return Write-ShortReport 'a policy keeps PowerShell to ConstrainedLanguage mode, in which it may neither verify nor start it'
+    }
+    try { $exe = Get-Exe } catch { return Write-ShortReport (Get-Reason $_.Exception) }
+    try { $ran = Invoke-Program $exe.Name (Get-CommandLine) ($Deadline + $Grace) }
+    catch { return Write-ShortReport "it could not be started: $(Get-Reason $_.Exception)" }
+    finally { $exe.Dispose() }
+    if ($ran.Err) { [Console]::Error.Write($ran.Err) }
+    $message = Get-Plain $ran.Err.Trim() 300
+    if ($null -eq $ran.Code) { return Write-ShortReport "it had not ended after $($Deadline + $Grace) s, and was killed" }
+    if ($ran.Code -eq 2 -and -not $ran.Out) { return Write-Report inconclusive 2 "Wrong parameters: $message" }
+    if ($ran.Code -notin 0, 1, 3 -or -not $ran.Out) {
+        return Write-ShortReport "it ended with exit code $($ran.Code) and without a report$(if ($message) { ": $message" })"
+    }
+    $Ending.Code = if ($ran.Out -match '(?m)^END IMDS-CHECK .* exit=(\d) ') { [int]$Matches[1] } else { $ran.Code }
+    $ran.Out -replace '\r?\n\z' # the host ends the line
+}
+
+# The options of imds-check, quoted as CommandLineToArgvW reads them.
+function Get-CommandLine {
+    $options = @()
+    if ($ExpectedMac.Trim()) { $options += '--expected-mac', $ExpectedMac.Trim() }
+    if ($ExpectedIp.Trim()) { $options += '--expected-ip', $ExpectedIp.Trim() }
+    @($options + $Words | ForEach-Object { '"' + ($_ -replace '(\\*)"', '$1$1\"' -replace '(\\+)\z', '$1$1') + '"' }) -join ' '
+}
+
+# --- the exe -------------------------------------------------------------------------------------------------------------
+
+# Gives imds-check.exe, verified, as an open file that nobody can change or replace; throws the reasons why it cannot be had.
+function Get-Exe {
+    $folder = New-Folder
+    $kept = "$folder\imds-check-$($ExeSha256.Substring(0, 16)).exe"
+    $reasons, $uri, $exe = @(), $null, $null
+    if ($ExePath) {
+        try {
+            if ($ExePath -match '[\x00-\x1F]') { throw 'it holds a line break; Run Command may take "\n" for one, so write it with "/"' }
+            if ($ExePath -notmatch '^([A-Za-z]:)?[\\/]') { throw 'it is not a whole path' }
+            $given = Open-Exe $ExePath
+            try { Save-Exe $given $kept } finally { $given.Dispose() }
+        }
+        catch { $reasons += "ExePath$(Get-Detail " $ExePath"): $(Get-Reason $_.Exception)." }
+    }
+    if ([IO.File]::Exists($kept)) {
+        try { $exe = Open-Exe $kept }
+        catch { $reasons += "The copy that an earlier run kept: $(Get-Reason $_.Exception)." }
+    }
+    if (-not $exe) {
+        try {
+            $uri = Get-Uri
+            if (-not $uri) { throw 'none was given, and no earlier run has left the exe here' }
+            Save-Exe (Receive-Exe $uri) $kept
+            $exe = Open-Exe $kept
+        }
+        catch {
+            $shown = if ($uri) { Get-Detail " $($uri.Scheme)://$($uri.Authority)$($uri.AbsolutePath)" } # the query may be a secret
+            throw "$reasons ExeUri${shown}: $(Get-Reason $_.Exception)"
+        }
+    }
+    foreach ($reason in $reasons) { [Console]::Error.WriteLine("imds-check.ps1: $(Get-Plain $reason 600)") }
+    return $exe
+}
+
+# Opens a file for reading; nobody can write, rename or remove it until it is closed. Throws where it is not the exe.
+function Open-Exe([string]$path) {
+    if (-not [IO.File]::Exists($path)) { throw 'there is no such file' }
+    foreach ($pause in 300, 1000, 0) {
+        try { $file = [IO.FileStream]::new($path, 'Open', 'Read', 'Read'); break }
+        catch { if ($pause) { [Threading.Thread]::Sleep($pause) } else { throw } } # an antivirus may be looking at it
+    }
+    try { Confirm-Exe $file } catch { $file.Dispose(); throw }
+    return $file
+}
+
+function Confirm-Exe([IO.Stream]$content) {
+    $content.Position = 0
+    if ($content.ReadByte() -eq 60) { throw 'it begins with "<": a page, of a sign-in, a proxy or an error, and not the exe' }
+    if ($content.Length -ne $ExeSize) {
+        throw "it has $($content.Length) bytes instead of ${ExeSize}: another version of imds-check.exe than $Version, or a part of it"
+    }
+    $content.Position = 0
+    $sha256 = [Security.Cryptography.SHA256CryptoServiceProvider]::new() # SHA256Managed is refused where FIPS is required
+    $found = [BitConverter]::ToString($sha256.ComputeHash($content)).Replace('-', '').ToLowerInvariant()
+    if ($found -ne $ExeSha256) { throw "its SHA-256 is $found, and that of imds-check.exe $Version is ${ExeSha256}: it was not run" }
+}
+
+# Keeps a verified exe, unless it is kept already.
+function Save-Exe([IO.Stream]$content, [string]$kept) {
+    if ([IO.File]::Exists($kept)) { try { (Open-Exe $kept).Dispose(); return } catch { [IO.File]::Delete($kept) } }
+    $part = "$kept.$PID"
+    try {
+        $file = [IO.FileStream]::new($part, 'Create', 'Write', 'None')
+        try { $content.Position = 0; $content.CopyTo($file) } finally { $file.Dispose() }
+        [IO.File]::Move($part, $kept)
+    }
+    finally { [IO.File]::Delete($part) } # which is silent where there is none
+}
+
+# The folder where the exe is kept; throws where somebody else may write there.
+# Under %ProgramFiles%, because others cannot plant a folder there, and because policies usually let run what lies there.
+function New-Folder {
+    $programs = [Environment]::GetFolderPath('ProgramFiles')
+    Confirm-Folder $programs
+    $folder, $access = "$programs\imds-check", [Security.AccessControl.DirectorySecurity]::new()
+    # Administrators own it, they and SYSTEM have all rights, nobody else has any, and nothing is inherited.
+    $access.SetSecurityDescriptorSddlForm('O:BAG:BAD:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)')
+    try {
+        if ([IO.Directory]::Exists($folder)) { }
+        elseif ($IsFramework) { [void][IO.Directory]::CreateDirectory($folder, $access) }
+        else { [void][IO.FileSystemAclExtensions]::CreateDirectory($access, $folder) }
+    }
+    catch { throw "$folder cannot be made: $(Get-Reason $_.Exception)" }
+    Confirm-Folder $folder
+    return $folder
+}
+
+function Confirm-Folder([string]$path) {
+    $folder, $kind = [IO.DirectoryInfo]::new($path), [Security.Principal.SecurityIdentifier]
+    $access = if ($IsFramework) { $folder.GetAccessControl() } else { [IO.FileSystemAclExtensions]::GetAccessControl($folder) }
+    $own = [Security.Principal.WindowsIdentity]::GetCurrent().User.Value
+    $trusted = 'S-1-5-18', 'S-1-5-32-544', $TrustedInstaller, $own # SYSTEM, Administrators
+    $owner = $access.GetOwner($kind).Value
+    # FILE_ADD_FILE, FILE_ADD_SUBDIRECTORY, FILE_DELETE_CHILD, FILE_WRITE_ATTRIBUTES, DELETE, WRITE_DAC, WRITE_OWNER,
+    # GENERIC_ALL, GENERIC_WRITE
+    $writers = @($access.GetAccessRules($true, $true, $kind) | Where-Object {
+            "$($_.AccessControlType)" -eq 'Allow' -and "$($_.PropagationFlags)" -notmatch 'InheritOnly' -and
+            [int]$_.FileSystemRights -band 0x500D0146 -and $trusted -notcontains $_.IdentityReference.Value })
+    $wrong = if ("$($folder.Attributes)" -match 'ReparsePoint') { 'is a link that leads elsewhere' }
+    elseif ($trusted -notcontains $owner) { "belongs to another user ($owner)" }
+    elseif ($writers) { "can be written by another user ($($writers[0].IdentityReference))" }
+    if ($wrong) { throw "the folder $path $wrong, so nothing in it is run: look at it, and remove it" }
+}
+
+# --- the network ---------------------------------------------------------------------------------------------------------
+
+# ExeUri, plain or in base64. http:// will do as well: the checksum decides what is run.
+function Get-Uri {
+    $text = $ExeUri.Trim()
+    if (-not $text) { $text = $DefaultUri }
+    elseif ($text -notmatch '^https?://') {
+        try { $bytes = [Convert]::FromBase64String($text) } catch { $bytes = [byte[]]@() }
+        $text = [Text.Encoding]::UTF8.GetString($bytes).Replace("`0", '') # UTF-16 too
+        if ($text -notmatch '^https?://') { throw 'it is neither an https:// address nor one in base64' }
+    }
+    try { if ($text) { [Uri]::new($text) } } catch { throw 'it is not a valid address' }
+}
+
+# Downloads the exe into memory, and verifies it there.
+function Receive-Exe([Uri]$uri) {
+    $until = [DateTime]::UtcNow.AddSeconds($DownloadSeconds)
+    foreach ($pause in 2, 4, 0) {
+        $passes = $true # what is wrong may pass
+        try {
+            $answer = Open-Url $uri ([Math]::Min($HeadSeconds, ($until - [DateTime]::UtcNow).TotalSeconds))
+            try {
+                $status, $from = [int]$answer.StatusCode, $answer.ResponseUri.Host
+                $passes = $status -in 408, 429 -or $status -ge 500
+                if ($status -in 401, 403) {
+                    throw "HTTP $status, access denied: a signature (SAS) has expired, or the address was cut at `"&`" (base64 is not)"
+                }
+                if ($status -ne 200) { throw "HTTP $status$(if ($status -eq 404) { ', not found: look at the address' })" }
+                if ($answer.ContentType -like 'text/html*') {
+                    throw "a page in HTML came$(Get-Detail " from $from"), of a sign-in, a proxy or a web site, and not the exe"
+                }
+                $passes = $true
+                $content = Read-Body $answer $ExeSize $until
+            }
+            finally { $answer.Close() }
+            $passes = $false
+            Confirm-Exe $content
+            return $content
+        }
+        catch {
+            if (-not $passes -or -not $pause -or [DateTime]::UtcNow.AddSeconds($pause) -gt $until) { throw }
+            [Threading.Thread]::Sleep(1000 * $pause)
+        }
+    }
+}
+
+# One GET; gives the answer, whatever its status, as soon as its head has come. -Direct: as IMDS wants to be asked.
+function Open-Url([Uri]$uri, [double]$seconds, [switch]$Direct) {
+    if ($IsFramework) { # which does not ask for TLS 1.2 by itself
+        [Net.ServicePointManager]::SecurityProtocol = [Net.ServicePointManager]::SecurityProtocol -bor [Net.SecurityProtocolType]::Tls12
+    }
+    $request = [Net.WebRequest]::Create($uri)
+    $request.UserAgent = "imds-check/$Version"
+    if ($Direct) {
+        $request.Proxy, $request.AllowAutoRedirect = $null, $false
+        $request.Headers.Add('Metadata', 'true')
+    }
+    try {
+        $task = $request.GetResponseAsync()
+        if ($task.Wait([Math]::Max(1, [int](1000 * $seconds)))) { return $task.Result }
+    }
+    catch {
+        for ($inner = $_.Exception; $inner; $inner = $inner.InnerException) {
+            if ($inner -is [Net.WebException] -and $inner.Response) { return $inner.Response }
+        }
+        throw
+    }
+    $request.Abort()
+    throw "no answer in $([int]$seconds) s"
+}
+
+# The whole body of an answer, of at most so many bytes, in memory.
+function Read-Body([Net.WebResponse]$answer, [long]$limit, [DateTime]$until) {
+    $content, $buffer, $stream = [IO.MemoryStream]::new(), [byte[]]::new(65536), $answer.GetResponseStream()
+    $expected = $answer.ContentLength # -1: not told
+    if ($expected -gt $limit) { throw "it has $expected bytes, more than $limit" }
+    while ($true) {
+        $got, $why = 0, ''
+        try {
+            $left = [int]($until - [DateTime]::UtcNow).TotalMilliseconds
+            $read = $stream.ReadAsync($buffer, 0, $buffer.Length)
+            if ($left -gt 0 -and $read.Wait($left)) { $got = $read.Result } else { $why = 'the time was over' }
+        }
+        catch { $why = Get-Reason $_.Exception }
+        if (-not $why -and -not $got -and $content.Length -lt $expected) { $why = 'the connection was closed' }
+        if ($why) { throw "cut after $($content.Length)$(if ($expected -ge 0) { " of $expected" }) bytes: $why" }
+        if (-not $got) { return $content }
+        $content.Write($buffer, 0, $got)
+        if ($content.Length -gt $limit) { throw "it has more than $limit bytes" }
+    }
+}
+
+# --- programs ------------------------------------------------------------------------------------------------------------
+
+# Runs a program for at most so many seconds. Gives its output; its exit code is $null where it had to be killed.
+function Invoke-Program([string]$file, [string]$options, [double]$seconds) {
+    $start = [Diagnostics.ProcessStartInfo]::new($file, $options)
+    $start.UseShellExecute, $start.CreateNoWindow, $start.WorkingDirectory = $false, $true, [Environment]::SystemDirectory
+    $start.RedirectStandardInput = $start.RedirectStandardOutput = $start.RedirectStandardError = $true
+    $process = [Diagnostics.Process]::Start($start)
+    try {
+        $out, $err, $code = [IO.MemoryStream]::new(), [IO.MemoryStream]::new(), $null
+        $reading = $process.StandardOutput.BaseStream.CopyToAsync($out), $process.StandardError.BaseStream.CopyToAsync($err)
+        $process.StandardInput.Close()
+        if ($process.WaitForExit([int](1000 * $seconds))) { $code = $process.ExitCode } else { Stop-Program $process }
+        [void][Threading.Tasks.Task]::WaitAll([Threading.Tasks.Task[]]$reading, 2000) # a child left behind may hold them open
+        $out, $err = $out, $err | ForEach-Object { [Text.Encoding]::ASCII.GetString($_.ToArray()) }
+        return @{ Code = $code; Out = $out; Err = $err }
+    }
+    finally { $process.Dispose() }
+}
+
+# Kills a program with its children.
+function Stop-Program([Diagnostics.Process]$process) {
+    try {
+        if (-not $IsFramework) { return $process.Kill($true) }
+        $start = [Diagnostics.ProcessStartInfo]::new("$([Environment]::SystemDirectory)\taskkill.exe", "/F /T /PID $($process.Id)")
+        $start.UseShellExecute, $start.CreateNoWindow = $false, $true
+        [void][Diagnostics.Process]::Start($start).WaitForExit(5000)
+        if (-not $process.HasExited) { $process.Kill() }
+    }
+    catch { } # it has just ended by itself
+}
+
+# --- the report without the exe ------------------------------------------------------------------------------------------
+
+# Says why the exe is not there, and what PowerShell sees without it.
+function Write-ShortReport([string]$why) {
+    $seen = @('CHECKS')
+    if ($Constrained) { $metadata = Test-MetadataByCurl }
+    else {
+        $tcp, $port80, $port32526 = Test-Port ($Imds, 80), ($WireServer, 80), ($WireServer, 32526)
+        $metadata = if ($tcp.Status -eq 'ok') { Test-Metadata } else { @{ Status = 'skip'; Text = 'no answer' } }
+        $both = if ($port80.Status -eq $port32526.Status) { $port80.Status } else { 'fail' }
+        $seen += Get-CheckLine imds.reachable $tcp
+        $seen += Get-CheckLine wireserver.reachable @{ Status = $both; Text = "port 80 $($port80.Text); port 32526 $($port32526.Text)" }
+    }
+    $seen += Get-CheckLine imds.metadata $metadata
+    if (-not $Redact) {
+        if (-not $Constrained) { $seen += (Get-CheckLine route.imds (Test-Source)), (Get-CheckLine proxy.bypass (Test-Proxy)) }
+        $seen += 'EVIDENCE'
+        try { $seen += Get-RouteRow } catch { $seen += "  The routes could not be read: $(Get-Reason $_.Exception)" }
+        try { $seen += Get-AdapterLine } catch { $seen += "  The adapters could not be read: $(Get-Reason $_.Exception)" }
+    }
+    $verdict, $code, $found = 'broken', 1, 'IMDS does not give this VM its metadata; why was not looked at.'
+    if ($metadata.Status -eq 'ok') { $verdict, $code, $found = 'inconclusive', 3, 'IMDS answers; what else may be wrong was not looked at.' }
+    if ($metadata.Status -eq 'error') { $verdict, $code, $found = 'inconclusive', 3, 'Whether IMDS answers could not be found out.' }
+    $fix = @('Run this again with an address of imds-check.exe that this VM reaches as ExeUri, or copy it here and name its place as ExePath.')
+    if ($Constrained) { $fix = @("Copy imds-check.exe here, let the policy allow the SHA-256 $ExeSha256, and run it by itself.") }
+    if ($code -eq 1) {
+        $fix += "Compare: what goes to $Imds must leave by the primary NIC, from its primary address (portal: Properties; az vm nic show)."
+        $fix += "Look for a proxy or a firewall that takes what goes to $Imds."
+    }
+    $fix += 'https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/windows-vm-imds-connection'
+    Write-Report $verdict $code $found, "This is the short report, without imds-check.exe: $($why.Trim(' .'))." $fix $seen
+}
+
+# Prints a report as imds-check does. $seen is cut where there is no room for all of it.
+function Write-Report([string]$verdict, [int]$code, [string[]]$said, [string[]]$fix, [string[]]$seen, [string]$cause = '-') {
+    $Ending.Code = $code
+    $at = "$($Began.ToString('s'))Z"
+    $seconds = ([DateTime]::UtcNow - $Began).TotalSeconds.ToString('0.0', [Globalization.CultureInfo]::InvariantCulture)
+    $lines = @("IMDS-CHECK $Version  $HostName  $at  $seconds s", "VERDICT  $($verdict.ToUpperInvariant())")
+    foreach ($text in $said) { $lines += Get-Wrapped $text '  ' }
+    if ($fix) { $lines += 'FIX' }
+    foreach ($text in $fix) { $lines += if ($text -like 'http*') { "  $text" } else { Get-Wrapped $text '  - ' } }
+    $end = "END IMDS-CHECK verdict=$verdict cause=$cause exit=$code host=$HostName at=$at v=$Version"
+    $left = $ReportLimit - 20 # for the line that says how many are left out
+    foreach ($line in $lines + $end) { $left -= $line.Length + 2 }
+    for ($shown = 0; $seen -and $shown -lt $seen.Count; $shown++) {
+        $line = Get-Plain $seen[$shown] 240
+        $left -= $line.Length + 2
+        if ($left -lt 0) { $lines += "  (+$($seen.Count - $shown) more)"; break }
+        $lines += $line
+    }
+    $lines
+    $end
+}
+
+# A text in lines, indented below its first.
+function Get-Wrapped([string]$text, [string]$indent) {
+    foreach ($part in [regex]::Matches((Get-Plain $text 900), '.{1,112}(?:\s+|$)|\S{1,112}')) {
+        $indent + $part.Value.TrimEnd()
+        $indent = ' ' * $indent.Length
+    }
+}
+
+# One line of printable ASCII.
+function Get-Plain([string]$text, [int]$limit) {
+    $plain = ''
+    foreach ($character in $text.ToCharArray()) {
+        $number = [int]$character
+        $plain += if ($number -ge 32 -and $number -le 126) { "$character" } elseif ($number -in 9, 10, 13) { ' ' } else { '\u{0:X4}' -f $number }
+        if ($plain.Length -gt $limit) { return $plain.Substring(0, $limit - 3) + '...' }
+    }
+    return $plain
+}
+
+function Get-CheckLine([string]$id, $check) { '  {0,-5} {1,-20} {2}' -f $check.Status, $id, $check.Text }
+
+# A text that a redacted report does not have.
+function Get-Detail([string]$text) { if (-not $Redact) { $text } }
+
+# --- what PowerShell sees ------------------------------------------------------------------------------------------------
+
+# A TCP connect to each place (address and port), side by side.
+function Test-Port([object[]]$places) {
+    $clients = @($places | ForEach-Object { [Net.Sockets.TcpClient]::new([Net.Sockets.AddressFamily]::InterNetwork) })
+    try {
+        $tasks = @(for ($at = 0; $at -lt $places.Count; $at++) {
+                $clients[$at].ConnectAsync([Net.IPAddress]$places[$at][0], $places[$at][1]) })
+        try { [void][Threading.Tasks.Task]::WaitAll([Threading.Tasks.Task[]]$tasks, 1000 * $ConnectSeconds) } catch { } # told below
+        for ($at = 0; $at -lt $places.Count; $at++) {
+            if ($tasks[$at].IsFaulted) { @{ Status = 'fail'; Text = Get-Reason $tasks[$at].Exception } }
+            elseif (-not $tasks[$at].IsCompleted) { @{ Status = 'fail'; Text = "timed out after $ConnectSeconds s" } }
+            else { @{ Status = 'ok'; Text = "connected$(Get-Detail " from $($clients[$at].Client.LocalEndPoint.Address)")" } }
+        }
+    }
+    finally { foreach ($client in $clients) { $client.Close() } }
+}
+
+# Asks IMDS as it wants to be asked. 410, 429 and 5xx may pass: they have three tries.
+function Test-Metadata {
+    try {
+        foreach ($pause in 1, 2, 0) {
+            $answer = Open-Url $MetadataUrl $AnswerSeconds -Direct
+            try {
+                $status, $type = [int]$answer.StatusCode, $answer.ContentType
+                $body = Read-Body $answer 1MB ([DateTime]::UtcNow.AddSeconds($AnswerSeconds))
+            }
+            finally { $answer.Close() }
+            if ($status -notin 410, 429 -and $status -lt 500) { break }
+            [Threading.Thread]::Sleep(1000 * $pause)
+        }
+        $text = [Text.Encoding]::UTF8.GetString($body.ToArray())
+        $vmId = Get-VmId $text
+        if ($status -eq 200 -and $vmId) { return @{ Status = 'ok'; Text = "HTTP 200$(Get-Detail ", vmId $vmId")" } }
+        return @{ Status = 'fail'; Text = "HTTP $status, $($body.Length) bytes of ${type}: not the metadata of a VM" }
+    }
+    catch { return @{ Status = 'fail'; Text = Get-Reason $_.Exception } }
+}
+
+# The same where PowerShell may not: curl.exe comes with Windows since Windows 10 1803 and Server 2019.
+function Test-MetadataByCurl {
+    $curl = "$env:SystemRoot\System32\curl.exe"
+    if (-not (Get-Command $curl -ErrorAction Ignore)) {
+        return @{ Status = 'error'; Text = 'PowerShell may not ask, and there is no curl.exe' }
+    }
+    $options = '-q', '--noproxy', '*', '--silent', '--max-time', $AnswerSeconds, '--max-filesize', 1048576
+    $text = (& $curl $options --header 'Metadata: true' $MetadataUrl) -join "`n"
+    $vmId = Get-VmId $text
+    if ($vmId) { return @{ Status = 'ok'; Text = "by curl.exe$(Get-Detail ", vmId $vmId")" } }
+    return @{ Status = 'fail'; Text = "curl.exe ended with exit code $LASTEXITCODE and $($text.Length) characters: not the metadata of a VM" }
+}
+
+# The compute.vmId of a text that is whole JSON: strings and numbers become v, and so does then what holds only these.
+function Get-VmId([string]$text) {
+    $rest = $text -replace '\G([^"]*)"(?:[^"\\\x00-\x1F]|\\.)*"', '$1s' -replace '\s+'
+    $rest = $rest -replace '-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null', 'v'
+    for ($depth = 0; $depth -lt 20; $depth++) { $rest = $rest -replace '\{(?:s:[sv](?:,s:[sv])*)?\}|\[(?:[sv](?:,[sv])*)?\]', 'v' }
+    if ($rest -eq 'v' -and $text -match '"compute"\s*:\s*\{' -and $text -match '"vmId"\s*:\s*"([0-9A-Fa-f-]{36})"') { $Matches[1] }
+}
+
+# Which address packets to IMDS would be sent from. (To connect a UDP socket sends nothing.)
+function Test-Source {
+    $socket = $null
+    try {
+        $socket = [Net.Sockets.Socket]::new('InterNetwork', 'Dgram', 'Udp')
+        $socket.Connect([Net.IPAddress]$Imds, 80)
+        return @{ Status = 'ok'; Text = "source $($socket.LocalEndPoint.Address)" }
+    }
+    catch { return @{ Status = 'fail'; Text = Get-Reason $_.Exception } }
+    finally { if ($socket) { $socket.Close() } }
+}
+
+# The rows of the route table that lead to the platform's addresses, > at those that win.
+function Get-RouteRow {
+    $program, $ip = "$env:SystemRoot\System32\route.exe", '(\d+\.\d+\.\d+\.\d+)'
+    $columns = '{0,-20}{1,-17}{2,-17}{3,-17}{4,6}'
+    $printed = if ($Constrained) { (& $program print -4) -join "`n" } else { (Invoke-Program $program 'print -4' 5).Out }
+    $rows = @(foreach ($match in [regex]::Matches($printed, "(?m)^ *$ip +$ip +(\S.*?) +$ip +(\d+) *\r?$")) {
+            $destination, $mask, $gateway, $interface, $metric = 1..5 | ForEach-Object { $match.Groups[$_].Value }
+            $leads = @($Imds, $WireServer | Where-Object { ((Get-Number $_) -band (Get-Number $mask)) -eq (Get-Number $destination) })
+            if ($gateway -notmatch "^$ip$") { $gateway = 'On-link' } # in the words of Windows' language
+            $text = $columns -f $destination, $mask, $gateway, $interface, $metric
+            if ($leads) { @{ Leads = $leads; Mask = Get-Number $mask; Metric = [long]$metric; Text = $text; Mark = ' ' } }
+        })
+    foreach ($address in $Imds, $WireServer) {
+        $best = $null
+        foreach ($row in $rows | Where-Object { $_.Leads -contains $address }) {
+            $wins = -not $best -or $row.Mask -gt $best.Mask -or ($row.Mask -eq $best.Mask -and $row.Metric -lt $best.Metric)
+            if ($wins) { $best = $row }
+        }
+        if ($best) { $best.Mark = '>' }
+    }
+    "  $columns" -f 'Network Destination', 'Netmask', 'Gateway', 'Interface', 'Metric'
+    if ($rows) { foreach ($row in $rows) { "$($row.Mark) $($row.Text)" } } else { "  none leads to $Imds or $WireServer" }
+}
+
+# An IPv4 address as a number.
+function Get-Number([string]$address) {
+    $number = [long]0
+    foreach ($part in $address.Split('.')) { $number = 256 * $number + [int]$part }
+    return $number
+}
+
+# The adapters, those with a gateway or a DHCP server first.
+function Get-AdapterLine {
+    $first, $rest = @(), @()
+    foreach ($nic in [Net.NetworkInformation.NetworkInterface]::GetAllNetworkInterfaces()) {
+        if ("$($nic.NetworkInterfaceType)" -in 'Loopback', 'Tunnel') { continue }
+        $ip = $nic.GetIPProperties()
+        $index = try { $ip.GetIPv4Properties().Index } catch { '-' }
+        $mac = "$($nic.GetPhysicalAddress())" -replace '(..)(?!$)', '$1-'
+        $held, $leased = @(), @()
+        foreach ($item in $ip.UnicastAddresses) { if ("$($item.Address)" -notmatch ':') { $held += "$($item.Address)/$($item.PrefixLength)" } }
+        foreach ($server in $ip.DhcpServerAddresses) { $leased += "dhcp $server" }
+        foreach ($item in $ip.GatewayAddresses) { if ($leased -notcontains "gateway $($item.Address)") { $leased += "gateway $($item.Address)" } }
+        $addresses = if ($held) { $held -join ', ' } else { 'no address' }
+        $line = @("  $index `"$($nic.Name)`"", $mac, "$($nic.OperationalStatus)".ToLowerInvariant(), $addresses) + $leased -join '  '
+        if ($leased) { $first += $line } else { $rest += $line }
+    }
+    $first + $rest
+}
+
+# WinHTTP's proxy and those of the environment.
+function Test-Proxy {
+    try {
+        $settings = @()
+        $connections = 'HKEY_LOCAL_MACHINE\SOFTWARE\Microsoft\Windows\CurrentVersion\Internet Settings\Connections'
+        $blob = [Microsoft.Win32.Registry]::GetValue($connections, 'WinHttpSettings', $null)
+        if ($blob -is [byte[]] -and $blob.Length -ge 20 -and $blob[8] -band 2) { # a proxy is named; then two texts with their lengths
+            $ascii, $length = [Text.Encoding]::ASCII, [BitConverter]::ToInt32($blob, 12)
+            $bypass = $ascii.GetString($blob, 20 + $length, [BitConverter]::ToInt32($blob, 16 + $length))
+            $settings += @{ Place = 'WinHTTP'; Servers = $ascii.GetString($blob, 16, $length); Bypass = $bypass }
+        }
+        foreach ($name in 'http_proxy', 'all_proxy') {
+            foreach ($target in 'Machine', 'Process') {
+                $value, $bypass = $name, 'no_proxy' | ForEach-Object { "$([Environment]::GetEnvironmentVariable($_, $target))" }
+                $known = @($settings | Where-Object { $_.Servers -eq $value })
+                if ($value -and -not $known) { $settings += @{ Place = "$name ($($target.ToLowerInvariant()))"; Servers = $value; Bypass = $bypass } }
+            }
+        }
+        $status = 'ok'
+        $texts = foreach ($setting in $settings) {
+            $bypassed = @($setting.Bypass -split '[;,\s]+' | Where-Object { $_ -and $_ -notmatch '@' })
+            if (-not @($bypassed | Where-Object { $Imds -like ($_ -replace '[\[\]]', '?') })) { $status = 'warn' }
+            "$($setting.Place): $(Get-Server $setting.Servers), bypassed: $(if ($bypassed) { $bypassed -join ',' } else { 'nothing' })"
+        }
+        return @{ Status = $status; Text = if ($texts) { $texts -join '; ' } else { 'no proxy is set for WinHTTP or in the environment' } }
+    }
+    catch { return @{ Status = 'error'; Text = Get-Reason $_.Exception } }
+}
+
+# A list of proxies without their credentials; what may be a piece of a password is not shown.
+function Get-Server([string]$list) {
+    @(foreach ($entry in $list -split '[;\s]+' | Where-Object { $_ }) {
+            $whole = $entry -match '^((?:\w+=)?(?:\w+://)?)(?:.*@)?([\w.-]+(?::\d+)?)/?$'
+            if (-not $whole -or ($list -match '@' -and $entry -notmatch '@')) { '(not shown)' }
+            else { $entry -replace '^((?:\w+=)?(?:\w+://)?).*@', '$1' -replace '/$' }
+        }) -join ';'
+}
+
+# --- errors, in words ----------------------------------------------------------------------------------------------------
+
+# The reason in an exception, without a full stop.
+function Get-Reason($exception) {
+    if ($Constrained) { return $exception.Message.Trim(' .') }
+    for ($inner = $exception; $inner; $inner = $inner.InnerException) {
+        $last, $number = $inner, 0
+        if ($inner -is [ComponentModel.Win32Exception]) { $number = $inner.NativeErrorCode }
+        elseif ('{0:X8}' -f $inner.HResult -like '8007*') { $number = $inner.HResult -band 0xFFFF } # FACILITY_WIN32
+        if ($inner -is [Security.Authentication.AuthenticationException] -or '{0:X8}' -f $number -like '8009*') { # FACILITY_SSPI
+            return 'no TLS: this VM does not trust the certificate, its clock is wrong, or one side has no TLS 1.2'
+        }
+        $meaning = Get-Meaning $number
+        if ($meaning) { return $meaning }
+    }
+    if ($Redact -and $last -isnot [Management.Automation.RuntimeException]) { return $last.GetType().Name } # its text may name anything
+    return $last.Message.Trim(' .')
+}
+
+# What an error of Windows or of its sockets means to an operator (winerror.h); nothing where it is none of these.
+function Get-Meaning([int]$number) {
+    switch ($number) {
+        { $_ -in 2, 3 } { return 'there is no such file' }
+        { $_ -in 5, 1307, 1314 } { return 'access is denied: run this as SYSTEM or in an elevated prompt, and look whether an antivirus denies it' }
+        { $_ -in 32, 33 } { return 'another program, often an antivirus, keeps the file locked: run this again, or exclude the file there' }
+        { $_ -in 39, 112 } { return 'the disk is full: free 20 MB on the system drive' }
+        { $_ -in 193, 216 } { return 'this Windows cannot run it: it is for 64-bit Windows 10, Server 2016 and later' }
+        { $_ -in 225, 226 } { return "an antivirus takes it for harmful: allow the SHA-256 $ExeSha256 there" }
+        { $_ -in @(577, 1260) + 4550..4580 } { return "a policy (AppLocker, App Control) forbids it: allow the SHA-256 $ExeSha256 there" }
+        10013 { return 'forbidden on this VM, as by a firewall rule' }
+        { $_ -in 10051, 10065 } { return 'no way leads there from this VM' }
+        { $_ -in 10053, 10054 } { return 'the connection was cut' }
+        10060 { return 'no answer in time' }
+        10061 { return 'the connection was refused' }
+        { $_ -in 11001..11004 } { return 'the name cannot be resolved: it is wrong, or this VM has no DNS server that answers' }
+    }
+}
+
+# --- run -----------------------------------------------------------------------------------------------------------------
+
+$Began, $Ending = [DateTime]::UtcNow, @{ Code = 3 }
+$Constrained = "$($ExecutionContext.SessionState.LanguageMode)" -ne 'FullLanguage'
+$IsFramework = $PSVersionTable.PSVersion.Major -lt 6 # .NET Framework, which Windows PowerShell runs on
+$Words = @([regex]::Matches($Arguments, '(?:"[^"]*"|''[^'']*''|\S)+') | ForEach-Object { $_.Value -replace '"([^"]*)"|''([^'']*)''', '$1$2' })
+if ("$Words " -match '--deadline[ =](\d{1,3}(?:\.\d+)?) ') { $Deadline = [Math]::Min([double]$Matches[1], 600) }
+$Redact = $Words -contains '--redact'
+$HostName = '-'
+try {
+    $name = if ($Constrained) { $env:COMPUTERNAME } else { [Net.Dns]::GetHostName() }
+    if (-not $Redact) { $HostName = $name -replace '[^A-Za-z0-9._-]', '_' }
+    Start-Check $args
+}
+catch {
+    $message = "This script itself failed at line $($_.InvocationInfo.ScriptLineNumber): $($_.Exception.Message)"
+    Write-Report inconclusive 3 $message -cause tool-failed
+}
+if ($ExitCode -eq 'verdict') { exit $Ending.Code }
+exit 0
+# Here it ends.

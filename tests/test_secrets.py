@@ -1,0 +1,291 @@
+"""Nothing secret is in any report, redacted or not: secrets are put wherever one could come from, and every format is searched."""
+
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from runcommand.confidential import without_query, without_secrets
+from runcommand.diagnosis import diagnose
+from runcommand.facts import Body, ProxyKind, Scope
+from runcommand.redaction import redacted
+from runcommand.report import json_report, text
+from runcommand.simulator import pki, scenarios
+from runcommand.simulator.host import TOKEN, Behaviour, instance_document
+from runcommand.simulator.world import Scenario, simulate
+from runcommand.system.linux import proxies as linux_proxies
+from runcommand.system.proxies import of_environment, read_bypass
+from runcommand.system.windows.proxies import Blob, of_settings
+from runcommand.x509 import X509
+
+from . import wine
+from .command import ROOT
+from .lab.namespace import IMDS, WIRESERVER, Lab, why_not
+from .lab.obstacles import PROXY
+from .lab.registry import ENVIRONMENT, HKLM, SETTINGS, SYSTEM, USER, blob, key, settings, winhttp
+from .lab.windows import WindowsLab
+
+METADATA = (
+    "c2VjcmV0",
+    "SECRETKEY",
+    "secret-tag",
+    "secret-value",
+)  # customData, userData, publicKeys, tags, as the host has them
+SECRETS = (*METADATA, TOKEN, "hunter2", "S3cret", "sig=", "token=")
+HOST, PORT = PROXY.split(":")
+# A proxy with credentials, in every notation; some with what is no address at all.
+WITH_CREDENTIALS = (
+    f"http://user:hunter2@{PROXY}", f"user:hunter2@{PROXY}", f"http://hunter2@{PROXY}/", f"http://us%40er:hunter2%2F@{PROXY}/?token=S3cret",
+    f"http://user:hunter2@S3cret@{PROXY}", f"http://user:hunter2/S3cret?sig=hunter2@{PROXY}", "http://user:hunter2@", "http://user:hunter2@:99999",
+    "http://user:hunter2@[bad", f"socks5://user:hunter2@{PROXY}", f"http://user:hun ter2 hunter2@{PROXY}",
+)  # fmt: skip
+
+
+def in_every_format(facts):
+    """All that a run or a replay prints or writes of some facts, as they are and redacted."""
+    made = []
+    for some in (facts, redacted(facts)):
+        diagnosis = diagnose(some)
+        made += [text.portal(diagnosis), text.full(diagnosis), json_report.as_json(diagnosis)]
+        made.append(text.last_resort(some, ValueError("x")))
+    return made
+
+
+def secrets_in(*reports):
+    return sorted({secret for report in reports for secret in SECRETS if secret.lower() in report.lower()})
+
+
+def test_the_search_finds_a_secret():
+    assert secrets_in("a password: HUNTER2", f"{TOKEN}") == [TOKEN, "hunter2"]
+
+
+# --- texts ---
+
+
+@pytest.mark.parametrize(
+    "said, kept",
+    [
+        ("see http://user:hunter2@host/path?sig=S3cret#x for more", "see http://host/path for more"),
+        ("http://user:hunter2@S3cret@host/x", "http://host/x"),
+        ("http://user:hunter2/S3cret@host/x", "http://host/x"),
+        (f"Authorization: Bearer {TOKEN}.{TOKEN}.", "Authorization: Bearer ..."),
+        ("Basic aHVudGVyMjpTM2NyZXQ= was sent", "Basic ... was sent"),
+        ('{"access_token": "hunter2", "x": 1}', '{"access_token": "...", "x": 1}'),
+        ("AccountKey=S3cret+hunter2/S3cret==;x", "AccountKey=...;x"),
+        (f"at /in/{TOKEN}/x", "at /in/.../x"),
+        ("0123456789abcdef0123456789ABCDEF", "..."),
+        # and what is none
+        ("Bad request. api-version is invalid or was not specified in the request.", None),
+        ("The token has expired. Key not found. A basic metadata service", None),
+        ("no federated identity for 8d10da13-8125-4ba9-a717-bf7490507b3d", None),
+        ("Microsoft-IIS/10.0", None),
+        ("http://proxy01.contoso.com:8080/wpad.dat", None),
+    ],
+)
+def test_what_is_kept_of_a_text(said, kept):
+    assert without_secrets(said) == (said if kept is None else kept)
+
+
+@pytest.mark.parametrize("url", ["http://host/p.pac?sig=S3cret", "http://user:hunter2@host/p.pac", "http://a:hunter2@S3cret@host/p", "http:\\\\u:hunter2@h/p", "file:///c:/p.pac#S3cret", "http://h/a?b@hunter2"])  # fmt: skip
+def test_what_is_kept_of_an_address(url):
+    assert secrets_in(without_query(url)) == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://www.contoso.com/x.crt?sig=S3cret&sv=1",
+        "http://user:hunter2@www.contoso.com/x.crt",
+        "ldap:///CN=x?hunter2?base",
+    ],
+)
+def test_an_address_in_a_certificate_is_kept_without_them(url):
+    leaf = pki.certificate("metadata.azure.com", "leaf", pki.ISSUING, "issuing", 5, is_ca=False, urls=[url])
+    fact = X509.read(leaf).fact
+    assert len(fact.issuer_urls) == 1 and secrets_in(repr(fact)) == []
+
+
+# --- settings of proxies ---
+
+
+@pytest.mark.parametrize("value", WITH_CREDENTIALS)
+def test_no_setting_of_a_proxy_keeps_credentials(value):
+    notes = []
+    environment = {
+        "http_proxy": value,
+        "HTTP_PROXY": value,
+        "all_proxy": value,
+        "no_proxy": f"{value},user:hunter2@x,y?sig=S3cret",
+        "API_KEY": "S3cret",
+    }
+    found = of_environment(environment, "this process's environment", notes.append)
+    lines = "".join(f'{name}="{text}"\n' for name, text in environment.items())
+    found += linux_proxies.of_file(lines, notes.append)
+    scripts = [
+        ("/etc/profile.d/a.sh", f"PASS=hunter2\nexport {lines}"),
+        ("/etc/profile.d/b.sh", f"if true; then\nexport http_proxy={value}\nfi\n"),
+    ]
+    found += linux_proxies.of_profiles(scripts, notes.append)
+    found += linux_proxies.of_agent(f"HttpProxy.Host={value}\nHttpProxy.Port=3128\n", notes.append)
+    for servers in (value, f"http={value};https={value}", f"socks={value}"):
+        values = {"ProxyEnable": 1, "ProxyServer": servers, "ProxyOverride": f"<local>;{value};x?sig=S3cret"}
+        found += of_settings(
+            "Internet Settings", Scope.SYSTEM, "SYSTEM", values, Blob(servers + " ", value), notes.append
+        )
+    assert secrets_in(repr(found), repr(notes)) == []
+    facts = replace(scenarios.BY_NAME["healthy"].facts, proxies=tuple(replace(p, pac_url=None) for p in found))
+    assert secrets_in(*in_every_format(facts)) == []
+
+
+def test_an_entry_of_a_bypass_list_that_had_a_query_matches_nothing_new():
+    assert read_bypass("169.254.169.254?sig=S3cret,x", ",") == ("169.254.169.254?...", "x")
+
+
+# --- the demo's world ---
+
+
+def test_the_host_of_the_demo_has_all_the_secrets_of_the_metadata():
+    held = repr(instance_document(scenarios.WINDOWS_VM))
+    assert all(secret in held for secret in METADATA)
+
+
+WORLDS = {
+    "metadata": dict(),
+    "token in an error of IMDS": dict(behaviour=Behaviour(instance="token-json")),
+    "token in a page in IMDS's place": dict(behaviour=Behaviour(instance="token-html")),
+    "token in the attested document's error": dict(behaviour=Behaviour(attested="token-json")),
+    "token in the WireServer's answer": dict(behaviour=Behaviour(wireserver="token-html")),
+    "a redirect with credentials": dict(behaviour=Behaviour(instance="redirect")),
+    "a proxy that says a token": dict(web={HOST: "token-html"}),
+}
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_no_secret_of_the_simulated_world_is_in_a_report(name):
+    server = of_environment({"http_proxy": f"http://user:hunter2@{PROXY}"}, "the machine's environment", print)
+    facts = replace(scenarios.BY_NAME["healthy"].facts, proxies=tuple(server))
+    scenario = Scenario("secrets", None, "", scenarios.WINDOWS_VM, facts, **WORLDS[name])
+    found = simulate(scenario).facts
+    assert found.imds and found.proxies[0].kind is ProxyKind.ENVIRONMENT
+    if "token-" in repr(WORLDS[name]):
+        assert "... at https://portal" in repr(found) or Body.HTML.value in repr(found)  # the text itself did arrive
+    assert secrets_in(*in_every_format(found)) == []
+
+
+# --- a real VM ---
+
+NOT_HERE = pytest.mark.skipif(why_not() is not None, reason=f"the lab cannot run: {why_not()}")
+WAYS = [(format, redact) for format in ("portal", "full", "json") for redact in ((), ("--redact",))]
+
+
+def everything(lab, environment, *folders):
+    """What every way to call the program prints, and what is in the report folders after it."""
+
+    def run(way):
+        format, redact = way
+        files = () if format == "full" else ("--no-files",)
+        done = lab.tool("--format", format, *files, *redact, environment=environment)
+        assert done.stdout and "Traceback" not in done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    with ThreadPoolExecutor(3) as pool:
+        printed = list(pool.map(run, WAYS))
+    return dict(zip(WAYS, printed))
+
+
+@NOT_HERE
+@pytest.mark.parametrize(
+    "instance, cause",
+    [
+        ("metadata", "proxy-intercepts-imds"),
+        ("token-json", "imds-access-denied"),
+        ("token-html", "imds-not-imds"),
+        ("redirect", "imds-not-imds"),
+    ],
+)
+def test_no_secret_of_a_linux_vm_is_in_a_report(instance, cause):
+    setting = f"http://user:hunter2@{PROXY}"
+    environment = {
+        "http_proxy": f"{setting}/?token=S3cret",
+        "no_proxy": "user:hunter2@x.contoso.com",
+        "AZURE_CLIENT_SECRET": "S3cret",
+        "SAS": "sig=S3cret",
+    }
+    with Lab(Behaviour(instance=instance)) as lab:
+        lab.web(HOST, int(PORT), "token-html")
+        lab.write("/etc/environment", f"http_proxy={setting}\nAPI_TOKEN=S3cret\nno_proxy=localhost,u:hunter2@y\n")
+        lab.write(
+            "/etc/profile.d/proxy.sh",
+            f"PASSWORD=hunter2\nexport all_proxy=http://user:$PASSWORD@{PROXY}\nexport X=S3cret\n",
+        )
+        lab.write("/run/lab/environment", f"HTTP_PROXY={setting}?sig=S3cret\nVAULT_TOKEN=S3cret\n")
+        lab.write("/etc/waagent.conf", f"HttpProxy.Host=user:hunter2@{HOST}\nHttpProxy.Port={PORT}\n")
+        other = subprocess.Popen(
+            lab.enter(["sh", "-c", f"exec 3<>/dev/null; sleep 60 # --password hunter2 {IMDS}", "S3cret"])
+        )
+        try:
+            printed = everything(lab, environment)
+            files = lab.vm("sh -c 'cat /var/log/azure/imds-check/*/*'")
+            folders = lab.vm("ls /var/log/azure/imds-check").split()
+        finally:
+            other.kill()
+            other.wait()
+    assert f"cause={cause}" in printed["portal", ()] and PROXY in printed["full", ()], printed["portal", ()]
+    assert files.count("END IMDS-CHECK") == len(folders) and files.count('"schema"') == len(folders) >= 1
+    assert {way: secrets_in(text) for way, text in printed.items() if secrets_in(text)} == {} and secrets_in(
+        files
+    ) == []
+    hidden = "".join(text for (_, redact), text in printed.items() if redact)
+    assert hidden.count("REDACTED ") == 2 and '"redacted": true' in hidden
+    for name in (
+        "labvm",
+        "10.0.0.4",
+        "10.0.1.5",
+        "00-0D-3A-7F-20-04",
+        "00:0d:3a:7f:20:04",
+        "02aab8a4",
+        "8d10da13",
+        "imds-demo",
+        HOST,
+        "contoso",
+    ):
+        assert name.lower() not in hidden.lower(), name
+
+
+EXE = ROOT / "dist" / "imds-check.exe"
+NO_WINE = why_not() or wine.why_not() or (None if EXE.exists() else "dist/imds-check.exe is not built")
+
+
+@pytest.mark.skipif(NO_WINE is not None, reason=f"the lab cannot run the exe: {NO_WINE}")
+def test_no_secret_of_a_windows_vm_is_in_a_report():
+    setting = f"http://user:hunter2@{PROXY}"
+    registry = (
+        winhttp(f"user:hunter2@{PROXY}", f"<local>;u:hunter2@x;{WIRESERVER}"),
+        settings(
+            SYSTEM,
+            f"http={setting};https=u:hunter2@h:1",
+            "<local>",
+            AutoConfigURL=f"http://u:hunter2@{PROXY}/proxy.pac?sig=S3cret",
+        ),
+        settings(USER, setting, "u:hunter2@x"),
+        key(
+            rf"{SYSTEM}\{SETTINGS}\Connections",
+            DefaultConnectionSettings=blob(0x46, 7, setting, "u:hunter2@x", f"http://{PROXY}/p.pac?token=S3cret"),
+        ),
+        key(ENVIRONMENT, HTTP_PROXY=setting, API_KEY="S3cret"),
+        key(rf"{SYSTEM}\Environment", http_proxy=f"{setting}/?sig=S3cret"),
+        key(rf"{HKLM}\SOFTWARE\Contoso", Password="hunter2"),
+    )
+    with WindowsLab(EXE, Behaviour()) as lab:
+        lab.web(HOST, int(PORT), "proxy-503")
+        lab.registry("\n".join(registry))
+        lab.warm_up()
+        printed = [
+            lab.tool(
+                "--format", format, "--no-files", environment={"AZURE_CLIENT_SECRET": "S3cret", "all_proxy": setting}
+            ).stdout
+            for format in ("portal", "full", "json")
+        ]
+    assert "cause=proxy-intercepts-imds" in printed[0] and "proxy.pac" in printed[2] and PROXY in printed[1]
+    assert secrets_in(*printed) == []
