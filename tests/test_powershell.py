@@ -49,6 +49,7 @@ def lab():
     """One healthy VM for all tests that change nothing in it but the place where the exe is kept."""
     with PowerShellLab() as lab:
         lab.warm_up()
+        lab.offer()
         yield lab
 
 

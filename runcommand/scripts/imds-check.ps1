@@ -43,18 +43,23 @@ function Start-Check([string[]]$unknown) {
         return Write-Report inconclusive 2 "Wrong parameters: $unknown. There are $known."
     }
     if ($Constrained) {
-        return Write-ShortReport 'a policy keeps PowerShell to ConstrainedLanguage mode, in which it may neither verify nor start it'
+        $why = 'a policy keeps PowerShell to ConstrainedLanguage mode, in which it may neither verify nor start it'
+        $advice = "Copy imds-check.exe here, let the policy allow the SHA-256 $ExeSha256, and run it by itself."
+        return Write-ShortReport $why $advice
     }
-    try { $exe = Get-Exe } catch { return Write-ShortReport (Get-Reason $_.Exception) }
+    $advice = 'Run this again, with an address of imds-check.exe that this VM reaches as ExeUri; or copy it here, and name its ' +
+    'place as ExePath.'
+    try { $exe = Get-Exe } catch { return Write-ShortReport (Get-Reason $_.Exception) $advice }
+    $advice = 'Run this again. If it ends the same way, run imds-check.exe by itself, in an elevated prompt on the VM.'
     try { $ran = Invoke-Program $exe.Name (Get-CommandLine) ($Deadline + $Grace) }
-    catch { return Write-ShortReport "it could not be started: $(Get-Reason $_.Exception)" }
+    catch { return Write-ShortReport "it could not be started: $(Get-Reason $_.Exception)" $advice }
     finally { $exe.Dispose() }
     if ($ran.Err) { [Console]::Error.Write($ran.Err) }
     $message = Get-Plain $ran.Err.Trim() 300
-    if ($null -eq $ran.Code) { return Write-ShortReport "it had not ended after $($Deadline + $Grace) s, and was killed" }
+    if ($null -eq $ran.Code) { return Write-ShortReport "it had not ended after $($Deadline + $Grace) s, and was killed" $advice }
     if ($ran.Code -eq 2 -and -not $ran.Out) { return Write-Report inconclusive 2 "Wrong parameters: $message" }
     if ($ran.Code -notin 0, 1, 3 -or -not $ran.Out) {
-        return Write-ShortReport "it ended with exit code $($ran.Code) and without a report$(if ($message) { ": $message" })"
+        return Write-ShortReport "it ended with exit code $($ran.Code) and without a report$(if ($message) { ": $message" })" $advice
     }
     $Ending.Code = if ($ran.Out -match '(?m)^END IMDS-CHECK .* exit=(\d) ') { [int]$Matches[1] } else { $ran.Code }
     $ran.Out -replace '\r?\n\z' # the host ends the line
@@ -70,14 +75,14 @@ function Get-CommandLine {
 
 # --- the exe -------------------------------------------------------------------------------------------------------------
 
-# Gives imds-check.exe, verified, as an open file that nobody can change or replace; throws the reasons why it cannot be had.
+# Gives imds-check.exe, verified, as an open file that nobody can change or replace; throws why it cannot be had.
 function Get-Exe {
     $folder = New-Folder
     $kept = "$folder\imds-check-$($ExeSha256.Substring(0, 16)).exe"
     $reasons, $uri, $exe = @(), $null, $null
     if ($ExePath) {
         try {
-            if ($ExePath -match '[\x00-\x1F]') { throw 'it holds a line break; Run Command may take "\n" for one, so write it with "/"' }
+            if ($ExePath -match '[\x00-\x1F]') { throw 'it holds a line break, for which Run Command may take "\n": write "/"' }
             if ($ExePath -notmatch '^([A-Za-z]:)?[\\/]') { throw 'it is not a whole path' }
             $given = Open-Exe $ExePath
             try { Save-Exe $given $kept } finally { $given.Dispose() }
@@ -96,7 +101,7 @@ function Get-Exe {
             $exe = Open-Exe $kept
         }
         catch {
-            $shown = if ($uri) { Get-Detail " $($uri.Scheme)://$($uri.Authority)$($uri.AbsolutePath)" } # the query may be a secret
+            $shown = if ($uri) { Get-Detail " $($uri.Scheme)://$($uri.Authority)$($uri.AbsolutePath)" } # no query: it may be secret
             throw "$reasons ExeUri${shown}: $(Get-Reason $_.Exception)"
         }
     }
@@ -300,31 +305,35 @@ function Stop-Program([Diagnostics.Process]$process) {
 
 # --- the report without the exe ------------------------------------------------------------------------------------------
 
-# Says why the exe is not there, and what PowerShell sees without it.
-function Write-ShortReport([string]$why) {
+# Says why the exe did not run, and what PowerShell sees without it.
+function Write-ShortReport([string]$why, [string]$advice) {
     $seen = @('CHECKS')
-    if ($Constrained) { $metadata = Test-MetadataByCurl }
+    if ($Constrained) {
+        try { $metadata = Test-MetadataByCurl } catch { $metadata = @{ Status = 'error'; Text = Get-Reason $_.Exception } }
+        $seen += Get-CheckLine imds.metadata $metadata
+    }
     else {
         $tcp, $port80, $port32526 = Test-Port ($Imds, 80), ($WireServer, 80), ($WireServer, 32526)
         $metadata = if ($tcp.Status -eq 'ok') { Test-Metadata } else { @{ Status = 'skip'; Text = 'no answer' } }
-        $both = if ($port80.Status -eq $port32526.Status) { $port80.Status } else { 'fail' }
-        $seen += Get-CheckLine imds.reachable $tcp
-        $seen += Get-CheckLine wireserver.reachable @{ Status = $both; Text = "port 80 $($port80.Text); port 32526 $($port32526.Text)" }
+        $both = @{ Status = 'ok'; Text = "port 80 $($port80.Text); port 32526 $($port32526.Text)" }
+        if ($port80.Status -ne 'ok' -or $port32526.Status -ne 'ok') { $both.Status = 'fail' }
+        $seen += (Get-CheckLine imds.reachable $tcp), (Get-CheckLine imds.metadata $metadata)
+        $seen += Get-CheckLine wireserver.reachable $both
+        if (-not $Redact) { $seen += Get-CheckLine proxy.bypass (Test-Proxy) }
     }
-    $seen += Get-CheckLine imds.metadata $metadata
     if (-not $Redact) {
-        if (-not $Constrained) { $seen += (Get-CheckLine route.imds (Test-Source)), (Get-CheckLine proxy.bypass (Test-Proxy)) }
         $seen += 'EVIDENCE'
         try { $seen += Get-RouteRow } catch { $seen += "  The routes could not be read: $(Get-Reason $_.Exception)" }
+        try { $seen += Get-SourceLine } catch { $seen += "  Nothing can be sent to ${Imds}: $(Get-Reason $_.Exception)" }
         try { $seen += Get-AdapterLine } catch { $seen += "  The adapters could not be read: $(Get-Reason $_.Exception)" }
     }
     $verdict, $code, $found = 'broken', 1, 'IMDS does not give this VM its metadata; why was not looked at.'
-    if ($metadata.Status -eq 'ok') { $verdict, $code, $found = 'inconclusive', 3, 'IMDS answers; what else may be wrong was not looked at.' }
-    if ($metadata.Status -eq 'error') { $verdict, $code, $found = 'inconclusive', 3, 'Whether IMDS answers could not be found out.' }
-    $fix = @('Run this again with an address of imds-check.exe that this VM reaches as ExeUri, or copy it here and name its place as ExePath.')
-    if ($Constrained) { $fix = @("Copy imds-check.exe here, let the policy allow the SHA-256 $ExeSha256, and run it by itself.") }
+    if ($metadata.Status -in 'ok', 'error') { $verdict, $code = 'inconclusive', 3 }
+    if ($metadata.Status -eq 'ok') { $found = 'IMDS answers; what else may be wrong was not looked at.' }
+    if ($metadata.Status -eq 'error') { $found = 'Whether IMDS answers could not be found out.' }
+    $fix = @($advice)
     if ($code -eq 1) {
-        $fix += "Compare: what goes to $Imds must leave by the primary NIC, from its primary address (portal: Properties; az vm nic show)."
+        $fix += "Compare: what goes to $Imds must leave by the primary NIC, from its primary address (portal: Properties)."
         $fix += "Look for a proxy or a firewall that takes what goes to $Imds."
     }
     $fix += 'https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/windows-vm-imds-connection'
@@ -366,7 +375,9 @@ function Get-Plain([string]$text, [int]$limit) {
     $plain = ''
     foreach ($character in $text.ToCharArray()) {
         $number = [int]$character
-        $plain += if ($number -ge 32 -and $number -le 126) { "$character" } elseif ($number -in 9, 10, 13) { ' ' } else { '\u{0:X4}' -f $number }
+        if ($number -ge 32 -and $number -le 126) { $plain += $character }
+        elseif ($number -in 9, 10, 13) { $plain += ' ' }
+        else { $plain += '\u{0:X4}' -f $number }
         if ($plain.Length -gt $limit) { return $plain.Substring(0, $limit - 3) + '...' }
     }
     return $plain
@@ -426,27 +437,28 @@ function Test-MetadataByCurl {
     $text = (& $curl $options --header 'Metadata: true' $MetadataUrl) -join "`n"
     $vmId = Get-VmId $text
     if ($vmId) { return @{ Status = 'ok'; Text = "by curl.exe$(Get-Detail ", vmId $vmId")" } }
-    return @{ Status = 'fail'; Text = "curl.exe ended with exit code $LASTEXITCODE and $($text.Length) characters: not the metadata of a VM" }
+    return @{ Status = 'fail'; Text = "exit code $LASTEXITCODE of curl.exe, $($text.Length) characters: not the metadata of a VM" }
 }
 
 # The compute.vmId of a text that is whole JSON: strings and numbers become v, and so does then what holds only these.
 function Get-VmId([string]$text) {
     $rest = $text -replace '\G([^"]*)"(?:[^"\\\x00-\x1F]|\\.)*"', '$1s' -replace '\s+'
     $rest = $rest -replace '-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null', 'v'
-    for ($depth = 0; $depth -lt 20; $depth++) { $rest = $rest -replace '\{(?:s:[sv](?:,s:[sv])*)?\}|\[(?:[sv](?:,[sv])*)?\]', 'v' }
+    for ($depth = 0; $depth -lt 20; $depth++) {
+        $rest = $rest -replace '\{(?:s:[sv](?:,s:[sv])*)?\}|\[(?:[sv](?:,[sv])*)?\]', 'v'
+    }
     if ($rest -eq 'v' -and $text -match '"compute"\s*:\s*\{' -and $text -match '"vmId"\s*:\s*"([0-9A-Fa-f-]{36})"') { $Matches[1] }
 }
 
-# Which address packets to IMDS would be sent from. (To connect a UDP socket sends nothing.)
-function Test-Source {
-    $socket = $null
+# The address that packets to IMDS would be sent from. (To connect a UDP socket sends nothing.)
+function Get-SourceLine {
+    if ($Constrained) { return }
+    $socket = [Net.Sockets.Socket]::new('InterNetwork', 'Dgram', 'Udp')
     try {
-        $socket = [Net.Sockets.Socket]::new('InterNetwork', 'Dgram', 'Udp')
         $socket.Connect([Net.IPAddress]$Imds, 80)
-        return @{ Status = 'ok'; Text = "source $($socket.LocalEndPoint.Address)" }
+        "  What goes to $Imds is sent from $($socket.LocalEndPoint.Address)"
     }
-    catch { return @{ Status = 'fail'; Text = Get-Reason $_.Exception } }
-    finally { if ($socket) { $socket.Close() } }
+    finally { $socket.Close() }
 }
 
 # The rows of the route table that lead to the platform's addresses, > at those that win.
@@ -489,9 +501,13 @@ function Get-AdapterLine {
         $index = try { $ip.GetIPv4Properties().Index } catch { '-' }
         $mac = "$($nic.GetPhysicalAddress())" -replace '(..)(?!$)', '$1-'
         $held, $leased = @(), @()
-        foreach ($item in $ip.UnicastAddresses) { if ("$($item.Address)" -notmatch ':') { $held += "$($item.Address)/$($item.PrefixLength)" } }
+        foreach ($item in $ip.UnicastAddresses) {
+            if ("$($item.Address)" -notmatch ':') { $held += "$($item.Address)/$($item.PrefixLength)" }
+        }
         foreach ($server in $ip.DhcpServerAddresses) { $leased += "dhcp $server" }
-        foreach ($item in $ip.GatewayAddresses) { if ($leased -notcontains "gateway $($item.Address)") { $leased += "gateway $($item.Address)" } }
+        foreach ($item in $ip.GatewayAddresses) {
+            if ($leased -notcontains "gateway $($item.Address)") { $leased += "gateway $($item.Address)" }
+        }
         $addresses = if ($held) { $held -join ', ' } else { 'no address' }
         $line = @("  $index `"$($nic.Name)`"", $mac, "$($nic.OperationalStatus)".ToLowerInvariant(), $addresses) + $leased -join '  '
         if ($leased) { $first += $line } else { $rest += $line }
@@ -505,7 +521,7 @@ function Test-Proxy {
         $settings = @()
         $connections = 'HKEY_LOCAL_MACHINE\SOFTWARE\Microsoft\Windows\CurrentVersion\Internet Settings\Connections'
         $blob = [Microsoft.Win32.Registry]::GetValue($connections, 'WinHttpSettings', $null)
-        if ($blob -is [byte[]] -and $blob.Length -ge 20 -and $blob[8] -band 2) { # a proxy is named; then two texts with their lengths
+        if ($blob -is [byte[]] -and $blob.Length -ge 20 -and $blob[8] -band 2) { # flags, then two texts with their lengths
             $ascii, $length = [Text.Encoding]::ASCII, [BitConverter]::ToInt32($blob, 12)
             $bypass = $ascii.GetString($blob, 20 + $length, [BitConverter]::ToInt32($blob, 16 + $length))
             $settings += @{ Place = 'WinHTTP'; Servers = $ascii.GetString($blob, 16, $length); Bypass = $bypass }
@@ -513,8 +529,8 @@ function Test-Proxy {
         foreach ($name in 'http_proxy', 'all_proxy') {
             foreach ($target in 'Machine', 'Process') {
                 $value, $bypass = $name, 'no_proxy' | ForEach-Object { "$([Environment]::GetEnvironmentVariable($_, $target))" }
-                $known = @($settings | Where-Object { $_.Servers -eq $value })
-                if ($value -and -not $known) { $settings += @{ Place = "$name ($($target.ToLowerInvariant()))"; Servers = $value; Bypass = $bypass } }
+                if (-not $value -or @($settings | Where-Object { $_.Servers -eq $value })) { continue }
+                $settings += @{ Place = "$name ($($target.ToLowerInvariant()))"; Servers = $value; Bypass = $bypass }
             }
         }
         $status = 'ok'
@@ -523,7 +539,8 @@ function Test-Proxy {
             if (-not @($bypassed | Where-Object { $Imds -like ($_ -replace '[\[\]]', '?') })) { $status = 'warn' }
             "$($setting.Place): $(Get-Server $setting.Servers), bypassed: $(if ($bypassed) { $bypassed -join ',' } else { 'nothing' })"
         }
-        return @{ Status = $status; Text = if ($texts) { $texts -join '; ' } else { 'no proxy is set for WinHTTP or in the environment' } }
+        if (-not $texts) { $texts = 'no proxy is set for WinHTTP or in the environment' }
+        return @{ Status = $status; Text = $texts -join '; ' }
     }
     catch { return @{ Status = 'error'; Text = Get-Reason $_.Exception } }
 }
@@ -552,7 +569,8 @@ function Get-Reason($exception) {
         $meaning = Get-Meaning $number
         if ($meaning) { return $meaning }
     }
-    if ($Redact -and $last -isnot [Management.Automation.RuntimeException]) { return $last.GetType().Name } # its text may name anything
+    # The text of an error of Windows may name anything.
+    if ($Redact -and $last -isnot [Management.Automation.RuntimeException]) { return $last.GetType().Name }
     return $last.Message.Trim(' .')
 }
 
@@ -560,8 +578,8 @@ function Get-Reason($exception) {
 function Get-Meaning([int]$number) {
     switch ($number) {
         { $_ -in 2, 3 } { return 'there is no such file' }
-        { $_ -in 5, 1307, 1314 } { return 'access is denied: run this as SYSTEM or in an elevated prompt, and look whether an antivirus denies it' }
-        { $_ -in 32, 33 } { return 'another program, often an antivirus, keeps the file locked: run this again, or exclude the file there' }
+        { $_ -in 5, 1307, 1314 } { return 'access is denied: run this as SYSTEM or elevated, and look whether an antivirus denies it' }
+        { $_ -in 32, 33 } { return 'another program, often an antivirus, keeps the file locked: run this again, or exclude it there' }
         { $_ -in 39, 112 } { return 'the disk is full: free 20 MB on the system drive' }
         { $_ -in 193, 216 } { return 'this Windows cannot run it: it is for 64-bit Windows 10, Server 2016 and later' }
         { $_ -in 225, 226 } { return "an antivirus takes it for harmful: allow the SHA-256 $ExeSha256 there" }
@@ -580,7 +598,8 @@ function Get-Meaning([int]$number) {
 $Began, $Ending = [DateTime]::UtcNow, @{ Code = 3 }
 $Constrained = "$($ExecutionContext.SessionState.LanguageMode)" -ne 'FullLanguage'
 $IsFramework = $PSVersionTable.PSVersion.Major -lt 6 # .NET Framework, which Windows PowerShell runs on
-$Words = @([regex]::Matches($Arguments, '(?:"[^"]*"|''[^'']*''|\S)+') | ForEach-Object { $_.Value -replace '"([^"]*)"|''([^'']*)''', '$1$2' })
+$Words = @([regex]::Matches($Arguments, '(?:"[^"]*"|''[^'']*''|\S)+') | ForEach-Object {
+        $_.Value -replace '"([^"]*)"|''([^'']*)''', '$1$2' })
 if ("$Words " -match '--deadline[ =](\d{1,3}(?:\.\d+)?) ') { $Deadline = [Math]::Min([double]$Matches[1], 600) }
 $Redact = $Words -contains '--redact'
 $HostName = '-'
