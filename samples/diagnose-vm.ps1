@@ -129,7 +129,7 @@ switch ($os) {
 if (-not $Script) { $Script = [IO.Path]::Combine($root, 'dist', $file) }
 $Script = [IO.Path]::Combine($PWD.ProviderPath, $Script)
 if (-not [IO.File]::Exists($Script)) {
-    Say "diagnose-vm: no ${Script}: run 'python build.py' in $root first (for a Linux VM 'python build.py scripts' is enough)"
+    Say "diagnose-vm: no ${Script}: run 'python3 build.py' in $root first (for a Linux VM 'python3 build.py scripts' is enough)"
     exit 2
 }
 if ($mac -or $ip) { Say "  $os; the primary NIC has the MAC $mac and the address $ip" }

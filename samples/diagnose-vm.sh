@@ -104,7 +104,7 @@ Linux) command_id=RunShellScript script=${script:-$root/dist/imds-check.sh} ;;
 Windows) command_id=RunPowerShellScript script=${script:-$root/dist/imds-check.ps1} ;;
 *) fail "Azure does not say whether $name runs Linux or Windows: ${os:-nothing}" ;;
 esac
-[ -r "$script" ] || fail "no $script: run 'python build.py' in $root first (for a Linux VM 'python build.py scripts' is enough)"
+[ -r "$script" ] || fail "no $script: run 'python3 build.py' in $root first (for a Linux VM 'python3 build.py scripts' is enough)"
 if [ -n "$mac$ip" ]; then
   say "  $os; the primary NIC has the MAC ${mac:-(unknown)} and the address ${ip:-(unknown)}"
 else

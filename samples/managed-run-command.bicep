@@ -3,7 +3,7 @@
 // NOT DEPLOYED by those who wrote it, nor compiled: checked by a parser of Bicep, and against the reference of the resource.
 // https://learn.microsoft.com/azure/templates/microsoft.compute/virtualmachines/runcommands
 //
-//   python build.py    # makes dist/imds-check.sh and .ps1, which are read below (loadTextContent takes 131,072 characters)
+//   python3 build.py   # makes dist/imds-check.sh and .ps1, which are read below (loadTextContent takes 131,072 characters)
 //   az deployment group create --resource-group GROUP --template-file samples/managed-run-command.bicep \
 //     --parameters vmName=VM osType=Linux expectedMac=00-0D-3A-7F-20-04 expectedIp=10.0.0.4
 //   az vm run-command show --resource-group GROUP --vm-name VM --name NAME --instance-view | imds-check decode
@@ -48,10 +48,10 @@ param errorBlobUri string = ''
 // The blobs have a SAS, and no managed identity (outputBlobManagedIdentity): the VM gets an identity's token from IMDS, which
 // is the patient.
 
-@description('Seconds after which the agent ends the script. It needs at most 20, and more where it first downloads the exe.')
+@description('Seconds after which the agent ends the script. Linux needs at most some 20; Windows may take 60 more for the download, 50 for the exe and 40 for what it looks at where that fails.')
 @minValue(30)
 @maxValue(600)
-param timeoutInSeconds int = 120
+param timeoutInSeconds int = 240
 
 @description('Lets the deployment fail when the report is not healthy: the script then ends with the exit code of the verdict.')
 param treatFailureAsDeploymentFailure bool = false

@@ -327,7 +327,7 @@ def test_what_is_missing_here_is_named(setting, tmp_path):
     built = setting.checkout / "dist" / "imds-check.sh"
     built.rename(tmp_path / built.name)
     try:
-        cannot(setting, diagnose(setting, "labvm"), "run 'python build.py'")
+        cannot(setting, diagnose(setting, "labvm"), "run 'python3 build.py'")
     finally:
         (tmp_path / built.name).rename(built)
 

@@ -88,6 +88,10 @@ def test_however_powershell_wrote_the_file(tmp_path, encoding):
     assert run("", str(file))[:2] == (1, REPORT)
 
 
+def test_one_message_that_was_asked_for_alone():
+    assert run(json.dumps(linux(REPORT)["value"][0]["message"])) == (1, REPORT, "")
+
+
 def test_warnings_of_the_client_before_the_json():
     assert run("WARNING: The command is in preview.\nWARNING: x\n" + json.dumps(linux(REPORT)))[:2] == (1, REPORT)
 
@@ -168,6 +172,9 @@ NONE = {
     ),
     "no output": (json.dumps(linux("")), "No report: the script printed nothing"),
     "another script's": (json.dumps(linux("hello")), "there is no line that begins with END IMDS-CHECK.\nWhat there is:\nhello"),
+    "without its output": ('{"name": "run", "instanceView": null}', "was not asked for: --instance-view (Get-AzVMRunCommand: -Expand"),
+    "a word": ('"Enable succeeded"', "there is no line that begins with END IMDS-CHECK"),
+    "YAML": ('value:\n- message: "Enable succeeded: \\n[stdout]\\nEND IMDS-CHECK verdict=broken"\n', "Take -o json"),
     "the end of a JSON report": (json.dumps(linux('"elapsed_s": 3.2,\n}')), "the end of a JSON report"),
     "garbage": (bytes(range(256)) * 20, "No report: "),
 }  # fmt: skip

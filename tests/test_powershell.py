@@ -164,7 +164,7 @@ def test_where_a_policy_constrains_powershell_the_report_still_comes(lab, has_cu
     lab.put("/run/lab/inner.ps1", made().encode("ascii"))
     mode = "$ExecutionContext.SessionState.LanguageMode = 'ConstrainedLanguage'"
     done = lab.power_shell(
-        f"{mode}\n& 'Z:/run/lab/inner.ps1' -ExitCode verdict -ExePath 'Z:{EXE}'\nexit $LASTEXITCODE\n"
+        f"{mode}\n& 'Z:/run/lab/inner.ps1' -ExitCode verdict -ExePath 'Z:{EXE}' -Arguments '--deadline 30'\nexit $LASTEXITCODE\n"
     )
     lab.vm(f"rm -f {curl} {DRIVE_C}/recorded.txt")
     assert (end(done), done.code, done.err) == (("inconclusive", "-", 3), 3, b"")
@@ -173,6 +173,16 @@ def test_where_a_policy_constrains_powershell_the_report_still_comes(lab, has_cu
     assert f"> {IMDS} 255.255.255.255 10.0.0.1 10.0.0.4 " in report
     assert (f"ok imds.metadata by curl.exe, vmId {vm_id}" in report) == has_curl
     assert ("Whether IMDS answers could not be found out." in report) != has_curl
+
+
+@runs
+def test_the_value_of_an_unknown_parameter_is_not_repeated(lab):
+    lab.put("/run/lab/inner.ps1", made().encode("ascii"))
+    done = lab.power_shell(
+        "& 'Z:/run/lab/inner.ps1' -ExeUrl 'https://contoso.example/x?sig=S3cret' -ExitCode verdict\nexit $LASTEXITCODE\n"
+    )
+    assert (end(done), done.code) == (("inconclusive", "-", 2), 2)
+    assert "Wrong parameters: -ExeUrl." in flat(done) and b"S3cret" not in done.out + done.err
 
 
 @runs

@@ -154,6 +154,8 @@ def test_parameters_however_run_command_passes_them(words, environment, expected
             {},
             "no parameter is called 'ExpectedMak': ExpectedMac, ExpectedIp, Arguments, ExitCode",
         ),
+        (["https://contoso.example/x?sig=S3cret"], {}, "a value without a name; the names are ExpectedMac"),
+        (["https://contoso.example/S3cret"], {}, "a value without a name; the names are ExpectedMac"),
         ([], {"Arguments": "--out 'x"}, "Arguments: No closing quotation"),
     ],
 )
@@ -208,6 +210,21 @@ def test_python_38_will_do(fresh):
 def test_lines_that_the_action_run_command_puts_on_top(lab, on_top):
     lab.write("/run/lab/script.sh", on_top + lab.script.read_text("ascii"))
     assert end(lab.run("sh", "/run/lab/script.sh")) == ("degraded", "nic-mac-mismatch", 1)
+
+
+@lab_runs
+def test_neither_the_callers_shell_nor_noise_of_the_loader_matters(fresh):
+    fresh.vm(f"ip {WRONG}")
+    done = fresh.run("bash", "-eu", str(fresh.script), "--no-files", environment={"LD_PRELOAD": "/nonexistent.so"})
+    assert end(done) == ("broken", "route-wrong-interface", 1) and done.returncode == 0
+
+
+@lab_runs
+def test_a_value_without_a_name_is_not_repeated(lab):
+    done = lab.run("sh", str(lab.script), "https://contoso.example/x?sig=S3cret")
+    assert end(done) == ("inconclusive", "-", 2) and "S3cret" not in done.stdout + done.stderr
+    done = lab.run("sh", str(lab.script), "ExpectedMac=10-20-30", "--redact")
+    assert end(done) == ("inconclusive", "-", 2) and "10-20" not in done.stdout
 
 
 @lab_runs

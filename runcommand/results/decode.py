@@ -82,4 +82,6 @@ def _instead(out: str) -> List[str]:
             "bytes. Ask for the report as text, which is the default, or let a managed run command write to a blob.",
             shown,
         ]
+    if "\\nEND IMDS-CHECK" in out:
+        return ["No report: it stands there with its line ends escaped, as by -o yaml. Take -o json.", shown]
     return ["No report: there is no line that begins with END IMDS-CHECK.", shown]

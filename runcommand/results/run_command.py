@@ -54,16 +54,20 @@ def read(content: bytes) -> List[Result]:
     if not text:
         raise NoResult("it is empty: the command printed nothing, or its output went elsewhere")
     value = _json(text)
+    if isinstance(value, str):  # as --query gives one message
+        text, value = _lines(value), _NOT_JSON
     if value is _NOT_JSON:
         error = _CLI_ERROR.search(text)
         if error and "END IMDS-CHECK" not in text:
             raise NoResult(_of_azure(error["code"], error["message"]))
-        if text[0] in "{[":
+        if text[:1] and text[0] in "{[":
             raise NoResult("it begins as JSON and does not end as such: it was cut off or changed")
         return [_streams(text) or Result(text)]
     results = list(_results(value, 0))
     if not results:
-        raise NoResult(_error(value) or f"it is JSON, but not what a run command gives back: {_kind(value)}")
+        raise NoResult(
+            _error(value) or f"it is JSON, but not what a run command gives back: {_kind(value)}{_hint(value)}"
+        )
     return results
 
 
@@ -165,6 +169,13 @@ def _error(value: Any) -> Optional[str]:
 def _of_azure(code: str, message: str) -> str:
     what = f"it is an error of Azure, not a script's output: {code}: {message.strip()}"
     return "\n".join([what, *(f"- {to_do}" for word, to_do in _TO_DO.items() if word in f"{code} {message}")])
+
+
+def _hint(value: Any) -> str:
+    """What to ask for, where a managed run command was shown without its output."""
+    if isinstance(value, dict) and "instanceview" in _lower(value):
+        return ". Its output was not asked for: --instance-view (Get-AzVMRunCommand: -Expand InstanceView)"
+    return ""
 
 
 def _kind(value: Any) -> str:

@@ -5,8 +5,8 @@
 #
 # It runs imds-check.exe, and only the one whose SHA-256 stands below: from ExePath, from where an earlier run kept it
 # (%ProgramFiles%\imds-check, where only SYSTEM and administrators write), or downloaded from ExeUri. Where it cannot be had,
-# this script says why, and looks at what PowerShell alone can see. It changes nothing else on the VM. It needs Windows
-# PowerShell 5.1 or later, and no module.
+# this script says why, and looks at what PowerShell alone can see. It leaves nothing else but the
+# exe's report folder under %ProgramData%\imds-check. It needs Windows PowerShell 5.1 or later, and no module.
 #
 # Parameters, all of them text, none of them needed:
 #   ExpectedMac, ExpectedIp  what Azure says of the primary NIC
@@ -40,7 +40,8 @@ $TrustedInstaller = 'S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478
 function Start-Check([string[]]$unknown) {
     if ($unknown) {
         $known = 'ExpectedMac, ExpectedIp, ExeUri, ExePath, Arguments and ExitCode'
-        return Write-Report inconclusive 2 "Wrong parameters: $unknown. There are $known."
+        $names = @($unknown | Where-Object { $_ -match '^-\w' } | ForEach-Object { $_ -replace ':.*' }) # values may be secret
+        return Write-Report inconclusive 2 "Wrong parameters: $(if ($names) { "$names" } else { 'a value without a name' }). There are $known."
     }
     if ($Constrained) {
         $why = 'a policy keeps PowerShell to ConstrainedLanguage mode, in which it may neither verify nor start it'
@@ -57,7 +58,7 @@ function Start-Check([string[]]$unknown) {
     if ($ran.Err) { [Console]::Error.Write($ran.Err) }
     $message = Get-Plain $ran.Err.Trim() 300
     if ($null -eq $ran.Code) { return Write-ShortReport "it had not ended after $($Deadline + $Grace) s, and was killed" $advice }
-    if ($ran.Code -eq 2 -and -not $ran.Out) { return Write-Report inconclusive 2 "Wrong parameters: $message" }
+    if ($ran.Code -eq 2 -and -not $ran.Out) { return Write-Report inconclusive 2 "Wrong parameters$(Get-Detail ": $message")" }
     if ($ran.Code -notin 0, 1, 3 -or -not $ran.Out) {
         return Write-ShortReport "it ended with exit code $($ran.Code) and without a report$(if ($message) { ": $message" })" $advice
     }
@@ -148,7 +149,7 @@ function Save-Exe([IO.Stream]$content, [string]$kept) {
 # Under %ProgramFiles%, because others cannot plant a folder there, and because policies usually let run what lies there.
 function New-Folder {
     $programs = [Environment]::GetFolderPath('ProgramFiles')
-    Confirm-Folder $programs
+    Confirm-Folder $programs 'look who may write there, and take that right away'
     $folder, $access = "$programs\imds-check", [Security.AccessControl.DirectorySecurity]::new()
     # Administrators own it, they and SYSTEM have all rights, nobody else has any, and nothing is inherited.
     $access.SetSecurityDescriptorSddlForm('O:BAG:BAD:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)')
@@ -158,11 +159,11 @@ function New-Folder {
         else { [void][IO.FileSystemAclExtensions]::CreateDirectory($access, $folder) }
     }
     catch { throw "$folder cannot be made: $(Get-Reason $_.Exception)" }
-    Confirm-Folder $folder
+    Confirm-Folder $folder 'look at it, and remove it'
     return $folder
 }
 
-function Confirm-Folder([string]$path) {
+function Confirm-Folder([string]$path, [string]$advice) {
     $folder, $kind = [IO.DirectoryInfo]::new($path), [Security.Principal.SecurityIdentifier]
     $access = if ($IsFramework) { $folder.GetAccessControl() } else { [IO.FileSystemAclExtensions]::GetAccessControl($folder) }
     $own = [Security.Principal.WindowsIdentity]::GetCurrent().User.Value
@@ -174,9 +175,9 @@ function Confirm-Folder([string]$path) {
             "$($_.AccessControlType)" -eq 'Allow' -and "$($_.PropagationFlags)" -notmatch 'InheritOnly' -and
             [int]$_.FileSystemRights -band 0x500D0146 -and $trusted -notcontains $_.IdentityReference.Value })
     $wrong = if ("$($folder.Attributes)" -match 'ReparsePoint') { 'is a link that leads elsewhere' }
-    elseif ($trusted -notcontains $owner) { "belongs to another user ($owner)" }
-    elseif ($writers) { "can be written by another user ($($writers[0].IdentityReference))" }
-    if ($wrong) { throw "the folder $path $wrong, so nothing in it is run: look at it, and remove it" }
+    elseif ($trusted -notcontains $owner) { "belongs to another user$(Get-Detail " ($owner)")" }
+    elseif ($writers) { "can be written by another user$(Get-Detail " ($($writers[0].IdentityReference))")" }
+    if ($wrong) { throw "the folder $path $wrong, so nothing in it is run: $advice" }
 }
 
 # --- the network ---------------------------------------------------------------------------------------------------------
@@ -600,7 +601,7 @@ $Constrained = "$($ExecutionContext.SessionState.LanguageMode)" -ne 'FullLanguag
 $IsFramework = $PSVersionTable.PSVersion.Major -lt 6 # .NET Framework, which Windows PowerShell runs on
 $Words = @([regex]::Matches($Arguments, '(?:"[^"]*"|''[^'']*''|\S)+') | ForEach-Object {
         $_.Value -replace '"([^"]*)"|''([^'']*)''', '$1$2' })
-if ("$Words " -match '--deadline[ =](\d{1,3}(?:\.\d+)?) ') { $Deadline = [Math]::Min([double]$Matches[1], 600) }
+if ("$Words " -match '--deadline[ =]([1-5]?\d{1,2}(?:\.\d+)?|600) ') { $Deadline = [double]$Matches[1] }
 $Redact = $Words -contains '--redact'
 $HostName = '-'
 try {

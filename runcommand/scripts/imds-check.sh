@@ -15,7 +15,7 @@
 cr=
 [ -z "$cr" ] || { tr -d '\r' <"$0" | sh -s -- "$@"; exit; } #
 
-set -f
+set +eu -f # whatever the shell was told that runs this
 umask 077
 PATH=${PATH:-/usr/bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 imds=169.254.169.254 wireserver=168.63.129.16
@@ -45,8 +45,10 @@ find_python() {
   why="no python3 was found"
   for python in python3 python3.14 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8 /usr/libexec/platform-python; do
     command -v "$python" >/dev/null || continue
-    found=$("$python" -I -S -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>&1 </dev/null) ||
-      found="a Python that does not start ($(echo "$found" | tail -n 1))"
+    starts=
+    found=$("$python" -I -S -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>&1 </dev/null) || starts=no
+    found=$(echo "$found" | tail -n 1)
+    [ -z "$starts" ] || found="a Python that does not start ($found)"
     case $found in 3.[89].* | 3.[1-9][0-9].*) return 0 ;; esac
     [ "$why" != "no python3 was found" ] || why="$python is $found"
   done
@@ -126,10 +128,11 @@ short_report() {
     echo "  This is the short report, without the tool itself: $1." | fold -s -w 116 | sed '2,$s/^/  /' | head -n 4
     echo "FIX"
     echo "- Install Python 3.8 or later, and run again: apt-get install python3, dnf install python3.11"
-    [ $answers = yes ] || echo "- Look below: the route to $imds must leave by the primary NIC; no proxy may take it."
+    [ $answers != unknown ] || echo "- Install curl, with which this script asks IMDS."
+    [ $answers != no ] || echo "- Look below: the route to $imds must leave by the primary NIC; no proxy may take it."
     echo "CHECKS"
     printf '  %-21s %s\n' imds "$said"
-    for port in 80 32526; do
+    [ $answers = unknown ] || for port in 80 32526; do
       got=$(ask "http://$wireserver:$port/?comp=versions" 3 | grep -E '^[1-5][0-9]{2}$|curl:' | tail -n 1)
       case $got in [1-5][0-9][0-9]) got="HTTP $got" ;; esac
       printf '  %-21s %s\n' "wireserver:$port" "${got:-no answer}"
@@ -184,7 +187,11 @@ main() {
   0) exit 0 ;;
   1 | 3) [ "$ends_with" = verdict ] && exit $code || exit 0 ;;
   2)
-    printf '%s\n' "IMDS-CHECK @VERSION@  $host  $at" "VERDICT  INCONCLUSIVE" "  Wrong parameters: $said" | fit
+    [ -z "$redact" ] || said="standard error names them"
+    {
+      printf '%s\n' "IMDS-CHECK @VERSION@  $host  $at" "VERDICT  INCONCLUSIVE"
+      echo "  Wrong parameters: $said" | fold -s -w 116 | sed '2,$s/^/  /'
+    } | fit
     end inconclusive 2
     ;;
   esac

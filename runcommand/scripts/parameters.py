@@ -35,6 +35,10 @@ def arguments(words: Sequence[str], environment: Mapping[str, str]) -> List[str]
             options.append(word)
         elif equals and known:
             given[known] = value
+        elif "/" in word:
+            raise WrongParameter(
+                f"a value without a name; the names are {', '.join(NAMES)}"
+            )  # it may be an address with a secret
         elif equals:
             raise WrongParameter(f"no parameter is called {name!r}: {', '.join(NAMES)}")
         elif word.strip():
