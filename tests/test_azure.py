@@ -86,7 +86,7 @@ def end(out):
 
 
 def answer_of(setting, done):
-    """The file in which a session of diagnose-vm kept Azure's answer."""
+    """The file in which a run of diagnose-vm kept Azure's answer."""
     return setting.checkout / re.search(r"answer is kept in (.+), for the ticket", done.stderr)[1]
 
 
@@ -107,11 +107,11 @@ def test_every_transcript_is_among_the_samples(made):
 
 @with_az
 def test_a_broken_vm_is_diagnosed_by_one_command(made):
-    session = made["diagnose-vm.txt"]
-    assert session.endswith("\n(exit code 1)\n")
-    assert end(session[: -len("(exit code 1)\n")]) == ("broken", "route-wrong-interface", 1)
-    assert f"the primary NIC has the MAC {MAC} and the address {IP}" in session
-    assert "primary because --expected-mac or --expected-ip names it" in session
+    transcript = made["diagnose-vm.txt"]
+    assert transcript.endswith("\n(exit code 1)\n")
+    assert end(transcript[: -len("(exit code 1)\n")]) == ("broken", "route-wrong-interface", 1)
+    assert f"the primary NIC has the MAC {MAC} and the address {IP}" in transcript
+    assert "primary because --expected-mac or --expected-ip names it" in transcript
 
 
 @with_az
@@ -260,10 +260,11 @@ def test_a_windows_vm_answers_in_its_own_shape(made):
 def test_a_broken_windows_vm_is_diagnosed_by_the_exe_that_it_downloads(setting):
     (setting.checkout / "for the exe.ps1").write_bytes(powershell.made().encode("ascii"))
     with powershell.PowerShellLab() as lab:
+        lab.offer()
         lab.vm(BREAK)
         setting.azure.machines.append(windows_in(lab, "labwin"))
         done = diagnose(setting, "labwin", "--script", "for the exe.ps1", "--exe-uri", powershell.SIGNED)
-    assert (done.returncode, end(done.stdout)) == (1, ("broken", "route-wrong-interface", 1)), done.stderr
+    assert (done.returncode, end(done.stdout)) == (1, ("broken", "route-wrong-interface", 1)), done.stdout + done.stderr
     assert "primary because --expected-mac or --expected-ip names it" in done.stdout
 
 
@@ -305,8 +306,8 @@ def test_a_subscription_that_is_not_there(setting):
 
 @with_az
 def test_a_second_run_command_at_a_time_has_to_wait(setting, made):
-    session = made["diagnose-vm-conflict.txt"]
-    assert session.endswith("wait until it has ended, and run again.\n(exit code 2)\n")
+    transcript = made["diagnose-vm-conflict.txt"]
+    assert transcript.endswith("wait until it has ended, and run again.\n(exit code 2)\n")
 
 
 @with_az

@@ -388,11 +388,11 @@ def test_without_curl_nothing_is_claimed_of_imds(fresh):
 @lab_runs
 def test_the_short_report_asks_without_a_proxy_and_prints_no_secret(fresh):
     without_python(fresh)
-    fresh.write("/etc/environment", "http_proxy=http://jane:s/ecr@t@proxy.contoso.com:3128/?sig=abc\nTOKEN=secret\n")
-    fresh.write("/etc/waagent.conf", "HttpProxy.Host=jane:secret@proxy.contoso.com\n")
-    last, text = short(fresh, http_proxy="http://127.0.0.1:9", ALL_PROXY="socks5://jane:secret@127.0.0.1:9")
+    fresh.write("/etc/environment", "http_proxy=http://user1:s/ecr@t@proxy.contoso.com:3128/?sig=abc\nTOKEN=secret\n")
+    fresh.write("/etc/waagent.conf", "HttpProxy.Host=user1:secret@proxy.contoso.com\n")
+    last, text = short(fresh, http_proxy="http://127.0.0.1:9", ALL_PROXY="socks5://user1:secret@127.0.0.1:9")
     assert last == ("inconclusive", "-", 3) and "http_proxy=http://proxy.contoso.com:3128/" in text
-    for secret in ("secret", "ecr", "jane", "sig", "customData", "userData"):
+    for secret in ("secret", "ecr", "user1", "sig", "customData", "userData"):
         assert secret not in text
 
 
