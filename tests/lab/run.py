@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +35,14 @@ def run_all(scenarios: Sequence[Broken], make: Callable[..., Lab] = Lab) -> Iter
 
 
 def run(scenario: Broken, make: Callable[..., Lab]) -> Result:
+    """One scenario. Wine hangs now and then: a VM in which a run does not end is given up once for a new one."""
+    try:
+        return _run(scenario, make)
+    except subprocess.TimeoutExpired:
+        return _run(scenario, make)
+
+
+def _run(scenario: Broken, make: Callable[..., Lab]) -> Result:
     with make(scenario.behaviour, scenario.not_listening, scenario.environment) as lab:
         scenario.prepare(lab)
         lab.warm_up()
