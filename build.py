@@ -60,10 +60,8 @@ def main() -> int:
     scripts = commands.add_parser(
         "scripts", help="dist/imds-check.sh and, for the exe that is there, dist/imds-check.ps1"
     )
-    for takes_uri, default in (
-        (parser, None),
-        (scripts, argparse.SUPPRESS),
-    ):  # or it would hide what stood before the word
+    # a default of the second would hide what stood before its word
+    for takes_uri, default in ((parser, None), (scripts, argparse.SUPPRESS)):
         takes_uri.add_argument(
             "--exe-uri",
             default=default,

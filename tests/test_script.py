@@ -22,7 +22,7 @@ from .command import ROOT
 from .lab.linux import LINUX
 from .lab.namespace import IMDS, why_not
 from .lab.run import run_all
-from .lab.script import ScriptLab
+from .lab.script import SYSTEM_PATH, ScriptLab
 
 lab_runs = pytest.mark.skipif(why_not() is not None, reason=f"the lab cannot run: {why_not()}")
 END = re.compile(r"^END IMDS-CHECK verdict=(\S+) cause=(\S+) exit=(\d) host=(\S+) at=\S+Z v=\S+$")
@@ -198,7 +198,7 @@ def test_it_ends_with_zero_unless_the_verdict_is_asked_for(fresh, shell):
 @pytest.mark.skipif(python38() is None, reason="no Python 3.8 on this machine")
 def test_python_38_will_do(fresh):
     fresh.vm(f"ip {WRONG}")
-    path = f"{python38()}:/usr/sbin:/usr/bin:/sbin:/bin"
+    path = f"{python38()}:{SYSTEM_PATH}"
     version = fresh.run("sh", "-c", "python3 --version", environment={"PATH": path})
     done = fresh.run("sh", str(fresh.script), environment={"PATH": path})
     assert version.stdout.startswith("Python 3.8.")
@@ -295,10 +295,16 @@ def without_python(lab):
     lab.hide("python3", *(f"python3.{minor}" for minor in range(8, 15)))
 
 
+def another_python(lab, script):
+    """Puts a program of this text before every other ``python3``; gives the PATH that finds it first."""
+    lab.write("/run/lab/another/python3", f"#!/bin/sh\n{script}\n")
+    lab.vm("chmod 755 /run/lab/another/python3")
+    return f"/run/lab/another:{SYSTEM_PATH}"
+
+
 def short(lab, *words, **environment):
     """The short report's END line and text."""
-    path = "/usr/sbin:/usr/bin:/sbin:/bin"
-    done = lab.run("sh", str(lab.script), *words, environment={"PATH": path, **environment})
+    done = lab.run("sh", str(lab.script), *words, environment={"PATH": SYSTEM_PATH, **environment})
     assert done.returncode == 0, done
     return end(done), done.stdout
 
@@ -340,31 +346,25 @@ def test_without_python_a_broken_vm_is_called_broken(script, vm, behaviour, said
 
 @lab_runs
 def test_an_older_python_is_named(fresh):
-    fresh.write("/run/lab/bin36/python3", "#!/bin/sh\necho 3.6.8\n")
-    fresh.vm("chmod 755 /run/lab/bin36/python3")
     without_python(fresh)
-    last, text = short(fresh, PATH="/run/lab/bin36:/usr/sbin:/usr/bin:/sbin:/bin")
+    last, text = short(fresh, PATH=another_python(fresh, "echo 3.6.8"))
     assert last == ("inconclusive", "-", 3) and "python3 is 3.6.8" in text
 
 
 @lab_runs
 def test_a_python_without_its_modules_is_named(fresh):
-    library = sysconfig.get_paths()["stdlib"]
-    fresh.write("/run/lab/part/python3", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    path = another_python(fresh, f'exec {sys.executable} "$@"')
     fresh.write("/run/lab/nothing", "")
-    fresh.vm("chmod 755 /run/lab/part/python3")
-    fresh.vm(f"mount --bind /run/lab/nothing {library}/bz2.py")
-    last, text = short(fresh, PATH="/run/lab/part:/usr/sbin:/usr/bin:/sbin:/bin")
+    fresh.vm(f"mount --bind /run/lab/nothing {sysconfig.get_paths()['stdlib']}/bz2.py")
+    last, text = short(fresh, PATH=path)
     assert last == ("inconclusive", "-", 3) and "ended with 97" in text and "bz2" in text
 
 
 @lab_runs
 def test_a_python_that_dies_is_named(fresh):
-    python = "#!/bin/sh\ncase $* in *version_info*) echo 3.9.2 ;; *) echo Killed >&2; kill -9 $$ ;; esac\n"
-    fresh.write("/run/lab/dies/python3", python)
-    fresh.vm("chmod 755 /run/lab/dies/python3")
     without_python(fresh)
-    last, text = short(fresh, PATH="/run/lab/dies:/usr/sbin:/usr/bin:/sbin:/bin")
+    dies = "case $* in *version_info*) echo 3.9.2 ;; *) echo Killed >&2; kill -9 $$ ;; esac"
+    last, text = short(fresh, PATH=another_python(fresh, dies))
     assert last == ("inconclusive", "-", 3) and "python3 ended with 137" in text
 
 

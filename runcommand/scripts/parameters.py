@@ -6,6 +6,7 @@ import shlex
 from typing import Dict, List, Mapping, Sequence
 
 NAMES = {"ExpectedMac": "EXPECTED_MAC", "ExpectedIp": "EXPECTED_IP", "Arguments": "ARGUMENTS", "ExitCode": "EXIT_CODE"}
+SPELLINGS = {spelling.lower(): name for name, variable in NAMES.items() for spelling in (name, variable)}
 
 
 class WrongParameter(ValueError):
@@ -28,17 +29,14 @@ def arguments(words: Sequence[str], environment: Mapping[str, str]) -> List[str]
     options: List[str] = []
     for word in words:
         name, equals, value = word.partition("=")
-        known = {spelling.lower(): key for key, variable in NAMES.items() for spelling in (key, variable)}.get(
-            name.lower()
-        )
+        known = SPELLINGS.get(name.lower())
         if options or word.startswith("-"):
             options.append(word)
         elif equals and known:
             given[known] = value
         elif "/" in word:
-            raise WrongParameter(
-                f"a value without a name; the names are {', '.join(NAMES)}"
-            )  # it may be an address with a secret
+            # which is not repeated: it may be an address with a secret
+            raise WrongParameter(f"a value without a name; the names are {', '.join(NAMES)}")
         elif equals:
             raise WrongParameter(f"no parameter is called {name!r}: {', '.join(NAMES)}")
         elif word.strip():
