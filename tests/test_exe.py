@@ -368,7 +368,8 @@ def with_route_exe(exe, tmp_path):
     with WindowsLab(exe) as lab:
         lab.start()
         system32 = windows.PREFIX / "drive_c" / "windows" / "system32"
-        lab.vm(f"cp {wine.stand_in(tmp_path / 'route.exe')} {system32}/route.exe")
+        (tmp_path / "route.exe").write_bytes(wine.compiled("stand_in.c"))
+        lab.vm(f"cp {tmp_path / 'route.exe'} {system32}/route.exe")
         (tmp_path / "recorded.txt").write_bytes(RECORDED.encode("cp437"))
         lab.vm(f"cp {tmp_path / 'recorded.txt'} {windows.PREFIX}/drive_c/recorded.txt")
         yield lab

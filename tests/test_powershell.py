@@ -13,6 +13,7 @@ import pytest
 import build
 
 from . import wine
+from .wine import compiled
 from .command import ROOT
 from .lab import powershell
 from .lab.namespace import IMDS
@@ -27,7 +28,6 @@ from .lab.powershell import (
     PLACE,
     THERE,
     PowerShellLab,
-    compiled,
     made,
 )
 

@@ -12,10 +12,8 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
@@ -23,6 +21,7 @@ import build
 from runcommand.simulator.host import Behaviour
 
 from .. import wine
+from ..wine import compiled
 from . import registry
 from .files import ADDRESS, NAME, QUERY
 from .namespace import IMDS, ROOT, WIRESERVER, why_not
@@ -38,7 +37,6 @@ ENGINE = {
     "DOTNET_CLI_TELEMETRY_OPTOUT": "1",
 }
 SIDE_BY_SIDE = 4
-SOURCES = ROOT / "tests" / "wine"
 DRIVE_C = f"{PREFIX}/drive_c"
 FOLDER = f"{DRIVE_C}/Program Files/imds-check"
 SENT = "/run/lab/script.ps1"
@@ -62,18 +60,6 @@ def why_not_here() -> Optional[str]:
     """Why the script cannot be run here; None when it can."""
     missing = None if engine("windows") else "no PowerShell engine for Windows: $IMDS_CHECK_PWSH names its folder"
     return why_not() or wine.why_not() or missing or (None if EXE.exists() else "no dist/imds-check.exe: build.py exe")
-
-
-@lru_cache(maxsize=None)
-def compiled(source: str, *libraries: str) -> bytes:
-    """A program of Windows, made of a file in ``tests/wine``."""
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "made.exe"
-        more = [f"-l{name}" for name in libraries]
-        subprocess.run(
-            ["x86_64-w64-mingw32-gcc", "-Os", "-s", "-o", str(made), str(SOURCES / source), *more], check=True
-        )
-        return made.read_bytes()
 
 
 class PowerShellLab(WindowsLab):

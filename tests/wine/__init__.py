@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Dict, Mapping, Optional, Sequence
 
@@ -47,11 +49,14 @@ def set_up() -> None:
     subprocess.run(["bash", str(SETUP), str(folder())], check=True, stdin=subprocess.DEVNULL)
 
 
-def stand_in(path: Path) -> Path:
-    """Compiles the program that stands in for one of Windows' own that Wine does not have."""
-    source = Path(__file__).with_name("stand_in.c")
-    subprocess.run(["x86_64-w64-mingw32-gcc", "-Os", "-s", "-o", str(path), str(source)], check=True)
-    return path
+@lru_cache(maxsize=None)
+def compiled(source: str, *libraries: str) -> bytes:
+    """A program of Windows, made of a C file in this folder. (``stand_in.c``: in the place of one that Wine does not have.)"""
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "made.exe"
+        command = ["x86_64-w64-mingw32-gcc", "-Os", "-s", "-o", str(made), str(Path(__file__).with_name(source))]
+        subprocess.run([*command, *(f"-l{name}" for name in libraries)], check=True)
+        return made.read_bytes()
 
 
 def environment(prefix: Path) -> Dict[str, str]:
