@@ -38,7 +38,7 @@ UNUSED = (
 # Where the exe unpacks itself: SYSTEM's own place for that. %TEMP% may be anything; this is there on every Windows.
 RUNTIME_FOLDER = "%SystemRoot%\\Temp"
 SCRIPTS = ROOT / "runcommand" / "scripts"
-SCRIPT_LIMIT = 128 * 1024  # bytes
+SCRIPT_LIMIT = 160 * 1024  # bytes; the handler of Run Command takes 192 KiB
 # Of the package, and of no use on a Linux VM: other systems' parts, the demo, the operator's side.
 NOT_ON_LINUX = tuple(
     f"runcommand/{part}"
