@@ -42,7 +42,7 @@ SCRIPT_LIMIT = 160 * 1024  # bytes; the handler of Run Command takes 192 KiB
 # Of the package, and of no use on a Linux VM: other systems' parts, the demo, the operator's side.
 NOT_ON_LINUX = tuple(
     f"runcommand/{part}"
-    for part in ("system/windows", "rules/remedies/windows.py", "simulator", "results", "report/explain.py")
+    for part in ("system/windows", "fixes/windows.py", "fixes/elsewhere.py", "simulator", "results", "report/explain.py")
 )
 PYTHON, PYINSTALLER = (3, 11), "6.22.3"  # what is left out, and what is known of its faults, holds for these
 

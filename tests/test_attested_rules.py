@@ -29,7 +29,9 @@ from .facts_of import BOTH, LINUX, NOW, WINDOWS
 
 LEAF = pki.leaf("metadata.azure.com", "eastus")
 _HOUR = timedelta(hours=1)
-TEMP = "C:\\Windows\\Temp\\"
+FOLDER = "C:\\Program Files\\imds-check"
+TEMP = f"{FOLDER}\\"
+MADE = f'mkdir "{FOLDER}"'  # only administrators can write there
 WWW, CAISSUERS = f"{pki.SECOND_AIA}{pki.ISSUING_FILE}", f"{pki.AIA}{pki.ISSUING_FILE}"
 MISSING = ChainError(ChainFault.ISSUER_MISSING, "an issuer is not found (PARTIAL_CHAIN)")
 UNTRUSTED = ChainError(ChainFault.ROOT_UNTRUSTED, "the root is not trusted (UNTRUSTED_ROOT)", 3)
@@ -192,11 +194,12 @@ def test_the_missing_issuer_is_named_with_its_address_and_its_own_issuer_too():
     ):
         assert word in detail
     assert commands(diagnosis) == [
+        MADE,
         f'certutil -addstore CA "{TEMP}Microsoft TLS RSA Root G2 - xsign.crt"',
         f'certutil -addstore CA "{TEMP}Microsoft TLS G2 RSA CA OCSP 04.crt"',
         "fclip.exe",
     ]
-    assert WWW in diagnosis.main.fix[2].text and "-addstore Root" not in str(diagnosis.main.fix)
+    assert WWW in diagnosis.main.fix[3].text and "-addstore Root" not in str(diagnosis.main.fix)
 
 
 def test_a_root_that_is_known_by_its_cross_certificate_is_no_untrusted_root():
@@ -204,15 +207,16 @@ def test_a_root_that_is_known_by_its_cross_certificate_is_no_untrusted_root():
     diagnosis = only(facts, "cert-intermediate-missing")
     assert "issued by DigiCert Global Root G2" in diagnosis.main.detail
     assert f"key identifier {TLS_ROOT.subject_key_id}" in diagnosis.main.detail
-    assert commands(diagnosis)[0] == f'certutil -addstore CA "{TEMP}Microsoft TLS RSA Root G2 - xsign.crt"'
+    assert commands(diagnosis)[:2] == [MADE, f'certutil -addstore CA "{TEMP}Microsoft TLS RSA Root G2 - xsign.crt"']
 
 
 def test_another_root_that_is_not_trusted():
     diagnosis = only(judged(WINDOWS, LEAF_FACT, ISSUING, CROSS, ROOT, errors=[UNTRUSTED]), "cert-root-untrusted")
     assert ROOT.thumbprint in diagnosis.main.detail
     assert commands(diagnosis) == [
-        f'certutil -hashfile "{TEMP}imds-check Test Global Root.crt" SHA1',
-        f'certutil -addstore Root "{TEMP}imds-check Test Global Root.crt"',
+        MADE,
+        f'certutil -hashfile "{TEMP}imds-check Test Global Root.crt" SHA1 | findstr /i /x {ROOT.thumbprint.lower()} && '
+        f'certutil -addstore Root "{TEMP}imds-check Test Global Root.crt" || del "{TEMP}imds-check Test Global Root.crt"',
         "fclip.exe",
     ]
     assert ROOT.thumbprint.lower() in str(diagnosis.main.fix) and "compare" in diagnosis.main.fix[0].text
@@ -236,14 +240,15 @@ def test_a_root_that_only_has_a_known_name_is_not_to_be_trusted():
 def test_a_missing_root_goes_to_the_store_of_roots():
     cross = replace(CROSS, issuer="CN=DigiCert Global Root G2, OU=www.digicert.com, O=DigiCert Inc, C=US")
     diagnosis = only(judged(WINDOWS, LEAF_FACT, ISSUING, cross, errors=[MISSING]), "cert-intermediate-missing")
-    assert any(command.startswith("certutil -addstore Root") for command in commands(diagnosis))
+    (line,) = [command for command in commands(diagnosis) if "-addstore Root" in command]
+    assert line.startswith("certutil -hashfile") and "df3c24f9bfd666761b268073fe06d1cc8d4f82a4" in line
 
 
 def test_the_download_is_printed_where_a_host_answers():
     there = (open_host("caissuers.microsoft.com"), open_host("www.microsoft.com", Outcome.REFUSED))
     facts = judged(WINDOWS, LEAF_FACT, errors=[MISSING], fetches=[REFUSED], endpoints=there)
     diagnosis = only(facts, "cert-intermediate-missing")
-    assert commands(diagnosis)[2] == (
+    assert commands(diagnosis)[3] == (
         "Invoke-WebRequest -UseBasicParsing 'http://caissuers.microsoft.com/pkiops/certs/Microsoft TLS G2 RSA CA OCSP 04.crt' "
         f"-OutFile '{TEMP}Microsoft TLS G2 RSA CA OCSP 04.crt'"
     )
@@ -251,9 +256,8 @@ def test_the_download_is_printed_where_a_host_answers():
         judged(LINUX, LEAF_FACT, errors=[MISSING], fetches=[REFUSED], endpoints=there), "cert-intermediate-missing"
     )
     target = "/usr/local/share/ca-certificates/microsoft-tls-g2-rsa-ca-ocsp-04.crt"
-    assert commands(on_linux)[3:] == [
-        f"curl -fsS -o '/var/tmp/Microsoft TLS G2 RSA CA OCSP 04.crt' '{CAISSUERS}'",
-        f"openssl x509 -inform DER -in '/var/tmp/Microsoft TLS G2 RSA CA OCSP 04.crt' -out {target} && openssl verify {target} || ! rm {target}",
+    assert commands(on_linux)[2:] == [
+        f"curl -fsS '{CAISSUERS}' | openssl x509 -inform DER -out {target} && openssl verify {target} || ! rm -f {target}",
         "update-ca-certificates",
     ]
 
@@ -262,9 +266,9 @@ def test_the_download_goes_through_the_proxy_where_only_that_works():
     way = ProxyReach("proxy.contoso.com:8080", Outcome.HTTP, 200)
     there = (open_host("caissuers.microsoft.com", Outcome.TIMED_OUT, way),)
     on_linux = only(judged(LINUX, LEAF_FACT, errors=[MISSING], endpoints=there), "cert-intermediate-missing")
-    assert commands(on_linux)[0].startswith("curl -fsS -x http://proxy.contoso.com:8080 -o ")
+    assert commands(on_linux)[0].startswith("curl -fsS -x http://proxy.contoso.com:8080 'http://")
     on_windows = only(judged(WINDOWS, LEAF_FACT, errors=[MISSING], endpoints=there), "cert-intermediate-missing")
-    assert "-Proxy http://proxy.contoso.com:8080" in commands(on_windows)[0]
+    assert "-Proxy http://proxy.contoso.com:8080" in commands(on_windows)[1]
 
 
 @pytest.mark.parametrize(
@@ -392,8 +396,9 @@ def test_an_issuer_of_the_vm_that_has_expired():
     old = replace(ISSUING, not_after="2026-01-01T00:00:00Z", stores=("LocalMachine\\CA",))
     error = ChainError(ChainFault.OUTSIDE_DATES, "outside its dates (NOT_TIME_VALID)", 1)
     diagnosis = only(judged(WINDOWS, LEAF_FACT, old, CROSS, ROOT, errors=[error]), "cert-expired")
-    assert commands(diagnosis)[:2] == [
+    assert commands(diagnosis)[:3] == [
         f"certutil -delstore CA {old.thumbprint}",
+        MADE,
         f'certutil -addstore CA "{TEMP}Microsoft TLS G2 RSA CA OCSP 04.crt"',
     ]
     assert "LocalMachine\\CA" in diagnosis.main.detail

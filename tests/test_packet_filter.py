@@ -446,8 +446,15 @@ def test_ufw_is_told_itself_where_it_runs_and_owns_the_chain():
 
 def test_the_place_that_sets_the_firewall_at_start_is_named():
     wall = linux_firewall(chained("7", RuleVerdict.DROP, *to_host()))
-    assert "/etc/nftables.conf" in told(wall, services=service("nftables")).main.fix[0].text
-    assert "netfilter-persistent save" in told(wall, services=service("netfilter-persistent")).main.fix[0].text
+    assert "/etc/nftables.conf" in told(wall, services=service("nftables")).main.fix[1].text
+    assert "netfilter-persistent save" in told(wall, services=service("netfilter-persistent")).main.fix[1].text
+
+
+def test_before_a_rule_is_taken_away_it_is_said_that_somebody_may_have_meant_it():
+    wall = linux_firewall(chained("7", RuleVerdict.DROP, *to_host()))
+    first, *_, last = told(wall).main.fix
+    assert "on purpose" in first.text and "ask whoever looks after" in first.text
+    assert last.text == "nft delete rule inet filter output handle 7" and last.harmless == "No such file or directory"
 
 
 def test_with_proof_that_imds_answers_another_address_the_firewall_is_not_the_cause():

@@ -140,7 +140,7 @@ def test_hundreds_of_addresses_do_not_burst_the_fix():
     diagnosis, _, _ = holds(
         LINUX.dark("10.9.0.1", proof=False, adapters=(LO, crowd, ETH1), expected=Expected(crowd.mac, "10.0.0.4"))
     )
-    assert diagnosis.cause == "nic-ip-mismatch" and any("flush" in fix.text for fix in diagnosis.main.fix)
+    assert diagnosis.cause == "nic-ip-mismatch" and "flush" not in str(diagnosis.main.fix)
 
 
 def test_a_table_name_without_end_does_not_burst_the_fix():
@@ -257,7 +257,7 @@ def test_the_json_report_has_the_contracts_keys():
     assert set(made["checks"][0]) == {"id", "status", "summary"}
     assert set(made["primary_nic"]) == {"name", "mac", "ip", "known_from"}
     command = next(fix for finding in made["findings"] for fix in finding["fix"] if fix["kind"] == "command")
-    assert set(command) == {"kind", "shell", "run_on", "text"} and command["run_on"] == "vm"
+    assert set(command) - {"harmless"} == {"kind", "shell", "run_on", "text"} and command["run_on"] == "vm"
     assert facts_from_json(made["facts"]).host == "testlx"
 
 

@@ -241,7 +241,8 @@ def test_where_the_rest_cannot_be_told_or_is_too_long_it_is_done_by_hand(conditi
     assert (
         diagnosis.cause == "firewall-blocks-imds"
         and not commands(diagnosis)
-        and "By hand" in diagnosis.main.fix[0].text
+        and "on purpose" in diagnosis.main.fix[0].text
+        and "By hand" in diagnosis.main.fix[1].text
     )
 
 

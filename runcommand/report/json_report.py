@@ -7,6 +7,7 @@ from typing import Any, Dict
 
 from ..diagnosis import Diagnosis
 from ..facts import Facts, FactsError, facts_from_json, parse_json, to_json
+from ..fixes.commands import Fix
 
 SCHEMA = "imds-check/1"
 SIZE_LIMIT = 32 * 1024 * 1024  # bytes of a report that is read back
@@ -45,7 +46,7 @@ def as_object(diagnosis: Diagnosis) -> Dict[str, Any]:
                 "severity": finding.severity.value,
                 "title": finding.title,
                 "detail": finding.detail,
-                "fix": [_fix(fix) for fix in to_json(finding.fix)],
+                "fix": [_fix(fix) for fix in finding.fix],
                 "doc": finding.doc,
             }
             for finding in diagnosis.findings
@@ -55,8 +56,14 @@ def as_object(diagnosis: Diagnosis) -> Dict[str, Any]:
     }
 
 
-def _fix(fix: Dict[str, Any]) -> Dict[str, Any]:
-    return {key: fix[key] for key in ("kind", "shell", "run_on", "text") if fix[key] is not None}
+def _fix(fix: Fix) -> Dict[str, Any]:
+    found: Dict[str, Any] = {"kind": fix.kind.value}
+    if fix.shell and fix.run_on:
+        found.update(shell=fix.shell.value, run_on=fix.run_on.value)
+    found["text"] = fix.text
+    if fix.harmless:
+        found["harmless"] = fix.harmless
+    return found
 
 
 def facts_of_report(content: bytes) -> Facts:

@@ -8,7 +8,7 @@ from ..facts import Body, ChainFault, Outcome, SignatureState, parse_instant
 from .case import Case, says
 from .clock import host_time, span
 from .finding import Fix, Seen, Severity, Verdict, advice, quoted, rule, short
-from .remedies import REDEPLOY_WARNING
+from ..fixes.remedies import REDEPLOY_WARNING
 
 FAIR_S = 3.0  # an answer that had less time than this was cut off by this program's own deadline
 ESU_RELEASES = ("Windows 10", "Windows Server 2012", "Windows Server 2016")  # out of support, or soon

@@ -15,7 +15,7 @@ from ..facts import (
 from .case import AZURE_ASSET_TAG, GUEST_AGENTS, Case, in_words, is_azure_mac
 from .filtering import described
 from .finding import Finding, Seen, Severity, Verdict, advice, listed, rule, short
-from .remedies import REDEPLOY_WARNING, goes_astray, let_pass, way_through_primary
+from ..fixes.remedies import REDEPLOY_WARNING, goes_astray, let_pass, way_through_primary
 
 NO_TAG = (
     "",

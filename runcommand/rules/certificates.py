@@ -23,7 +23,7 @@ from .issuers import (
     what_fetching_brought,
     why_closed,
 )
-from .remedies import remedies
+from ..fixes.remedies import remedies
 
 DOMAINS = {  # of azEnvironment, in lower case
     "azurepubliccloud": "metadata.azure.com",

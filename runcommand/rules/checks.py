@@ -22,7 +22,7 @@ from .filtering import Obstacle
 from .filtering import described as described_obstacle
 from .finding import Severity, listed, quoted, short
 from .issuers import common_name, concerns, is_reached, why_closed
-from .remedies import goes_astray
+from ..fixes.remedies import goes_astray
 from .route import described
 
 

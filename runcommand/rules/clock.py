@@ -10,7 +10,7 @@ from ..attested import AGREE_S, is_fresh
 from ..facts import parse_instant
 from .case import Case
 from .finding import Seen, Severity, Verdict, advice, rule
-from .remedies import remedies
+from ..fixes.remedies import remedies
 
 
 def skew(case: Case) -> Optional[float]:

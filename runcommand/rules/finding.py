@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
-import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Callable, Optional, Sequence, Tuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
+
+from ..fixes.commands import Fix, FixKind, RunOn, Shell, advice
+
+__all__ = ["Fix", "FixKind", "RunOn", "Shell", "advice"]  # rules make their findings of these
 
 NAME_LIMIT = 48  # bytes of a name in a sentence
 DETAIL_LIMIT = 800  # bytes of a detail, so that the portal report can always show it whole
-COMMAND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:@()#+-]{0,62}")  # what may stand between quotes in a command
 
 
 class Severity(str, Enum):
@@ -25,41 +27,6 @@ class Verdict(str, Enum):
     DEGRADED = "degraded"
     BROKEN = "broken"
     INCONCLUSIVE = "inconclusive"
-
-
-class FixKind(str, Enum):
-    COMMAND = "command"
-    ADVICE = "advice"
-
-
-class Shell(str, Enum):
-    CMD = "cmd"
-    POWERSHELL = "powershell"
-    SH = "sh"
-
-
-class RunOn(str, Enum):
-    VM = "vm"
-    OPERATOR = "operator"  # the machine of whoever runs az
-
-
-@dataclass(frozen=True)
-class Fix:
-    """One line of what mends it: a command for a shell, or advice for a person."""
-
-    kind: FixKind
-    text: str
-    shell: Optional[Shell] = None
-    run_on: Optional[RunOn] = None
-
-
-def command(shell: Shell, text: str) -> Fix:
-    """A command to be pasted on the VM."""
-    return Fix(FixKind.COMMAND, text, shell, RunOn.VM)
-
-
-def advice(text: str) -> Fix:
-    return Fix(FixKind.ADVICE, text)
 
 
 @dataclass(frozen=True)
@@ -159,14 +126,3 @@ def host_of(url: str) -> str:
         return urlsplit(url).hostname or ""
     except ValueError:
         return ""
-
-
-def file_of(url: str) -> Optional[str]:
-    """The file that an address names, as it may stand between quotes in a command; None where it names none such."""
-    name = unquote(url.partition("?")[0].rpartition("/")[2])
-    return name if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,80}[.](crt|cer|der)", name) else None
-
-
-def usable_in_command(name: str) -> bool:
-    """Whether a name may stand in a command: plain ASCII, no quote or other character that a shell reads."""
-    return bool(COMMAND_NAME.fullmatch(name)) and not name.endswith(" ")

@@ -17,7 +17,7 @@ from ..facts import (
 from .case import Case
 from .filtering import Obstacle, described
 from .finding import Fix, Seen, Severity, Verdict, advice, capital, listed, rule, short
-from .remedies import let_pass, remedies
+from ..fixes.remedies import let_pass, remedies
 
 FIXES = 12  # lines
 WHOM = {

@@ -16,7 +16,7 @@ from ..facts import (
 )
 from .case import PROXY_AGENTS, Case, in_words, says
 from .finding import Seen, Verdict, advice, listed, rule, short
-from .remedies import escalate, remedies
+from ..fixes.remedies import escalate, remedies
 
 
 @rule(Verdict.BROKEN)

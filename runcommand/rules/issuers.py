@@ -9,7 +9,7 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 from ..facts import EndpointTrial, IssuerFetch, Outcome
 from .case import Case, in_words
 from .finding import Fix, advice, host_of, quoted, short
-from .remedies import remedies
+from ..fixes.remedies import remedies
 
 CA_PAGE = "https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details"
 ISSUING = re.compile(r"Microsoft TLS G2 RSA CA OCSP \d\d")
@@ -182,7 +182,7 @@ def what_fetching_brought(case: Case) -> str:
 def install(case: Case, items: Sequence[Missing]) -> List[Fix]:
     """The commands that put certificates into the machine's stores, from the top down, and what makes it count."""
     commands = remedies(case)
-    fixes: List[Fix] = []
+    fixes = commands.certificate_folder() if items else []
     for item in reversed(items):
         place = source(case, item.urls)
         if place is None:

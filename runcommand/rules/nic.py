@@ -7,7 +7,7 @@ from typing import List, Optional, Tuple
 from ..facts import Adapter, LinkState, prefix_length
 from .case import BECAUSE, Case, KnownFrom, is_down, nic, same_nic
 from .finding import Fix, Seen, Severity, Verdict, advice, listed, quoted, rule
-from .remedies import remedies, routes_anew
+from ..fixes.remedies import remedies, routes_anew, set_address, set_mac
 
 CHECK_VALUE = "Check the value first: az vm nic show, or the portal's Properties page of the VM."
 
@@ -111,7 +111,7 @@ def nic_mac_mismatch(case: Case) -> Optional[Seen]:
         )
     fixes: List[Fix] = [advice(CHECK_VALUE)] if expected else []
     if len(strays) == 1 and len(wanted) == 1:
-        fixes += [*remedies(case).set_mac(strays[0], wanted[0]), *routes_anew(case, strays[0])]
+        fixes += set_mac(case, strays[0], wanted[0])
     fixes.append(
         advice("If the NIC was replaced in Azure instead: stop (deallocate) and start the VM, then run again.")
     )
@@ -165,7 +165,7 @@ def nic_ip_mismatch(case: Case) -> Optional[Seen]:
     subnet = reported.subnet if reported else None
     prefix = prefix_length(subnet) if subnet else held[0].prefix if held else 24
     fixes = [advice(CHECK_VALUE)] if expected.ip else []
-    fixes += [*remedies(case).set_address(adapter, str(wanted[0]), prefix), *routes_anew(case, adapter)]
+    fixes += set_address(case, adapter, str(wanted[0]), prefix)
     return Seen(detail, tuple(fixes), verdict=_by_answer(case))
 
 

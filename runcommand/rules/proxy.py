@@ -21,7 +21,7 @@ from ..facts import (
 from .case import Case, in_words
 from .finding import Fix, Seen, Severity, Verdict, advice, listed, quoted, rule, short
 from .imds import form
-from .remedies import remedies
+from ..fixes.remedies import remedies
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from .case import (
 from .filtering import Obstacle
 from .filtering import described as described_obstacle
 from .finding import Fix, Seen, Severity, Verdict, advice, capital, listed, quoted, rule, short
-from .remedies import escalate, let_pass, remedies, way_through_primary
+from ..fixes.remedies import escalate, let_pass, remedies, way_through_primary
 
 
 def described(route: Route) -> str:

@@ -280,7 +280,7 @@ class Lab:
         """What the operator downloads elsewhere and copies to the VM, where the fix says so."""
         for url in downloads(report["findings"][0]["fix"]):
             path = unquote(urlsplit(url).path)
-            file = f"{DOWNLOADS}/{path.rpartition('/')[2]}"
+            file = f"{COPIED}/{path.rpartition('/')[2]}"
             subprocess.run(self.enter(["sh", "-c", 'cat > "$1"', "sh", file]), input=pki.files()[path], check=True)
 
     def mends(self, report: Dict[str, Any]) -> bool:
@@ -303,7 +303,7 @@ EXECUTABLE = (
     "ip", "nft", "iptables", "iptables-legacy", "printf", "mkdir", "systemctl", "curl", "openssl", "echo", "update-ca-certificates",
 )  # fmt: skip
 ANCHORS, BUNDLE = "/usr/local/share/ca-certificates", "/etc/ssl/certs/ca-certificates.crt"
-DOWNLOADS = "/var/tmp"  # where a fix keeps what it downloads
+COPIED = "/run"  # where a fix asks for what the operator downloads elsewhere
 SYSTEMCTL = """#!/bin/sh
 case $1 in
 show-environment) cat /run/lab/environment 2>/dev/null || true ;;
@@ -329,7 +329,7 @@ cat > /run/lab/bin/systemctl <<'END'
 chmod 755 /run/lab/bin/systemctl
 mount -t overlay lab -o lowerdir=/run/lab/bin:/usr/sbin /usr/sbin
 mkdir -p /run/lab/etc/upper /run/lab/etc/work
-mount -t tmpfs none {DOWNLOADS}
+mount -t tmpfs none /var/tmp
 mount -t overlay etc -o lowerdir=/etc,upperdir=/run/lab/etc/upper,workdir=/run/lab/etc/work /etc
 rm -rf /etc/waagent.conf /etc/profile.d /etc/environment
 umount /etc/resolv.conf /etc/hosts 2>/dev/null || true

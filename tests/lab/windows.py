@@ -24,7 +24,7 @@ from .scenarios import SCENARIOS, Broken
 PREFIX = Path("/run/wine/prefix")
 SERVICES = "System\\\\CurrentControlSet\\\\Services"  # as Wine writes a key: every backslash twice
 FIREWALL_POLICY = "System\\CurrentControlSet\\Services\\SharedAccess\\Parameters\\FirewallPolicy"
-CERTUTIL = re.compile(r'certutil -(add|del)store (\w+) "?([^"]+?)"?$')
+CERTUTIL = re.compile(r'certutil -(add|del)store (\w+) "?([^"|&]+?)"?(?: \|\||$)')
 STORE_TOOL = "Z:" + str(Path(__file__).with_name("store.py"))
 NAMES = {"walinuxagent": "WindowsAzureGuestAgent", "azure_proxy_agent": "GuestProxyAgent", "firewall": "MpsSvc"}
 
@@ -164,14 +164,14 @@ class WindowsLab(Lab):
 
     def mends(self, report: Dict[str, Any]) -> bool:
         """Wine has neither route.exe nor netsh, and its certutil does nothing: what that would do is done through crypt32."""
-        return any(CERTUTIL.match(fix["text"]) for finding in report["findings"][:1] for fix in finding["fix"])
+        return any(CERTUTIL.search(fix["text"]) for finding in report["findings"][:1] for fix in finding["fix"])
 
     def apply(self, report: Dict[str, Any]) -> List[str]:
         """Does what the ``certutil`` commands of the first finding's fix say."""
         texts = [fix["text"] for fix in report["findings"][0]["fix"]]
-        executed = [text for text in texts if CERTUTIL.match(text)]
+        executed = [text for text in texts if CERTUTIL.search(text)]
         for text in executed:
-            verb, store, what = CERTUTIL.match(text).groups()  # type: ignore[union-attr]
+            verb, store, what = CERTUTIL.search(text).groups()  # type: ignore[union-attr]
             if verb == "add":
                 (encoded,) = [
                     content

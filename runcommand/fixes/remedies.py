@@ -6,9 +6,10 @@ where that manager runs on this VM and owns the NIC.
 
 from __future__ import annotations
 
-from typing import List, Optional, Protocol, Sequence, Tuple
+from typing import Callable, List, Optional, Protocol, Sequence, Tuple
+from urllib.parse import unquote
 
-from ...facts import (
+from ..facts import (
     Adapter,
     Certificate,
     Neighbour,
@@ -19,10 +20,11 @@ from ...facts import (
     contains,
     prefix_length,
 )
-from ..case import Case, Way, same_nic
-from ..filtering import Obstacle
-from ..finding import Fix, advice, quoted, short
-from ..way import longest_match
+from ..rules.case import Case, Way, same_nic
+from ..rules.filtering import Obstacle
+from ..rules.finding import quoted, short
+from ..rules.way import longest_match
+from .commands import Fix, UnfitWord, advice
 
 REDEPLOY_PAGE = "https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/redeploy-to-new-node-windows"
 REDEPLOY_WARNING = "(Redeploying restarts the VM and empties its temporary disk.)"
@@ -33,7 +35,9 @@ class Remedies(Protocol):
 
     def renew_lease(self, adapter: Adapter) -> List[Fix]: ...
     def bring_up(self, adapter: Adapter) -> List[Fix]: ...
-    def add_route(self, destination: str, gateway: str, adapter: Adapter, table: str = "main") -> List[Fix]: ...
+    def add_route(
+        self, destination: str, gateway: str, adapter: Adapter, table: str = "main", source: Optional[str] = None
+    ) -> List[Fix]: ...
     def add_default_route(self, gateway: str, adapter: Adapter) -> List[Fix]: ...
     def routes_anew(self, gateway: str, adapter: Adapter, default: bool) -> List[Fix]: ...
     def keep_routes(self, gateway: str, adapter: Adapter) -> List[Fix]: ...
@@ -42,14 +46,17 @@ class Remedies(Protocol):
     def delete_persistent_route(self, destination: str, gateway: str) -> List[Fix]: ...
     def delete_neighbour(self, neighbour: Neighbour) -> List[Fix]: ...
     def delete_address(self, adapter: Adapter, address: str, prefix: int) -> List[Fix]: ...
-    def set_address(self, adapter: Adapter, address: str, prefix: int) -> List[Fix]: ...
+    def set_address(
+        self, adapter: Adapter, address: str, prefix: int, gateway: Optional[str], default: bool
+    ) -> List[Fix]: ...
     def set_source(self, adapter: Adapter, wrong: str, right: str) -> List[Fix]: ...
-    def set_mac(self, adapter: Adapter, mac: str) -> List[Fix]: ...
+    def set_mac(self, adapter: Adapter, mac: str, gateway: Optional[str], default: bool) -> List[Fix]: ...
     def restart_service(self, name: str) -> List[Fix]: ...
     def show_clients(self) -> List[Fix]: ...
     def show_firewall(self) -> List[Fix]: ...
     def let_pass(self, obstacle: Obstacle, addresses: Sequence[str]) -> List[Fix]: ...
     def bypass_proxy(self, proxy: Proxy, addresses: Sequence[str]) -> List[Fix]: ...
+    def certificate_folder(self) -> List[Fix]: ...
     def install_certificate(
         self, url: str, is_reachable: bool, proxy: Optional[str], root: Optional[str]
     ) -> List[Fix]: ...
@@ -58,15 +65,35 @@ class Remedies(Protocol):
     def shift_clock(self, seconds: float) -> List[Fix]: ...
 
 
+def instead(by_hand: str, make: Callable[[], List[Fix]]) -> List[Fix]:
+    """The commands that ``make`` gives; where a word cannot stand in one, advice to do it by hand.
+
+    :param by_hand: empty: there is no advice
+    """
+    try:
+        return make()
+    except UnfitWord:
+        return [advice(by_hand)] if by_hand else []
+
+
+def file_of(url: str) -> str:
+    """The name of the file that an address names, its escapes resolved; empty where it names none."""
+    return unquote(url.partition("?")[0].rpartition("/")[2])
+
+
 def remedies(case: Case) -> Remedies:
-    """The commands for the system that the facts came from."""
+    """The commands for the system that the facts came from; advice alone where it is none that is known."""
     if case.facts.system == "windows":
         from .windows import WindowsRemedies  # here: neither system's program carries the other's
 
         return WindowsRemedies(case)
-    from .linux import LinuxRemedies
+    if case.facts.system == "linux":
+        from .linux import LinuxRemedies
 
-    return LinuxRemedies(case)
+        return LinuxRemedies(case)
+    from .elsewhere import AdviceOnly
+
+    return AdviceOnly()
 
 
 def let_pass(case: Case, obstacle: Obstacle, addresses: Sequence[str]) -> Tuple[Fix, ...]:
@@ -125,11 +152,33 @@ def _mend(case: Case, way: Way, gateway: str, adapter: Adapter) -> List[Fix]:
 
 
 def routes_anew(case: Case, adapter: Adapter) -> List[Fix]:
-    """The routes that go away with a link, a MAC or an address. The default route only where no other NIC has one."""
-    is_primary = case.primary is not None and same_nic(adapter, case.primary.adapter)
-    gateway = case.gateway if is_primary else case.default_gateway(adapter) or case.first_address(adapter)
-    others = [row for row in case.default_routes() if case.adapter_by(row) not in (None, adapter)]
-    return remedies(case).routes_anew(gateway, adapter, not others) if gateway else []
+    """The routes that go away with a link. The default route only where no other NIC has one."""
+    gateway = gateway_of(case, adapter)
+    return remedies(case).routes_anew(gateway, adapter, is_only_way_out(case, adapter)) if gateway else []
+
+
+def gateway_of(case: Case, adapter: Adapter) -> Optional[str]:
+    """The gateway of a NIC's subnet, as far as it is known."""
+    if case.primary is not None and same_nic(adapter, case.primary.adapter):
+        return case.gateway
+    return case.default_gateway(adapter) or case.first_address(adapter)
+
+
+def is_only_way_out(case: Case, adapter: Adapter) -> bool:
+    """Whether no other NIC has a default route."""
+    return not [row for row in case.default_routes() if case.adapter_by(row) not in (None, adapter)]
+
+
+def set_mac(case: Case, adapter: Adapter, mac: str) -> List[Fix]:
+    """Gives a NIC its MAC, and the routes that go away while its link is down."""
+    return remedies(case).set_mac(adapter, mac, gateway_of(case, adapter), is_only_way_out(case, adapter))
+
+
+def set_address(case: Case, adapter: Adapter, address: str, prefix: int) -> List[Fix]:
+    """Gives a NIC its address, and routes to the platform that send from it."""
+    return remedies(case).set_address(
+        adapter, address, prefix, gateway_of(case, adapter), is_only_way_out(case, adapter)
+    )
 
 
 def goes_astray(case: Case, way: Way) -> Optional[bool]:

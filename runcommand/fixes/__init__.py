@@ -1,0 +1,1 @@
+"""What mends a VM: advice for a person, and commands for a shell, which are made of validated words only."""

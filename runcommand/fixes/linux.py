@@ -1,0 +1,676 @@
+"""Linux: iproute2 for what acts at once, systemd-networkd, NetworkManager and chrony for what lasts."""
+
+from __future__ import annotations
+
+import re
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
+
+from ..conditions import PORTS
+from ..facts import (
+    IMDS_ADDRESS,
+    PLATFORM_ADDRESSES,
+    Adapter,
+    Certificate,
+    FirewallPlace,
+    FirewallRule,
+    InterfaceAddress,
+    MatchField,
+    Neighbour,
+    Proxy,
+    Route,
+    RouteKind,
+    RoutingRule,
+    RuleAction,
+    network,
+)
+from ..rules.case import Case, in_subnet
+from ..rules.filtering import Obstacle
+from ..rules.finding import listed, quoted, short
+from .commands import (
+    Address,
+    BypassEntry,
+    CertificateFile,
+    ChainName,
+    Fix,
+    Interface,
+    LinuxUrl,
+    Mac,
+    Network,
+    NextHop,
+    NftName,
+    Number,
+    Part,
+    Phrase,
+    ProxyServer,
+    Selector,
+    ServiceName,
+    TableName,
+    Thumbprint,
+    UnfitWord,
+    Uuid,
+    Word,
+    advice,
+    in_a_row,
+    phrase,
+    sh,
+)
+from .iptables import delete_rule
+from .remedies import file_of, instead
+
+WITH_THE_LEASE = "Azure hands out the routes to both platform addresses with the lease."
+LIST_LIMIT = 900  # characters of a bypass list: a longer one leaves no room in the report
+ROUTES_LIMIT = 8  # that one line puts back
+RED_HATS = ("rhel", "centos", "almalinux", "rocky", "ol", "fedora", "azurelinux", "mariner")
+COPIED = "/run"  # where the operator puts a file that the VM cannot download: root alone writes there
+SESSION = (
+    "A remote session through this NIC may break, and the line goes on without it. If you cannot get back in, use the "
+    "serial console, or restart the VM from Azure: a restart undoes this line."
+)
+ON_PURPOSE = (
+    "Somebody may have set this rule on purpose: before you change it, ask whoever looks after this VM's firewall and "
+    "network security."
+)
+NOT_THERE = {"route": "No such process", "address": "Cannot assign requested address", "file": "File exists"}
+GONE = "No such file or directory"
+KINDS: Dict[RouteKind, Phrase] = {
+    RouteKind.LOCAL: phrase("local "),
+    RouteKind.UNREACHABLE: phrase("unreachable "),
+    RouteKind.BLACKHOLE: phrase("blackhole "),
+    RouteKind.PROHIBIT: phrase("prohibit "),
+    RouteKind.THROW: phrase("throw "),
+}
+DENYING: Dict[RuleAction, Phrase] = {
+    RuleAction.UNREACHABLE: phrase("unreachable"),
+    RuleAction.BLACKHOLE: phrase("blackhole"),
+    RuleAction.PROHIBIT: phrase("prohibit"),
+}
+IPTABLES: Dict[FirewallPlace, Phrase] = {
+    FirewallPlace.IPTABLES: phrase("iptables"),
+    FirewallPlace.IPTABLES_LEGACY: phrase("iptables-legacy"),
+    FirewallPlace.IPTABLES_NFT: phrase("iptables-nft"),
+}
+# By distribution: the folder of the administrator's own certificates, and the command that makes them count.
+ANCHORS = {
+    "red hat": (phrase("/etc/pki/ca-trust/source/anchors"), phrase("update-ca-trust")),
+    "suse": (phrase("/etc/pki/trust/anchors"), phrase("update-ca-certificates")),
+    "debian": (phrase("/usr/local/share/ca-certificates"), phrase("update-ca-certificates")),
+}
+
+
+class AnchorFile(Word):
+    """The name of a file in the folder of the administrator's own certificates, without its ending."""
+
+    PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,80}")
+
+
+def via(gateway: str, adapter: Optional[Adapter] = None) -> Phrase:
+    """The next hop in ip's words; ``onlink`` where it lies on no subnet of the adapter (a /32 address)."""
+    if ":" in gateway:
+        return phrase("via inet6 {gateway}", gateway=NextHop(gateway))
+    words = phrase("via {gateway}", gateway=Address(gateway))
+    if adapter and adapter.addresses and not in_subnet(adapter, gateway):
+        return phrase("{via} onlink", via=words)
+    return words
+
+
+def route_words(
+    destination: str,
+    gateway: Optional[str],
+    adapter: Adapter,
+    table: str = "main",
+    source: Optional[str] = None,
+    metric: int = 0,
+) -> Phrase:
+    """A route as ``ip route replace`` takes it.
+
+    :param gateway: None: on-link
+    :param metric: 0: none is named
+    """
+    to = phrase("default") if destination == "0.0.0.0/0" else Network(destination)
+    parts: List[Part] = [to]
+    if gateway:
+        parts.append(via(gateway, adapter))
+    parts.append(phrase("dev {name}", name=Interface(adapter.name)))
+    if source:
+        parts.append(phrase("src {source}", source=Address(source)))
+    if metric:
+        parts.append(phrase("metric {metric}", metric=Number(metric)))
+    if table != "main":
+        parts.append(phrase("table {table}", table=TableName(table)))
+    return in_a_row(parts)
+
+
+def replace_route(words: Phrase) -> Phrase:
+    return phrase("ip route replace {route}", route=words)
+
+
+def rule_words(rule: RoutingRule) -> Phrase:
+    """A policy rule in full, as ``ip rule`` takes it: a preference alone may name several."""
+    parts: List[Part] = [phrase("pref {priority}", priority=Number(rule.priority))]
+    if rule.inverted:
+        parts.append(phrase("not"))
+    parts.append(phrase("from {source}", source=Network(rule.source)) if rule.source else phrase("from all"))
+    if rule.destination:
+        parts.append(phrase("to {destination}", destination=Network(rule.destination)))
+    if rule.iif:
+        parts.append(phrase("iif {name}", name=Interface(rule.iif)))
+    if rule.oif:
+        parts.append(phrase("oif {name}", name=Interface(rule.oif)))
+    if rule.fwmark:
+        parts.append(phrase("fwmark {mark}", mark=Selector(rule.fwmark)))
+    if rule.ipproto:
+        parts.append(phrase("ipproto {protocol}", protocol=Selector(rule.ipproto)))
+    if rule.sport:
+        parts.append(phrase("sport {port}", port=Selector(rule.sport)))
+    if rule.dport:
+        parts.append(phrase("dport {port}", port=Selector(rule.dport)))
+    if rule.uid_start is not None and rule.uid_end is not None:
+        parts.append(phrase("uidrange {first}-{last}", first=Number(rule.uid_start), last=Number(rule.uid_end)))
+    if rule.action not in DENYING:
+        raise UnfitWord("a rule that does not deny is not deleted")
+    parts.append(DENYING[rule.action])
+    return in_a_row(parts)
+
+
+def _is_for(rule: FirewallRule, addresses: Sequence[str]) -> bool:
+    """Whether a rule is for these addresses and no other."""
+    own = [match for match in rule.matches if match.field in (MatchField.DESTINATION, MatchField.SOURCE)]
+    hosts = {host for address in addresses for host in (address, f"{address}/32")}
+    return any(match.values and not match.negated and hosts.issuperset(match.values) for match in own)
+
+
+class LinuxRemedies:
+    def __init__(self, case: Case) -> None:
+        self._case = case
+
+    # --- the NIC ---
+
+    def renew_lease(self, adapter: Adapter) -> List[Fix]:
+        name = quoted(adapter.name)
+        if adapter.dhcp is False and "netplan" in (adapter.profile or ""):
+            return [
+                advice(
+                    f"For good: set dhcp4: true for {name} in /etc/netplan, then run netplan apply. {WITH_THE_LEASE}"
+                )
+            ]
+        if adapter.dhcp is False:
+            return [advice(f"For good: turn DHCP on for {name} in this VM's network configuration. {WITH_THE_LEASE}")]
+        by_hand = (
+            f"For good: let whatever manages this VM's network renew the DHCP lease of {name}, and take the wrong "
+            "setting out of its configuration."
+        )
+        return instead(by_hand, lambda: self._by_manager(adapter, self._renewing))
+
+    @staticmethod
+    def _renewing(adapter: Adapter) -> Dict[str, Phrase]:
+        """The words that each manager has for a new lease: NetworkManager's connection again, else its settings again."""
+        name = Interface(adapter.name)
+        reapply = phrase("nmcli device reapply {name}", name=name)
+        if adapter.profile and Uuid.PATTERN.fullmatch(adapter.profile):
+            reapply = phrase("nmcli connection up uuid {uuid} ifname {name}", uuid=Uuid(adapter.profile), name=name)
+        return {"systemd-networkd": phrase("networkctl reconfigure {name}", name=name), "NetworkManager": reapply}
+
+    @staticmethod
+    def _connecting(adapter: Adapter) -> Dict[str, Phrase]:
+        """The words that each manager has for enabling a NIC."""
+        name = Interface(adapter.name)
+        return {
+            "systemd-networkd": phrase("networkctl up {name}", name=name),
+            "NetworkManager": phrase("nmcli device connect {name}", name=name),
+        }
+
+    def _by_manager(self, adapter: Adapter, words: Callable[[Adapter], Dict[str, Phrase]]) -> List[Fix]:
+        """The command of the manager that runs here and owns the NIC.
+
+        :raises UnfitWord: where there is none, or the NIC's name cannot stand in a command
+        """
+        manager = adapter.managed_by or ""
+        known = words(adapter)
+        if manager not in known or not self._case.runs(manager):
+            raise UnfitWord("no manager that is known owns this NIC")
+        return [sh(known[manager])]
+
+    def bring_up(self, adapter: Adapter) -> List[Fix]:
+        by_hand = f"Enable the NIC {quoted(adapter.name)} (ip link)."
+        managed = instead("", lambda: self._by_manager(adapter, self._connecting))
+        at_once = instead(by_hand, lambda: [sh(phrase("ip link set dev {name} up", name=Interface(adapter.name)))])
+        return [*managed, *at_once]
+
+    def set_mac(self, adapter: Adapter, mac: str, gateway: Optional[str], default: bool) -> List[Fix]:
+        durable = advice(
+            "For good: remove the MAC override (netplan macaddress, cloned-mac-address, a .link file) and restart the VM."
+        )
+        by_hand = (
+            f"At the serial console, or by a restart after the override is gone: give {quoted(adapter.name)} the MAC "
+            f"{mac}, then its routes again."
+        )
+        return [durable, *instead(by_hand, lambda: self._set_mac(adapter, mac, gateway, default))]
+
+    def _set_mac(self, adapter: Adapter, mac: str, gateway: Optional[str], default: bool) -> List[Fix]:
+        """One line: the link goes down only for as long as it takes, comes up whatever happened, and gets its routes again."""
+        name = Interface(adapter.name)
+        colons = _MacWithColons(Mac(mac).text.replace("-", ":").lower())
+        steps = [
+            phrase("ip link set dev {name} down", name=name),
+            phrase("{{ ip link set dev {name} address {mac}; ip link set dev {name} up; }}", name=name, mac=colons),
+            *map(replace_route, self._routes_to_keep(adapter, gateway, default)),
+        ]
+        return [advice(SESSION), sh(in_a_row(steps, " && "))]
+
+    def _routes_to_keep(self, adapter: Adapter, gateway: Optional[str], default: bool) -> List[Phrase]:
+        """The routes that go away with the link, and those to the platform, each once.
+
+        :raises UnfitWord: where there are more than a line can hold, or a route has several next hops
+        """
+        own = [row for row in self._case.routes if self._case.adapter_by(row) == adapter]
+        lost = [row for row in own if row.kind is RouteKind.UNICAST and row.protocol != "kernel"]
+        if len({(row.destination, row.metric, row.table) for row in lost}) < len(lost):
+            raise UnfitWord("a route with several next hops")
+        kept = [
+            route_words(row.destination, row.gateway, adapter, row.table, row.source, row.metric)
+            for row in sorted(lost, key=lambda row: row.gateway is not None)  # a next hop may need an on-link row
+        ]
+        if gateway:
+            kept += self._platform_routes(gateway, adapter, default)
+        if len(kept) > ROUTES_LIMIT:
+            raise UnfitWord("more routes than one line can hold")
+        return list(dict.fromkeys(kept))
+
+    @staticmethod
+    def _platform_routes(gateway: str, adapter: Adapter, default: bool, source: Optional[str] = None) -> List[Phrase]:
+        destinations = [f"{address}/32" for address in PLATFORM_ADDRESSES]
+        if default:
+            destinations.insert(0, "0.0.0.0/0")
+        return [route_words(destination, gateway, adapter, source=source) for destination in destinations]
+
+    def set_address(
+        self, adapter: Adapter, address: str, prefix: int, gateway: Optional[str], default: bool
+    ) -> List[Fix]:
+        """Adds the right address beside the wrong one, and sends from it: what the NIC carries stays, sessions too."""
+        by_hand = f"At once: add {address}/{prefix} to {quoted(adapter.name)}, and send from it."
+        return [
+            *self.renew_lease(adapter),
+            *instead(by_hand, lambda: self._set_address(adapter, address, prefix, gateway, default)),
+        ]
+
+    def _set_address(
+        self, adapter: Adapter, address: str, prefix: int, gateway: Optional[str], default: bool
+    ) -> List[Fix]:
+        held = Network(f"{Address(address).text}/{Number(prefix).text}")
+        steps = [phrase("ip addr replace {held} dev {name}", held=held, name=Interface(adapter.name))]
+        if gateway:
+            steps += map(replace_route, self._platform_routes(gateway, adapter, default, address))
+        said = (
+            "At once, and without taking anything away. A restart undoes this line; where it breaks your session all the "
+            "same, use the serial console or restart the VM from Azure."
+        )
+        return [advice(said), sh(in_a_row(steps, " && "))]
+
+    def delete_address(self, adapter: Adapter, address: str, prefix: int) -> List[Fix]:
+        by_hand = f"Remove the address {address}/{prefix} from {quoted(adapter.name)} (ip addr)."
+        return instead(by_hand, lambda: self._delete_address(adapter, address, prefix))
+
+    @staticmethod
+    def _delete_address(adapter: Adapter, address: str, prefix: int) -> List[Fix]:
+        """One line: with an address go the secondary ones of its subnet (ip-address(8)); they are put back."""
+        name, gone = Interface(adapter.name), Network(f"{address}/{prefix}")
+        steps = [phrase("ip addr del {gone} dev {name}", gone=gone, name=name)]
+        for other in _secondaries(adapter, gone.text):
+            held = Network(f"{other.address}/{other.prefix}")
+            steps.append(phrase("ip addr replace {held} dev {name}", held=held, name=name))
+        fix = sh(in_a_row(steps, " && "), NOT_THERE["address"])
+        return [fix] if adapter.kind == "loopback" else [advice(SESSION), fix]
+
+    def set_source(self, adapter: Adapter, wrong: str, right: str) -> List[Fix]:
+        fixes = self.renew_lease(adapter)
+        for way in (self._case.way, self._case.wireserver_way):
+            if way.source == wrong and way.route and self._case.gateway:
+                fixes += self.add_route(way.destination, self._case.gateway, adapter, way.route.table, right)
+        return fixes
+
+    # --- routes ---
+
+    def add_route(
+        self, destination: str, gateway: str, adapter: Adapter, table: str = "main", source: Optional[str] = None
+    ) -> List[Fix]:
+        by_hand = f"Add a route to {destination}/32 through {gateway} by {quoted(adapter.name)} (ip route)."
+        return instead(
+            by_hand,
+            lambda: [sh(replace_route(route_words(f"{destination}/32", gateway, adapter, table, source)))],
+        )
+
+    def add_default_route(self, gateway: str, adapter: Adapter) -> List[Fix]:
+        by_hand = f"Set the default route through {gateway} by {quoted(adapter.name)} (ip route)."
+        return instead(by_hand, lambda: [sh(replace_route(route_words("0.0.0.0/0", gateway, adapter)))])
+
+    def routes_anew(self, gateway: str, adapter: Adapter, default: bool) -> List[Fix]:
+        by_hand = f"Set the routes to both platform addresses through {gateway} by {quoted(adapter.name)} (ip route)."
+        return instead(
+            by_hand,
+            lambda: [sh(replace_route(words)) for words in self._platform_routes(gateway, adapter, default)],
+        )
+
+    def keep_routes(self, gateway: str, adapter: Adapter) -> List[Fix]:
+        return [
+            advice(
+                "The ip commands last until the next restart. If the lease does not bring the route back, add "
+                f"{IMDS_ADDRESS}/32 via {gateway} to {quoted(adapter.name)} in netplan, NetworkManager or networkd."
+            )
+        ]
+
+    def delete_route(self, route: Route) -> List[Fix]:
+        by_hand = f"Delete the route {route.destination} of type {route.kind.value} (ip route)."
+        return instead(by_hand, lambda: [sh(self._deletion(route), NOT_THERE["route"])])
+
+    @staticmethod
+    def _deletion(route: Route) -> Phrase:
+        if route.kind not in KINDS and route.kind is not RouteKind.UNICAST:
+            raise UnfitWord("a kind of route that is not known")
+        kind = KINDS.get(route.kind, phrase(""))
+        parts: List[Part] = [
+            phrase("ip route del {kind}{to}", kind=kind, to=Network(route.destination)),
+        ]
+        if route.gateway:
+            parts.append(via(route.gateway))
+        if route.interface and route.kind in (RouteKind.UNICAST, RouteKind.LOCAL):
+            parts.append(phrase("dev {name}", name=Interface(route.interface)))
+        if route.metric:
+            parts.append(phrase("metric {metric}", metric=Number(route.metric)))
+        if route.table != "main":
+            parts.append(phrase("table {table}", table=TableName(route.table)))
+        return in_a_row(parts)
+
+    def pass_rule(self, rule: RoutingRule, destination: str) -> List[Fix]:
+        """A rule that is meant for this address goes; one that denies more is passed by, where there is room before it."""
+        by_hand = f"Delete the policy rule {rule.priority} that denies the way to {destination} (ip rule)."
+        return instead(by_hand, lambda: self._pass_rule(rule, destination))
+
+    @staticmethod
+    def _pass_rule(rule: RoutingRule, destination: str) -> List[Fix]:
+        if rule.destination is None and rule.priority > 0:
+            before, to = Number(rule.priority - 1), Address(destination)
+            passing = phrase("ip rule add pref {before} to {to} lookup main", before=before, to=to)
+            return [sh(passing, NOT_THERE["file"])]
+        return [sh(phrase("ip rule del {rule}", rule=rule_words(rule)), GONE)]
+
+    def delete_persistent_route(self, destination: str, gateway: str) -> List[Fix]:
+        return [
+            advice(
+                f"Remove the stored route to {destination} through {gateway} where this VM's network manager keeps it."
+            )
+        ]
+
+    def delete_neighbour(self, neighbour: Neighbour) -> List[Fix]:
+        by_hand = f"Delete the ARP entry of {neighbour.address} that was set by hand (ip neigh)."
+
+        def commands() -> List[Fix]:
+            address, name = NextHop(neighbour.address), Interface(neighbour.interface or "")
+            return [sh(phrase("ip neigh del {address} dev {name}", address=address, name=name), GONE)]
+
+        return instead(by_hand, commands)
+
+    # --- services ---
+
+    def restart_service(self, name: str) -> List[Fix]:
+        by_hand = f"Restart the service {quoted(name)}."
+        return instead(by_hand, lambda: [sh(phrase("systemctl restart {name}", name=ServiceName(name)))])
+
+    def show_clients(self) -> List[Fix]:
+        return [sh(phrase("ss -tnp dst {address}", address=Address(IMDS_ADDRESS)))]
+
+    def shift_clock(self, seconds: float) -> List[Fix]:
+        case = self._case
+        span = Number(abs(round(seconds)))
+        step = phrase('date -u -s "@$(( $(date +%s) + {span} ))"', span=span)
+        if seconds > 0:
+            step = phrase('date -u -s "@$(( $(date +%s) - {span} ))"', span=span)
+        if case.runs("chronyd") or case.runs("chrony"):
+            return [sh(phrase("chronyc makestep"))]
+        if case.runs("systemd-timesyncd"):
+            return [sh(phrase("systemctl restart systemd-timesyncd")), sh(step)]
+        return [
+            advice("For good: run a time service, for example chrony with the host's clock (/dev/ptp_hyperv)."),
+            sh(step),
+        ]
+
+    # --- the firewall ---
+
+    def show_firewall(self) -> List[Fix]:
+        if self._case.facts.firewall is not None:
+            return [advice("Look for a security module or a BPF program that filters connects (bpftool cgroup tree).")]
+        return [
+            advice("The firewall could not be read: look for rules that drop TCP 80 (nft list ruleset, iptables-save).")
+        ]
+
+    def let_pass(self, obstacle: Obstacle, addresses: Sequence[str]) -> List[Fix]:
+        """A rule that is for these addresses alone goes; before any other, and before a policy, they are accepted."""
+        rule, chain = obstacle.rule, obstacle.rule.chain if obstacle.rule else obstacle.chain and obstacle.chain.id
+        fixes = [advice(ON_PURPOSE), *self._durable_firewall(chain or "", addresses, obstacle)]
+        if rule and _is_for(rule, addresses):
+            deletion = instead("", lambda: [sh(self._deletion_of(rule), GONE)])
+            if deletion:
+                return fixes + deletion
+        by_hand = (
+            f"By hand, because it has a name that cannot be pasted: at the head of the chain {quoted(chain or '?')}, accept "
+            f"TCP to {' and '.join(addresses)}."
+        )
+        return fixes + instead(by_hand, lambda: self._acceptances(obstacle, chain or "", addresses))
+
+    def _durable_firewall(self, chain: str, addresses: Sequence[str], obstacle: Obstacle) -> List[Fix]:
+        """Where the rule comes from, as far as that is known: what is changed at once is gone with the next restart."""
+        firewall = self._case.facts.firewall
+        chains = [item.id for item in firewall.chains] if firewall else []
+        of_ufw = "ufw" in chain or obstacle.chain is not None and any(" ufw" in known for known in chains)
+        if self._case.runs("ufw") and of_ufw and not obstacle.incoming:
+            return [sh(self._ufw_allow(address)) for address in addresses]
+        if self._case.runs("firewalld") and "firewalld" in chain:
+            return [
+                advice(
+                    "For good: firewalld has set it: change its policy, zone or direct rule, then run firewall-cmd --reload."
+                )
+            ]
+        if self._case.runs("netfilter-persistent"):
+            return [advice("For good: after the commands, run netfilter-persistent save.")]
+        where = " (/etc/nftables.conf and what it includes)" if self._case.runs("nftables") else ""
+        return [advice(f"For good: change what sets the firewall at start{where}.")]
+
+    @staticmethod
+    def _ufw_allow(address: str) -> Phrase:
+        ports = in_a_row([Number(port) for port in PORTS[address]], ",")
+        return phrase(
+            "ufw prepend allow out to {address} port {ports} proto tcp", address=Address(address), ports=ports
+        )
+
+    @staticmethod
+    def _deletion_of(rule: FirewallRule) -> Phrase:
+        if rule.place is FirewallPlace.NFTABLES:
+            if not rule.id.isdecimal():
+                raise UnfitWord("not a handle of nftables")
+            chain = _nft_chain(rule.chain or "")
+            return phrase("nft delete rule {chain} handle {handle}", chain=chain, handle=Number(int(rule.id)))
+        return phrase("{program} {rule}", program=_iptables(rule.place), rule=delete_rule(rule.id))
+
+    @staticmethod
+    def _acceptances(obstacle: Obstacle, chain: str, addresses: Sequence[str]) -> List[Fix]:
+        """Rules at the head of the chain."""
+        if obstacle.place is FirewallPlace.NFTABLES:
+            head = _nft_chain(chain)
+            return [sh(_nft_accept(head, address, obstacle.incoming)) for address in addresses]
+        program, words = _iptables(obstacle.place), chain.split(" ")
+        if len(words) != 3:
+            raise UnfitWord("not a chain of iptables")
+        place = phrase("-t {table} -I {chain}", table=ChainName(words[1]), chain=ChainName(words[2]))
+        return [
+            sh(phrase("{program} {place} {rule}", program=program, place=place, rule=rule))
+            for address in addresses
+            for rule in _iptables_accepts(address, obstacle.incoming)
+        ]
+
+    # --- proxies ---
+
+    def bypass_proxy(self, proxy: Proxy, addresses: Sequence[str]) -> List[Fix]:
+        place, named = short(proxy.place, 80), " and ".join(addresses)
+        if proxy.bypass == ("*",):
+            gone = "no_proxy=* means that nobody is to use it, and not every client knows *."
+            return [advice(f"Take the proxy out of {place}: {gone}")]
+        if proxy.place.startswith("/etc/profile.d") and not proxy.undecided:
+            return [sh(_profile_script(addresses)), advice(AGAIN)]
+        by_hand = f"Add {named} to no_proxy and NO_PROXY in {place}."
+        if not proxy.is_whole or proxy.undecided:
+            return [advice(by_hand)]
+        return instead(by_hand, lambda: self._no_proxy(proxy, addresses))
+
+    @staticmethod
+    def _no_proxy(proxy: Proxy, addresses: Sequence[str]) -> List[Fix]:
+        entries = [*proxy.bypass, *(address for address in addresses if address not in proxy.bypass)]
+        bypassed = in_a_row([BypassEntry(entry) for entry in entries], ",")
+        both = phrase("no_proxy={bypassed} NO_PROXY={bypassed}", bypassed=bypassed)
+        if len(both.text) > LIST_LIMIT:
+            raise UnfitWord("a list that is too long to be printed")
+        if proxy.place == "/etc/environment":
+            return [sh(phrase("printf '\\n%s\\n' {both} >> /etc/environment", both=both)), advice(AGAIN)]
+        if proxy.place.startswith("systemd"):
+            lines = phrase("'[Manager]' 'DefaultEnvironment={both}'", both=both)
+            return [
+                sh(phrase("mkdir -p /etc/systemd/system.conf.d")),
+                sh(phrase("printf '%s\\n' {lines} > /etc/systemd/system.conf.d/zzzz-azure-platform.conf", lines=lines)),
+                sh(phrase("systemctl set-environment {both}", both=both)),
+                advice(AGAIN),
+            ]
+        named = " and ".join(addresses)
+        return [advice(f"Where {short(proxy.place, 80)} is set, add {named} to its no_proxy and NO_PROXY.")]
+
+    # --- certificates ---
+
+    def certificate_folder(self) -> List[Fix]:
+        return []  # every distribution has one of its own
+
+    def install_certificate(self, url: str, is_reachable: bool, proxy: Optional[str], root: Optional[str]) -> List[Fix]:
+        """Straight into the folder from which the distribution makes its bundle, where root alone writes. What lies there is
+        checked there, and removed again where it is not what it should be: all in there is trusted.
+
+        :param root: of a root, the thumbprint that it must have; anything else must be signed by what is trusted already
+        """
+        by_hand = f"Install the certificate of {short(url, 200)}"
+        return instead(by_hand, lambda: self._install_certificate(url, is_reachable, proxy, root))
+
+    def _install_certificate(
+        self, url: str, is_reachable: bool, proxy: Optional[str], root: Optional[str]
+    ) -> List[Fix]:
+        file, address = CertificateFile(file_of(url) or ""), LinuxUrl(url)
+        folder, again = self._anchors()
+        name = re.sub("[^a-z0-9]+", "-", file.text[:-4].lower()).strip("-")
+        target = phrase("{folder}/{name}.crt", folder=folder, name=AnchorFile(name))
+        fixes: List[Fix] = []
+        if is_reachable:
+            through = phrase(" -x http://{proxy}", proxy=_bare(proxy)) if proxy else phrase("")
+            encoded = phrase("curl -fsS{through} '{url}' | openssl x509 -inform DER", through=through, url=address)
+        else:
+            copied = f"{COPIED}/{file.text}"
+            fixes.append(advice(f"On a machine that can, download {url} and copy it to this VM as {copied}; then:"))
+            encoded = phrase("openssl x509 -inform DER -in '/run/{file}'", file=file)
+        check = phrase("openssl verify {target}", target=target)
+        if root:
+            check = phrase(
+                "openssl x509 -in {target} -outform DER | sha1sum | grep -q '^{digest} '",
+                target=target,
+                digest=Thumbprint(root.lower()),
+            )
+        line = phrase(
+            "{encoded} -out {target} && {check} || ! rm -f {target}", encoded=encoded, target=target, check=check
+        )
+        return [*fixes, sh(line), sh(again)]
+
+    def remove_certificate(self, certificate: Certificate, places: Sequence[str]) -> List[Fix]:
+        folder = self._anchors()[0].text
+        held = [place for place in places if place.startswith("/")]
+        thumbprint = f"the certificate with the SHA-1 thumbprint {short(certificate.thumbprint)}"
+        if not held:
+            return []
+        return [advice(f"Take {thumbprint} out of {folder}: it is in {listed([short(place, 60) for place in held])}.")]
+
+    def trust_anew(self) -> List[Fix]:
+        return []  # each certificate is made to count before the next one is checked
+
+    def _anchors(self) -> Tuple[Phrase, Phrase]:
+        """The folder of the administrator's own certificates, and the command that makes them count."""
+        machine = self._case.facts.machine
+        distribution = (machine.os_id if machine else None) or ""
+        if distribution in RED_HATS:
+            return ANCHORS["red hat"]
+        if distribution.startswith(("sles", "opensuse")):
+            return ANCHORS["suse"]
+        return ANCHORS["debian"]
+
+
+AGAIN = "Log in again and restart the services that use the proxy: they keep the environment they started with."
+
+
+class _MacWithColons(Word):
+    """A MAC address as ``ip`` takes it."""
+
+    PATTERN = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+
+
+def _secondaries(adapter: Adapter, gone: str) -> List[InterfaceAddress]:
+    """The secondary addresses that go away with an address of the adapter (``10.0.0.4/24``)."""
+    subnet = network(gone)
+    return [
+        held
+        for held in adapter.addresses
+        if held.secondary
+        and network(f"{held.address}/{held.prefix}") == subnet
+        and held.address != gone.partition("/")[0]
+    ]
+
+
+def _nft_chain(chain: str) -> Phrase:
+    """A chain as nft takes it, ``inet filter output``. Raises ``UnfitWord``."""
+    words = chain.split(" ")
+    if len(words) != 3:
+        raise UnfitWord("not a chain of nftables")
+    return in_a_row([NftName(word) for word in words])
+
+
+def _nft_accept(chain: Phrase, address: str, incoming: bool) -> Phrase:
+    numbers = [Number(port) for port in PORTS[address]]
+    ports: Part = numbers[0]
+    if len(numbers) > 1:
+        ports = phrase("{{ {ports} }}", ports=in_a_row(numbers, ", "))
+    host = Address(address)
+    match = phrase("ip daddr {host} tcp dport {ports}", host=host, ports=ports)
+    if incoming:
+        match = phrase("ip saddr {host} tcp sport {ports}", host=host, ports=ports)
+    return phrase("nft insert rule {chain} {match} accept", chain=chain, match=match)
+
+
+def _iptables(place: FirewallPlace) -> Phrase:
+    if place not in IPTABLES:
+        raise UnfitWord("not a rule of iptables")
+    return IPTABLES[place]
+
+
+def _iptables_accepts(address: str, incoming: bool) -> List[Phrase]:
+    host = Address(address)
+    rules = []
+    for number in PORTS[address]:
+        port = Number(number)
+        if incoming:
+            rules.append(phrase("-s {host}/32 -p tcp --sport {port} -j ACCEPT", host=host, port=port))
+        else:
+            rules.append(phrase("-d {host}/32 -p tcp --dport {port} -j ACCEPT", host=host, port=port))
+    return rules
+
+
+def _profile_script(addresses: Sequence[str]) -> Phrase:
+    """A script of /etc/profile.d that adds to whatever the others have set."""
+    added = in_a_row([Address(address) for address in addresses], ",")
+    export = phrase(
+        'export no_proxy="${{no_proxy:+$no_proxy,}}{added}" NO_PROXY="${{NO_PROXY:+$NO_PROXY,}}{added}"', added=added
+    )
+    return phrase("printf '%s\\n' '{export}' > /etc/profile.d/zzzz-azure-platform.sh", export=export)
+
+
+def _bare(proxy: str) -> ProxyServer:
+    """A proxy without ``http://`` before it."""
+    return ProxyServer(proxy[7:] if proxy.startswith("http://") else proxy)
