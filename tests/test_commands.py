@@ -1,0 +1,383 @@
+"""Printed commands: whatever the facts hold, each consists of expected words.
+
+The forms of all commands stand here once more, by hand and as regular expressions, so that the words of
+``runcommand/fixes/commands.py`` are held to something that they do not share.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import json
+import re
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from runcommand.diagnosis import diagnose
+from runcommand.facts import FactsError, facts_from_json
+from runcommand.fixes import commands as words
+from runcommand.fixes.commands import Fix, FixKind, Shell, UnfitWord, phrase
+from runcommand.fixes.iptables import delete_rule
+from runcommand.report import text
+
+from .command import ROOT
+
+SAMPLES = sorted((ROOT / "samples" / "reports").glob("*.json"))
+HOSTILE = [
+    "x&calc.exe&rem ",
+    "$(calc)",
+    "`calc`",
+    "%PATH%calc%PATH%",
+    '"calc"',
+    "'calc'",
+    "';calc;'",
+    '" & calc & "',
+    "a|calc",
+    "a;calc",
+    "a>calc",
+    "<calc",
+    "^calc",
+    "a\ncalc",
+    "a\r\ncalc\r\n",
+    "fe80::1%x&calc.exe&rem -fe80::ffff",
+    "fe80::1%$(calc)",
+    "10.0.0.1%calc",
+    "-calc",
+    "--modprobe=calc",
+    "-t filter -A OUTPUT -M calc -j DROP",
+    "-t filter -A OUTPUT -j DROP --modprobe=calc",
+    "-t nat -A OUTPUT -F",
+    "-t filter -A OUTPUT -d 169.254.169.254/32 -j DROP -I OUTPUT -j ACCEPT",
+    "inet filter output; calc",
+    "eth0 $(calc)",
+    "S-1-5-18 S-1-5-21&calc",
+    "LocalMachine\\Root&calc",
+    "http://x/$(calc).crt",
+    "http://x/a'b.crt",
+    "../../etc/calc.crt",
+    "\u202ecalc\u2028",
+    "\x00calc",
+    "c" * 10_000,
+    "\\",
+    "",
+]
+
+A, CIDR, N, MAC = r"\d{1,3}(\.\d{1,3}){3}", r"\d{1,3}(\.\d{1,3}){3}/\d{1,2}", r"\d{1,12}", r"[0-9A-F]{2}(-[0-9A-F]{2}){5}"
+HOP = rf"(inet6 [0-9a-f:.]{{2,39}}|{A}( onlink)?)"
+IF = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,14}"
+TABLE = r"( table [A-Za-z0-9][A-Za-z0-9._-]{0,31})?"
+NAME = r'"[A-Za-z0-9][A-Za-z0-9 ._:@()#+-]{0,62}"'
+FILE = r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,80}\.(crt|cer|der)"
+REMOTE = r"[0-9a-f.:]{2,39}(-[0-9a-f.:]{2,39})?(,[0-9a-f.:]{2,39}(-[0-9a-f.:]{2,39})?)*"
+SID = r"(S-1-5(-\d{1,10}){1,14}|\.DEFAULT)"
+SERVER = r"(http://)?[A-Za-z0-9.-]{1,120}(:\d{1,5})?"
+ENTRIES = r"[A-Za-z0-9.*:/_<>;,-]{1,1000}"
+SERVICE = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,79}"
+HERE = re.escape("C:\\Program Files\\imds-check")
+IPTABLES_OPTION = (
+    r"!|-[sd] [0-9./,]{7,400}|-p [a-z0-9]{1,32}|-[io] [A-Za-z0-9_+.@-]{1,32}|-[mjg] [A-Za-z0-9_]{1,32}|--syn|"
+    r"--(s|d)ports? [0-9:,]{1,96}|--(src|dst)-range [0-9.-]{7,31}|--[ug]id-owner [0-9-]{1,21}|"
+    r"--(ct)?state [A-Z,]{1,128}|--comment ('[A-Za-z0-9 ./:,_@%+=#()\[\]-]{0,255}'|[A-Za-z0-9./:,_@%+=-]{1,255})|"
+    r"--reject-with [a-z0-9-]{1,32}|--to-destination [0-9.:-]{2,40}|--to-ports [0-9-]{1,11}|--to-source [0-9.:-]{2,40}|"
+    r"--(set-)?x?mark [0-9a-fx/]{1,21}"
+)
+STEPS = [  # of a line for ``sh``, between ``&&``
+    rf"ip addr (del|replace) {CIDR} dev {IF}",
+    rf"ip route replace (default|{CIDR})( via {HOP})? dev {IF}( src {A})?( metric {N})?{TABLE}",
+    rf"ip link set dev {IF} (up|down)",
+    rf"\{{ ip link set dev {IF} address [0-9a-f:]{{17}}; ip link set dev {IF} up; \}}",
+]
+FORMS = {
+    Shell.SH: [
+        rf"({'|'.join(STEPS)})( && ({'|'.join(STEPS)}))*",
+        rf"ip route del ((local|unreachable|blackhole|prohibit|throw) )?{CIDR}( via {HOP})?( dev {IF})?( metric {N})?{TABLE}",
+        rf"ip rule add pref {N} to {A} lookup main",
+        rf"ip rule del pref {N}( not)? from (all|{CIDR})( to {CIDR})?( iif {IF})?( oif {IF})?( fwmark [0-9a-fx/]{{1,30}})?"
+        rf"( ipproto [a-z0-9]{{1,32}})?( sport [0-9-]{{1,11}})?( dport [0-9-]{{1,11}})?( uidrange {N}-{N})? (unreachable|blackhole|prohibit)",
+        rf"ip neigh del [0-9a-f.:]{{2,39}} dev {IF}",
+        rf"networkctl (up|reconfigure) {IF}",
+        rf"nmcli (device (connect|reapply) {IF}|connection up uuid [0-9a-fA-F-]{{36}} ifname {IF})",
+        rf"nft (delete rule( [A-Za-z0-9_./-]{{1,64}}){{3}} handle {N}|insert rule( [A-Za-z0-9_./-]{{1,64}}){{3}} "
+        rf"ip (daddr|saddr) {A} tcp (dport|sport) (\d+|\{{ \d+, \d+ \}}) accept)",
+        rf"iptables(-legacy|-nft)? -t [a-z]{{1,29}} -[DI] [A-Za-z0-9_.:-]{{1,29}}( ({IPTABLES_OPTION}))*",
+        rf"ufw prepend allow out to {A} port [0-9,]{{1,12}} proto tcp",
+        rf"systemctl restart {SERVICE}",
+        r"ss -tnp dst 169\.254\.169\.254",
+        r"chronyc makestep",
+        rf'date -u -s "@\$\(\( \$\(date \+%s\) [+-] {N} \)\)"',
+        r"mkdir -p /etc/systemd/system\.conf\.d",
+        rf"printf '\\n%s\\n' no_proxy={ENTRIES} NO_PROXY={ENTRIES} >> /etc/environment",
+        rf"printf '%s\\n' '\[Manager\]' 'DefaultEnvironment=no_proxy={ENTRIES} NO_PROXY={ENTRIES}' > "
+        r"/etc/systemd/system\.conf\.d/zzzz-azure-platform\.conf",
+        rf"systemctl set-environment no_proxy={ENTRIES} NO_PROXY={ENTRIES}",
+        r"printf '%s\\n' 'export no_proxy=\"\$\{no_proxy:\+\$no_proxy,\}[0-9.,]+\" NO_PROXY=\"\$\{NO_PROXY:\+\$NO_PROXY,\}[0-9.,]+\"' > "
+        r"/etc/profile\.d/zzzz-azure-platform\.sh",
+        rf"(curl -fsS( -x http://{SERVER})? 'http://[A-Za-z0-9:/._%~-]{{1,300}}' \| openssl x509 -inform DER|openssl x509 -inform DER "
+        rf"-in '/run/{FILE}') -out (?P<target>/(usr/local/share/ca-certificates|etc/pki/ca-trust/source/anchors|etc/pki/trust/anchors)"
+        r"/[a-z0-9-]{1,81}\.crt) && (openssl verify (?P=target)|openssl x509 -in (?P=target) -outform DER \| sha1sum \| "
+        r"grep -q '\^[0-9a-f]{40} ') \|\| ! rm -f (?P=target)",
+        r"update-ca-(certificates|trust)",
+    ],
+    Shell.CMD: [
+        rf"ipconfig /renew( {NAME})?",
+        rf"route -p add {A} mask {A} {A} if {N}",
+        rf"route delete {A}( mask {A})?",
+        rf"route -p delete {A} mask {A} {A}",
+        rf"arp -d {A}",
+        rf"netsh interface ipv4 (delete neighbors {N} {A}|delete address name={N} address={A}|set address name={N} source=dhcp)",
+        rf"netsh advfirewall firewall set rule name={NAME} dir=out new (enable=no|remoteip={REMOTE})",
+        rf'netsh advfirewall firewall add rule name="Azure platform" dir=out action=allow protocol=TCP remoteip={REMOTE} remoteport=80,32526',
+        r"gpresult /scope computer /r|gpupdate /target:computer /force|fclip\.exe|netsh winhttp show proxy",
+        r"sc\.exe config w32time start= auto|net start w32time|w32tm /resync /force",
+        rf'setx /M NO_PROXY "{ENTRIES}"',
+        rf'reg add "HKU\\{SID}\\Environment" /v NO_PROXY /t REG_SZ /d "{ENTRIES}" /f',
+        rf'reg add "(HKU\\{SID}|HKLM)\\Software\\Microsoft\\Windows\\CurrentVersion\\Internet Settings" '
+        rf'/v ProxyOverride /t REG_SZ /d "{ENTRIES}" /f',
+        rf'netsh winhttp set proxy proxy-server="{SERVER}" bypass-list="{ENTRIES}"',
+        rf'bitsadmin /util /setieproxy (LOCALSYSTEM|LOCALSERVICE|NETWORKSERVICE) MANUAL_PROXY {SERVER} "{ENTRIES}"',
+        rf'mkdir "{HERE}"',
+        rf'certutil -addstore CA "{HERE}\\{FILE}"',
+        rf'certutil -hashfile "(?P<file>{HERE}\\{FILE})" SHA1 \| findstr /i /x [0-9a-f]{{40}} && '
+        r'certutil -addstore Root "(?P=file)" \|\| del "(?P=file)"',
+        r"certutil -delstore (Root|CA|My|Disallowed|AuthRoot|TrustedPeople|TrustedPublisher) [0-9A-Fa-f]{40}",
+    ],
+    Shell.POWERSHELL: [
+        rf"Get-NetAdapter -InterfaceIndex {N} \| Enable-NetAdapter -Confirm:0",
+        rf"Get-NetAdapter -InterfaceIndex {N} \| Remove-NetAdapterAdvancedProperty -RegistryKeyword NetworkAddress",
+        rf"New-NetIPAddress -InterfaceIndex {N} -IPAddress {A} -PrefixLength {N} -ErrorAction Stop; Get-NetIPAddress -InterfaceIndex {N} "
+        rf"-AddressFamily IPv4 \| Where-Object IPAddress -ne {A} \| Set-NetIPAddress -SkipAsSource 1",
+        rf"Get-NetIPAddress -InterfaceIndex {N} -AddressFamily IPv4 \| Where-Object IPAddress -ne {A} \| Set-NetIPAddress -SkipAsSource 1",
+        rf"Set-NetIPAddress -IPAddress {A} -SkipAsSource [01]",
+        rf"Restart-Service {SERVICE} -Force",
+        r"Get-NetTCPConnection -RemoteAddress 169\.254\.169\.254 \| Format-Table State, OwningProcess",
+        r"Disable-NetFirewallRule -Name '[A-Za-z0-9{}._-]{1,120}'",
+        rf"Set-NetFirewallRule -Name '[A-Za-z0-9{{}}._-]{{1,120}}' -RemoteAddress {REMOTE}",
+        rf"Invoke-WebRequest -UseBasicParsing( -Proxy http://{SERVER})? 'http://[A-Za-z0-9:/._~ -]{{1,300}}' -OutFile '{HERE}\\{FILE}'",
+    ],
+}
+EXPECTED = {shell: [re.compile(form) for form in forms] for shell, forms in FORMS.items()}
+
+
+def is_expected(fix: Fix) -> bool:
+    return any(form.fullmatch(fix.text) for form in EXPECTED[fix.shell])
+
+
+def commands_of(facts):
+    """All commands of a run, and the report in full, which has to come."""
+    diagnosis = diagnose(facts)
+    failures = [finding.detail for finding in diagnosis.findings if finding.cause == "tool-failed"]
+    assert not any(" failed: " in detail for detail in failures), failures
+    return [fix for finding in diagnosis.findings for fix in finding.fix if fix.kind is FixKind.COMMAND]
+
+
+def recorded(path: Path):
+    return json.loads(path.read_text("ascii"))["facts"]
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
+def test_the_forms_cover_what_the_samples_print(path):
+    for fix in commands_of(facts_from_json(recorded(path))):
+        assert is_expected(fix), fix.text
+
+
+def strings(value, path=()):
+    """Where the strings of a JSON value stand: ("firewall", "rules", 3, "name")."""
+    if isinstance(value, str):
+        yield path
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from strings(item, (*path, key))
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from strings(item, (*path, number))
+
+
+def replaced(facts, places, hostile):
+    made = copy.deepcopy(facts)
+    for place in places:
+        at = made
+        for key in place[:-1]:
+            at = at[key]
+        at[place[-1]] = hostile
+    return made
+
+
+def test_any_string_of_the_facts_may_be_hostile():
+    """Each field of each sample in turn, in all its rows at once, with a share of the hostile texts; over all samples, all of them."""
+    seen: Counter = Counter()
+    for path in SAMPLES:
+        facts = recorded(path)
+        fields = {}
+        for place in strings(facts):
+            fields.setdefault(tuple(key for key in place if isinstance(key, str)), []).append(place)
+        for field, places in fields.items():
+            for _ in range(3):
+                hostile = HOSTILE[seen[field] % len(HOSTILE)]
+                seen[field] += 1
+                try:
+                    made = facts_from_json(replaced(facts, places, hostile))
+                except FactsError:
+                    continue  # it never becomes a fact
+                for fix in commands_of(made):
+                    assert is_expected(fix), (path.stem, field, hostile, fix.text)
+    assert len(seen) > 150, "fields"
+    assert sum(count >= len(HOSTILE) for count in seen.values()) > 50, "fields that have met every hostile text"
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: repr(hostile)[:24])
+@pytest.mark.parametrize(
+    "name, field",
+    [
+        ("firewall-blocks-imds", "firewall.rules.matches.values"),
+        ("firewall-blocks-imds", "firewall.rules.name"),
+        ("firewall-blocks-imds", "firewall.rules.id"),
+        ("firewall-nftables", "firewall.rules.chain"),
+        ("firewall-redirects", "firewall.rules.id"),
+        ("cert-chain-rejected", "certificate_chains.certificates.stores"),
+        ("cert-chain-rejected", "certificate_chains.certificates.thumbprint"),
+        ("cert-root-untrusted", "certificate_chains.certificates.issuer_urls"),
+        ("cert-intermediate-missing-cross", "certificate_chains.certificates.issuer_urls"),
+        ("proxy-intercepts-imds", "proxies.server"),
+        ("proxy-intercepts-imds", "proxies.bypass"),
+        ("proxy-intercepts-imds", "proxies.place"),
+        ("route-wrong-interface", "adapters.name"),
+        ("route-wrong-interface-table", "routes.table"),
+        ("guest-proxy-agent-failing", "services.name"),
+    ],
+)
+def test_the_fields_that_commands_are_made_of(name, field, hostile):
+    facts = recorded(ROOT / "samples" / "reports" / f"{name}.json")
+    wanted = tuple(field.split("."))
+    places = [place for place in strings(facts) if tuple(key for key in place if isinstance(key, str)) == wanted]
+    assert places, "a field of this sample"
+    for chosen in [places, *([place] for place in places[:6])]:
+        try:
+            made = facts_from_json(replaced(facts, chosen, hostile))
+        except FactsError:
+            continue
+        for fix in commands_of(made):
+            assert is_expected(fix), fix.text
+        assert text.full(diagnose(made)).isascii()
+
+
+def test_the_zone_of_an_ipv6_address_is_no_word():
+    facts = recorded(ROOT / "samples" / "reports" / "firewall-blocks-imds.json")
+    for rule in facts["firewall"]["rules"]:
+        rule["matches"].append(
+            {"field": "destination", "values": ["fe80::1%x&calc.exe&rem -fe80::ffff"], "negated": False}
+        )
+    diagnosis = diagnose(facts_from_json(facts))
+    assert not any("calc" in fix.text for finding in diagnosis.findings for fix in finding.fix)
+
+
+# --- iptables ---
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "-t filter -A OUTPUT -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -j DROP",
+        "-t filter -A OUTPUT ! -s 10.0.0.0/8 -o eth0 -m conntrack --ctstate NEW,RELATED -j REJECT --reject-with tcp-reset",
+        "-t nat -A OUTPUT -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -j DNAT --to-destination 127.0.0.1:8181",
+        '-t filter -A OUTPUT -m comment --comment "blocked by policy (42)" -j DROP',
+        "-t filter -A OUTPUT -m owner --uid-owner 1000-2000 -j LOG --log-prefix \"imds: \" --log-level 4",
+        "-t filter -A OUTPUT -m iprange --dst-range 169.254.1.0-169.254.254.255 -j DROP",
+        "-t mangle -A OUTPUT -m set --match-set blocked dst -j MARK --set-xmark 0x1/0xffffffff",
+        "-t filter -A OUTPUT -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -j DROP",
+    ],
+)  # fmt: skip
+def test_a_rule_of_known_options_is_deleted_in_full(rule):
+    words_of = subprocess.run(
+        ["sh", "-c", f"printf '%s\\n' {delete_rule(rule).text}"], stdout=subprocess.PIPE, universal_newlines=True
+    ).stdout.splitlines()
+    wanted = subprocess.run(
+        ["sh", "-c", f"printf '%s\\n' {rule.replace(' -A ', ' -D ')}"], stdout=subprocess.PIPE, universal_newlines=True
+    ).stdout.splitlines()
+    assert words_of == wanted
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "-t filter -A OUTPUT -M /tmp/x -j DROP",
+        "-t filter -A OUTPUT --modprobe=/tmp/x -j DROP",
+        "-t filter -A OUTPUT --modprobe /tmp/x -j DROP",
+        "-t filter -A OUTPUT -F",
+        "-t filter -A OUTPUT -j DROP -F OUTPUT",
+        "-t filter -A OUTPUT -d 169.254.169.254/32 -j DROP -I INPUT -j ACCEPT",
+        "-t filter -A OUTPUT -P ACCEPT",
+        "-t filter -A OUTPUT -X",
+        "-t filter -A OUTPUT -Z",
+        "-t filter -A OUTPUT -j DROP -t nat",
+        "-t filter -A OUTPUT -j DROP ; calc",
+        "-t filter -A OUTPUT -j $(calc)",
+        "-t filter -A OUTPUT -d 169.254.169.254/32 calc",
+        "-t filter -A OUTPUT -d",
+        "-t filter -A -F -j DROP",
+        "-t filter;calc -A OUTPUT -j DROP",
+        "-t filter -D OUTPUT -j DROP",
+        "-A OUTPUT -j DROP",
+        "-t filter -A OUTPUT --comment 'a'\"'\"';calc' -j DROP",
+        "-t filter -A OUTPUT --comment 'unfinished -j DROP",
+        "-t filter -A OUTPUT " + "-m tcp " * 100 + "-j DROP",
+    ],
+)
+def test_a_rule_with_any_other_option_or_value_is_no_command(rule):
+    with pytest.raises(UnfitWord):
+        delete_rule(rule)
+
+
+# --- the words themselves ---
+
+KINDS = [kind for kind in vars(words).values() if isinstance(kind, type) and issubclass(kind, words.Word)]
+
+
+READ_BY_A_SHELL = set("$`\"|&;\n\r\\^%\x00")
+ONLY_FOR_SH = (words.LinuxUrl, words.IptablesWord)  # to which % is a plain character
+INSIDE_A_LIST = (words.BypassEntry, words.WindowsBypassEntry, words.IptablesWord)  # where a dash begins no option
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not words.Number], ids=lambda kind: kind.__name__)
+def test_no_kind_of_word_takes_what_a_shell_reads(kind):
+    special = READ_BY_A_SHELL - set("%") if kind in ONLY_FOR_SH else READ_BY_A_SHELL
+    for hostile in HOSTILE:
+        try:
+            word = kind(hostile).text
+        except UnfitWord:
+            continue
+        assert not set(word) & special, (kind, word)
+        assert kind in INSIDE_A_LIST or not word.startswith("-"), (kind, word)
+
+
+@pytest.mark.parametrize("value", [None, 5, b"x", ["10.0.0.1"], words.Address("10.0.0.1")])
+def test_a_word_is_made_of_text(value):
+    with pytest.raises(UnfitWord):
+        words.Address(value)
+
+
+def test_a_command_is_made_of_words_and_of_nothing_else():
+    with pytest.raises(TypeError, match="is a str, and not a word"):
+        phrase("ip route del {to}", to="10.0.0.1; calc")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="made of words"):
+        Fix(FixKind.COMMAND, "calc", Shell.SH)
+    with pytest.raises(UnfitWord):
+        words.Word("anything")
+
+
+def test_every_template_is_a_constant_of_the_source():
+    """No f-string, no variable: what comes from elsewhere comes as a word."""
+    checked = 0
+    for path in (ROOT / "runcommand").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            if node.func.id == "phrase":
+                assert isinstance(node.args[0], ast.Constant), f"{path.name}:{node.lineno}"
+                checked += 1
+            if node.func.id == "in_a_row" and len(node.args) > 1:
+                assert isinstance(node.args[1], ast.Constant) or path.name == "windows.py", f"{path.name}:{node.lineno}"
+            assert node.func.id not in ("Phrase",) or path.name == "commands.py", f"{path.name}:{node.lineno}"
+    assert checked > 80
