@@ -37,9 +37,9 @@ UNUSED = (
 ).split()
 # Where the exe unpacks itself. The folder that PyInstaller's bootloader makes there has an access list
 # that is not protected ("D:(A;;FA;;;SID)"), so it also inherits what its parent hands down. In
-# C:\Windows\Temp that lets every user add files, here only administrators. No variable: a user's own
-# environment may redirect it, and where it is missing the bootloader would unpack in the current
-# folder. Windows is on C: on every Azure VM.
+# C:\Windows\Temp that lets every user add files, here only administrators. No variable: whoever starts
+# the exe may set it to another folder, and where it is missing the bootloader would unpack in the
+# current one. Windows is on C: on every Azure VM.
 RUNTIME_FOLDER = f"C:\\Program Files\\{NAME}"
 SCRIPTS = ROOT / "runcommand" / "scripts"
 SCRIPT_LIMIT = 160 * 1024  # bytes; the handler of Run Command takes 192 KiB

@@ -268,7 +268,9 @@ print(json.dumps([done.returncode, done.stdout.decode("oem"), done.stderr.decode
 
 def as_system(lab, *arguments, environment=None, folder="Z:\\proc"):
     """The exe without a console, with NUL as its input, in a folder where nothing can be written, its output in pipes."""
-    request = json.dumps([[f"Z:{lab.exe}", *arguments], environment or {}, folder])
+    # in capitals, as os.environ has them there: else both would be in the block
+    variables = {name.upper(): value for name, value in (environment or {}).items()}
+    request = json.dumps([[f"Z:{lab.exe}", *arguments], variables, folder])
     done = lab.program(wine.PYTHON, "-c", AS_SYSTEM, request)
     code, out, err = json.loads(done.out)
     return code, out.replace("\r\n", "\n"), err
@@ -319,7 +321,10 @@ def test_the_output_is_bounded_and_its_line_ends_count_twice(exe):
 DRIVE_C = f"{windows.PREFIX}/drive_c"
 UNPACKED = f"{DRIVE_C}/Program Files/imds-check"
 # Every variable that Windows or the bootloader could take a folder from.
-FOLDERS = ("ProgramFiles", "ProgramW6432", "ProgramData", "SystemDrive", "TEMP", "TMP", "USERPROFILE", "windir")
+FOLDERS = (
+    *("ProgramFiles", "ProgramW6432", "ProgramData", "SystemDrive", "SystemRoot", "windir"),
+    *("TEMP", "TMP", "USERPROFILE"),
+)
 
 
 @contextmanager
@@ -353,7 +358,8 @@ def watched(lab, program):
     ids=["usual", "hostile", "none"],
 )
 def test_it_unpacks_itself_where_only_administrators_write_whatever_the_environment(lab, environment):
-    lab.vm(f"rm -rf '{UNPACKED}'")  # it makes the folder
+    lab.tool("--version")  # starts Wine
+    lab.vm(f"rm -rf '{UNPACKED}'")  # the exe makes it anew
     lab.vm(f"mkdir -p {DRIVE_C}/hostile")
     start = partial(as_system, lab, "--no-files", environment=environment, folder="C:\\hostile")
     with silent_host(lab):
