@@ -357,7 +357,7 @@ def watched(lab, program):
     [{}, dict.fromkeys(FOLDERS, "C:\\hostile"), dict.fromkeys(FOLDERS, "")],
     ids=["usual", "hostile", "none"],
 )
-def test_it_unpacks_itself_where_only_administrators_write_whatever_the_environment(lab, environment):
+def test_it_unpacks_itself_where_only_administrators_write(lab, environment):
     lab.tool("--version")  # starts Wine
     lab.vm(f"rm -rf '{UNPACKED}'")  # the exe makes it anew
     lab.vm(f"mkdir -p {DRIVE_C}/hostile")
@@ -366,7 +366,8 @@ def test_it_unpacks_itself_where_only_administrators_write_whatever_the_environm
         (code, out, err), seen = watched(lab, start)
     assert (code, err) == (1, "") and " cause=imds-no-answer " in last_line(out)
     assert {path.rpartition("/")[0] for path in seen} == {UNPACKED}
-    assert lab.vm(f"find '{UNPACKED}' {DRIVE_C}/hostile").splitlines() == [UNPACKED, f"{DRIVE_C}/hostile"]
+    left = lab.vm(f"find '{UNPACKED}' {DRIVE_C}/hostile").splitlines()
+    assert left == [UNPACKED, f"{DRIVE_C}/hostile"]
 
 
 def test_it_unpacks_itself_beside_the_exe_that_the_script_keeps(lab):
@@ -393,7 +394,7 @@ NO_FOLDER = "Could not create temporary directory!"
     ids=["no folder yet", "a folder", "a file"],
 )
 def test_who_may_not_write_there_is_told_so_and_it_unpacks_nowhere_else(exe, commands, said):
-    """What an ordinary user gets. (To Wine we are root: what is read-only stands for what he may not write.)"""
+    """What an ordinary user gets. (To Wine we are root: a read-only mount stands in for that.)"""
     with WindowsLab(exe) as lab:
         lab.start()
         for command in commands:

@@ -395,7 +395,7 @@ def test_only_whole_json_with_a_vm_in_it_is_metadata(tmp_path):
 @runs
 @pytest.mark.parametrize("elevated, chosen", [(True, "there"), (False, "nothing")])
 def test_the_operator_reads_answers_by_the_exe_where_it_may_unpack_itself(elevated, chosen):
-    """``Decoder`` of ``samples/diagnose-vm.ps1``. (A file in the folder's place: as for who may not write there.)"""
+    """``Decoder`` of ``samples/diagnose-vm.ps1``. (A file in the folder's place: nobody may write there.)"""
     text = (ROOT / "samples" / "diagnose-vm.ps1").read_text("ascii")
     function = re.search(r"^function Decoder \{\n.*?^\}\n", text, re.MULTILINE | re.DOTALL).group()
     settings = "$isWindows_, $root = $true, 'C:\\operator'\n"
