@@ -35,8 +35,12 @@ UNUSED = (
     "optparse pdb pickle pkgutil platform plistlib pprint py_compile pydoc pydoc_data queue runpy sqlite3 ssl "
     "statistics tarfile tempfile test tkinter tracemalloc unittest urllib.request uu webbrowser xml.dom xml.sax xmlrpc"
 ).split()
-# Where the exe unpacks itself: SYSTEM's own place for that. %TEMP% may be anything; this is there on every Windows.
-RUNTIME_FOLDER = "%SystemRoot%\\Temp"
+# Where the exe unpacks itself. The folder that PyInstaller's bootloader makes there has an access list
+# that is not protected ("D:(A;;FA;;;SID)"), so it also inherits what its parent hands down. In
+# C:\Windows\Temp that lets every user add files, here only administrators. No variable: whoever starts
+# the exe may set it to another folder, and where it is missing the bootloader would unpack in the
+# current one. Windows is on C: on every Azure VM.
+RUNTIME_FOLDER = f"C:\\Program Files\\{NAME}"
 SCRIPTS = ROOT / "runcommand" / "scripts"
 SCRIPT_LIMIT = 160 * 1024  # bytes; the handler of Run Command takes 192 KiB
 # Of the package, and of no use on a Linux VM: other systems' parts, the demo, the operator's side.

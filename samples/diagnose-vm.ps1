@@ -4,7 +4,8 @@ Diagnoses one Azure VM from outside: sends imds-check into it by Azure Run Comma
 
 .DESCRIPTION
 For Windows PowerShell 5.1 and PowerShell 7. It needs the Azure CLI, logged in (no Az module), the right to run commands on the
-VM (Virtual Machine Contributor has it), and imds-check on PATH, dist\imds-check.exe or Python 3.8 or later to read the answer.
+VM (Virtual Machine Contributor has it), and Python 3.8 or later, imds-check on PATH or, in an elevated prompt,
+dist\imds-check.exe to read the answer.
 It changes nothing. Exit code: the report's (0 healthy, 1 broken or degraded, 3 inconclusive, or no report came back); 2 when
 the VM could not be asked, and why.
 
@@ -54,7 +55,10 @@ function ShellQuoted([string]$text) { "'" + $text.Replace("'", "'\''") + "'" }
 # The program that reads the answer, with its first words.
 function Decoder {
     $exe = [IO.Path]::Combine($root, 'dist', 'imds-check.exe')
-    if ($isWindows_ -and [IO.File]::Exists($exe)) { return @($exe) }
+    if ($isWindows_ -and [IO.File]::Exists($exe)) {
+        $null = & $exe --version 2>&1 # it unpacks itself where only an elevated prompt may write
+        if ($LASTEXITCODE -eq 0) { return @($exe) }
+    }
     if ([IO.Directory]::Exists([IO.Path]::Combine($root, 'runcommand'))) {
         foreach ($python in 'python3', 'python') {
             if (Get-Command $python -CommandType Application -ErrorAction SilentlyContinue) {
@@ -100,7 +104,11 @@ if (-not (Get-Command az -CommandType Application -ErrorAction SilentlyContinue)
     exit 2
 }
 $decoder = @(Decoder)
-if (-not $decoder) { Say 'diagnose-vm: there is no imds-check and no python3 here; one of them reads the answer'; exit 2 }
+if (-not $decoder) {
+    Say ('diagnose-vm: nothing here can read the answer: install Python 3.8 or later, or, with dist\imds-check.exe, ' +
+        'run this in an elevated prompt')
+    exit 2
+}
 
 # --- what Azure says ---
 

@@ -3,10 +3,13 @@
 // NOT DEPLOYED by those who wrote it, nor compiled: checked by a parser of Bicep, and against the reference of the resource.
 // https://learn.microsoft.com/azure/templates/microsoft.compute/virtualmachines/runcommands
 //
-//   python3 build.py   # makes dist/imds-check.sh and .ps1, which are read below (loadTextContent takes 131,072 characters)
+//   python3 build.py scripts   # makes dist/imds-check.sh, all that a Linux VM needs
 //   az deployment group create --resource-group GROUP --template-file samples/managed-run-command.bicep \
-//     --parameters vmName=VM osType=Linux expectedMac=00-0D-3A-7F-20-04 expectedIp=10.0.0.4
+//     --parameters vmName=VM script=@dist/imds-check.sh expectedMac=00-0D-3A-7F-20-04 expectedIp=10.0.0.4
 //   az vm run-command show --resource-group GROUP --vm-name VM --name NAME --instance-view | imds-check decode
+//
+// For a Windows VM: script=@dist/imds-check.ps1 (in PowerShell, put what holds "@" in quotes). The script is a parameter, because a
+// template that reads both scripts compiles only where both are built, and loadTextContent takes no more than 131,072 characters.
 //
 // NAME is the deployment's output. What limits a managed run command:
 // - The instance view keeps the last 4 KB of each stream; the portal report fits. A blob gets everything.
@@ -17,9 +20,10 @@
 @description('The VM, in the resource group of the deployment.')
 param vmName string
 
-@description('Which script the VM gets.')
-@allowed(['Linux', 'Windows'])
-param osType string
+@description('The text of imds-check.sh for a Linux VM, or of imds-check.ps1 for a Windows VM: script=@FILE. A SAS may be in it.')
+@secure()
+@minLength(1)
+param script string
 
 @description('The region of the VM.')
 param location string = resourceGroup().location
@@ -81,7 +85,7 @@ resource imdsCheck 'Microsoft.Compute/virtualMachines/runCommands@2024-11-01' = 
   location: location
   properties: {
     source: {
-      script: (osType == 'Windows') ? loadTextContent('../dist/imds-check.ps1') : loadTextContent('../dist/imds-check.sh')
+      script: script
     }
     parameters: given
     protectedParameters: empty(exeUri) ? [] : [{ name: 'ExeUri', value: exeUri }]

@@ -427,4 +427,14 @@ def test_the_templates_parameters_are_those_of_the_scripts():
     assert set(named) == {*NAMES, "ExeUri"}
     windows = (ROOT / "runcommand" / "scripts" / "imds-check.ps1").read_text("ascii")
     assert all(f"[string]${name}" in windows for name in named)
-    assert re.findall(r"loadTextContent\('(.+?)'\)", text) == ["../dist/imds-check.ps1", "../dist/imds-check.sh"]
+
+
+def test_the_template_reads_no_file_and_so_compiles_whichever_script_is_built():
+    text = (SAMPLES / "managed-run-command.bicep").read_text("ascii")
+    code = "\n".join(line for line in text.splitlines() if not line.startswith("//"))
+    assert not re.search(r"\b(load\w+|module|import|using|extends)\b", code)
+    assert re.search(r"^@secure\(\)\n@minLength\(1\)\nparam script string$", code, re.MULTILINE)
+    assert re.findall(r"^ +script: (.+)$", code, re.MULTILINE) == ["script"]
+    for documented in (text, README.read_text("utf-8")):
+        given = re.findall(r"\bscript=@(dist/imds-check\.\w+)", documented)
+        assert set(given) == {"dist/imds-check.sh", "dist/imds-check.ps1"}

@@ -66,6 +66,15 @@ def test_the_pinned_pyinstaller_is_the_one_that_the_project_and_wine_install():
     assert f"pyinstaller={build.PYINSTALLER}\n" in (ROOT / "tests" / "wine" / "setup.sh").read_text()
 
 
+def test_the_exe_unpacks_itself_where_the_script_keeps_it_and_no_variable_redirects_it():
+    arguments = build.pyinstaller("Z:\\checkout")
+    folder = arguments[arguments.index("--runtime-tmpdir") + 1]
+    assert folder == "C:\\Program Files\\imds-check"
+    script = (ROOT / "runcommand" / "scripts" / "imds-check.ps1").read_text("ascii")
+    assert "$programs = [Environment]::GetFolderPath('ProgramFiles')" in script
+    assert '"$programs\\imds-check"' in script
+
+
 # --- the scripts ---
 
 

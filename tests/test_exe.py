@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -267,7 +268,9 @@ print(json.dumps([done.returncode, done.stdout.decode("oem"), done.stderr.decode
 
 def as_system(lab, *arguments, environment=None, folder="Z:\\proc"):
     """The exe without a console, with NUL as its input, in a folder where nothing can be written, its output in pipes."""
-    request = json.dumps([[f"Z:{lab.exe}", *arguments], environment or {}, folder])
+    # in capitals, as os.environ has them there: else both would be in the block
+    variables = {name.upper(): value for name, value in (environment or {}).items()}
+    request = json.dumps([[f"Z:{lab.exe}", *arguments], variables, folder])
     done = lab.program(wine.PYTHON, "-c", AS_SYSTEM, request)
     code, out, err = json.loads(done.out)
     return code, out.replace("\r\n", "\n"), err
@@ -313,20 +316,92 @@ def test_the_output_is_bounded_and_its_line_ends_count_twice(exe):
     assert b"cause=route-wrong-interface exit=1" in done.out.splitlines()[-1]
 
 
-def test_it_unpacks_itself_where_only_the_system_writes_and_leaves_nothing_there(lab):
-    find = f"find {windows.PREFIX}/drive_c -name _MEI*"
-    lab.host("rule add pref 0 to 169.254.169.254 blackhole")
+# --- where it unpacks itself ---
+
+DRIVE_C = f"{windows.PREFIX}/drive_c"
+UNPACKED = f"{DRIVE_C}/Program Files/imds-check"
+# Every variable that Windows or the bootloader could take a folder from.
+FOLDERS = (
+    *("ProgramFiles", "ProgramW6432", "ProgramData", "SystemDrive", "SystemRoot", "windir"),
+    *("TEMP", "TMP", "USERPROFILE"),
+)
+
+
+@contextmanager
+def silent_host(lab):
+    """While IMDS does not answer the exe runs long enough to be watched."""
+    lab.host(f"rule add pref 0 to {IMDS} blackhole")
     try:
-        with ThreadPoolExecutor(1) as pool:
-            ran = pool.submit(lab.tool, "--no-files")
-            seen = set()
-            while not ran.done():
-                seen |= set(lab.vm(find, check=False).split())
-                time.sleep(0.2)
+        yield
     finally:
-        lab.host("rule del pref 0 to 169.254.169.254 blackhole")
-    assert {path.rpartition("/")[0] for path in seen} == {f"{windows.PREFIX}/drive_c/windows/temp"}
-    assert lab.vm(find) == ""
+        lab.host(f"rule del pref 0 to {IMDS} blackhole")
+
+
+def unpacked_folders(lab):
+    return set(lab.vm(f"find {DRIVE_C} /run/lab -name _MEI*", check=False).splitlines())
+
+
+def watched(lab, program):
+    """What ``program()`` returns, and the folders into which the exe unpacked itself meanwhile."""
+    seen = set()
+    with ThreadPoolExecutor(1) as pool:
+        ran = pool.submit(program)
+        while not ran.done():
+            seen |= unpacked_folders(lab)
+            time.sleep(0.1)
+    return ran.result(), seen
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{}, dict.fromkeys(FOLDERS, "C:\\hostile"), dict.fromkeys(FOLDERS, "")],
+    ids=["usual", "hostile", "none"],
+)
+def test_it_unpacks_itself_where_only_administrators_write(lab, environment):
+    lab.tool("--version")  # starts Wine
+    lab.vm(f"rm -rf '{UNPACKED}'")  # the exe makes it anew
+    lab.vm(f"mkdir -p {DRIVE_C}/hostile")
+    start = partial(as_system, lab, "--no-files", environment=environment, folder="C:\\hostile")
+    with silent_host(lab):
+        (code, out, err), seen = watched(lab, start)
+    assert (code, err) == (1, "") and " cause=imds-no-answer " in last_line(out)
+    assert {path.rpartition("/")[0] for path in seen} == {UNPACKED}
+    left = lab.vm(f"find '{UNPACKED}' {DRIVE_C}/hostile").splitlines()
+    assert left == [UNPACKED, f"{DRIVE_C}/hostile"]
+
+
+def test_it_unpacks_itself_beside_the_exe_that_the_script_keeps(lab):
+    lab.vm(f"mkdir -p '{UNPACKED}'")
+    lab.write(f"{UNPACKED}/imds-check-0123456789abcdef.exe", "kept")
+    with silent_host(lab):
+        done, seen = watched(lab, partial(lab.tool, "--no-files"))
+    assert done.returncode == 1 and {path.rpartition("/")[0] for path in seen} == {UNPACKED}
+    assert lab.vm(f"ls '{UNPACKED}'").split() == ["imds-check-0123456789abcdef.exe"]
+    lab.vm(f"rm -r '{UNPACKED}'")
+
+
+NOT_CREATED = "LOADER: failed to create runtime-tmpdir path C:\\Program Files\\imds-check!"
+NO_FOLDER = "Could not create temporary directory!"
+
+
+@pytest.mark.parametrize(
+    "commands, said",
+    [
+        ([f"mount -t tmpfs -o ro none '{DRIVE_C}/Program Files'"], [NOT_CREATED, NO_FOLDER]),
+        ([f"mkdir -p '{UNPACKED}'", f"mount -t tmpfs -o ro none '{UNPACKED}'"], [NO_FOLDER]),
+        ([f"rm -rf '{UNPACKED}'", f"touch '{UNPACKED}'"], [NO_FOLDER]),
+    ],
+    ids=["no folder yet", "a folder", "a file"],
+)
+def test_who_may_not_write_there_is_told_so_and_it_unpacks_nowhere_else(exe, commands, said):
+    """What an ordinary user gets. (To Wine we are root: a read-only mount stands in for that.)"""
+    with WindowsLab(exe) as lab:
+        lab.start()
+        for command in commands:
+            lab.vm(command)
+        done, seen = watched(lab, partial(lab.tool, "--no-files"))
+    assert (done.returncode, done.stdout, seen) == (255, "", set())  # -1
+    assert re.findall(r"^\[PYI-\d+:ERROR\] (.*)$", done.stderr, re.MULTILINE) == said
 
 
 def test_wine_lives_in_the_namespaces_of_the_vm(lab):

@@ -387,3 +387,24 @@ def test_only_whole_json_with_a_vm_in_it_is_metadata(tmp_path):
     files = [f"Get-VmId ([IO.File]::ReadAllText('{tmp_path}/{number}'))" for number in range(len(ANSWERS))]
     assert evaluate(tmp_path, *files) == [VM_ID if is_metadata else "" for is_metadata in ANSWERS.values()]
     assert time.monotonic() - began < 10
+
+
+# --- the operator's side ---
+
+
+@runs
+@pytest.mark.parametrize("elevated, chosen", [(True, "there"), (False, "nothing")])
+def test_the_operator_reads_answers_by_the_exe_where_it_may_unpack_itself(elevated, chosen):
+    """``Decoder`` of ``samples/diagnose-vm.ps1``. (A file in the folder's place: nobody may write there.)"""
+    text = (ROOT / "samples" / "diagnose-vm.ps1").read_text("ascii")
+    function = re.search(r"^function Decoder \{\n.*?^\}\n", text, re.MULTILINE | re.DOTALL).group()
+    settings = "$isWindows_, $root = $true, 'C:\\operator'\n"
+    with PowerShellLab() as lab:
+        lab.warm_up()
+        lab.put(f"{DRIVE_C}/operator/dist/imds-check.exe", EXE.read_bytes())
+        lab.vm(f"rm -rf '{FOLDER}'")
+        if not elevated:
+            lab.vm(f"touch '{FOLDER}'")
+        script = settings + function + "if (@(Decoder)) { 'there' } else { 'nothing' }\n"
+        done = lab.power_shell(script.replace("\n", "\r\n"))
+    assert (done.out.split(), done.err) == ([chosen.encode()], b"")
