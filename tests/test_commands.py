@@ -65,7 +65,12 @@ HOSTILE = [
     "",
 ]
 
-A, CIDR, N, MAC = r"\d{1,3}(\.\d{1,3}){3}", r"\d{1,3}(\.\d{1,3}){3}/\d{1,2}", r"\d{1,12}", r"[0-9A-F]{2}(-[0-9A-F]{2}){5}"
+A, CIDR, N, MAC = (
+    r"\d{1,3}(\.\d{1,3}){3}",
+    r"\d{1,3}(\.\d{1,3}){3}/\d{1,2}",
+    r"\d{1,12}",
+    r"[0-9A-F]{2}(-[0-9A-F]{2}){5}",
+)
 HOP = rf"(inet6 [0-9a-f:.]{{2,39}}|{A}( onlink)?)"
 IF = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,14}"
 TABLE = r"( table [A-Za-z0-9][A-Za-z0-9._-]{0,31})?"
@@ -335,7 +340,7 @@ def test_a_rule_with_any_other_option_or_value_is_no_command(rule):
 KINDS = [kind for kind in vars(words).values() if isinstance(kind, type) and issubclass(kind, words.Word)]
 
 
-READ_BY_A_SHELL = set("$`\"|&;\n\r\\^%\x00")
+READ_BY_A_SHELL = set('$`"|&;\n\r\\^%\x00')
 ONLY_FOR_SH = (words.LinuxUrl, words.IptablesWord)  # to which % is a plain character
 INSIDE_A_LIST = (words.BypassEntry, words.WindowsBypassEntry, words.IptablesWord)  # where a dash begins no option
 
