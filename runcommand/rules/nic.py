@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import List, Optional, Sequence, Set, Tuple
 
 from ..facts import Adapter, InterfaceAddress, LinkState, prefix_length
-from .case import BECAUSE, WHERE_AZURE_SAYS, Case, KnownFrom, is_down, nic, same_nic
+from .case import BECAUSE, WHERE_AZURE_SAYS, Case, KnownFrom, PrimaryNic, is_down, nic, same_nic
 from .finding import Fix, Seen, Severity, Verdict, advice, listed, quoted, rule
 from .remedies import remedies, routes_anew
 
@@ -147,13 +147,16 @@ def _mac_refuted(case: Case, expected: str) -> Optional[Seen]:
     named = case.adapter_with_mac(expected)
     if named and case.believed.mac == expected:
         return None
-    answer = case.platform_answers[0]
-    if named is None:
-        strays = [answer.adapter] if answer.adapter else case.nics
-        detail = _differs("MAC", [expected], "--expected-mac", _macs_of(case, strays))
-        return _mistaken(case, detail, "another VM")
-    detail = f"--expected-mac {expected} is the MAC of {nic(named)}, which is not the primary NIC."
-    return _mistaken(case, detail, "another NIC")
+    return _mistaken(case, _other_mac_than(case, expected), "another NIC" if named else "another VM")
+
+
+def _other_mac_than(case: Case, expected: str) -> str:
+    """The sentence that --expected-mac is not the MAC of the primary NIC."""
+    named = case.adapter_with_mac(expected)
+    if named:
+        return f"--expected-mac {expected} is the MAC of {nic(named)}, which is not the primary NIC."
+    strays = [case.primary.adapter] if case.primary else case.nics
+    return _differs("MAC", [expected], "--expected-mac", _macs_of(case, strays))
 
 
 def _mistaken(case: Case, detail: str, whose: str) -> Seen:
@@ -197,8 +200,8 @@ def _unlike_azure(case: Case) -> Optional[Seen]:
     if reported:
         return _has_other_address(case, adapter, "IMDS", reported.addresses, [])
     answered = any(item.adapter and same_nic(item.adapter, adapter) for item in case.platform_answers)
-    if answered or not adapter.dhcp_server or not adapter.lease_address:
-        return None  # what the platform answers is right, and the lease is an old one
+    if answered or case.imds_answers or not adapter.dhcp_server or not adapter.lease_address:
+        return None  # the address that gets an answer is right, and another one in the lease is old
     return _has_other_address(case, adapter, "its DHCP lease", [adapter.lease_address], [])
 
 
@@ -214,7 +217,7 @@ def _unlike_operator(case: Case, expected: str) -> Optional[Seen]:
         return _has_other_address(case, adapter, "--expected-ip", [expected], [advice(CHECK_VALUE)])
     if mac is None or same_nic(owner, adapter):
         return None
-    detail = _differs("address", [expected], "--expected-ip", f"{_addresses_of(case, adapter)} on {quoted(adapter.name)}")
+    detail = _differs("address", [expected], "--expected-ip", _holds(case, adapter))
     held = f"But {quoted(owner.name)} holds it: the value given is most likely mistyped, or that of another NIC."
     return Seen(f"{detail} {held}", (advice(CHECK_VALUE),), verdict=Verdict.BROKEN)
 
@@ -234,9 +237,9 @@ def _has_other_address(
     prefix = held[0].prefix if held else 24
     if reported and reported.subnet:
         prefix = prefix_length(reported.subnet)
-    has = f"{_addresses_of(case, adapter)} on {quoted(adapter.name)}"
     fixes = [*first, *remedies(case).set_address(adapter, wanted[0], prefix), *routes_anew(case, adapter)]
-    return Seen(_differs("address", wanted, source, has), tuple(fixes), verdict=_by_answer(case))
+    detail = _differs("address", wanted, source, _holds(case, adapter))
+    return Seen(detail, tuple(fixes), verdict=_by_answer(case))
 
 
 def _held(case: Case, adapter: Adapter) -> List[InterfaceAddress]:
@@ -244,57 +247,81 @@ def _held(case: Case, adapter: Adapter) -> List[InterfaceAddress]:
     return [item for face in case.adapters if same_nic(adapter, face) for item in face.addresses]
 
 
-def _addresses_of(case: Case, adapter: Adapter) -> str:
-    return listed([item.address for item in _held(case, adapter)]) or "no IPv4 address"
+def _holds(case: Case, adapter: Adapter) -> str:
+    """``10.0.0.4, 10.0.0.5 on "eth0"``"""
+    addresses = listed([item.address for item in _held(case, adapter)]) or "no IPv4 address"
+    return f"{addresses} on {quoted(adapter.name)}"
 
 
 def _address_refuted(case: Case, expected: str) -> Optional[Seen]:
     """The warning that --expected-ip is not the address that the platform answers; None where it is."""
-    owner, answer = case.adapter_of(expected), case.platform_answers[0]
+    owner = case.adapter_of(expected)
     if owner and case.believed.ip == expected:
         return None
-    adapter = answer.adapter or (case.primary.adapter if case.primary else None)
+    detail = _other_address_than(case, expected)
     if owner is None:
-        has = f"{_addresses_of(case, adapter)} on {quoted(adapter.name)}" if adapter else "other addresses"
-        detail = _differs("address", [expected], "--expected-ip", has)
         return _mistaken(case, detail, "another IP configuration or VM")
+    is_secondary = case.primary is not None and same_nic(owner, case.primary.adapter)
+    return _mistaken(case, detail, "another IP configuration" if is_secondary else "another NIC")
+
+
+def _other_address_than(case: Case, expected: str) -> str:
+    """The sentence that --expected-ip is not the primary address."""
+    owner = case.adapter_of(expected)
+    adapter = case.primary.adapter if case.primary else None
+    if owner is None:
+        return _differs("address", [expected], "--expected-ip", _holds(case, adapter) if adapter else "others")
     if adapter and same_nic(owner, adapter):
-        detail = f"--expected-ip {expected} is an address of {quoted(owner.name)}, but not its primary one."
-        return _mistaken(case, detail, "another IP configuration")
-    detail = f"--expected-ip {expected} is an address of {quoted(owner.name)}, which is not the primary NIC."
-    return _mistaken(case, detail, "another NIC")
+        return f"--expected-ip {expected} is an address of {quoted(owner.name)}, not its primary one."
+    return f"--expected-ip {expected} is an address of {quoted(owner.name)}, which is not the primary NIC."
 
 
 def compared(case: Case) -> Tuple[str, ...]:
     """What Azure expects beside what the guest has: a phrase for each MAC and each address that is known; else nothing."""
-    primary, said = case.primary, case.facts.expected
-    if primary is None:
+    if case.primary is None:
         return ()
+    return (*_compared_macs(case, case.primary), *_compared_addresses(case, case.primary))
+
+
+def _compared_macs(case: Case, primary: PrimaryNic) -> List[str]:
+    expected = case.facts.expected.mac
+    agree: List[str] = []
     found: List[str] = []
-    macs = _reported_macs(case)
-    if said.mac:
-        named = case.adapter_with_mac(said.mac)
-        is_same = named is not None and same_nic(named, primary.adapter)
-        found.append(_phrase("MAC", [said.mac], is_same, "--expected-mac", str(primary.adapter.mac)))
-    if macs:
-        same = sorted(_own_macs(case) & macs)
-        found.append(_phrase("MAC", same or sorted(macs), bool(same), "IMDS", str(primary.adapter.mac)))
-    if said.ip:
-        found.append(_phrase("address", [said.ip], said.ip == primary.ip, "--expected-ip", str(primary.ip)))
-    reported = case.reported(primary.adapter)
-    if reported and reported.addresses:
-        held = [item.address for item in _held(case, primary.adapter)]
-        both = [address for address in reported.addresses if address in held]
-        has = _addresses_of(case, primary.adapter)
-        found.append(_phrase("address", both or reported.addresses, bool(both), "IMDS", has))
-    return tuple(found)
+    named = case.adapter_with_mac(expected)
+    if named and same_nic(named, primary.adapter):
+        agree.append("--expected-mac")
+    elif expected:
+        found.append(_other_mac_than(case, expected).rstrip("."))
+    reported = _reported_macs(case)
+    faces = {face.mac for face in case.adapters if same_nic(face, primary.adapter)}
+    if faces & reported:
+        agree.append("IMDS")
+    elif reported:
+        found.append(_differs("MAC", sorted(reported), "IMDS", _macs_of(case, [primary.adapter])).rstrip("."))
+    return found + _agreed("MAC", primary.adapter.mac, agree)
 
 
-def _phrase(what: str, wanted: Sequence[str], is_same: bool, source: str, has: str) -> str:
-    """``MAC X as IMDS says``, or how they differ."""
-    if is_same:
-        return f"{what} {listed(wanted)} as {source} says"
-    return _differs(what, wanted, source, has).rstrip(".")
+def _compared_addresses(case: Case, primary: PrimaryNic) -> List[str]:
+    expected, reported = case.facts.expected.ip, case.reported(primary.adapter)
+    agree: List[str] = []
+    found: List[str] = []
+    if expected and expected == primary.ip:
+        agree.append("--expected-ip")
+    elif expected:
+        found.append(_other_address_than(case, expected).rstrip("."))
+    wanted = reported.addresses if reported else ()
+    if any(item.address in wanted for item in _held(case, primary.adapter)):
+        agree.append("IMDS")
+    elif wanted:
+        found.append(_differs("address", wanted, "IMDS", _holds(case, primary.adapter)).rstrip("."))
+    return found + _agreed("address", primary.ip, agree)
+
+
+def _agreed(what: str, value: Optional[str], sources: List[str]) -> List[str]:
+    """``MAC X is what IMDS says``, by all who say so; nothing where nobody does."""
+    if not sources:
+        return []
+    return [f"{what} {value} is what {' and '.join(sources)} {'say' if len(sources) > 1 else 'says'}"]
 
 
 @rule()
