@@ -129,7 +129,9 @@ def test_where_nothing_answers_a_word_that_says_what_the_leases_say_changes_no_f
     assert not any(fix.text.startswith(CHECK_FIRST) for finding in diagnosis.findings for fix in finding.fix)
 
 
-@pytest.mark.parametrize("name", ["firewall-blocks-imds", "route-wrong-interface-vpn", "healthy", "source-not-primary-ip"])
+@pytest.mark.parametrize(
+    "name", ["firewall-blocks-imds", "route-wrong-interface-vpn", "healthy", "source-not-primary-ip"]
+)
 def test_a_redacted_run_is_judged_alike(name):
     for expected in words(ALL[name]):
         facts = replace(ALL[name], expected=expected)
@@ -230,7 +232,9 @@ def test_imds_own_report_of_other_macs_is_a_failure_whatever_the_operator_says(s
 
 
 @ON_BOTH
-@pytest.mark.parametrize("status, cause", [(429, "imds-throttled"), (403, "imds-access-denied"), (500, "imds-unavailable")])
+@pytest.mark.parametrize(
+    "status, cause", [(429, "imds-throttled"), (403, "imds-access-denied"), (500, "imds-unavailable")]
+)
 def test_an_error_of_imds_itself_is_an_answer_too(side, status, cause):
     nic, second = nics_of(side)
     facts = side.answers(http(side.ip, status, server="IMDS/150.870.65.1854"))
@@ -274,9 +278,7 @@ def test_what_holds_the_address_of_imds_is_not_the_primary_nic():
 
 def test_an_old_lease_is_no_mismatch_where_the_wireserver_answers():
     eth0 = replace(ETH0, addresses=(held("10.0.0.99"),))
-    facts = replace(
-        LINUX.dark("10.0.0.99", proof=False, adapters=(LO, eth0, ETH1)), wireserver=wireserver("10.0.0.99")
-    )
+    facts = replace(LINUX.dark("10.0.0.99", proof=False, adapters=(LO, eth0, ETH1)), wireserver=wireserver("10.0.0.99"))
     assert diagnose(facts).cause == "imds-no-answer" and not mismatches(diagnose(facts))
 
 
@@ -331,8 +333,8 @@ def test_the_check_says_what_is_the_same_and_what_differs():
         (
             Expected(ip=NOBODYS_IP),
             "warn",
-            f"MAC {nic.mac} is what IMDS says; Azure expects address {NOBODYS_IP} (--expected-ip); "
-            'the guest has 172.16.69.7 on "Ethernet"; address 172.16.69.7 is what IMDS says',
+            f'Azure expects address {NOBODYS_IP} (--expected-ip); the guest has 172.16.69.7 on "Ethernet"; '
+            f"MAC {nic.mac} is what IMDS says; address 172.16.69.7 is what IMDS says",
         ),
     ):
         check = identity(diagnose(WINDOWS.healthy(expected=expected)))

@@ -42,7 +42,8 @@ def nic_down(case: Case) -> Optional[Seen]:
         fixes = [*commands.bring_up(adapter), *commands.renew_lease(adapter), *routes_anew(case, adapter)]
     words = "is disabled" if adapter.state is LinkState.DOWN else "is enabled, but has no link"
     return case.local(
-        f"The primary NIC {nic(adapter)} {words}. Assumed to be the primary NIC because {because}.", case.check_first(fixes)
+        f"The primary NIC {nic(adapter)} {words}. Assumed to be the primary NIC because {because}.",
+        case.check_first(fixes),
     )
 
 
@@ -277,13 +278,15 @@ def _other_address_than(case: Case, expected: str) -> str:
 
 
 def compared(case: Case) -> Tuple[str, ...]:
-    """What Azure expects beside what the guest has: a phrase for each MAC and each address that is known; else nothing."""
+    """What Azure expects beside what the guest has: first each difference, then what agrees; nothing where nobody says."""
     if case.primary is None:
         return ()
-    return (*_compared_macs(case, case.primary), *_compared_addresses(case, case.primary))
+    other_macs, same_mac = _compared_macs(case, case.primary)
+    other_addresses, same_address = _compared_addresses(case, case.primary)
+    return (*other_macs, *other_addresses, *same_mac, *same_address)
 
 
-def _compared_macs(case: Case, primary: PrimaryNic) -> List[str]:
+def _compared_macs(case: Case, primary: PrimaryNic) -> Tuple[List[str], List[str]]:
     expected = case.facts.expected.mac
     agree: List[str] = []
     found: List[str] = []
@@ -298,10 +301,10 @@ def _compared_macs(case: Case, primary: PrimaryNic) -> List[str]:
         agree.append("IMDS")
     elif reported:
         found.append(_differs("MAC", sorted(reported), "IMDS", _macs_of(case, [primary.adapter])).rstrip("."))
-    return found + _agreed("MAC", primary.adapter.mac, agree)
+    return found, _agreed("MAC", primary.adapter.mac, agree)
 
 
-def _compared_addresses(case: Case, primary: PrimaryNic) -> List[str]:
+def _compared_addresses(case: Case, primary: PrimaryNic) -> Tuple[List[str], List[str]]:
     expected, reported = case.facts.expected.ip, case.reported(primary.adapter)
     agree: List[str] = []
     found: List[str] = []
@@ -314,7 +317,7 @@ def _compared_addresses(case: Case, primary: PrimaryNic) -> List[str]:
         agree.append("IMDS")
     elif wanted:
         found.append(_differs("address", wanted, "IMDS", _holds(case, primary.adapter)).rstrip("."))
-    return found + _agreed("address", primary.ip, agree)
+    return found, _agreed("address", primary.ip, agree)
 
 
 def _agreed(what: str, value: Optional[str], sources: List[str]) -> List[str]:
