@@ -1,4 +1,4 @@
-"""--expected-mac and --expected-ip are typed by hand: what the platform itself answers outranks them, by every recorded run."""
+"""--expected-mac and --expected-ip are typed by hand: what the platform itself answers outranks them."""
 
 import json
 from dataclasses import replace
@@ -40,7 +40,7 @@ SILENT = [name for name, facts in ALL.items() if not is_answered(facts)]
 
 
 def words(facts):
-    """Everything that an operator may say of a VM: what is true, what nobody has, what another NIC or IP configuration has."""
+    """Everything that an operator may say of a VM: what is true, what nobody has, what another NIC has."""
     macs, ips = [None, NOBODYS_MAC], [None, NOBODYS_IP]
     for adapter in facts.adapters or ():
         if adapter.kind != "loopback":

@@ -103,8 +103,8 @@ class PrimaryNic:
 class PlatformAnswer:
     """An answer that only Azure gives, and where it came to.
 
-    ``adapter`` and ``address`` are both None where something on the VM stood between: the guest proxy agent, which asks in
-    the client's place, or whatever holds the platform's address itself.
+    ``adapter`` and ``address`` are both None where something on the VM stood between: the guest proxy
+    agent, which asks in the client's place, or whatever holds the platform's address itself.
     """
 
     by: str  # "IMDS", "the WireServer"
@@ -322,8 +322,8 @@ class Case:
     def believed(self) -> Expected:
         """What the operator says of the primary NIC, without what the platform's answers refute.
 
-        --expected-mac and --expected-ip are typed by hand: a value is refuted when the platform answered, and to no NIC with
-        that MAC, or not to that address.
+        --expected-mac and --expected-ip are typed by hand: a value is refuted when the platform
+        answered, and to no NIC with that MAC, or not to that address.
         """
         said = self.facts.expected
         placed = [(item.adapter, item.address) for item in self.platform_answers if item.adapter]
@@ -345,7 +345,7 @@ class Case:
         return not same_nic(other.adapter, self.primary.adapter) or other.ip != self.primary.ip
 
     def check_first(self, fixes: Iterable[Fix]) -> Tuple[Fix, ...]:
-        """What mends the way by the primary NIC; first of all a word of warning where that NIC rests on the operator's word."""
+        """These fixes, which go by the primary NIC; before them a check, where only the operator names it."""
         found = tuple(fixes)
         if not found or not self.rests_on_operator or self.primary is None:
             return found

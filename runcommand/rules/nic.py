@@ -83,10 +83,11 @@ def nic_mac_mismatch(case: Case) -> Optional[Seen]:
     Azure forwards frames of a NIC only from the MAC address that it gave to it. A MAC that was overridden in the guest, or
     a NIC that was replaced in Azure and not in the guest, cuts the VM off, or leaves features that check the MAC failing.
 
-    Recognised by: no adapter of the guest has any of the MACs that IMDS reports (degraded while IMDS answers, else broken);
-    or, where neither IMDS nor the WireServer answers, none has the MAC of --expected-mac (broken). Where one of them
-    answers, the NIC that it answers has the right MAC: an --expected-mac that says otherwise is a warning, because it is
-    most likely mistyped, or the MAC of another NIC or VM.
+    Recognised by: no adapter of the guest has any of the MACs that IMDS reports (degraded while
+    IMDS answers, else broken); or, where neither IMDS nor the WireServer answers, none has the MAC
+    of --expected-mac (broken). Where one of them answers, the NIC that it answers has the right MAC:
+    an --expected-mac that says otherwise is a warning, because it is most likely mistyped, or the
+    MAC of another NIC or VM.
 
     Mended by: taking the override away; or, when the NIC was replaced, stopping (deallocating) and starting the VM.
     https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/reset-network-interface
@@ -176,10 +177,11 @@ def nic_ip_mismatch(case: Case) -> Optional[Seen]:
     Azure forwards packets of a NIC only from the addresses that its IP configurations have. A static address in the guest
     that differs from them cuts the VM off from IMDS.
 
-    Recognised by: the primary NIC holds none of the addresses that IMDS reports for its MAC (degraded while IMDS answers,
-    else broken); or, where neither IMDS nor the WireServer answers, not the one of --expected-ip or, without it, of the
-    running lease from 168.63.129.16 (broken). Where one of them answers, the address that it answers is right: an
-    --expected-ip that says otherwise is a warning, because it is most likely mistyped, or an address of another NIC, IP
+    Recognised by: the primary NIC holds none of the addresses that IMDS reports for its MAC
+    (degraded while IMDS answers, else broken); or, where neither IMDS nor the WireServer answers,
+    not the one of --expected-ip or, without it, of the running lease from 168.63.129.16 (broken).
+    Where one of them answers, the address that it answers is right: an --expected-ip that says
+    otherwise is a warning, because it is most likely mistyped, or an address of another NIC, IP
     configuration or VM.
 
     Mended by: giving the NIC back to DHCP. A static private address is set in Azure, on the NIC's IP configuration, never
@@ -193,7 +195,10 @@ def nic_ip_mismatch(case: Case) -> Optional[Seen]:
 
 
 def _unlike_azure(case: Case) -> Optional[Seen]:
-    """The finding that the primary NIC holds no address that IMDS reports for it or, where IMDS is silent, its lease names."""
+    """The finding that the primary NIC holds no address that IMDS reports for it.
+
+    Where IMDS is silent: that it does not hold the one that its lease names.
+    """
     if case.primary is None or is_down(case.primary.adapter):
         return None
     adapter = case.primary.adapter
@@ -278,7 +283,10 @@ def _other_address_than(case: Case, expected: str) -> str:
 
 
 def compared(case: Case) -> Tuple[str, ...]:
-    """What Azure expects beside what the guest has: first each difference, then what agrees; nothing where nobody says."""
+    """What Azure expects beside what the guest has: each difference, then what agrees.
+
+    Empty where nobody says what Azure expects.
+    """
     if case.primary is None:
         return ()
     other_macs, same_mac = _compared_macs(case, case.primary)
