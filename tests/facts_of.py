@@ -93,6 +93,10 @@ class Side:
             differential=tuple(trials),
         )
 
+    def silent(self, **more) -> Facts:
+        """Neither IMDS nor the WireServer answers any address."""
+        return replace(self.dark(proof=False, **more), wireserver=wireserver(self.ip, Outcome.TIMED_OUT))
+
     def answers(self, exchange, **more) -> Facts:
         facts = self.make(**more)
         return replace(facts, imds=imds(exchange), wireserver=wireserver(self.ip), differential=None)

@@ -118,15 +118,25 @@ def bare(facts):
     return replace(facts, adapters=adapters)
 
 
-def test_the_operators_word_comes_first():
-    facts = LINUX.healthy(expected=Expected(mac=ETH1.mac))
+SECOND_NIC = (Expected(mac=ETH1.mac), Expected(ip="10.0.1.5"), Expected(ETH1.mac, "10.0.1.5"))
+
+
+@pytest.mark.parametrize("expected", (Expected(), *SECOND_NIC))
+def test_the_address_from_which_imds_answered_comes_first(expected):
+    assert known(LINUX.healthy(expected=expected)) == ("eth0", "10.0.0.4", "imds-answer")
+    assert known(LINUX.dark("10.0.1.5", expected=expected)) == ("eth0", "10.0.0.4", "imds-answer")
+
+
+@pytest.mark.parametrize("expected", SECOND_NIC)
+def test_the_operators_word_comes_next(expected):
+    assert known(LINUX.silent(expected=expected)) == ("eth1", "10.0.1.5", "expected")
+    facts = replace(LINUX.dark(proof=False, expected=expected), wireserver=wireserver("10.0.1.5"))
     assert known(facts) == ("eth1", "10.0.1.5", "expected")
-    assert known(LINUX.healthy(expected=Expected(ip="10.0.1.5"))) == ("eth1", "10.0.1.5", "expected")
 
 
-def test_the_address_from_which_imds_answered_comes_next():
-    assert known(LINUX.healthy()) == ("eth0", "10.0.0.4", "imds-answer")
-    assert known(LINUX.dark("10.0.1.5")) == ("eth0", "10.0.0.4", "imds-answer")
+@pytest.mark.parametrize("expected", SECOND_NIC)
+def test_but_not_against_an_answer_of_the_wireserver_to_another_nic(expected):
+    assert known(LINUX.dark(proof=False, expected=expected)) == ("eth0", "10.0.0.4", "wireserver-answer")
 
 
 def test_the_address_from_which_the_wireserver_answered_comes_next():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
 from typing import Dict, Iterable, List, Optional, Tuple
@@ -21,6 +21,7 @@ from ..facts import (
     Cidr,
     Connection,
     Exchange,
+    Expected,
     Facts,
     ImdsInterface,
     Instance,
@@ -41,7 +42,7 @@ from ..facts import (
     prefix_length,
 )
 from .filtering import Filtering, Obstacle, filtering, fits
-from .finding import Fix, Seen, Severity, quoted, short
+from .finding import Fix, Seen, Severity, advice, quoted, short
 from .way import DENYING_ACTIONS, DENYING_KINDS, ERRORS, longest_match, walk
 
 AZURE_ASSET_TAG = "7783-7084-3265-9085-8269-3286-77"
@@ -50,6 +51,8 @@ AZURE_ARP_MAC = "12-34-56-78-9A-BC"  # the virtual switch answers with it for ev
 NO_MAC = "00-00-00-00-00-00"
 GUEST_AGENTS = ("WindowsAzureGuestAgent", "RdAgent", "walinuxagent", "waagent")
 PROXY_AGENTS = ("GuestProxyAgent", "azure-proxy-agent")
+IMDS_SERVERS = ("IMDS/", "Microsoft-IIS/")  # how the Server header of IMDS begins; that of older hosts
+WHERE_AZURE_SAYS = "az vm nic show, or the portal's Properties page of the VM"  # what the primary NIC is
 AZURE_EDITIONS = ("ServerTurbine", "ServerTurbineCor")  # EditionID
 DEFAULT = "0.0.0.0/0"
 MAIN_TABLES = ("main", "default")
@@ -62,8 +65,8 @@ SOFTWARE_KINDS = (
 class KnownFrom(str, Enum):
     """How the primary NIC is known, the surest first."""
 
-    EXPECTED = "expected"
     IMDS_ANSWER = "imds-answer"
+    EXPECTED = "expected"
     WIRESERVER_ANSWER = "wireserver-answer"
     DHCP_LEASE = "dhcp-lease"
     DEFAULT_ROUTE = "default-route"
@@ -72,8 +75,8 @@ class KnownFrom(str, Enum):
 
 
 BECAUSE = {
-    KnownFrom.EXPECTED: "--expected-mac or --expected-ip names it",
     KnownFrom.IMDS_ANSWER: "IMDS answers its address",
+    KnownFrom.EXPECTED: "--expected-mac or --expected-ip names it",
     KnownFrom.WIRESERVER_ANSWER: "the WireServer answers its address",
     KnownFrom.DHCP_LEASE: "its DHCP lease names a gateway",
     KnownFrom.DEFAULT_ROUTE: "it has the only default route",
@@ -94,6 +97,19 @@ class PrimaryNic:
     def is_proven(self) -> bool:
         """Whether the operator or an answer of the platform says so; else it is concluded from leases and routes."""
         return self.known_from in (KnownFrom.EXPECTED, KnownFrom.IMDS_ANSWER, KnownFrom.WIRESERVER_ANSWER)
+
+
+@dataclass(frozen=True)
+class PlatformAnswer:
+    """An answer that only Azure gives, and where it came to.
+
+    ``adapter`` and ``address`` are both None where something on the VM stood between: the guest proxy
+    agent, which asks in the client's place, or whatever holds the platform's address itself.
+    """
+
+    by: str  # "IMDS", "the WireServer"
+    adapter: Optional[Adapter] = None
+    address: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -271,6 +287,72 @@ class Case:
             return adapter.kind not in SOFTWARE_KINDS
         return any(same_nic(adapter, nic) for nic in self.nics)
 
+    # --- what the platform answered, and what the operator says ---
+
+    @cached_property
+    def platform_answers(self) -> Tuple[PlatformAnswer, ...]:
+        """The platform's answers, the surest first; empty where it gave none.
+
+        Azure answers the primary address of the primary NIC and no other, so the address that the metadata came to
+        leaves nothing for the other answers to say.
+        """
+        found: List[PlatformAnswer] = []
+        if self.genuine:
+            found.append(self._answered("IMDS", self.genuine.connection))
+            if found[0].adapter:
+                return tuple(found)
+        server, answer = self.facts.wireserver, self.answer
+        if server and self.wireserver_speaks:
+            found.append(self._answered("the WireServer", server.http.connection))
+        if answer and not self.genuine and self.reads_as_imds and (answer.server or "").startswith(IMDS_SERVERS):
+            refusal = self._answered("IMDS", answer.connection)
+            found += [refusal] if refusal.adapter else []  # else the guest proxy agent's own
+        return tuple(sorted(found, key=lambda item: item.adapter is None))
+
+    def _answered(self, by: str, connection: Connection) -> PlatformAnswer:
+        owner = self._owner(connection)
+        return PlatformAnswer(by, owner, connection.local_address if owner else None)
+
+    def _owner(self, connection: Connection) -> Optional[Adapter]:
+        """The NIC that a connection left by; None where it did not leave the VM."""
+        address = connection.local_address
+        return None if address in PLATFORM_ADDRESSES else self.adapter_of(address)
+
+    @cached_property
+    def believed(self) -> Expected:
+        """What the operator says of the primary NIC, without what the platform's answers refute.
+
+        --expected-mac and --expected-ip are typed by hand: a value is refuted when the platform
+        answered, and to no NIC with that MAC, or not to that address.
+        """
+        said = self.facts.expected
+        placed = [(item.adapter, item.address) for item in self.platform_answers if item.adapter]
+        if not placed:
+            return said
+        named = self.adapter_with_mac(said.mac)
+        has_answer = named is not None and any(same_nic(named, adapter) for adapter, _ in placed)
+        answered = [address for _, address in placed]
+        return Expected(said.mac if has_answer else None, said.ip if said.ip in answered else None)
+
+    @cached_property
+    def rests_on_operator(self) -> bool:
+        """Whether only the operator's word makes the primary NIC and its address what they are here."""
+        if self.primary is None or self.primary.known_from is not KnownFrom.EXPECTED:
+            return False
+        other = Case(replace(self.facts, expected=Expected())).primary
+        if other is None:
+            return True
+        return not same_nic(other.adapter, self.primary.adapter) or other.ip != self.primary.ip
+
+    def check_first(self, fixes: Iterable[Fix]) -> Tuple[Fix, ...]:
+        """These fixes, which go by the primary NIC; before them a check, where only the operator names it."""
+        found = tuple(fixes)
+        if not found or not self.rests_on_operator or self.primary is None:
+            return found
+        named = nic(self.primary.adapter, self.primary.ip)
+        reason = f"only --expected-mac or --expected-ip says that the primary NIC is {named}"
+        return (advice(f"Before you change anything, check the value: {reason} ({WHERE_AZURE_SAYS})."), *found)
+
     # --- the primary NIC ---
 
     @cached_property
@@ -283,12 +365,11 @@ class Case:
         return None
 
     def _primary_candidates(self) -> Iterable[Tuple[KnownFrom, List[Adapter]]]:
-        expected, server = self.facts.expected, self.facts.wireserver
-        if expected.mac or expected.ip:
-            found = self.adapter_with_mac(expected.mac) if expected.mac else self.adapter_of(expected.ip)
-            yield KnownFrom.EXPECTED, [found] if found else []
+        server, said = self.facts.wireserver, self.believed
         if self.genuine:
             yield KnownFrom.IMDS_ANSWER, self._owners(self.genuine.connection)
+        named = self.adapter_with_mac(said.mac) or self.adapter_of(said.ip)
+        yield KnownFrom.EXPECTED, [named] if named else []
         if server and self.wireserver_speaks:
             yield KnownFrom.WIRESERVER_ANSWER, self._owners(server.http.connection)
         likely = self._distinct(adapter for adapter in self.adapters if self.may_be_primary(adapter))
@@ -301,7 +382,7 @@ class Case:
         yield KnownFrom.ONLY_NIC, self.nics
 
     def _owners(self, connection: Connection) -> List[Adapter]:
-        owner = self.adapter_of(connection.local_address)
+        owner = self._owner(connection)
         return [owner] if owner else []
 
     def _distinct(self, adapters: Iterable[Adapter]) -> List[Adapter]:
@@ -319,11 +400,12 @@ class Case:
     def _primary_ip(self, adapter: Adapter) -> Optional[str]:
         held = [address.address for address in adapter.addresses]
         answered = self.genuine.connection.local_address if self.genuine else None
+        answered = None if answered in PLATFORM_ADDRESSES else answered
         plain = [
             address.address for address in adapter.addresses if not address.secondary and not address.skip_as_source
         ]
         dynamic = [address.address for address in adapter.addresses if address.dynamic]
-        for candidate in (self.facts.expected.ip, answered, adapter.lease_address, *dynamic, *plain):
+        for candidate in (answered, self.believed.ip, adapter.lease_address, *dynamic, *plain):
             if candidate in held:
                 return candidate
         return held[0] if held else None

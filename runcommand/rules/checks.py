@@ -21,6 +21,7 @@ from .clock import document_skew, skew
 from .filtering import Obstacle
 from .filtering import described as described_obstacle
 from .finding import Severity, listed, quoted, short
+from .nic import compared
 from .issuers import common_name, concerns, is_reached, why_closed
 from ..fixes.remedies import goes_astray
 from .route import described
@@ -96,7 +97,7 @@ def imds_reachable(case: Case) -> Judged:
     return Judged(Status.ERROR if answer.outcome is Outcome.FAILED else failed, summary)
 
 
-@check("imds.metadata", "nic-mac-mismatch", "nic-ip-mismatch")
+@check("imds.metadata")
 def imds_metadata(case: Case) -> Judged:
     """Is the answer this VM's metadata?"""
     answer = case.answer
@@ -282,11 +283,10 @@ def nic_identity(case: Case) -> Judged:
     """Does the guest have the MAC and the address that Azure knows?"""
     if case.facts.adapters is None:
         return unknown(case, "adapters")
-    expected = case.facts.expected
-    source = "--expected-mac/-ip" if expected.mac or expected.ip else "IMDS" if case.instance else None
-    if source is None:
+    phrases = compared(case)
+    if not phrases:
         return Judged(Status.SKIP, "nothing to compare with: --expected-mac, --expected-ip")
-    return Judged(None, f"MAC and address compared with what {source} says")
+    return Judged(None, "; ".join(phrases))
 
 
 @check("nic.dhcp", "nic-dhcp-disabled")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
+from typing import List, Optional, Sequence, Set, Tuple
 
-from ..facts import Adapter, LinkState, prefix_length
-from .case import BECAUSE, Case, KnownFrom, is_down, nic, same_nic
+from ..facts import Adapter, InterfaceAddress, LinkState, prefix_length
+from .case import BECAUSE, WHERE_AZURE_SAYS, Case, KnownFrom, PrimaryNic, is_down, nic, same_nic
 from .finding import Fix, Seen, Severity, Verdict, advice, listed, quoted, rule
 from ..fixes.remedies import remedies, routes_anew, set_address, set_mac
 
-CHECK_VALUE = "Check the value first: az vm nic show, or the portal's Properties page of the VM."
+CHECK_VALUE = f"Before you change anything, check the value that was given: {WHERE_AZURE_SAYS}."
 
 
 @rule(Verdict.BROKEN)
@@ -42,7 +42,8 @@ def nic_down(case: Case) -> Optional[Seen]:
         fixes = [*commands.bring_up(adapter), *commands.renew_lease(adapter), *routes_anew(case, adapter)]
     words = "is disabled" if adapter.state is LinkState.DOWN else "is enabled, but has no link"
     return case.local(
-        f"The primary NIC {nic(adapter)} {words}. It is taken for the primary one because {because}.", fixes
+        f"The primary NIC {nic(adapter)} {words}. Assumed to be the primary NIC because {because}.",
+        case.check_first(fixes),
     )
 
 
@@ -77,96 +78,261 @@ def _by_answer(case: Case) -> Verdict:
 
 @rule(Verdict.DEGRADED, Verdict.BROKEN)
 def nic_mac_mismatch(case: Case) -> Optional[Seen]:
-    """No NIC of the guest has the MAC address that Azure knows
+    """The primary NIC does not have the MAC address that Azure expects
 
     Azure forwards frames of a NIC only from the MAC address that it gave to it. A MAC that was overridden in the guest, or
     a NIC that was replaced in Azure and not in the guest, cuts the VM off, or leaves features that check the MAC failing.
 
-    Recognised by: none of the guest's adapters has the MAC of --expected-mac or, without it, any that IMDS reports.
-    Degraded while IMDS answers, else broken.
+    Recognised by: no adapter of the guest has any of the MACs that IMDS reports (degraded while
+    IMDS answers, else broken); or, where neither IMDS nor the WireServer answers, none has the MAC
+    of --expected-mac (broken). Where one of them answers, the NIC that it answers has the right MAC:
+    an --expected-mac that says otherwise is a warning, because it is most likely mistyped, or the
+    MAC of another NIC or VM.
 
     Mended by: taking the override away; or, when the NIC was replaced, stopping (deallocating) and starting the VM.
     https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/reset-network-interface
     """
-    own = {adapter.mac for adapter in case.adapters if adapter.mac}
-    reported = {interface.mac for interface in (case.instance.interfaces if case.instance else ()) if interface.mac}
-    expected = case.facts.expected.mac
-    wanted = sorted([expected] if expected else reported)
-    if not own or not wanted or own & set(wanted):
-        return None
-    if any(adapter.physical and adapter.mac is None for adapter in case.adapters):
+    own = _own_macs(case)
+    if not own or any(adapter.physical and adapter.mac is None for adapter in case.adapters):
         return None  # the one that is not known may be it
-    strays = [adapter for adapter in case.nics if adapter.mac not in reported] or case.nics
+    reported = _reported_macs(case)
+    if reported and not own & reported:
+        return _has_other_mac(case, "IMDS", sorted(reported), [])
+    expected = case.facts.expected.mac
+    if expected is None:
+        return None
+    if case.platform_answers:
+        return _mac_refuted(case, expected)
+    if expected in own:
+        return None
+    return _has_other_mac(case, "--expected-mac", [expected], [advice(CHECK_VALUE)])
+
+
+def _own_macs(case: Case) -> Set[str]:
+    return {adapter.mac for adapter in case.adapters if adapter.mac}
+
+
+def _reported_macs(case: Case) -> Set[str]:
+    interfaces = case.instance.interfaces if case.instance else ()
+    return {interface.mac for interface in interfaces if interface.mac}
+
+
+def _has_other_mac(case: Case, source: str, wanted: List[str], first: List[Fix]) -> Seen:
+    """The finding that no NIC has one of these MACs.
+
+    :param source: who says that Azure expects them
+    :param first: what comes before the commands
+    """
+    strays = case.nics
     if case.primary and case.primary.adapter in strays:
         strays = [case.primary.adapter]
-    held = listed([f"{quoted(adapter.name)} {adapter.mac}" for adapter in strays]) or listed(sorted(map(str, own)))
-    detail = (
-        f"Azure ({'--expected-mac' if expected else 'IMDS'}) knows this VM by {listed(wanted)}; the guest has {held}."
-    )
-    if own & reported:
-        return Seen(
-            f"{detail} But IMDS reports {listed(sorted(own & reported))}, which the guest has.",
-            (advice(f"--expected-mac is most likely mistyped, or of another VM. {CHECK_VALUE}"),),
-            verdict=_by_answer(case),
-        )
-    fixes: List[Fix] = [advice(CHECK_VALUE)] if expected else []
+    fixes = list(first)
     if len(strays) == 1 and len(wanted) == 1:
         fixes += set_mac(case, strays[0], wanted[0])
-    fixes.append(
-        advice("If the NIC was replaced in Azure instead: stop (deallocate) and start the VM, then run again.")
-    )
-    return Seen(detail, tuple(fixes), verdict=_by_answer(case))
+    replaced = "If the NIC was replaced in Azure instead: stop (deallocate) and start the VM, then run again."
+    fixes.append(advice(replaced))
+    return Seen(_differs("MAC", wanted, source, _macs_of(case, strays)), tuple(fixes), verdict=_by_answer(case))
+
+
+def _differs(what: str, wanted: Sequence[str], source: str, has: str) -> str:
+    """``Azure expects MAC X (--expected-mac); the guest has Y.``"""
+    return f"Azure expects {what} {listed(wanted)} ({source}); the guest has {has}."
+
+
+def _macs_of(case: Case, adapters: Sequence[Adapter]) -> str:
+    named = [f"{quoted(adapter.name)} {adapter.mac}" for adapter in adapters]
+    return listed(named) or listed(sorted(_own_macs(case)))
+
+
+def _mac_refuted(case: Case, expected: str) -> Optional[Seen]:
+    """The warning that --expected-mac is not the MAC of the NIC that the platform answers; None where it is."""
+    named = case.adapter_with_mac(expected)
+    if named and case.believed.mac == expected:
+        return None
+    return _mistaken(case, _other_mac_than(case, expected), "another NIC" if named else "another VM")
+
+
+def _other_mac_than(case: Case, expected: str) -> str:
+    """The sentence that --expected-mac is not the MAC of the primary NIC."""
+    named = case.adapter_with_mac(expected)
+    if named:
+        return f"--expected-mac {expected} is the MAC of {nic(named)}, which is not the primary NIC."
+    strays = [case.primary.adapter] if case.primary else case.nics
+    return _differs("MAC", [expected], "--expected-mac", _macs_of(case, strays))
+
+
+def _mistaken(case: Case, detail: str, whose: str) -> Seen:
+    """The warning that a value of the operator is contradicted by the platform's own answer."""
+    answer = case.platform_answers[0]
+    answered = nic(answer.adapter, answer.address) if answer.adapter else "this VM"
+    refuted = f"But {answer.by} answered {answered}, so the value given is most likely mistyped, or that of {whose}."
+    fix = advice(f"Check the value that was given: {WHERE_AZURE_SAYS}. Nothing on the VM needs to change for it.")
+    return Seen(f"{detail} {refuted}", (fix,), Severity.WARN)
 
 
 @rule(Verdict.DEGRADED, Verdict.BROKEN)
 def nic_ip_mismatch(case: Case) -> Optional[Seen]:
-    """The primary NIC does not hold the address that Azure knows
+    """The primary NIC does not have the address that Azure expects
 
     Azure forwards packets of a NIC only from the addresses that its IP configurations have. A static address in the guest
     that differs from them cuts the VM off from IMDS.
 
-    Recognised by: the NIC with the expected MAC (else the primary NIC) holds none of the addresses of --expected-ip or,
-    without it, of what IMDS reports for that MAC or the running lease from 168.63.129.16 names. Degraded while IMDS
-    answers, else broken.
+    Recognised by: the primary NIC holds none of the addresses that IMDS reports for its MAC
+    (degraded while IMDS answers, else broken); or, where neither IMDS nor the WireServer answers,
+    not the one of --expected-ip or, without it, of the running lease from 168.63.129.16 (broken).
+    Where one of them answers, the address that it answers is right: an --expected-ip that says
+    otherwise is a warning, because it is most likely mistyped, or an address of another NIC, IP
+    configuration or VM.
 
     Mended by: giving the NIC back to DHCP. A static private address is set in Azure, on the NIC's IP configuration, never
     in the guest.
     https://learn.microsoft.com/azure/virtual-network/ip-services/virtual-networks-static-private-ip-arm-pportal
     """
-    expected = case.facts.expected
-    adapter = case.adapter_with_mac(expected.mac) if expected.mac else case.primary.adapter if case.primary else None
+    expected = case.facts.expected.ip
+    if case.platform_answers:
+        return _unlike_azure(case) or (_address_refuted(case, expected) if expected else None)
+    return _unlike_operator(case, expected) if expected else _unlike_azure(case)
+
+
+def _unlike_azure(case: Case) -> Optional[Seen]:
+    """The finding that the primary NIC holds no address that IMDS reports for it.
+
+    Where IMDS is silent: that it does not hold the one that its lease names.
+    """
+    if case.primary is None or is_down(case.primary.adapter):
+        return None
+    adapter = case.primary.adapter
+    reported = case.reported(adapter)
+    if reported:
+        return _has_other_address(case, adapter, "IMDS", reported.addresses, [])
+    answered = any(item.adapter and same_nic(item.adapter, adapter) for item in case.platform_answers)
+    if answered or case.imds_answers or not adapter.dhcp_server or not adapter.lease_address:
+        return None  # the address that gets an answer is right, and another one in the lease is old
+    return _has_other_address(case, adapter, "its DHCP lease", [adapter.lease_address], [])
+
+
+def _unlike_operator(case: Case, expected: str) -> Optional[Seen]:
+    """The finding that the NIC that the operator means does not hold --expected-ip."""
+    mac = case.facts.expected.mac
+    meant = case.primary.adapter if case.primary else None
+    adapter = case.adapter_with_mac(mac) if mac else meant
     if adapter is None or is_down(adapter):
         return None
-    reported = case.reported(adapter)
-    leased = [adapter.lease_address] if adapter.dhcp_server and adapter.lease_address and not case.imds_answers else []
-    wanted = [expected.ip] if expected.ip else list(reported.addresses) if reported else leased
-    held = [item for face in case.adapters if same_nic(adapter, face) for item in face.addresses]
+    owner = case.adapter_of(expected)
+    if owner is None:
+        return _has_other_address(case, adapter, "--expected-ip", [expected], [advice(CHECK_VALUE)])
+    if mac is None or same_nic(owner, adapter):
+        return None
+    detail = _differs("address", [expected], "--expected-ip", _holds(case, adapter))
+    held = f"But {quoted(owner.name)} holds it: the value given is most likely mistyped, or that of another NIC."
+    return Seen(f"{detail} {held}", (advice(CHECK_VALUE),), verdict=Verdict.BROKEN)
+
+
+def _has_other_address(
+    case: Case, adapter: Adapter, source: str, wanted: Sequence[str], first: List[Fix]
+) -> Optional[Seen]:
+    """The finding that a NIC holds none of these addresses; None where it holds one.
+
+    :param source: who says that Azure expects them
+    :param first: what comes before the commands
+    """
+    held = _held(case, adapter)
     if not wanted or any(item.address in wanted for item in held):
         return None
-    owner = case.adapter_of(expected.ip)
-    if owner and not expected.mac:
-        return None
-    source = "--expected-ip" if expected.ip else "IMDS" if reported else "its DHCP lease"
-    own = listed([item.address for item in held]) or "no IPv4 address"
-    names = listed([str(address) for address in wanted])
-    detail = f"Azure ({source}) gives {quoted(adapter.name)} the address {names}; in the guest it holds {own}."
-    known = [item.address for item in held if reported and item.address in reported.addresses]
-    if owner or known:
-        said = (
-            f"{quoted(owner.name)} holds it"
-            if owner
-            else f"IMDS reports {listed(known)} for this NIC, as the guest has it"
-        )
-        return Seen(
-            f"{detail} But {said}.",
-            (advice(f"--expected-ip is most likely mistyped, or of another NIC. {CHECK_VALUE}"),),
-            verdict=_by_answer(case),
-        )
-    subnet = reported.subnet if reported else None
-    prefix = prefix_length(subnet) if subnet else held[0].prefix if held else 24
-    fixes = [advice(CHECK_VALUE)] if expected.ip else []
-    fixes += set_address(case, adapter, str(wanted[0]), prefix)
+    reported = case.reported(adapter)
+    prefix = held[0].prefix if held else 24
+    if reported and reported.subnet:
+        prefix = prefix_length(reported.subnet)
+    fixes = [*first, *set_address(case, adapter, wanted[0], prefix)]
+    detail = _differs("address", wanted, source, _holds(case, adapter))
     return Seen(detail, tuple(fixes), verdict=_by_answer(case))
+
+
+def _held(case: Case, adapter: Adapter) -> List[InterfaceAddress]:
+    """The IPv4 addresses of all faces of a NIC."""
+    return [item for face in case.adapters if same_nic(adapter, face) for item in face.addresses]
+
+
+def _holds(case: Case, adapter: Adapter) -> str:
+    """``10.0.0.4, 10.0.0.5 on "eth0"``"""
+    addresses = listed([item.address for item in _held(case, adapter)]) or "no IPv4 address"
+    return f"{addresses} on {quoted(adapter.name)}"
+
+
+def _address_refuted(case: Case, expected: str) -> Optional[Seen]:
+    """The warning that --expected-ip is not the address that the platform answers; None where it is."""
+    owner = case.adapter_of(expected)
+    if owner and case.believed.ip == expected:
+        return None
+    detail = _other_address_than(case, expected)
+    if owner is None:
+        return _mistaken(case, detail, "another IP configuration or VM")
+    is_secondary = case.primary is not None and same_nic(owner, case.primary.adapter)
+    return _mistaken(case, detail, "another IP configuration" if is_secondary else "another NIC")
+
+
+def _other_address_than(case: Case, expected: str) -> str:
+    """The sentence that --expected-ip is not the primary address."""
+    owner = case.adapter_of(expected)
+    adapter = case.primary.adapter if case.primary else None
+    if owner is None:
+        return _differs("address", [expected], "--expected-ip", _holds(case, adapter) if adapter else "others")
+    if adapter and same_nic(owner, adapter):
+        return f"--expected-ip {expected} is an address of {quoted(owner.name)}, not its primary one."
+    return f"--expected-ip {expected} is an address of {quoted(owner.name)}, which is not the primary NIC."
+
+
+def compared(case: Case) -> Tuple[str, ...]:
+    """What Azure expects beside what the guest has: each difference, then what agrees.
+
+    Empty where nobody says what Azure expects.
+    """
+    if case.primary is None:
+        return ()
+    other_macs, same_mac = _compared_macs(case, case.primary)
+    other_addresses, same_address = _compared_addresses(case, case.primary)
+    return (*other_macs, *other_addresses, *same_mac, *same_address)
+
+
+def _compared_macs(case: Case, primary: PrimaryNic) -> Tuple[List[str], List[str]]:
+    expected = case.facts.expected.mac
+    agree: List[str] = []
+    found: List[str] = []
+    named = case.adapter_with_mac(expected)
+    if named and same_nic(named, primary.adapter):
+        agree.append("--expected-mac")
+    elif expected:
+        found.append(_other_mac_than(case, expected).rstrip("."))
+    reported = _reported_macs(case)
+    faces = {face.mac for face in case.adapters if same_nic(face, primary.adapter)}
+    if faces & reported:
+        agree.append("IMDS")
+    elif reported:
+        found.append(_differs("MAC", sorted(reported), "IMDS", _macs_of(case, [primary.adapter])).rstrip("."))
+    return found, _agreed("MAC", primary.adapter.mac, agree)
+
+
+def _compared_addresses(case: Case, primary: PrimaryNic) -> Tuple[List[str], List[str]]:
+    expected, reported = case.facts.expected.ip, case.reported(primary.adapter)
+    agree: List[str] = []
+    found: List[str] = []
+    if expected and expected == primary.ip:
+        agree.append("--expected-ip")
+    elif expected:
+        found.append(_other_address_than(case, expected).rstrip("."))
+    wanted = reported.addresses if reported else ()
+    if any(item.address in wanted for item in _held(case, primary.adapter)):
+        agree.append("IMDS")
+    elif wanted:
+        found.append(_differs("address", wanted, "IMDS", _holds(case, primary.adapter)).rstrip("."))
+    return found, _agreed("address", primary.ip, agree)
+
+
+def _agreed(what: str, value: Optional[str], sources: List[str]) -> List[str]:
+    """``MAC X is what IMDS says``, by all who say so; nothing where nobody does."""
+    if not sources:
+        return []
+    return [f"{what} {value} is what {' and '.join(sources)} {'say' if len(sources) > 1 else 'says'}"]
 
 
 @rule()
@@ -185,6 +351,6 @@ def nic_dhcp_disabled(case: Case) -> Optional[Seen]:
         return None
     return Seen(
         f"The address of {nic(case.primary.adapter, case.primary.ip)} is set in the guest.",
-        tuple(remedies(case).renew_lease(case.primary.adapter)),
+        case.check_first(remedies(case).renew_lease(case.primary.adapter)),
         Severity.INFO if case.imds_answers else Severity.WARN,
     )

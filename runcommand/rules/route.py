@@ -90,7 +90,7 @@ def route_missing(case: Case) -> Optional[Seen]:
         detail = f"The policy rule {way.rule.priority} {sender}{to}says {way.rule.action.value}."
     else:
         detail = f"No route matches 169.254.169.254 ({short(way.error)})."
-    return case.local(detail, way_through_primary(case))
+    return case.local(detail, case.check_first(way_through_primary(case)))
 
 
 @rule(Verdict.BROKEN)
@@ -120,7 +120,7 @@ def route_link_local_shadow(case: Case) -> Optional[Seen]:
     return case.local(
         f"The on-link route {route.destination} of {where} wins, so packets to 169.254.169.254 stay on that link instead of "
         f"going to the gateway.{automatic}",
-        way_through_primary(case),
+        case.check_first(way_through_primary(case)),
     )
 
 
@@ -147,11 +147,12 @@ def route_wrong_interface(case: Case) -> Optional[Seen]:
     ):
         return None
     source = case.way.source if holds(egress, case.way.source) else None
-    why = "" if primary.is_proven else f" (taken for it because {BECAUSE[primary.known_from]})"
+    is_shown = primary.is_proven and not case.rests_on_operator
+    why = "" if is_shown else f" (assumed because {BECAUSE[primary.known_from]})"
     return case.local(
         f"Requests to 169.254.169.254 leave through {nic(egress, source)}. The primary NIC is "
         f"{nic(primary.adapter, primary.ip)}{why}, and Azure answers no other.",
-        way_through_primary(case),
+        case.check_first(way_through_primary(case)),
         works=case.reads_as_imds and not primary.is_proven,
     )
 
@@ -178,7 +179,7 @@ def source_not_primary_ip(case: Case) -> Optional[Seen]:
     whose = f"another address of {quoted(owner.name)}" if owner else "which is no address of any NIC"
     return case.local(
         f"The system sends from {source}, {whose}. The primary address is {primary.ip}, and Azure answers no other.",
-        remedies(case).set_source(primary.adapter, str(source), primary.ip),
+        case.check_first(remedies(case).set_source(primary.adapter, str(source), primary.ip)),
         works=case.reads_as_imds and not primary.is_proven,
     )
 
@@ -225,7 +226,7 @@ def route_wrong_gateway(case: Case) -> Optional[Seen]:
         fixes = (*remedies(case).delete_neighbour(forged), *(fixes if hop != gateway else ()))
     elif hop == gateway:
         fixes = (*remedies(case).renew_lease(adapter), *escalate(case))
-    return case.local(detail, fixes, works=case.reads_as_imds)
+    return case.local(detail, case.check_first(fixes), works=case.reads_as_imds)
 
 
 @rule()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Dict, List, Tuple
 
 from .namespace import IMDS, WIRESERVER
-from .scenarios import Broken, broken, healthy
+from .scenarios import MISTYPED_MAC, Broken, broken, healthy
 
 PROXY = "10.0.0.50:3128"  # on the host's side of the network
 TABLE = ("nft add table inet lab", "nft add chain inet lab out { type filter hook output priority 0 ; }")
@@ -66,6 +66,7 @@ ENOUGH = f"no_proxy=localhost,{IMDS},{WIRESERVER}"
 
 OBSTACLES: List[Broken] = [
     firewall("nft drop", *nft(f"ip daddr {IMDS} tcp dport 80 counter drop")),
+    firewall("nft drop, a mistyped --expected-mac", *nft(f"ip daddr {IMDS} tcp dport 80 counter drop"), arguments=MISTYPED_MAC, also=("nic-mac-mismatch",)),
     firewall("nft set", *SETS),
     firewall("nft range", *nft("ip daddr 169.254.0.0-169.254.255.255 drop")),
     firewall("nft reject", *nft(f"ip daddr {IMDS} reject with icmp type admin-prohibited")),

@@ -264,7 +264,7 @@ SCENARIOS: List[Scenario] = [
     Scenario("an option that there is not", "ExePath", "inconclusive", 2, ("Wrong parameters: imds-check: unrecognized arguments: --nope",), ("unrecognized arguments: --nope",), parameters={**HERE, "Arguments": "--nope"}),
     Scenario("a MAC that is none", "ExePath", "inconclusive", 2, ("Wrong parameters: imds-check: argument --expected-mac",), ("argument --expected-mac",), parameters={**HERE, "ExpectedMac": "eth0"}),
     Scenario("a parameter that there is not", "none", "inconclusive", 2, ("Wrong parameters: -ExeURL. There are ExpectedMac,",), parameters={"ExeURL": "https://contoso.com/x?sig=S3cret"}),
-    Scenario("what Azure says of the NIC", "ExePath", "degraded", 1, ("nic-ip-mismatch", "10.0.0.99"), parameters={**HERE, "ExpectedIp": " 10.0.0.99 ", "ExpectedMac": "00:0d:3a:7f:20:04"}),
+    Scenario("what Azure says of the NIC", "ExePath", "healthy", 0, ("warn nic-ip-mismatch", "10.0.0.99"), parameters={**HERE, "ExpectedIp": " 10.0.0.99 ", "ExpectedMac": "00:0d:3a:7f:20:04"}),
     Scenario("redacted", "none", "inconclusive", 3, ("imds.reachable connected ok imds.metadata HTTP 200 ok",), never=("10.0.", "labvm", "00-0D", "9a1f0c86", "contoso", "eth0"), parameters={**NOWHERE, "Arguments": "--redact"}),
     # --- the short report on broken VMs ---
     broken("route-wrong-interface", "imds.reachable timed out after 3 s", f"What goes to {IMDS} is sent from 10.0.1.5", f"> {IMDS} 255.255.255.255 10.0.1.1 10.0.1.5 ", f" {IMDS} 255.255.255.255 10.0.0.1 10.0.0.4 ", *NICS, vm=(f"route add {IMDS}/32 via 10.0.1.1 dev eth1",)),

@@ -95,6 +95,16 @@ STALE = dict(files={"/var/lib/dhcp/dhclient.eth0.leases": STALE_LEASE}, leased=F
 SECOND_NIC_LEASED = ("route add default via 10.0.1.1 dev eth1 metric 200",)
 NO_HOST_ROUTES = (f"route del {IMDS}/32", f"route del {WIRESERVER}/32")
 NO_ROUTES = (*NO_HOST_ROUTES, "route del default")
+VPN = (
+    *NO_HOST_ROUTES,
+    "tuntap add tun0 mode tun",
+    "link set tun0 up",
+    "addr add 10.8.0.2/24 dev tun0",
+    "route add 0.0.0.0/1 dev tun0",
+    "route add 128.0.0.0/1 dev tun0",
+)
+MISTYPED_MAC, MISTYPED_IP = ("--expected-mac", "00-0D-3A-7F-20-99"), ("--expected-ip", "20.1.2.3")
+SECOND_MAC, SECOND_IP = ("--expected-mac", "00-0D-3A-7F-20-05"), ("--expected-ip", "10.0.1.5")
 
 SCENARIOS: List[Broken] = [
     healthy("as Azure's DHCP leaves it"),
@@ -110,6 +120,11 @@ SCENARIOS: List[Broken] = [
     healthy("429 once", behaviour=Behaviour(instance="429", recovers_after=1)),
     healthy("a stale lease file", **STALE),
     healthy("policy routing for the second NIC", vm=("rule add pref 100 from 10.0.1.5 lookup 101", "route add default via 10.0.1.1 dev eth1 table 101")),
+    healthy("a mistyped --expected-mac", arguments=MISTYPED_MAC, also=("nic-mac-mismatch",)),
+    healthy("a mistyped --expected-ip", arguments=MISTYPED_IP, also=("nic-ip-mismatch",)),
+    healthy("--expected-mac of the second NIC", arguments=SECOND_MAC, also=("nic-mac-mismatch",), never=("route-wrong-interface",)),
+    healthy("--expected-ip of the second NIC", arguments=SECOND_IP, also=("nic-ip-mismatch",), never=("route-wrong-interface",)),
+    healthy("--expected-ip of a second configuration", vm=("addr add 10.0.0.5/24 dev eth0",), arguments=("--expected-ip", "10.0.0.5"), also=("nic-ip-mismatch",), never=("source-not-primary-ip",)),
     healthy("two default routes", vm=(*NO_HOST_ROUTES, *SECOND_NIC_LEASED)),
     broken("nic-down", vm=("link set eth0 down",)),
     broken("nic-down", "nic-down (another default route)", vm=("tuntap add tun0 mode tun", "link set tun0 up", "addr add 10.8.0.2/24 dev tun0", "route add default dev tun0", "link set eth0 down")),
@@ -117,8 +132,7 @@ SCENARIOS: List[Broken] = [
     broken("nic-mac-mismatch", vm=("link set eth0 down", "link set eth0 address 00:0d:3a:99:99:99", "link set eth0 up", "route add default via 10.0.0.1 dev eth0"), arguments=EXPECT_NIC),
     broken("nic-ip-mismatch", vm=("addr flush dev eth0", "addr add 10.0.0.99/24 dev eth0", "route add default via 10.0.0.1 dev eth0"), arguments=EXPECT_NIC),
     broken("nic-ip-mismatch", "nic-ip-mismatch (by the lease)", vm=("addr flush dev eth0", "addr add 10.0.0.99/24 dev eth0", "route add default via 10.0.0.1 dev eth0")),
-    Broken("nic-ip-mismatch (mistyped)", "degraded", "nic-ip-mismatch", arguments=("--expected-ip", "20.1.2.3")),
-    Broken("nic-mac-mismatch (mistyped)", "degraded", "nic-mac-mismatch", arguments=("--expected-mac", "00-0D-3A-7F-20-99")),
+    platform("broken", "nic-mac-mismatch", "nic-mac-mismatch (nothing answers)", host=(NOTHING.format(IMDS), NOTHING.format(WIRESERVER)), arguments=MISTYPED_MAC),
     broken("address-claimed-locally", vm=(f"addr add {IMDS}/32 dev lo",)),
     broken("address-claimed-locally", "address-claimed-locally (route)", vm=(f"route add local {IMDS}/32 dev lo table local",)),
     broken("address-claimed-locally", "address-claimed-locally (403)", vm=(f"addr add {IMDS}/32 dev lo",), inside=Behaviour(instance="403")),
@@ -138,18 +152,21 @@ SCENARIOS: List[Broken] = [
     broken("route-link-local-shadow", vm=(*NO_HOST_ROUTES, "addr add 169.254.7.1/16 dev eth1")),
     broken("route-link-local-shadow", "route-link-local-shadow (bridge)", vm=(*NO_HOST_ROUTES, "link add cni0 type bridge", "link set cni0 up", "addr add 169.254.7.1/16 dev cni0")),
     broken("route-wrong-interface", vm=(f"route add {IMDS}/32 via 10.0.1.1 dev eth1",)),
+    broken("route-wrong-interface", "route-wrong-interface (--expected-mac of the second NIC)", vm=(f"route add {IMDS}/32 via 10.0.1.1 dev eth1",), arguments=SECOND_MAC, also=("nic-mac-mismatch",)),
+    broken("route-wrong-interface", "route-wrong-interface (VPN, --expected-ip of the second NIC)", vm=VPN, arguments=SECOND_IP, also=("nic-ip-mismatch",)),
     broken("route-wrong-interface", "route-wrong-interface (metric)", vm=(*NO_HOST_ROUTES, "route add default via 10.0.1.1 dev eth1 metric 5")),
     broken("route-wrong-interface", "route-wrong-interface (table)", vm=("route add default via 10.0.1.1 dev eth1 table 100", f"rule add pref 100 to {IMDS} lookup 100")),
     broken("route-wrong-interface", "route-wrong-interface (rule from)", vm=("route add default via 10.0.1.1 dev eth1 table 101", "rule add pref 100 from 10.0.0.4 lookup 101")),
     broken("route-wrong-interface", "route-wrong-interface (rule tcp 80)", vm=("route add default via 10.0.1.1 dev eth1 table 200", "rule add pref 100 ipproto tcp dport 80 lookup 200")),
     broken("route-wrong-interface", "route-wrong-interface (stale lease)", vm=(f"route add {IMDS}/32 via 10.0.1.1 dev eth1",), **STALE),
-    broken("route-wrong-interface", "route-wrong-interface (VPN)", vm=(*NO_HOST_ROUTES, "tuntap add tun0 mode tun", "link set tun0 up", "addr add 10.8.0.2/24 dev tun0", "route add 0.0.0.0/1 dev tun0", "route add 128.0.0.0/1 dev tun0")),
+    broken("route-wrong-interface", "route-wrong-interface (VPN)", vm=VPN),
     broken("route-wrong-interface", "route-wrong-interface (/32 address)", vm=("addr flush dev eth0", "addr add 10.0.0.4/32 dev eth0", "route add default via 10.0.0.1 dev eth0 onlink metric 100", f"route add {IMDS}/32 via 10.0.1.1 dev eth1")),
     broken("route-wrong-gateway", vm=(f"route replace {IMDS}/32 via 10.0.0.99 dev eth0",)),
     broken("route-wrong-gateway", "route-wrong-gateway (rule from)", vm=("route add default via 10.0.0.99 dev eth0 table 101", "rule add pref 100 from 10.0.0.4 lookup 101")),
     broken("route-wrong-gateway", "route-wrong-gateway (default)", vm=(*NO_ROUTES, "route add default via 10.0.0.99 dev eth0")),
     broken("route-wrong-gateway", "route-wrong-gateway (static ARP entry)", vm=("neigh replace 10.0.0.1 lladdr 02:00:00:00:00:99 dev eth0 nud permanent",)),
     broken("source-not-primary-ip", vm=("addr add 10.0.0.5/24 dev eth0", f"route replace {IMDS}/32 via 10.0.0.1 dev eth0 src 10.0.0.5")),
+    broken("source-not-primary-ip", "source-not-primary-ip (--expected-ip of the second configuration)", vm=("addr add 10.0.0.5/24 dev eth0", f"route replace {IMDS}/32 via 10.0.0.1 dev eth0 src 10.0.0.5"), arguments=("--expected-ip", "10.0.0.5"), also=("nic-ip-mismatch",)),
     broken("source-not-primary-ip", "source-not-primary-ip (default)", vm=("addr add 10.0.0.5/24 dev eth0", *NO_ROUTES, "route add default via 10.0.0.1 dev eth0 src 10.0.0.5")),
     broken("source-not-primary-ip", "source-not-primary-ip (other NIC's)", vm=(f"route replace {IMDS}/32 via 10.0.0.1 dev eth0 src 10.0.1.5",)),
     broken("source-not-primary-ip", "source-not-primary-ip (of loopback)", vm=("addr add 10.99.99.99/32 dev lo", f"route replace {IMDS}/32 via 10.0.0.1 dev eth0 src 10.99.99.99")),
@@ -165,6 +182,7 @@ SCENARIOS: List[Broken] = [
     platform("broken", "imds-not-imds", behaviour=Behaviour(instance="html")),
     platform("broken", "imds-refused", not_listening=((IMDS, 80),)),
     platform("broken", "imds-no-answer", host=(NOTHING.format(IMDS),)),
+    platform("broken", "imds-no-answer", "imds-no-answer (values of the second NIC)", host=(NOTHING.format(IMDS),), arguments=(*SECOND_MAC, *SECOND_IP), also=("nic-mac-mismatch", "nic-ip-mismatch"), never=("route-wrong-interface",)),
     platform("broken", "platform-unreachable", "platform-unreachable (stale lease)", host=(NOTHING.format(IMDS), NOTHING.format(WIRESERVER)), **STALE),
     platform("degraded", "wireserver-unreachable", "wireserver-unreachable (web page)", behaviour=Behaviour(wireserver="html-403")),
     platform("broken", "platform-unreachable", host=(NOTHING.format(IMDS), NOTHING.format(WIRESERVER))),
