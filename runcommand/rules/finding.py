@@ -58,6 +58,11 @@ def command(shell: Shell, text: str) -> Fix:
     return Fix(FixKind.COMMAND, text, shell, RunOn.VM)
 
 
+def operator_command(shell: Shell, text: str) -> Fix:
+    """A command for the operator's own machine. Only validated words may go into its text."""
+    return Fix(FixKind.COMMAND, text, shell, RunOn.OPERATOR)
+
+
 def advice(text: str) -> Fix:
     return Fix(FixKind.ADVICE, text)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Optional
+import re
+from typing import List, Optional, Tuple
 
 from ..facts import (
     PROXY_AGENT_PORT,
@@ -15,8 +16,11 @@ from ..facts import (
     refuses_version,
 )
 from .case import PROXY_AGENTS, Case, in_words, says
-from .finding import Seen, Verdict, advice, listed, rule, short
+from .finding import Fix, Seen, Shell, Verdict, advice, listed, operator_command, rule, short
 from .remedies import escalate, remedies
+
+GROUP, VM = "GROUP", "VM"  # what stands for a resource group and a VM that are not known
+AZURE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,89}")  # as it may stand bare in a command of any shell
 
 
 @rule(Verdict.BROKEN)
@@ -64,7 +68,8 @@ def imds_access_denied(case: Case) -> Optional[Seen]:
 
     Recognised by: 401 or 403 without a web page. With one it is a proxy's or a portal's: imds-not-imds.
 
-    Mended by: allowing it in the VM's InVMAccessControlProfile, or setting its mode to Audit.
+    Mended by: allowing it in the VM's InVMAccessControlProfile, or setting its mode to Audit, with the Azure CLI from your
+    own machine.
     https://learn.microsoft.com/azure/virtual-machines/metadata-security-protocol/troubleshoot-guide
     """
     answer = case.answer
@@ -73,13 +78,47 @@ def imds_access_denied(case: Case) -> Optional[Seen]:
     return Seen(
         f"IMDS answered {case.in_words(answer)}: access is denied to the user of this program; other programs may be allowed."
         f"{says(answer)}",
-        (
-            advice(
-                "Allow it in the VM's InVMAccessControlProfile for IMDS (portal or az), or set the profile's mode to Audit while "
-                "you look."
-            ),
-        ),
+        _change_access(case),
     )
+
+
+def _change_access(case: Case) -> Tuple[Fix, ...]:
+    """The commands of the Azure CLI that show what decides on access to IMDS, and that let it log instead of deny.
+
+    A VM has a profile or a mode of its own, never both: Azure refuses a mode beside a profile.
+    """
+    group, name = _names_in_azure(case)
+    vm = f"-g {group} -n {name}"
+    profile = "az sig in-vm-access-control-profile-version"
+    fixes: List[Fix] = []
+    if group == GROUP:
+        fixes.append(advice("GROUP and VM stand for this VM's resource group and name."))
+    return (
+        *fixes,
+        operator_command(Shell.SH, f"az vm show {vm} --query securityProfile.proxyAgentSettings.imds"),
+        advice(
+            "If it shows an inVMAccessControlProfileReferenceId, put that in place of PROFILE: allow the program and its "
+            "user in that profile, or let it log without denying (Audit) while you look. Other VMs may use it too."
+        ),
+        operator_command(Shell.SH, f"{profile} show --ids PROFILE"),
+        operator_command(Shell.SH, f"{profile} update --ids PROFILE --mode Audit"),
+        advice("If it shows a mode and no profile:"),
+        operator_command(Shell.SH, f"az vm update {vm} --imds-mode Audit"),
+        advice("Audit lets every program in: set it back to Enforce when the rules are right."),
+    )
+
+
+def _names_in_azure(case: Case) -> Tuple[str, str]:
+    """The VM's resource group and name, as words of a command; placeholders where they are not known or not plain.
+
+    An instance of a uniform scale set is no VM to ``az vm``: placeholders there too.
+    """
+    instance = case.instance
+    if instance is None or "/virtualmachinescalesets/" in instance.resource_id.lower():
+        return GROUP, VM
+    if not AZURE_NAME.fullmatch(instance.resource_group_name) or not AZURE_NAME.fullmatch(instance.name):
+        return GROUP, VM
+    return instance.resource_group_name, instance.name
 
 
 @rule(Verdict.BROKEN)
