@@ -15,7 +15,7 @@ from ..facts import (
     parse_instant,
     refuses_version,
 )
-from .case import PROXY_AGENTS, Case, in_words, says
+from .case import PROXY_AGENTS, Case, in_words, program_in_words, says
 from .finding import Fix, Seen, Shell, Verdict, advice, listed, operator_command, rule, short
 from .remedies import escalate, remedies
 
@@ -168,8 +168,8 @@ def imds_throttled(case: Case) -> Optional[Seen]:
     answer = case.answer
     if not answer or answer.status != 429 or not case.reads_as_imds:
         return None
-    users = sorted({connection.process for connection in case.facts.connections or ()})
-    who = f" Connected to it now: {listed([short(user) for user in users])}." if users else ""
+    users = sorted({program_in_words(item.process, item.pid) for item in case.facts.connections or ()})
+    who = f" Connected to it now: {listed(users)}." if users else ""
     return Seen(
         f"IMDS answered HTTP 429 (too many requests) {_each_time(case)}.{who}",
         (

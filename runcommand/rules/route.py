@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import List, Optional
 
+from ..conditions import HTTP_PORT
 from ..facts import IMDS_ADDRESS, LINK_LOCAL, Route, RouteKind, RoutingRule, RuleAction, contains, prefix_length
 from .case import (
     AZURE_ARP_MAC,
@@ -13,6 +14,7 @@ from .case import (
     holds,
     in_subnet,
     is_link_local_shadow,
+    listener_in_words,
     matches_platform,
     nic,
 )
@@ -22,6 +24,8 @@ from .filtering import described as described_obstacle
 from .finding import Fix, Seen, Severity, Verdict, advice, capital, listed, quoted, rule, short
 from .remedies import escalate, let_pass, remedies, way_through_primary
 from .way import USUAL_RULES, walk
+
+ANY_ADDRESS = "0.0.0.0"  # of a listener for every address of the machine
 
 
 def described(route: Route) -> str:
@@ -114,12 +118,20 @@ def address_claimed_locally(case: Case) -> Optional[Seen]:
     if holder:
         prefix = next(held.prefix for held in holder.addresses if held.address == IMDS_ADDRESS)
         fixes += commands.delete_address(holder, IMDS_ADDRESS, prefix)
-        detail = f"{quoted(holder.name)} holds 169.254.169.254/{prefix}: requests to IMDS end on this VM."
+        detail = f"{quoted(holder.name)} holds 169.254.169.254/{prefix}: requests to IMDS end on this VM.{_who_listens(case)}"
     else:
         assert route is not None
         fixes += commands.delete_route(route)
-        detail = f"A local route claims {route.destination}: requests to IMDS end on this VM."
+        detail = f"A local route claims {route.destination}: requests to IMDS end on this VM.{_who_listens(case)}"
     return case.local(detail, fixes)
+
+
+def _who_listens(case: Case) -> str:
+    """A sentence on the programs that answer in IMDS's place; empty where none is known."""
+    listeners = [item for item in case.facts.listeners or () if item.port == HTTP_PORT]
+    known = [item for item in listeners if item.address in (IMDS_ADDRESS, ANY_ADDRESS)]
+    who = dict.fromkeys(listener_in_words(item) for item in known if item.process)
+    return f" Listening there: {listed(list(who))}." if who else ""
 
 
 @rule(Verdict.BROKEN)

@@ -453,7 +453,7 @@ def _catalogue() -> List[Scenario]:
         ),
         _on_linux(
             "firewall-blocks-wireserver", "wireserver-unreachable", "an nftables rule drops what goes to the WireServer",
-            linux(firewall=linux_firewall(chained("9", RuleVerdict.DROP, condition(MatchField.DESTINATION, "168.63.129.0/24")))),
+            linux(firewall=linux_firewall(chained("9", RuleVerdict.DROP, condition(MatchField.DESTINATION, "168.63.129.0/24"), packets=6))),
             outcomes={WIRESERVER: "drops", PLUGIN: "drops"},
         ),
         _on_windows(
