@@ -399,7 +399,7 @@ def adapter_table(case: Case, full: bool) -> List[str]:
     for adapter in shown:
         lines.append(_adapter_line(adapter, adapter == primary))
         if full:
-            lines.append(_more_of_adapter(adapter))
+            lines.append(_more_of_adapter(adapter, case.facts.system))
     return lines
 
 
@@ -424,14 +424,17 @@ def _adapter_line(adapter: Adapter, primary: bool) -> str:
     return "  ".join(filter(None, parts))
 
 
-def _more_of_adapter(adapter: Adapter) -> str:
+def _more_of_adapter(adapter: Adapter, system: str) -> str:
     """What it is made of, who manages it, and the addresses that its own line has no room for."""
+    manager = adapter.managed_by
+    if manager is None and system == "linux" and adapter.kind != "loopback":
+        manager = "a program that is not known"
     values = {
         "kind": adapter.kind,
         "driver": adapter.driver,
         "description": adapter.description,
         "part of": adapter.master,
-        "managed by": adapter.managed_by or "nobody known",
+        "managed by": manager,
         "profile": adapter.profile,
         "lease address": adapter.lease_address,
     }

@@ -228,14 +228,18 @@ def _claimed(case: Case, way: Way) -> str:
 
 
 @check(
-    "route.imds", "address-claimed-locally", "route-missing", "route-link-local-shadow", "route-wrong-interface",
-    "route-wrong-gateway", "source-not-primary-ip", facts=("routes",),
+    "route.imds", "route-missing", "route-link-local-shadow", "route-wrong-interface", "route-wrong-gateway",
+    "source-not-primary-ip", facts=("routes",),
 )  # fmt: skip
 def route_imds(case: Case) -> Judged:
     """Which way do packets to IMDS take, and from which source address?"""
     if not case.way.known:
         return unknown(case, "routes")
-    return Judged(Status.FAIL if case.way.error and not case.imds_answers else None, _way(case, case.way))
+    ends_here = case.way.route is not None and case.way.route.kind is RouteKind.LOCAL
+    status = None
+    if case.way.error or ends_here:
+        status = Status.WARN if case.imds_answers else Status.FAIL
+    return Judged(status, _way(case, case.way))
 
 
 @check("route.wireserver", facts=("routes",))

@@ -27,7 +27,7 @@ STATES = {  # include/net/tcp_states.h, by the names that Windows' table has
     "0B": "closing",
 }
 SEARCH_S = 0.3  # for the owners of all sockets: a machine may run very many processes
-COMM_LIMIT = 64  # bytes of a program's name; the kernel keeps 15
+COMM_LENGTH = 15  # TASK_COMM_LEN, without its end
 SOCKET = re.compile(r"socket:\[([0-9]{1,20})\]")
 
 
@@ -86,8 +86,16 @@ def owners(inodes: Set[str]) -> Dict[str, Owner]:
         if len(found) == len(inodes) or time.monotonic() > end:
             break
         for inode in _sockets_of(pid) & inodes:
-            found.setdefault(inode, Owner(read(PROC / str(pid) / "comm", COMM_LIMIT) or "-", pid))
+            found.setdefault(inode, Owner(program_of(pid), pid))
     return found
+
+
+def program_of(pid: int) -> str:
+    """The name of a process's program. The kernel keeps 15 characters of it: where they are the beginning of the program
+    file's name, that one is the whole name."""
+    name = read(PROC / str(pid) / "comm", 64) or "-"
+    file = _target(PROC / str(pid) / "exe").rpartition("/")[2]
+    return file if len(name) == COMM_LENGTH and file.startswith(name) else name
 
 
 def _sockets_of(pid: int) -> Set[str]:
