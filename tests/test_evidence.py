@@ -211,17 +211,6 @@ def test_who_is_connected_to_imds_is_named_and_this_program_is_not():
     assert f"connected to IMDS from port {port}: {item['process']} (pid {other.pid}), established" in full
 
 
-@in_the_lab
-def test_an_ordinary_user_sees_that_somebody_is_connected_and_not_who():
-    with Lab() as lab:
-        command = lab.enter([sys.executable, "-c", HOLD, IMDS])
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-            port = int(other.stdout.readline())
-            full = lab.tool(*FULL, user=65534).stdout
-            other.communicate("\n")
-    assert f"connected to IMDS from port {port}: a program that is not known, established" in full
-
-
 def test_the_owner_of_a_socket_of_this_process_is_this_process():
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))

@@ -354,13 +354,18 @@ def _route_line(case: Case, route: Route, won: Sequence[_Winner]) -> str:
 
 
 def _source(case: Case, route: Route) -> Optional[str]:
-    """The source address of packets that take a row: the row's own, else the adapter's address on the gateway's subnet,
-    else its first one. An address that is not for sending (secondary, SkipAsSource) is the last choice."""
+    """The source address of packets that take a row: the row's own, else the one that the system chooses on that
+    adapter, else the adapter's address on the gateway's subnet, else its first one. An address that is not for sending
+    (secondary, SkipAsSource) is the last choice."""
     if route.source:
         return route.source
     adapter = case.adapter_by(route)
     if adapter is None:
         return None
+    for way in (case.way, case.wireserver_way):
+        chosen_by_row = way.route is not None and way.route.source is not None
+        if case.adapter_by(way.route) == adapter and holds(adapter, way.source) and not chosen_by_row:
+            return way.source
     gateway = route.gateway if route.gateway and ":" not in route.gateway else None
     held = sorted(
         adapter.addresses,
