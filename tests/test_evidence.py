@@ -222,12 +222,21 @@ def test_the_owner_of_a_socket_of_this_process_is_this_process():
 
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
-ROW = "   0: 0100007F:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000   998        0 4711 1 0 100 0 0 10 0\n"
+ROW = (
+    "   0: 0100007F:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000   998        0 4711 1 0 100 0 0 10 0\n"
+)
 
 
 @pytest.mark.parametrize(
     "line",
-    ["", "x", "   0: 0100007F 00000000:0000 0A", ROW.replace("0050", "zz"), ROW.replace("0100007F", "F" * 40), ROW[:60]],
+    [
+        "",
+        "x",
+        "   0: 0100007F 00000000:0000 0A",
+        ROW.replace("0050", "zz"),
+        ROW.replace("0100007F", "F" * 40),
+        ROW[:60],
+    ],
 )
 def test_a_garbled_row_of_sockets_costs_itself(line):
     (row,) = sockets.parse(f"{HEAD}{line.rstrip()}\n{ROW}")
@@ -266,9 +275,7 @@ def test_the_full_report_is_everything():
     assert "MACHINE" in lines and "elevated=true" in full and "kernel=" in full and "expectedIp=10.0.0.4" in full
     assert re.search(r"^  neighbour 10\.0\.0\.1  12-34-56-78-9A-BC  \w+  eth0$", full, re.MULTILINE)
     assert "  service walinuxagent: running, start enabled" in lines
-    after = lines[next(number for number, line in enumerate(lines) if line.startswith('* ') and '"eth0"' in line) + 1]
+    after = lines[next(number for number, line in enumerate(lines) if line.startswith("* ") and '"eth0"' in line) + 1]
     assert after.startswith("      kind ") and "managed by " in after
     for command in ("route show table all", "rule show", "addr show"):
         assert f"OUTPUT of ip -4 {command}" in lines
-
-

@@ -38,7 +38,17 @@ from runcommand.report.tree import sections, wrap
 from runcommand.rules.azure import tool_failed
 from runcommand.rules.checks import Status
 from runcommand.rules.errors import WINSOCK, error_in_words
-from runcommand.rules.finding import Finding, FixKind, RunOn, Severity, Shell, Verdict, advice, command, operator_command
+from runcommand.rules.finding import (
+    Finding,
+    FixKind,
+    RunOn,
+    Severity,
+    Shell,
+    Verdict,
+    advice,
+    command,
+    operator_command,
+)
 from runcommand.rules.pages import PAIRS, page_for
 from runcommand.rules.route import rule_in_words
 from runcommand.simulator.scenarios import (
@@ -324,7 +334,9 @@ def test_fix_says_in_its_heading_where_its_commands_run_and_with_which_rights(na
         return
     commands = [item for item in diagnosis.main.fix if item.kind is FixKind.COMMAND]
     places = {
-        "on your own machine, with the Azure CLI (az login)" if item.run_on is RunOn.OPERATOR else PLACES[item.shell.value]
+        "on your own machine, with the Azure CLI (az login)"
+        if item.run_on is RunOn.OPERATOR
+        else PLACES[item.shell.value]
         for item in commands
     }
     for report in (text.portal(diagnosis), text.full(diagnosis)):

@@ -1181,14 +1181,31 @@ def of_denied(facts):
 
 
 def test_the_names_that_imds_gave_stand_in_the_commands():
-    main = of_denied(denied_and_known(resource_group_name="rg_1-a.b", name="testlx", resource_id="/x/virtualMachines/testlx"))
+    main = of_denied(
+        denied_and_known(resource_group_name="rg_1-a.b", name="testlx", resource_id="/x/virtualMachines/testlx")
+    )
     assert main == [
         "az vm show -g rg_1-a.b -n testlx --query securityProfile.proxyAgentSettings.imds",
         "az vm update -g rg_1-a.b -n testlx --imds-mode Audit",
     ]
 
 
-HOSTILE = ("", "a b", "rg(1)", "$(calc)", "`calc`", "%PATH%", "a&calc", "a;b", "--debug", "-x", "a\nb", "\u00e4", "a" * 91, 'a"b')
+HOSTILE = (
+    "",
+    "a b",
+    "rg(1)",
+    "$(calc)",
+    "`calc`",
+    "%PATH%",
+    "a&calc",
+    "a;b",
+    "--debug",
+    "-x",
+    "a\nb",
+    "\u00e4",
+    "a" * 91,
+    'a"b',
+)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -1199,14 +1216,18 @@ def test_a_name_that_is_no_plain_word_stands_in_no_command(field, name):
 
 
 def test_an_instance_of_a_scale_set_is_no_vm_to_the_commands():
-    uniform = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachineScaleSets/ss/virtualMachines/0"
+    uniform = (
+        "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachineScaleSets/ss/virtualMachines/0"
+    )
     assert all("-g GROUP -n VM" in text for text in of_denied(denied_and_known(resource_id=uniform)))
 
 
 @ON_BOTH
 def test_a_claimed_address_says_who_listens_there(side):
     adapters = tuple(
-        replace(adapter, addresses=(*adapter.addresses, held("169.254.169.254", 32))) if adapter.kind == "loopback" else adapter
+        replace(adapter, addresses=(*adapter.addresses, held("169.254.169.254", 32)))
+        if adapter.kind == "loopback"
+        else adapter
         for adapter in side.healthy().adapters
     )
     listeners = (
@@ -1226,10 +1247,14 @@ def check_of(diagnosis, id):
 @ON_BOTH
 def test_where_the_address_is_the_vms_own_its_firewall_is_not_what_fails(side):
     adapters = tuple(
-        replace(adapter, addresses=(*adapter.addresses, held("169.254.169.254", 32))) if adapter.kind == "loopback" else adapter
+        replace(adapter, addresses=(*adapter.addresses, held("169.254.169.254", 32)))
+        if adapter.kind == "loopback"
+        else adapter
         for adapter in side.healthy().adapters
     )
-    diagnosis = judged(side.dark(None, Outcome.REFUSED, proof=False, adapters=adapters), "broken", "address-claimed-locally")
+    diagnosis = judged(
+        side.dark(None, Outcome.REFUSED, proof=False, adapters=adapters), "broken", "address-claimed-locally"
+    )
     route, firewall = check_of(diagnosis, "route.imds"), check_of(diagnosis, "firewall.imds")
     assert (route.status.value, firewall.status.value) == ("fail", "skip")
     assert "is an address of" in route.summary and "nothing stands in the way" not in firewall.summary
@@ -1264,7 +1289,11 @@ def test_a_proxy_and_a_direct_request_that_both_fail_stand_in_the_verdict(side):
 def test_the_policy_rule_that_chooses_the_route_stands_in_the_verdict_and_the_check():
     facts = LINUX.dark(LINUX.other)
     wrong = row("0.0.0.0/0", "10.0.1.1", ETH1, table="100")
-    rules = (RoutingRule(0, table="local"), RoutingRule(100, destination=IMDS32, table="100"), RoutingRule(32766, table="main"))
+    rules = (
+        RoutingRule(0, table="local"),
+        RoutingRule(100, destination=IMDS32, table="100"),
+        RoutingRule(32766, table="main"),
+    )
     lookup = replace(facts.lookups[0], source=LINUX.other, route=wrong)
     facts = replace(facts, routes=(*facts.routes, wrong), routing_rules=rules, lookups=(lookup, facts.lookups[1]))
     diagnosis = judged(facts, "broken", "route-wrong-interface")
@@ -1280,13 +1309,17 @@ def test_a_rule_that_leads_elsewhere_than_the_system_went_is_not_named():
     rules = (RoutingRule(100, destination=IMDS32, table="100"), RoutingRule(32766, table="main"))
     stray = row("0.0.0.0/0", "10.0.1.1", ETH1, table="100")
     lookup = replace(facts.lookups[0], source=LINUX.other, route=wrong)
-    facts = replace(facts, routes=(*facts.routes, wrong, stray), routing_rules=rules, lookups=(lookup, facts.lookups[1]))
+    facts = replace(
+        facts, routes=(*facts.routes, wrong, stray), routing_rules=rules, lookups=(lookup, facts.lookups[1])
+    )
     assert "policy rule" not in judged(facts, "broken", "route-wrong-interface").main.detail
 
 
 def test_who_asks_too_often_is_named_with_its_number():
     many = tuple(ProcessConnection("greedy.exe", 4711, 50000 + n, "established") for n in range(5))
-    facts = WINDOWS.answers(http(WINDOWS.ip, 429), connections=(*many, ProcessConnection("-", 12, 50010, "established")))
+    facts = WINDOWS.answers(
+        http(WINDOWS.ip, 429), connections=(*many, ProcessConnection("-", 12, 50010, "established"))
+    )
     detail = judged(facts, "degraded", "imds-throttled").main.detail
     assert detail.endswith(" Connected to it now: a program that is not known (pid 12), greedy.exe (pid 4711).")
 

@@ -381,9 +381,10 @@ def _not_routed(case: Case) -> List[str]:
     """Of the platform's addresses those that no row matches, or to which a policy rule denies the way."""
     lines: List[str] = []
     for way in (case.way, case.wireserver_way):
+        matching = (row for row in case.routes if contains(row.destination, way.destination))
         if way.rule:
             lines.append(f"> policy rule {rule_in_words(way.rule)}")
-        elif case.facts.routes is not None and not any(contains(row.destination, way.destination) for row in case.routes):
+        elif case.facts.routes is not None and next(matching, None) is None:
             lines.append(f"  no row matches {way.destination}")
     return list(dict.fromkeys(lines))
 
