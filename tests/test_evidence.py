@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -241,6 +242,20 @@ ROW = (
 def test_a_garbled_row_of_sockets_costs_itself(line):
     (row,) = sockets.parse(f"{HEAD}{line.rstrip()}\n{ROW}")
     assert row == ("listen", "127.0.0.1", 80, "0.0.0.0", 0, 998, "4711")
+
+
+def test_the_table_of_sockets_is_read_in_linear_time():
+    def seconds(rows):
+        text = HEAD + ROW * rows
+        best = []
+        for _ in range(7):
+            began = time.perf_counter()
+            assert len(list(sockets.parse(text))) == rows
+            best.append(time.perf_counter() - began)
+        return min(best)
+
+    seconds(1000)
+    assert seconds(40_000) < 12 * seconds(10_000)  # in quadratic time it would be 16
 
 
 def test_a_socket_without_an_owner_that_may_be_ours_is_no_connection_of_others(mocker):

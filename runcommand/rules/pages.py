@@ -20,7 +20,6 @@ class Pair(NamedTuple):
 
 PAIRS: Tuple[Pair, ...] = (
     Pair(f"{SUPPORT}/windows/windows-vm-imds-connection", f"{SUPPORT}/linux/linux-vm-imds-tool"),
-    Pair(f"{SUPPORT}/windows/windows-vm-imds-certissues", f"{SUPPORT}/linux/linux-vm-imds-certissues"),
     Pair(f"{SUPPORT}/windows/reset-network-interface", f"{SUPPORT}/linux/reset-network-interface-azure-linux-vm"),
     Pair(f"{SUPPORT}/windows/redeploy-to-new-node-windows", f"{SUPPORT}/linux/redeploy-to-new-node-linux"),
     Pair(f"{VIRTUAL_MACHINES}/windows/time-sync", f"{VIRTUAL_MACHINES}/linux/time-sync"),

@@ -27,6 +27,7 @@ STATES = {  # include/net/tcp_states.h, by the names that Windows' table has
     "0B": "closing",
 }
 SEARCH_S = 0.3  # for the owners of all sockets: a machine may run very many processes
+TABLE_LIMIT = 16 * 1024 * 1024  # bytes of /proc/net/tcp: 100,000 sockets
 COMM_LENGTH = 15  # TASK_COMM_LEN, without its end
 SOCKET = re.compile(r"socket:\[([0-9]{1,20})\]")
 
@@ -51,8 +52,9 @@ class Owner(NamedTuple):
 
 
 def sockets() -> Tuple[TcpSocket, ...]:
-    """The IPv4 sockets. Raises ``OSError``."""
-    return tuple(parse((PROC / "net/tcp").read_text("ascii", "replace")))
+    """The IPv4 sockets, listeners first. Raises ``OSError``."""
+    with (PROC / "net/tcp").open("rb") as table:
+        return tuple(parse(table.read(TABLE_LIMIT).decode("ascii", "replace")))
 
 
 def parse(text: str) -> Iterator[TcpSocket]:
