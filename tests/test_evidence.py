@@ -7,11 +7,13 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
 from runcommand.collect import Board, NoFact
-from runcommand.facts import Outcome
+from runcommand.facts import Listener, Outcome, ProcessConnection
+from runcommand.redaction import redacted
 from runcommand.simulator.host import Behaviour
 
 from .facts_of import LINUX, http, imds, metadata, no_answer, wireserver
@@ -294,3 +296,30 @@ def test_the_full_report_is_everything():
     assert after.startswith("      kind ") and "managed by " in after
     for command in ("route show table all", "rule show", "addr show"):
         assert f"OUTPUT of ip -4 {command}" in lines
+
+
+def test_a_listeners_program_gets_the_pseudonym_that_its_connection_has():
+    facts = replace(
+        LINUX.healthy(),
+        listeners=(Listener("0.0.0.0", 80, "contoso-agent", 812),),
+        connections=(ProcessConnection("contoso-agent", 812, 50000, "established"),),
+    )
+    made = redacted(facts)
+    (listener,), (connection,) = made.listeners, made.connections
+    assert listener.process == connection.process != "contoso-agent" and "contoso" not in listener.process
+    assert listener.pid == 812
+
+
+def test_windows_listeners_name_their_programs_and_the_kernel_by_its_name(mocker):
+    from runcommand.system.windows import iphlpapi
+    from runcommand.system.windows import services as windows
+
+    rows = [
+        iphlpapi.TcpRow(windows.LISTEN, "0.0.0.0", 80, "0.0.0.0", 0, 4),
+        iphlpapi.TcpRow(windows.LISTEN, "127.0.0.1", 3080, "0.0.0.0", 0, 812),
+        iphlpapi.TcpRow(windows.LISTEN, "0.0.0.0", 445, "0.0.0.0", 0, 4),
+    ]
+    mocker.patch.object(iphlpapi, "tcp_table", return_value=rows)
+    found = windows.collect_listeners(Board(5))
+    unknown = Listener("127.0.0.1", 3080, "-", 812)  # of Linux, where no program can be asked for
+    assert found == (Listener("0.0.0.0", 80, "System", 4), unknown)
