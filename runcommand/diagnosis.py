@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Dict, List, Optional, Tuple
 
 from .facts import Facts
@@ -11,6 +11,7 @@ from .rules.azure import failure
 from .rules.case import Case
 from .rules.checks import CHECKS, Check, Status
 from .rules.finding import Finding, Severity, Verdict, short
+from .rules.pages import page_for
 
 EXIT_CODES = {Verdict.HEALTHY: 0, Verdict.DEGRADED: 1, Verdict.BROKEN: 1, Verdict.INCONCLUSIVE: 3}
 _WEIGHT = {Severity.FAIL: 0, Severity.WARN: 1, Severity.INFO: 2}
@@ -48,7 +49,7 @@ def diagnose(facts: Facts) -> Diagnosis:
         except Exception as error:  # a bug, or facts that no rule foresaw
             finding = failure(f"rule {rule.cause}", error)
         if finding:
-            findings.append(finding)
+            findings.append(_with_page(finding, facts.system))
     findings.sort(key=_weight)
     findings = [finding for number, finding in enumerate(findings) if not _is_explained(finding, findings[:number])]
     verdict = findings[0].verdict if findings and findings[0].verdict else Verdict.HEALTHY
@@ -57,7 +58,13 @@ def diagnose(facts: Facts) -> Diagnosis:
 
 def failed(facts: Facts, what: str, error: Exception) -> Diagnosis:
     """The diagnosis of a run that the program itself could not bring to its end: what is known, and the reason."""
-    return Diagnosis(facts, Case(facts), Verdict.INCONCLUSIVE, (failure(what, error),), ())
+    finding = _with_page(failure(what, error), facts.system)
+    return Diagnosis(facts, Case(facts), Verdict.INCONCLUSIVE, (finding,), ())
+
+
+def _with_page(finding: Finding, system: str) -> Finding:
+    """The finding with the page for the system that the facts came from."""
+    return replace(finding, doc=page_for(finding.doc, system)) if finding.doc else finding
 
 
 def _weight(finding: Finding) -> Tuple[int, int]:

@@ -339,11 +339,13 @@ class Listener:
 
     address: Address
     port: int
+    process: Optional[str] = None  # the file name of the program, without its folder; None: not known
+    pid: Optional[int] = None
 
 
 @dataclass(frozen=True)
 class ProcessConnection:
-    """A TCP connection of a process of this machine to IMDS (Windows, ``GetExtendedTcpTable``)."""
+    """A TCP connection of a process of this machine to IMDS."""
 
     process: str
     pid: int

@@ -19,7 +19,7 @@ import pytest
 from runcommand.diagnosis import diagnose
 from runcommand.facts import FactsError, facts_from_json
 from runcommand.fixes import commands as words
-from runcommand.fixes.commands import Fix, FixKind, Shell, UnfitWord, phrase
+from runcommand.fixes.commands import Fix, FixKind, RunOn, Shell, UnfitWord, phrase
 from runcommand.fixes.iptables import delete_rule
 from runcommand.report import text
 
@@ -166,7 +166,19 @@ FORMS = {
 EXPECTED = {shell: [re.compile(form) for form in forms] for shell, forms in FORMS.items()}
 
 
+AZURE = [  # on the operator's own machine
+    re.compile(form)
+    for form in (
+        r"az vm show -g [A-Za-z0-9._-]{1,90} -n [A-Za-z0-9._-]{1,90} --query securityProfile\.proxyAgentSettings\.imds",
+        r"az sig in-vm-access-control-profile-version (show --ids PROFILE|update --ids PROFILE --mode Audit)",
+        r"az vm update -g [A-Za-z0-9._-]{1,90} -n [A-Za-z0-9._-]{1,90} --imds-mode Audit",
+    )
+]
+
+
 def is_expected(fix: Fix) -> bool:
+    if fix.run_on is RunOn.OPERATOR:
+        return any(form.fullmatch(fix.text) for form in AZURE)
     return any(form.fullmatch(fix.text) for form in EXPECTED[fix.shell])
 
 

@@ -493,7 +493,7 @@ def test_a_proxy_that_is_bypassed_for_imds_alone_is_a_warning_for_the_wireserver
             PacFile("http://w/p.pac", Outcome.HTTP, size=10, mentions=("169.254.",)),
             "not named in it, though 169.254. is",
         ),
-        (PacFile("http://w/p.pac", Outcome.TIMED_OUT, "no answer"), "not fetched (no answer)"),
+        (PacFile("http://w/p.pac", Outcome.TIMED_OUT, "no answer"), "not fetched: no answer"),
         (None, "not fetched"),
     ],
 )

@@ -8,26 +8,38 @@ from runcommand.diagnosis import diagnose
 from runcommand.facts import (
     Body,
     Expected,
+    Firewall,
+    FirewallChain,
+    FirewallMatch,
+    FirewallPlace,
+    FirewallRule,
     LinkState,
     Listener,
     Machine,
+    MatchField,
     Neighbour,
     NeighbourState,
     Outcome,
     PersistentRoute,
     ProcessConnection,
+    Proxy,
+    ProxyKind,
+    ProxyTrial,
     Route,
     RouteKind,
     RoutingRule,
     RuleAction,
+    RuleVerdict,
+    Scope,
     Service,
     ServiceState,
+    Trial,
     Unavailable,
 )
 from runcommand.rules import RULES
 from runcommand.rules.case import AZURE_ARP_MAC
 from runcommand.simulator.scenarios import (
-    ETH0, ETH1, ETHERNET, ETHERNET2, HOSTS, LO, LOOPBACK, held, managed, row, rows_of, with_lookups,
+    ETH0, ETH1, ETHERNET, ETHERNET2, HOSTS, LO, LOOPBACK, chained, held, linux_firewall, managed, row, rows_of, with_lookups,
 )  # fmt: skip
 
 from .facts_of import BOTH, LINUX, WINDOWS, connection, http, imds, metadata, no_answer, wireserver
@@ -1114,3 +1126,185 @@ def test_every_secondary_address_of_windows_is_skipped_as_source():
         judged(WINDOWS.dark("172.16.69.8", adapters=(LOOPBACK, crowd, ETHERNET2)), "broken", "source-not-primary-ip")
     )
     assert "-InterfaceIndex 7" in one and "172.16.69.7" in one
+
+
+# --- what a verdict says of its evidence ---
+
+
+DENIED = http(WINDOWS.ip, 403)
+PROFILE = "az sig in-vm-access-control-profile-version"
+
+
+def test_denied_access_gives_the_operators_commands_that_show_and_change_the_profile():
+    main = judged(WINDOWS.answers(DENIED), "broken", "imds-access-denied").main
+    assert [fix.text for fix in main.fix if fix.kind.value == "command"] == [
+        "az vm show -g GROUP -n VM --query securityProfile.proxyAgentSettings.imds",
+        f"{PROFILE} show --ids PROFILE",
+        f"{PROFILE} update --ids PROFILE --mode Audit",
+        "az vm update -g GROUP -n VM --imds-mode Audit",
+    ]
+    assert {fix.run_on.value for fix in main.fix if fix.kind.value == "command"} == {"operator"}
+    assert "GROUP and VM stand for" in main.fix[0].text
+
+
+def denied_and_known(**instance):
+    """Denied to the plain request, and answered to another one, so that IMDS has named the VM."""
+    answer = metadata(LINUX.ip, LINUX.vm)
+    known = replace(answer, instance=replace(answer.instance, **instance))
+    return replace(LINUX.answers(http(LINUX.ip, 403)), differential=(Trial(connection(source=LINUX.ip), known),))
+
+
+def of_denied(facts):
+    return [text for text in commands(judged(facts, "broken", "imds-access-denied")) if text.startswith("az vm ")]
+
+
+def test_the_names_that_imds_gave_stand_in_the_commands():
+    main = of_denied(
+        denied_and_known(resource_group_name="rg_1-a.b", name="testlx", resource_id="/x/virtualMachines/testlx")
+    )
+    assert main == [
+        "az vm show -g rg_1-a.b -n testlx --query securityProfile.proxyAgentSettings.imds",
+        "az vm update -g rg_1-a.b -n testlx --imds-mode Audit",
+    ]
+
+
+HOSTILE = (
+    "",
+    "a b",
+    "rg(1)",
+    "$(calc)",
+    "`calc`",
+    "%PATH%",
+    "a&calc",
+    "a;b",
+    "--debug",
+    "-x",
+    "a\nb",
+    "\u00e4",
+    "a" * 91,
+    'a"b',
+)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("field", ["resource_group_name", "name"])
+def test_a_name_that_is_no_plain_word_stands_in_no_command(field, name):
+    for text in of_denied(denied_and_known(**{field: name})):
+        assert text.startswith(("az vm show -g GROUP -n VM ", "az vm update -g GROUP -n VM "))
+
+
+def test_an_instance_of_a_scale_set_is_no_vm_to_the_commands():
+    uniform = (
+        "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachineScaleSets/ss/virtualMachines/0"
+    )
+    assert all("-g GROUP -n VM" in text for text in of_denied(denied_and_known(resource_id=uniform)))
+
+
+@ON_BOTH
+def test_a_claimed_address_says_who_listens_there(side):
+    adapters = tuple(
+        replace(adapter, addresses=(*adapter.addresses, held("169.254.169.254", 32)))
+        if adapter.kind == "loopback"
+        else adapter
+        for adapter in side.healthy().adapters
+    )
+    listeners = (
+        Listener("0.0.0.0", 80, "nginx", 812),
+        Listener("127.0.0.1", 80, "other", 813),
+        Listener("0.0.0.0", 3080, "another", 814),
+    )
+    facts = side.dark(None, Outcome.REFUSED, proof=False, adapters=adapters, listeners=listeners)
+    diagnosis = judged(facts, "broken", "address-claimed-locally")
+    assert diagnosis.main.detail.endswith(" requests to IMDS end on this VM. Listening there: nginx (pid 812).")
+
+
+def check_of(diagnosis, id):
+    return next(check for check in diagnosis.checks if check.id == id)
+
+
+@ON_BOTH
+def test_where_the_address_is_the_vms_own_its_firewall_is_not_what_fails(side):
+    adapters = tuple(
+        replace(adapter, addresses=(*adapter.addresses, held("169.254.169.254", 32)))
+        if adapter.kind == "loopback"
+        else adapter
+        for adapter in side.healthy().adapters
+    )
+    diagnosis = judged(
+        side.dark(None, Outcome.REFUSED, proof=False, adapters=adapters), "broken", "address-claimed-locally"
+    )
+    route, firewall = check_of(diagnosis, "route.imds"), check_of(diagnosis, "firewall.imds")
+    assert (route.status.value, firewall.status.value) == ("fail", "skip")
+    assert "is an address of" in route.summary and "nothing stands in the way" not in firewall.summary
+    assert "the requests do not leave this VM" in firewall.summary
+
+
+NAT = FirewallChain("ip nat output", FirewallPlace.NFTABLES, "output", "nat", -100)
+
+
+def test_where_a_rule_redirects_the_route_is_not_what_fails():
+    rule = FirewallRule(
+        "7", FirewallPlace.NFTABLES, RuleVerdict.REDIRECT, chain=NAT.id, target="127.0.0.1",
+        matches=(FirewallMatch(MatchField.DESTINATION, ("169.254.169.254",)),),
+    )  # fmt: skip
+    facts = LINUX.dark(None, Outcome.REFUSED, proof=False, firewall=Firewall((rule,), (NAT,), sources=("nftables",)))
+    diagnosis = judged(facts, "broken", "address-claimed-locally")
+    assert check_of(diagnosis, "route.imds").status.value == "ok"
+    firewall = check_of(diagnosis, "firewall.imds")
+    assert firewall.status.value == "fail" and "redirects" in firewall.summary
+
+
+@ON_BOTH
+def test_a_proxy_and_a_direct_request_that_both_fail_stand_in_the_verdict(side):
+    proxy = Proxy("WinHTTP", ProxyKind.WINHTTP, Scope.MACHINE, server="10.1.2.3:3128")
+    through = http("10.1.0.9", 403, Body.HTML)
+    facts = side.dark(proof=False, proxies=(proxy,))
+    facts = replace(facts, proxy_trials=(ProxyTrial("10.1.2.3:3128", through, through),))
+    detail = judged(facts, "broken", "proxy-intercepts-imds").main.detail
+    assert f"The direct request failed too: timed out after 3.0 s from {side.ip}." in detail
+
+
+def test_the_policy_rule_that_chooses_the_route_stands_in_the_verdict_and_the_check():
+    facts = LINUX.dark(LINUX.other)
+    wrong = row("0.0.0.0/0", "10.0.1.1", ETH1, table="100")
+    rules = (
+        RoutingRule(0, table="local"),
+        RoutingRule(100, destination=IMDS32, table="100"),
+        RoutingRule(32766, table="main"),
+    )
+    lookup = replace(facts.lookups[0], source=LINUX.other, route=wrong)
+    facts = replace(facts, routes=(*facts.routes, wrong), routing_rules=rules, lookups=(lookup, facts.lookups[1]))
+    diagnosis = judged(facts, "broken", "route-wrong-interface")
+    words = "100: from all to 169.254.169.254 lookup 100"
+    assert f'The policy rule "{words}" chooses that route.' in diagnosis.main.detail
+    assert check_of(diagnosis, "route.imds").summary.endswith(f"; policy rule {words}")
+    assert "policy rule" not in check_of(diagnosis, "route.wireserver").summary
+
+
+def test_a_rule_that_leads_elsewhere_than_the_system_went_is_not_named():
+    facts = LINUX.dark(LINUX.other)
+    wrong = row(IMDS32, "10.0.1.1", ETH1)
+    rules = (RoutingRule(100, destination=IMDS32, table="100"), RoutingRule(32766, table="main"))
+    stray = row("0.0.0.0/0", "10.0.1.1", ETH1, table="100")
+    lookup = replace(facts.lookups[0], source=LINUX.other, route=wrong)
+    facts = replace(
+        facts, routes=(*facts.routes, wrong, stray), routing_rules=rules, lookups=(lookup, facts.lookups[1])
+    )
+    assert "policy rule" not in judged(facts, "broken", "route-wrong-interface").main.detail
+
+
+def test_who_asks_too_often_is_named_with_its_number():
+    many = tuple(ProcessConnection("greedy.exe", 4711, 50000 + n, "established") for n in range(5))
+    facts = WINDOWS.answers(
+        http(WINDOWS.ip, 429), connections=(*many, ProcessConnection("-", 12, 50010, "established"))
+    )
+    detail = judged(facts, "degraded", "imds-throttled").main.detail
+    assert detail.endswith(" Connected to it now: a program that is not known (pid 12), greedy.exe (pid 4711).")
+
+
+def test_the_rule_before_the_wireserver_shows_what_it_has_met():
+    rule = chained("9", RuleVerdict.DROP, FirewallMatch(MatchField.DESTINATION, ("168.63.129.16",)), packets=6)
+    facts = replace(LINUX.healthy(firewall=linux_firewall(rule)), wireserver=wireserver(LINUX.ip, Outcome.TIMED_OUT))
+    diagnosis = judged(facts, "degraded", "wireserver-unreachable")
+    finding = next(finding for finding in diagnosis.findings if finding.cause == "firewall-blocks-wireserver")
+    assert finding.detail.endswith("drops 168.63.129.16 port 80 and 32526 (packets that it has met: 6).")

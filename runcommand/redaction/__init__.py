@@ -392,7 +392,7 @@ WAYS = {
         Instance.sku Instance.publisher Instance.version Instance.license_type ProxyTrial.error
     """,
     _Redaction.words: """
-        Machine.vendor Machine.product Adapter.profile ProcessConnection.process Proxy.place FirewallRule.id FirewallRule.chain
+        Machine.vendor Machine.product Adapter.profile Listener.process ProcessConnection.process Proxy.place FirewallRule.id FirewallRule.chain
         FirewallRule.target FirewallChain.id Certificate.subject Certificate.issuer Certificate.stores Exchange.server Exchange.via
         Exchange.content_type Exchange.location Exchange.says
     """,

@@ -7,6 +7,7 @@ from typing import Optional
 from ..rules import BY_CAUSE, RULES
 from ..rules.checks import CHECKS
 from ..rules.finding import Rule
+from ..rules.pages import pages_of
 
 
 def verdict_of(rule: Rule) -> str:
@@ -20,7 +21,8 @@ def page(cause: str) -> Optional[str]:
     if rule is None:
         return None
     title = f"{rule.cause}: {rule.title}"
-    return f"{title}\n{'=' * len(title)}\nVerdict: {verdict_of(rule)}\n\n{rule.text}\n\n{rule.doc}\n"
+    pages = "\n".join(pages_of(rule.doc))
+    return f"{title}\n{'=' * len(title)}\nVerdict: {verdict_of(rule)}\n\n{rule.text}\n\n{pages}\n"
 
 
 def table() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Sequence
+from typing import Dict, List, Sequence, Set, Tuple
 
 from ..diagnosis import Diagnosis
 from ..facts import Facts
@@ -32,15 +32,28 @@ def full(diagnosis: Diagnosis, files: str = "not written") -> str:
 
 
 def portal(diagnosis: Diagnosis, files: str = "not written") -> str:
-    """What matters, in at most ``PORTAL_LIMIT`` bytes: verdict, cause, fix and END line are always whole."""
-    found = sections(diagnosis, files, full=False)
+    """What matters, in at most ``PORTAL_LIMIT`` bytes: verdict, cause, fix and END line are always whole.
+
+    How the warnings are mended stands in it where there is room: when nothing else has to give way to it, or when there
+    is nothing else to mend and ALSO stays whole.
+    """
+    lines, cut = _laid_out(diagnosis, sections(diagnosis, files, full=False, with_fixes=True))
+    is_too_much = "ALSO" in cut if diagnosis.main is None else bool(cut)
+    if is_too_much:
+        lines, _ = _laid_out(diagnosis, sections(diagnosis, files, full=False))
+    return "\n".join(lines) + "\n"
+
+
+def _laid_out(diagnosis: Diagnosis, found: List[Section]) -> Tuple[List[str], Set[str]]:
+    """The lines of the portal report, and the titles of the sections that had to be cut."""
     fixed = [head(diagnosis), end(diagnosis), *(line for s in found if s.whole for line in _print(s, s.lines))]
     left = PORTAL_LIMIT - sum(map(_cost, fixed))
     shares = _shares([section for section in found if not section.whole], left)
     lines = [head(diagnosis)]
     for section in found:
         lines += _print(section, section.lines if section.whole else shares[section.title])
-    return "\n".join([*lines, end(diagnosis)]) + "\n"
+    cut = {section.title for section in found if not section.whole and shares[section.title] != list(section.lines)}
+    return [*lines, end(diagnosis)], cut
 
 
 def _shares(optional: List[Section], left: int) -> Dict[str, List[str]]:
@@ -73,7 +86,8 @@ def _print(section: Section, lines: Sequence[str]) -> List[str]:
         return list(lines)
     if len(lines) == 1 and section.title in ("PATH", "FILES"):
         return [f"{section.title:8} {lines[0].strip()}"]
-    return [section.title, *lines]
+    title = f"{section.title:8} {section.beside}" if section.beside else section.title
+    return [title, *lines]
 
 
 def _cost(line: str) -> int:

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Iterable, List, Optional, Tuple
+import re
+from dataclasses import dataclass, replace
+from typing import Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 from ..diagnosis import Diagnosis
 from ..facts import (
     IMDS_ADDRESS,
     Adapter,
+    Firewall,
     FirewallRule,
+    Machine,
     Outcome,
     Route,
     RouteKind,
     Trial,
+    contains,
     network,
     prefix_length,
 )
-from ..rules.case import Case, Way, holds, in_words, matches_platform
+from ..rules.case import Case, Way, holds, in_words, listener_in_words, matches_platform, program_in_words
 from ..rules.checks import Check, Status
+from ..rules.errors import error_in_words
 from ..rules.filtering import described
-from ..rules.finding import Finding, Fix, FixKind, Severity, Shell, listed, quoted, short, to_ascii
+from ..rules.finding import Finding, Fix, FixKind, RunOn, Severity, Shell, capital, listed, quoted, short, to_ascii
 from ..rules.issuers import common_name
 from ..rules.proxy import described as described_proxy
 from ..rules.proxy import hits, path_words, what_came
+from ..rules.route import policy_rule, rule_in_words
 
 WIDTH = 118
+FIRST_WORDS = re.compile(r"[a-z]+( [a-z-]+){1,2}")  # of a command, by which a person knows it again
 SHOWN = (
     ("azEnvironment", "az_environment"),
     ("location", "location"),
@@ -45,24 +52,30 @@ class Section:
     title: str  # empty: the lines stand without one
     lines: Tuple[str, ...]
     whole: bool = False
+    beside: str = ""  # what stands in the title's line
 
 
-def sections(diagnosis: Diagnosis, files: str, full: bool) -> List[Section]:
-    """All sections but the first and the last line, in the order in which they are printed; every line is plain ASCII."""
+def sections(diagnosis: Diagnosis, files: str, full: bool, with_fixes: bool = False) -> List[Section]:
+    """All sections but the first and the last line, in the order in which they are printed; every line is plain ASCII.
+
+    :param full: everything, for the ticket
+    :param with_fixes: ALSO shows how its warnings are mended (in the full report it always does)
+    """
     found = [
         verdict(diagnosis),
         redaction(diagnosis),
         fix(diagnosis),
         Section("PATH", (path_line(diagnosis.case),)),
         vm(diagnosis),
-        also(diagnosis, full),
-        Section("CHECKS", tuple(map(check_line, ranked(diagnosis.checks) if not full else diagnosis.checks))),
+        also(diagnosis, full, with_fixes),
+        Section("CHECKS", tuple(check_lines(diagnosis.checks, full))),
         evidence(diagnosis.case, full),
     ]
     if full:
+        found.insert(len(found) - 3, machine(diagnosis))
         found += [unavailable(diagnosis), *raw(diagnosis)]
     found.append(Section("FILES", (f"  {short(files, 240)}",)))
-    return [Section(item.title, tuple(map(to_ascii, item.lines)), item.whole) for item in found if item.lines]
+    return [replace(item, lines=tuple(map(to_ascii, item.lines))) for item in found if item.lines]
 
 
 def head(diagnosis: Diagnosis) -> str:
@@ -104,16 +117,52 @@ def redaction(diagnosis: Diagnosis) -> Section:
 
 
 def fix(diagnosis: Diagnosis) -> Section:
+    """How the cause is mended; beside the title where the first of the commands are to be run, and with which rights."""
     main = diagnosis.main
-    return Section("FIX", tuple(fix_lines(main)), whole=True) if main and (main.fix or main.doc) else Section("FIX", ())
+    if main is None or not (main.fix or main.doc):
+        return Section("FIX", ())
+    place = next((where_to_run(item) for item in main.fix if item.kind is FixKind.COMMAND), "")
+    return Section("FIX", tuple(fix_lines(main, place)), whole=True, beside=place)
 
 
-def fix_lines(finding: Finding) -> List[str]:
-    """The fixes in order, commands as they are pasted."""
+def fix_lines(finding: Finding, place: str = "") -> List[str]:
+    """The fixes in order, commands as they are pasted, and the page. Where commands are to be run somewhere else than
+    those before them, a heading says so.
+
+    :param place: where the first ones are to be run, if a heading has said it
+    """
     lines: List[str] = []
     for item in finding.fix:
+        if item.kind is FixKind.COMMAND and where_to_run(item) != place:
+            place = where_to_run(item)
+            lines.append(f"  {capital(place)}:")
         lines += _fix_line(item)
-    return lines + ([f"  {finding.doc}"] if finding.doc else [])
+    lines += _harmless_answers(finding)
+    if finding.doc:
+        lines.append(f"  {finding.doc}")
+    return lines
+
+
+def _harmless_answers(finding: Finding) -> List[str]:
+    """What the commands may answer without that being a fault, each answer with the command that gives it."""
+    answers: Dict[str, str] = {}
+    for item in finding.fix:
+        if item.harmless:
+            begins = FIRST_WORDS.match(item.text)
+            answers.setdefault(item.harmless, begins.group() if begins else item.text.partition(" ")[0])
+    if not answers:
+        return []
+    named = ", ".join(f'"{answer}" ({command})' for answer, command in answers.items())
+    return wrap(f"- You can ignore: {named}.", "  ", "    ")
+
+
+def where_to_run(item: Fix) -> str:
+    """Where a command is to be run, and with which rights."""
+    if item.run_on is RunOn.OPERATOR:
+        return "on your own machine, with the Azure CLI (az login)"
+    if item.shell is Shell.SH:
+        return "on this VM, as root"
+    return "on this VM, in an elevated Command Prompt"
 
 
 def _fix_line(item: Fix) -> List[str]:
@@ -136,7 +185,7 @@ def path_line(case: Case) -> str:
     if not way.known:
         return f"{begin} -> {_firewall_words(case)} -> ? -> host"
     if way.error:
-        return f"{begin} -X-> no route ({short(way.error)})"
+        return f"{begin} -X-> no route: {error_in_words(way.error, case.facts.system)}"
     if case.stopped_by:
         return f"{begin} -X-> firewall: {described(case.stopped_by[0])}"
     redirected = case.imds_filtering.redirected if case.imds_filtering else None
@@ -170,15 +219,64 @@ def vm(diagnosis: Diagnosis) -> Section:
     return Section("VM", tuple(wrap("  ".join(parts), "  ")))
 
 
-def also(diagnosis: Diagnosis, full: bool) -> Section:
-    """The other findings, in order of weight; with their fixes in the full report."""
+def machine(diagnosis: Diagnosis) -> Section:
+    """The operating system, the chassis, and what the operator said of the VM."""
+    facts = diagnosis.facts
+    found = facts.machine or Machine()
+    values = {
+        "os": found.os_name,
+        "id": found.os_id,
+        "version": found.os_version,
+        "edition": found.edition,
+        "build": found.build,
+        "kernel": found.kernel,
+        "architecture": found.architecture,
+        "vendor": found.vendor,
+        "product": found.product,
+        "assetTag": found.asset_tag,
+        "smbiosUuid": found.smbios_uuid,
+        "elevated": None if found.elevated is None else str(found.elevated).lower(),
+        "activation": facts.activation,
+        "expectedMac": facts.expected.mac,
+        "expectedIp": facts.expected.ip,
+    }
+    parts = [f"{name}={short(value, 64)}" for name, value in values.items() if value]
+    return Section("MACHINE", tuple(wrap("  ".join(parts), "  ")) if parts else ())
+
+
+def also(diagnosis: Diagnosis, full: bool, with_fixes: bool = False) -> Section:
+    """The other findings, in order of weight.
+
+    :param full: with the fixes and pages of all of them
+    :param with_fixes: with the fixes of the warnings, unless FIX has their commands
+    """
     rest = diagnosis.findings[1:] if diagnosis.main else diagnosis.findings
+    known = _commands(diagnosis.main) if diagnosis.main else set()
     lines: List[str] = []
     for finding in rest:
         lines += wrap(f"{finding.severity.value:4} {finding.cause}: {finding.detail}", "  ", "       ")
+        is_warning = finding.severity is Severity.WARN and not _commands(finding) <= known
         if full:
             lines += [f"     {line}" for line in fix_lines(finding)]
+        elif with_fixes and is_warning:
+            lines += [f"     {line}" for line in fix_lines(replace(finding, doc=None))]
     return Section("ALSO", tuple(lines))
+
+
+def _commands(finding: Finding) -> Set[str]:
+    return {item.text for item in finding.fix if item.kind is FixKind.COMMAND}
+
+
+def check_lines(checks: Sequence[Check], full: bool) -> List[str]:
+    """A line for each check. In the portal's report the ones that matter come first, and all that did not apply share a
+    line; the full report says of each why."""
+    if full:
+        return list(map(check_line, checks))
+    skipped = [check for check in checks if check.status is Status.SKIP]
+    if len(skipped) < 2:
+        return list(map(check_line, ranked(checks)))
+    lines = [check_line(check) for check in ranked(checks) if check.status is not Status.SKIP]
+    return [*lines, f"  {Status.SKIP.value:5} did not apply: {', '.join(short(check.id, 40) for check in skipped)}"]
 
 
 def ranked(checks: Iterable[Check]) -> List[Check]:
@@ -201,56 +299,130 @@ def evidence(case: Case, full: bool) -> Section:
         *filters(case, full),
         *proxies(case, full),
         *(certificates(case, full) if full else []),
+        *(surroundings(case) if full else []),
     ]
     return Section("EVIDENCE", tuple(lines))
 
 
 def route_table(case: Case, full: bool) -> List[str]:
     """The rows that match either platform address (in the full report every row), most specific first, ``>`` at the one
-    that wins."""
+    that wins, and below it the policy rule that leads there; then what no row matches."""
     rows = [route for route in case.routes if full or matches_platform(route.destination)]
     rows.sort(
         key=lambda route: (not matches_platform(route.destination), -prefix_length(route.destination), route.metric)
     )
-    lines = [f"  {'Network Destination':20}{'Netmask':17}{'Gateway':17}{'Interface':17}{'Metric':>6}"]
+    lines: List[str] = []
+    if rows:
+        lines.append(f"  {'Network Destination':20}{'Netmask':17}{'Gateway':17}{'Interface':17}{'Metric':>6}")
+    winners = _winners(case)
     for route in rows:
-        adapter = case.adapter_by(route)
-        interface = next((item.address for item in adapter.addresses), "-") if adapter else "-"
-        net = network(route.destination)
-        winner = any(_is_winner(case, route, way) for way in (case.way, case.wireserver_way))
-        on_link = "On-link" if route.kind in (RouteKind.UNICAST, RouteKind.LOCAL) else "-"
-        notes = [short(route.interface or "", 24), "" if route.kind is RouteKind.UNICAST else route.kind.value]
-        notes += [
-            "" if route.table in ("main", "local") else f"table {short(route.table, 16)}",
-            "dead" if route.dead else "",
-        ]
-        row = (
-            f"{'>' if winner else ' '} {net.network_address!s:20}{net.netmask!s:17}{route.gateway or on_link:17}"
-            f"{interface:17}{route.metric:>6}  {' '.join(filter(None, notes))}"
-        )
-        lines.append(row.rstrip())
-    return lines if rows else []
+        won = [winner for winner in winners if winner.has_won(route)]
+        lines.append(_route_line(case, route, won))
+        rules = dict.fromkeys(policy_rule(case, winner.way) for winner in won)
+        lines += [f"    by policy rule {rule_in_words(rule)}" for rule in rules if rule]
+    lines += _not_routed(case)
+    if full:
+        lines += policy_rules(case)
+    return lines
 
 
-def _is_winner(case: Case, route: Route, way: Way) -> bool:
-    """Whether a row is the one that wins. (What the system says of that row may have less detail than the table.)"""
-    best = way.route
-    if best is None:
-        return False
-    if best in case.routes:
-        return route == best
-    same_link = (
-        route.interface_index == best.interface_index if best.interface_index else route.interface == best.interface
+@dataclass(frozen=True)
+class _Winner:
+    """The row that wins for one of the platform's addresses."""
+
+    way: Way
+    row: Route
+    is_in_table: bool  # as the table has it; else the system told less of it
+
+    def has_won(self, route: Route) -> bool:
+        """Whether it is this row of the table."""
+        if self.is_in_table:
+            return route == self.row
+        if self.row.interface_index:
+            is_same_link = route.interface_index == self.row.interface_index
+        else:
+            is_same_link = route.interface == self.row.interface
+        own = (self.row.destination, self.row.gateway, self.row.table)
+        return is_same_link and (route.destination, route.gateway, route.table) == own
+
+
+def _winners(case: Case) -> List[_Winner]:
+    ways = (case.way, case.wireserver_way)
+    return [_Winner(way, way.route, way.route in case.routes) for way in ways if way.route]
+
+
+def _route_line(case: Case, route: Route, won: Sequence[_Winner]) -> str:
+    net = network(route.destination)
+    on_link = "On-link" if route.kind in (RouteKind.UNICAST, RouteKind.LOCAL) else "-"
+    notes = [short(route.interface or "", 24)]
+    if route.kind is not RouteKind.UNICAST:
+        notes.append(route.kind.value)
+    if route.table not in ("main", "local"):
+        notes.append(f"table {short(route.table, 16)}")
+    if route.dead:
+        notes.append("dead")
+    source = next((winner.way.source for winner in won if winner.way.source), None)
+    row = (
+        f"{'>' if won else ' '} {net.network_address!s:20}{net.netmask!s:17}{route.gateway or on_link:17}"
+        f"{source or _source(case, route) or '-':17}{route.metric:>6}  {' '.join(filter(None, notes))}"
     )
-    return same_link and (route.destination, route.gateway, route.table) == (best.destination, best.gateway, best.table)
+    return row.rstrip()
+
+
+def _source(case: Case, route: Route) -> Optional[str]:
+    """The source address of packets that take a row: the row's own, else the one that the system chooses on that
+    adapter, else the adapter's address on the gateway's subnet, else its first one. An address that is not for sending
+    (secondary, SkipAsSource) is the last choice."""
+    if route.source:
+        return route.source
+    adapter = case.adapter_by(route)
+    if adapter is None:
+        return None
+    for way in (case.way, case.wireserver_way):
+        chosen_by_row = way.route is not None and way.route.source is not None
+        if case.adapter_by(way.route) == adapter and holds(adapter, way.source) and not chosen_by_row:
+            return way.source
+    gateway = route.gateway if route.gateway and ":" not in route.gateway else None
+    held = sorted(
+        adapter.addresses,
+        key=lambda item: (
+            item.secondary or item.skip_as_source,
+            gateway is not None and not contains(f"{item.address}/{item.prefix}", gateway),
+        ),
+    )
+    return held[0].address if held else None
+
+
+def _not_routed(case: Case) -> List[str]:
+    """Of the platform's addresses those that no row matches, or to which a policy rule denies the way."""
+    lines: List[str] = []
+    for way in (case.way, case.wireserver_way):
+        matching = (row for row in case.routes if contains(row.destination, way.destination))
+        if way.rule:
+            lines.append(f"> policy rule {rule_in_words(way.rule)}")
+        elif case.facts.routes is not None and next(matching, None) is None:
+            lines.append(f"  no row matches {way.destination}")
+    return list(dict.fromkeys(lines))
+
+
+def policy_rules(case: Case) -> List[str]:
+    """Every policy rule in its order, ``>`` at those that lead to the platform's addresses."""
+    deciding = [policy_rule(case, way) for way in (case.way, case.wireserver_way)]
+    rules = sorted(case.facts.routing_rules or (), key=lambda rule: rule.priority)
+    return [f"{'>' if rule in deciding else ' '} policy rule {rule_in_words(rule)}" for rule in rules]
 
 
 def adapter_table(case: Case, full: bool) -> List[str]:
-    """The NICs, ``*`` at the primary one; in the full report every adapter."""
+    """The NICs, ``*`` at the primary one; in the full report every adapter, and who manages it."""
     shown = list(case.adapters) if full else [adapter for adapter in case.adapters if _is_told(case, adapter)]
     primary = case.primary.adapter if case.primary else None
     shown.sort(key=lambda adapter: (adapter != primary, adapter != case.egress, adapter.index))
-    return [_adapter_line(adapter, adapter == primary) for adapter in shown]
+    lines: List[str] = []
+    for adapter in shown:
+        lines.append(_adapter_line(adapter, adapter == primary))
+        if full:
+            lines.append(_more_of_adapter(adapter, case.facts.system))
+    return lines
 
 
 def _is_told(case: Case, adapter: Adapter) -> bool:
@@ -274,6 +446,30 @@ def _adapter_line(adapter: Adapter, primary: bool) -> str:
     return "  ".join(filter(None, parts))
 
 
+def _more_of_adapter(adapter: Adapter, system: str) -> str:
+    """What it is made of, who manages it, and the addresses that its own line has no room for."""
+    manager = adapter.managed_by
+    if manager is None and system == "linux" and adapter.kind != "loopback":
+        manager = "a program that is not known"
+    values = {
+        "kind": adapter.kind,
+        "driver": adapter.driver,
+        "description": adapter.description,
+        "part of": adapter.master,
+        "managed by": manager,
+        "profile": adapter.profile,
+        "lease address": adapter.lease_address,
+    }
+    parts = [f"{name} {short(value, 64)}" for name, value in values.items() if value]
+    if adapter.metric is not None:
+        parts.append(f"metric {adapter.metric}")
+    parts += [f"{item.address}/{item.prefix}" for item in adapter.addresses[3:]]
+    secondary = [item.address for item in adapter.addresses if item.secondary or item.skip_as_source]
+    if secondary:
+        parts.append(f"not for sending: {', '.join(secondary)}")
+    return f"      {', '.join(parts)}"
+
+
 def answers(case: Case) -> List[str]:
     """What each local address got from IMDS."""
     lines = []
@@ -292,7 +488,9 @@ def _trial(case: Case, trial: Trial) -> str:
     if trial.connection.outcome is Outcome.ANSWERED:
         return "connected"
     error = (trial.connection.error or "").partition(" (")[0]
-    return in_words(trial.connection.outcome) + (f" ({short(error, 60)})" if error else "")
+    if not error:
+        return in_words(trial.connection.outcome)
+    return f"{in_words(trial.connection.outcome)}: {error_in_words(error, case.facts.system, 60)}"
 
 
 def filters(case: Case, full: bool) -> List[str]:
@@ -305,7 +503,23 @@ def filters(case: Case, full: bool) -> List[str]:
         rules = list(case.facts.firewall.rules)
     if found and found.redirected and not full:
         rules.append(found.redirected)
-    return [f"  {_filter_line(rule)}" for rule in (*rules, *(case.facts.wfp_filters or ()))]
+    lines = [f"  {_filter_line(rule)}" for rule in (*rules, *(case.facts.wfp_filters or ()))]
+    return [*_defaults(case.facts.firewall), *lines] if full and case.facts.firewall else lines
+
+
+def _defaults(firewall: Firewall) -> List[str]:
+    """What the firewall does with what no rule matches: by profile (Windows), by chain (Linux)."""
+    lines = []
+    for profile in firewall.profiles:
+        known = {True: "on", False: "off", None: "not set"}[profile.enabled]
+        active = {True: ", active", False: "", None: ", active or not"}[profile.active]
+        outbound = profile.default_outbound.value if profile.default_outbound else "not set"
+        lines.append(f"  firewall profile {profile.name} {known}{active}: outbound by default {outbound}")
+    for chain in firewall.chains:
+        if chain.hook:
+            where = f"{chain.kind}, hook {chain.hook}, priority {chain.priority}"
+            lines.append(f"  {chain.place.value} {quoted(chain.id)} ({where}): policy {chain.policy.value}")
+    return lines
 
 
 def _filter_line(rule: FirewallRule) -> str:
@@ -347,8 +561,29 @@ def certificates(case: Case, full: bool) -> List[str]:
         lines.append(f"  certificate {number} {quoted(common_name(item.subject))} {item.thumbprint} {until}: {places}")
     for fetch in (fetch for known in case.facts.certificate_chains or () for fetch in known.fetches):
         through = f" through {short(fetch.proxy)}" if fetch.proxy else ""
-        brought = "the issuer" if fetch.certificate else short(fetch.error or in_words(fetch.outcome), 80)
+        error = error_in_words(fetch.error or in_words(fetch.outcome), case.facts.system, 80)
+        brought = "the issuer" if fetch.certificate else error
         lines.append(f"  fetch {short(fetch.url, 110)}{through}: {brought}")
+    return lines
+
+
+def surroundings(case: Case) -> List[str]:
+    """What else was collected: neighbours, stored routes, services, listeners, connections to IMDS."""
+    facts = case.facts
+    lines = [
+        f"  neighbour {item.address}  {item.mac or '-'}  {item.state.value}  {short(item.interface or '-')}"
+        for item in facts.neighbours or ()
+    ]
+    for stored in facts.persistent_routes or ():
+        lines.append(f"  stored route {stored.destination} via {stored.gateway}, metric {stored.metric}")
+    for service in facts.services or ():
+        start = f", start {short(service.start, 24)}" if service.start else ""
+        lines.append(f"  service {short(service.name)}: {service.state.value}{start}")
+    for listener in facts.listeners or ():
+        lines.append(f"  listens on {listener.address}:{listener.port}: {listener_in_words(listener)}")
+    for connection in facts.connections or ():
+        who = program_in_words(connection.process, connection.pid)
+        lines.append(f"  connected to IMDS from port {connection.local_port}: {who}, {short(connection.state, 24)}")
     return lines
 
 

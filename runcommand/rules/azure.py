@@ -13,6 +13,7 @@ from ..facts import (
     Unavailable,
 )
 from .case import AZURE_ASSET_TAG, GUEST_AGENTS, Case, in_words, is_azure_mac
+from .errors import error_in_words
 from .filtering import described
 from .finding import Finding, Seen, Severity, Verdict, advice, listed, rule, short
 from ..fixes.remedies import REDEPLOY_WARNING, goes_astray, let_pass, way_through_primary
@@ -60,9 +61,11 @@ def wireserver_unreachable(case: Case) -> Optional[Seen]:
     detail = f"IMDS answers, but the WireServer, {WIRESERVER_ADDRESS}, does not: {'; '.join(closed)}."
     way, astray = case.wireserver_way, goes_astray(case, case.wireserver_way)
     if astray:
-        route = f"route {way.route.destination}" if way.route else "no route"
+        what = f"route {way.route.destination}" if way.route else "no route"
+        if way.error:
+            what = error_in_words(way.error, case.facts.system)
         return Seen(
-            f"{detail} Its way does not lead through the primary NIC and its gateway ({way.error or route}).",
+            f"{detail} Its way does not lead through the primary NIC and its gateway ({what}).",
             way_through_primary(case, way),
         )
     blocked = dict.fromkeys(item for found in case.wireserver_filtering.values() if found for item in found.blocked)
@@ -151,9 +154,8 @@ def tool_failed(case: Case) -> Optional[Seen]:
         reason = next((item for item in case.facts.unavailable if item.fact == "imds"), missing).reason
         return Seen(f"The check of IMDS did not finish: {short(reason, 200)}.", AGAIN)
     if answer.outcome is Outcome.FAILED:
-        return Seen(
-            f"The request to IMDS could not be sent: {short(answer.connection.error or 'unknown', 160)}.", AGAIN
-        )
+        error = error_in_words(answer.connection.error or "unknown", case.facts.system, 160)
+        return Seen(f"The request to IMDS could not be sent: {error}.", AGAIN)
     return None
 
 

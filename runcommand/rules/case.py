@@ -26,6 +26,7 @@ from ..facts import (
     ImdsInterface,
     Instance,
     LinkState,
+    Listener,
     Neighbour,
     NeighbourState,
     Outcome,
@@ -41,6 +42,7 @@ from ..facts import (
     network,
     prefix_length,
 )
+from .errors import error_in_words
 from .filtering import Filtering, Obstacle, filtering, fits
 from .finding import Fix, Seen, Severity, advice, quoted, short
 from .way import DENYING_ACTIONS, DENYING_KINDS, ERRORS, longest_match, walk
@@ -627,8 +629,9 @@ class Case:
         if exchange.outcome is Outcome.TIMED_OUT:
             accepted = "connected, but silent, and " if exchange.connection.outcome is Outcome.ANSWERED else ""
             return f"{accepted}timed out after {exchange.elapsed_s:.1f} s{origin}"
-        error = f" ({short(exchange.connection.error, 100)})" if exchange.connection.error else ""
-        return f"{in_words(exchange.outcome)}{origin}{error}"
+        error = exchange.connection.error
+        words = f": {error_in_words(error, self.facts.system)}" if error else ""
+        return f"{in_words(exchange.outcome)}{origin}{words}"
 
 
 def same_nic(one: Adapter, other: Adapter) -> bool:
@@ -658,6 +661,17 @@ def in_words(outcome: Outcome) -> str:
     """The name of an outcome as it stands in a sentence."""
     special = {Outcome.FORBIDDEN: "forbidden on this VM", Outcome.GARBLED: "not HTTP", Outcome.TIMED_OUT: "timed out"}
     return special.get(outcome, outcome.value)
+
+
+def program_in_words(process: Optional[str], pid: Optional[int]) -> str:
+    """A process by its program and its number: ``nginx (pid 812)``"""
+    name = short(process, 60) if process and process != "-" else "a program that is not known"
+    return f"{name} (pid {pid})" if pid else name
+
+
+def listener_in_words(listener: Listener) -> str:
+    """Who listens on a local port."""
+    return program_in_words(listener.process, listener.pid)
 
 
 def says(answer: Exchange) -> str:

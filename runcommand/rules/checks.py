@@ -12,19 +12,20 @@ from enum import Enum
 from typing import Callable, Mapping, NamedTuple, Optional, Tuple
 
 from ..attested import AGREE_S
-from ..facts import IMDS_ADDRESS, LACKING, Outcome, ServiceState
+from ..facts import IMDS_ADDRESS, LACKING, Outcome, RouteKind, ServiceState
 from . import proxy
 from .attested import attested_had_time, differences, who_cares
-from .case import AZURE_ASSET_TAG, BECAUSE, GUEST_AGENTS, PROXY_AGENTS, Case, Way, in_words, milliseconds, nic
+from .case import AZURE_ASSET_TAG, BECAUSE, GUEST_AGENTS, PROXY_AGENTS, Case, Way, holds, in_words, milliseconds, nic
 from .certificates import misplaced
 from .clock import document_skew, skew
+from .errors import error_in_words
 from .filtering import Obstacle
 from .filtering import described as described_obstacle
 from .finding import Severity, listed, quoted, short
 from .nic import compared
 from .issuers import common_name, concerns, is_reached, why_closed
 from ..fixes.remedies import goes_astray
-from .route import described
+from .route import described, policy_rule, rule_in_words
 
 
 class Status(str, Enum):
@@ -204,26 +205,42 @@ def wireserver_reachable(case: Case) -> Judged:
     return Judged(Status.OK if works else Status.FAIL, summary)
 
 
-def _way(way: Way) -> str:
+def _way(case: Case, way: Way) -> str:
+    rule = policy_rule(case, way)
+    chosen = f"; policy rule {rule_in_words(rule)}" if rule else ""
     if way.error:
-        return f"no route ({short(way.error)})" + (
-            f": {way.route.kind.value} {way.route.destination}" if way.route else ""
-        )
+        denied = f", {way.route.kind.value} {way.route.destination}" if way.route else ""
+        return f"no route: {error_in_words(way.error, case.facts.system)}{denied}{chosen}"
     if way.route is None:
         return f"source {way.source}"
+    if way.route.kind is RouteKind.LOCAL:
+        return _claimed(case, way)
     by = f" by {quoted(way.route.interface)}" if way.route.interface else ""
-    return f"{described(way.route)}{by}" + (f", source {way.source}" if way.source else "")
+    source = f", source {way.source}" if way.source else ""
+    return f"{described(way.route)}{by}{source}{chosen}"
+
+
+def _claimed(case: Case, way: Way) -> str:
+    """That packets to an address do not leave this VM, and why."""
+    holder = next((adapter for adapter in case.adapters if holds(adapter, way.destination)), None)
+    if holder:
+        return f"{way.destination} is an address of {quoted(holder.name)} on this VM"
+    return f"a local route on this VM claims {way.route.destination}" if way.route else ""
 
 
 @check(
-    "route.imds", "address-claimed-locally", "route-missing", "route-link-local-shadow", "route-wrong-interface",
-    "route-wrong-gateway", "source-not-primary-ip", facts=("routes",),
+    "route.imds", "route-missing", "route-link-local-shadow", "route-wrong-interface", "route-wrong-gateway",
+    "source-not-primary-ip", facts=("routes",),
 )  # fmt: skip
 def route_imds(case: Case) -> Judged:
     """Which way do packets to IMDS take, and from which source address?"""
     if not case.way.known:
         return unknown(case, "routes")
-    return Judged(Status.FAIL if case.way.error and not case.imds_answers else None, _way(case.way))
+    ends_here = case.way.route is not None and case.way.route.kind is RouteKind.LOCAL
+    status = None
+    if case.way.error or ends_here:
+        status = Status.WARN if case.imds_answers else Status.FAIL
+    return Judged(status, _way(case, case.way))
 
 
 @check("route.wireserver", facts=("routes",))
@@ -235,7 +252,7 @@ def route_wireserver(case: Case) -> Judged:
     other_source = (
         case.primary is not None and case.primary.ip is not None and way.source not in (None, case.primary.ip)
     )
-    return Judged(Status.WARN if goes_astray(case, way) or other_source else Status.OK, _way(way))
+    return Judged(Status.WARN if goes_astray(case, way) or other_source else Status.OK, _way(case, way))
 
 
 @check("route.persistent", "route-stale-persistent")
@@ -339,6 +356,8 @@ def firewall_imds(case: Case) -> Judged:
         return Judged(None, f"{described_obstacle(Obstacle(found.redirected))} redirects; {read}")
     for obstacle in (*found.blocked, *found.possible, *found.limited):
         return Judged(None, f"{described_obstacle(obstacle)}; {read}")
+    if case.way.route and case.way.route.kind is RouteKind.LOCAL:
+        return Judged(Status.SKIP, f"the requests do not leave this VM; {read}")
     forbidden = case.answer is not None and case.answer.outcome is Outcome.FORBIDDEN
     return Judged(None, f"{'no rule explains the refusal' if forbidden else 'nothing stands in the way'}; {read}")
 

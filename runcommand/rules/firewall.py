@@ -15,6 +15,7 @@ from ..facts import (
     RuleVerdict,
 )
 from .case import Case
+from .errors import error_in_words
 from .filtering import Obstacle, described
 from .finding import Fix, Seen, Severity, Verdict, advice, capital, listed, rule, short
 from ..fixes.remedies import let_pass, remedies
@@ -56,8 +57,15 @@ def _why_unsure(obstacle: Obstacle) -> str:
 
 
 def _counted(obstacle: Obstacle) -> str:
+    """How many packets a rule's counter has seen, as a sentence; empty where it has none."""
     packets = obstacle.rule.packets if obstacle.rule else None
     return f" Packets that it has met: {packets}." if packets is not None else ""
+
+
+def _met(obstacle: Obstacle) -> str:
+    """The same within a sentence."""
+    packets = obstacle.rule.packets if obstacle.rule else None
+    return f" (packets that it has met: {packets})" if packets is not None else ""
 
 
 @rule(Verdict.BROKEN)
@@ -156,7 +164,8 @@ def firewall_blocks_wireserver(case: Case) -> Optional[Seen]:
     for obstacle, own in ports.items():
         does = _does(obstacle) if obstacle.is_sure else f"may block{_why_unsure(obstacle)}"
         still = " (which answers all the same)" if all(answers[port] for port in own) else ""
-        texts.append(f"{described(obstacle)} {does} 168.63.129.16 port {' and '.join(map(str, own))}{still}")
+        where = f"168.63.129.16 port {' and '.join(map(str, own))}"
+        texts.append(f"{described(obstacle)} {does} {where}{still}{_met(obstacle)}")
     harmful = [item for item, own in ports.items() if item.is_sure and not all(answers[port] for port in own)]
     fixes = dict.fromkeys(fix for item in harmful for fix in let_pass(case, item, [WIRESERVER_ADDRESS]))
     return Seen(f"{capital(listed(texts))}.", tuple(fixes)[:FIXES], Severity.WARN)
@@ -190,8 +199,8 @@ def firewall_unknown(case: Case) -> Optional[Seen]:
             "Allow TCP port 80 to 169.254.169.254 in the firewall or security product of this VM, for every program."
         )
     ]
+    error = error_in_words(answer.connection.error or "EACCES", case.facts.system)
     return Seen(
-        f"This VM itself forbade the connection ({short(answer.connection.error or 'EACCES', 100)}): a firewall or security "
-        f"product on it.{looked}{named}",
+        f"This VM itself forbade the connection, with {error}: a firewall or security product on it.{looked}{named}",
         (*fixes, *(remedies(case).show_firewall() if not suspects else ())),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Optional, Tuple
 
 from ..facts import (
     PROXY_AGENT_PORT,
@@ -14,8 +14,9 @@ from ..facts import (
     parse_instant,
     refuses_version,
 )
-from .case import PROXY_AGENTS, Case, in_words, says
-from .finding import Seen, Verdict, advice, listed, rule, short
+from .case import PROXY_AGENTS, Case, in_words, program_in_words, says
+from .finding import Fix, Seen, Verdict, advice, listed, rule, short
+from ..fixes.operator import change_access
 from ..fixes.remedies import escalate, remedies
 
 
@@ -64,7 +65,8 @@ def imds_access_denied(case: Case) -> Optional[Seen]:
 
     Recognised by: 401 or 403 without a web page. With one it is a proxy's or a portal's: imds-not-imds.
 
-    Mended by: allowing it in the VM's InVMAccessControlProfile, or setting its mode to Audit.
+    Mended by: allowing it in the VM's InVMAccessControlProfile, or setting its mode to Audit, with the Azure CLI from your
+    own machine.
     https://learn.microsoft.com/azure/virtual-machines/metadata-security-protocol/troubleshoot-guide
     """
     answer = case.answer
@@ -73,13 +75,16 @@ def imds_access_denied(case: Case) -> Optional[Seen]:
     return Seen(
         f"IMDS answered {case.in_words(answer)}: access is denied to the user of this program; other programs may be allowed."
         f"{says(answer)}",
-        (
-            advice(
-                "Allow it in the VM's InVMAccessControlProfile for IMDS (portal or az), or set the profile's mode to Audit while "
-                "you look."
-            ),
-        ),
+        _change_access(case),
     )
+
+
+def _change_access(case: Case) -> Tuple[Fix, ...]:
+    """An instance of a uniform scale set is no VM to ``az vm``: it counts as one whose name is not known."""
+    instance = case.instance
+    if instance is None or "/virtualmachinescalesets/" in instance.resource_id.lower():
+        return tuple(change_access(None, None))
+    return tuple(change_access(instance.resource_group_name, instance.name))
 
 
 @rule(Verdict.BROKEN)
@@ -129,8 +134,8 @@ def imds_throttled(case: Case) -> Optional[Seen]:
     answer = case.answer
     if not answer or answer.status != 429 or not case.reads_as_imds:
         return None
-    users = sorted({connection.process for connection in case.facts.connections or ()})
-    who = f" Connected to it now: {listed([short(user) for user in users])}." if users else ""
+    users = sorted({program_in_words(item.process, item.pid) for item in case.facts.connections or ()})
+    who = f" Connected to it now: {listed(users)}." if users else ""
     return Seen(
         f"IMDS answered HTTP 429 (too many requests) {_each_time(case)}.{who}",
         (

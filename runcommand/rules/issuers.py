@@ -8,6 +8,7 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..facts import EndpointTrial, IssuerFetch, Outcome
 from .case import Case, in_words
+from .errors import error_in_words
 from .finding import Fix, advice, host_of, quoted, short
 from ..fixes.remedies import remedies
 
@@ -175,7 +176,7 @@ def what_fetching_brought(case: Case) -> str:
             error = unknown or (
                 in_words(fetch.outcome) if fetch.outcome not in (Outcome.HTTP, Outcome.FAILED) else fetch.error
             )
-            found.setdefault(host, short(error or fetch.outcome.value, 60))
+            found.setdefault(host, error_in_words(error or fetch.outcome.value, case.facts.system, 60))
     return "; ".join(f"{short(host, 60)}: {error}" for host, error in list(found.items())[:4])
 
 

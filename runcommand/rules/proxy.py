@@ -19,6 +19,7 @@ from ..facts import (
     Scope,
 )
 from .case import Case, in_words
+from .errors import error_in_words
 from .finding import Fix, Seen, Severity, Verdict, advice, listed, quoted, rule, short
 from .imds import form
 from ..fixes.remedies import remedies
@@ -129,12 +130,10 @@ def proxy_intercepts_imds(case: Case) -> Optional[Seen]:
         fixes = _bypasses(case, failing)
         if case.imds_answers:
             return Seen(f"{detail} IMDS itself answers.", fixes, verdict=Verdict.DEGRADED)
-        again = (
-            f"Then run again: the request without a proxy failed too ({case.in_words(case.answer)})."
-            if case.answer
-            else ""
-        )
-        return Seen(detail, (*fixes, *([advice(again)] if again else [])), verdict=Verdict.BROKEN)
+        if case.answer:
+            detail += f" The direct request failed too: {case.in_words(case.answer)}."
+            fixes = (*fixes, advice("Then run again: the direct request has to succeed too."))
+        return Seen(detail, fixes, verdict=Verdict.BROKEN)
     if hit.proxy.undecided:
         detail = f"The proxy {described(hit.proxy)} may not be bypassed for 169.254.169.254: the setting is {short(hit.proxy.undecided)}."
         detail += f"{_who(hit)}{also}"
@@ -208,7 +207,7 @@ def proxy_pac_present(case: Case) -> Optional[Seen]:
         file = next(
             (file for file in case.facts.pac_files or () if file.url == (proxy.pac_url or "")[: len(file.url)]), None
         )
-        texts.append(f"{short(proxy.pac_url or '', 120)} ({short(proxy.place)}): {_pac(file)}")
+        texts.append(f"{short(proxy.pac_url or '', 120)} ({short(proxy.place)}): {_pac(case, file)}")
     more = f" {len(found) - 2} more are set." if len(found) > 2 else ""
     return Seen(
         f"A PAC file chooses the proxy: {'; '.join(texts)}. It is not evaluated here.{more}",
@@ -217,11 +216,11 @@ def proxy_pac_present(case: Case) -> Optional[Seen]:
     )
 
 
-def _pac(file: Optional[PacFile]) -> str:
+def _pac(case: Case, file: Optional[PacFile]) -> str:
     if file is None:
         return "not fetched"
     if file.outcome is not Outcome.HTTP or not file.size and file.error:
-        return f"not fetched ({short(file.error or file.outcome.value, 80)})"
+        return f"not fetched: {error_in_words(file.error or file.outcome.value, case.facts.system, 80)}"
     cut = f" ({short(file.error, 60)})" if file.error else ""
     if IMDS_ADDRESS in file.mentions:
         return f"{file.size} bytes{cut}, and 169.254.169.254 is named in it"

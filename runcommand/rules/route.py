@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from typing import List, Optional
 
-from ..facts import IMDS_ADDRESS, LINK_LOCAL, Route, RouteKind, contains, prefix_length
+from ..conditions import HTTP_PORT
+from ..facts import IMDS_ADDRESS, LINK_LOCAL, Route, RouteKind, RoutingRule, RuleAction, contains, prefix_length
 from .case import (
     AZURE_ARP_MAC,
     BECAUSE,
     Case,
+    Way,
     holds,
     in_subnet,
     is_link_local_shadow,
+    listener_in_words,
     matches_platform,
     nic,
 )
+from .errors import error_in_words
 from .filtering import Obstacle
 from .filtering import described as described_obstacle
 from .finding import Fix, Seen, Severity, Verdict, advice, capital, listed, quoted, rule, short
 from ..fixes.remedies import escalate, let_pass, remedies, way_through_primary
+from .way import USUAL_RULES, walk
+
+ANY_ADDRESS = "0.0.0.0"  # of a listener for every address of the machine
 
 
 def described(route: Route) -> str:
@@ -26,6 +33,60 @@ def described(route: Route) -> str:
     via = f"via {route.gateway}" if route.gateway else "on-link"
     table = f", table {short(route.table, 24)}" if route.table not in ("main", "local") else ""
     return f"{route.destination} {via}, metric {route.metric}{table}"
+
+
+def policy_rule(case: Case, way: Way) -> Optional[RoutingRule]:
+    """The policy rule that leads packets this way, or denies the way. None: one of the three that every Linux has, or
+    it is not known."""
+    if way.rule:
+        return way.rule
+    if case.facts.routing_rules is None or way.route is None:
+        return None
+    rule, _ = walk(case.facts.routing_rules, case.routes, way.destination, way.source)
+    if rule is None or rule in USUAL_RULES or rule.table != way.route.table:
+        return None
+    return rule
+
+
+def rule_in_words(rule: RoutingRule) -> str:
+    """A policy rule as ``ip rule`` prints it: ``100: from all to 169.254.169.254 lookup 100``"""
+    words = [f"{rule.priority}:"]
+    if rule.inverted:
+        words.append("not")
+    words.append(f"from {_host_or_network(rule.source)}")
+    if rule.destination:
+        words.append(f"to {_host_or_network(rule.destination)}")
+    selectors = {
+        "fwmark": rule.fwmark,
+        "iif": rule.iif,
+        "oif": rule.oif,
+        "ipproto": rule.ipproto,
+        "sport": rule.sport,
+        "dport": rule.dport,
+    }
+    words += [f"{name} {short(value, 24)}" for name, value in selectors.items() if value is not None]
+    if rule.uid_start is not None:
+        words.append(f"uidrange {rule.uid_start}-{rule.uid_end}")
+    if rule.action is RuleAction.TABLE:
+        words.append(f"lookup {short(rule.table or '?', 24)}")
+    else:
+        words.append(rule.action.value)
+    if rule.suppress_prefix_length is not None:
+        words.append(f"suppress_prefixlength {rule.suppress_prefix_length}")
+    return " ".join(words)
+
+
+def _host_or_network(cidr: Optional[str]) -> str:
+    if cidr is None:
+        return "all"
+    address, _, length = cidr.partition("/")
+    return address if length == "32" else cidr
+
+
+def _chosen_by(case: Case) -> str:
+    """A sentence on the policy rule that chooses the way to IMDS; empty where none does."""
+    rule = policy_rule(case, case.way)
+    return f' The policy rule "{rule_in_words(rule)}" chooses that route.' if rule else ""
 
 
 @rule(Verdict.BROKEN)
@@ -57,12 +118,20 @@ def address_claimed_locally(case: Case) -> Optional[Seen]:
     if holder:
         prefix = next(held.prefix for held in holder.addresses if held.address == IMDS_ADDRESS)
         fixes += commands.delete_address(holder, IMDS_ADDRESS, prefix)
-        detail = f"{quoted(holder.name)} holds 169.254.169.254/{prefix}: requests to IMDS end on this VM."
+        detail = f"{quoted(holder.name)} holds 169.254.169.254/{prefix}: requests to IMDS end on this VM.{_who_listens(case)}"
     else:
         assert route is not None
         fixes += commands.delete_route(route)
-        detail = f"A local route claims {route.destination}: requests to IMDS end on this VM."
+        detail = f"A local route claims {route.destination}: requests to IMDS end on this VM.{_who_listens(case)}"
     return case.local(detail, fixes)
+
+
+def _who_listens(case: Case) -> str:
+    """A sentence on the programs that answer in IMDS's place; empty where none is known."""
+    listeners = [item for item in case.facts.listeners or () if item.port == HTTP_PORT]
+    known = [item for item in listeners if item.address in (IMDS_ADDRESS, ANY_ADDRESS)]
+    who = dict.fromkeys(listener_in_words(item) for item in known if item.process)
+    return f" Listening there: {listed(list(who))}." if who else ""
 
 
 @rule(Verdict.BROKEN)
@@ -85,11 +154,10 @@ def route_missing(case: Case) -> Optional[Seen]:
         table = f"table {short(way.route.table, 24)}"
         detail = f"The route {way.route.destination} ({table}) is of type {way.route.kind.value}."
     elif way.rule:
-        to = f"to {way.rule.destination} " if way.rule.destination else ""
-        sender = f"from {way.rule.source} " if way.rule.source else ""
-        detail = f"The policy rule {way.rule.priority} {sender}{to}says {way.rule.action.value}."
+        detail = f'The policy rule "{rule_in_words(way.rule)}" denies the way to 169.254.169.254.'
     else:
-        detail = f"No route matches 169.254.169.254 ({short(way.error)})."
+        error = error_in_words(way.error, case.facts.system)
+        detail = f"No route matches 169.254.169.254: connecting fails with {error}."
     return case.local(detail, case.check_first(way_through_primary(case)))
 
 
@@ -119,7 +187,7 @@ def route_link_local_shadow(case: Case) -> Optional[Seen]:
         automatic = " That adapter has only an automatic address: DHCP gave it none."
     return case.local(
         f"The on-link route {route.destination} of {where} wins, so packets to 169.254.169.254 stay on that link instead of "
-        f"going to the gateway.{automatic}",
+        f"going to the gateway.{automatic}{_chosen_by(case)}",
         case.check_first(way_through_primary(case)),
     )
 
@@ -151,7 +219,7 @@ def route_wrong_interface(case: Case) -> Optional[Seen]:
     why = "" if is_shown else f" (assumed because {BECAUSE[primary.known_from]})"
     return case.local(
         f"Requests to 169.254.169.254 leave through {nic(egress, source)}. The primary NIC is "
-        f"{nic(primary.adapter, primary.ip)}{why}, and Azure answers no other.",
+        f"{nic(primary.adapter, primary.ip)}{why}, and Azure answers no other.{_chosen_by(case)}",
         case.check_first(way_through_primary(case)),
         works=case.reads_as_imds and not primary.is_proven,
     )
@@ -216,6 +284,7 @@ def route_wrong_gateway(case: Case) -> Optional[Seen]:
     else:
         outside = "" if in_subnet(adapter, hop) or not route.gateway else ", and is not even in its subnet"
         detail = f"The route {described(route)} {by}, whose gateway is {gateway}: {hop} is not it{outside}."
+    detail += _chosen_by(case)
     fixes = way_through_primary(case)
     if case.next_hop_is_dead and case.next_hop_neighbour:
         detail += f" {hop} does not answer ARP ({case.next_hop_neighbour.state.value})."

@@ -401,7 +401,7 @@ def _catalogue() -> List[Scenario]:
         ),
         _on_linux(
             "guest-proxy-agent-failing-502", "guest-proxy-agent-failing", "the guest proxy agent answers 502",
-            linux((LO, eth0, eth1), services=(Service("azure-proxy-agent", ServiceState.RUNNING, "enabled"),), listeners=(Listener(Address("127.0.0.1"), PROXY_AGENT_PORT),)),
+            linux((LO, eth0, eth1), services=(Service("azure-proxy-agent", ServiceState.RUNNING, "enabled"),), listeners=(Listener(Address("127.0.0.1"), PROXY_AGENT_PORT, "azure-proxy-agent", 812),)),
             behaviour=Behaviour(instance="502"),
         ),
         _host("imds-access-denied", "imds-access-denied", "Metadata Security Protocol's rules deny", instance="403"),
@@ -453,7 +453,7 @@ def _catalogue() -> List[Scenario]:
         ),
         _on_linux(
             "firewall-blocks-wireserver", "wireserver-unreachable", "an nftables rule drops what goes to the WireServer",
-            linux(firewall=linux_firewall(chained("9", RuleVerdict.DROP, condition(MatchField.DESTINATION, "168.63.129.0/24")))),
+            linux(firewall=linux_firewall(chained("9", RuleVerdict.DROP, condition(MatchField.DESTINATION, "168.63.129.0/24"), packets=6))),
             outcomes={WIRESERVER: "drops", PLUGIN: "drops"},
         ),
         _on_windows(

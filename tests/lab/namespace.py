@@ -262,7 +262,8 @@ class Lab:
 
     def apply(self, report: Dict[str, Any]) -> List[str]:
         """Executes the commands of the first finding's fix, by a shell, as far as the lab has the programs; gives what was executed."""
-        commands = [fix["text"] for fix in report["findings"][0]["fix"] if fix["kind"] == "command"]
+        fixes = report["findings"][0]["fix"]
+        commands = [fix["text"] for fix in fixes if fix.get("run_on") == "vm"]
         executed = [text for text in commands if text.split()[0] in EXECUTABLE]
         self.download(report)
         for text in executed:

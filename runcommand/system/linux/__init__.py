@@ -42,6 +42,7 @@ class Linux:
             "neighbours": partial(routes.collect_neighbours, programs),
             "services": partial(services.collect, programs),
             "listeners": services.collect_listeners,
+            "connections": services.collect_connections,
             "proxies": partial(proxies.collect, programs),
             "firewall": partial(firewall.collect, programs),
             "raw": partial(machine.collect_raw, programs),

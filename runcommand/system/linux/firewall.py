@@ -2,19 +2,59 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from typing import Dict, List, Optional, Set, Tuple
 
 from ...collect import Board, NoFact
-from ...facts import Firewall, FirewallPlace, FirewallRule, MatchField
+from ...facts import Firewall, FirewallPlace, FirewallRule, Imds, MatchField, Outcome, RuleVerdict, WireServer
+from .. import NEIGHBOURS_S
 from ..program import Programs
 from . import iptables, nftables
 from .ruleset import Ruleset, reduced
 
 RULES = 2000  # that are kept
+STOPPING = (RuleVerdict.DROP, RuleVerdict.REJECT, RuleVerdict.REDIRECT)
+TRIES_S = NEIGHBOURS_S  # the plain tries have ended by then
 
 
 def collect(programs: Programs, board: Board) -> Firewall:
-    """The rules of all of them. What iptables keeps in nftables' tables is told once."""
+    """The rules of all of them. Where one that counts could have stopped a try that failed, its counter is read again
+    after the tries: what it has met is the evidence."""
+    found, notes = read(programs)
+    board.draft("firewall", found)
+    for note in notes:
+        board.note("firewall", note)
+    counts = any(rule.action in STOPPING and rule.packets is not None for rule in found.rules)
+    if not counts or not has_a_try_failed(board):
+        return found
+    try:
+        again, _ = read(programs)
+    except NoFact:
+        return found
+    return again if _without_counters(again) == _without_counters(found) else found
+
+
+def has_a_try_failed(board: Board) -> bool:
+    """Waits until IMDS and the WireServer have been asked: whether one of them has not answered as it should."""
+    end = time.monotonic() + TRIES_S
+    imds: Optional[Imds] = board.wait("imds", TRIES_S, or_draft=True)
+    server: Optional[WireServer] = board.wait("wireserver", max(0.0, end - time.monotonic()))
+    if imds is None or not imds.attempts or imds.attempts[-1].instance is None:
+        return True
+    if server is None:
+        return True
+    return not server.http.versions or server.host_plugin.outcome is not Outcome.ANSWERED
+
+
+def _without_counters(firewall: Firewall) -> Firewall:
+    return replace(firewall, rules=tuple(replace(rule, packets=None) for rule in firewall.rules))
+
+
+def read(programs: Programs) -> Tuple[Firewall, List[str]]:
+    """The rules as they are now, and what is to be said of how they were read. What iptables keeps in nftables' tables is
+    told once. Raises ``NoFact``."""
+    notes: List[str] = []
     by_iptables: List[Ruleset] = []
     sources: List[FirewallPlace] = []
     reasons: List[str] = []
@@ -42,26 +82,25 @@ def collect(programs: Programs, board: Board) -> Firewall:
         parts = [merged(shared, all_rules), *by_iptables]
         sources.append(FirewallPlace.NFTABLES)
         if all_rules.of_devices:
-            board.note(
-                "firewall", f"nftables chains of the hook {' and '.join(all_rules.of_devices)} are not looked at"
-            )
+            notes.append(f"nftables chains of the hook {' and '.join(all_rules.of_devices)} are not looked at")
     except NoFact as missing:
         reasons.append(str(missing))
     if not sources:
         raise NoFact("; ".join(reasons))
     for reason in reasons:
         if not reason.endswith("not found"):  # a program that is not there has set no rules
-            board.note("firewall", reason)
+            notes.append(reason)
     chains, rules = reduced([c for part in parts for c in part.chains], [r for part in parts for r in part.rules])
     if len(rules) > RULES:
-        board.note("firewall", f"{len(rules) - RULES} rules are left out: more than {RULES} could concern the platform")
-    return Firewall(
+        notes.append(f"{len(rules) - RULES} rules are left out: more than {RULES} could concern the platform")
+    made = Firewall(
         rules=tuple(rules[:RULES]),
         chains=tuple(chains),
         sources=tuple(place.value for place in sources),
         rules_read=sum(len(part.rules) for part in parts),
         cut_off=max(0, len(rules) - RULES),
     )
+    return made, notes
 
 
 def merged(shared: Optional[Ruleset], all_rules: Ruleset) -> Ruleset:

@@ -33,5 +33,5 @@ def collect(board: Board) -> Machine:
 
 
 def collect_raw(programs: Programs, board: Board) -> Tuple[RawText, ...]:
-    shown = (["-4", "route", "show", "table", "all"], ["-4", "addr", "show"])
+    shown = (["-4", "route", "show", "table", "all"], ["-4", "rule", "show"], ["-4", "addr", "show"])
     return tuple(programs.raw_text(f"ip {' '.join(arguments)}", "ip", arguments) for arguments in shown)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
@@ -31,6 +30,7 @@ from ...facts import (
 from .. import after_the_connect, udp_source
 from ..program import Programs
 from .iproute import ip
+from .sockets import hex_address
 
 PROC_NET_ROUTE = Path("/proc/net/route")
 RTF_UP, RTF_GATEWAY, RTF_REJECT = 0x1, 0x2, 0x200  # linux/route.h
@@ -200,10 +200,6 @@ def _proc_routes(text: str) -> Iterator[Route]:
                 metric,
                 kind=RouteKind.UNREACHABLE if rejected else RouteKind.UNICAST,
             )
-
-
-def hex_address(text: str) -> str:
-    return socket.inet_ntoa(int(text, 16).to_bytes(4, sys.byteorder))
 
 
 def _indexes() -> Dict[str, int]:

@@ -1,16 +1,17 @@
-"""The agents and network managers that run (systemd), and who listens where it matters."""
+"""The agents and network managers that run (systemd), and who listens or asks where it matters."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Iterator, Tuple
+import os
+from dataclasses import replace
+from typing import Iterator, List, Tuple
 
 from ...collect import Board
-from ...facts import Address, Listener, Service, ServiceState
+from ...facts import IMDS_ADDRESS, Address, Listener, ProcessConnection, Service, ServiceState
 from .. import LISTENED_PORTS
 from ..program import Programs
+from . import sockets
 from .files import key_values
-from .routes import hex_address
 
 UNITS = (
     "walinuxagent", "waagent", "azure-proxy-agent", "himdsd", "systemd-networkd", "NetworkManager", "networking",
@@ -24,8 +25,7 @@ STATES = {
     "activating": ServiceState.STARTING,
     "deactivating": ServiceState.STOPPING,
 }
-PROC_NET_TCP = Path("/proc/net/tcp")
-TCP_LISTEN = "0A"  # include/net/tcp_states.h
+NOBODY_KNOWN = sockets.Owner("-", 0)
 
 
 def collect(programs: Programs, board: Board) -> Tuple[Service, ...]:
@@ -48,12 +48,28 @@ def parse_units(text: str) -> Iterator[Service]:
 
 
 def collect_listeners(board: Board) -> Tuple[Listener, ...]:
-    """IPv4 listeners on the ports that matter."""
-    found = []
-    for line in PROC_NET_TCP.read_text("ascii", "replace").splitlines()[1:]:
-        cells = line.split()
-        if len(cells) > 3 and cells[3] == TCP_LISTEN:
-            address, _, port = cells[1].partition(":")
-            if int(port, 16) in LISTENED_PORTS:
-                found.append(Listener(Address(hex_address(address)), int(port, 16)))
+    """IPv4 listeners on the ports that matter, with the programs that they are of."""
+    rows = [row for row in sockets.sockets() if row.state == "listen" and row.local_port in LISTENED_PORTS]
+    known = sockets.owners({row.inode for row in rows})
+    found: List[Listener] = []
+    for row in rows:
+        owner = known.get(row.inode)
+        listener = Listener(Address(row.local_address), row.local_port)
+        found.append(replace(listener, process=owner.program, pid=owner.pid) if owner else listener)
+    return tuple(found)
+
+
+def collect_connections(board: Board) -> Tuple[ProcessConnection, ...]:
+    """Connections to IMDS that a process has, other than this one.
+
+    A socket without an owner may be one that this program has just closed: it counts only where it is another user's.
+    """
+    rows = [row for row in sockets.sockets() if row.remote_address == IMDS_ADDRESS and row.state != "time-wait"]
+    known = sockets.owners({row.inode for row in rows})
+    found: List[ProcessConnection] = []
+    for row in rows:
+        owner = known.get(row.inode, NOBODY_KNOWN)
+        is_ours = owner.pid == os.getpid() or owner is NOBODY_KNOWN and row.uid == os.geteuid()
+        if not is_ours:
+            found.append(ProcessConnection(owner.program, owner.pid, row.local_port, row.state))
     return tuple(found)

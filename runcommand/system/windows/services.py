@@ -33,6 +33,7 @@ TCP_STATES = (
 )  # fmt: skip
 LISTEN, TIME_WAIT = TCP_STATES.index("listen"), TCP_STATES.index("time-wait")
 PROCESS_QUERY_LIMITED_INFORMATION = 0x1000
+KERNEL, KERNEL_NAME = 4, "System"  # the process of the kernel, http.sys's listeners among it: it has no program file
 
 
 class SERVICE_STATUS_PROCESS(Structure):
@@ -108,11 +109,10 @@ def _start(handle: int) -> Optional[str]:
 
 
 def collect_listeners(board: Board) -> Tuple[Listener, ...]:
-    """IPv4 listeners on the ports that matter."""
+    """IPv4 listeners on the ports that matter, with the programs that they are of."""
+    rows = [row for row in iphlpapi.tcp_table() if row.state == LISTEN and row.local_port in LISTENED_PORTS]
     return tuple(
-        Listener(Address(row.local_address), row.local_port)
-        for row in iphlpapi.tcp_table()
-        if row.state == LISTEN and row.local_port in LISTENED_PORTS
+        Listener(Address(row.local_address), row.local_port, _process_name(row.pid), row.pid or None) for row in rows
     )
 
 
@@ -132,6 +132,8 @@ def collect_connections(board: Board) -> Tuple[ProcessConnection, ...]:
 
 def _process_name(pid: int) -> str:
     """The file name of a process's program, without its folder; ``-`` where it has ended or may not be asked."""
+    if pid == KERNEL:
+        return KERNEL_NAME
     try:
         open_process = function("kernel32", "OpenProcess", HANDLE, DWORD, BOOL, DWORD)
         query = function("kernel32", "QueryFullProcessImageNameW", BOOL, HANDLE, DWORD, LPWSTR, POINTER(DWORD))

@@ -1,0 +1,124 @@
+"""TCP sockets of this network namespace, and the programs that own them (proc(5): /proc/net/tcp, /proc/PID/fd)."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Dict, Iterator, NamedTuple, Set, Tuple
+
+from .files import read
+
+PROC = Path("/proc")
+STATES = {  # include/net/tcp_states.h, by the names that Windows' table has
+    "01": "established",
+    "02": "syn-sent",
+    "03": "syn-received",
+    "04": "fin-wait-1",
+    "05": "fin-wait-2",
+    "06": "time-wait",
+    "07": "closed",
+    "08": "close-wait",
+    "09": "last-ack",
+    "0A": "listen",
+    "0B": "closing",
+}
+SEARCH_S = 0.3  # for the owners of all sockets: a machine may run very many processes
+TABLE_LIMIT = 16 * 1024 * 1024  # bytes of /proc/net/tcp: 100,000 sockets
+COMM_LENGTH = 15  # TASK_COMM_LEN, without its end
+SOCKET = re.compile(r"socket:\[([0-9]{1,20})\]")
+
+
+class TcpSocket(NamedTuple):
+    """One row of /proc/net/tcp."""
+
+    state: str
+    local_address: str
+    local_port: int
+    remote_address: str
+    remote_port: int
+    uid: int
+    inode: str
+
+
+class Owner(NamedTuple):
+    """A process that holds a socket."""
+
+    program: str
+    pid: int
+
+
+def sockets() -> Tuple[TcpSocket, ...]:
+    """The IPv4 sockets, listeners first. Raises ``OSError``."""
+    with (PROC / "net/tcp").open("rb") as table:
+        return tuple(parse(table.read(TABLE_LIMIT).decode("ascii", "replace")))
+
+
+def parse(text: str) -> Iterator[TcpSocket]:
+    """The rows of /proc/net/tcp. A row that makes no sense is left out."""
+    for line in text.splitlines()[1:]:
+        cells = line.split()
+        try:
+            local, remote = _endpoint(cells[1]), _endpoint(cells[2])
+            yield TcpSocket(STATES.get(cells[3], cells[3]), *local, *remote, int(cells[7]), cells[9])
+        except (IndexError, ValueError, OverflowError):
+            continue
+
+
+def _endpoint(cell: str) -> Tuple[str, int]:
+    """``0100007F:0050`` as address and port. Raises ``ValueError`` or ``OverflowError``."""
+    address, _, port = cell.partition(":")
+    return hex_address(address), int(port, 16)
+
+
+def hex_address(text: str) -> str:
+    """An address as the kernel writes it: eight digits in the byte order of this machine."""
+    return socket.inet_ntoa(int(text, 16).to_bytes(4, sys.byteorder))
+
+
+def owners(inodes: Set[str]) -> Dict[str, Owner]:
+    """The processes that hold sockets, the lowest number of each, as far as this user may see them."""
+    found: Dict[str, Owner] = {}
+    end = time.monotonic() + SEARCH_S
+    pids = sorted(int(name) for name in _names(PROC) if name.isdecimal()) if inodes else []
+    for pid in pids:
+        if len(found) == len(inodes) or time.monotonic() > end:
+            break
+        for inode in _sockets_of(pid) & inodes:
+            found.setdefault(inode, Owner(program_of(pid), pid))
+    return found
+
+
+def program_of(pid: int) -> str:
+    """The name of a process's program. The kernel keeps 15 characters of it: where they are the beginning of the program
+    file's name, that one is the whole name."""
+    name = read(PROC / str(pid) / "comm", 64) or "-"
+    file = _target(PROC / str(pid) / "exe").rpartition("/")[2]
+    return file if len(name) == COMM_LENGTH and file.startswith(name) else name
+
+
+def _sockets_of(pid: int) -> Set[str]:
+    folder = PROC / str(pid) / "fd"
+    found: Set[str] = set()
+    for name in _names(folder):
+        match = SOCKET.fullmatch(_target(folder / name))
+        if match:
+            found.add(match.group(1))
+    return found
+
+
+def _names(folder: Path) -> Tuple[str, ...]:
+    try:
+        return tuple(os.listdir(folder))
+    except OSError:  # the process has ended, or is another user's
+        return ()
+
+
+def _target(link: Path) -> str:
+    try:
+        return os.readlink(link)
+    except OSError:
+        return ""
