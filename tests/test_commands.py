@@ -157,7 +157,7 @@ FORMS = {
         rf"Get-NetIPAddress -InterfaceIndex {N} -AddressFamily IPv4 \| Where-Object IPAddress -ne {A} \| Set-NetIPAddress -SkipAsSource 1",
         rf"Set-NetIPAddress -IPAddress {A} -SkipAsSource [01]",
         rf"Restart-Service {SERVICE} -Force",
-        r"Get-NetTCPConnection -RemoteAddress 169\.254\.169\.254 \| Format-Table State, OwningProcess",
+        r"Get-Process -Id \(Get-NetTCPConnection -RemoteAddress 169\.254\.169\.254\)\.OwningProcess \| Format-Table Id, ProcessName",
         r"Disable-NetFirewallRule -Name '[A-Za-z0-9{}._-]{1,120}'",
         rf"Set-NetFirewallRule -Name '[A-Za-z0-9{{}}._-]{{1,120}}' -RemoteAddress {REMOTE}",
         rf"Invoke-WebRequest -UseBasicParsing( -Proxy http://{SERVER})? 'http://[A-Za-z0-9:/._~ -]{{1,300}}' -OutFile '{HERE}\\{FILE}'",

@@ -371,7 +371,7 @@ def test_commands_for_two_places_have_a_heading_each():
         "  - Then wait.",
         "  On this VM, as root:",
         "  ip addr show",
-        '  - You can ignore: "File exists" (ip link).',
+        '  - You can ignore: "File exists" (ip link set).',
         "  https://learn.microsoft.com/x",
     ]
 

@@ -72,6 +72,7 @@ ON_PURPOSE = (
 )
 NOT_THERE = {"route": "No such process", "address": "Cannot assign requested address", "file": "File exists"}
 GONE = "No such file or directory"
+NO_SUCH_RULE = "Bad rule (does a matching rule exist in that chain?)"  # iptables' words
 KINDS: Dict[RouteKind, Phrase] = {
     RouteKind.LOCAL: phrase("local "),
     RouteKind.UNREACHABLE: phrase("unreachable "),
@@ -447,7 +448,8 @@ class LinuxRemedies:
         rule, chain = obstacle.rule, obstacle.rule.chain if obstacle.rule else obstacle.chain and obstacle.chain.id
         fixes = [advice(ON_PURPOSE), *self._durable_firewall(chain or "", addresses, obstacle)]
         if rule and _is_for(rule, addresses):
-            deletion = instead("", lambda: [sh(self._deletion_of(rule), GONE)])
+            gone = GONE if rule.place is FirewallPlace.NFTABLES else NO_SUCH_RULE
+            deletion = instead("", lambda: [sh(self._deletion_of(rule), gone)])
             if deletion:
                 return fixes + deletion
         by_hand = (

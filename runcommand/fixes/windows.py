@@ -328,14 +328,9 @@ class WindowsRemedies:
         return instead(by_hand, lambda: [powershell(phrase("Restart-Service {name} -Force", name=ServiceName(name)))])
 
     def show_clients(self) -> List[Fix]:
-        address = Address(IMDS_ADDRESS)
-        return [
-            powershell(
-                phrase(
-                    "Get-NetTCPConnection -RemoteAddress {address} | Format-Table State, OwningProcess", address=address
-                )
-            )
-        ]
+        connections = phrase("Get-NetTCPConnection -RemoteAddress {address}", address=Address(IMDS_ADDRESS))
+        owners = phrase("Get-Process -Id ({connections}).OwningProcess", connections=connections)
+        return [powershell(phrase("{owners} | Format-Table Id, ProcessName", owners=owners))]
 
     def trust_anew(self) -> List[Fix]:
         """Azure Edition's activation looks again."""
