@@ -1,18 +1,17 @@
 """Facts without what names their owner: names, ids and addresses become pseudonyms, the same ones everywhere in a report.
 
-Who has only the report cannot undo that by trying values: the key is a digest of the facts as they were, random ids among them. The
-diagnosis stays the same: what rules compare comes out of the comparison as before, and the words that they look for stay.
+Who has only the report cannot undo that by trying values: each run draws a key of its own, which is written nowhere. So the same facts
+have other pseudonyms each time. The diagnosis stays the same: what rules compare comes out of the comparison as before, and the
+words that they look for stay.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import ipaddress
-import json
 import re
 from functools import lru_cache
-from typing import Any, Callable, Iterator, List, Mapping, Tuple, Union, get_type_hints
+from typing import Any, Callable, Iterator, List, Mapping, Optional, Tuple, Union, get_type_hints
 
 from .. import facts as facts_module
 from ..bypass import through
@@ -36,11 +35,11 @@ from ..facts import (
     Unavailable,
     if_valid,
     parse_cidr,
-    to_json,
 )
 from ..rules.azure import NO_TAG
 from ..rules.case import AZURE_ASSET_TAG, MAIN_TABLES
 from .addresses import Addresses, parse
+from .key import Key
 from .texts import HOST, Texts
 from .vocabulary import NIC
 
@@ -75,12 +74,15 @@ SOMEBODYS = {kind: Proxy("", kind, Scope.MACHINE, server="proxy:80", variable="h
 Way = Callable[["_Redaction", str], str]  # what becomes of a text
 
 
-def redacted(facts: Facts) -> Facts:
-    """The same facts under pseudonyms; those that are so already, as they are. A fault of this program costs the facts."""
+def redacted(facts: Facts, key: Optional[Key] = None) -> Facts:
+    """The same facts under pseudonyms; those that are so already, as they are. A fault of this program costs the facts.
+
+    :param key: for tests, which need the same pseudonyms twice; otherwise a new random one
+    """
     if facts.redacted:
         return facts
     try:
-        return _Redaction(facts).made()
+        return _Redaction(facts, key or Key()).made()
     except Exception as error:
         return nothing_of(facts, error)
 
@@ -97,8 +99,7 @@ def nothing_of(facts: Facts, error: Exception) -> Facts:
 class _Redaction:
     """One report's. What is a name by itself is read first, then the texts are for more; then all is written anew."""
 
-    def __init__(self, facts: Facts) -> None:
-        key = hashlib.sha256(json.dumps(to_json(facts), sort_keys=True).encode()).digest()
+    def __init__(self, facts: Facts, key: Key) -> None:
         self._facts = facts
         self._addresses = Addresses(key)
         self._texts = Texts(key, self._addresses)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import Any, Callable, Dict, List, Match, Optional, Tuple
 
 from ..facts import PLATFORM_ADDRESSES
 from ..rules.finding import to_ascii
 from .addresses import Addresses, parse
+from .key import Key
 from .vocabulary import NIC, PUBLIC, SERVICES, SHARED, WORDS
 
 TOKEN = re.compile(r"[^\W_]+")
@@ -48,8 +48,8 @@ OF_PEOPLE = re.compile(r"(S-1-5-21|S-1-5-8[23]|S-1-5-5|S-1-12-1)((?:-[0-9]+)+)",
 class Texts:
     """The pseudonyms of one report."""
 
-    def __init__(self, key: bytes, addresses: Addresses) -> None:
-        self._key, self._addresses = key, addresses
+    def __init__(self, key: Key, addresses: Addresses) -> None:
+        self._key, self._addresses = key.derived("texts"), addresses
         self._given: Dict[str, str] = {}  # a name in lower case: its pseudonym
         self._counts: Dict[str, int] = {}
         # A tree of names: by the next word the rest of them, by "" the pseudonym of the one that ends there.
@@ -112,7 +112,7 @@ class Texts:
 
     def digest(self, value: str) -> str:
         """64 hexadecimal digits that only who has the key can make of a value."""
-        return hashlib.sha256(self._key + value.lower().encode("utf-8", "surrogatepass")).hexdigest()
+        return self._key.digest(value.lower().encode("utf-8", "surrogatepass")).hex()
 
     # --- texts ---
 
