@@ -32,7 +32,8 @@ EVERYBODYS_6 = ("::/127", "ff01::/16", "ff02::/112", "ff02::1:0/112", "ff05::/16
 # single addresses: the first of a network, a mask.
 KEPT = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "128.0.0.0/32", "192.0.0.0/32")
 KEPT_6 = ("fc00::/8", "fd00::/8", "2000::/3", "fe80::/64", "ff02::1:ff00:0/104", "ff00::/128", "::ffff:0:0/96")
-VENDOR, LOCAL = 24, 8  # bits of a MAC address that stay: its vendor; of one given locally, only what says that it is one
+# Bits of a MAC address that stay: its vendor; of one that was given locally, only what says so.
+VENDOR, LOCAL = 24, 8
 LOCALLY_GIVEN = 0x02 << 40  # the bit that says so (IEEE 802)
 STEP = 8  # bits that one digest tells the flips of
 
