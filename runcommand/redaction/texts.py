@@ -16,7 +16,9 @@ NEXT_TOKEN = re.compile(r"[^\w\r\n]{0,3}_?(?P<word>[^\W_]+)")  # of a name of se
 TOKENS, SHORTEST, NAMES = 12, 3, 20_000  # of a name, that count; letters of one that is looked for; that are looked for
 LABELS = 20  # of a host's name
 STEM, STEMS = 4, 50  # letters of a word that is looked for in longer ones; such words
-BARE = re.compile(r"[0-9]+[a-z]{0,3}|0x[0-9a-f]+|[a-z][0-9]{1,3}|(?:el|fc|gen|wsl|rc)[0-9]{1,3}|.{1,2}", re.IGNORECASE)  # "80", "10s", "v2", "of"; "el9", "gen2"
+BARE = re.compile(
+    r"[0-9]+[a-z]{0,3}|0x[0-9a-f]+|[a-z][0-9]{1,3}|(?:el|fc|gen|wsl|rc)[0-9]{1,3}|.{1,2}", re.IGNORECASE
+)  # "80", "10s", "v2", "of"; "el9", "gen2"
 HOST = r"\w[\w-]{0,62}(?:\.\w[\w-]{0,62}){0,9}\.[^\W\d_][\w-]{1,62}"  # with a dot
 # Bounded, and begun only where a word begins: the time is linear in the text.
 PATTERN = re.compile(
@@ -38,8 +40,12 @@ PATTERN = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 # Free text of whoever made a firewall rule: iptables' options, nft's words.
-FREE = re.compile(r'''((?:--(?:log|nflog|ulog)-prefix|--comment|(?<![\w-])(?:prefix|comment)(?=[ ]"))[ \t=]{1,3})("(?:[^"\\]|\\.){0,300}"?|[^\s"]{1,300})''')
-PATH = re.compile(r"(?<![\w./\\])(?:/[\w.+@-]{1,80}){1,20}|(?<!\w)[A-Za-z]:(?:\\[^\s\\:;,\"'<>|]{1,80}){1,20}|(?<=exit status )[0-9]{1,3}: .*")
+FREE = re.compile(
+    r"""((?:--(?:log|nflog|ulog)-prefix|--comment|(?<![\w-])(?:prefix|comment)(?=[ ]"))[ \t=]{1,3})("(?:[^"\\]|\\.){0,300}"?|[^\s"]{1,300})"""
+)
+PATH = re.compile(
+    r"(?<![\w./\\])(?:/[\w.+@-]{1,80}){1,20}|(?<!\w)[A-Za-z]:(?:\\[^\s\\:;,\"'<>|]{1,80}){1,20}|(?<=exit status )[0-9]{1,3}: .*"
+)
 FIRST_USER = 1000  # below it numbers are the system's own: of accounts on Linux, of what every Windows domain has
 EVERYBODYS_NUMBERS = (65534, 65535, 2**32 - 2, 2**32 - 1)  # nobody, none, the end of a range
 MAILBOX = re.compile(r"(?<![\w.%+-])[\w.%+-]{1,64}@(?=[\w-]{1,63}\.)")

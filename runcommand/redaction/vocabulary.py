@@ -43,7 +43,7 @@ WORDS = frozenset(
     dhclient6 documents dom drm dmi dummy edition eigrp enet enterprise essentials etc ethtool evaluation family fedora filtering fips
     flatcar focal folder found generic gnu hardened home hotpatch hpc hyper ipsec isis jammy keepalived kali kinvolk knl ldp
     leap leases lib lib64 linux local log lowlatency lts maipo mariner mellanox microsoftwindowsdesktop microsoftwindowsserver mint
-    miniport minimal mrouted msvm multi netif netmgmt netvsc nic nics noble ntk ootpa openlogic opensuse opt ospf photon plow
+    miniport minimal mrouted msvm multi netif netmgmt netvsc nic nics noble ntk ootpa openlogic opensuse opt ospf photon plow prefix
     preview printed proc professional program red redhat release resf rhel rip rocky rockylinux root run server serverless session
     sevsp shared sles smalldisk software sol standard stream suse tag tap tmp trixie tumbleweed tunnel uek upgrade valve
     var virtio vmbus vmxnet3 vpn wan wireguard workstation wsl xenial zebra zesty x64 x86 21h2 22h2 23h2 24h2 6to4
