@@ -170,8 +170,7 @@ class _Redaction:
             for name, hint in _hints(kind).items()
         }
         if isinstance(value, RoutingRule) and value.uid_start is not None and value.uid_end is not None:
-            first, _, last = self._texts.owner(f"{value.uid_start}-{value.uid_end}").partition("-")
-            new.update(uid_start=int(first), uid_end=int(last))
+            new["uid_start"], new["uid_end"] = self._texts.owners(value.uid_start, value.uid_end)
         made = dataclasses.replace(value, **new)
         return self._certificate(value, made) if isinstance(value, Certificate) else made
 

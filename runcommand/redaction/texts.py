@@ -215,9 +215,15 @@ class Texts:
 
     def owner(self, text: str) -> str:
         """The number of a user or a group, or a range of such, as firewalls and policy rules have them."""
-        ends = re.split("([-:])", text)
-        numbers = sorted(self._owner(int(number)) for number in ends[::2])
-        return ends[1].join(map(str, numbers)) if len(ends) == 3 else str(numbers[0])
+        first, mark, last = re.split("([-:])", text) if re.search("[-:]", text) else (text, "", "")
+        if not mark:
+            return str(self._owner(int(text)))
+        return mark.join(map(str, self.owners(int(first), int(last))))
+
+    def owners(self, first: int, last: int) -> Tuple[int, int]:
+        """A range of them; what its ends' pseudonyms would turn round is a range again."""
+        made = self._owner(first), self._owner(last)
+        return (min(made), max(made)) if first <= last else made
 
     def _owner(self, number: int) -> int:
         if number < FIRST_USER or number in EVERYBODYS_NUMBERS:
