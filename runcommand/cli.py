@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, List, NoReturn, Optional, Sequence
+from typing import TYPE_CHECKING, Callable, Iterable, List, NoReturn, Optional, Sequence
 
 from . import __version__, terminal
 
@@ -56,10 +56,41 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
         words.insert(0, "check")  # the default command
-    options = parser().parse_args(words)
-    if not hasattr(options, "command"):
-        fail(f"which command? one of {', '.join(COMMANDS)}")
-    return int(options.command(options))
+    if not words[0].startswith("-") and words[0] not in COMMANDS:
+        fail(f"{_unknown('command', words[0], COMMANDS)} The commands: {', '.join(COMMANDS)}")
+    options, unrecognised = parser().parse_known_args(words)
+    if unrecognised:
+        fail(_unrecognised(unrecognised, words[0], options.known))
+    try:
+        return int(options.command(options))
+    except ModuleNotFoundError as missing:  # the script for Linux VMs holds only what is of use there
+        if not (missing.name or "").startswith("runcommand."):
+            raise
+        fail(f"{words[0]} is not part of this script; the whole program has it")
+
+
+def _unknown(what: str, given: str, known: Iterable[str]) -> str:
+    """That nothing is called so, and what was most likely meant."""
+    from .nearest import nearest
+
+    meant = nearest(given, known)
+    question = f" Did you mean {meant!r}?" if meant else ""
+    return f"no {what} is called {_shown(given)}.{question}"
+
+
+def _unrecognised(words: Sequence[str], command: str, known: Iterable[str]) -> str:
+    """What was wrong with arguments that the command does not take."""
+    options = [word for word in words if word.startswith("-")]
+    if options:
+        return f"{command}: {_unknown('option', options[0].partition('=')[0], known)} imds-check {command} --help lists them"
+    if words[0] in COMMANDS:
+        return f"unrecognized argument {words[0]!r}: a command comes first, as in imds-check {words[0]}"
+    return f"{command}: unrecognized argument {_shown(words[0])}"
+
+
+def _shown(given: str) -> str:
+    """What was given, in quotes; only the beginning of what is long, so that the advice after it is seen."""
+    return repr(given) if len(given) <= 60 else f"{given[:60]!r}..."
 
 
 def parser() -> Parser:
@@ -84,7 +115,7 @@ def parser() -> Parser:
         metavar="IP",
         help="primary private IP address that Azure shows",
     )
-    check.add_argument("--format", choices=FORMATS, default="portal", help="default: %(default)s")
+    _add_format(check)
     check.add_argument(
         "--out", type=_folder, metavar="DIR", help="where the report folder goes, instead of the usual place"
     )
@@ -113,13 +144,13 @@ def parser() -> Parser:
     )
     demo.add_argument("scenario", nargs="?", metavar="SCENARIO", help="default: a broken VM")
     demo.add_argument("--list", action="store_true", help="the scenarios, and the cause that each shows")
-    demo.add_argument("--format", choices=FORMATS, default="portal", help="default: %(default)s")
+    _add_format(demo)
     demo.add_argument("--redact", action="store_true", help=REDACTS)
     demo.set_defaults(command=do_demo)
 
     replay = commands.add_parser("replay", help="judge the facts in a report.json again, offline")
-    replay.add_argument("report", type=Path, metavar="REPORT.json")
-    replay.add_argument("--format", choices=FORMATS, default="portal", help="default: %(default)s")
+    replay.add_argument("report", metavar="REPORT.json")
+    _add_format(replay)
     replay.add_argument("--redact", action="store_true", help=REDACTS)
     replay.set_defaults(command=do_replay)
 
@@ -134,7 +165,19 @@ def parser() -> Parser:
         "file", nargs="?", default="-", metavar="FILE", help="what the client printed; -, the default: standard input"
     )
     decoded.set_defaults(command=do_decode)
+    for command in (check, demo, replay, explained, decoded):
+        command.set_defaults(known=_option_names(command))
     return top
+
+
+def _add_format(command: argparse.ArgumentParser) -> None:
+    known = ",".join(FORMATS)
+    command.add_argument("--format", type=_format, metavar=f"{{{known}}}", help=f"default: {FORMATS[0]}")
+
+
+def _option_names(command: argparse.ArgumentParser) -> List[str]:
+    """The options that ``--help`` tells of."""
+    return [name for action in command._actions if action.help != argparse.SUPPRESS for name in action.option_strings]
 
 
 # --- commands -------------------------------------------------------------------------------------------------------
@@ -148,6 +191,8 @@ def do_check(options: argparse.Namespace) -> int:
 
     if bool(options.imds_url) != bool(options.wireserver_url):
         fail("--imds-url and --wireserver-url go together")
+    if options.no_files and options.out:
+        fail("--no-files and --out contradict each other: leave one of them out")
     began, system = time.monotonic(), current()
     target = Target(system, Connector())
     if options.imds_url:
@@ -156,6 +201,8 @@ def do_check(options: argparse.Namespace) -> int:
     conditions = Run(system.name, system.host(), deadline, options.expected_mac, options.expected_ip, options.endpoints)
     diagnosis = _watched(lambda interrupted, progress: run(target, conditions, interrupted, progress, options.redact))
     files = "none (--no-files)" if options.no_files else keep(diagnosis, system, options.out, began)
+    if options.redact and options.out:
+        files = _without_path(files, options.out)
     code = _print(diagnosis, options.format, files)
     return 0 if options.exit_zero else code
 
@@ -165,11 +212,14 @@ def do_demo(options: argparse.Namespace) -> int:
     from .simulator.world import simulate
 
     if options.list:
+        if options.scenario is not None or options.format or options.redact:
+            fail("demo --list prints the list of scenarios, as text: give nothing beside it")
         write(scenarios.table())
         return 0
-    scenario = scenarios.BY_NAME.get(options.scenario or scenarios.DEFAULT)
+    name = scenarios.DEFAULT if options.scenario is None else options.scenario
+    scenario = scenarios.BY_NAME.get(name)
     if scenario is None:
-        fail(f"no scenario is called {options.scenario!r}; demo --list names them")
+        fail(f"{_unknown('scenario', name, scenarios.BY_NAME)} demo --list names them")
     diagnosis = _watched(lambda interrupted, progress: simulate(scenario, interrupted, progress, redact=options.redact))
     return _print(diagnosis, options.format, "none (demo)")
 
@@ -179,17 +229,11 @@ def do_replay(options: argparse.Namespace) -> int:
     from .facts import FactsError
     from .report import json_report
 
-    try:
-        with options.report.open("rb") as file:
-            content = file.read(json_report.SIZE_LIMIT + 1)
-    except (OSError, ValueError) as error:
-        fail(f"{options.report}: {getattr(error, 'strerror', None) or error}")
-    if len(content) > json_report.SIZE_LIMIT:
-        fail(f"{options.report}: larger than {json_report.SIZE_LIMIT >> 20} MiB, so not a report")
+    content = _read(options.report, json_report.SIZE_LIMIT, "a report")
     try:
         facts = json_report.facts_of_report(content)
     except FactsError as error:
-        fail(f"{options.report}: {error}")
+        fail(f"{_shown_path(options.report)}: {_of_run_command(content) or error}")
     if options.redact:
         from .redaction import redacted
 
@@ -205,7 +249,7 @@ def do_explain(options: argparse.Namespace) -> int:
         return 0
     page = explain.page(options.cause)
     if page is None:
-        fail(f"no cause is called {options.cause!r}; explain without an argument lists them")
+        fail(f"{_unknown('cause', options.cause, explain.causes())} explain without an argument lists them")
     write(page)
     return 0
 
@@ -214,19 +258,50 @@ def do_decode(options: argparse.Namespace) -> int:
     from .results.decode import decode
     from .results.run_command import SIZE_LIMIT
 
-    try:
-        with open(0 if options.file == "-" else options.file, "rb", closefd=options.file != "-") as file:
-            content = file.read(SIZE_LIMIT + 1)
-    except (OSError, ValueError) as error:
-        fail(f"{options.file}: {getattr(error, 'strerror', None) or error}")
-    if len(content) > SIZE_LIMIT:
-        fail(f"{options.file}: larger than {SIZE_LIMIT >> 20} MiB, so not what Run Command gives back")
+    content = _read(options.file, SIZE_LIMIT, "what Run Command gives back")
     found = decode(content)
     for decoded in found:
         write(_plain(decoded.report))
         beside = [*decoded.told, f"The VM's standard error:\n{decoded.err}"] if decoded.err.strip() else decoded.told
         tell(_plain("\n".join(beside)))
     return max(decoded.exit_code for decoded in found)
+
+
+def _read(name: str, limit: int, what: str) -> bytes:
+    """A file that the operator named; ``-`` is standard input. One that cannot be read, or is no such thing, ends the program."""
+    try:
+        if name != "-" and os.path.isdir(name):
+            fail(f"{_shown_path(name)}: it is a folder, not a file")
+        with open(0 if name == "-" else name, "rb", closefd=name != "-") as file:
+            content = file.read(limit + 1)
+    except (OSError, ValueError) as error:
+        fail(f"{_shown_path(name)}: {getattr(error, 'strerror', None) or error}")
+    if len(content) > limit:
+        fail(f"{_shown_path(name)}: larger than {limit >> 20} MiB, so not {what}")
+    return content
+
+
+def _shown_path(name: str) -> str:
+    """A file's name before what was wrong with it: the end of a long one says most."""
+    if name == "-":
+        return "standard input"
+    return f"...{name[-120:]}" if len(name) > 120 else name or "''"
+
+
+def _of_run_command(content: bytes) -> Optional[str]:
+    """What to do with a file that is no report.json but what Run Command gave back; None where it is neither."""
+    try:
+        from .results.run_command import is_given_back
+    except ModuleNotFoundError:  # the script for Linux VMs has no decode
+        return None
+    if is_given_back(content):
+        return "what Run Command gave back, or a report's text, not a report.json: use imds-check decode"
+    return None
+
+
+def _without_path(files: str, out: Path) -> str:
+    """Where the files are, without the folder of ``--out``: its path may name whose VM it is."""
+    return files.replace(str(out), "DIR of --out") if len(out.parts) > 1 else files
 
 
 def _plain(text: str) -> str:
@@ -258,14 +333,20 @@ def _parsed(parse: Callable[[str], str], value: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _format(value: str) -> str:
+    if value not in FORMATS:
+        raise argparse.ArgumentTypeError(f"{_unknown('format', value, FORMATS)} The formats: {', '.join(FORMATS)}")
+    return value
+
+
 def _folder(value: str) -> Path:
     path = Path(value)
     try:
-        is_folder = path.is_dir()
+        is_folder = bool(value) and path.is_dir()  # nothing is not the current folder
     except (OSError, ValueError):
         is_folder = False
     if not is_folder:
-        raise argparse.ArgumentTypeError(f"no such folder: {value!r}")
+        raise argparse.ArgumentTypeError(f"no such folder: {_shown(value)}")
     return path.absolute()
 
 
@@ -314,7 +395,7 @@ def _watched(work: Callable[[Callable[[], bool], Callable[[str, float], None]], 
             signal.signal(number, handler)
 
 
-def _print(diagnosis: "Diagnosis", format: str, files: str) -> int:
+def _print(diagnosis: "Diagnosis", format: Optional[str], files: str) -> int:
     """Prints the report; gives the exit code. A report that cannot be made has a shorter one in its place."""
     from .diagnosis import EXIT_CODES
     from .report import json_report, text

@@ -25,6 +25,7 @@ from runcommand.facts import (
     FirewallRule,
     IssuerFetch,
     LinkState,
+    Listener,
     MatchField,
     Neighbour,
     NeighbourState,
@@ -195,6 +196,7 @@ def windows() -> Facts:
         expected=Expected("00-0D-3A-E5-1C-C0", "172.16.69.7"),
         machine=replace(facts.machine, smbios_uuid=VM_ID.upper()),
         persistent_routes=(PersistentRoute("10.99.0.0/16", "192.168.77.1", 1),),
+        listeners=(Listener("127.0.0.1", 3080, "contoso-agent.exe", 4700),),
         connections=(ProcessConnection("contoso-inventory.exe", 4711, 50123, "established"),),
         proxies=(
             Proxy("WinHTTP", ProxyKind.WINHTTP, Scope.MACHINE, server="proxy.contoso.com:8080", bypass=("*.contoso.com", "10.99.*", "*.fabrikam.com", "<local>", "adatum")),

@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from runcommand.report import json_report
 from runcommand.diagnosis import diagnose
+from runcommand.nearest import distance, nearest
+from runcommand.report import json_report
 from runcommand.rules import BY_CAUSE
 from runcommand.simulator.host import ANSWERS, Behaviour, Host
 from runcommand.simulator.scenarios import LINUX_VM, SCENARIOS
@@ -46,7 +47,7 @@ def is_one_line_and_2(ran):
         (["--expected-mac", "00:00:00:00:00:00"], "no NIC has this MAC address"),
         (["--expected-mac", "FF-FF-FF-FF-FF-FF"], "no NIC has this MAC address"),
         (["--expected-mac", "01-00-5E-00-00-01"], "no NIC has this MAC address"),
-        (["--dead", "5"], "unrecognized"),
+        (["--dead", "5"], "check: no option is called '--dead'."),
         (["--deadline", "-1"], "1 to 600"),
         (["--deadline", "0"], "1 to 600"),
         (["--deadline", "nan"], "1 to 600"),
@@ -55,17 +56,51 @@ def is_one_line_and_2(ran):
         (["--out", "/nonexistent/folder"], "no such folder"),
         (["--out", __file__], "no such folder"),
         (["--out", "a\u00e4\nb"], "no such folder"),
-        (["--format", "yaml"], "invalid choice"),
+        (["--out", ""], "no such folder: ''"),
+        (["--format", "yaml"], "argument --format: no format is called 'yaml'. The formats: portal, full, json"),
+        (["--format", "jsno"], "Did you mean 'json'?"),
+        (["--no-files", "--out", "/"], "--no-files and --out contradict each other"),
         (["--imds-url", "http://127.0.0.1:1"], "go together"),
         (["--wireserver-url", "http://127.0.0.1:1"], "go together"),
         (["--imds-url", "https://127.0.0.1:1", "--wireserver-url", "http://127.0.0.1:1"], "http://ADDRESS:PORT"),
         (["--imds-url", "http://127.0.0.1:99999", "--wireserver-url", "http://127.0.0.1:1"], "http://ADDRESS:PORT"),
         (["--imds-url", "http://example.com/", "--wireserver-url", "http://127.0.0.1:1"], "http://ADDRESS:PORT"),
-        (["--no-such-option"], "unrecognized"),
-        (["cheque"], "invalid choice"),
-        (["demo", "no-such-scenario"], "demo --list names them"),
-        (["explain", "no-such-cause"], "explain without an argument"),
+        (["--no-such-option"], "check: no option is called '--no-such-option'. imds-check check --help lists them"),
+        (["--fromat", "json"], "check: no option is called '--fromat'. Did you mean '--format'?"),
+        (["--fromat=json"], "Did you mean '--format'?"),
+        (
+            ["--imds-ulr", "http://127.0.0.1:1"],
+            "no option is called '--imds-ulr'. imds-check",
+        ),  # what is hidden stays so
+        (["demo", "--Redact"], "demo: no option is called '--Redact'. Did you mean '--redact'?"),
+        (["replay", "x", "--fromat", "full"], "replay: no option is called '--fromat'. Did you mean '--format'?"),
+        (["decode", "x", "--redact"], "decode: no option is called '--redact'. imds-check decode --help lists them"),
+        (["--format", "json", "demo"], "a command comes first, as in imds-check demo"),
+        (["explain", "route-missing", "nic-down"], "explain: unrecognized argument 'nic-down'"),
+        (["chekc"], "no command is called 'chekc'. Did you mean 'check'? The commands: check, demo,"),
+        (["relpay", "report.json"], "Did you mean 'replay'?"),
+        (["Decode"], "Did you mean 'decode'?"),
+        (["report.json"], "no command is called 'report.json'. The commands: check"),
+        ([""], "no command is called ''. The commands: check"),
+        (["x" * 5000], "The commands: check, demo, replay, explain, decode"),
+        (["demo", "no-such-scenario"], "no scenario is called 'no-such-scenario'. demo --list names them"),
+        (["demo", "route-mising"], "Did you mean 'route-missing'? demo --list names them"),
+        (["demo", ""], "no scenario is called ''. demo --list names them"),
+        (
+            ["demo", "--list", "--format", "json"],
+            "demo --list prints the list of scenarios, as text: give nothing beside it",
+        ),
+        (["demo", "--list", "--format", "portal"], "give nothing beside it"),
+        (["demo", "--list", "--redact"], "give nothing beside it"),
+        (["demo", "--list", "route-missing"], "give nothing beside it"),
+        (["demo", "--list", ""], "give nothing beside it"),
+        (["explain", "no-such-cause"], "no cause is called 'no-such-cause'. explain without an argument lists them"),
+        (["explain", "route-mssing"], "Did you mean 'route-missing'? explain without an argument"),
+        (["explain", "ROUTE-MISSING"], "Did you mean 'route-missing'?"),
+        (["explain", ""], "no cause is called ''. explain without an argument lists them"),
+        (["explain", "a\n\x1b[2J"], "no cause is called 'a\\n\\x1b[2J'"),
         (["replay"], "REPORT.json"),
+        (["replay", ""], "'': No such file"),
     ],
 )
 def test_arguments_that_make_no_sense(arguments, said):
@@ -108,15 +143,43 @@ def test_replay_gives_the_same_report(tmp_path):
     assert ran.code == 1 and ran.out.encode() == content
 
 
-def test_replay_takes_a_byte_order_mark(tmp_path):
-    assert replayed(tmp_path, b"\xef\xbb\xbf" + report_of(LINUX.healthy())).end["verdict"] == "healthy"
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-16-be with a mark"])
+def test_replay_takes_whatever_a_shell_wrote(tmp_path, encoding):
+    """PowerShell 5.1 writes UTF-16 by ``>``, with a mark and with CRLF."""
+    text = report_of(LINUX.healthy()).decode().replace("\n", "\r\n")
+    if encoding.endswith("mark"):
+        encoding, text = "utf-16-be", f"\ufeff{text}"
+    assert replayed(tmp_path, text.encode(encoding)).end["verdict"] == "healthy"
+
+
+RUN_COMMANDS = sorted((ROOT / "samples" / "az").glob("*.json"))
+TEXT_REPORT = (ROOT / "samples" / "reports" / "route-missing.txt").read_text("ascii")
+GIVEN_BACK = {
+    **{path.name: path.read_bytes() for path in RUN_COMMANDS},
+    "UTF-16": RUN_COMMANDS[0].read_text("utf-8-sig").encode("utf-16"),
+    "the portal's text": f"Enable succeeded: \n[stdout]\n{TEXT_REPORT}\n[stderr]\n".encode(),
+    "a report's text": TEXT_REPORT.encode(),
+    "a quoted report": "".join(f"> {line}\r\n" for line in TEXT_REPORT.splitlines()).encode(),
+    "an error of the CLI": b"ERROR: (Conflict) Run command extension execution is in progress.\n",
+    "another script's": b'{"value": [{"code": "ComponentStatus/StdOut/succeeded", "message": "hello"}]}',
+}
+
+
+@pytest.mark.parametrize("name", GIVEN_BACK)
+def test_replay_of_what_run_command_gave_back_says_what_to_use(tmp_path, name):
+    said = is_one_line_and_2(replayed(tmp_path, GIVEN_BACK[name]))
+    assert said.endswith("what Run Command gave back, or a report's text, not a report.json: use imds-check decode\n")
 
 
 @pytest.mark.parametrize(
     "content, said",
     [
-        (b"", "not JSON, or cut off"),
-        (b"\x00\xff\xfe", "not UTF-8"),
+        (b"", "report.json: it is empty"),
+        (b" \r\n", "it is empty"),
+        (b"\xff\xfe", "it is empty"),
+        (b"\x00\xff\xfe", "neither UTF-8 nor UTF-16"),
+        (b"\xff\xfe{\x00}", "neither UTF-8 nor UTF-16"),
+        (b"MZ\x90\x00\x03\x00", "neither UTF-8 nor UTF-16"),
         (b"hello", "not JSON"),
         (b"[]", "expected a JSON object"),
         (b"{}", "not a report of schema imds-check/1: schema is null"),
@@ -127,7 +190,7 @@ def test_replay_takes_a_byte_order_mark(tmp_path):
         (b"[" * 200000, "nested too deeply"),
         (b'{"schema": NaN}', "not JSON"),
     ],
-    ids=range(11),
+    ids=range(15),
 )
 def test_what_is_no_report(tmp_path, content, said):
     assert said in is_one_line_and_2(replayed(tmp_path, content))
@@ -157,7 +220,8 @@ def test_a_report_of_100_mb_is_none(tmp_path):
 
 @pytest.mark.parametrize("name", ["missing.json", ".", "no/such/folder/x.json"])
 def test_a_report_that_cannot_be_read(tmp_path, name):
-    is_one_line_and_2(imds_check("replay", tmp_path / name))
+    said = is_one_line_and_2(imds_check("replay", tmp_path / name))
+    assert ("it is a folder, not a file" in said) == (name == ".")
 
 
 # --- explain, demo ---
@@ -182,6 +246,36 @@ def test_demo_lists_every_scenario_with_its_cause():
 def test_there_is_a_scenario_for_every_cause():
     warnings = {cause for cause, rule in BY_CAUSE.items() if not rule.verdicts}
     assert {scenario.cause for scenario in SCENARIOS} - {None} == set(BY_CAUSE) - warnings
+
+
+@pytest.mark.parametrize(
+    "word, meant",
+    [
+        ("abc", "abc"),
+        ("acb", "abc"),
+        ("abcd", "abc"),
+        ("ab", "abc"),
+        ("xyz", None),
+        ("", None),
+        ("ABC", "abc"),
+        ("a" * 65, None),
+    ],
+)
+def test_the_nearest_word(word, meant):
+    assert nearest(word, ["zzzzzz", "abc"]) == meant
+
+
+@pytest.mark.parametrize("one, other, errors", [("", "abc", 3), ("abc", "", 3), ("kitten", "sitting", 3), ("ca", "ac", 1), ("route", "rotue", 1), ("a", "a", 0)])  # fmt: skip
+def test_the_distance_of_words(one, other, errors):
+    assert distance(one, other) == distance(other, one) == errors
+
+
+def test_every_cause_and_scenario_with_two_letters_swapped_is_found_again():
+    for known in (BY_CAUSE, [scenario.name for scenario in SCENARIOS]):
+        for word in known:
+            middle = len(word) // 2
+            misspelt = word[:middle] + word[middle + 1] + word[middle] + word[middle + 2 :]
+            assert distance(misspelt, nearest(misspelt, known)) <= 1
 
 
 def test_demo_alone_shows_a_broken_vm():
@@ -220,6 +314,30 @@ def test_the_files_are_left_in_a_folder_named_by_the_time(stand, tmp_path):
     )
     again = imds_check("replay", folder / "report.json")
     assert again.end == ran.end
+
+
+def test_a_redacted_report_does_not_tell_the_path_of_out(stand, tmp_path):
+    own = tmp_path / "Contoso" / "ticket 4711"
+    own.mkdir(parents=True)
+    ran = imds_check(*stand(), "--out", own, "--redact")
+    (folder,) = own.iterdir()
+    texts = [ran.out, ran.err, *(path.read_text("ascii") for path in folder.iterdir())]
+    assert f"FILES    DIR of --out/{folder.name}\n" in ran.out and len(texts) == 4
+    assert not any(word in text for text in texts for word in ("Contoso", "4711", str(tmp_path)))
+
+
+@posix
+def test_nor_does_one_whose_files_were_not_written(stand, tmp_path):
+    own = tmp_path / "Contoso"
+    own.mkdir()
+    script = (
+        "import sys, runcommand.check as check\nfrom runcommand import cli, system\nsystem.current = system.Unknown\n"
+        "def refuse(self, base, name): raise PermissionError(13, 'Permission denied', str(base / name))\n"
+        "system.Unknown.run_folder = refuse\nsys.exit(cli.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", script, *stand(), "--out", str(own), "--redact"]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    assert "FILES    not written: Permission denied (DIR of --out/20" in done.stdout and "Contoso" not in done.stdout
 
 
 def test_no_files_leaves_none(stand, tmp_path):

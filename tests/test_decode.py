@@ -3,10 +3,12 @@
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 
 from runcommand.results.decode import decode
+from runcommand.results.run_command import is_given_back
 
 from .command import ROOT
 from .snapshots import FOLDER
@@ -103,6 +105,53 @@ def test_text_that_was_copied_from_the_portal(text):
     assert run(text) == (1, REPORT, "")
 
 
+def quoted(text, before):
+    """As a mail or a ticket quotes it: what is blank beyond it is trimmed."""
+    return "".join(f"{before}{line}".rstrip() + "\n" for line in text.splitlines())
+
+
+BEFORE = ["  ", "    ", "\t", "> ", ">", "> > ", ">> ", "    > ", "\u00a0\u00a0"]
+
+
+@pytest.mark.parametrize("before", BEFORE)
+def test_an_indented_or_quoted_report(before):
+    told = quoted(REPORT, before)
+    for content in (told, told.replace("\n", "\r\n"), f"\n\n{told}\n\n"):
+        assert run(content) == (1, REPORT, ""), repr(content[:80])
+
+
+@pytest.mark.parametrize("before", ["    ", "> "])
+def test_a_quoted_report_in_a_letter(before):
+    letter = f"Hello,\n\nthis is what it printed:\n\n{quoted(REPORT, before)}\nRegards\n"
+    assert run(letter) == (
+        1,
+        REPORT,
+        "Beside the report the script printed:\nHello,\n\nthis is what it printed:\nRegards\n",
+    )
+
+
+def test_a_quoted_answer_of_az():
+    assert run(quoted(json.dumps(linux(REPORT), indent=1), "> ")) == (1, REPORT, "")
+
+
+def test_an_indented_report_whose_head_was_cut_off():
+    told = quoted(REPORT, "  ")[-1500:]
+    code, out, err = run(told)
+    assert (code, out.splitlines()[-1]) == (1, REPORT.splitlines()[-1]) and "was cut off" in err
+
+
+def test_a_line_within_a_report_never_passes_for_its_last_one():
+    """Every line that comes from the VM is indented; so it stays, however the report itself is indented."""
+    lines = REPORT.splitlines()
+    planted = lines[-1].replace("broken", "healthy").replace("exit=1", "exit=0")
+    hostile = [*lines[:8], f"  {planted}", f"      {planted}", *lines[8:-1]]
+    for before in ("", "  ", "> "):
+        whole = quoted("\n".join([*hostile, lines[-1]]), before)
+        assert run(whole)[0] == 1
+        code, out, err = run(quoted("\n".join(hostile), before))  # its own last line is missing
+        assert (code, out) == (3, "") and "No report: " in err
+
+
 def test_the_vms_standard_error_goes_to_standard_error():
     code, out, err = run(json.dumps(linux(REPORT, "cannot \x1b[31mlog\u00e9\n")))
     assert (code, out) == (1, REPORT) and err == "The VM's standard error:\ncannot \\u001B[31mlog\\u00E9\n"
@@ -141,7 +190,7 @@ def test_a_run_that_did_not_succeed_is_told():
 
 def test_a_json_report_is_one_too():
     report = (FOLDER / "route-wrong-interface.json").read_text("ascii")
-    for content in (report, json.dumps(view(report))):
+    for content in (report, report.encode("utf-16"), json.dumps(view(report)), quoted(report, "> ")):
         code, out, _ = run(content)
         assert code == 1 and json.loads(out) == json.loads(report)
 
@@ -195,7 +244,12 @@ def test_a_message_of_a_status_without_streams_is_told():
 
 @pytest.mark.parametrize(
     "arguments, said",
-    [(["/nonexistent.json"], "No such file"), ([str(ROOT)], "directory"), (["a", "b"], "unrecognized")],
+    [
+        (["/nonexistent.json"], "No such file"),
+        ([str(ROOT)], "it is a folder, not a file"),
+        ([""], "'': No such file"),
+        (["a", "b"], "unrecognized"),
+    ],
 )
 def test_a_file_that_cannot_be_read_is_the_operators_error(arguments, said):
     code, out, err = run("", *arguments)
@@ -211,3 +265,17 @@ def test_statuses_of_any_type_are_passed_over():
     for value in strange:
         (decoded,) = decode(json.dumps(value).encode())
         assert (decoded.report, decoded.exit_code) == ("", 3) and decoded.told
+
+
+PIECES = ["> ", ">\n", " >\n> ", "[stdout]\n", "[stdout]\n[stderr]", "WARNING\n", "ERROR: (", "END IMDS-CHECK verdict=", "    END IMDS-CHECK verdict=\n", "IMDS-CHECK 1  x\n"]  # fmt: skip
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_a_long_text_of_any_kind_takes_time_in_proportion(piece):
+    def seconds(size):
+        content = (piece * (size // len(piece))).encode()
+        began = time.process_time()
+        decode(content), is_given_back(content)
+        return time.process_time() - began
+
+    assert seconds(800_000) < 12 * max(seconds(200_000), 0.01)

@@ -31,15 +31,17 @@ from runcommand.facts import (
     Proxy,
     ProxyKind,
     RawText,
+    RoutingRule,
     RuleVerdict,
     Scope,
     facts_from_json,
     is_distrusting,
     to_json,
 )
-from runcommand.redaction import WAY_OF, redacted
+from runcommand.redaction import WAY_OF
 from runcommand.redaction.addresses import Addresses, PrefixMap
-from runcommand.redaction.texts import Texts
+from runcommand.redaction.key import Key
+from runcommand.redaction.texts import TRUSTED_INSTALLER, Texts
 from runcommand.redaction.vocabulary import NIC, WORDS
 from runcommand.report import json_report, text
 from runcommand.rules.case import AZURE_ARP_MAC, AZURE_ASSET_TAG, AZURE_MAC_PREFIXES
@@ -55,9 +57,14 @@ from .generate import some_facts
 from .snapshots import FOLDER
 from .test_report import holds, size
 
-KEY = b"k" * 32
+KEY = Key(b"k" * 32)
 RECORDED = sorted(FOLDER.glob("*.json"))  # of every scenario of the demo
 SECOND = "2026-11-23T01:44:05Z"
+
+
+def redacted(facts, key=KEY):
+    """With a known key: a random one gives, once in ten thousand times, an address itself as its pseudonym."""
+    return redaction.redacted(facts, key)
 
 
 def judged(facts):
@@ -273,8 +280,145 @@ def test_a_name_is_found_inside_longer_words_and_whatever_its_letters_become_in_
 
 
 def test_what_iptables_and_docker_call_things_stays():
-    line = "-t filter -A OUTPUT -o br-0123456789ab -p tcp -m multiport --dports 80,443 -m owner --uid-owner 1000 -j REJECT --reject-with icmp-port-unreachable"
+    line = "-t filter -A OUTPUT -o br-0123456789ab -p tcp -m multiport --dports 80,443 -m owner --uid-owner 33 -j REJECT --reject-with icmp-port-unreachable"
     assert Texts(KEY, Addresses(KEY)).rewrite(line, strict=True) == line
+
+
+# --- planted, one at a time: no other field has told of the name ---
+
+
+def planted(value, field, name):
+    """The same facts with a name in every text of one field, and how many there were."""
+    if isinstance(value, tuple):
+        made = [planted(item, field, name) for item in value]
+        return tuple(item for item, _ in made), sum(count for _, count in made)
+    if not dataclasses.is_dataclass(value):
+        return value, 0
+    new, count = {}, 0
+    for item in dataclasses.fields(value):
+        old = getattr(value, item.name)
+        if f"{type(value).__name__}.{item.name}" == field:
+            is_list = isinstance(old, tuple)
+            new[item.name], more = ((name,) if is_list else name), 1
+        else:
+            new[item.name], more = planted(old, field, name)
+        count += more
+    return replace(value, **new), count
+
+
+NAMED = {  # how a name stands in the text of a field, where it is not the whole of it
+    "Unavailable.reason": "PermissionError: /opt/{0}/agent.conf at services.py:31",
+    "Note.text": r"nft: exit status 1: C:\{0}\x of {0} is missing",
+    "Machine.kernel": "6.8.0-1017-{0}",
+    "Machine.os_name": "{0} Linux 9.4",
+    "Machine.os_version": "9-{0}",
+    "Adapter.description": "{0} Tunnel Adapter",
+    "Adapter.profile": "/run/systemd/network/10-netplan-{0}.network",
+    "FirewallRule.id": '-t filter -A OUTPUT -d 10.0.0.0/8 -j LOG --log-prefix "{0}: "',
+    "Proxy.place": "/home/{0}/proxy.sh",
+    "Instance.resource_id": "/subscriptions/x/resourceGroups/{0}/providers/Microsoft.Compute/virtualMachines/{0}",
+}
+# Sentences of this program or of the system's own libraries, in which a host or an address may stand, and these are recognised.
+SENTENCES = {
+    "Proxy.undecided", "PacFile.error", "AttestedDocument.reason", "AttestedDocument.asked_nonce", "AttestedDocument.nonce",
+    "IssuerFetch.error", "ChainError.text", "CertificateChain.engine", "Connection.error", "ProxyReach.error", "EndpointTrial.error",
+    "ProxyTrial.error",
+}  # fmt: skip
+NAMEABLE = sorted(
+    set(WAY_OF) - {field for field, way in WAY_OF.items() if way is redaction._Redaction.keep} - SENTENCES
+)
+
+
+@pytest.mark.parametrize("field", NAMEABLE)
+def test_a_name_that_stands_in_one_field_alone_is_in_no_report(field):
+    name = "Zyxtron.example" if field in ("Certificate.names", "EndpointTrial.host") else "Zyxtron"
+    text_of_it = NAMED.get(field, "http://{0}/x" if "url" in field else "{0}").format(name)
+    found = 0
+    for facts in customer.FACTS.values():
+        facts, count = planted(facts, field, text_of_it)
+        found += count
+        assert count == 0 or any("zyxtron" in report.lower() for report in all_reports(facts))
+        for report in all_reports(redacted(facts)):
+            assert "zyxtron" not in report.lower()
+    assert found > 0
+
+
+@pytest.mark.parametrize(
+    "option", ["--log-prefix", "--nflog-prefix", "--ulog-prefix", "--comment", "log prefix", "comment"]
+)
+@pytest.mark.parametrize("said", ['"4711 AB: "', '"main office HQ "', '"-zyx-"', '"say \\"hq\\" 4711"'])
+def test_what_the_author_of_a_rule_wrote_is_replaced_whole(option, said):
+    line = f"-t filter -A OUTPUT -p tcp -j LOG {option} {said} --log-level 4"
+    for strict in (True, False):
+        made = Texts(KEY, Addresses(KEY)).rewrite(line, strict)
+        assert made == f'-t filter -A OUTPUT -p tcp -j LOG {option} "comment-1" --log-level 4', made
+
+
+def test_a_prefix_without_quotes_is_replaced_too():
+    for said in ("4711", "-HQ-", "main"):
+        made = Texts(KEY, Addresses(KEY)).rewrite(f"-j LOG --log-prefix {said} --log-level 4")
+        assert made == "-j LOG --log-prefix comment-1 --log-level 4"
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("--uid-owner 1005 and --gid-owner 1005", "--uid-owner 1001 and --gid-owner 1001"),
+        ("-m owner ! --uid-owner 1005-1010 -j DROP", "-m owner ! --uid-owner 1001-1002 -j DROP"),
+        ("uidrange 0-1005 lookup 100", "uidrange 0-1001 lookup 100"),
+        ("meta skuid 1004336348 drop", "meta skuid 1001 drop"),
+        ("uid=5000(", "uid=1001("),
+        ("--uid-owner 0, --uid-owner 33, skgid 65534", "--uid-owner 0, --uid-owner 33, skgid 65534"),
+    ],
+)
+def test_the_number_of_an_owner_is_replaced_and_the_systems_own_stay(old, new):
+    assert Texts(KEY, Addresses(KEY)).rewrite(old) == new
+
+
+def test_a_policy_rule_and_a_firewall_rule_name_the_same_owner():
+    rules = (FirewallRule(
+        "-t filter -A OUTPUT -m owner --uid-owner 1005 -j DROP", FirewallPlace.IPTABLES, RuleVerdict.DROP, chain="ip filter OUTPUT",
+        matches=(FirewallMatch(MatchField.USER, ("1005",)), FirewallMatch(MatchField.GROUP, ("1005-1007", "0", "0-999"))),
+    ),)  # fmt: skip
+    policy = RoutingRule(100, uid_start=1005, uid_end=1007, table="100")
+    made = redacted(
+        LINUX.healthy(routing_rules=(policy,), firewall=Firewall(rules, sources=("iptables",), rules_read=1))
+    )
+    (user, group), (rule,) = made.firewall.rules[0].matches, made.routing_rules
+    assert user.values[0] == str(rule.uid_start) == made.firewall.rules[0].id.split()[7] != "1005"
+    assert group.values == (f"{rule.uid_start}-{rule.uid_end}", "0", "0-999") and rule.uid_start < rule.uid_end
+    for report in all_reports(made):
+        assert "1005" not in report and "1007" not in report
+
+
+@pytest.mark.parametrize(
+    "sid, kept",
+    [
+        ("S-1-5-21-1004336348-1177238915-682003330-500", "-500"),
+        ("S-1-5-21-1004336348-1177238915-682003330-1105", "-1001"),
+        ("S-1-5-80-3028837079-3186095147-955107200-3701964851-1150726376", ""),
+        ("S-1-5-82-3006700770-424185619-1745488364-794895919-4004696415", ""),
+        ("S-1-15-2-1430448594-2639229838-973813799-439329657-1197984847-4069167804-1277922394", ""),
+        ("S-1-22-1-1005", ""),
+    ],
+)
+def test_a_sid_that_leads_to_a_name_is_replaced(sid, kept):
+    made = Texts(KEY, Addresses(KEY)).sid(sid)
+    assert made != sid and made.endswith(kept) and not set(made.split("-")[5:-1]) & set(sid.split("-")[5:-1])
+
+
+@pytest.mark.parametrize(
+    "sid", ["S-1-5-18", "S-1-5-32-544", "S-1-1-0", "S-1-15-2-1", "S-1-15-3-1", "S-1-5-80-0", TRUSTED_INSTALLER]
+)
+def test_a_sid_that_every_system_has_stays(sid):
+    assert Texts(KEY, Addresses(KEY)).sid(sid) == Texts(KEY, Addresses(KEY)).rewrite(sid, strict=True) == sid
+
+
+@pytest.mark.parametrize("mac", ["02-42-AC-11-00-02", "0A-58-0A-F4-01-17"])
+def test_of_a_mac_that_was_given_locally_only_that_stays(mac):
+    """docker and CNI make theirs of the address: the second to the sixth byte tell it."""
+    made = {Addresses(Key(bytes([number]))).mac(mac) for number in range(64)}
+    assert len(made) == 64 and len({one[3:8] for one in made}) > 50 and all(one[:2] == mac[:2] for one in made)
 
 
 # --- the diagnosis is the same ---
@@ -300,7 +444,7 @@ def test_a_run_is_redacted_before_it_is_judged():
 @pytest.mark.parametrize("seed", range(150))
 def test_any_facts_at_all_get_the_same_diagnosis(seed):
     facts = some_facts(seed)
-    made = redacted(facts)
+    made = redacted(facts, Key(bytes([seed + 1])))
     assert made.redacted and made.unavailable[:1] != redaction.nothing_of(facts, ValueError()).unavailable
     assert judged(made) == judged(facts)
     assert facts_from_json(to_json(made)) == made
@@ -311,7 +455,7 @@ def test_any_facts_at_all_get_the_same_diagnosis(seed):
 def test_any_firewall_decides_the_same(side):
     for seed in range(300):
         facts = replace(side.dark(proof=False), firewall=some_firewall(random.Random(seed), side))
-        assert judged(redacted(facts)) == judged(facts), seed
+        assert judged(redacted(facts, Key(b"%d" % seed))) == judged(facts), seed
 
 
 LOCAL = ("10.0.0.4", "172.16.69.7", "10.0.1.5", "10.1.0.5")
@@ -472,7 +616,7 @@ SPECIAL = [IMDS_ADDRESS, WIRESERVER_ADDRESS, "0.0.0.0", "127.0.0.1", "127.8.9.1"
 @pytest.mark.parametrize("address", [*SPECIAL, "::", "::1", "fe80::1234:5678:9abc", "ff02::1", "ff02::1:2", "ff00::"])
 def test_what_everybody_has_is_mapped_to_itself(address):
     for number in range(20):
-        assert Addresses(bytes([number]))(address) == address
+        assert Addresses(Key(bytes([number])))(address) == address
 
 
 def test_every_address_lies_on_the_same_side_of_the_special_ones():
@@ -493,7 +637,7 @@ def test_a_private_address_remains_private(private):
     net, dice = ipaddress.IPv4Network(private), random.Random(3)
     for number in range(100):
         address = net[dice.randrange(net.num_addresses)]
-        assert ipaddress.IPv4Address(Addresses(bytes([number]))(str(address))) in net
+        assert ipaddress.IPv4Address(Addresses(Key(bytes([number])))(str(address))) in net
 
 
 @pytest.mark.parametrize(
@@ -540,7 +684,7 @@ def test_a_mac_keeps_its_vendor_and_changes_the_rest():
 
 
 def test_another_key_gives_other_names():
-    some = {Addresses(bytes([number]))("10.20.30.40") for number in range(100)}
+    some = {Addresses(Key(bytes([number])))("10.20.30.40") for number in range(100)}
     assert len(some) > 80
 
 
@@ -548,18 +692,37 @@ def test_another_key_gives_other_names():
 
 
 @pytest.mark.parametrize("system", customer.FACTS)
-def test_redacting_is_the_same_each_time_and_once_is_enough(system):
+def test_with_one_key_redacting_is_the_same_each_time_and_once_is_enough(system):
     facts = customer.FACTS[system]
-    assert redacted(facts) == redacted(facts) and redacted(redacted(facts)) == redacted(facts)
+    made = redacted(facts, KEY)
+    assert made == redacted(facts, KEY) and redacted(made) == made
 
 
-def test_other_facts_have_other_pseudonyms():
-    """The key is made of all facts: who knows the address of one report does not know it in another."""
-    facts = customer.FACTS["linux"]
-    others = {
-        redacted(replace(facts, elapsed_s=float(number))).adapters[1].addresses[0].address for number in range(30)
-    }
-    assert len(others) > 10
+@pytest.mark.parametrize("system", customer.FACTS)
+def test_every_run_draws_a_key_of_its_own(system):
+    """The same facts twice: what the one report tells of a pseudonym, the other does not."""
+    facts = customer.FACTS[system]
+    reports = [redaction.redacted(facts) for _ in range(12)]
+    assert len({report.adapters[1].mac for report in reports}) == 12
+    assert len({report.machine.smbios_uuid for report in reports}) == 12
+    assert len({report.adapters[1].addresses[0].address for report in reports}) > 4
+
+
+def test_a_mac_is_not_found_by_trying_all_of_a_vendors():
+    """Whatever digest of what the report shows was the key: no MAC address of this vendor gives the pseudonym more often than chance."""
+    mac, drawn = scenarios.ETHERNET.mac, []
+    for _ in range(4096):
+        drawn.append(int(Addresses(Key()).mac(mac).replace("-", ""), 16) & 0xFFFFFF)
+    for bit in range(24):
+        assert 1600 < sum(value >> bit & 1 for value in drawn) < 2496, f"bit {bit} tells something"
+
+
+def test_the_key_is_in_no_report(mocker):
+    secret = bytes(range(200, 232))
+    mocker.patch("runcommand.redaction.key.os.urandom", return_value=secret)
+    diagnosis = simulate(scenarios.BY_NAME["route-wrong-interface"], redact=True)
+    for report in all_reports(diagnosis.facts):
+        assert secret.hex() not in report.lower() and repr(secret)[2:-1] not in report
 
 
 @pytest.mark.parametrize("system", customer.FACTS)
@@ -656,6 +819,8 @@ def test_a_ticket_can_be_redacted_afterwards(tmp_path):
         assert again.end == {**imds_check("replay", path).end, "host": "vm-1"}
         assert "REDACTED" in again.out
     assert imds_check("replay", ticket, "--redact", "--format", "json").out == redacted_once.out
+    other = imds_check("replay", path, "--redact", "--format", "json")
+    assert other.code == 1 and other.out != redacted_once.out
 
 
 def test_check_redact_on_this_machine(tmp_path):

@@ -1,18 +1,17 @@
 """Facts without what names their owner: names, ids and addresses become pseudonyms, the same ones everywhere in a report.
 
-Who has only the report cannot undo that by trying values: the key is a digest of the facts as they were, random ids among them. The
-diagnosis stays the same: what rules compare comes out of the comparison as before, and the words that they look for stay.
+Who has only the report cannot undo that by trying values: each run draws a key of its own, which is written nowhere. So the same facts
+have other pseudonyms each time. The diagnosis stays the same: what rules compare comes out of the comparison as before, and the
+words that they look for stay.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import ipaddress
-import json
 import re
 from functools import lru_cache
-from typing import Any, Callable, Iterator, List, Mapping, Tuple, Union, get_type_hints
+from typing import Any, Callable, Iterator, List, Mapping, Optional, Tuple, Union, get_type_hints
 
 from .. import facts as facts_module
 from ..bypass import through
@@ -32,17 +31,18 @@ from ..facts import (
     Proxy,
     ProxyKind,
     RawText,
+    RoutingRule,
     Scope,
     Unavailable,
     if_valid,
     parse_cidr,
-    to_json,
 )
 from ..rules.azure import NO_TAG
 from ..rules.case import AZURE_ASSET_TAG, MAIN_TABLES
 from .addresses import Addresses, parse
+from .key import Key
 from .texts import HOST, Texts
-from .vocabulary import NIC
+from .vocabulary import DISTRIBUTIONS, NIC, REGION
 
 ACCOUNTS = ("", "root", "system", "local service", "network service", ".default")  # that every system has
 TABLES = ("", *MAIN_TABLES, "local", "all", "?")
@@ -75,12 +75,15 @@ SOMEBODYS = {kind: Proxy("", kind, Scope.MACHINE, server="proxy:80", variable="h
 Way = Callable[["_Redaction", str], str]  # what becomes of a text
 
 
-def redacted(facts: Facts) -> Facts:
-    """The same facts under pseudonyms; those that are so already, as they are. A fault of this program costs the facts."""
+def redacted(facts: Facts, key: Optional[Key] = None) -> Facts:
+    """The same facts under pseudonyms; those that are so already, as they are. A fault of this program costs the facts.
+
+    :param key: for tests, which need the same pseudonyms twice; otherwise a new random one
+    """
     if facts.redacted:
         return facts
     try:
-        return _Redaction(facts).made()
+        return _Redaction(facts, key or Key()).made()
     except Exception as error:
         return nothing_of(facts, error)
 
@@ -97,8 +100,7 @@ def nothing_of(facts: Facts, error: Exception) -> Facts:
 class _Redaction:
     """One report's. What is a name by itself is read first, then the texts are for more; then all is written anew."""
 
-    def __init__(self, facts: Facts) -> None:
-        key = hashlib.sha256(json.dumps(to_json(facts), sort_keys=True).encode()).digest()
+    def __init__(self, facts: Facts, key: Key) -> None:
         self._facts = facts
         self._addresses = Addresses(key)
         self._texts = Texts(key, self._addresses)
@@ -167,6 +169,8 @@ class _Redaction:
             name: self._value(getattr(value, name), hint, WAY_OF.get(f"{kind.__name__}.{name}", _Redaction.text))
             for name, hint in _hints(kind).items()
         }
+        if isinstance(value, RoutingRule) and value.uid_start is not None and value.uid_end is not None:
+            new["uid_start"], new["uid_end"] = self._texts.owners(value.uid_start, value.uid_end)
         made = dataclasses.replace(value, **new)
         return self._certificate(value, made) if isinstance(value, Certificate) else made
 
@@ -186,6 +190,19 @@ class _Redaction:
     def words(self, text: str) -> str:
         """And every word that is not everybody's."""
         return self._texts.rewrite(text, strict=True)
+
+    def sentence(self, text: str) -> str:
+        """This program's own, in which a path or another program's words may stand."""
+        return self.text(self._texts.paths(text))
+
+    def distribution(self, text: str) -> str:
+        """The id of a Linux distribution; a customer's own image may have one of its own."""
+        known = text.lower() in DISTRIBUTIONS or text.startswith(("sles", "opensuse"))
+        return text if known or not text else self._texts.learn(text, "os")
+
+    def region(self, text: str) -> str:
+        """A region of Azure; Azure Stack's are called as their owners please."""
+        return text if not text or REGION.fullmatch(text) else self._texts.learn(text, "region")
 
     def vm(self, text: str) -> str:
         """A machine by its name, perhaps with its domain."""
@@ -218,8 +235,10 @@ class _Redaction:
 
     def account(self, text: str) -> str:
         """A user or a group: by name, by number, by SID, or who may by an SDDL text."""
-        if text.lower() in ACCOUNTS or re.fullmatch("[0-9]+([-:][0-9]+)?", text):
+        if text.lower() in ACCOUNTS:
             return text
+        if re.fullmatch("[0-9]{1,10}([-:][0-9]{1,10})?", text):
+            return self._texts.owner(text)
         return self._texts.rewrite(text) if "S-1-" in text or "(" in text else self._texts.learn(text, "user", True)
 
     def identity(self, text: str) -> str:
@@ -376,9 +395,9 @@ def _hints(cls: Any) -> Mapping[str, Any]:
 # What becomes of it, by the class and the field that it stands in.
 WAYS = {
     _Redaction.keep: """
-        Unavailable.fact Note.fact Machine.os_id Machine.os_version Machine.edition Machine.build Machine.architecture Adapter.kind
+        Unavailable.fact Note.fact Machine.edition Machine.build Machine.architecture Adapter.kind
         Adapter.driver Adapter.managed_by RoutingRule.fwmark RoutingRule.ipproto RoutingRule.sport RoutingRule.dport Lookup.error
-        Service.name Service.start ProcessConnection.state Proxy.variable Proxy.rivals PacFile.mentions FirewallRule.provider
+        Service.name Service.start ProcessConnection.state Proxy.variable Proxy.rivals PacFile.mentions
         FirewallChain.hook FirewallChain.kind FirewallProfile.name Firewall.active_from Firewall.sources Certificate.thumbprint
         Certificate.serial Certificate.subject_key_id Certificate.authority_key_id Certificate.key Certificate.signature
         AttestedDocument.algorithm EndpointTrial.purposes Instance.az_environment Instance.is_host_compatibility_layer_vm
@@ -386,13 +405,16 @@ WAYS = {
         Facts.tool_version Facts.activation RawText.command
     """,
     _Redaction.text: """
-        Unavailable.reason Note.text Machine.os_name Machine.kernel Adapter.description Route.protocol Proxy.undecided PacFile.error
-        AttestedDocument.reason AttestedDocument.asked_nonce AttestedDocument.nonce AttestedDocument.sku IssuerFetch.error
-        ChainError.text CertificateChain.engine Connection.error ProxyReach.error EndpointTrial.error Instance.location Instance.offer
-        Instance.sku Instance.publisher Instance.version Instance.license_type ProxyTrial.error
+        Proxy.undecided PacFile.error AttestedDocument.reason AttestedDocument.asked_nonce AttestedDocument.nonce IssuerFetch.error
+        ChainError.text CertificateChain.engine Connection.error ProxyReach.error EndpointTrial.error ProxyTrial.error
     """,
+    _Redaction.sentence: "Unavailable.reason Note.text",
+    _Redaction.distribution: "Machine.os_id",
+    _Redaction.region: "Instance.location",
     _Redaction.words: """
-        Machine.vendor Machine.product Adapter.profile Listener.process ProcessConnection.process Proxy.place FirewallRule.id FirewallRule.chain
+        Machine.os_name Machine.os_version Machine.kernel Machine.vendor Machine.product Adapter.description Adapter.profile
+        Route.protocol AttestedDocument.sku Instance.offer Instance.sku Instance.publisher Instance.version Instance.license_type
+        FirewallRule.provider Listener.process ProcessConnection.process Proxy.place FirewallRule.id FirewallRule.chain
         FirewallRule.target FirewallChain.id Certificate.subject Certificate.issuer Certificate.stores Exchange.server Exchange.via
         Exchange.content_type Exchange.location Exchange.says
     """,

@@ -2,17 +2,21 @@
 
 So routes, subnets and what is on-link keep their meaning (J. Xu et al., "Prefix-preserving IP address anonymization", ICNP 2002). What
 everybody has (loopback, link-local, the platform's own addresses, masks) keeps its name, and nothing else takes it.
+
+What remains visible: which addresses lie in one network, whether they are private, the length of each network, its first, second
+and last address, and between which powers of two an address lies in its network (in a /29 that is nearly all). Of a MAC
+address: its vendor, and whether two of them follow each other.
 """
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import re
 from typing import Dict, List, Optional, Set, Tuple
 
 from ..facts import IMDS_ADDRESS, WIRESERVER_ADDRESS
 from ..rules.case import AZURE_ARP_MAC
+from .key import Key
 
 # Networks whose addresses all keep their names.
 EVERYBODYS = (
@@ -28,7 +32,9 @@ EVERYBODYS_6 = ("::/127", "ff01::/16", "ff02::/112", "ff02::1:0/112", "ff05::/16
 # single addresses: the first of a network, a mask.
 KEPT = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "128.0.0.0/32", "192.0.0.0/32")
 KEPT_6 = ("fc00::/8", "fd00::/8", "2000::/3", "fe80::/64", "ff02::1:ff00:0/104", "ff00::/128", "::ffff:0:0/96")
-VENDOR = 24  # bits of a MAC address
+# Bits of a MAC address that stay: its vendor; of one that was given locally, only what says so.
+VENDOR, LOCAL = 24, 8
+LOCALLY_GIVEN = 0x02 << 40  # the bit that says so (IEEE 802)
 STEP = 8  # bits that one digest tells the flips of
 
 
@@ -38,7 +44,7 @@ class PrefixMap:
     :param begin: the bits before it are never flipped
     """
 
-    def __init__(self, bits: int, key: bytes, begin: int = 0) -> None:
+    def __init__(self, bits: int, key: Key, begin: int = 0) -> None:
         self._bits, self._key, self._begin = bits, key, begin
         self._still: Set[int] = (
             set()
@@ -78,25 +84,26 @@ class PrefixMap:
     def _tree(self, node: int) -> int:
         """The flips of the next bits, by their place in the tree that begins at a node."""
         if node not in self._flips:
-            digest = hashlib.sha256(self._key + node.to_bytes(self._bits // 8 + 1, "big")).digest()
-            self._flips[node] = int.from_bytes(digest, "big")
+            self._flips[node] = int.from_bytes(self._key.digest(node.to_bytes(self._bits // 8 + 1, "big")), "big")
         return self._flips[node]
 
 
 class Addresses:
     """The maps of one report."""
 
-    def __init__(self, key: bytes) -> None:
-        self._four = PrefixMap(32, key + b"IPv4")
-        self._six = PrefixMap(128, key + b"IPv6")
-        self._mac = PrefixMap(48, key + b"MAC", VENDOR)
+    def __init__(self, key: Key) -> None:
+        self._four = PrefixMap(32, key.derived("IPv4"))
+        self._six = PrefixMap(128, key.derived("IPv6"))
+        self._mac = PrefixMap(48, key.derived("MAC"), VENDOR)
+        self._local_mac = PrefixMap(48, key.derived("MAC"), LOCAL)
         for map, alike, kept in ((self._four, EVERYBODYS, KEPT), (self._six, EVERYBODYS_6, KEPT_6)):
             for network in (ipaddress.ip_network(text) for text in alike):
                 map.keep_all(int(network.network_address), network.prefixlen)
             for network in (ipaddress.ip_network(text) for text in kept):
                 map.keep(int(network.network_address), network.prefixlen)
         for mac in (AZURE_ARP_MAC, "00-00-00-00-00-00", "FF-FF-FF-FF-FF-FF"):
-            self._mac.keep(int(mac.replace("-", ""), 16), 48)
+            for macs in (self._mac, self._local_mac):
+                macs.keep(int(mac.replace("-", ""), 16), 48)
 
     def know(self, address: str, length: int) -> None:
         """A network of this VM: the names of its first, second and last address keep that place, as a gateway's has to.
@@ -131,8 +138,10 @@ class Addresses:
         return self(address, size) + slash + length
 
     def mac(self, mac: str) -> str:
-        """Another name for a MAC address, in its own notation: its vendor's bytes stay."""
-        digits = iter(f"{self._mac(int(re.sub('[^0-9A-Fa-f]', '', mac), 16)):012x}")
+        """Another name for a MAC address, in its own notation: its vendor's bytes stay, where a vendor gave it."""
+        number = int(re.sub("[^0-9A-Fa-f]", "", mac), 16)
+        macs = self._local_mac if number & LOCALLY_GIVEN else self._mac
+        digits = iter(f"{macs(number):012x}")
         made = "".join(next(digits) if c.isalnum() else c for c in mac)
         return made.upper() if re.search("[A-F]", mac) or "-" in mac and mac == mac.upper() else made
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import Any, Callable, Dict, List, Match, Optional, Tuple
 
 from ..facts import PLATFORM_ADDRESSES
 from ..rules.finding import to_ascii
 from .addresses import Addresses, parse
+from .key import Key
 from .vocabulary import NIC, PUBLIC, SERVICES, SHARED, WORDS
 
 TOKEN = re.compile(r"[^\W_]+")
@@ -16,7 +16,9 @@ NEXT_TOKEN = re.compile(r"[^\w\r\n]{0,3}_?(?P<word>[^\W_]+)")  # of a name of se
 TOKENS, SHORTEST, NAMES = 12, 3, 20_000  # of a name, that count; letters of one that is looked for; that are looked for
 LABELS = 20  # of a host's name
 STEM, STEMS = 4, 50  # letters of a word that is looked for in longer ones; such words
-BARE = re.compile(r"[0-9]+[a-z]{0,3}|0x[0-9a-f]+|[a-z][0-9]{1,3}|.{1,2}", re.IGNORECASE)  # "80", "10s", "v2", "of"
+BARE = re.compile(
+    r"[0-9]+[a-z]{0,3}|0x[0-9a-f]+|[a-z][0-9]{1,3}|(?:el|fc|gen|wsl|rc)[0-9]{1,3}|.{1,2}", re.IGNORECASE
+)  # "80", "10s", "v2", "of"; "el9", "gen2"
 HOST = r"\w[\w-]{0,62}(?:\.\w[\w-]{0,62}){0,9}\.[^\W\d_][\w-]{1,62}"  # with a dot
 # Bounded, and begun only where a word begins: the time is linear in the text.
 PATTERN = re.compile(
@@ -31,31 +33,46 @@ PATTERN = re.compile(
     |[\\/](?P<home>(?:Users|Documents[ ]and[ ]Settings|home)[\\/](?:[^\\/\r\n"':;,<>|]{{1,64}}(?=[\\/])|[^\\/\s"':;,<>|]{{1,64}}))
     |(?<!\w)(?<!\w[-.])(?P<file>[a-z0-9_]{{1,40}}\.py:[0-9]+)
     |(?<!\w)(?<!\w[-.])(?P<host>{HOST})(?![\w-])
+    |(?<![\w-])-{{0,2}}(?:[ug]id-owner|uidrange|sk[ug]id|user[ _-]?id|[ug]id)[ \t=:"]{{1,3}}(?P<owner>[0-9]{{1,10}}(?:[-:][0-9]{{1,10}})?)(?!\w)
     |(?<![\w.-])(?P<bridge>br-[0-9a-f]{{12}})(?![\w.-])
     |(?<!\S)(?P<option>--?[a-z][a-z0-9-]{{1,30}})(?!\S)
     |(?P<word>[^\W_]+)""",
     re.IGNORECASE | re.VERBOSE,
 )
+# Free text of whoever made a firewall rule: iptables' options, nft's words.
+FREE = re.compile(
+    r"""((?:--(?:log|nflog|ulog)-prefix|--comment|(?<![\w-])(?:prefix|comment)(?=[ ]"))[ \t=]{1,3})("(?:[^"\\]|\\.){0,300}"?|[^\s"]{1,300})"""
+)
+PATH = re.compile(
+    r"(?<![\w./\\])(?:/[\w.+@-]{1,80}){1,20}|(?<!\w)[A-Za-z]:(?:\\[^\s\\:;,\"'<>|]{1,80}){1,20}|(?<=exit status )[0-9]{1,3}: .*"
+)
+FIRST_USER = 1000  # below it numbers are the system's own: of accounts on Linux, of what every Windows domain has
+EVERYBODYS_NUMBERS = (65534, 65535, 2**32 - 2, 2**32 - 1)  # nobody, none, the end of a range
 MAILBOX = re.compile(r"(?<![\w.%+-])[\w.%+-]{1,64}@(?=[\w-]{1,63}\.)")
 EVERYBODYS_FOLDERS = ("public", "default", "default user", "all users", "administrator")
 AUTHORITY = re.compile(r"(\[[^\]]*\]|[^:]*)(:[0-9]{0,5})?.*", re.DOTALL)
 EXTENSIONS = re.compile(r"\.(?:crt|cer|der|crl|p7[bc]|pac|dat|js)$", re.IGNORECASE)
 LAST_PARTS = ("cn", "sh", "py")  # that stay: rules look for the first, people for the others
-# SIDs that a machine, a domain or a tenant has given.
-OF_PEOPLE = re.compile(r"(S-1-5-21|S-1-5-8[23]|S-1-5-5|S-1-12-1)((?:-[0-9]+)+)", re.IGNORECASE)
+# SIDs that a machine, a domain or a tenant has given, or that are a digest of a name: of a service, a pool, an app.
+OF_PEOPLE = re.compile(
+    r"(S-1-5-21|S-1-5-8[0-9]|S-1-5-5|S-1-11-96|S-1-12-1|S-1-15-[23]|S-1-22-[12])((?:-[0-9]+)+)", re.IGNORECASE
+)
+OF_NAMES = ("S-1-5-80", "S-1-15-2", "S-1-15-3")  # of these, the short ones are everybody's: all services, all apps
+TRUSTED_INSTALLER = "S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464"
 
 
 class Texts:
     """The pseudonyms of one report."""
 
-    def __init__(self, key: bytes, addresses: Addresses) -> None:
-        self._key, self._addresses = key, addresses
+    def __init__(self, key: Key, addresses: Addresses) -> None:
+        self._key, self._addresses = key.derived("texts"), addresses
         self._given: Dict[str, str] = {}  # a name in lower case: its pseudonym
         self._counts: Dict[str, int] = {}
         # A tree of names: by the next word the rest of them, by "" the pseudonym of the one that ends there.
         self._names: Dict[str, Any] = {}
         self._stems: Dict[str, None] = {}
         self._macs: Dict[str, str] = {}  # without separators
+        self._owners: Dict[int, int] = {}
         self._handlers: Dict[str, Callable[[str], str]] = {
             "url": self.url,
             "guid": self.guid,
@@ -66,6 +83,7 @@ class Texts:
             "six": self.address,
             "four": self.address,
             "home": self._home,
+            "owner": self.owner,
             "file": lambda text: text,
             "bridge": lambda text: text,
             "option": self._option,
@@ -112,7 +130,7 @@ class Texts:
 
     def digest(self, value: str) -> str:
         """64 hexadecimal digits that only who has the key can make of a value."""
-        return hashlib.sha256(self._key + value.lower().encode("utf-8", "surrogatepass")).hexdigest()
+        return self._key.digest(value.lower().encode("utf-8", "surrogatepass")).hex()
 
     # --- texts ---
 
@@ -123,6 +141,8 @@ class Texts:
         """
         made: List[str] = []
         at = 0
+        if "prefix" in text or "comment" in text:
+            text = FREE.sub(self._free, text)
         if "@" in text:
             text = MAILBOX.sub(lambda match: f"{self.name(match.group()[:-1], 'user')}@", text)
         for match in iter(lambda: PATTERN.search(text, at), None):
@@ -180,15 +200,48 @@ class Texts:
         return "".join(next(rest) if c != "-" else c for c in text)
 
     def sid(self, text: str) -> str:
-        """A security identifier: the machine, domain or tenant is replaced; the number in it (500: the administrator) stays."""
+        """A security identifier: the machine, domain or tenant is replaced; a number below 1000 in it (500: the administrator) stays."""
         match = OF_PEOPLE.fullmatch(text)
-        if not match:
+        if not match or text.upper() == TRUSTED_INSTALLER:
             return text
         parts = match.group(2)[1:].split("-")
+        if match.group(1).upper() in OF_NAMES and len(parts) < 3:
+            return text
         size = 3 if match.group(1).endswith("-21") else len(parts)
         digest = self.digest("-".join(parts[:size]))
         made = [str(int(digest[i * 8 : i * 8 + 8], 16)) for i in range(min(len(parts), size, 8))]
-        return "-".join([match.group(1), *made, *parts[size:]])
+        rest = [str(self._owner(int(part))) for part in parts[size:]]
+        return "-".join([match.group(1), *made, *rest])
+
+    def owner(self, text: str) -> str:
+        """The number of a user or a group, or a range of such, as firewalls and policy rules have them."""
+        first, mark, last = re.split("([-:])", text) if re.search("[-:]", text) else (text, "", "")
+        if not mark:
+            return str(self._owner(int(text)))
+        return mark.join(map(str, self.owners(int(first), int(last))))
+
+    def owners(self, first: int, last: int) -> Tuple[int, int]:
+        """A range of them; what its ends' pseudonyms would turn round is a range again."""
+        made = self._owner(first), self._owner(last)
+        return (min(made), max(made)) if first <= last else made
+
+    def _owner(self, number: int) -> int:
+        if number < FIRST_USER or number in EVERYBODYS_NUMBERS:
+            return number
+        return self._owners.setdefault(number, FIRST_USER + 1 + len(self._owners))
+
+    def _free(self, match: Match[str]) -> str:
+        """A comment or a prefix of the log: all of it is its author's, in one word or in quotes."""
+        value = match.group(2)
+        plain = value.strip('"')
+        if not plain.strip():
+            return match.group()
+        mark = '"' if value.startswith('"') else ""
+        return f"{match.group(1)}{mark}{self.learn(plain, 'comment').lower()}{mark}"
+
+    def paths(self, text: str) -> str:
+        """A sentence of this program: of a path in it, and of what another program said, each word that is not everybody's."""
+        return PATH.sub(lambda match: self.rewrite(match.group(), strict=True), text)
 
     def _home(self, text: str) -> str:
         folder, user = re.split(r"[\\/]", text, maxsplit=1)

@@ -36,7 +36,34 @@ WORDS = frozenset(
     virtualmachinescalesets vmap vmid vmware waagent was web websense weight windir windows windowspowershell winhttp wireless
     wireserver with wrong x86 xen xml xsign xtables you your zone zones zscaler
     """.split()
+) | frozenset(  # of systems, their editions and images, of adapters, of folders
+    """
+    almalinux almalinuxos alpine amazon amd64 amzn arch arm64 avx aws azurelinux babel bgp bionic bird boot bookworm bullseye canonical
+    cbl cluster codename common connectx container core coreos credativ datacenter daily debug defender desktop devel dhclient
+    dhclient6 documents dom drm dmi dummy edition eigrp enet enterprise essentials etc ethtool evaluation family fedora filtering fips
+    flatcar focal folder found generic gnu hardened home hotpatch hpc hyper ipsec isis jammy keepalived kali kinvolk knl ldp
+    leap leases lib lib64 linux local log lowlatency lts maipo mariner mellanox microsoftwindowsdesktop microsoftwindowsserver mint
+    miniport minimal mrouted msvm multi netif netmgmt netvsc nic nics noble ntk ootpa openlogic opensuse opt ospf photon plow prefix
+    preview printed proc professional program red redhat release resf rhel rip rocky rockylinux root run server serverless session
+    sevsp shared sles smalldisk software sol standard stream suse tag tap tmp trixie tumbleweed tunnel uek upgrade valve
+    var virtio vmbus vmxnet3 vpn wan wireguard workstation wsl xenial zebra zesty x64 x86 21h2 22h2 23h2 24h2 6to4
+    """.split()
 ) | {word for phrase in responses.values() for word in re.findall("[a-z]{3,}", phrase.lower())}  # fmt: skip
+
+# What ``ID`` says in /etc/os-release of what everybody can have.
+DISTRIBUTIONS = frozenset(
+    """
+    almalinux alpine amzn arch azurelinux centos cloudlinux coreos debian fedora flatcar gentoo kali linuxmint mariner nixos ol opensuse
+    photon pop raspbian redhat rhel rocky sles ubuntu virtuozzo void
+    """.split()
+)
+# Of Azure: "westeurope", "usgovvirginia", "eastus2".
+REGION = re.compile(
+    r"(?:north|south|east|west|central|southeast|northeast|us|gov|dod|europe|asia|japan|korea|india|jio|australia|brazil|canada|china|"
+    r"france|germany|italy|norway|poland|spain|sweden|switzerland|uae|uk|qatar|israel|mexico|newzealand|africa|austria|chile|"
+    r"indonesia|malaysia|taiwan|denmark|belgium|arizona|texas|virginia|iowa|euap|stg|stage|[0-9]){2,8}",
+    re.IGNORECASE,
+)
 
 # Of hosts: those at and below these names are Microsoft's own or a public authority's.
 PUBLIC = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import List, Optional
 
 from ..rules import BY_CAUSE, RULES
 from ..rules.checks import CHECKS
@@ -13,6 +13,11 @@ from ..rules.pages import pages_of
 def verdict_of(rule: Rule) -> str:
     """What a finding of this cause makes of a run."""
     return " or ".join(verdict.value for verdict in rule.verdicts) or "-"
+
+
+def causes() -> List[str]:
+    """The ids of all causes."""
+    return list(BY_CAUSE)
 
 
 def page(cause: str) -> Optional[str]:

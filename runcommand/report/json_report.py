@@ -8,6 +8,7 @@ from typing import Any, Dict
 from ..diagnosis import Diagnosis
 from ..facts import Facts, FactsError, facts_from_json, parse_json, to_json
 from ..fixes.commands import Fix
+from ..text_file import text_of
 
 SCHEMA = "imds-check/1"
 SIZE_LIMIT = 32 * 1024 * 1024  # bytes of a report that is read back
@@ -69,9 +70,13 @@ def _fix(fix: Fix) -> Dict[str, Any]:
 def facts_of_report(content: bytes) -> Facts:
     """The facts in a ``report.json``. Raises ``FactsError``, whose message is for the operator."""
     try:
-        report = parse_json(content.decode("utf-8-sig"))
+        text = text_of(content)
     except UnicodeDecodeError:
-        raise FactsError("not JSON: it is not UTF-8 text") from None
+        raise FactsError("not JSON: it is neither UTF-8 nor UTF-16 text") from None
+    if not text.strip():
+        raise FactsError("it is empty")
+    try:
+        report = parse_json(text)
     except ValueError as error:
         raise FactsError(f"not JSON, or cut off: {error}") from None
     if not isinstance(report, dict):

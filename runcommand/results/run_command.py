@@ -9,17 +9,17 @@ https://learn.microsoft.com/azure/virtual-machines/run-command-overview
 
 from __future__ import annotations
 
-import codecs
 import json
 import re
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Optional
 
 from ..facts import parse_json
+from ..text_file import text_of
 
 SIZE_LIMIT = 32 * 1024 * 1024  # bytes of what is read
 STREAM_LIMIT = 4096  # bytes of each stream that Run Command keeps: the last ones
-_LINUX = re.compile(r"\A(?P<state>.*?)\[stdout\]\n(?P<out>.*?)\n?\[stderr\]\n?(?P<err>.*)\Z", re.DOTALL)
+_STDOUT, _STDERR = "[stdout]\n", "[stderr]"  # before each stream in the message of the Linux agent
 _STREAMS = {"stdout": "out", "stderr": "err"}
 # What to do about an error that Azure gives in a result's place, by a word of its code or message.
 _TO_DO = {
@@ -32,6 +32,7 @@ _TO_DO = {
 }
 _CLI_ERROR = re.compile(r"^(?:ERROR: )?\((?P<code>\w+)\) (?P<message>.+)", re.MULTILINE)
 _NOT_JSON = object()
+QUOTES = 8  # how often a text may have been quoted
 _DEPTH = 6  # levels of the object below which no result is looked for
 
 
@@ -50,17 +51,17 @@ class Result:
 
 def read(content: bytes) -> List[Result]:
     """The results in what a client printed. Raises ``NoResult``."""
-    text = _decoded(content).strip()
-    if not text:
+    text = text_given_back(content)
+    if not text.strip():
         raise NoResult("it is empty: the command printed nothing, or its output went elsewhere")
-    value = _json(text)
+    value = _json(text.strip())
     if isinstance(value, str):  # as --query gives one message
         text, value = _lines(value), _NOT_JSON
     if value is _NOT_JSON:
         error = _CLI_ERROR.search(text)
         if error and "END IMDS-CHECK" not in text:
             raise NoResult(_of_azure(error["code"], error["message"]))
-        if text[:1] and text[0] in "{[":
+        if text.lstrip()[0] in "{[":
             raise NoResult("it begins as JSON and does not end as such: it was cut off or changed")
         return [_streams(text) or Result(text)]
     results = list(_results(value, 0))
@@ -71,13 +72,32 @@ def read(content: bytes) -> List[Result]:
     return results
 
 
-def _decoded(content: bytes) -> str:
-    """The text of a file: PowerShell 5.1 writes UTF-16, others UTF-8 with or without a mark; line ends as LF."""
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        text = content.decode("utf-16", "replace")
-    else:
-        text = content.decode("utf-8-sig", "replace")
-    return _lines(text)
+def is_given_back(content: bytes) -> bool:
+    """Whether a file looks like what Run Command gave back: a client's JSON, the portal's text, Azure's error, a report's text."""
+    text = text_given_back(content)
+    if _streams(text) or "END IMDS-CHECK " in text or _CLI_ERROR.search(text):
+        return True
+    value = _json(text.strip())
+    return value is not _NOT_JSON and (any(_results(value, 0)) or _error(value) is not None)
+
+
+def text_given_back(content: bytes) -> str:
+    """The text of a file, whatever wrote it; line ends as LF, blanks that a browser made unbreakable as blanks, unquoted."""
+    return _unquoted(_lines(text_of(content, "replace")).replace("\u00a0", " "))
+
+
+def _unquoted(text: str) -> str:
+    """The text without the ``> `` that a mail or a ticket has put before each line; as it is where one line has none."""
+    lines = text.split("\n")
+    for _ in range(QUOTES):
+        first = {line.lstrip(" \t")[:1] for line in lines}
+        if ">" not in first or first - {">", ""}:
+            break
+        lines = [line.lstrip(" \t")[1:] for line in lines]
+        if all(line[:1] in ("", " ") for line in lines):
+            lines = [line[1:] for line in lines]
+        text = "\n".join(lines)
+    return text
 
 
 def _lines(text: str) -> str:
@@ -141,11 +161,16 @@ def _of_statuses(statuses: List[Dict[str, Any]]) -> Result:
 
 def _streams(message: str) -> Optional[Result]:
     """Both streams out of the Linux agent's message; None where it is no such message."""
-    match = _LINUX.match(message)
-    if not match:
+    begin = message.find(_STDOUT)
+    end = message.find(_STDERR, begin + len(_STDOUT))
+    if begin < 0 or end < 0:
         return None
-    state = match["state"].strip().rstrip(":")
-    return Result(match["out"], match["err"], "" if state == "Enable succeeded" else state)
+    state = message[:begin].strip().rstrip(":")
+    out = message[begin + len(_STDOUT) : end]
+    out = out[:-1] if out.endswith("\n") else out
+    err = message[end + len(_STDERR) :]
+    err = err[1:] if err.startswith("\n") else err
+    return Result(out, err, "" if state == "Enable succeeded" else state)
 
 
 def _state(view: Dict[str, Any]) -> str:

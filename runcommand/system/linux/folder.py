@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Tuple
 
 from .. import RunFolder
 from ..run_folder import FILES, candidates, outdated
@@ -83,20 +83,49 @@ def _walk(path: Path) -> int:
 
 
 def _prune(base: int, newest: str) -> None:
-    """Removes our oldest folders; one that holds anything of somebody else's stays."""
+    """Removes our oldest folders. One that is not wholly ours stays, and nothing in it is touched."""
+    if os.fstat(base).st_uid not in _us():
+        return
     for name in outdated(os.listdir(base), newest):
         try:
             descriptor = os.open(name, _OPEN, dir_fd=base)
         except OSError:
             continue
         try:
-            for file in FILES:
-                try:
+            if _is_ours(base, name, descriptor):
+                for file in os.listdir(descriptor):
                     os.unlink(file, dir_fd=descriptor)
-                except FileNotFoundError:
-                    pass
-            os.rmdir(name, dir_fd=base)
+                os.rmdir(name, dir_fd=base)
         except OSError:
             continue
         finally:
             os.close(descriptor)
+
+
+def _is_ours(base: int, name: str, descriptor: int) -> bool:
+    """Whether a folder was left by a run of ours: it is root's (or this user's), nobody else can write in it, nothing is
+    mounted there, and it holds plain files of ours alone."""
+    about = os.fstat(descriptor)
+    if about.st_uid not in _us() or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return False
+    if about.st_dev != os.fstat(base).st_dev or _mount(descriptor) != _mount(base):
+        return False
+    for file in os.listdir(descriptor):
+        entry = os.stat(file, dir_fd=descriptor, follow_symlinks=False)
+        if file not in FILES or not stat.S_ISREG(entry.st_mode) or entry.st_uid not in _us():
+            return False
+    return True
+
+
+def _us() -> Tuple[int, int]:
+    """Whose folders are ours: root's, and those of the user that this process runs as."""
+    return 0, os.geteuid()
+
+
+def _mount(descriptor: int) -> str:
+    """Which mount an open folder is on (proc_pid_fdinfo(5)); a bind mount has the device number of what it shows."""
+    with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as file:
+        for line in file:
+            if line.startswith("mnt_id:"):
+                return line
+    raise OSError(errno.ENODATA, "the kernel does not say which mount it is on")

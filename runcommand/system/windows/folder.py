@@ -146,20 +146,41 @@ def _in(base: Path, name: str, access: str) -> Folder:
 
 
 def _prune(base: Path, newest: str) -> None:
-    """Removes our oldest folders; one that is a link, or holds anything of somebody else's, stays."""
-    for name in outdated(os.listdir(base), newest):
-        path = base / name
-        try:
-            with _opened(path) as handle:  # it can be neither renamed nor removed while it is open
-                _check(handle, path, only=True)  # and nobody else can make it a link
-                for file in FILES:
-                    try:
-                        os.unlink(path / file)
-                    except FileNotFoundError:
-                        pass
-            os.rmdir(path)
-        except OSError:
-            continue
+    """Removes our oldest folders. One that is not wholly ours stays, and nothing in it is touched.
+
+    Ours: it and the folder that it lies in belong to SYSTEM, administrators or this user; nobody else can write in it; it is no
+    link or mount point; and it holds plain files of ours alone, which are no links and belong to the same.
+    """
+    try:
+        with _opened(base, link=True) as parent:
+            _check(parent, base, only=False)
+            for name in outdated(os.listdir(base), newest):
+                _remove(base / name)
+    except OSError:
+        return
+
+
+def _remove(path: Path) -> None:
+    """Removes one folder, if it is ours."""
+    try:
+        with _opened(path) as handle:  # it can be neither renamed nor removed while it is open
+            _check(handle, path, only=True)  # and nobody else can make it a link
+            held = os.listdir(path)
+            for file in held:
+                _check_file(path / file)
+            for file in held:
+                os.unlink(path / file)
+        os.rmdir(path)
+    except OSError:
+        return
+
+
+def _check_file(path: Path) -> None:
+    """Raises ``OSError`` where a file is none that a run of ours has left."""
+    if path.name not in FILES:
+        raise PermissionError(errno.EPERM, "not a report", str(path))
+    with _opened(path, is_folder=False) as handle:
+        _check(handle, path, only=False)
 
 
 def _program_data() -> Path:
@@ -196,10 +217,11 @@ def _create(path: Path, access: str) -> None:
 
 
 @contextmanager
-def _opened(path: Path, link: bool = False) -> Iterator[int]:
+def _opened(path: Path, link: bool = False, is_folder: bool = True) -> Iterator[int]:
     """An existing folder, held so that it can be neither renamed nor removed. Raises ``OSError``.
 
     :param link: it may be a link (or kept in a cloud, which looks the same); else that is refused
+    :param is_folder: False: a file, in a folder's place
     """
     create = function("kernel32", "CreateFileW", HANDLE, LPCWSTR, DWORD, DWORD, c_void_p, DWORD, DWORD, HANDLE)
     inform = function("kernel32", "GetFileInformationByHandle", BOOL, HANDLE, POINTER(BY_HANDLE_FILE_INFORMATION))
@@ -212,8 +234,8 @@ def _opened(path: Path, link: bool = False) -> Iterator[int]:
         about = BY_HANDLE_FILE_INFORMATION()
         if not inform(handle, byref(about)):
             raise _error(path)
-        if not about.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY:
-            raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(path))
+        if bool(about.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) is not is_folder:
+            raise NotADirectoryError(errno.ENOTDIR, "not a folder" if is_folder else "not a file", str(path))
         if about.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT and not link:
             raise PermissionError(errno.EPERM, "a link that leads elsewhere", str(path))
         yield handle
