@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Iterator, Tuple
+from typing import Iterator, Sequence, Tuple
 
 from ...collect import Board
 from ...facts import Address, Listener, Service, ServiceState
 from .. import LISTENED_PORTS
 from ..program import Programs
-from .files import key_values
-from .routes import hex_address
+from .files import Note, key_values
+from .iproute import left_out
+from .routes import hex_address, hex_number
 
 UNITS = (
     "walinuxagent", "waagent", "azure-proxy-agent", "himdsd", "systemd-networkd", "NetworkManager", "networking",
@@ -49,11 +50,23 @@ def parse_units(text: str) -> Iterator[Service]:
 
 def collect_listeners(board: Board) -> Tuple[Listener, ...]:
     """IPv4 listeners on the ports that matter."""
-    found = []
-    for line in PROC_NET_TCP.read_text("ascii", "replace").splitlines()[1:]:
-        cells = line.split()
-        if len(cells) > 3 and cells[3] == TCP_LISTEN:
+    rows = PROC_NET_TCP.read_text("ascii", "replace").splitlines()[1:]
+    return tuple(parse_listeners(rows, lambda text: board.note("listeners", text)))
+
+
+def parse_listeners(rows: Sequence[str], note: Note) -> Iterator[Listener]:
+    """The rows of ``/proc/net/tcp`` that matter. One that makes no sense is left out, and ``note`` is told how many are."""
+    garbled = 0
+    for row in rows:
+        cells = row.split()
+        if len(cells) > 3 and cells[3] != TCP_LISTEN:
+            continue
+        try:
             address, _, port = cells[1].partition(":")
-            if int(port, 16) in LISTENED_PORTS:
-                found.append(Listener(Address(hex_address(address)), int(port, 16)))
-    return tuple(found)
+            number = hex_number(port)
+            if number in LISTENED_PORTS and cells[3] == TCP_LISTEN:
+                yield Listener(Address(hex_address(address)), number)
+        except (IndexError, ValueError):
+            garbled += 1
+    if garbled:
+        note(f"{PROC_NET_TCP}: {left_out(garbled, len(rows))}")
