@@ -19,7 +19,6 @@ from ..facts import parse_json
 
 SIZE_LIMIT = 32 * 1024 * 1024  # bytes of what is read
 STREAM_LIMIT = 4096  # bytes of each stream that Run Command keeps: the last ones
-_LINUX = re.compile(r"\A(?P<state>.*?)\[stdout\]\n(?P<out>.*?)\n?\[stderr\]\n?(?P<err>.*)\Z", re.DOTALL)
 _STREAMS = {"stdout": "out", "stderr": "err"}
 # What to do about an error that Azure gives in a result's place, by a word of its code or message.
 _TO_DO = {
@@ -125,27 +124,30 @@ def _is_status(status: Dict[str, Any]) -> bool:
 
 
 def _of_statuses(statuses: List[Dict[str, Any]]) -> Result:
-    found = {"out": "", "err": "", "state": ""}
+    found: Dict[str, List[str]] = {"out": [], "err": [], "state": []}
     for status in statuses:
         component, _, state = status["code"].rpartition("/")
         stream = _STREAMS.get(component.rpartition("/")[2].lower())
         both = None if stream else _streams(_lines(status["message"]))
         if stream:
-            found[stream] += _lines(status["message"])
+            found[stream].append(_lines(status["message"]))
         elif both:
             return both
         elif status["message"].strip():
-            found["state"] += f"{_text(status.get('displaystatus')) or state}: {status['message'].strip()}"
-    return Result(**found)
+            found["state"].append(f"{_text(status.get('displaystatus')) or state}: {status['message'].strip()}")
+    return Result("".join(found["out"]), "".join(found["err"]), "".join(found["state"]))
 
 
 def _streams(message: str) -> Optional[Result]:
     """Both streams out of the Linux agent's message; None where it is no such message."""
-    match = _LINUX.match(message)
-    if not match:
+    before, begun, rest = message.partition("[stdout]\n")
+    out, ended, err = rest.partition("[stderr]")
+    if not begun or not ended:
         return None
-    state = match["state"].strip().rstrip(":")
-    return Result(match["out"], match["err"], "" if state == "Enable succeeded" else state)
+    state = before.strip().rstrip(":")
+    out = out[:-1] if out.endswith("\n") else out
+    err = err[1:] if err.startswith("\n") else err
+    return Result(out, err, "" if state == "Enable succeeded" else state)
 
 
 def _state(view: Dict[str, Any]) -> str:

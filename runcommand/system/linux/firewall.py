@@ -8,7 +8,7 @@ from ...collect import Board, NoFact
 from ...facts import Firewall, FirewallPlace, FirewallRule, MatchField
 from ..program import Programs
 from . import iptables, nftables
-from .ruleset import Ruleset, reduced
+from .ruleset import RULES_READ, Ruleset, reduced
 
 RULES = 2000  # that are kept
 
@@ -49,6 +49,9 @@ def collect(programs: Programs, board: Board) -> Firewall:
         reasons.append(str(missing))
     if not sources:
         raise NoFact("; ".join(reasons))
+    unread = sum(part.unread for part in parts)
+    if unread:
+        board.note("firewall", f"{unread} rules cannot be read or are beyond the first {RULES_READ:,}, and are left out")
     for reason in reasons:
         if not reason.endswith("not found"):  # a program that is not there has set no rules
             board.note("firewall", reason)
@@ -90,7 +93,8 @@ def merged(shared: Optional[Ruleset], all_rules: Ruleset) -> Ruleset:
             twin = twins[number] if len(twins) == len(own_rules) else [rule]
             is_whole = (chain, twin[0].id) not in all_rules.opaque
             rules += twin if is_whole and (len(twin) > 1 or _looks_at(rule) != _looks_at(twin[0])) else [rule]
-    return Ruleset([*shared.chains, *chains], rules, shared.tables | all_rules.tables)
+    unread = shared.unread + all_rules.unread
+    return Ruleset([*shared.chains, *chains], rules, shared.tables | all_rules.tables, unread=unread)
 
 
 def _table(chain: Optional[str]) -> str:

@@ -23,6 +23,7 @@ ARGUMENTS = (
     "verbose=on",
 )  # fmt: skip
 IMDS_S = 6.0  # how long the outcome of the connect is waited for
+DECLARATION = re.compile(r"\A<\?xml[^>]{0,200}\?>")
 FILTERS = 50  # that are kept
 LAYERS = ("FWPM_LAYER_ALE_AUTH_CONNECT_V4", "FWPM_LAYER_ALE_RESOURCE_ASSIGNMENT_V4", "FWPM_LAYER_OUTBOUND_TRANSPORT_V4")
 BLOCK = "FWP_ACTION_BLOCK"
@@ -57,7 +58,7 @@ def parse(text: str) -> Tuple[FirewallRule, ...]:
     if "<!DOCTYPE" in document or "<!ENTITY" in document:
         raise NoFact("netsh wfp show filters: its XML declares entities")
     try:
-        root = ElementTree.fromstring(re.sub(r"^<\?xml[^>]*\?>", "", document))
+        root = ElementTree.fromstring(DECLARATION.sub("", document, count=1))
     except ElementTree.ParseError as error:
         raise NoFact(f"netsh wfp show filters: {error}") from None
     found = []
@@ -104,13 +105,18 @@ def _value(value: Optional["Element"]) -> Optional[str]:
         return None
     low, high = value.find("rangeValue/valueLow"), value.find("rangeValue/valueHigh")
     if low is not None and high is not None:
-        first, last = _value(low), _value(high)
+        first, last = _single(low), _single(high)
         return f"{first}-{last}" if first and last else None
+    return _single(value)
+
+
+def _single(value: "Element") -> Optional[str]:
+    """The value of a condition that is no range."""
     masked = value.find("v4AddrMask")
     if masked is not None:
         return f"{masked.findtext('addr')}/{masked.findtext('mask')}"
     for name in ("uint8", "uint16", "uint32", "uint64", "asString", "sd", "sid"):
-        text = value.findtext(f".//{name}")
+        text = value.findtext(name) or value.findtext(f"*/{name}")
         if text:
             return text.strip()
     return None
