@@ -179,6 +179,9 @@ def _closing(text: str, at: int, opening: str) -> int:
 def _without_tokens(match: Match[str]) -> str:
     """A run of base64's characters without what is no word of any language: base64 with slashes whole, of a path its parts."""
     run = match.group()
+    _, small, capital = (one.search(run) for one in CLASSES)
+    if not (small and capital) and not HEXADECIMAL.search(run):
+        return run
     if "/" not in run:
         return GONE if _is_token(run) else run
     if not run.startswith("/") and _is_random(run):
@@ -198,16 +201,22 @@ def _without_tokens(match: Match[str]) -> str:
 def _without_words(parts: List[str]) -> Tuple[int, int]:
     """Which parts of a path are left when those at its ends that are plain words are taken away."""
     first, last = 0, len(parts)
-    while first < last and not _changes(parts[first]):
+    while first < last and _is_word(parts[first]):
         first += 1
-    while last > first and not _changes(parts[last - 1]):
+    while last > first and _is_word(parts[last - 1]):
         last -= 1
     return first, last
 
 
+def _is_word(part: str) -> bool:
+    return not (_changes(part) or "+" in part or "=" in part)
+
+
 def _is_token(text: str) -> bool:
-    """Whether a text is long, and of digits, capitals and small letters, or of hexadecimal digits alone."""
-    return len(text) >= SHORTEST and all(one.search(text) for one in CLASSES) or bool(HEXADECIMAL.fullmatch(text))
+    """Whether a text is long, and of digits (or a plus), capitals and small letters, or of hexadecimal digits alone."""
+    digit, small, capital = (one.search(text) for one in CLASSES)
+    is_mixed = bool(small and capital and (digit or "+" in text))
+    return len(text) >= SHORTEST and is_mixed or bool(HEXADECIMAL.fullmatch(text))
 
 
 def _is_random(text: str) -> bool:

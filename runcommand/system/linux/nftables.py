@@ -328,7 +328,7 @@ def _all(items: Sequence[Any], where: _Where, depth: int = 0) -> Optional[Tuple[
         if values is None:
             return None
         found += values
-    return tuple(found)
+    return tuple(dict.fromkeys(found))
 
 
 def _reduced(elements: List[Any], name: str, where: _Where) -> Optional[Tuple[str, ...]]:
