@@ -437,9 +437,8 @@ def verdict(
             if wrong and (before or larger > ENOUGH_S):
                 return wrong
             if not wrong and (size >= TELLING or cost > COST):
-                text = make(size)
-                plain = seconds(looked_at, text, 3)
-                if larger > cost * plain and seconds(read, text, REPEATED) > cost * plain:
+                plain = seconds(looked_at, "a" * SIZES[1], 3) * (size // SIZES[1])
+                if larger > cost * plain and seconds(read, make(size), REPEATED) > cost * plain:
                     return f"{size >> 10} KiB take {larger:.4f} s, {larger / plain:.0f} times what a loop takes"
                 if not thorough:
                     return None
