@@ -36,7 +36,7 @@ from .files import Note
 from .iproute import ip, left_out
 
 PROC_NET_ROUTE = Path("/proc/net/route")
-HEX = re.compile("[0-9A-Fa-f]{1,8}")
+HEX, METRIC = re.compile("[0-9A-Fa-f]{1,8}"), re.compile("[0-9]{1,10}")
 RTF_UP, RTF_GATEWAY, RTF_REJECT = 0x1, 0x2, 0x200  # linux/route.h
 
 
@@ -219,7 +219,7 @@ def _proc_routes(text: str, note: Note = lambda text: None) -> Iterator[Route]:
     garbled = 0
     for line in rows:
         try:
-            route = _proc_route(line.split(), indexes)
+            route = _proc_route([cell.strip() for cell in line.split("\t")], indexes)
         except (IndexError, ValueError):
             garbled += 1
             continue
@@ -231,9 +231,9 @@ def _proc_routes(text: str, note: Note = lambda text: None) -> Iterator[Route]:
 
 def _proc_route(cells: Sequence[str], indexes: Dict[str, int]) -> Optional[Route]:
     """One row; None where it is not up. Raises ``IndexError`` or ``ValueError`` where a cell makes no sense."""
-    device, flags, metric = cells[0], hex_number(cells[3]), int(cells[6])
+    device, flags = cells[0], hex_number(cells[3])
     network, gateway, mask = (hex_address(cells[number]) for number in (1, 2, 7))
-    if not 0 <= metric < 2**32:
+    if not METRIC.fullmatch(cells[6]):
         raise ValueError("not a metric")
     if not flags & RTF_UP:
         return None
@@ -243,7 +243,7 @@ def _proc_route(cells: Sequence[str], indexes: Dict[str, int]) -> Optional[Route
         parse_next_hop(gateway) if flags & RTF_GATEWAY else None,
         None if is_rejected else device,
         indexes.get(device),
-        metric,
+        int(cells[6]),
         kind=RouteKind.UNREACHABLE if is_rejected else RouteKind.UNICAST,
     )
 
