@@ -15,7 +15,7 @@ SIZE_LIMIT = 256 * 1024  # bytes of one file: the last ones, where the newest le
 # ISC dhclient's file, as far as it is looked at. A string is one piece, so that what is in it is no statement. Nothing
 # in a pattern is without a bound but what ends at its first other character, so the time grows with the file alone.
 STATEMENT = re.compile(
-    r"""(?:"[^"\n]*")+ | (?P<end>\}) | \b(?P<begin>lease)\s{0,16}\{
+    r""""[^"\n]*" | (?P<end>\}) | \b(?P<begin>lease)\s{0,16}\{
     | \binterface\s{1,16}"(?P<interface>[^"\n]{1,64})"
     | \b(?P<option>fixed-address|routers|dhcp-server-identifier)\s{1,16}(?P<value>[0-9.]{7,15})""",
     re.VERBOSE | re.ASCII,

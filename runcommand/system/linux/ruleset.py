@@ -30,7 +30,8 @@ def reduced(
     enters = [c for c in chains if c.hook in ("prerouting", "input") and c.kind != "nat"]
     asked, requests = _met(leaves, rules, REQUESTS)
     answered, replies = _met(enters, rules, REPLIES)
-    kept = [rule for number, rule in enumerate(rules) if number in requests | replies]
+    met = requests | replies
+    kept = [rule for number, rule in enumerate(rules) if number in met]
     return [chain for chain in chains if chain.id in asked | answered], kept
 
 
