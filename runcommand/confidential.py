@@ -19,7 +19,7 @@ PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----")
 # name=value, "name": "value", \"name\":\"value\", <name>value<; the name perhaps percent-encoded
 NAME = re.compile(
     r"(?<![\w.%-])(?P<name>[\w.%-]+)"
-    r"(?:\\{0,8}[\"']?\s{0,4}[:=]\s{0,4}(?P<opening>\\{0,8}[\"'])?|(?P<element>>))"
+    r"(?:\\{0,8}[\"']?\s{0,4}[:=]\s{0,4}(?P<opening>\\{0,8}[\"'])?|(?P<element>>|&gt;))"
 )
 ENCODED = re.compile(r"(?<![\w.%-])(?P<name>[\w.%-]+?)%3[ADad](?P<opening>\\{0,8}[\"'])?(?P<element>(?!))?")  # name%3Dvalue
 SECRET = re.compile(
@@ -112,7 +112,8 @@ def _without_named(text: str, pattern: Pattern[str]) -> str:
     match = pattern.search(text)
     while match:
         name = _decoded(match.group("name"))
-        if is_secret(name) and not (match.group("element") and text[match.start() - 1 : match.start()] != "<"):
+        is_name = not match.group("element") or text[max(0, match.start() - 4) : match.start()].endswith(("<", "&lt;"))
+        if is_name and is_secret(name):
             shown, end = _value(text, name, match)
             kept += [text[at : match.end()], shown]
             at = end

@@ -50,7 +50,7 @@ def test_etc_environment(content, expected):
 
 # What pam_env 1.5.2 makes of these lines was seen with su(1); systemd's EnvironmentFile= and a shell keep the password whole.
 @pytest.mark.parametrize(
-    "line, server, in_doubt",
+    "line, server, is_noted",
     [
         ("http_proxy=http://u:pa#ss@p:1", "p:1", True),
         ('http_proxy="http://u:pa#ss@p:1"', "p:1", True),
@@ -68,11 +68,11 @@ def test_etc_environment(content, expected):
         ("http_proxy=http://q:\\\n1", "q:1", False),
     ],
 )
-def test_a_number_sign_in_etc_environment(line, server, in_doubt):
+def test_a_number_sign_in_etc_environment(line, server, is_noted):
     notes = []
     found = linux.of_file(line, notes.append)
-    assert [(item.server, item.undecided is not None) for item in found] == ([(server, in_doubt)] if server else [])
-    assert any("has a # inside its value" in note for note in notes) is in_doubt
+    assert [item.server for item in found] == ([server] if server else [])
+    assert any("has a # inside its value" in note for note in notes) is is_noted
     assert "12" not in repr(found) + repr(notes) and "34" not in repr(found) + repr(notes)
 
 

@@ -14,6 +14,7 @@ PROCESS = "this process's environment"  # a place
 DEFAULT_PORTS = {"http": 80, "https": 443}
 SOCKS_PORT = 1080
 HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
+BEGINNING = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,15}(?:=|://)|[A-Za-z0-9._%\\-]{1,64}:")  # of an entry with credentials
 ENTRIES = 2000  # of a bypass list; Windows and environments end long before
 
 
@@ -38,6 +39,9 @@ def read_servers(text: str) -> Optional[str]:
     https://learn.microsoft.com/windows/win32/wininet/enabling-internet-functionality
     """
     entries = [entry for entry in re.split(r"[;\s]+", text.strip()) if entry]
+    for before, entry in zip(entries, entries[1:]):
+        if "@" in entry and "@" not in before and not BEGINNING.match(entry):
+            raise ValueError("no address of a proxy: a blank may be a part of a password")
     named = [entry.partition("=") for entry in entries if "=" in entry]
     plain = [entry for entry in entries if "=" not in entry]
     for protocol, _, server in named:

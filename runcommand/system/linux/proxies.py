@@ -26,9 +26,9 @@ SCRIPT_LIMIT, SCRIPTS_LIMIT = 256 * 1024, 1024 * 1024  # bytes of one script, of
 LINE_LIMIT, VALUE_LIMIT = 16384, 8192  # characters
 IN_A_CONDITION = "in a condition or a function"
 WORKED_OUT = "worked out by the script"
-CUT_BY_PAM = "cut off at a # by pam_env, and not by what else reads the file"
 SYSTEMCTL_S = 1.5  # the requests through the proxies wait for it
 REFERENCE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::?([+-])([^{}]*))?\})")
+HALF_AN_ADDRESS = re.compile(r"#[^\s@]*@")
 UNKNOWN = re.compile(r"`[^`]*`?|\$\([^)]*\)?|\$\{[^}]*\}?|\$\w*")
 ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|([0-7]{3})|(.))", re.DOTALL)  # in $'...'
 LETTERS = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "s": " "}
@@ -43,8 +43,7 @@ def collect(programs: Programs, board: Board) -> Tuple[Proxy, ...]:
         board.note("proxies", text)
 
     environment = read(ENVIRONMENT, note=note) or ""
-    before = {name: value for name, (value, _) in read_environment(environment, note).items()}
-    found = of_file(environment, note) + of_profiles(_profiles(note), note, before)
+    found = of_file(environment, note) + of_profiles(_profiles(note), note, read_environment(environment))
     found += of_agent(read(WAAGENT_CONF, note=note) or "", note)
     try:
         shown = programs.run("systemctl", ["show-environment"], SYSTEMCTL_S).decode("utf-8", "replace")
@@ -58,22 +57,20 @@ def collect(programs: Programs, board: Board) -> Tuple[Proxy, ...]:
 
 def of_file(text: str, note: Note) -> List[Proxy]:
     """What ``/etc/environment`` says."""
-    values = read_environment(text, note)
-    found = of_environment({name: value for name, (value, _) in values.items()}, str(ENVIRONMENT), note)
-    cut = {name for name, (_, is_cut) in values.items() if is_cut}
-    return [replace(proxy, undecided=CUT_BY_PAM) if proxy.variable in cut else proxy for proxy in found]
+    return of_environment(read_environment(text, note), str(ENVIRONMENT), note)
 
 
-def read_environment(text: str, note: Note = lambda text: None) -> Dict[str, Tuple[str, bool]]:
-    """The variables of ``/etc/environment``, each with whether pam_env cuts its value short.
+def read_environment(text: str, note: Note = lambda text: None) -> Dict[str, str]:
+    """The variables of ``/etc/environment``.
 
     To pam_env (_assemble_line and _parse_env_file of its pam_env.c, and so it is seen to behave) the first ``#`` of a line
     begins a comment wherever it stands, between quotes too; nothing is expanded; one pair of quotes around a value goes; a
     backslash at the end joins lines; the last line of a name counts. What else reads the file (``EnvironmentFile=`` of
-    systemd, a shell) takes a ``#`` inside a value for a part of it. So a proxy whose password has one is two things to two
-    readers. Half of it is no address and may not be shown: the whole value is taken, and said to be in doubt.
+    systemd, a shell) takes a ``#`` inside a value for a part of it. So a proxy whose password has one is a proxy to some, and
+    a broken address to the programs of a login. Half of it is no proxy, and may be half of the password: the whole value
+    is taken, and ``note`` is told.
     """
-    found: Dict[str, Tuple[str, bool]] = {}
+    found: Dict[str, str] = {}
     too_long = 0
     for line in re.sub(r"\\[ \t]*\n", "", text).splitlines():
         name, equals, value = line.strip().partition("=")
@@ -83,8 +80,8 @@ def read_environment(text: str, note: Note = lambda text: None) -> Dict[str, Tup
         if len(value) > VALUE_LIMIT:
             too_long += 1
             continue
-        found[name] = _without_comment(value)
-        if found[name][1]:
+        found[name], is_cut = _without_comment(value)
+        if is_cut:
             note(f"{ENVIRONMENT}: {name} has a # inside its value: pam_env, which reads it for logins, ends the value there")
     if too_long:
         note(f"{ENVIRONMENT}: {too_long} values of more than {VALUE_LIMIT} characters are left out")
@@ -162,9 +159,7 @@ def of_profiles(scripts: Iterable[Tuple[str, str]], note: Note, before: Mapping[
     """
     known = {name: _Assigned(before[name]) for name in ("no_proxy", "NO_PROXY") if name in before}
     for path, text in scripts:
-        left_out = _read_script(path, text[:SCRIPT_LIMIT], known)
-        if left_out:
-            note(f"{path}: {left_out} lines of more than {LINE_LIMIT} characters are left out")
+        _read_script(path, text[:SCRIPT_LIMIT], known, note)
     mine = {name: known[name] for name in VARIABLES if name in known}
     place = next((item.place for name, item in mine.items() if name in SERVERS and item.value and item.place), None)
     if not any(name in SERVERS and item.place for name, item in mine.items()):
@@ -174,14 +169,17 @@ def of_profiles(scripts: Iterable[Tuple[str, str]], note: Note, before: Mapping[
     return [replace(proxy, undecided=doubt) for proxy in of_environment(values, place or str(PROFILE_D), note)]
 
 
-def _read_script(path: str, text: str, known: Dict[str, _Assigned]) -> int:
-    """Takes over what the lines of a script come to; gives the number of lines that are too long to be read."""
-    depth = left_out = 0
+def _read_script(path: str, text: str, known: Dict[str, _Assigned], note: Note) -> None:
+    """Takes over what the lines of a script come to."""
+    depth = left_out = cut = 0
     for written in re.sub(r"\\\n", "", text).splitlines():
         if len(written) > LINE_LIMIT:
             left_out += 1
             continue
         line = shell.read_line(written)
+        if "@" not in line.code and HALF_AN_ADDRESS.match(written, len(line.code)):
+            cut += 1  # what stands before the # may be half a password
+            continue
         closed, opened = shell.nesting(line.words)
         depth = max(0, depth - closed)
         certain = shell.only_assignments(line)
@@ -192,7 +190,10 @@ def _read_script(path: str, text: str, known: Dict[str, _Assigned]) -> int:
             for assignment in shell.assignments_anywhere(line.code, VARIABLES):
                 _assign(assignment, path, IN_A_CONDITION, known)
         depth += opened
-    return left_out
+    if left_out:
+        note(f"{path}: {left_out} lines of more than {LINE_LIMIT} characters are left out")
+    if cut:
+        note(f"{path}: {cut} lines are left out in which a # cuts an address short")
 
 
 def _assign(assignment: shell.Assignment, path: str, doubt: Optional[str], known: Dict[str, _Assigned]) -> None:

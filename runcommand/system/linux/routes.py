@@ -215,7 +215,7 @@ _STATES = {state.name: state for state in NeighbourState}
 def _proc_routes(text: str, note: Note = lambda text: None) -> Iterator[Route]:
     """The rows of ``/proc/net/route``. One with a cell that makes no sense is left out, and ``note`` is told how many are."""
     indexes = _indexes()
-    rows = text.splitlines()[1:]
+    rows = list(filter(None, text.splitlines()[1:]))
     garbled = 0
     for line in rows:
         try:

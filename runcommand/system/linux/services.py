@@ -57,7 +57,7 @@ def collect_listeners(board: Board) -> Tuple[Listener, ...]:
 def parse_listeners(rows: Sequence[str], note: Note) -> Iterator[Listener]:
     """The rows of ``/proc/net/tcp`` that matter. One that makes no sense is left out, and ``note`` is told how many are."""
     garbled = 0
-    for row in rows:
+    for row in filter(None, rows):
         cells = row.split()
         if len(cells) > 3 and cells[3] != TCP_LISTEN:
             continue
