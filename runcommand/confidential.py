@@ -21,7 +21,9 @@ NAME = re.compile(
     r"(?<![\w.%-])(?P<name>[\w.%-]+)"
     r"(?:\\{0,8}[\"']?\s{0,4}[:=]\s{0,4}(?P<opening>\\{0,8}[\"'])?|(?P<element>>|&gt;))"
 )
-ENCODED = re.compile(r"(?<![\w.%-])(?P<name>[\w.%-]+?)%3[ADad](?P<opening>\\{0,8}[\"'])?(?P<element>(?!))?")  # name%3Dvalue
+ENCODED = re.compile(  # name%3Dvalue
+    r"(?<![\w.%-])(?P<name>[\w.%-]+?)%3[ADad](?P<opening>\\{0,8}[\"'])?(?P<element>(?!))?"
+)
 SECRET = re.compile(
     r"(?:token|secret|key|password|passwd|passwort|passphrase|passcode|pwd|psk|signature|assertion|credential"
     r"|authorization|cookie|jwt)s?[0-9_-]{0,3}\Z|(?:\A|[^a-z])(?:sig|sas|pw)\Z|pass[0-9_-]{0,3}\Z"
@@ -32,9 +34,10 @@ VALUE = re.compile(r"[^\s\"'&,;<>]*")
 LINE = re.compile(r"[^\r\n]*")
 OF_COOKIES = re.compile(r"[^\"'<>\r\n]*")  # all of a header: a=1; b=2
 CREDENTIALS = re.compile(r"([A-Za-z][\w-]{0,30}[ \t]{1,4})(?=[^\s\"'<>])")  # of a header: a scheme, and what it needs
-OPTION = re.compile(  # of a command: --password x, -u user:x. (-p is iptables' protocol and route's persistent as well.)
-    r"(?<!\S)(--?[a-z-]{0,30}(?:password|passwd|passphrase|token|secret|key)\s{1,4}(?!-)|(?:-[uU]|--(?:proxy-)?user)[\s=]{1,4}"
-    r"(?=[^\s:]{1,64}:))[^\s\"']+"
+# Options of a command: --password x, -u user:x. (Not -p: that is iptables' protocol and route's persistent as well.)
+OPTION = re.compile(
+    r"(?<!\S)(--?[a-z-]{0,30}(?:password|passwd|passphrase|token|secret|key)\s{1,4}(?!-)"
+    r"|(?:-[uU]|--(?:proxy-)?user)[\s=]{1,4}(?=[^\s:]{1,64}:))[^\s\"']+"
 )
 SCHEMES = re.compile(
     r"\b((?i:bearer|basic|negotiate|ntlm)\s{1,4})(?=\S{0,200}[0-9=]|\S{1,200}[A-Z])[^\s\"'&,;]+"
@@ -71,7 +74,7 @@ def beginning(text: str, limit: int) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """A text in which addresses have neither credentials nor query, and what looks like a password or token is ``...``."""
+    """A text in which addresses have neither credentials nor query, and what looks secret is ``...``."""
     text = _without_private_keys(text)
     text = QUERY.sub("", RUN.sub(_without_credentials, text))
     text = SCHEMES.sub(rf"\1{GONE}", OPTION.sub(rf"\1{GONE}", _without_named(_without_named(text, NAME), ENCODED)))
@@ -92,7 +95,7 @@ def _without_private_keys(text: str) -> str:
 
 
 def _without_credentials(match: Match[str]) -> str:
-    """``//user:password@host`` becomes ``//host``, ``user:password@host`` becomes ``...@host``. A password may hold anything."""
+    """``//user:password@host`` becomes ``//host``, ``user:password@host`` becomes ``...@host``"""
     run = match.group()
     slashes, last = run.find("//"), run.rfind("@")
     if 0 <= slashes < last:
@@ -178,7 +181,7 @@ def _closing(text: str, at: int, opening: str) -> int:
 
 
 def _without_tokens(match: Match[str]) -> str:
-    """A run of base64's characters without what is no word of any language: base64 with slashes whole, of a path its parts."""
+    """A run of base64's characters without tokens: base64 with slashes goes whole, of a path the parts that are no words."""
     run = match.group()
     _, small, capital = (one.search(run) for one in CLASSES)
     if not (small and capital) and not HEXADECIMAL.search(run):

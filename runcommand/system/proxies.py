@@ -14,7 +14,8 @@ PROCESS = "this process's environment"  # a place
 DEFAULT_PORTS = {"http": 80, "https": 443}
 SOCKS_PORT = 1080
 HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
-BEGINNING = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,15}(?:=|://)|[A-Za-z0-9._%\\-]{1,64}:")  # of an entry with credentials
+# How an entry with credentials begins: http=, http://, user:
+BEGINNING = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,15}(?:=|://)|[A-Za-z0-9._%\\-]{1,64}:")
 ENTRIES = 2000  # of a bypass list; Windows and environments end long before
 
 

@@ -22,7 +22,7 @@ SYSTEMD = "systemd's environment"
 SERVERS = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 VARIABLES = (*SERVERS, "no_proxy", "NO_PROXY")
 FILES = 200  # of profile.d
-SCRIPT_LIMIT, SCRIPTS_LIMIT = 256 * 1024, 1024 * 1024  # bytes of one script, of all
+SCRIPT_LIMIT, SCRIPTS_LIMIT = 256 * 1024, 512 * 1024  # bytes of one script, of all
 LINE_LIMIT, VALUE_LIMIT = 16384, 8192  # characters
 IN_A_CONDITION = "in a condition or a function"
 WORKED_OUT = "worked out by the script"
@@ -71,6 +71,7 @@ def read_environment(text: str, note: Note = lambda text: None) -> Dict[str, str
     is taken, and ``note`` is told.
     """
     found: Dict[str, str] = {}
+    cut: Dict[str, bool] = {}
     too_long = 0
     for line in re.sub(r"\\[ \t]*\n", "", text).splitlines():
         name, equals, value = line.strip().partition("=")
@@ -80,9 +81,9 @@ def read_environment(text: str, note: Note = lambda text: None) -> Dict[str, str
         if len(value) > VALUE_LIMIT:
             too_long += 1
             continue
-        found[name], is_cut = _without_comment(value)
-        if is_cut:
-            note(f"{ENVIRONMENT}: {name} has a # inside its value: pam_env, which reads it for logins, ends the value there")
+        found[name], cut[name] = _without_comment(value)
+    for name in filter(cut.get, cut):
+        note(f"{ENVIRONMENT}: {name} has a # inside its value: pam_env, which reads it for logins, ends the value there")
     if too_long:
         note(f"{ENVIRONMENT}: {too_long} values of more than {VALUE_LIMIT} characters are left out")
     return found
