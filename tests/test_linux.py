@@ -399,6 +399,17 @@ def test_of_a_long_lease_file_the_end_counts(tmp_path, monkeypatch):
     assert notes == [f"{tmp_path}/dhclient.leases: only its last 256 KiB are read"]
 
 
+def test_of_many_long_lease_files_the_newest_count(tmp_path):
+    for number in range(8):
+        path = tmp_path / f"dhclient.eth{number}.leases"
+        path.write_text("# old\n" * 40_000 + DHCLIENT.replace("eth0", f"eth{number}"))
+        os.utime(path, (number, number))
+    notes = []
+    found = [lease.interface for _, lease in leases._each(str(tmp_path), "*.leases", leases._dhclient, notes.append)]
+    assert found == ["eth7", "eth6", "eth5", "eth4", "eth3"]
+    assert notes == [f"{tmp_path}: of 8 lease files the newest 5 are read"]
+
+
 def test_a_lease_file_named_by_no_number_is_no_failure():
     assert list(leases._networkmanager(Path("1x"), NM_STATE)) == []
     assert [lease.interface for lease in leases._networkd(Path("\u00b2"), NETWORKD)] == ["\u00b2"]

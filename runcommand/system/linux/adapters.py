@@ -30,6 +30,7 @@ FILE_NAME = re.compile(r"[^/\0]{1,64}")
 SYS_CLASS_NET = Path("/sys/class/net")
 NETWORKD_LINKS = Path("/run/systemd/netif/links")
 NETWORKMANAGER_DEVICES = Path("/run/NetworkManager/devices")
+STATE_LIMIT = 64 * 1024  # bytes of what a manager says of one NIC
 
 
 def collect(programs: Programs, board: Board) -> Tuple[Adapter, ...]:
@@ -140,11 +141,11 @@ def _with_lease(adapter: Adapter, known: List[leases.Lease]) -> Adapter:
 
 def _with_manager(adapter: Adapter) -> Adapter:
     """Who looks after the NIC, from the run state that the two managers publish."""
-    networkd = key_values(read(NETWORKD_LINKS / str(adapter.index)) or "")
+    networkd = key_values(read(NETWORKD_LINKS / str(adapter.index), STATE_LIMIT) or "")
     if networkd.get("ADMIN_STATE") in ("configured", "configuring"):
         dhcp = adapter.dhcp or (False if networkd["ADMIN_STATE"] == "configured" else None)  # configured, and no lease
         return replace(adapter, managed_by="systemd-networkd", profile=networkd.get("NETWORK_FILE") or None, dhcp=dhcp)
-    manager = key_values(read(NETWORKMANAGER_DEVICES / str(adapter.index)) or "")
+    manager = key_values(read(NETWORKMANAGER_DEVICES / str(adapter.index), STATE_LIMIT) or "")
     if manager.get("managed") in ("1", "true"):
         return replace(adapter, managed_by="NetworkManager", profile=manager.get("connection-uuid") or None)
     return adapter

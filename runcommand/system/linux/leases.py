@@ -12,6 +12,7 @@ from .files import Note, key_values, read
 
 FILES = 200  # of one folder, the newest
 SIZE_LIMIT = 256 * 1024  # bytes of one file: the last ones, where the newest leases stand
+FOLDER_LIMIT = 1024 * 1024  # of all files of a folder
 # ISC dhclient's file, as far as it is looked at. A string is one piece, so that what is in it is no statement. Nothing
 # in a pattern is without a bound but what ends at its first other character, so the time grows with the file alone.
 STATEMENT = re.compile(
@@ -78,8 +79,13 @@ def _each(
     dated = sorted(((_changed(path), path) for path in paths), key=lambda found: (-found[0], found[1]))
     if len(dated) > FILES:
         note(f"{folder}: of {len(dated)} lease files the newest {FILES} are read")
-    for changed, path in dated[:FILES]:
+    size = 0
+    for number, (changed, path) in enumerate(dated[:FILES]):
+        if size >= FOLDER_LIMIT:
+            note(f"{folder}: of {len(dated)} lease files the newest {number} are read")
+            break
         text = read(path, SIZE_LIMIT, note, last=True)
+        size += len(text or "")
         for lease in parse(path, text) if text else ():
             yield changed, lease
 

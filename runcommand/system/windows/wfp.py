@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Tuple
 
 from ...collect import Board, NoFact
 from ...conditions import HTTP_PORT, could_hold, request
@@ -45,11 +45,15 @@ def collect(programs: Programs, board: Board) -> Optional[Tuple[FirewallRule, ..
     imds: Optional[Imds] = board.wait("imds", IMDS_S, or_draft=True)
     if imds is None or imds.attempts[-1].outcome is not Outcome.FORBIDDEN:
         return None
-    return parse(programs.run("netsh.exe", ARGUMENTS).decode(console_encoding(), "replace"))
+    text = programs.run("netsh.exe", ARGUMENTS).decode(console_encoding(), "replace")
+    return parse(text, lambda said: board.note("wfp_filters", said))
 
 
-def parse(text: str) -> Tuple[FirewallRule, ...]:
-    """The blocking filters of outbound connects that hold for TCP 80 to IMDS, or may. Raises ``NoFact``."""
+def parse(text: str, note: Callable[[str], None] = lambda text: None) -> Tuple[FirewallRule, ...]:
+    """The blocking filters of outbound connects that hold for TCP 80 to IMDS, or may. Raises ``NoFact``.
+
+    :param note: is told where there are more than are kept
+    """
     import xml.etree.ElementTree as ElementTree  # a run needs it only where a connect was forbidden
 
     document = text[text.find("<") : text.rfind(">") + 1]
@@ -68,6 +72,8 @@ def parse(text: str) -> Tuple[FirewallRule, ...]:
             is_for_apps = any(match.field is MatchField.PACKAGE for match in rule.matches)  # every Windows has such
             if not is_for_apps and could_hold(rule.matches, [request(IMDS_ADDRESS)]):
                 found.append(rule)
+    if len(found) > FILTERS:
+        note(f"{len(found) - FILTERS} filters are left out: more than {FILTERS} could have forbidden the connect")
     return tuple(found[:FILTERS])
 
 
