@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from . import der
-from .confidential import NOT_SHOWN, without_query
+from .confidential import not_shown, without_query
 from .der import Element, Malformed, Reader, Unsupported
 from .facts import Certificate, instant
 
@@ -331,7 +331,7 @@ def _general_names(content: Optional[bytes], tag: int, at_most: int) -> Tuple[st
 def _url(content: bytes) -> str:
     """An address in a certificate, without its query, which may be a secret; one with credentials is shown to nobody, nor asked."""
     text = content.decode("latin-1")
-    return NOT_SHOWN.format(text.partition(":")[0][:10]) if "@" in text else without_query(text)[:TEXT_LIMIT]
+    return not_shown(text) if "@" in text else without_query(text)[:TEXT_LIMIT]
 
 
 def _authority_info(content: Optional[bytes]) -> Tuple[Tuple[str, ...], Tuple[str, ...]]:

@@ -70,6 +70,18 @@ def test_without_a_working_ip_the_wrong_route_is_still_named(lab, how):
     assert seconds < 15
 
 
+def test_garbage_among_the_rows_of_ip_does_not_cost_the_others(lab):
+    lab.vm(WRONG_WAY)
+    lab.vm("cp /usr/sbin/ip /run/lab/realip")
+    garbage = '[7,{"dst":"nonsense","priority":"x","ifname":7},'
+    stand_in(lab, f"""/run/lab/realip "$@" | sed '1s/^\\[/{garbage}/'""")
+    report, _ = report_of(lab)
+    assert (report["verdict"], report["cause"]) == ("broken", "route-wrong-interface"), report["findings"]
+    noted = {note["fact"] for note in report["facts"]["notes"] if "cannot be read" in note["text"]}
+    assert noted >= {"routes", "routing_rules", "adapters"}, report["facts"]["notes"]
+    assert report["facts"]["routing_rules"] and not report["facts"]["unavailable"]
+
+
 def test_without_ip_a_missing_route_is_still_named(lab):
     for command in (f"ip route del {IMDS}/32", "ip route del default"):
         lab.vm(command)

@@ -1,5 +1,6 @@
 """Linux' own words, read: ip's JSON, procfs, leases, systemd; programs that misbehave; the report folder."""
 
+import json
 import os
 import stat
 import sys
@@ -17,7 +18,7 @@ linux = (
 
 from runcommand.collect import Board, NoFact  # noqa: E402
 from runcommand.facts import Adapter, InterfaceAddress, LinkState, RouteKind, RuleAction, ServiceState  # noqa: E402
-from runcommand.system.linux import DIRECTORIES, adapters, files, folder, iproute, leases, routes, services  # noqa: E402
+from runcommand.system.linux import DIRECTORIES, adapters, files, folder, iproute, leases, routes, services, sockets  # noqa: E402
 from runcommand.system.program import Programs  # noqa: E402
 from runcommand.system import program as program_module  # noqa: E402
 
@@ -144,6 +145,49 @@ def test_a_policy_rule_for_a_range_of_ports():
     )
 
 
+class Printing:
+    """Programs of which ``ip`` prints the same whatever it is asked."""
+
+    def __init__(self, text):
+        self._text = text
+
+    def run(self, program, arguments, seconds=5.0):
+        return self._text.encode()
+
+
+def notes_of(board):
+    return [note.text for note in board.notes()]
+
+
+GARBAGE = '7, "x", null, {"dst": "10.0.0.0/99", "priority": 5, "ifname": "a/b", "ifindex": 1}'
+
+
+@pytest.mark.parametrize(
+    "collect, good, field",
+    [
+        (routes.collect, '{"dst": "default", "gateway": "10.0.0.1", "dev": "eth0"}', "destination"),
+        (routes.collect_rules, '{"priority": 0, "src": "all", "table": "local"}', "table"),
+        (adapters.collect, '{"ifname": "lo", "ifindex": 1, "link_type": "loopback"}', "name"),
+    ],
+)
+def test_a_garbled_row_of_ip_does_not_cost_the_others(collect, good, field):
+    board = Board(1)
+    found = collect(Printing(f"[{GARBAGE}, {good}]"), board)
+    assert [getattr(item, field) for item in found] == [{"destination": "0.0.0.0/0", "table": "local", "name": "lo"}[field]]
+    said = notes_of(board)
+    assert any(note.endswith("3 of 5 rows cannot be read, and are left out") for note in said), said
+    assert any(note.endswith("1 of 2 rows cannot be read, and are left out") for note in said), said
+
+
+@pytest.mark.parametrize("key", ["src", "dst"])
+@pytest.mark.parametrize("selector", ["10.0.0.x", "10.0.0.1/8", 7, [], ""])
+def test_a_policy_rule_whose_selector_cannot_be_read_is_not_one_for_every_packet(key, selector):
+    rows = f'[{{"priority": 0, "table": "local"}}, {{"priority": 5, "{key}": {json.dumps(selector)}, "table": "100"}}]'
+    board = Board(1)
+    assert [rule.table for rule in routes.collect_rules(Printing(rows), board)] == ["local"]
+    assert notes_of(board) == ["ip -j rule: 1 of 2 rows cannot be read, and are left out"]
+
+
 @pytest.mark.parametrize(
     "row", [{}, {"priority": "x", "src": 7, "dst": [], "action": {}, "table": None, "uid_start": "0"}]
 )
@@ -221,6 +265,55 @@ def test_the_addresses_of_the_c_library_agree_with_ip():
     assert set(getifaddrs.ipv4()) == held
 
 
+@pytest.mark.parametrize("cell", [1, 2, 3, 6, 7])  # the others are a name, and counters that are not looked at
+@pytest.mark.parametrize("garbage", ["", "x", "-1", "FFFFFFFFFF", "0x1", "9" * 5000, "\u0661", "1" * 40])
+def test_a_garbled_cell_of_proc_net_route_does_not_cost_the_other_rows(cell, garbage):
+    head, good, *_ = PROC_NET_ROUTE.splitlines()
+    cells = good.split("\t")
+    cells[cell] = garbage
+    notes = []
+    found = list(routes._proc_routes("\n".join([head, "\t".join(cells), good]), notes.append))
+    assert [route.destination for route in found] == ["0.0.0.0/0"]
+    assert notes == ["/proc/net/route: 1 of 2 rows cannot be read, and are left out"]
+
+
+def test_a_mask_with_holes_is_no_mask():
+    head, good, *_ = PROC_NET_ROUTE.splitlines()
+    row = good.replace("\t00000000\t0\t0\t0", "\tFF00FF00\t0\t0\t0")
+    assert row != good and list(routes._proc_routes(f"{head}\n{row}\n")) == []
+
+
+def test_without_ip_garbled_rows_of_proc_net_route_are_noted(tmp_path, monkeypatch):
+    path = tmp_path / "route"
+    path.write_text(PROC_NET_ROUTE.replace("0100000A", "0100000AFF"))
+    monkeypatch.setattr(routes, "PROC_NET_ROUTE", path)
+    board = Board(1)
+    found = routes.collect(Printing("garbage"), board)
+    assert [route.destination for route in found] == ["169.254.169.254/32", "10.0.0.0/24"]
+    assert any("2 of 4 rows cannot be read" in note for note in notes_of(board))
+
+
+SOCKETS = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+LISTENING = "1: 0100007F:0C08 00000000:0000 0A 00000000:00000000 00:00000000 00000000 998 0 4711"
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        "0: nonsense 0 0A",
+        LISTENING.replace("0C08", "XXXX"),
+        LISTENING.replace("0100007F", "FFFFFFFFFF"),
+        LISTENING.replace("0100007F:0C08", ":-1"),
+        LISTENING.replace("998", "root"),
+    ],
+)
+def test_a_garbled_row_of_proc_net_tcp_does_not_cost_the_listeners(garbage):
+    notes = []
+    found = list(sockets.parse(f"{SOCKETS}{garbage}\n{LISTENING}\n", notes.append))
+    assert [(item.local_address, item.local_port) for item in found] == [("127.0.0.1", 3080)]
+    assert notes == ["/proc/net/tcp: 1 of 2 rows cannot be read, and are left out"]
+
+
 # --- leases ---
 
 NETWORKD = "# This is private data. Do not parse.\nADDRESS=10.0.0.4\nNETMASK=255.255.255.0\nROUTER=10.0.0.1\nSERVER_ADDRESS=168.63.129.16\n"
@@ -282,7 +375,68 @@ def test_a_damaged_lease_is_no_failure(text):
             assert lease.server is None
 
 
+OTHER = """
+lease { interface "eth1"; fixed-address 10.0.1.5; option routers 10.0.1.1; option dhcp-server-identifier 168.63.129.16; }
+"""
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["lease {", 'lease { interface "eth0', "}", 'lease { interface "eth0"; fixed-address 10.0.0.999; }', '"', "lease {" * 50_000,
+     'lease { interface "eth0"; fixed-address nonsense; option routers x; }\n'],
+)  # fmt: skip
+def test_a_damaged_lease_of_dhclient_does_not_cost_the_others(damage):
+    found = {lease.interface: lease for lease in leases._dhclient(Path("x"), f"{DHCLIENT}{damage}\n{OTHER}")}
+    assert {name: (lease.address, lease.gateway) for name, lease in found.items()} == {
+        "eth0": ("10.0.0.4", "10.0.0.1"),
+        "eth1": ("10.0.1.5", "10.0.1.1"),
+    }
+
+
+def test_a_brace_in_a_string_ends_no_lease():
+    text = DHCLIENT.replace("option routers", 'option domain-name "a}; fixed-address 10.7.7.7";\n  option routers')
+    (lease,) = leases._dhclient(Path("x"), text)
+    assert (lease.address, lease.gateway) == ("10.0.0.4", "10.0.0.1")
+
+
+def test_an_ipv6_lease_does_not_replace_the_other_one():
+    text = f'{DHCLIENT}lease6 {{ interface "eth0"; ia-na 01:02 {{ iaaddr fe80::1 {{ preferred-life 1; }} }} }}'
+    assert [lease.address for lease in leases._dhclient(Path("x"), text)] == ["10.0.0.4"]
+
+
+def test_of_a_long_lease_file_the_end_counts(tmp_path, monkeypatch):
+    (tmp_path / "dhclient.leases").write_text("# old\n" * 100_000 + DHCLIENT)
+    notes = []
+    ((_, lease),) = leases._each(str(tmp_path), "*.leases", leases._dhclient, notes.append)
+    assert lease.address == "10.0.0.4"
+    assert notes == [f"{tmp_path}/dhclient.leases: only its last 256 KiB are read"]
+
+
+def test_of_many_long_lease_files_the_newest_count(tmp_path):
+    for number in range(8):
+        path = tmp_path / f"dhclient.eth{number}.leases"
+        path.write_text("# old\n" * 40_000 + DHCLIENT.replace("eth0", f"eth{number}"))
+        os.utime(path, (number, number))
+    notes = []
+    found = [lease.interface for _, lease in leases._each(str(tmp_path), "*.leases", leases._dhclient, notes.append)]
+    assert found == ["eth7", "eth6", "eth5", "eth4", "eth3"]
+    assert notes == [f"{tmp_path}: of 8 lease files the newest 5 are read"]
+
+
+def test_a_lease_file_named_by_no_number_is_no_failure():
+    assert list(leases._networkmanager(Path("1x"), NM_STATE)) == []
+    assert [lease.interface for lease in leases._networkd(Path("\u00b2"), NETWORKD)] == ["\u00b2"]
+
+
 # --- services ---
+
+
+def test_a_garbled_line_of_systemctl_does_not_cost_the_other_units():
+    text = "=\nLoadState\n\nId=chronyd.service\n\x00garbage\nLoadState=loaded\nActiveState=???\n\n\n\nId=ntp.service\nLoadState=loaded"
+    assert [(s.name, s.state) for s in services.parse_units(text)] == [
+        ("chronyd", ServiceState.UNKNOWN), ("ntp", ServiceState.UNKNOWN),
+    ]  # fmt: skip
+
 
 
 def test_only_installed_units_count():
@@ -398,6 +552,14 @@ def test_closing_ends_what_runs_and_lets_nothing_start(programs):
     thread.join(3)
     assert not thread.is_alive()
     assert len(failures) == 3 and failures[2] == "ip : not started, the run is over"
+
+
+def test_of_a_long_file_whole_lines_are_kept_and_it_is_said(tmp_path):
+    path, notes = tmp_path / "long", []
+    path.write_text("a=1\nhttp_proxy=http://u:12#34@p:1\n")
+    assert files.read(path, 24, notes.append) == "a=1"
+    assert files.read(path, 33, notes.append, last=True) == "http_proxy=http://u:12#34@p:1"
+    assert notes == [f"{path}: only its first 0 KiB are read", f"{path}: only its last 0 KiB are read"]
 
 
 def test_a_file_that_is_none_is_nothing(tmp_path):

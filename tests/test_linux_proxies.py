@@ -48,6 +48,58 @@ def test_etc_environment(content, expected):
     assert [item[1:] for item in told(linux.of_file(content, lambda note: None))] == expected
 
 
+# What pam_env 1.5.2 makes of these lines was seen with su(1); systemd's EnvironmentFile= and a shell keep the password whole.
+@pytest.mark.parametrize(
+    "line, server, is_noted",
+    [
+        ("http_proxy=http://u:pa#ss@p:1", "p:1", True),
+        ('http_proxy="http://u:pa#ss@p:1"', "p:1", True),
+        ("http_proxy='http://u:12#34@p:1' # ours", "p:1", True),
+        ('http_proxy="http://u:12 #34@p:1"', "p:1", True),
+        ("http_proxy=u:12#34#56@p:1", "p:1", True),
+        ("http_proxy=http://#u:12@p:1", "p:1", True),
+        ("http_proxy=http://u:12 #34@p:1", None, True),
+        ("http_proxy=http://p:1 # ask admin@contoso.com", "p:1", False),
+        ("http_proxy=http://p:1#ours", "p:1", False),
+        ("http_proxy='http://p:1' #ours", "p:1", False),
+        ("http_proxy=http://p:1/#fragment", "p:1", False),
+        ("#http_proxy=http://u:12@p:1", None, False),
+        ("http_proxy#=http://u:12@p:1", None, False),
+        ("http_proxy=http://q:\\\n1", "q:1", False),
+    ],
+)
+def test_a_number_sign_in_etc_environment(line, server, is_noted):
+    notes = []
+    found = linux.of_file(line, notes.append)
+    assert [item.server for item in found] == ([server] if server else [])
+    assert any("has a # inside its value" in note for note in notes) is is_noted
+    assert "12" not in repr(found) + repr(notes) and "34" not in repr(found) + repr(notes)
+
+
+@pytest.mark.parametrize(
+    "line, server",
+    [
+        ("http_proxy=http://u:12#34@p:1", "p:1"),
+        ("http_proxy=$'http://u:12\\'#34@p:1'", "p:1"),
+        ("http_proxy=$'http://u:\\x41\\101\\n@p:1'", "p:1"),
+    ],
+)
+def test_systemds_own_environment_has_no_comments(line, server):
+    (found,) = linux.of_environment(linux.parse_shown(line), linux.SYSTEMD, lambda note: None)
+    assert found.server == server and "12" not in repr(found)
+
+
+@pytest.mark.parametrize("value", ["http://u:12#34@p:1", '"http://u:12 #34@p:1"', "'http://u:12#34@p:1' # ours", "http://u:12\\#34@p:1"])
+def test_a_number_sign_inside_a_word_of_a_script_is_no_comment(value):
+    (found,) = linux.of_profiles([("a.sh", f"export http_proxy={value}")], lambda note: None)
+    assert (found.server, found.undecided) == ("p:1", None)
+
+
+def test_the_values_of_waagent_conf_end_at_a_comment():
+    (found,) = linux.of_agent("HttpProxy.Host=10.1.2.3 # ours\nHttpProxy.Port=3128 # as well\n", lambda note: None)
+    assert found.server == "10.1.2.3:3128"
+
+
 @pytest.mark.parametrize(
     "scripts, expected",
     [
@@ -87,6 +139,14 @@ ON_IT = "export http_proxy=p:1\n"
         (f"{ON_IT}export no_proxy=a,$(cat /x)", "p:1", ("a",), True),
         (f"{ON_IT}export no_proxy='unclosed", "p:1", (), False),
         (f"{ON_IT}export MANPATH=$UNKNOWN", "p:1", (), False),
+        ("http_proxy=p:1; https_proxy=p:1; export http_proxy https_proxy", "p:1", (), False),
+        ("if [ -f /x ]; then export LANG=C; fi\nexport http_proxy=p:1", "p:1", (), False),
+        ("case $x in\na) export http_proxy=p:1 ;;\nesac", "p:1", (), True),
+        ("for x in a b; do\nexport http_proxy=p:1\ndone", "p:1", (), True),
+        ("alias proxy='export http_proxy=p:1'", "p:1", (), True),
+        (f"{ON_IT}unset a http_proxy; export LANG=C", None, (), False),
+        (f"{ON_IT}http_proxy=q:1 curl x", "q:1", (), True),
+        ("a=b" + " " * 16000 + "\x01 y\nexport http_proxy=p:1", "p:1", (), False),
     ],
 )  # fmt: skip
 def test_a_script_is_read_and_what_it_only_may_do_is_undecided(script, server, bypass, undecided):
@@ -116,6 +176,34 @@ def test_hostile_files_cost_little_time(script):
     linux.of_file(script, lambda note: None)
     linux.of_agent(script, lambda note: None)
     assert time.monotonic() - began < 5
+
+
+def test_a_value_that_grows_without_end_is_none(monkeypatch):
+    script = "export http_proxy=p:1\n" + "export no_proxy+=,aaaaaaaaaaaaaaa\n" * 10_000
+    (found,) = linux.of_profiles([("a.sh", script[: linux.SCRIPT_LIMIT])], lambda note: None)
+    assert sum(map(len, found.bypass)) <= linux.VALUE_LIMIT
+
+
+def test_what_is_not_read_of_profile_d_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(linux, "PROFILE_D", tmp_path)
+    (tmp_path / "a.sh").write_text("x" * 20_000 + "\nexport http_proxy=p:1\n")
+    (tmp_path / "b.sh").write_text("# filler\n" * 40_000)
+    for number in range(linux.FILES):
+        (tmp_path / f"c{number}.sh").write_text("true\n")
+    notes = []
+    (found,) = linux.of_profiles(linux._profiles(notes.append), notes.append)
+    assert found.server == "p:1"
+    assert notes == [
+        f"{tmp_path}/b.sh: only its first 256 KiB are read",
+        f"{tmp_path}: of 202 scripts the first 200 are read",
+        f"{tmp_path}/a.sh: 1 lines of more than 16384 characters are left out",
+    ]
+
+
+def test_a_cut_bypass_list_is_said():
+    notes = []
+    linux.of_file("http_proxy=p:1\nno_proxy=" + "a," * 3000, notes.append)
+    assert notes == ["/etc/environment: a bypass list has more than 2000 entries: the others are left out"]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes in the file system are POSIX'")

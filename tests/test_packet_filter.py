@@ -329,6 +329,31 @@ def test_a_table_that_sleeps_does_nothing(flags, expected):
     assert does(reduced_nft(output)) == expected
 
 
+@pytest.mark.parametrize("garbled", ['-A OUTPUT -m comment --comment "open', f"-A OUTPUT --comment {'x' * 20_000} -j DROP", "-A "])
+def test_a_garbled_line_of_iptables_does_not_cost_the_other_rules(garbled):
+    board = Board(5)
+    rules = f"[0:0] {garbled}\n[0:0] -A OUTPUT -d {IMDS}/32 -j DROP"
+    read = firewall.collect(Programs(iptables_save=SAVED.format(policy="ACCEPT", rules=rules).encode()), board)
+    assert [rule.action for rule in read.rules] == [RuleVerdict.DROP]
+    assert [note.text[:48] for note in board.notes()] == ["1 rules cannot be read or are beyond the first 1"]
+
+
+@pytest.mark.parametrize("opening, closing", [("[", "]"), ('{"elem":{"val":', "}}"), ('{"set":[', "]}"), ('{"&":[', ",1]}")])
+def test_a_rule_nested_without_end_does_not_cost_the_others(opening, closing):
+    deep = json.loads(opening * 200 + "1" + closing * 200)
+    for garbled in ({"match": {"op": "==", "left": DADDR, "right": deep}}, {"match": {"op": "==", "left": deep, "right": 1}}):
+        found = reduced_nft(ruleset([garbled, ACCEPT], [match(DADDR, IMDS), DROP]))
+        assert RuleVerdict.DROP in [rule.action for rule in found.rules]
+        assert does(found) == "may"
+
+
+def test_rules_that_would_become_too_many_are_counted(monkeypatch):
+    monkeypatch.setattr(nftables, "RULES_READ", 3)
+    board = Board(5)
+    firewall.collect(Programs(nft=ruleset(*[[match(DADDR, IMDS), DROP]] * 5)), board)
+    assert board.notes()[0].text.startswith("2 rules cannot be read or are beyond")
+
+
 def test_chains_of_a_device_are_told_not_to_be_looked_at():
     board = Board(5)
     firewall.collect(Programs(nft=ruleset([DROP], hook="ingress", family="netdev")), board)

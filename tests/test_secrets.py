@@ -1,14 +1,20 @@
 """Nothing secret is in any report, redacted or not: secrets are put wherever one could come from, and every format is searched."""
 
+import base64
+import html
+import json
+import random
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 
-from runcommand.confidential import without_query, without_secrets
+from runcommand.confidential import beginning, without_query, without_secrets
 from runcommand.diagnosis import diagnose
-from runcommand.facts import Body, ProxyKind, Scope
+from runcommand.facts import Body, Outcome, ProxyKind, Scope
+from runcommand.probes import http
+from runcommand.probes import imds as imds_probe
 from runcommand.redaction import redacted
 from runcommand.report import json_report, text
 from runcommand.simulator import pki, scenarios
@@ -21,6 +27,7 @@ from runcommand.x509 import X509
 
 from . import wine
 from .command import ROOT
+from .facts_of import LINUX
 from .lab.namespace import IMDS, WIRESERVER, Lab, why_not
 from .lab.obstacles import PROXY
 from .lab.registry import ENVIRONMENT, HKLM, SETTINGS, SYSTEM, USER, blob, key, settings, winhttp
@@ -32,13 +39,14 @@ METADATA = (
     "secret-tag",
     "secret-value",
 )  # customData, userData, publicKeys, tags, as the host has them
-SECRETS = (*METADATA, TOKEN, "hunter2", "S3cret", "sig=", "token=")
+SECRETS = (*METADATA, TOKEN, "hunter2", "S3cret", "4711", "sig=", "token=")
 HOST, PORT = PROXY.split(":")
 # A proxy with credentials, in every notation; some with what is no address at all.
 WITH_CREDENTIALS = (
     f"http://user:hunter2@{PROXY}", f"user:hunter2@{PROXY}", f"http://hunter2@{PROXY}/", f"http://us%40er:hunter2%2F@{PROXY}/?token=S3cret",
     f"http://user:hunter2@S3cret@{PROXY}", f"http://user:hunter2/S3cret?sig=hunter2@{PROXY}", "http://user:hunter2@", "http://user:hunter2@:99999",
     "http://user:hunter2@[bad", f"socks5://user:hunter2@{PROXY}", f"http://user:hun ter2 hunter2@{PROXY}",
+    f"http://user:4711#hunter2@{PROXY}", f"user:4711#hunter2@{PROXY}", f"http://user:4711 #hunter2@{PROXY}", f"http://user:hunter2%23@{PROXY}",
 )  # fmt: skip
 
 
@@ -75,7 +83,44 @@ def test_the_search_finds_a_secret():
         ("AccountKey=S3cret+hunter2/S3cret==;x", "AccountKey=...;x"),
         (f"at /in/{TOKEN}/x", "at /in/.../x"),
         ("0123456789abcdef0123456789ABCDEF", "..."),
+        ("the proxy user:hunter2@host:8080 refused", "the proxy ...@host:8080 refused"),
+        ("http_proxy=user:hun=ter2@host", "http_proxy=...@host"),
+        ("us%65r:hunter2@host", "...@host"),
+        ("DOMAIN\\user:hunter2@host", "...@host"),
+        (r'{"m": "{\"token\":\"hunter2\",\"x\":1}"}', r'{"m": "{\"token\":\"...\",\"x\":1}"}'),
+        (r"\\\"password\\\": \\\"hunter2 S3cret\\\"", r"\\\"password\\\": \\\"...\\\""),
+        (r'"password": "hunter2\"S3cret", "x": 1', '"password": "...", "x": 1'),
+        ('"password": "hunter2', '"password": "...'),
+        ("pass=hunter2 passphrase=hunter2 psk=hunter2", "pass=... passphrase=... psk=..."),
+        ("wpa_psk: hunter2; pwd=hunter2; dbpass=hunter2", "wpa_psk: ...; pwd=...; dbpass=..."),
+        ("secret: hunter2, password1=hunter2", "secret: ..., password1=..."),
+        ("apikey=hunter2 api_key=hunter2 x-api-key: hunter2", "apikey=... api_key=... x-api-key: ..."),
+        ("Cookie: a=1; session=hunter2; b=S3cret\nServer: x", "Cookie: ...\nServer: x"),
+        ("Set-Cookie: id=hunter2; Path=/; S3cret", "Set-Cookie: ..."),
+        ('{"cookie": "a=1; b=hunter2", "x": 1}', '{"cookie": "...", "x": 1}'),
+        ("a=1&%70assword=hunter2&b=2", "a=1&%70assword=...&b=2"),
+        ("%2570%2561ss=hunter2", "%2570%2561ss=..."),
+        ("to%3Fpassword%3Dhunter2", "to%3Fpassword%3D..."),
+        ("<Password>hunter2</Password>", "<Password>...</Password>"),
+        ('Authorization: Digest username="u", response="hunter2"', "Authorization: Digest ..."),
+        ("Proxy-Authorization: Basic aHVudGVyMg==", "Proxy-Authorization: Basic ..."),
+        ("SharedAccessKeyName=r;SharedAccessKey=S3cret/x+=;x", "SharedAccessKeyName=r;SharedAccessKey=...;x"),
+        ("x --password hunter2 --token S3cret -u root:hunter2", "x --password ... --token ... -u ..."),
+        ("got eyJhbGciOi.eyJzdWIiOi.c2ln back", "got ... back"),
+        ("is abCD3f/Gh1jkLm+opQ4rs/TUvw5xyz== whole", "is ... whole"),
+        ("is /bCD3f/Gh1jkLm9opQ4rs/TUvw5xyz whole", "is /... whole"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nS3cret\n-----END RSA PRIVATE KEY-----", "-----BEGIN RSA PRIVATE KEY-----...-----END RSA PRIVATE KEY-----"),
         # and what is none
+        ("169.254.169.254 via 10.0.0.1 dev eth0 proto dhcp src 10.0.0.4 metric 100", None),
+        ("2: eth0@if5: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc noqueue state UP group default", None),
+        ("link/ether 00:0d:3a:7f:20:04 brd ff:ff:ff:ff:ff:ff link-netnsid 0", None),
+        ('lease { interface "eth0"; fixed-address 10.0.0.4; option routers 10.0.0.1; }', None),
+        ("-A OUTPUT -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m owner --uid-owner 0 -m mark --mark 0x1/0xff -j DROP", None),
+        ("v2.31|Action=Block|Active=TRUE|Dir=Out|Protocol=6|RPort=80|RA4=169.254.169.254|Name=Block IMDS|", None),
+        ("/subscriptions/8d10da13-8125-4ba9-a717-bf7490507b3d/resourceGroups/rgProd01/providers/Microsoft.Compute/virtualMachines/vm01", None),
+        (r"C:\Users\a@contoso.com\x; mail admin@contoso.com; bypass: localhost", None),
+        ("route -p add 169.254.169.254 mask 255.255.255.255 172.16.69.1 if 7", None),
+        ("CN=Microsoft Azure RSA TLS Issuing CA 03, O=Microsoft Corporation, C=US", None),
         ("Bad request. api-version is invalid or was not specified in the request.", None),
         ("The token has expired. Key not found. A basic metadata service", None),
         ("no federated identity for 8d10da13-8125-4ba9-a717-bf7490507b3d", None),
@@ -87,7 +132,42 @@ def test_what_is_kept_of_a_text(said, kept):
     assert without_secrets(said) == (said if kept is None else kept)
 
 
-@pytest.mark.parametrize("url", ["http://host/p.pac?sig=S3cret", "http://user:hunter2@host/p.pac", "http://a:hunter2@S3cret@host/p", "http:\\\\u:hunter2@h/p", "file:///c:/p.pac#S3cret", "http://h/a?b@hunter2"])  # fmt: skip
+def test_base64_is_removed_whole_whatever_is_in_it():
+    draw = random.Random(14)
+    left = []
+    for length in [24, 32, 48, 64] * 500:
+        encoded = base64.b64encode(bytes(draw.randrange(256) for _ in range(length))).decode()
+        left.append(without_secrets(f"answer {encoded} end")[len("answer ") : -len(" end")])
+    assert sum(len(shown) > 8 for shown in left) <= 4  # by chance one has no digit, or looks like a path
+
+
+def test_half_a_text_shows_no_half_of_a_password():
+    text = "x" * 20 + " http://user:hunter2@host"
+    assert without_secrets(beginning(text, 40)) == "x" * 20
+    assert beginning("user:hunter2@host", 12) == "" and beginning(text, 400) == text
+
+
+PLANTED = (
+    "user:hunter2@host", r'{\"token\":\"hunter2\"}', "pass=hunter2", "passphrase=hunter2", "psk=hunter2", "Cookie: a=1; b=hunter2",
+    "%70assword=hunter2", f"x {'y' * 4000} http://user:hunter2@host", f"{'y' * 4070} http://user:hunter2@host/?{'z' * 50}",
+    "Authorization: Digest a=b, c=hunter2", "AccountKey=hunter2/S3cret+x==", "<pwd>hunter2</pwd>", "--password hunter2",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("said", PLANTED, ids=range(len(PLANTED)))
+@pytest.mark.parametrize("where", ["error", "title", "location", "server"])
+def test_what_an_answer_says_is_in_no_report(said, where):
+    head = {"content-type": "text/html" if where == "title" else "application/json", where: said}
+    body = f"<title>{html.escape(said, quote=False)}</title>" if where == "title" else json.dumps({"error": said})
+    facts = LINUX.healthy()
+    last = facts.imds.attempts[-1]
+    answer = http.Answer(Outcome.HTTP, None, 403, head, None, body.encode(), True)
+    exchange, _ = imds_probe._exchange(last.path, last.connection, answer)
+    facts = replace(facts, imds=replace(facts.imds, attempts=(exchange,)))
+    assert secrets_in(*in_every_format(facts)) == []
+
+
+@pytest.mark.parametrize("url", ["hunter2@host/p.pac", "user:hunter2@host/p.pac", "http://host/p.pac?sig=S3cret", "http://user:hunter2@host/p.pac", "http://a:hunter2@S3cret@host/p", "http:\\\\u:hunter2@h/p", "file:///c:/p.pac#S3cret", "http://h/a?b@hunter2"])  # fmt: skip
 def test_what_is_kept_of_an_address(url):
     assert secrets_in(without_query(url)) == []
 

@@ -93,7 +93,9 @@ def test_name_provider_and_conditions_are_kept():
 
 def test_text_around_it_does_not_matter_and_the_list_is_bounded():
     text = "Wrote filters.\r\n" + document(*[filter_(ADDRESS)] * 500) + "\r\nOk.\r\n"
-    assert len(wfp.parse(text)) == wfp.FILTERS
+    notes = []
+    assert len(wfp.parse(text, notes.append)) == wfp.FILTERS
+    assert len(notes) == 1 and notes[0].endswith(f"filters are left out: more than {wfp.FILTERS} could have forbidden the connect")
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,14 @@ def test_a_stored_route_is_the_name_of_a_value(name, expected):
     assert (stored and (stored.destination, stored.gateway, stored.metric)) == expected
 
 
+def test_a_garbled_stored_route_does_not_cost_the_others(mocker):
+    names = dict.fromkeys(("nonsense", "169.254.169.254,255.255.255.255,10.0.0.1,1", "10.0.0.0,0.255.255.255,10.0.0.1,1"), "")
+    mocker.patch.object(registry, "values", return_value=names)
+    board = Board(5)
+    assert [route.destination for route in routes.collect_persistent_routes(board)] == ["169.254.169.254/32"]
+    assert [note.text for note in board.notes()] == ["2 of 3 cannot be read, and are left out"]
+
+
 def test_no_key_of_stored_routes_means_none_and_one_that_may_not_be_read_is_not_known(mocker):
     mocker.patch.object(registry, "values", side_effect=registry.NoKey("HKLM\\x: no such key"))
     assert routes.collect_persistent_routes(Board(5)) == ()

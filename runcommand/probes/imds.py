@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Tuple
 
 from .. import attested as attested_data
-from ..confidential import without_secrets
+from ..confidential import beginning, without_secrets
 from ..facts import (
     UUID,
     Address,
@@ -245,7 +245,7 @@ def _title(body: bytes) -> Optional[str]:
 
 def _text(value: Optional[str]) -> Optional[str]:
     """A text of the answer, without secrets."""
-    return without_secrets(value[:4096])[:TEXT_LIMIT] if value else None
+    return without_secrets(beginning(value, 4096))[:TEXT_LIMIT] if value else None
 
 
 def _is_attested(document: Any) -> bool:

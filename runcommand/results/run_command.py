@@ -145,18 +145,18 @@ def _is_status(status: Dict[str, Any]) -> bool:
 
 
 def _of_statuses(statuses: List[Dict[str, Any]]) -> Result:
-    found = {"out": "", "err": "", "state": ""}
+    found: Dict[str, List[str]] = {"out": [], "err": [], "state": []}
     for status in statuses:
         component, _, state = status["code"].rpartition("/")
         stream = _STREAMS.get(component.rpartition("/")[2].lower())
         both = None if stream else _streams(_lines(status["message"]))
         if stream:
-            found[stream] += _lines(status["message"])
+            found[stream].append(_lines(status["message"]))
         elif both:
             return both
         elif status["message"].strip():
-            found["state"] += f"{_text(status.get('displaystatus')) or state}: {status['message'].strip()}"
-    return Result(**found)
+            found["state"].append(f"{_text(status.get('displaystatus')) or state}: {status['message'].strip()}")
+    return Result("".join(found["out"]), "".join(found["err"]), "".join(found["state"]))
 
 
 def _streams(message: str) -> Optional[Result]:

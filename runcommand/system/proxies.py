@@ -14,6 +14,8 @@ PROCESS = "this process's environment"  # a place
 DEFAULT_PORTS = {"http": 80, "https": 443}
 SOCKS_PORT = 1080
 HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
+# How an entry with credentials begins: http=, http://, user:
+BEGINNING = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,15}(?:=|://)|[A-Za-z0-9._%\\-]{1,64}:")
 ENTRIES = 2000  # of a bypass list; Windows and environments end long before
 
 
@@ -38,6 +40,9 @@ def read_servers(text: str) -> Optional[str]:
     https://learn.microsoft.com/windows/win32/wininet/enabling-internet-functionality
     """
     entries = [entry for entry in re.split(r"[;\s]+", text.strip()) if entry]
+    for before, entry in zip(entries, entries[1:]):
+        if "@" in entry and "@" not in before and not BEGINNING.match(entry):
+            raise ValueError("no address of a proxy: a blank may be a part of a password")
     named = [entry.partition("=") for entry in entries if "=" in entry]
     plain = [entry for entry in entries if "=" not in entry]
     for protocol, _, server in named:
@@ -53,15 +58,21 @@ def read_servers(text: str) -> Optional[str]:
     return None
 
 
-def read_bypass(text: str, separators: str) -> Tuple[str, ...]:
+def read_bypass(text: str, separators: str, note: Callable[[str], None] = lambda text: None) -> Tuple[str, ...]:
     """The entries of a bypass list, without credentials and without what a query says.
 
     :param separators: the characters between entries, as in a class of a regular expression
+    :param note: is told where the list is longer than what is kept of it
     """
-    entries = (
-        re.sub(r"([?#]).+", r"\1...", entry.rpartition("@")[2].strip()) for entry in re.split(f"[{separators}]", text)
-    )
-    return tuple(entry for entry in entries if entry)[:ENTRIES]
+    found: List[str] = []
+    for match in re.finditer(f"[^{separators}]+", text):
+        entry = match.group().rpartition("@")[2].strip()
+        if entry and len(found) == ENTRIES:
+            note(f"a bypass list has more than {ENTRIES} entries: the others are left out")
+            break
+        if entry:
+            found.append(re.sub(r"([?#]).+", r"\1...", entry, flags=re.DOTALL))
+    return tuple(found)
 
 
 def of_environment(
@@ -79,8 +90,12 @@ def of_environment(
     """
     if any_case:
         variables = {name.lower(): value for name, value in variables.items()}
-    lists = [read_bypass(variables[name], ",") for name in ("no_proxy", "NO_PROXY") if variables.get(name)]
-    bypass, capitals = (lists[0], lists[-1]) if lists else ((), ())
+    lists: List[Tuple[str, ...]] = []
+    for name in ("no_proxy", "NO_PROXY"):
+        if variables.get(name):
+            lists.append(read_bypass(variables[name], ",", lambda text: note(f"{place}: {text}")))
+    bypass: Tuple[str, ...] = lists[0] if lists else ()
+    capitals: Tuple[str, ...] = lists[-1] if lists else ()
     servers: Dict[str, str] = {}
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         value = variables.get(name, "").strip()

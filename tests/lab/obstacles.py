@@ -61,6 +61,17 @@ def bypassed(name: str, **more: object) -> Broken:
     return healthy(name, web=web("proxy-503"), never=(HITS,), **more)
 
 
+WRONG_WAY = f"route add {IMDS}/32 via 10.0.1.1 dev eth1"
+BLANKS = ("a=b" + " " * 16000 + "\x01 y\n") * 12  # in a script: a pattern with overlapping blanks never ends on it
+LEASES = "/var/lib/dhcp/dhclient.eth0.leases"
+LEASE = 'lease {{\n  interface "eth0";\n  fixed-address {};\n  option routers 10.0.0.1;\n  option dhcp-server-identifier 168.63.129.16;\n}}\n'
+
+
+def beside(cause: str, name: str, *vm: str, **more: object) -> Broken:
+    """A fault that must be named although something else on the VM is damaged or hostile."""
+    return broken(cause, f"{cause} ({name})", vm=vm, **more)
+
+
 SET = f"http_proxy=http://user:secret@{PROXY}"
 ENOUGH = f"no_proxy=localhost,{IMDS},{WIRESERVER}"
 
@@ -107,6 +118,11 @@ OBSTACLES: List[Broken] = [
     proxy("all_proxy", heals=False, variables={"all_proxy": f"http://{PROXY}"}),
     proxy("/etc/environment", files={"/etc/environment": f'LANG=C\n{SET}\nno_proxy="localhost,.contoso.com"\n'}),
     proxy("/etc/profile.d", files={"/etc/profile.d/proxy.sh": f"PROXY=http://{PROXY}\nexport http_proxy=$PROXY\nexport no_proxy='localhost'\n"}),
+    beside("route-wrong-interface", "a hostile script in profile.d", WRONG_WAY, files={"/etc/profile.d/a.sh": BLANKS}),
+    beside("route-wrong-interface", "hostile lease files", WRONG_WAY, files={LEASES: "lease {" * 50_000, "/var/lib/dhclient/dhclient.leases": "lease {" * 15_000}),
+    beside("route-wrong-interface", "a damaged lease behind a good one", WRONG_WAY, leased=False, files={LEASES: LEASE.format("10.0.0.4") + LEASE.format("10.0.0.999") + "lease {\n  interface"}),
+    proxy("a script behind a hostile one", files={"/etc/profile.d/a.sh": BLANKS, "/etc/profile.d/proxy.sh": f"export http_proxy=http://{PROXY}\n"}),
+    proxy("/etc/environment, # in the password", files={"/etc/environment": f'http_proxy="http://user:12#34@{PROXY}"\n'}),
     proxy("systemd", files={"/run/lab/environment": f"LANG=C\n{SET}\nNO_PROXY=localhost\n"}),
     proxy("a network in no_proxy", files={"/etc/environment": f"{SET}\nno_proxy=169.254.0.0/16,168.63.129.16\n"}),
     proxy("it refuses", heals=True, files={"/etc/environment": "http_proxy=http://10.0.0.50:3999\n"}),

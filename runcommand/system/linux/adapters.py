@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
@@ -23,31 +24,39 @@ from ...facts import (
 from ..program import Programs
 from . import getifaddrs, leases
 from .files import key_values, read
-from .iproute import ip
+from .iproute import ip, left_out
 
+FILE_NAME = re.compile(r"[^/\0]{1,64}")
 SYS_CLASS_NET = Path("/sys/class/net")
 NETWORKD_LINKS = Path("/run/systemd/netif/links")
 NETWORKMANAGER_DEVICES = Path("/run/NetworkManager/devices")
+STATE_LIMIT = 64 * 1024  # bytes of what a manager says of one NIC
 
 
 def collect(programs: Programs, board: Board) -> Tuple[Adapter, ...]:
+    def note(text: str) -> None:
+        board.note("adapters", text)
+
     try:
-        found = [adapter for adapter in map(parse_adapter, ip(programs, "-d", "addr", "show")) if adapter]
+        rows = ip(programs, "-d", "addr", "show", note=note)
+        found = [adapter for adapter in map(parse_adapter, rows) if adapter]
         if not found:  # there is always a loopback
             raise NoFact("ip -j addr: printed nothing that reads as an adapter")
+        if len(found) < len(rows):
+            note(f"ip -j addr: {left_out(len(rows) - len(found), len(rows))}")
     except NoFact as missing:
         found = list(_from_sysfs())
         if not found:
             raise missing
-        board.note("adapters", f"{missing}; taken from {SYS_CLASS_NET} and the C library")
-    known = leases.read_all()
+        note(f"{missing}; taken from {SYS_CLASS_NET} and the C library")
+    known = leases.read_all(note)
     return tuple(_with_manager(_with_lease(_with_sysfs(adapter), known)) for adapter in found)
 
 
 def parse_adapter(row: Dict[str, Any]) -> Optional[Adapter]:
     """One object of ``ip -j -d addr``."""
     name, index = row.get("ifname"), row.get("ifindex")
-    if not isinstance(name, str) or type(index) is not int:
+    if not isinstance(name, str) or not FILE_NAME.fullmatch(name) or type(index) is not int:
         return None
     flags = list_of(str, row.get("flags"))
     addresses = []
@@ -89,18 +98,26 @@ def _from_sysfs() -> Iterator[Adapter]:
     except OSError:
         names = sorted(addresses)
     for name in names:
-        if not read(SYS_CLASS_NET / name / "ifindex"):
+        index, flags = _number(name, "ifindex", 0), _number(name, "flags", 0x1)
+        if not index:
             continue  # bonding_masters and the like
-        flags = int(read(SYS_CLASS_NET / name / "flags") or "0x1", 16)
         loopback = read(SYS_CLASS_NET / name / "type") == "772"  # ARPHRD_LOOPBACK
         yield Adapter(
-            int(read(SYS_CLASS_NET / name / "ifindex") or 0),
+            index,
             name,
             kind="loopback" if loopback else "ethernet",
             mac=None if loopback else if_valid(parse_mac, read(SYS_CLASS_NET / name / "address")),
             state=_state(bool(flags & 0x1), read(SYS_CLASS_NET / name / "carrier") != "0"),
             addresses=tuple(addresses.get(name, ())),
         )
+
+
+def _number(name: str, file: str, otherwise: int) -> int:
+    """A number that sysfs tells of an adapter, decimal or with 0x."""
+    try:
+        return int(read(SYS_CLASS_NET / name / file) or "", 0)
+    except ValueError:
+        return otherwise
 
 
 def _with_sysfs(adapter: Adapter) -> Adapter:
@@ -124,11 +141,11 @@ def _with_lease(adapter: Adapter, known: List[leases.Lease]) -> Adapter:
 
 def _with_manager(adapter: Adapter) -> Adapter:
     """Who looks after the NIC, from the run state that the two managers publish."""
-    networkd = key_values(read(NETWORKD_LINKS / str(adapter.index)) or "")
+    networkd = key_values(read(NETWORKD_LINKS / str(adapter.index), STATE_LIMIT) or "")
     if networkd.get("ADMIN_STATE") in ("configured", "configuring"):
         dhcp = adapter.dhcp or (False if networkd["ADMIN_STATE"] == "configured" else None)  # configured, and no lease
         return replace(adapter, managed_by="systemd-networkd", profile=networkd.get("NETWORK_FILE") or None, dhcp=dhcp)
-    manager = key_values(read(NETWORKMANAGER_DEVICES / str(adapter.index)) or "")
+    manager = key_values(read(NETWORKMANAGER_DEVICES / str(adapter.index), STATE_LIMIT) or "")
     if manager.get("managed") in ("1", "true"):
         return replace(adapter, managed_by="NetworkManager", profile=manager.get("connection-uuid") or None)
     return adapter

@@ -11,7 +11,7 @@ from ...facts import Firewall, FirewallPlace, FirewallRule, Imds, MatchField, Ou
 from .. import NEIGHBOURS_S
 from ..program import Programs
 from . import iptables, nftables
-from .ruleset import Ruleset, reduced
+from .ruleset import RULES_READ, Ruleset, reduced
 
 RULES = 2000  # that are kept
 STOPPING = (RuleVerdict.DROP, RuleVerdict.REJECT, RuleVerdict.REDIRECT)
@@ -87,6 +87,9 @@ def read(programs: Programs) -> Tuple[Firewall, List[str]]:
         reasons.append(str(missing))
     if not sources:
         raise NoFact("; ".join(reasons))
+    unread = sum(part.unread for part in parts)
+    if unread:
+        notes.append(f"{unread} rules cannot be read or are beyond the first {RULES_READ:,}, and are left out")
     for reason in reasons:
         if not reason.endswith("not found"):  # a program that is not there has set no rules
             notes.append(reason)
@@ -129,7 +132,8 @@ def merged(shared: Optional[Ruleset], all_rules: Ruleset) -> Ruleset:
             twin = twins[number] if len(twins) == len(own_rules) else [rule]
             is_whole = (chain, twin[0].id) not in all_rules.opaque
             rules += twin if is_whole and (len(twin) > 1 or _looks_at(rule) != _looks_at(twin[0])) else [rule]
-    return Ruleset([*shared.chains, *chains], rules, shared.tables | all_rules.tables)
+    unread = shared.unread + all_rules.unread
+    return Ruleset([*shared.chains, *chains], rules, shared.tables | all_rules.tables, unread=unread)
 
 
 def _table(chain: Optional[str]) -> str:

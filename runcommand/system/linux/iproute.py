@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Sequence
 
 from ...collect import NoFact
+from ...facts import list_of, parse_json
 from ..program import Programs
+from .files import Note
 
 
-def ip(programs: Programs, *arguments: str) -> List[Dict[str, Any]]:
-    """The objects that ``ip -j ARGUMENTS`` prints. Raises ``NoFact``."""
+def ip(programs: Programs, *arguments: str, note: Note = lambda text: None) -> List[Dict[str, Any]]:
+    """The objects that ``ip -j ARGUMENTS`` prints. Raises ``NoFact``.
+
+    :param note: is told where something else stands among them, which is passed over
+    """
     output = programs.run("ip", ["-j", *arguments]) or b"[]"
+    return parse(output, arguments, note)
+
+
+def parse(output: bytes, arguments: Sequence[str], note: Note = lambda text: None) -> List[Dict[str, Any]]:
+    """The same of what was printed."""
+    shown = f"ip -j {' '.join(arguments)}"
     try:
-        parsed = json.loads(output)
-    except (ValueError, RecursionError):
+        parsed = parse_json(output.decode("utf-8", "replace"))
+    except ValueError:
         parsed = None
-    if not isinstance(parsed, list) or not all(isinstance(item, dict) for item in parsed):
-        raise NoFact(f"ip -j {' '.join(arguments)}: printed no list of JSON objects")
-    return [item for item in parsed if item]  # old versions print {} for what a filter left out
+    if not isinstance(parsed, list):
+        raise NoFact(f"{shown}: printed no list of JSON objects")
+    objects = list_of(dict, parsed)
+    found = [item for item in objects if item]  # old versions print {} for what a filter left out
+    if len(objects) < len(parsed):
+        if not found:
+            raise NoFact(f"{shown}: printed no list of JSON objects")
+        note(f"{shown}: {left_out(len(parsed) - len(objects), len(parsed))}")
+    return found
+
+
+def left_out(number: int, of: int) -> str:
+    """How a note says that some rows make no sense."""
+    return f"{number} of {of} rows cannot be read, and are left out"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import shlex
 from typing import Dict, List, Optional, Set, Tuple
 
 from ...facts import FirewallChain, FirewallMatch, FirewallPlace, FirewallRule, MatchField, RuleVerdict
-from .ruleset import Ruleset
+from . import shell
+from .ruleset import RULES_READ, Ruleset
 
 NF_TABLES = "(nf_tables)"  # in the head line of the variant that keeps its rules in nftables
 PRIORITIES = {"raw": -300, "mangle": -150, "nat": -100, "filter": 0, "security": 50}  # linux/netfilter_ipv4.h
@@ -47,11 +47,12 @@ FIELDS = {
 NOT_CONDITIONS = ("-m", "--comment", "--socket-exists", "-j", "-g")
 MODULES = ("tcp", "udp", "multiport", "iprange", "owner", "conntrack", "state", "mark", "addrtype", "comment")
 ALL_FLAGS = "FIN,SYN,RST,PSH,ACK,URG"
-COUNTERS = re.compile(r"\[(\d+):\d+\] ")
+COUNTERS = re.compile(r"\[([0-9]{1,20}):[0-9]{1,20}\] ")
+LINE_LIMIT = 16384  # characters; a comment has at most 255, a list of ports 15 entries
 
 
 def parse(text: str, place: FirewallPlace) -> Ruleset:
-    """The rules of ``iptables-save -c``. A line that makes no sense is passed over.
+    """The rules of ``iptables-save -c``. A line that makes no sense is passed over and counted.
 
     Chains that are kept in nftables are called as nftables calls them: ``ip filter OUTPUT``.
     """
@@ -73,15 +74,20 @@ def parse(text: str, place: FirewallPlace) -> Ruleset:
         elif " -A " in f" {line}":
             lines.append((table, line))
     known = {chain.id for chain in chains}
-    rules = [_rule(line, f"{family} {table}", place, known) for table, line in lines]
-    return Ruleset(chains, [rule for rule in rules if rule], tables)
+    rules: List[FirewallRule] = []
+    for table, line in lines[:RULES_READ]:
+        rule = _rule(line, f"{family} {table}", place, known)
+        rules += [rule] if rule else []
+    return Ruleset(chains, rules, tables, unread=len(lines) - len(rules))
 
 
 def _rule(line: str, table: str, place: FirewallPlace, chains: Set[str]) -> Optional[FirewallRule]:
     counters = COUNTERS.match(line)
     text = line[counters.end() :] if counters else line
+    if len(line) > LINE_LIMIT:
+        return None
     try:
-        words = shlex.split(text) if re.search(r"[\"'\\]", text) else text.split()
+        words = shell.split(text)
     except ValueError:
         return None
     if len(words) < 2 or words[0] != "-A":
@@ -90,7 +96,7 @@ def _rule(line: str, table: str, place: FirewallPlace, chains: Set[str]) -> Opti
     values: Dict[str, str] = {}
     for negated, option, value in _options(words[2:]):
         known = _match(option, value, negated)
-        if known and not {"-j", "-g"} & set(values):  # what follows the target is the target's own
+        if known and "-j" not in values and "-g" not in values:  # what follows the target is the target's own
             matches.append(known)
         values[option] = value
     action, goes_to = RuleVerdict.OTHER, None

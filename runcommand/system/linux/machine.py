@@ -13,11 +13,13 @@ from ..program import Programs
 from .files import key_values, read
 
 OS_RELEASE = (Path("/etc/os-release"), Path("/usr/lib/os-release"))
+RELEASE_LIMIT, VALUE_LIMIT = 64 * 1024, 200  # bytes of the file; characters of a value
 DMI = Path("/sys/class/dmi/id")
 
 
 def collect(board: Board) -> Machine:
-    release = key_values(next(filter(None, map(read, OS_RELEASE)), ""))
+    texts = (read(path, RELEASE_LIMIT) for path in OS_RELEASE)
+    release = {key: value[:VALUE_LIMIT] for key, value in key_values(next(filter(None, texts), "")).items()}
     return Machine(
         os_name=release.get("PRETTY_NAME") or release.get("NAME"),
         os_id=release.get("ID"),

@@ -19,10 +19,11 @@ from ...facts import (
     list_of,
     parse_json,
 )
-from .ruleset import Ruleset
+from .ruleset import RULES_READ, Ruleset
 
 FAMILIES = ("ip", "inet")
 DEVICE_HOOKS = ("ingress", "egress")  # not looked at
+DEPTH = 8  # of values inside values; nft nests three
 ELEMENTS = 200  # of a set; of a longer one those that hold an address of the platform, and a mark
 VERDICTS = {
     "accept": RuleVerdict.ACCEPT,
@@ -91,13 +92,17 @@ def parse(output: bytes) -> Ruleset:
     chains = [_chain(item, table, bool(_doubt(flags, table))) for table, item in _awake(objects, "chain", flags)]
     rules: List[FirewallRule] = []
     opaque: Set[Tuple[str, str]] = set()
+    unread = 0
     for table, item in _awake(objects, "rule", flags):
+        if len(rules) >= RULES_READ:  # a verdict map makes many of one
+            unread += 1
+            continue
         rules += _rules(item, table, where, _doubt(flags, table))
         if any("xt" in statement for statement in list_of(dict, item.get("expr"))):
             opaque.add((rules[-1].chain or "", rules[-1].id))
     tables = {" ".join(chain.id.split(" ")[:2]) for chain in chains}
     hooks = {str(item.get("hook")) for item in _items(objects, "chain")} & set(DEVICE_HOOKS)
-    return Ruleset(chains, rules, tables, frozenset(opaque), tuple(sorted(hooks)))
+    return Ruleset(chains, rules, tables, frozenset(opaque), tuple(sorted(hooks)), unread)
 
 
 def _items(objects: Sequence[Dict[str, Any]], kind: str) -> List[Dict[str, Any]]:
@@ -263,13 +268,14 @@ def _flags(left: Any, right: Any) -> Optional[Tuple[str, ...]]:
     return None if wanted is None else (f"{','.join(looked_at)}/{','.join(wanted)}",)
 
 
-def _field(left: Any) -> Optional[MatchField]:
+def _field(left: Any, depth: int = 0) -> Optional[MatchField]:
     """What an expression looks at; None: nothing that this version knows."""
     masked = dict_of(left).get("&")
-    if isinstance(masked, list) and len(masked) == 2:
+    if isinstance(masked, list) and len(masked) == 2 and depth < DEPTH:
         if dict_of(dict_of(masked[0]).get("payload")) == {"protocol": "tcp", "field": "flags"}:
             return MatchField.TCP_FLAGS
-        return MatchField.MARK if _field(masked[0]) is MatchField.MARK else None  # which is 0 under any mask
+        inner = _field(masked[0], depth + 1)
+        return MatchField.MARK if inner is MatchField.MARK else None  # which is 0 under any mask
     for kind, body in dict_of(left).items():
         detail = dict_of(body)
         if kind == "payload":
@@ -287,8 +293,10 @@ def _field(left: Any) -> Optional[MatchField]:
     return None
 
 
-def _values(right: Any, where: _Where) -> Optional[Tuple[str, ...]]:
+def _values(right: Any, where: _Where, depth: int = 0) -> Optional[Tuple[str, ...]]:
     """The values of a set, a prefix, a range or a single one; None where they are of another form."""
+    if depth > DEPTH:
+        return None
     if isinstance(right, str) and right.startswith("@"):
         key = (where.family, where.table, right[1:])
         if key not in where.read:
@@ -300,34 +308,35 @@ def _values(right: Any, where: _Where) -> Optional[Tuple[str, ...]]:
     if isinstance(right, (int, str)):
         return ({"ipv4": "ip", "ipv6": "ip6"}.get(str(right), str(right)),)
     if isinstance(right, list):
-        return _all(right, where)
+        return _all(right, where, depth)
     for kind, body in dict_of(right).items():
         if kind == "set" and isinstance(body, list):
-            return _all(body, where)
+            return _all(body, where, depth)
         if kind == "prefix" and isinstance(body, dict):
             return (f"{body.get('addr')}/{body.get('len')}",)
         if kind == "range" and isinstance(body, list) and len(body) == 2:
             return (f"{body[0]}-{body[1]}",)
         if kind == "elem":
-            return _values(dict_of(body).get("val"), where)
+            return _values(dict_of(body).get("val"), where, depth + 1)
     return None
 
 
-def _all(items: Sequence[Any], where: _Where) -> Optional[Tuple[str, ...]]:
+def _all(items: Sequence[Any], where: _Where, depth: int = 0) -> Optional[Tuple[str, ...]]:
     found: List[str] = []
     for item in items:
-        values = _values(item, where)
+        values = _values(item, where, depth + 1)
         if values is None:
             return None
         found += values
-    return tuple(found)
+    return tuple(dict.fromkeys(found))
 
 
 def _reduced(elements: List[Any], name: str, where: _Where) -> Optional[Tuple[str, ...]]:
     values = _all(elements, where)
     if values is None or len(values) <= ELEMENTS:
         return values
-    return (*(value for value in values if _holds_platform(value)), name)
+    holding = [value for value in values if _holds_platform(value)]
+    return (*holding, name) if len(holding) <= ELEMENTS else None
 
 
 def _holds_platform(value: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
@@ -13,31 +12,26 @@ from ...collect import Board, NoFact
 from ...facts import Proxy, ProxyKind, Scope
 from ..program import Programs
 from ..proxies import PROCESS, of_environment, read_server
+from . import shell
 from .files import key_values, read
 
 ENVIRONMENT = Path("/etc/environment")
 PROFILE_D = Path("/etc/profile.d")
 WAAGENT_CONF = Path("/etc/waagent.conf")
 SYSTEMD = "systemd's environment"
-VARIABLES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY")
+SERVERS = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
+VARIABLES = (*SERVERS, "no_proxy", "NO_PROXY")
 FILES = 200  # of profile.d
+SCRIPT_LIMIT, SCRIPTS_LIMIT = 256 * 1024, 512 * 1024  # bytes of one script, of all
 LINE_LIMIT, VALUE_LIMIT = 16384, 8192  # characters
 IN_A_CONDITION = "in a condition or a function"
+WORKED_OUT = "worked out by the script"
 SYSTEMCTL_S = 1.5  # the requests through the proxies wait for it
-WORD = r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|\\.|[^\s;&|"'\\#()<>])*"""
-NAME = r"[A-Za-z_]\w{0,63}"
-ASSIGNMENT = re.compile(rf"(?<![\w$])({NAME})(\+?)=({WORD})")
-SIMPLE = re.compile(  # assignments and nothing else
-    rf"\s*(?:export\s+)?{NAME}\+?={WORD}(?:\s+{NAME}\+?={WORD})*\s*(?:;\s*export(?:\s+{NAME})+\s*)?;?(?:\s*|\s+#.*)"
-)
-COMMENT = re.compile(r"\s#.*")
-UNSET = re.compile(r"\s*(?:unset|export\s+-n)((?:\s+[A-Za-z_]\w*)+)\s*;?\s*(?:#.*)?")
-OPENS, CLOSES = (
-    re.compile(r"\s*(?:if|case|for|while|until|select)\b|.*[({]\s*$"),
-    re.compile(r"\s*(?:fi|esac|done|\}|\))"),
-)
-REFERENCE = re.compile(r"\$(?:(\w+)|\{(\w+)\}|\{(\w+):?([+-])([^{}]*)\})")
+REFERENCE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::?([+-])([^{}]*))?\})")
+HALF_AN_ADDRESS = re.compile(r"#[^\s@]*@")
 UNKNOWN = re.compile(r"`[^`]*`?|\$\([^)]*\)?|\$\{[^}]*\}?|\$\w*")
+ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|([0-7]{3})|(.))", re.DOTALL)  # in $'...'
+LETTERS = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "s": " "}
 
 Note = Callable[[str], None]
 
@@ -48,12 +42,12 @@ def collect(programs: Programs, board: Board) -> Tuple[Proxy, ...]:
     def note(text: str) -> None:
         board.note("proxies", text)
 
-    environment = read(ENVIRONMENT) or ""
-    found = of_file(environment, note) + of_profiles(_profiles(), note, parse_assignments(environment))
-    found += of_agent(read(WAAGENT_CONF) or "", note)
+    environment = read(ENVIRONMENT, note=note) or ""
+    found = of_file(environment, note) + of_profiles(_profiles(note), note, read_environment(environment))
+    found += of_agent(read(WAAGENT_CONF, note=note) or "", note)
     try:
         shown = programs.run("systemctl", ["show-environment"], SYSTEMCTL_S).decode("utf-8", "replace")
-        found += of_environment(parse_assignments(shown), SYSTEMD, note)
+        found += of_environment(parse_shown(shown), SYSTEMD, note)
     except NoFact as missing:
         note(str(missing))
     known = {(proxy.server, proxy.variable, proxy.bypass) for proxy in found}
@@ -62,32 +56,91 @@ def collect(programs: Programs, board: Board) -> Tuple[Proxy, ...]:
 
 
 def of_file(text: str, note: Note) -> List[Proxy]:
-    """What ``/etc/environment`` says (pam_env: no expansion, the last line of a name counts)."""
-    return of_environment(parse_assignments(text), str(ENVIRONMENT), note)
+    """What ``/etc/environment`` says."""
+    return of_environment(read_environment(text, note), str(ENVIRONMENT), note)
 
 
-def parse_assignments(text: str) -> Dict[str, str]:
-    """The ``NAME=value`` lines of a text, perhaps quoted, perhaps after ``export``; the last of each name counts."""
+def read_environment(text: str, note: Note = lambda text: None) -> Dict[str, str]:
+    """The variables of ``/etc/environment``.
+
+    To pam_env (_assemble_line and _parse_env_file of its pam_env.c, and so it is seen to behave) the first ``#`` of a line
+    begins a comment wherever it stands, between quotes too; nothing is expanded; one pair of quotes around a value goes; a
+    backslash at the end joins lines; the last line of a name counts. What else reads the file (``EnvironmentFile=`` of
+    systemd, a shell) takes a ``#`` inside a value for a part of it. So a proxy whose password has one is a proxy to some, and
+    a broken address to the programs of a login. Half of it is no proxy, and may be half of the password: the whole value
+    is taken, and ``note`` is told.
+    """
     found: Dict[str, str] = {}
-    for line in text.splitlines():
+    cut: Dict[str, bool] = {}
+    too_long = 0
+    for line in re.sub(r"\\[ \t]*\n", "", text).splitlines():
         name, equals, value = line.strip().partition("=")
-        name = name[len("export ") :].strip() if name.startswith("export ") else name
-        if equals and name in VARIABLES and len(value) <= VALUE_LIMIT:
-            value = value[1:] if value.startswith("$'") else value  # systemctl's own way to quote
-            try:
-                found[name] = " ".join(shlex.split(value, comments=True))
-            except ValueError:
-                found[name] = value.strip("\"'")
+        name = name[len("export ") :] if name.startswith("export ") else name
+        if not equals or name not in VARIABLES:
+            continue
+        if len(value) > VALUE_LIMIT:
+            too_long += 1
+            continue
+        found[name], cut[name] = _without_comment(value)
+    for name in filter(cut.get, cut):
+        note(f"{ENVIRONMENT}: {name} has a # inside its value: pam_env, which reads it for logins, ends the value there")
+    if too_long:
+        note(f"{ENVIRONMENT}: {too_long} values of more than {VALUE_LIMIT} characters are left out")
     return found
 
 
-def _profiles() -> Iterable[Tuple[str, str]]:
+def _without_comment(text: str) -> Tuple[str, bool]:
+    """A value without its quotes and without a comment behind it; True where the ``#`` stands inside an address."""
+    quote = text[:1] if text[:1] in ("'", '"') else ""
+    kept, sign, rest = text.partition("#")
+    if quote and sign and quote not in kept[1:]:  # the quote is closed behind the #
+        inside = rest.partition(quote)[0]
+    else:
+        inside = re.split(r"\s", rest, maxsplit=1)[0]
+    if kept.strip() and "@" in inside:  # kept may end in the middle of a password: it is never taken alone
+        is_one_word = bool(quote) or kept[-1:].strip() != ""
+        return (f"{kept}#{inside}".strip("\"'").strip() if is_one_word else ""), True
+    kept = kept.strip()
+    if quote:
+        kept = kept[1:-1] if kept[-1:] in ("'", '"') and len(kept) > 1 else kept[1:]
+    return kept.strip(), False
+
+
+def parse_shown(text: str) -> Dict[str, str]:
+    """The variables of ``systemctl show-environment``: as they are, or in ``$'...'`` with escapes. It has no comments."""
+    found: Dict[str, str] = {}
+    for line in text.splitlines():
+        name, equals, value = line.partition("=")
+        if equals and name in VARIABLES and len(value) <= VALUE_LIMIT:
+            quoted = value.startswith("$'") and value.endswith("'") and len(value) > 2
+            found[name] = ESCAPE.sub(_character, value[2:-1]) if quoted else value.strip("\"'")
+    return found
+
+
+def _character(match: "re.Match[str]") -> str:
+    """What an escape in ``$'...'`` stands for."""
+    hexadecimal, octal, other = match.groups()
+    if other:
+        return LETTERS.get(other, other)
+    return chr(int(hexadecimal, 16) if hexadecimal else int(octal, 8))
+
+
+def _profiles(note: Note) -> Iterable[Tuple[str, str]]:
     """The scripts of profile.d, in the order in which a login shell reads them."""
     try:
-        paths = sorted(path for path in PROFILE_D.iterdir() if path.suffix == ".sh")[:FILES]
+        paths = sorted(path for path in PROFILE_D.iterdir() if path.suffix == ".sh")
     except OSError:
         return []
-    return [(str(path), read(path) or "") for path in paths]
+    scripts: List[Tuple[str, str]] = []
+    size = 0
+    for path in paths:
+        if len(scripts) == FILES or size >= SCRIPTS_LIMIT:
+            note(f"{PROFILE_D}: of {len(paths)} scripts the first {len(scripts)} are read")
+            break
+        text = read(path, SCRIPT_LIMIT, note) or ""
+        size += len(text)
+        scripts.append((str(path), text))
+    return scripts
 
 
 class _Assigned(NamedTuple):
@@ -107,65 +160,103 @@ def of_profiles(scripts: Iterable[Tuple[str, str]], note: Note, before: Mapping[
     """
     known = {name: _Assigned(before[name]) for name in ("no_proxy", "NO_PROXY") if name in before}
     for path, text in scripts:
-        depth = 0
-        for line in re.sub(r"\\\n", "", text).splitlines():
-            if line.lstrip().startswith("#"):
-                continue
-            if len(line) > LINE_LIMIT:
-                note(f"{path}: a line of {len(line)} characters is left out")
-                continue
-            depth = max(0, depth - bool(CLOSES.match(line)))
-            unset = UNSET.fullmatch(line)
-            if unset and not depth:
-                for name in unset.group(1).split():
-                    known.pop(name, None)
-            elif SIMPLE.fullmatch(line):
-                for name, plus, raw in ASSIGNMENT.findall(COMMENT.sub("", line)):
-                    value, is_whole = _expand(raw, known)
-                    value = known[name].value + value if plus and name in known else value
-                    doubt = IN_A_CONDITION if depth else None if is_whole else "worked out by the script"
-                    known[name] = _Assigned(value, path, doubt)
-            elif not re.match(r"\s*(?:echo|printf)\b", line):  # more than assignments: they may come to be, or not
-                for name, _, raw in ASSIGNMENT.findall(COMMENT.sub("", line)):
-                    if name in VARIABLES:
-                        known[name] = _Assigned(_expand(raw, known)[0], path, IN_A_CONDITION)
-            depth += bool(OPENS.match(line))
+        _read_script(path, text[:SCRIPT_LIMIT], known, note)
     mine = {name: known[name] for name in VARIABLES if name in known}
-    place = next(
-        (item.place for name, item in mine.items() if name in VARIABLES[:4] and item.value and item.place), None
-    )
-    if not any(name in VARIABLES[:4] and item.place for name, item in mine.items()):
+    place = next((item.place for name, item in mine.items() if name in SERVERS and item.value and item.place), None)
+    if not any(name in SERVERS and item.place for name, item in mine.items()):
         return []
     doubt = next((item.doubt for item in mine.values() if item.doubt and item.value), None)
     values = {name: item.value for name, item in mine.items()}
     return [replace(proxy, undecided=doubt) for proxy in of_environment(values, place or str(PROFILE_D), note)]
 
 
+def _read_script(path: str, text: str, known: Dict[str, _Assigned], note: Note) -> None:
+    """Takes over what the lines of a script come to."""
+    depth = left_out = cut = 0
+    for written in re.sub(r"\\\n", "", text).splitlines():
+        if len(written) > LINE_LIMIT:
+            left_out += 1
+            continue
+        line = shell.read_line(written)
+        if "@" not in line.code and HALF_AN_ADDRESS.match(written, len(line.code)):
+            cut += 1  # what stands before the # may be half a password
+            continue
+        closed, opened = shell.nesting(line.words)
+        depth = max(0, depth - closed)
+        certain = shell.only_assignments(line)
+        if certain is not None:
+            for assignment in certain:
+                _assign(assignment, path, IN_A_CONDITION if depth else None, known)
+        elif line.words and line.words[0] not in ("echo", "printf"):  # they may come to be, or not
+            for assignment in shell.assignments_anywhere(line.code, VARIABLES):
+                _assign(assignment, path, IN_A_CONDITION, known)
+        depth += opened
+    if left_out:
+        note(f"{path}: {left_out} lines of more than {LINE_LIMIT} characters are left out")
+    if cut:
+        note(f"{path}: {cut} lines are left out in which a # cuts an address short")
+
+
+def _assign(assignment: shell.Assignment, path: str, doubt: Optional[str], known: Dict[str, _Assigned]) -> None:
+    name = assignment.name
+    if assignment.value is None:
+        if doubt is None:
+            known.pop(name, None)
+        return
+    value, is_whole = _expand(assignment.value, known)
+    if assignment.is_added and name in known:
+        value = known[name].value + value
+    if len(value) > VALUE_LIMIT:  # half a value may be half a password
+        value, is_whole = "", False
+    if not is_whole and doubt is None:
+        doubt = WORKED_OUT
+    known[name] = _Assigned(value, path, doubt)
+
+
 def _expand(raw: str, known: Mapping[str, _Assigned]) -> Tuple[str, bool]:
-    """The value of an assignment, and whether all of it is known."""
-
-    def one(match: "re.Match[str]") -> str:
-        name, sign, other = match.group(1) or match.group(2) or match.group(3), match.group(4), match.group(5)
-        own = known[name].value if name in known else ""
-        if not sign:
-            return own
-        return (REFERENCE.sub(one, other) if own else "") if sign == "+" else own or other
-
+    """The value of an assignment, and whether all of it is known. One that grows too long is none."""
     if len(raw) > VALUE_LIMIT:
         return "", False
-    plain = REFERENCE.sub(one, raw)[: 2 * VALUE_LIMIT]
+    plain = _with_references(raw, known)
     literal = UNKNOWN.sub("", plain)
+    if len(plain) > VALUE_LIMIT:
+        return "", False
     try:
-        words = shlex.split(literal[:VALUE_LIMIT])
+        words = shell.split(literal)
     except ValueError:
-        return literal[:VALUE_LIMIT].strip("\"'"), False
-    return " ".join(words), literal == plain and len(literal) <= VALUE_LIMIT
+        return literal.strip("\"'"), False
+    return " ".join(words), literal == plain
+
+
+def _with_references(raw: str, known: Mapping[str, _Assigned]) -> str:
+    """A value in which ``$NAME``, ``${NAME}``, ``${NAME:-other}`` and ``${NAME:+other}`` are replaced, until it is too long."""
+    if "$" not in raw:
+        return raw
+    parts: List[str] = []
+    at = size = 0
+    for match in REFERENCE.finditer(raw):
+        parts += [raw[at : match.start()], _referred(match, known)]
+        size += len(parts[-1]) + len(parts[-2])
+        at = match.end()
+        if size > VALUE_LIMIT:
+            break
+    return "".join(parts) + raw[at:]
+
+
+def _referred(match: "re.Match[str]", known: Mapping[str, _Assigned]) -> str:
+    """What one reference stands for."""
+    name, sign, other = match.group(1) or match.group(2), match.group(3), match.group(4)
+    own = known[name].value if name in known else ""
+    if sign == "+":
+        return _with_references(other, known) if own else ""
+    return own or (other if sign else "")
 
 
 def of_agent(text: str, note: Note) -> List[Proxy]:
     """The Azure Linux agent's own proxy (waagent.conf); ``None`` stands for none."""
     values = key_values(text)
-    host, port = values.get("HttpProxy.Host", "None"), values.get("HttpProxy.Port", "None")
+    names = ("HttpProxy.Host", "HttpProxy.Port")
+    host, port = (_without_comment(values.get(name, "None"))[0] for name in names)
     if not host or host.lower() == "none":
         return []
     try:

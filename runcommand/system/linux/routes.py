@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import socket
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ...collect import Board, NoFact
 from ...facts import (
@@ -29,29 +31,38 @@ from ...facts import (
 )
 from .. import after_the_connect, udp_source
 from ..program import Programs
-from .iproute import ip
-from .sockets import hex_address
+from .files import Note
+from .iproute import ip, left_out
+from .procfs import hex_address, hex_number
 
 PROC_NET_ROUTE = Path("/proc/net/route")
+METRIC = re.compile("[0-9]{1,10}")
 RTF_UP, RTF_GATEWAY, RTF_REJECT = 0x1, 0x2, 0x200  # linux/route.h
 
 
 def collect(programs: Programs, board: Board) -> Tuple[Route, ...]:
     """Every IPv4 row of every table; from ``/proc/net/route`` (main table only) where ``ip`` cannot tell."""
+
+    def note(text: str) -> None:
+        board.note("routes", text)
+
     try:
         indexes = _indexes()
-        rows = ip(programs, "-4", "route", "show", "table", "all")
+        rows = ip(programs, "-4", "route", "show", "table", "all", note=note)
         found = tuple(route for row in rows for route in parse_routes(row, indexes))
         if rows and not found:
             raise NoFact("ip -j route: printed nothing that reads as a route")
+        garbled = sum(_cidr(row.get("dst")) is None for row in rows)
+        if garbled:
+            note(f"ip -j route: {left_out(garbled, len(rows))}")
         return found
     except NoFact as missing:
         try:
-            found = tuple(_proc_routes(PROC_NET_ROUTE.read_text("ascii", "replace")))
+            text = PROC_NET_ROUTE.read_text("ascii", "replace")
         except OSError:
             raise missing from None
-        board.note("routes", f"{missing}; taken from {PROC_NET_ROUTE}, the main table only")
-        return found
+        note(f"{missing}; taken from {PROC_NET_ROUTE}, the main table only")
+        return tuple(_proc_routes(text, note))
 
 
 def parse_routes(row: Dict[str, Any], indexes: Dict[str, int]) -> Iterator[Route]:
@@ -82,10 +93,30 @@ _KINDS = {kind.value: kind for kind in RouteKind}
 
 
 def collect_rules(programs: Programs, board: Board) -> Tuple[RoutingRule, ...]:
-    found = tuple(parse_rule(row) for row in ip(programs, "-4", "rule", "show"))
+    """The rules, but for those of which it cannot be read for which packets they are."""
+
+    def note(text: str) -> None:
+        board.note("routing_rules", text)
+
+    rows = ip(programs, "-4", "rule", "show", note=note)
+    readable = [row for row in rows if _is_readable(row)]
+    found = tuple(map(parse_rule, readable))
     if not any(rule.table for rule in found):
         raise NoFact("ip -j rule: printed nothing that reads as a rule for a table")
+    if len(readable) < len(rows):
+        note(f"ip -j rule: {left_out(len(rows) - len(readable), len(rows))}")
     return found
+
+
+def _is_readable(row: Dict[str, Any]) -> bool:
+    """Whether a rule's place and both of its selectors can be read: without one, it would hold for every packet."""
+    if type(row.get("priority")) is not int:
+        return False
+    for key in ("src", "dst"):
+        address = row.get(key)
+        if address not in (None, "all") and _selector(address, row.get(f"{key}len")) is None:
+            return False
+    return True
 
 
 def parse_rule(row: Dict[str, Any]) -> RoutingRule:
@@ -164,6 +195,7 @@ def collect_neighbours(programs: Programs, board: Board) -> Tuple[Neighbour, ...
     """Asked after the plain connect: a next hop that answers no ARP is failed or incomplete then."""
     after_the_connect(board)
     indexes = _indexes()
+    rows = ip(programs, "-4", "neigh", "show", note=lambda text: board.note("neighbours", text))
     return tuple(
         Neighbour(
             parse_next_hop(row["dst"]),
@@ -172,7 +204,7 @@ def collect_neighbours(programs: Programs, board: Board) -> Tuple[Neighbour, ...
             if_valid(parse_mac, row.get("lladdr")),
             next((_STATES[word] for word in list_of(str, row.get("state")) if word in _STATES), NeighbourState.UNKNOWN),
         )
-        for row in ip(programs, "-4", "neigh", "show")
+        for row in rows
         if if_valid(parse_next_hop, row.get("dst"))
     )
 
@@ -180,26 +212,48 @@ def collect_neighbours(programs: Programs, board: Board) -> Tuple[Neighbour, ...
 _STATES = {state.name: state for state in NeighbourState}
 
 
-def _proc_routes(text: str) -> Iterator[Route]:
+def _proc_routes(text: str, note: Note = lambda text: None) -> Iterator[Route]:
+    """The rows of ``/proc/net/route``. One with a cell that makes no sense is left out, and ``note`` is told how many are."""
     indexes = _indexes()
-    for line in text.splitlines()[1:]:
-        cells = line.split()
+    rows = list(filter(None, text.splitlines()[1:]))
+    garbled = 0
+    for line in rows:
         try:
-            device, (network, gateway, mask) = cells[0], (hex_address(cells[i]) for i in (1, 2, 7))
-            flags, metric = int(cells[3], 16), int(cells[6])
+            route = _proc_route([cell.strip() for cell in line.split("\t")], indexes)
         except (IndexError, ValueError):
+            garbled += 1
             continue
-        if flags & RTF_UP:
-            bits = sum(bin(int(part)).count("1") for part in mask.split("."))
-            rejected = bool(flags & RTF_REJECT)
-            yield Route(
-                Cidr(f"{network}/{bits}"),
-                parse_next_hop(gateway) if flags & RTF_GATEWAY else None,
-                None if rejected else device,
-                indexes.get(device),
-                metric,
-                kind=RouteKind.UNREACHABLE if rejected else RouteKind.UNICAST,
-            )
+        if route:
+            yield route
+    if garbled:
+        note(f"{PROC_NET_ROUTE}: {left_out(garbled, len(rows))}")
+
+
+def _proc_route(cells: Sequence[str], indexes: Dict[str, int]) -> Optional[Route]:
+    """One row; None where it is not up. Raises ``IndexError`` or ``ValueError`` where a cell makes no sense."""
+    device, flags = cells[0], hex_number(cells[3])
+    network, gateway, mask = (hex_address(cells[number]) for number in (1, 2, 7))
+    if not METRIC.fullmatch(cells[6]):
+        raise ValueError("not a metric")
+    if not flags & RTF_UP:
+        return None
+    is_rejected = bool(flags & RTF_REJECT)
+    return Route(
+        parse_cidr(f"{network}/{_prefix_length(mask)}"),
+        parse_next_hop(gateway) if flags & RTF_GATEWAY else None,
+        None if is_rejected else device,
+        indexes.get(device),
+        int(cells[6]),
+        kind=RouteKind.UNREACHABLE if is_rejected else RouteKind.UNICAST,
+    )
+
+
+def _prefix_length(mask: str) -> int:
+    """Of a mask like 255.255.255.0. Raises ``ValueError`` where its ones are not all in front."""
+    bits = f"{int(ipaddress.IPv4Address(mask)):032b}"
+    if "01" in bits:
+        raise ValueError("not a mask of a prefix")
+    return bits.count("1")
 
 
 def _indexes() -> Dict[str, int]:

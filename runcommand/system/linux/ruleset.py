@@ -8,6 +8,9 @@ from ...conditions import REPLIES, REQUESTS, Packet, could_hold
 from ...facts import FirewallChain, FirewallRule, RuleVerdict
 
 
+RULES_READ = 100_000  # of one program
+
+
 class Ruleset(NamedTuple):
     """What one program tells of its filter, all of it."""
 
@@ -16,6 +19,7 @@ class Ruleset(NamedTuple):
     tables: Set[str]  # "ip filter"
     opaque: FrozenSet[Tuple[str, str]] = frozenset()  # (chain, id): the program does not show all of the rule
     of_devices: Tuple[str, ...] = ()  # hooks of devices that have chains: they are not looked at
+    unread: int = 0  # rules that are left out: they cannot be read, or there are too many
 
 
 def reduced(
@@ -26,7 +30,8 @@ def reduced(
     enters = [c for c in chains if c.hook in ("prerouting", "input") and c.kind != "nat"]
     asked, requests = _met(leaves, rules, REQUESTS)
     answered, replies = _met(enters, rules, REPLIES)
-    kept = [rule for number, rule in enumerate(rules) if number in requests | replies]
+    met = requests | replies
+    kept = [rule for number, rule in enumerate(rules) if number in met]
     return [chain for chain in chains if chain.id in asked | answered], kept
 
 

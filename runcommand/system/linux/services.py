@@ -49,7 +49,11 @@ def parse_units(text: str) -> Iterator[Service]:
 
 def collect_listeners(board: Board) -> Tuple[Listener, ...]:
     """IPv4 listeners on the ports that matter, with the programs that they are of."""
-    rows = [row for row in sockets.sockets() if row.state == "listen" and row.local_port in LISTENED_PORTS]
+    rows = [
+        row
+        for row in sockets.sockets(lambda text: board.note("listeners", text))
+        if row.state == "listen" and row.local_port in LISTENED_PORTS
+    ]
     known = sockets.owners({row.inode for row in rows})
     found: List[Listener] = []
     for row in rows:
@@ -64,7 +68,11 @@ def collect_connections(board: Board) -> Tuple[ProcessConnection, ...]:
 
     A socket without an owner may be one that this program has just closed: it counts only where it is another user's.
     """
-    rows = [row for row in sockets.sockets() if row.remote_address == IMDS_ADDRESS and row.state != "time-wait"]
+    rows = [
+        row
+        for row in sockets.sockets(lambda text: board.note("connections", text))
+        if row.remote_address == IMDS_ADDRESS and row.state != "time-wait"
+    ]
     known = sockets.owners({row.inode for row in rows})
     found: List[ProcessConnection] = []
     for row in rows:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import socket
-import sys
 import time
 from pathlib import Path
-from typing import Dict, Iterator, NamedTuple, Set, Tuple
+from typing import Dict, Iterator, NamedTuple, Sequence, Set, Tuple
 
-from .files import read
+from .files import Note, read
+from .iproute import left_out
+from .procfs import hex_address, hex_number
 
 PROC = Path("/proc")
 STATES = {  # include/net/tcp_states.h, by the names that Windows' table has
@@ -29,6 +29,7 @@ STATES = {  # include/net/tcp_states.h, by the names that Windows' table has
 SEARCH_S = 0.3  # for the owners of all sockets: a machine may run very many processes
 TABLE_LIMIT = 16 * 1024 * 1024  # bytes of /proc/net/tcp: 100,000 sockets
 COMM_LENGTH = 15  # TASK_COMM_LEN, without its end
+UID = re.compile("[0-9]{1,10}")
 SOCKET = re.compile(r"socket:\[([0-9]{1,20})\]")
 
 
@@ -51,32 +52,39 @@ class Owner(NamedTuple):
     pid: int
 
 
-def sockets() -> Tuple[TcpSocket, ...]:
+def sockets(note: Note = lambda text: None) -> Tuple[TcpSocket, ...]:
     """The IPv4 sockets, listeners first. Raises ``OSError``."""
     with (PROC / "net/tcp").open("rb") as table:
-        return tuple(parse(table.read(TABLE_LIMIT).decode("ascii", "replace")))
+        return tuple(parse(table.read(TABLE_LIMIT).decode("ascii", "replace"), note))
 
 
-def parse(text: str) -> Iterator[TcpSocket]:
-    """The rows of /proc/net/tcp. A row that makes no sense is left out."""
-    for line in text.splitlines()[1:]:
-        cells = line.split()
+def parse(text: str, note: Note = lambda text: None) -> Iterator[TcpSocket]:
+    """The rows of /proc/net/tcp. One that makes no sense is left out, and ``note`` is told how many are."""
+    rows = [line for line in text.splitlines()[1:] if line]
+    garbled = 0
+    for line in rows:
         try:
-            local, remote = _endpoint(cells[1]), _endpoint(cells[2])
-            yield TcpSocket(STATES.get(cells[3], cells[3]), *local, *remote, int(cells[7]), cells[9])
-        except (IndexError, ValueError, OverflowError):
+            row = _socket(line.split())
+        except (IndexError, ValueError):
+            garbled += 1
             continue
+        yield row
+    if garbled:
+        note(f"/proc/net/tcp: {left_out(garbled, len(rows))}")
+
+
+def _socket(cells: Sequence[str]) -> TcpSocket:
+    """Raises ``IndexError`` or ``ValueError`` where a cell makes no sense."""
+    local, remote = _endpoint(cells[1]), _endpoint(cells[2])
+    if not UID.fullmatch(cells[7]):
+        raise ValueError("not a user's number")
+    return TcpSocket(STATES.get(cells[3], cells[3]), *local, *remote, int(cells[7]), cells[9])
 
 
 def _endpoint(cell: str) -> Tuple[str, int]:
-    """``0100007F:0050`` as address and port. Raises ``ValueError`` or ``OverflowError``."""
+    """``0100007F:0050`` as address and port. Raises ``ValueError``."""
     address, _, port = cell.partition(":")
-    return hex_address(address), int(port, 16)
-
-
-def hex_address(text: str) -> str:
-    """An address as the kernel writes it: eight digits in the byte order of this machine."""
-    return socket.inet_ntoa(int(text, 16).to_bytes(4, sys.byteorder))
+    return hex_address(address), hex_number(port)
 
 
 def owners(inodes: Set[str]) -> Dict[str, Owner]:

@@ -40,6 +40,7 @@ STORES = (
 NETWORKS = "SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion\\NetworkList\\Profiles"
 CATEGORIES = {0: "public", 1: "private", 2: "domain"}  # NLM_NETWORK_CATEGORY, netlistmgr.h
 RULES = 2000  # that are kept
+VERSIONED = re.compile(r"2_[0-9]{1,4}$")  # the end of a key
 RULE_LIMIT = 16384  # characters of one
 # Where a profile is kept, the first that has a value counts. Locally the private one is called as before Vista.
 PROFILE_KEYS = {"domain": "DomainProfile", "private": "StandardProfile", "public": "PublicProfile"}
@@ -175,9 +176,9 @@ def parse(id: str, fields: List[Tuple[str, str]], place: FirewallPlace) -> Optio
     if action is None:
         return None
     found: Dict[MatchField, List[str]] = {}
-    keys = {re.sub(r"2_\d+$", "", key) for key, _ in fields}
+    keys = {VERSIONED.sub("", key) for key, _ in fields}
     for name, value in fields:
-        key = re.sub(r"2_\d+$", "", name)
+        key = VERSIONED.sub("", name)
         if key in IPV6 and ":" in value:  # of a rule for both, the fix must keep them
             found.setdefault(IPV6[key], []).append(value)
         if key in ("action", "active", "dir", "platform", "platform2", *NO_CONDITIONS, *IPV6):
@@ -206,7 +207,8 @@ def _values_of(field: MatchField, key: str, value: str) -> List[str]:
     if field is MatchField.PROFILE:
         return list(PROFILES) if value.lower() in ("any", "all") else [value.lower()]
     if field in (MatchField.SOURCE_PORT, MatchField.DESTINATION_PORT, MatchField.DESTINATION, MatchField.SOURCE):
-        return [item.strip() for item in value.split(",")]  # a list, as rules made by hand have it
+        # a list, as rules made by hand have it
+        return list(dict.fromkeys(item.strip() for item in value.split(",")))
     if key == "luauth2_24":
         try:
             return [base64.b64decode(value, validate=True).decode("utf-16-le").strip("\0")]

@@ -91,7 +91,7 @@ def _of_winhttp(note: Note) -> List[Proxy]:
         return []
     if default is None or server is None:
         return []
-    bypass = read_bypass(default.bypass, WINHTTP_SEPARATORS)
+    bypass = read_bypass(default.bypass, WINHTTP_SEPARATORS, lambda text: note(f"WinHTTP: {text}"))
     is_whole = "=" not in default.servers
     return [Proxy("WinHTTP", ProxyKind.WINHTTP, Scope.MACHINE, None, server, None, is_whole, bypass=bypass)]
 
@@ -132,7 +132,7 @@ def of_settings(
             server,
             variable,
             is_whole="=" not in (servers or ""),
-            bypass=read_bypass(bypass, SETTINGS_SEPARATOR),
+            bypass=read_bypass(bypass, SETTINGS_SEPARATOR, lambda text: note(f"{place}: {text}")),
             pac_url=pac_url,
             auto_detect=auto_detect,
         )

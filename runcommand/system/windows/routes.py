@@ -139,7 +139,10 @@ def collect_persistent_routes(board: Board) -> Tuple[PersistentRoute, ...]:
         names = list(registry.values(PERSISTENT_ROUTES))
     except registry.NoKey:
         return ()
-    return tuple(route for route in map(parse_stored, names) if route)
+    found = tuple(route for route in map(parse_stored, names) if route)
+    if len(found) < len(names):
+        board.note("persistent_routes", f"{len(names) - len(found)} of {len(names)} cannot be read, and are left out")
+    return found
 
 
 def parse_stored(name: str) -> Optional[PersistentRoute]:

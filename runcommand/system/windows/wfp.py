@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Tuple
 
 from ...collect import Board, NoFact
 from ...conditions import HTTP_PORT, could_hold, request
@@ -23,6 +23,7 @@ ARGUMENTS = (
     "verbose=on",
 )  # fmt: skip
 IMDS_S = 6.0  # how long the outcome of the connect is waited for
+DECLARATION = re.compile(r"\A<\?xml[^>]{0,200}\?>")
 FILTERS = 50  # that are kept
 LAYERS = ("FWPM_LAYER_ALE_AUTH_CONNECT_V4", "FWPM_LAYER_ALE_RESOURCE_ASSIGNMENT_V4", "FWPM_LAYER_OUTBOUND_TRANSPORT_V4")
 BLOCK = "FWP_ACTION_BLOCK"
@@ -44,11 +45,15 @@ def collect(programs: Programs, board: Board) -> Optional[Tuple[FirewallRule, ..
     imds: Optional[Imds] = board.wait("imds", IMDS_S, or_draft=True)
     if imds is None or imds.attempts[-1].outcome is not Outcome.FORBIDDEN:
         return None
-    return parse(programs.run("netsh.exe", ARGUMENTS).decode(console_encoding(), "replace"))
+    text = programs.run("netsh.exe", ARGUMENTS).decode(console_encoding(), "replace")
+    return parse(text, lambda said: board.note("wfp_filters", said))
 
 
-def parse(text: str) -> Tuple[FirewallRule, ...]:
-    """The blocking filters of outbound connects that hold for TCP 80 to IMDS, or may. Raises ``NoFact``."""
+def parse(text: str, note: Callable[[str], None] = lambda text: None) -> Tuple[FirewallRule, ...]:
+    """The blocking filters of outbound connects that hold for TCP 80 to IMDS, or may. Raises ``NoFact``.
+
+    :param note: is told where there are more than are kept
+    """
     import xml.etree.ElementTree as ElementTree  # a run needs it only where a connect was forbidden
 
     document = text[text.find("<") : text.rfind(">") + 1]
@@ -57,7 +62,7 @@ def parse(text: str) -> Tuple[FirewallRule, ...]:
     if "<!DOCTYPE" in document or "<!ENTITY" in document:
         raise NoFact("netsh wfp show filters: its XML declares entities")
     try:
-        root = ElementTree.fromstring(re.sub(r"^<\?xml[^>]*\?>", "", document))
+        root = ElementTree.fromstring(DECLARATION.sub("", document, count=1))
     except ElementTree.ParseError as error:
         raise NoFact(f"netsh wfp show filters: {error}") from None
     found = []
@@ -67,6 +72,8 @@ def parse(text: str) -> Tuple[FirewallRule, ...]:
             is_for_apps = any(match.field is MatchField.PACKAGE for match in rule.matches)  # every Windows has such
             if not is_for_apps and could_hold(rule.matches, [request(IMDS_ADDRESS)]):
                 found.append(rule)
+    if len(found) > FILTERS:
+        note(f"{len(found) - FILTERS} filters are left out: more than {FILTERS} could have forbidden the connect")
     return tuple(found[:FILTERS])
 
 
@@ -104,13 +111,18 @@ def _value(value: Optional["Element"]) -> Optional[str]:
         return None
     low, high = value.find("rangeValue/valueLow"), value.find("rangeValue/valueHigh")
     if low is not None and high is not None:
-        first, last = _value(low), _value(high)
+        first, last = _single(low), _single(high)
         return f"{first}-{last}" if first and last else None
+    return _single(value)
+
+
+def _single(value: "Element") -> Optional[str]:
+    """The value of a condition that is no range."""
     masked = value.find("v4AddrMask")
     if masked is not None:
         return f"{masked.findtext('addr')}/{masked.findtext('mask')}"
     for name in ("uint8", "uint16", "uint32", "uint64", "asString", "sd", "sid"):
-        text = value.findtext(f".//{name}")
+        text = value.findtext(name) or value.findtext(f"*/{name}")
         if text:
             return text.strip()
     return None

@@ -1,0 +1,170 @@
+"""Shell words and lines of login scripts: read, never run, in time that grows with their length.
+
+``shlex`` is no help: it appends to its word character by character, and its time grows with the square of a word.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import List, NamedTuple, Optional, Sequence, Tuple
+
+# One piece after the other is matched where the last one ended. No two kinds begin alike, so nothing is tried twice.
+_QUOTED = r"""(?P<double>"[^"\\]*(?:\\.[^"\\]*)*")|(?P<single>'[^']*')|(?P<escaped>\\.)"""
+_WORD = re.compile(rf"""(?P<blank>\s+)|(?P<plain>[^\s"'\\]+)|{_QUOTED}""", re.DOTALL)
+_LINE = re.compile(
+    rf"""(?P<blank>\s+)|(?P<plain>[^\s"'\\;&|()<>#]+)|{_QUOTED}|(?P<operator>;|[&|()<>]+)|(?P<hash>\#+)""", re.DOTALL
+)
+_ESCAPED = re.compile(r'\\(["\\])')  # what a backslash escapes between double quotes
+_ASSIGNMENT = re.compile(r"([A-Za-z_]\w{0,63})(\+?)=", re.ASCII)
+_NAME = re.compile(r"[A-Za-z_]\w{0,63}", re.ASCII)
+_OPENING = ("if", "case", "for", "while", "until", "select")
+_CLOSING = ("fi", "esac", "done")
+_BEFORE_A_COMMAND = ("then", "do", "else", "elif", "if", "while", "until", "!", "{")
+
+
+def split(text: str) -> List[str]:
+    """The words of a text without their quotes, as a POSIX shell splits them. Raises ``ValueError`` for an open quote."""
+    words: List[str] = []
+    word: List[str] = []
+    at, is_word = 0, False
+    while at < len(text):
+        match = _WORD.match(text, at)
+        if match is None:
+            raise ValueError("a quote is not closed")
+        at = match.end()
+        if match.lastgroup == "blank":
+            if is_word:
+                words.append("".join(word))
+            word, is_word = [], False
+            continue
+        is_word = True
+        word.append(_meant(match.group(), match.lastgroup))
+    if is_word:
+        words.append("".join(word))
+    return words
+
+
+def _meant(piece: str, kind: Optional[str]) -> str:
+    """A piece of a word without its quotes."""
+    if kind == "double":
+        return _ESCAPED.sub(r"\1", piece[1:-1])
+    if kind == "single":
+        return piece[1:-1]
+    return piece[1:] if kind == "escaped" else piece
+
+
+class Assignment(NamedTuple):
+    """``NAME=VALUE``, the value with its quotes. None: the name is unset."""
+
+    name: str
+    is_added: bool  # NAME+=VALUE
+    value: Optional[str]
+
+
+class Line(NamedTuple):
+    """One line of a script."""
+
+    words: List[str]  # with their quotes; an operator (``;``, ``&&``, ``(``) is one of them
+    code: str  # without the comment
+    is_whole: bool  # no quote is left open
+
+
+def read_line(text: str) -> Line:
+    """The words of a line up to its comment, or up to a quote that is left open."""
+    words: List[str] = []
+    word: List[str] = []
+    at = 0
+    while at < len(text):
+        match = _LINE.match(text, at)
+        if match is None or match.lastgroup == "hash" and not word:
+            break
+        at = match.end()
+        if match.lastgroup in ("blank", "operator"):
+            words += ["".join(word)] if word else []
+            word = []
+            words += [match.group()] if match.lastgroup == "operator" else []
+        else:
+            word.append(match.group())
+    words += ["".join(word)] if word else []
+    is_open = at < len(text) and text[at] != "#"
+    return Line(words, text if is_open else text[:at], not is_open)
+
+
+def only_assignments(line: Line) -> Optional[List[Assignment]]:
+    """What a line sets and unsets, in its order; None where it does, or may do, anything else."""
+    if not line.is_whole:
+        return None
+    found: List[Assignment] = []
+    for command in _commands(line.words):
+        made = _assignments(command)
+        if made is None:
+            return None
+        found += made
+    return found
+
+
+def _commands(words: Sequence[str]) -> List[List[str]]:
+    """The words of a line, taken apart at each ``;``."""
+    commands: List[List[str]] = [[]]
+    for word in words:
+        if word == ";":
+            commands.append([])
+        else:
+            commands[-1].append(word)
+    return [command for command in commands if command]
+
+
+def _assignments(command: Sequence[str]) -> Optional[List[Assignment]]:
+    """What one command sets and unsets; None where it is another command."""
+    if command[0] == "unset" or command[:2] == ["export", "-n"]:
+        names = command[1:] if command[0] == "unset" else command[2:]
+        is_plain = all(_NAME.fullmatch(name) for name in names)
+        return [Assignment(name, False, None) for name in names] if is_plain else None
+    is_export = command[0] == "export"
+    found: List[Assignment] = []
+    for word in command[1:] if is_export else command:
+        match = _ASSIGNMENT.match(word)
+        if match:
+            found.append(Assignment(match.group(1), bool(match.group(2)), word[match.end() :]))
+        elif not (is_export and _NAME.fullmatch(word)):
+            return None
+    return found
+
+
+def assignments_anywhere(code: str, names: Sequence[str]) -> List[Assignment]:
+    """The assignments to some variables wherever they stand in a line: in a condition, a function or a quoted command."""
+    wanted = re.compile(rf"(?<![\w$])({'|'.join(map(re.escape, names))})(\+?)=")
+    found: List[Assignment] = []
+    match = wanted.search(code)
+    while match:
+        end = _end_of_word(code, match.end())
+        found.append(Assignment(match.group(1), bool(match.group(2)), code[match.end() : end]))
+        match = wanted.search(code, end)
+    return found
+
+
+def _end_of_word(text: str, at: int) -> int:
+    while at < len(text):
+        piece = _LINE.match(text, at)
+        if piece is None or piece.lastgroup in ("blank", "operator"):
+            return at
+        at = piece.end()
+    return at
+
+
+def nesting(words: Sequence[str]) -> Tuple[int, int]:
+    """How many blocks (conditions, loops, functions) a line closes that were open before it, and how many it leaves open."""
+    closed = opened = 0
+    before = ";"
+    for word in words:
+        is_command = before in _BEFORE_A_COMMAND or before[:1] in ";&|(" or before == ")"
+        if word == "{" or is_command and word in _OPENING:
+            opened += 1
+        elif word == "}" or is_command and word in _CLOSING:
+            closed, opened = (closed, opened - 1) if opened else (closed + 1, 0)
+        before = word
+    if words and words[-1] == "(":
+        opened += 1
+    elif words and words[0] == ")":
+        closed += 1
+    return closed, opened
