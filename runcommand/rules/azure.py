@@ -16,6 +16,7 @@ from .case import AZURE_ASSET_TAG, GUEST_AGENTS, Case, in_words, is_azure_mac
 from .filtering import described
 from .finding import Finding, Seen, Severity, Verdict, advice, listed, rule, short
 from .remedies import REDEPLOY_WARNING, goes_astray, let_pass, way_through_primary
+from .unseen import failed_to_read
 
 NO_TAG = (
     "",
@@ -103,6 +104,8 @@ def not_azure(case: Case) -> Optional[Seen]:
         return None
     if case.answer is None and not foreign:
         return None  # nothing was asked: that the program failed is the finding
+    if not foreign and failed_to_read(case, "machine", "adapters", "routes", "services"):
+        return None  # what says Azure may be there
     arc = case.service(*ARC_AGENTS)
     if arc:
         return Seen(

@@ -22,6 +22,7 @@ from ...facts import (
 from ..case import Case, Way, same_nic
 from ..filtering import Obstacle
 from ..finding import Fix, advice, quoted, short
+from ..unseen import unseen
 from ..way import longest_match
 
 REDEPLOY_PAGE = "https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/redeploy-to-new-node-windows"
@@ -162,7 +163,8 @@ def escalate(case: Case) -> Tuple[Fix, ...]:
     if case.facts.firewall is None:
         fixes += remedies(case).show_firewall()
     fixes.append(advice("Check that no network security group denies the service tag AzurePlatformIMDS."))
-    if not case.proof:
+    is_seen = case.reads_as_imds or not unseen(case)  # else the fault may as well lie on this VM
+    if is_seen and not case.proof:
         fixes.append(
             advice(
                 f"Redeploy the VM (portal: Help > Redeploy + reapply; or az vm redeploy): {REDEPLOY_PAGE} {REDEPLOY_WARNING}"
