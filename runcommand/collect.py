@@ -77,33 +77,40 @@ class Board:
 
     def start(self, interrupted: Callable[[], bool]) -> None:
         """Begins what nobody has begun: each in a thread of its own, as far as the system gives them; without any, here."""
-        with self._news:
-            names = list(self._turns)
-        for name in names:
+        while True:
+            with self._news:
+                name = next(iter(self._turns), "")
+                work = self._turns.pop(name, None)  # before its thread begins: or else one that waits for it would take it
+                self._threads += work is not None
+            if work is None:
+                break
             try:
-                threads.start(partial(self._take_turns, name))
+                threads.start(partial(self._take_turns, work))
             except threads.NoThread as lack:
                 self._lack = str(lack)
+                with self._news:
+                    self._threads -= 1
+                    self._turns = {name: work, **self._turns}
                 break
-            with self._news:
-                self._threads += 1
         with self._news:
-            is_alone = not self._threads
-        if is_alone and names:
+            is_alone = not self._threads and bool(self._turns)
+        if is_alone:
             with _alarm(self.remaining()):
-                self._work_through(interrupted=interrupted)
+                self._work_through(interrupted)
 
-    def _take_turns(self, first: str) -> None:
-        self._work_through(first)
+    def _take_turns(self, first: Callable[[], None]) -> None:
+        first()
+        self._work_through()
         with self._news:
             self._threads -= 1
 
-    def _work_through(self, first: str = "", interrupted: Callable[[], bool] = lambda: False) -> None:
-        """Does one piece of work, then whatever nobody has begun, one after the other."""
-        work = self.next_turn(first) or self.next_turn()
-        while work and not interrupted():
-            work()
+    def _work_through(self, interrupted: Callable[[], bool] = lambda: False) -> None:
+        """Does what nobody has begun, one after the other."""
+        while not interrupted():
             work = self.next_turn()
+            if work is None:
+                return
+            work()
 
     def next_turn(self, name: str = "") -> Optional[Callable[[], None]]:
         """A piece of work that nobody else gets now: ``name``'s, by default the next one's. None where it is begun."""

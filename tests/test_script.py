@@ -5,9 +5,11 @@ import io
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
+import time
 import tokenize
 from functools import partial
 from pathlib import Path
@@ -405,3 +407,92 @@ def test_the_short_report_redacted(fresh):
     assert last == ("inconclusive", "-", 3) and "host=- " in text
     for known in ("labvm", "10.0.0.", "00:0d:3a", "9a1f0c86"):
         assert known not in text
+
+
+# --- a hostile caller ---
+
+
+@lab_runs
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGQUIT", "SIGINT"])
+@pytest.mark.parametrize("to_all", [False, True], ids=["the shell", "the process group"])
+def test_a_signal_at_any_moment_costs_no_report(script, name, to_all):
+    with ScriptLab(script) as lab:
+        lab.vm(f"ip {WRONG}")
+        for after_s in (0.05, 0.15, 0.3, 0.4, 0.6):
+            process = subprocess.Popen(
+                lab.enter(["sh", str(script), "--no-files"]), cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE, universal_newlines=True, start_new_session=True,
+            )  # fmt: skip
+            time.sleep(after_s)
+            (os.killpg if to_all else os.kill)(process.pid, getattr(signal, name))
+            out = process.communicate(timeout=60)[0]
+            assert len(re.findall("^END IMDS-CHECK verdict=", out, re.MULTILINE)) == 1, (after_s, out)
+            assert process.returncode == 0
+
+
+@lab_runs
+@pytest.mark.parametrize("path", [".", "", "/run/lab/planted"])
+@pytest.mark.parametrize("has_python", [True, False])
+def test_no_program_of_the_callers_folders_is_run(fresh, path, has_python):
+    if not has_python:
+        without_python(fresh)
+    for program in ("ip", "python3.14", "curl", "tr", "date", "uname", "awk", "fold", "sed", "nft", "head"):
+        fresh.write(f"/run/lab/planted/{program}", "#!/bin/sh\ntouch /run/lab/was-run\n")
+        fresh.vm(f"chmod 755 /run/lab/planted/{program}")
+    fresh.vm(f"ip {WRONG}")
+    inside = f'cd /run/lab/planted; PATH="{path}:$PATH"; exec /bin/sh {fresh.script} ExitCode=verdict --no-files'
+    done = fresh.run("/bin/sh", "-c", inside, environment={"PATH": SYSTEM_PATH})
+    assert end(done) == ("broken", "route-wrong-interface" if has_python else "-", 1)
+    assert fresh.vm("ls /run/lab/was-run", check=False) == ""
+
+
+@lab_runs
+def test_a_python_that_takes_the_texts_away_is_named(fresh):
+    without_python(fresh)
+    another_python(fresh, f'exec {sys.executable} -OO "$@"')
+    last, text = short(fresh)
+    assert last == ("inconclusive", "-", 3) and "with -OO" in text
+
+
+@lab_runs
+@pytest.mark.parametrize("how", ["bash {}", "sh -s < {}"])
+def test_six_open_files_are_enough_for_a_report(fresh, how):
+    """From a file, dash itself refuses every script then: it wants the tenth descriptor to read it."""
+    if "bash" in how and not shutil.which("bash"):
+        pytest.skip("no bash")
+    fresh.vm(f"ip {WRONG}")
+    done = fresh.run("sh", "-c", f"ulimit -n 6; exec {how.format(fresh.script)}", environment={"EXIT_CODE": "verdict"})
+    assert end(done)[0] in ("broken", "inconclusive") and "Redeploy" not in done.stdout
+
+
+HOSTILE = {
+    "variables": {"IFS": "x-/.", "CDPATH": "/tmp", "GREP_OPTIONS": "-v", "POSIXLY_CORRECT": "1", "HOME": "/nonexistent"},
+    "Python's variables": {
+        "PYTHONHOME": "/nonexistent", "PYTHONPATH": "/run/lab/planted", "PYTHONSTARTUP": "/run/lab/planted/json.py",
+        "PYTHONWARNINGS": "error", "PYTHONOPTIMIZE": "2", "PYTHONINSPECT": "1", "PYTHONIOENCODING": "utf-16",
+    },
+}  # fmt: skip
+
+
+@lab_runs
+@pytest.mark.parametrize("what", HOSTILE)
+def test_hostile_variables_do_not_matter(fresh, what):
+    fresh.write("/run/lab/planted/json.py", "raise SystemExit(9)\n")
+    fresh.vm(f"ip {WRONG}")
+    done = fresh.run("sh", str(fresh.script), environment=HOSTILE[what])
+    assert end(done) == ("broken", "route-wrong-interface", 1) and done.stderr == ""
+
+
+@lab_runs
+@pytest.mark.parametrize("before", ["exec <&-", "exec 2>&-", "exec <&- 2>&-", "exec 3>/dev/null", "umask 777"])
+def test_closed_streams_and_odd_masks_do_not_matter(fresh, before):
+    fresh.vm(f"ip {WRONG}")
+    done = fresh.run("sh", "-c", f"{before}; exec sh {fresh.script}")
+    assert end(done) == ("broken", "route-wrong-interface", 1)
+
+
+@lab_runs
+def test_a_current_folder_that_is_gone_does_not_matter(fresh):
+    fresh.vm(f"ip {WRONG}")
+    done = fresh.run("sh", "-c", f"mkdir /run/lab/gone; cd /run/lab/gone; rmdir ../gone; exec sh {fresh.script}")
+    assert end(done) == ("broken", "route-wrong-interface", 1)
