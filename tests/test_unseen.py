@@ -84,3 +84,17 @@ def test_nothing_of_azure_is_missed_where_it_could_not_be_looked_for():
     facts = replace(facts, wireserver=None)
     assert diagnose(facts).cause == "not-azure"
     assert diagnose(without(facts, REASONS[0], "adapters", "routes", "services")).cause == "imds-no-answer"
+
+
+@ON_BOTH
+def test_a_wireserver_that_could_not_be_asked_is_not_silent(side):
+    facts = replace(side.dark(proof=False), wireserver=wireserver(side.ip, Outcome.FAILED))
+    assert diagnose(facts).cause == "imds-no-answer"
+
+
+@ON_BOTH
+def test_of_several_reasons_the_first_is_said_and_every_fact_is(side):
+    facts = without(side.dark(proof=False), "x" * 300, *EXPLAINING)
+    unlike = tuple(replace(item, reason=f"{item.fact} {item.reason}") for item in facts.unavailable)
+    detail = diagnose(replace(facts, unavailable=unlike)).main.detail
+    assert detail.startswith("Could not look at: NICs, routes, neighbours, firewall, services, proxies (NICs: adapters xxx")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Dict, List
+from typing import List
 
 from ..facts import Unavailable
 from .case import Case
-from .finding import DETAIL_LIMIT, Finding, Fix, Verdict, advice, listed, short
+from .finding import DETAIL_LIMIT, Finding, Fix, Verdict, advice, short
 
 # The facts that may explain why IMDS does not answer, as they are called in a sentence.
 EXPLAINING = {
@@ -66,12 +66,13 @@ def _rights(case: Case) -> str:
 
 
 def _could_not(missing: List[Unavailable]) -> str:
-    """``Could not look at: routes, firewall (not finished when the time was up).``"""
-    by_reason: Dict[str, List[str]] = {}
-    for item in missing:
-        by_reason.setdefault(short(item.reason, 90), []).append(EXPLAINING[item.fact])
-    groups = [f"{', '.join(names)} ({reason})" for reason, names in by_reason.items()]
-    return f"Could not look at: {listed(groups)}." if groups else ""
+    """``Could not look at: routes, firewall (not finished when the time was up).`` CHECKS has the other reasons."""
+    if not missing:
+        return ""
+    names = ", ".join(EXPLAINING[item.fact] for item in missing)
+    reasons = {item.reason for item in missing}
+    first = "" if len(reasons) == 1 else f"{EXPLAINING[missing[0].fact]}: "
+    return f"Could not look at: {names} ({first}{short(missing[0].reason, 120)})."
 
 
 def _first_steps(case: Case, missing: List[Unavailable]) -> List[Fix]:

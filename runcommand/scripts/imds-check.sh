@@ -13,7 +13,6 @@
 #
 # A signal ends the collecting, and never this shell, without which there would be no report: the tool listens to them itself.
 trap '' HUP INT QUIT TERM #
-
 # With the line ends of Windows this script starts again without them.
 cr=
 [ -z "$cr" ] || { tr -d '\r' <"$0" | sh -s -- "$@"; exit; } #
@@ -23,7 +22,6 @@ umask 077
 # Folders in which only root can write, whatever the caller's PATH says. The last two: Flatcar's Python, and NixOS.
 PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin:/usr/share/oem/python/bin:/run/current-system/sw/bin
 export PATH
-case $(ulimit -n) in ? | ??) (ulimit -n 512) 2>/dev/null && ulimit -n 512 ;; esac
 imds=169.254.169.254 wireserver=168.63.129.16
 ends_with=${ExitCode:-${EXIT_CODE:-}} redact=
 for word in ${Arguments:-${ARGUMENTS:-}} "$@"; do
@@ -32,6 +30,18 @@ for word in ${Arguments:-${ARGUMENTS:-}} "$@"; do
   *--redact*) redact=yes ;;
   esac
 done
+# With fewer open files than 16, and no right to more, the shell itself fails: even $(...) needs some.
+if ! (ulimit -n 16) 2>/dev/null; then
+  echo "IMDS-CHECK @VERSION@"
+  echo "VERDICT  INCONCLUSIVE"
+  echo "  Nothing could be looked at: the limit of open files (ulimit -n) is too low."
+  echo "FIX"
+  echo "- Raise it to 64 or more (ulimit -n 64, LimitNOFILE= of the service that runs this), and run again."
+  date -u '+END IMDS-CHECK verdict=inconclusive cause=- exit=3 host=- at=%Y-%m-%dT%H:%M:%SZ v=@VERSION@'
+  [ "$ends_with" = verdict ] && exit 3
+  exit 0
+fi
+case $(ulimit -n) in ? | ??) (ulimit -n 512) 2>/dev/null && ulimit -n 512 ;; esac
 at=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 host=-
 [ -n "$redact" ] || host=$(uname -n | LC_ALL=C tr -c 'A-Za-z0-9._\n-' _ | cut -c 1-63)
