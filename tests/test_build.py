@@ -110,10 +110,10 @@ def test_without_an_exe_there_is_the_linux_script_alone(dist, mocker, capsys):
 
 
 def test_a_script_that_is_too_long_is_none(dist, mocker, capsys):
-    mocker.patch("build.files_for_linux", return_value={"__main__.py": os.urandom(110_000).hex()})
+    mocker.patch("build.files_for_linux", return_value={"__main__.py": os.urandom(140_000).hex()})
     with pytest.raises(SystemExit):
         made(dist, "scripts", mocker=mocker)
-    assert "more than 131,072" in capsys.readouterr().err and not (dist / "imds-check.sh").exists()
+    assert "more than 163,840" in capsys.readouterr().err and not (dist / "imds-check.sh").exists()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,9 @@
 import errno
 import json
 import os
+import select
+import signal
+import subprocess
 import threading
 import time
 
@@ -11,6 +14,7 @@ import pytest
 from runcommand import side_by_side, threads
 from runcommand.collect import NoFact, Run, collect
 from runcommand.facts import Note, Unavailable
+from runcommand.system.program import Programs
 
 HERE = Run("linux", "testlx", deadline_s=1.5)
 
@@ -282,3 +286,60 @@ def test_a_thread_has_room_for_the_deepest_recursion():
 
     side_by_side.run([work], 5.0)
     assert deepest == ["recursion", "json"]
+
+
+# --- programs ---
+
+BOTH_WAYS = pytest.mark.parametrize("has_poll", [True, False], ids=["one thread", "a thread a stream"])
+
+
+def programs(mocker, has_poll):
+    if not has_poll:  # as on Windows
+        mocker.patch.object(select, "poll", create=True)
+        del select.poll
+    return Programs(("/bin", "/usr/bin"), {"PATH": "/bin:/usr/bin"})
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX programs")
+@BOTH_WAYS
+def test_a_programs_streams_are_read_to_their_ends(mocker, has_poll):
+    script = "head -c 300000 /dev/zero; head -c 90000 /dev/zero >&2; exit 3"
+    done = programs(mocker, has_poll).complete("sh", ["-c", script])
+    assert (done.status in (3, -signal.SIGPIPE), len(done.output)) == (True, 300000) and len(done.errors) >= 4096
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX programs")
+@BOTH_WAYS
+def test_a_program_that_hangs_is_ended(mocker, has_poll):
+    (reason,), elapsed = seconds(
+        lambda: side_by_side.run([lambda: programs(mocker, has_poll).run("sleep", ["30"], 0.3)], 5.0)
+    )
+    assert reason == "sleep 30: not finished in 0 s" and elapsed < 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX programs")
+def test_a_program_starts_when_what_it_needs_is_free_again(mocker):
+    real, tries = subprocess.Popen, []
+
+    def popen(*arguments, **more):
+        tries.append(True)
+        if len(tries) < 3:
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+        return real(*arguments, **more)
+
+    made = programs(mocker, True)
+    mocker.patch("subprocess.Popen", popen)
+    assert made.run("echo", ["x"]) == b"x\n" and len(tries) == 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX programs")
+def test_a_lasting_want_costs_a_run_little_and_is_named(mocker):
+    made = programs(mocker, True)
+    mocker.patch("subprocess.Popen", side_effect=OSError(errno.ENOMEM, "Cannot allocate memory"))
+
+    def all_of_them():
+        for _ in range(10):
+            with pytest.raises(NoFact, match="echo x: Cannot allocate memory"):
+                made.run("echo", ["x"])
+
+    assert seconds(all_of_them)[1] < 4
