@@ -6,14 +6,12 @@ import argparse
 import math
 import os
 import re
-import signal
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Iterable, List, NoReturn, Optional, Sequence
 
-from . import __version__, terminal
+from . import __version__, interrupts, terminal
 
 if TYPE_CHECKING:
     from .diagnosis import Diagnosis
@@ -379,20 +377,10 @@ def _endpoint(value: str) -> "Endpoint":
 
 
 def _watched(work: Callable[[Callable[[], bool], Callable[[str, float], None]], "Diagnosis"]) -> "Diagnosis":
-    """Runs a diagnosis with progress on a terminal; Ctrl-C and SIGTERM end the collecting, not the report."""
-    signals: List[int] = []
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        for name in ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP"):
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP: so do we
-                before[number] = signal.signal(number, lambda got, frame: signals.append(got))
-    try:
-        with terminal.Progress(sys.stdout, sys.stderr) as progress:
-            return work(lambda: bool(signals), progress)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    """Runs a diagnosis with progress on a terminal. Ctrl-C and SIGTERM end the collecting, not the report: ``_print`` lets go."""
+    interrupts.note()
+    with terminal.Progress(sys.stdout, sys.stderr) as progress:
+        return work(interrupts.came, progress)
 
 
 def _print(diagnosis: "Diagnosis", format: Optional[str], files: str) -> int:
@@ -401,6 +389,7 @@ def _print(diagnosis: "Diagnosis", format: Optional[str], files: str) -> int:
     from .report import json_report, text
     from .rules.finding import Verdict
 
+    code = diagnosis.exit_code
     try:
         if format == "json":
             report = json_report.as_json(diagnosis)
@@ -408,11 +397,14 @@ def _print(diagnosis: "Diagnosis", format: Optional[str], files: str) -> int:
             report = text.full(diagnosis, files)
         else:
             report = text.portal(diagnosis, files)
+        if format != "json" and terminal.has_colour(sys.stdout):
+            report = terminal.coloured(report)
     except Exception as error:  # a fault of this program
-        write(text.last_resort(diagnosis.facts, error))
-        return EXIT_CODES[Verdict.INCONCLUSIVE]
-    write(terminal.coloured(report) if format != "json" and terminal.has_colour(sys.stdout) else report)
-    return diagnosis.exit_code
+        report = text.last_resort(diagnosis.facts, error)
+        code = EXIT_CODES[Verdict.INCONCLUSIVE]
+    write(report)
+    interrupts.stop()
+    return code
 
 
 def write(report: str) -> None:

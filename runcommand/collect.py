@@ -2,19 +2,26 @@
 
 A collector is a function that takes the ``Board`` and returns the value of the field of ``Facts`` that it is named for.
 It raises ``NoFact`` (or anything at all) where it finds nothing. It may wait on the board for what another
-one finds. One that hangs is left behind: its thread is a daemon, and its child processes are killed.
+one finds. One that hangs is left behind with its thread, and its child processes are killed.
+
+Where the system gives too few threads, those that there are take the collectors in turn: a thread that has done one begins
+the next, and one that waits for a collector that nobody has begun does its work itself. Without any, the main thread does.
 """
 
 from __future__ import annotations
 
+import errno
+import signal
 import threading
 import time
 import traceback
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from functools import partial
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
-from . import __version__
+from . import __version__, threads
 from .facts import Address, Expected, Facts, Instant, Mac, Note, Unavailable, instant
 
 Collector = Callable[["Board"], Any]
@@ -22,10 +29,23 @@ DEFAULT_DEADLINE_S = 20.0  # as long as the shortest Run Command
 ENDING_S = 0.3  # kept back from the deadline, to judge and to write
 GRACE_S = 0.2  # collectors are told an earlier end, so that what they bring at their last moment still counts
 SWITCH_S = 0.05  # how soon an interrupt is noticed while waiting
+LATE = "not finished when the time was up"
+SHORTAGES = (errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE)  # pass when another collector has ended
 
 
 class NoFact(Exception):
     """Raised by a collector: the fact cannot be had on this system, and why."""
+
+
+class TimeUp(NoFact):
+    """Raised inside of a collector that the main thread runs, when the time is up."""
+
+
+def is_shortage(failure: BaseException) -> bool:
+    """Whether something failed for want of memory, threads, processes or file descriptors."""
+    if isinstance(failure, OSError):
+        return failure.errno in SHORTAGES
+    return isinstance(failure, (MemoryError, threads.NoThread))
 
 
 class Board:
@@ -37,7 +57,76 @@ class Board:
         self._found: Dict[str, Any] = {}
         self._drafts: Dict[str, Any] = {}
         self._notes: List[Note] = []
+        self._turns: Dict[str, Callable[[], None]] = {}  # the work that nobody has begun
+        self._second_turns: Dict[str, Callable[[], None]] = {}  # when all others are done
+        self._lack = ""  # why no thread is to be had
+        self._threads = 0  # that are at work
         self._news = threading.Condition()
+
+    # --- whose turn it is ---
+
+    def give_turn(self, name: str, work: Callable[[], None]) -> None:
+        """Work that posts ``name``, for ``start`` or for whoever comes first."""
+        with self._news:
+            self._turns[name] = work
+
+    def give_second_turn(self, name: str, work: Callable[[], None]) -> None:
+        """The same for what failed for want of something: it begins when all others are done, or when one waits for it."""
+        with self._news:
+            self._second_turns[name] = work
+
+    def start(self, interrupted: Callable[[], bool]) -> None:
+        """Begins what nobody has begun: each in a thread of its own, as far as the system gives them; without any, here."""
+        while True:
+            with self._news:
+                name = next(iter(self._turns), "")
+                work = self._turns.pop(name, None)  # before its thread begins: or else one that waits for it would take it
+                self._threads += work is not None
+            if work is None:
+                break
+            try:
+                threads.start(partial(self._take_turns, work))
+            except threads.NoThread as lack:
+                self._lack = str(lack)
+                with self._news:
+                    self._threads -= 1
+                    self._turns = {name: work, **self._turns}
+                break
+        with self._news:
+            is_alone = not self._threads and bool(self._turns)
+        if is_alone:
+            with _alarm(self.remaining()):
+                self._work_through(interrupted)
+
+    def _take_turns(self, first: Callable[[], None]) -> None:
+        first()
+        self._work_through()
+        with self._news:
+            self._threads -= 1
+
+    def _work_through(self, interrupted: Callable[[], bool] = lambda: False) -> None:
+        """Does what nobody has begun, one after the other."""
+        while not interrupted():
+            work = self.next_turn()
+            if work is None:
+                return
+            work()
+
+    def next_turn(self, name: str = "") -> Optional[Callable[[], None]]:
+        """A piece of work that nobody else gets now: ``name``'s, by default the next one's. None where it is begun."""
+        with self._news:
+            if self.remaining() <= 0:
+                return None
+            name = name or next(iter(self._turns), "")
+            return self._turns.pop(name, None) or self._second_turns.pop(name, None)
+
+    def _open_second_turns(self, names: List[str]) -> None:
+        with self._news:
+            if all(name in self._found or name in self._second_turns for name in names):
+                self._turns.update(self._second_turns)
+                self._second_turns.clear()
+
+    # --- what is found ---
 
     def remaining(self, at_most: float = float("inf")) -> float:
         """Seconds that a collector has left (0 or more), and not more than ``at_most``."""
@@ -68,6 +157,9 @@ class Board:
 
         :param or_draft: a draft will do
         """
+        work = self.next_turn(name)
+        if work:
+            work()
         with self._news:
             self._news.wait_for(
                 lambda: name in self._found or (or_draft and name in self._drafts), self.remaining(at_most)
@@ -78,19 +170,30 @@ class Board:
     def wait_for_all(
         self, names: List[str], interrupted: Callable[[], bool], progress: Callable[[str, float], None]
     ) -> None:
-        """Returns when all are there, the time is up or ``interrupted`` says so, telling ``progress`` what it waits for."""
+        """Begins what is to be done, and returns when all are there, the time is up or ``interrupted`` says so.
+
+        ``progress`` is told what is waited for.
+        """
         while time.monotonic() < self._end and not interrupted():
+            if self._turns:
+                self.start(interrupted)
             with self._news:
                 missing = [name for name in names if name not in self._found]
                 if missing:
                     self._news.wait(SWITCH_S)
             if not missing:
                 return
+            self._open_second_turns(names)
             progress(missing[0], time.monotonic() - self.started)
 
     def found(self, name: str) -> Any:
         with self._news:
-            missing = Unavailable(name, "not finished when the time was up")
+            reason = LATE
+            if name in self._turns:
+                reason = f"not begun when the time was up: {self._lack}"
+            if name in self._second_turns:
+                reason = "failed for want of memory, and the time was up before a second try"
+            missing = Unavailable(name, reason)
             return self._found.get(name, self._drafts.get(name, missing))
 
 
@@ -121,7 +224,7 @@ def collect(
     board = Board(run.deadline_s)
     collected_at = now()
     for name, collector in collectors.items():
-        _start(name, collector, board)
+        board.give_turn(name, partial(_work, name, collector, board))
     board.wait_for_all(list(collectors), interrupted, progress)
     cleanup()
     values = {name: board.found(name) for name in collectors}
@@ -146,20 +249,38 @@ def now() -> Instant:
     return instant(datetime.now(timezone.utc).replace(microsecond=0))
 
 
-def _start(name: str, collector: Collector, board: Board) -> None:
-    def work() -> None:
-        try:
-            value = collector(board)
-        except NoFact as missing:
-            value = Unavailable(name, str(missing))
-        except BaseException as failure:  # whatever it is, it costs this one fact
-            value = Unavailable(name, describe(failure))
-        board.post(name, value)
-
+def _work(name: str, collector: Collector, board: Board, is_second: bool = False) -> None:
+    """Runs a collector and posts what it finds, or why it finds nothing."""
     try:
-        threading.Thread(target=work, name=name, daemon=True).start()
-    except RuntimeError as failure:  # no more threads for this user
-        board.post(name, Unavailable(name, describe(failure)))
+        value = collector(board)
+    except NoFact as missing:
+        value = Unavailable(name, str(missing))
+    except BaseException as failure:  # whatever it is, it costs this one fact
+        if is_shortage(failure) and not is_second:
+            board.give_second_turn(name, partial(_work, name, collector, board, is_second=True))
+            return
+        value = Unavailable(name, describe(failure))
+    board.post(name, value)
+
+
+@contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
+    """Raises ``TimeUp`` in the main thread, again and again, after so many seconds; nothing elsewhere, nor on Windows."""
+    timer = getattr(signal, "setitimer", None)
+    if timer is None or seconds <= 0 or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(number: int, frame: Any) -> None:
+        raise TimeUp(LATE)
+
+    before = signal.signal(signal.SIGALRM, ring)
+    timer(signal.ITIMER_REAL, seconds, SWITCH_S)
+    try:
+        yield
+    finally:
+        timer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def describe(failure: BaseException) -> str:

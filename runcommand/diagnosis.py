@@ -12,6 +12,7 @@ from .rules.case import Case
 from .rules.checks import CHECKS, Check, Status
 from .rules.finding import Finding, Severity, Verdict, short
 from .rules.pages import page_for
+from .rules.unseen import qualified
 
 EXIT_CODES = {Verdict.HEALTHY: 0, Verdict.DEGRADED: 1, Verdict.BROKEN: 1, Verdict.INCONCLUSIVE: 3}
 _WEIGHT = {Severity.FAIL: 0, Severity.WARN: 1, Severity.INFO: 2}
@@ -52,6 +53,8 @@ def diagnose(facts: Facts) -> Diagnosis:
             findings.append(_with_page(finding, facts.system))
     findings.sort(key=_weight)
     findings = [finding for number, finding in enumerate(findings) if not _is_explained(finding, findings[:number])]
+    if findings and findings[0].severity is Severity.FAIL:
+        findings[0] = qualified(case, findings[0], findings[0].cause in RESIDUAL)
     verdict = findings[0].verdict if findings and findings[0].verdict else Verdict.HEALTHY
     return Diagnosis(facts, case, verdict, tuple(findings), _check(case, findings))
 

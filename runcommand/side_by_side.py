@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 from typing import Callable, List, Optional, Sequence
 
+from . import threads
 from .collect import NoFact
 
 LATE = "not done in time"
@@ -14,8 +16,8 @@ LATE = "not done in time"
 def run(
     works: Sequence[Callable[[], None]], seconds: float, is_enough: Callable[[], bool] = lambda: False
 ) -> List[Optional[str]]:
-    """Runs them all; of each, why it has not come to its end, None where it has. What has not ended is left behind: its thread is
-    a daemon.
+    """Runs them all; of each, why it has not come to its end, None where it has. What has not ended is left behind with its
+    thread. Those for which the system gives no thread are run in turn by the caller's.
 
     :param seconds: for all of them together
     :param is_enough: asked after each has ended: whether the others need not be waited for
@@ -24,26 +26,28 @@ def run(
     reasons: List[Optional[str]] = [LATE] * len(works)
     news = threading.Condition()
 
-    def start(number: int, work: Callable[[], None]) -> None:
-        def watched() -> None:
-            reason = None
-            try:
-                work()
-            except NoFact as missing:
-                reason = str(missing)
-            except Exception as failure:  # whatever it is, it costs this one
-                reason = f"{type(failure).__name__}: {failure}"[:200]
-            with news:
-                reasons[number] = reason
-                news.notify_all()
-
+    def watched(number: int, work: Callable[[], None]) -> None:
+        reason = None
         try:
-            threading.Thread(target=watched, name="side by side", daemon=True).start()
-        except RuntimeError as error:  # no more threads for this user
-            reasons[number] = str(error)
+            work()
+        except NoFact as missing:
+            reason = str(missing)
+        except Exception as failure:  # whatever it is, it costs this one
+            reason = f"{type(failure).__name__}: {failure}"[:200]
+        with news:
+            reasons[number] = reason
+            news.notify_all()
 
+    in_turn: List[Callable[[], None]] = []
     for number, work in enumerate(works):
-        start(number, work)
+        begin = partial(watched, number, work)
+        try:
+            threads.start(begin)
+        except threads.NoThread:
+            in_turn.append(begin)
+    for left_over in in_turn:
+        if time.monotonic() < end and not is_enough():
+            left_over()
     with news:
         news.wait_for(lambda: LATE not in reasons or is_enough(), max(0.0, end - time.monotonic()))
         return list(reasons)

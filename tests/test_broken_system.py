@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -284,3 +285,96 @@ def test_the_whole_run_ends_at_the_deadline_whatever_hangs(lab):
     time.sleep(0.3)
     assert not any(line.endswith("sleep\x00613\x00") for line in command_lines())  # no child is left
     assert done.stdout.rstrip("\n").rpartition("\n")[2].startswith("END IMDS-CHECK")
+
+
+# --- signals ---
+
+MOMENTS_S = (0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 1.0)  # after the start; the interpreter itself needs up to 0.1 s
+SIGNALS = ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGINT")
+
+
+def signalled(lab, name, after_s):
+    """A run in the dark that gets a signal so long after its start."""
+    command = lab.enter([sys.executable, "-m", "runcommand", "--no-files"])
+    process = subprocess.Popen(
+        command, env=PATHS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True
+    )
+    time.sleep(after_s)
+    process.send_signal(getattr(signal, name))
+    out, err = process.communicate(timeout=30)
+    return out, err, process.returncode
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_a_signal_at_any_moment_ends_the_collecting_and_not_the_report(lab, name):
+    lab.host(f"rule add pref 0 to {IMDS} blackhole")
+    for after_s in MOMENTS_S:
+        out, err, code = signalled(lab, name, after_s)
+        assert err == "" and code == 3 and "the run was interrupted" in out, (after_s, out, err)
+        assert out.splitlines()[-1].startswith("END IMDS-CHECK verdict=inconclusive cause=tool-failed exit=3")
+
+
+# --- too little of something ---
+
+
+def limited(lab, limit, *arguments):
+    script = f'ulimit {limit}; exec "$@"'
+    command = [sys.executable, "-m", "runcommand", "--no-files", *arguments]
+    return subprocess.run(
+        lab.enter(["sh", "-c", script, "sh", *command]), env=PATHS, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        universal_newlines=True, timeout=60,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("limit", ["-v 600000", "-v 150000", "-v 90000", "-v 60000"])
+def test_with_little_memory_the_cause_is_named_all_the_same(lab, limit):
+    lab.vm(WRONG_WAY)
+    done = limited(lab, limit)
+    assert done.stderr == "" and "VERDICT  BROKEN: route-wrong-interface" in done.stdout, done
+
+
+def test_what_could_not_be_looked_at_is_said_first_and_nothing_is_redeployed(lab):
+    lab.vm(WRONG_WAY)
+    done = limited(lab, "-n 6")
+    assert done.stderr == "" and done.returncode == 1
+    verdict, _, rest = done.stdout.partition("VERDICT  BROKEN: ")[2].partition("FIX\n")
+    if "route-wrong-interface" not in verdict:  # a root that may raise its own limit sees everything
+        assert verdict.split("\n")[1].startswith("  Could not look at: ") and "Redeploy the VM" not in rest
+        assert rest.startswith("  - Run this again with --deadline 60")
+
+
+def test_an_ordinary_user_in_the_dark_is_told_first_to_run_it_as_root(lab):
+    lab.host(f"rule add pref 0 to {IMDS} blackhole")
+    finding = ordinary(lab)["findings"][0]
+    assert finding["cause"] == "imds-no-answer" and finding["detail"].startswith("This was not run as root")
+    fixes = [fix["text"] for fix in finding["fix"]]
+    assert fixes[0] == "Run this again as root, with sudo." and not any("Redeploy the VM" in text for text in fixes)
+
+
+# --- the interpreter ---
+
+
+def pythons(*versions):
+    found = {version: sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python")) for version in versions}
+    return [str(paths[0]) for paths in found.values() if paths]
+
+
+@pytest.mark.parametrize("python", pythons("2.7", "3.6", "3.7"))
+def test_a_python_that_is_too_old_is_told_so(lab, python):
+    done = subprocess.run(
+        lab.enter([python, "-m", "runcommand"]), env=PATHS, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        universal_newlines=True,
+    )  # fmt: skip
+    assert done.returncode == 3 and done.stderr == "" and "Python 3.8 or later is needed" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("END IMDS-CHECK verdict=inconclusive cause=tool-failed exit=3 host=")
+
+
+@pytest.mark.parametrize("how", [(["-OO"], {}), ([], {"PYTHONOPTIMIZE": "2"})])
+def test_a_python_that_takes_the_texts_away_is_told_so(lab, how):
+    flags, environment = how
+    done = subprocess.run(
+        lab.enter([sys.executable, *flags, "-m", "runcommand", "--redact"]), env={**PATHS, **environment},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True,
+    )  # fmt: skip
+    assert done.returncode == 3 and done.stderr == "" and "without -OO" in done.stdout
+    assert "cause=tool-failed exit=3 host=- at=" in done.stdout.splitlines()[-1] and "labvm" not in done.stdout

@@ -1,10 +1,20 @@
 """Collecting: side by side, under one deadline, and no failure gets out."""
 
+import errno
+import json
+import os
+import select
+import signal
+import subprocess
 import threading
 import time
 
+import pytest
+
+from runcommand import side_by_side, threads
 from runcommand.collect import NoFact, Run, collect
 from runcommand.facts import Note, Unavailable
+from runcommand.system.program import Programs
 
 HERE = Run("linux", "testlx", deadline_s=1.5)
 
@@ -140,7 +150,196 @@ def test_progress_hears_what_is_waited_for():
     assert set(heard) == {"routes"}
 
 
-def test_no_thread_to_be_had_costs_facts_not_the_run(mocker):
-    mocker.patch("threading.Thread.start", side_effect=RuntimeError("can't start new thread"))
-    facts = collect(HERE, {"routes": lambda board: ()})
-    assert "can't start new thread" in facts.unavailable[0].reason
+# --- too little of something ---
+
+
+class Threads:
+    """In the place of the system's threads: gives so many at a time."""
+
+    def __init__(self, mocker, at_most):
+        self._start, self._left = threads.start, threading.BoundedSemaphore(at_most) if at_most else None
+        mocker.patch("runcommand.threads.start", self.start)
+
+    def start(self, work):
+        if self._left is None or not self._left.acquire(blocking=False):
+            raise threads.NoThread("can't start new thread")
+
+        def counted():
+            work()
+            self._left.release()
+
+        self._start(counted)
+
+
+@pytest.mark.parametrize("at_most", [0, 1, 2, 3])
+def test_what_has_no_thread_of_its_own_runs_in_turn(mocker, at_most):
+    Threads(mocker, at_most)
+    names = ("routes", "listeners", "neighbours", "raw", "proxies")
+    facts = collect(HERE, {name: lambda board: time.sleep(0.05) or () for name in names})
+    assert facts.unavailable == () and all(getattr(facts, name) == () for name in names)
+
+
+@pytest.mark.parametrize("at_most", [0, 1, 2])
+def test_one_that_waits_for_another_that_nobody_has_begun_does_its_work(mocker, at_most):
+    Threads(mocker, at_most)
+    waiting = {
+        "listeners": lambda board: board.wait("neighbours"),
+        "neighbours": lambda board: board.wait("routes"),
+        "raw": lambda board: board.wait("listeners", or_draft=True),
+        "routes": lambda board: ("found",),
+    }
+    facts, elapsed = seconds(lambda: collect(HERE, waiting))
+    assert (facts.listeners, facts.neighbours, facts.raw, facts.routes) == (("found",),) * 4 and elapsed < 0.5
+
+
+@pytest.mark.parametrize("at_most", [0, 1])
+def test_two_that_wait_for_each_other_end_with_the_time(mocker, at_most):
+    Threads(mocker, at_most)
+    collectors = {
+        "routes": lambda board: board.wait("listeners"),
+        "listeners": lambda board: board.wait("routes"),
+        "raw": lambda board: (),
+    }
+    facts, elapsed = seconds(lambda: collect(HERE, collectors))
+    assert elapsed < 1.5 and facts.routes is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows' main thread cannot be called back")
+def test_without_any_thread_one_that_hangs_costs_its_fact_and_ends_with_the_time(mocker):
+    Threads(mocker, 0)
+    hanging = {"routes": lambda board: (), "listeners": lambda board: time.sleep(30), "raw": lambda board: ()}
+    facts, elapsed = seconds(lambda: collect(HERE, hanging))
+    assert elapsed < 2 and facts.routes == ()
+    assert [(item.fact, item.reason) for item in facts.unavailable] == [
+        ("listeners", "not finished when the time was up"),
+        ("raw", "not begun when the time was up: can't start new thread"),
+    ]
+
+
+@pytest.mark.parametrize("at_most", [0, 1])
+def test_an_interrupt_ends_the_turns(mocker, at_most):
+    Threads(mocker, at_most)
+    interrupted = threading.Event()
+    turns = {"routes": lambda board: (interrupted.set(), ())[1], "listeners": lambda board: time.sleep(0.3)}
+    facts = collect(HERE, turns, interrupted=interrupted.is_set)
+    assert facts.interrupted and facts.routes == () and facts.listeners is None
+
+
+SHORTAGES = [MemoryError(), OSError(errno.EMFILE, "Too many open files"), OSError(errno.EAGAIN, "x"), threads.NoThread("x")]
+
+
+@pytest.mark.parametrize("failure", SHORTAGES, ids=repr)
+@pytest.mark.parametrize("at_most", [0, 9])
+def test_what_fails_for_want_of_something_runs_again_when_the_others_have_ended(mocker, at_most, failure):
+    Threads(mocker, at_most)
+    ended = []
+
+    def needs_much(board):
+        if not ended:
+            raise failure
+        return ("found",)
+
+    def other(board):
+        time.sleep(0.2)
+        ended.append(True)
+        return ()
+
+    facts = collect(HERE, {"routes": needs_much, "listeners": other})
+    assert facts.routes == ("found",) and facts.listeners == ()
+
+
+def test_what_fails_for_want_of_memory_twice_says_so():
+    def fails(board):
+        raise MemoryError()
+
+    facts, elapsed = seconds(lambda: collect(HERE, {"routes": fails}))
+    assert facts.unavailable[0].reason.startswith("MemoryError") and elapsed < 1.0
+
+
+@pytest.mark.parametrize("at_most", [0, 1, 2])
+def test_works_side_by_side_take_turns_too(mocker, at_most):
+    Threads(mocker, at_most)
+    done = []
+    works = [lambda number=number: done.append(number) for number in range(4)] + [lambda: 1 / 0]
+    reasons = side_by_side.run(works, 5.0)
+    assert sorted(done) == [0, 1, 2, 3] and reasons == [None] * 4 + ["ZeroDivisionError: division by zero"]
+
+
+def test_a_thread_has_room_for_the_deepest_recursion():
+    deepest = []
+
+    def down(depth):
+        return sorted([depth], key=down_again)[0]
+
+    def down_again(depth):
+        return down(depth + 1)
+
+    def work():
+        try:
+            down(0)
+        except RecursionError:
+            deepest.append("recursion")
+        try:
+            json.loads("[" * 100_000)
+        except RecursionError:
+            deepest.append("json")
+
+    side_by_side.run([work], 5.0)
+    assert deepest == ["recursion", "json"]
+
+
+# --- programs ---
+
+BOTH_WAYS = pytest.mark.parametrize("has_poll", [True, False], ids=["one thread", "a thread a stream"])
+
+
+def programs(mocker, has_poll):
+    if not has_poll:  # as on Windows
+        mocker.patch.object(select, "poll", create=True)
+        del select.poll
+    return Programs(("/bin", "/usr/bin"), {"PATH": "/bin:/usr/bin"})
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX programs")
+@BOTH_WAYS
+def test_a_programs_streams_are_read_to_their_ends(mocker, has_poll):
+    script = "head -c 300000 /dev/zero; head -c 90000 /dev/zero >&2; exit 3"
+    done = programs(mocker, has_poll).complete("sh", ["-c", script])
+    assert (done.status in (3, -signal.SIGPIPE), len(done.output)) == (True, 300000) and len(done.errors) >= 4096
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX programs")
+@BOTH_WAYS
+def test_a_program_that_hangs_is_ended(mocker, has_poll):
+    (reason,), elapsed = seconds(
+        lambda: side_by_side.run([lambda: programs(mocker, has_poll).run("sleep", ["30"], 0.3)], 5.0)
+    )
+    assert reason == "sleep 30: not finished in 0 s" and elapsed < 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX programs")
+def test_a_program_starts_when_what_it_needs_is_free_again(mocker):
+    real, tries = subprocess.Popen, []
+
+    def popen(*arguments, **more):
+        tries.append(True)
+        if len(tries) < 3:
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+        return real(*arguments, **more)
+
+    made = programs(mocker, True)
+    mocker.patch("subprocess.Popen", popen)
+    assert made.run("echo", ["x"]) == b"x\n" and len(tries) == 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX programs")
+def test_a_lasting_want_costs_a_run_little_and_is_named(mocker):
+    made = programs(mocker, True)
+    mocker.patch("subprocess.Popen", side_effect=OSError(errno.ENOMEM, "Cannot allocate memory"))
+
+    def all_of_them():
+        for _ in range(10):
+            with pytest.raises(NoFact, match="echo x: Cannot allocate memory"):
+                made.run("echo", ["x"])
+
+    assert seconds(all_of_them)[1] < 4

@@ -5,9 +5,11 @@ import io
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
+import time
 import tokenize
 from functools import partial
 from pathlib import Path
@@ -198,9 +200,9 @@ def test_it_ends_with_zero_unless_the_verdict_is_asked_for(fresh, shell):
 @pytest.mark.skipif(python38() is None, reason="no Python 3.8 on this machine")
 def test_python_38_will_do(fresh):
     fresh.vm(f"ip {WRONG}")
-    path = f"{python38()}:{SYSTEM_PATH}"
-    version = fresh.run("sh", "-c", "python3 --version", environment={"PATH": path})
-    done = fresh.run("sh", str(fresh.script), environment={"PATH": path})
+    another_python(fresh, f'exec {python38()}/python3.8 "$@"')
+    version = fresh.run("/usr/sbin/python3", "--version")
+    done = fresh.run("sh", str(fresh.script))
     assert version.stdout.startswith("Python 3.8.")
     assert end(done) == ("broken", "route-wrong-interface", 1) and done.stderr == ""
 
@@ -298,10 +300,10 @@ def without_python(lab):
 
 
 def another_python(lab, script):
-    """Puts a program of this text before every other ``python3``; gives the PATH that finds it first."""
+    """Puts a program of this text before every other ``python3`` of the folders that the script knows."""
     lab.write("/run/lab/another/python3", f"#!/bin/sh\n{script}\n")
     lab.vm("chmod 755 /run/lab/another/python3")
-    return f"/run/lab/another:{SYSTEM_PATH}"
+    lab.vm("mount -t overlay another -o lowerdir=/run/lab/another:/run/lab/bin:/usr/sbin /usr/sbin")
 
 
 def short(lab, *words, **environment):
@@ -349,16 +351,17 @@ def test_without_python_a_broken_vm_is_called_broken(script, vm, behaviour, said
 @lab_runs
 def test_an_older_python_is_named(fresh):
     without_python(fresh)
-    last, text = short(fresh, PATH=another_python(fresh, "echo 3.6.8"))
+    another_python(fresh, "echo 3.6.8")
+    last, text = short(fresh)
     assert last == ("inconclusive", "-", 3) and "python3 is 3.6.8" in text
 
 
 @lab_runs
 def test_a_python_without_its_modules_is_named(fresh):
-    path = another_python(fresh, f'exec {sys.executable} "$@"')
+    another_python(fresh, f'exec {sys.executable} "$@"')
     fresh.write("/run/lab/nothing", "")
     fresh.vm(f"mount --bind /run/lab/nothing {sysconfig.get_paths()['stdlib']}/bz2.py")
-    last, text = short(fresh, PATH=path)
+    last, text = short(fresh)
     assert last == ("inconclusive", "-", 3) and "ended with 97" in text and "bz2" in text
 
 
@@ -366,7 +369,8 @@ def test_a_python_without_its_modules_is_named(fresh):
 def test_a_python_that_dies_is_named(fresh):
     without_python(fresh)
     dies = "case $* in *version_info*) echo 3.9.2 ;; *) echo Killed >&2; kill -9 $$ ;; esac"
-    last, text = short(fresh, PATH=another_python(fresh, dies))
+    another_python(fresh, dies)
+    last, text = short(fresh)
     assert last == ("inconclusive", "-", 3) and "python3 ended with 137" in text
 
 
@@ -405,3 +409,97 @@ def test_the_short_report_redacted(fresh):
     assert last == ("inconclusive", "-", 3) and "host=- " in text
     for known in ("labvm", "10.0.0.", "00:0d:3a", "9a1f0c86"):
         assert known not in text
+
+
+# --- a hostile caller ---
+
+
+@lab_runs
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGQUIT", "SIGINT"])
+@pytest.mark.parametrize("to_all", [False, True], ids=["the shell", "the process group"])
+def test_a_signal_at_any_moment_costs_no_report(script, name, to_all):
+    with ScriptLab(script) as lab:
+        lab.vm(f"ip {WRONG}")
+        for after_s in (0.05, 0.15, 0.3, 0.4, 0.6):
+            process = subprocess.Popen(
+                lab.enter(["sh", str(script), "--no-files"]), cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE, universal_newlines=True, start_new_session=True,
+            )  # fmt: skip
+            time.sleep(after_s)
+            (os.killpg if to_all else os.kill)(process.pid, getattr(signal, name))
+            out = process.communicate(timeout=60)[0]
+            assert len(re.findall("^END IMDS-CHECK verdict=", out, re.MULTILINE)) == 1, (after_s, out)
+            assert process.returncode == 0
+
+
+@lab_runs
+@pytest.mark.parametrize("path", [".", "", "/run/lab/planted"])
+@pytest.mark.parametrize("has_python", [True, False])
+def test_no_program_of_the_callers_folders_is_run(fresh, path, has_python):
+    if not has_python:
+        without_python(fresh)
+    for program in ("ip", "python3.14", "curl", "tr", "date", "uname", "awk", "fold", "sed", "nft", "head"):
+        fresh.write(f"/run/lab/planted/{program}", "#!/bin/sh\ntouch /run/lab/was-run\n")
+        fresh.vm(f"chmod 755 /run/lab/planted/{program}")
+    fresh.vm(f"ip {WRONG}")
+    inside = f'cd /run/lab/planted; PATH="{path}:$PATH"; exec /bin/sh {fresh.script} ExitCode=verdict --no-files'
+    done = fresh.run("/bin/sh", "-c", inside, environment={"PATH": SYSTEM_PATH})
+    assert end(done) == ("broken", "route-wrong-interface" if has_python else "-", 1)
+    assert fresh.vm("ls /run/lab/was-run", check=False) == ""
+
+
+@lab_runs
+def test_a_python_that_takes_the_texts_away_is_named(fresh):
+    without_python(fresh)
+    another_python(fresh, f'exec {sys.executable} -OO "$@"')
+    last, text = short(fresh)
+    assert last == ("inconclusive", "-", 3) and "with -OO" in text
+
+
+@lab_runs
+@pytest.mark.parametrize("command", ["sh -s --", "bash -s --", "bash {}"])
+@pytest.mark.parametrize("limit", [6, 8, 12, 24])
+def test_few_open_files_are_enough_for_a_report(fresh, command, limit):
+    """From a file, dash itself refuses every script below eleven: it wants the descriptor 10 to read it."""
+    if not shutil.which(command.partition(" ")[0]):
+        pytest.skip("no such shell")
+    fresh.vm(f"ip {WRONG}")
+    limited = f"ulimit -n {limit}; exec {command.format(fresh.script)} ExitCode=verdict --no-files"
+    done = fresh.run("sh", "-c", limited, given="" if "{}" in command else fresh.script.read_text("ascii"))
+    if end(done)[0] == "inconclusive" and limit < 16:  # a root that may raise its own limit sees everything
+        assert done.returncode == 3 and done.stderr == "" and "the limit of open files" in done.stdout
+    else:
+        assert end(done) == ("broken", "route-wrong-interface", 1) and done.stderr == ""
+
+
+HOSTILE = {
+    "variables": {"IFS": "x-/.", "CDPATH": "/tmp", "GREP_OPTIONS": "-v", "POSIXLY_CORRECT": "1", "HOME": "/nonexistent"},
+    "Python's variables": {
+        "PYTHONHOME": "/nonexistent", "PYTHONPATH": "/run/lab/planted", "PYTHONSTARTUP": "/run/lab/planted/json.py",
+        "PYTHONWARNINGS": "error", "PYTHONOPTIMIZE": "2", "PYTHONINSPECT": "1", "PYTHONIOENCODING": "utf-16",
+    },
+}  # fmt: skip
+
+
+@lab_runs
+@pytest.mark.parametrize("what", HOSTILE)
+def test_hostile_variables_do_not_matter(fresh, what):
+    fresh.write("/run/lab/planted/json.py", "raise SystemExit(9)\n")
+    fresh.vm(f"ip {WRONG}")
+    done = fresh.run("sh", str(fresh.script), environment=HOSTILE[what])
+    assert end(done) == ("broken", "route-wrong-interface", 1) and done.stderr == ""
+
+
+@lab_runs
+@pytest.mark.parametrize("before", ["exec <&-", "exec 2>&-", "exec <&- 2>&-", "exec 3>/dev/null", "umask 777"])
+def test_closed_streams_and_odd_masks_do_not_matter(fresh, before):
+    fresh.vm(f"ip {WRONG}")
+    done = fresh.run("sh", "-c", f"{before}; exec sh {fresh.script}")
+    assert end(done) == ("broken", "route-wrong-interface", 1)
+
+
+@lab_runs
+def test_a_current_folder_that_is_gone_does_not_matter(fresh):
+    fresh.vm(f"ip {WRONG}")
+    done = fresh.run("sh", "-c", f"mkdir /run/lab/gone; cd /run/lab/gone; rmdir ../gone; exec sh {fresh.script}")
+    assert end(done) == ("broken", "route-wrong-interface", 1)

@@ -23,6 +23,8 @@ from ..facts import (
 from ..rules.case import Case, Way, same_nic
 from ..rules.filtering import Obstacle
 from ..rules.finding import quoted, short
+from ..rules.pages import page_for
+from ..rules.unseen import unseen
 from ..rules.way import longest_match
 from .commands import Fix, UnfitWord, advice
 
@@ -211,12 +213,11 @@ def escalate(case: Case) -> Tuple[Fix, ...]:
     if case.facts.firewall is None:
         fixes += remedies(case).show_firewall()
     fixes.append(advice("Check that no network security group denies the service tag AzurePlatformIMDS."))
-    if not case.proof:
-        fixes.append(
-            advice(
-                f"Redeploy the VM (portal: Help > Redeploy + reapply; or az vm redeploy): {REDEPLOY_PAGE} {REDEPLOY_WARNING}"
-            )
-        )
+    is_seen = case.reads_as_imds or not unseen(case)  # else the fault may as well lie on this VM
+    if is_seen and not case.proof:
+        page = page_for(REDEPLOY_PAGE, case.facts.system)
+        where = "portal: Help > Redeploy + reapply; or az vm redeploy"
+        fixes.append(advice(f"Redeploy the VM ({where}): {page} {REDEPLOY_WARNING}"))
     return (*fixes, advice(f"If that does not help, open a support request with this report. Text: {_ticket(case)}"))
 
 

@@ -17,6 +17,7 @@ from .errors import error_in_words
 from .filtering import described
 from .finding import Finding, Seen, Severity, Verdict, advice, listed, rule, short
 from ..fixes.remedies import REDEPLOY_WARNING, goes_astray, let_pass, way_through_primary
+from .unseen import failed_to_read
 
 NO_TAG = (
     "",
@@ -106,6 +107,8 @@ def not_azure(case: Case) -> Optional[Seen]:
         return None
     if case.answer is None and not foreign:
         return None  # nothing was asked: that the program failed is the finding
+    if not foreign and failed_to_read(case, "machine", "adapters", "routes", "services"):
+        return None  # what says Azure may be there
     arc = case.service(*ARC_AGENTS)
     if arc:
         return Seen(

@@ -243,6 +243,8 @@ def platform_unreachable(case: Case) -> Optional[Seen]:
     server = case.facts.wireserver
     if not case.answer or not case.silent or not case.wireserver_silent or case.proof or server is None:
         return None
+    if server.http.outcome is Outcome.FAILED or server.host_plugin.outcome is Outcome.FAILED:
+        return None  # it was not asked, for a reason of this program's own
     return Seen(
         f"IMDS: {case.in_words(case.answer)}. WireServer: port 80 {case.in_words(server.http)}; port 32526 "
         f"{in_words(server.host_plugin.outcome)}. {case.looked()}",

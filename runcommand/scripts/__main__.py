@@ -3,9 +3,14 @@
 import os
 import sys
 
-from runcommand import cli
-from runcommand.scripts.parameters import WrongParameter, arguments
+from runcommand import interrupts
 
+interrupts.note(even_if_ignored=True)  # before the long imports
+
+from runcommand import cli, limits  # noqa: E402
+from runcommand.scripts.parameters import WrongParameter, arguments  # noqa: E402
+
+limits.raise_open_files()
 try:
     words = arguments(sys.argv[1:], os.environ)
 except WrongParameter as error:

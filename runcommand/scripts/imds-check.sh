@@ -11,13 +11,17 @@
 #   ExitCode                 "verdict": end with the exit code of the verdict. Else with 0, because Run Command loses the
 #                            output of a script that fails; the report's last line has the code in any case.
 #
+# A signal ends the collecting, and never this shell, without which there would be no report: the tool listens to them itself.
+trap '' HUP INT QUIT TERM #
 # With the line ends of Windows this script starts again without them.
 cr=
 [ -z "$cr" ] || { tr -d '\r' <"$0" | sh -s -- "$@"; exit; } #
 
 set +eu -f # whatever the shell was told that runs this
 umask 077
-PATH=${PATH:-/usr/bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+# Folders in which only root can write, whatever the caller's PATH says. The last two: Flatcar's Python, and NixOS.
+PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin:/usr/share/oem/python/bin:/run/current-system/sw/bin
+export PATH
 imds=169.254.169.254 wireserver=168.63.129.16
 ends_with=${ExitCode:-${EXIT_CODE:-}} redact=
 for word in ${Arguments:-${ARGUMENTS:-}} "$@"; do
@@ -26,6 +30,18 @@ for word in ${Arguments:-${ARGUMENTS:-}} "$@"; do
   *--redact*) redact=yes ;;
   esac
 done
+# With fewer open files than 16, and no right to more, the shell itself fails: even $(...) needs some.
+if ! (ulimit -n 16) 2>/dev/null; then
+  echo "IMDS-CHECK @VERSION@"
+  echo "VERDICT  INCONCLUSIVE"
+  echo "  Nothing could be looked at: the limit of open files (ulimit -n) is too low."
+  echo "FIX"
+  echo "- Raise it to 64 or more (ulimit -n 64, LimitNOFILE= of the service that runs this), and run again."
+  date -u '+END IMDS-CHECK verdict=inconclusive cause=- exit=3 host=- at=%Y-%m-%dT%H:%M:%SZ v=@VERSION@'
+  [ "$ends_with" = verdict ] && exit 3
+  exit 0
+fi
+case $(ulimit -n) in ? | ??) (ulimit -n 512) 2>/dev/null && ulimit -n 512 ;; esac
 at=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 host=-
 [ -n "$redact" ] || host=$(uname -n | LC_ALL=C tr -c 'A-Za-z0-9._\n-' _ | cut -c 1-63)
@@ -46,10 +62,10 @@ find_python() {
   for python in python3 python3.14 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8 /usr/libexec/platform-python; do
     command -v "$python" >/dev/null || continue
     starts=
-    found=$("$python" -I -S -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>&1 </dev/null) || starts=no
+    found=$("$python" -I -S -c 'import sys; print("%d.%d.%d" % sys.version_info[:3] + " with -OO" * (sys.flags.optimize > 1))' 2>&1 </dev/null) || starts=no
     found=$(echo "$found" | tail -n 1)
     [ -z "$starts" ] || found="a Python that does not start ($found)"
-    case $found in 3.[89].* | 3.[1-9][0-9].*) return 0 ;; esac
+    case $found in *-OO) ;; 3.[89].* | 3.[1-9][0-9].*) return 0 ;; esac
     [ "$why" != "no python3 was found" ] || why="$python is $found"
   done
   return 1
@@ -127,7 +143,7 @@ short_report() {
     echo "  $what"
     echo "  This is the short report, without the tool itself: $1." | fold -s -w 116 | sed '2,$s/^/  /' | head -n 4
     echo "FIX"
-    echo "- Install Python 3.8 or later, and run again: apt-get install python3, dnf install python3.11"
+    echo "- Install Python 3.8 or later (run without -OO), and run again: apt-get install python3, dnf install python3.11"
     [ $answers != unknown ] || echo "- Install curl, with which this script asks IMDS."
     [ $answers != no ] || echo "- Look below: the route to $imds must leave by the primary NIC; no proxy may take it."
     echo "CHECKS"
@@ -173,7 +189,7 @@ except Exception as error:
     sys.exit(97)
 try:
     runpy.run_path("/proc/self/fd/%d" % file.fileno(), run_name="__main__")
-except (ImportError, SyntaxError, OSError, MemoryError) as error:
+except Exception as error:
     print("%s: %s" % (type(error).__name__, error), file=sys.stderr)
     sys.exit(97)
 '

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import threading
 import time
 from pathlib import Path
-from typing import IO, Any, Callable, Dict, Mapping, NamedTuple, Sequence, Set, Tuple
+from typing import IO, Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Set, Tuple
 
-from ..collect import NoFact
+from .. import threads
+from ..collect import NoFact, is_shortage
 from ..facts import RawText
 
 PROGRAM_S = 5.0
 OUTPUT_LIMIT = 16 * 1024 * 1024
+ERRORS_LIMIT = 4096
+PATIENCE_S = 2.0  # in all, that a run waits so; a lasting want costs no more
+AGAIN_S = 0.1  # between tries to start a program, while memory, processes or file descriptors are short
 RAW_LIMIT = 256 * 1024  # characters of it that a report holds
 CREATE_NO_WINDOW = 0x08000000  # processthreadsapi.h
 _OPTIONS: Dict[str, Any] = {"start_new_session": True} if os.name == "posix" else {"creationflags": CREATE_NO_WINDOW}
@@ -64,6 +69,7 @@ class Programs:
         self._running: Dict["subprocess.Popen[bytes]", End] = {}
         self._hung: Set[str] = set()  # what did not finish once gets no second chance
         self._closed = False
+        self._patience_s = PATIENCE_S
 
     def find(self, program: str) -> str:
         """The absolute path of a program. Raises ``NoFact``."""
@@ -85,15 +91,13 @@ class Programs:
         """How the program ended, whatever its exit status. Raises ``NoFact`` when it is not there, hangs or never stops printing."""
         shown = _shown(program, arguments)
         end = time.monotonic() + seconds
-        process = self._start(program, arguments, shown)
+        process = self._start_in_time(program, arguments, shown, end)
         output, errors = bytearray(), bytearray()
         try:
-            readers = [_reader(process.stdout, output, OUTPUT_LIMIT), _reader(process.stderr, errors, 4096)]
-            for reader in readers:
-                reader.join(max(0.0, end - time.monotonic()))
+            is_read = _read(process, output, errors, end)
             if len(output) > OUTPUT_LIMIT:
                 raise NoFact(f"{shown}: printed more than {OUTPUT_LIMIT >> 20} MiB")
-            if any(reader.is_alive() for reader in readers):
+            if not is_read:
                 raise subprocess.TimeoutExpired(program, seconds)
             status = process.wait(max(0.1, end - time.monotonic()))
         except subprocess.TimeoutExpired:
@@ -114,25 +118,38 @@ class Programs:
             text = str(missing)
         return RawText(command, text[:RAW_LIMIT], len(text) > RAW_LIMIT)
 
+    def _start_in_time(
+        self, program: str, arguments: Sequence[str], shown: str, end: float
+    ) -> "subprocess.Popen[bytes]":
+        """Starts it, as soon as what it needs is not taken up by other programs and collectors any more."""
+        while True:
+            try:
+                return self._start(program, arguments, shown)
+            except (OSError, MemoryError) as error:
+                with self._lock:
+                    self._patience_s -= AGAIN_S
+                    is_over = self._patience_s < 0 or time.monotonic() + AGAIN_S > end
+                if is_over or not is_shortage(error):
+                    raise NoFact(f"{shown}: {getattr(error, 'strerror', None) or 'not enough memory'}") from None
+                time.sleep(AGAIN_S)
+
     def _start(self, program: str, arguments: Sequence[str], shown: str) -> "subprocess.Popen[bytes]":
+        """Raises ``OSError``, ``MemoryError`` and ``NoFact``."""
         command = [self.find(program), *arguments]
         with self._lock:
             if self._closed:
                 raise NoFact(f"{shown}: not started, the run is over")
             if program in self._hung:
                 raise NoFact(f"{program}: did not finish before, so not started again")
-            try:
-                process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    cwd=os.path.dirname(command[0]),
-                    env=self._environment,
-                    **_OPTIONS,
-                )
-            except OSError as error:
-                raise NoFact(f"{shown}: {error.strerror}") from None
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=os.path.dirname(command[0]),
+                env=self._environment,
+                **_OPTIONS,
+            )
             self._running[process] = self._contain(process)
             return process
 
@@ -145,22 +162,58 @@ class Programs:
             kill(process, end_it)
 
 
-def _reader(stream: "IO[bytes] | None", into: bytearray, limit: int) -> threading.Thread:
-    """Reads a pipe to its end, or until there is more than ``limit``."""
+def _read(process: "subprocess.Popen[bytes]", output: bytearray, errors: bytearray, end: float) -> bool:
+    """Reads what a program prints, until it has closed both streams or printed too much; False where ``end`` came first."""
+    assert process.stdout and process.stderr
+    streams = [(process.stdout, output, OUTPUT_LIMIT), (process.stderr, errors, ERRORS_LIMIT)]
+    if hasattr(select, "poll"):
+        return _read_in_turn(streams, end)
+    done = [_read_beside(*stream) for stream in streams]  # Windows' pipes cannot be waited for together
+    return all([item.wait(max(0.0, end - time.monotonic())) for item in done])
+
+
+_Stream = Tuple[IO[bytes], bytearray, int]  # where to read, into what, at most how many bytes
+
+
+def _read_in_turn(streams: List[_Stream], end: float) -> bool:
+    waiting = select.poll()
+    left = {stream[0].fileno(): stream for stream in streams}
+    for number in left:
+        waiting.register(number, select.POLLIN)
+    while left:
+        remaining = end - time.monotonic()
+        if remaining <= 0:
+            return False
+        for number, _ in waiting.poll(remaining * 1000):
+            stream, into, limit = left[number]
+            piece = os.read(number, 65536)
+            into.extend(piece)
+            if not piece or len(into) > limit:
+                waiting.unregister(number)
+                del left[number]
+                stream.close()
+    return True
+
+
+def _read_beside(stream: IO[bytes], into: bytearray, limit: int) -> threading.Event:
+    """Reads in a thread of its own; what it gives is set at the end."""
+    done = threading.Event()
 
     def read() -> None:
-        if stream is None:
-            return
-        with stream:
-            while len(into) <= limit:
-                piece = os.read(stream.fileno(), 65536)
-                if not piece:
-                    return
-                into.extend(piece)
+        try:
+            with stream:
+                while len(into) <= limit:
+                    piece = os.read(stream.fileno(), 65536)
+                    if not piece:
+                        return
+                    into.extend(piece)
+        except (OSError, MemoryError):
+            pass  # what was read by then counts
+        finally:
+            done.set()
 
-    thread = threading.Thread(target=read, daemon=True)
-    thread.start()
-    return thread
+    threads.start(read)
+    return done
 
 
 def kill(process: "subprocess.Popen[bytes]", end: End) -> None:

@@ -1,0 +1,28 @@
+"""Threads that are left behind where they hang, and that cannot hang whoever starts them."""
+
+from __future__ import annotations
+
+import _thread
+import threading
+from typing import Callable
+
+STACK = 4 * 1024 * 1024  # bytes: what the deepest recursion of any Python needs; the usual 8 MiB count against a limit
+
+
+class NoThread(Exception):
+    """The system gives no thread: a limit of memory or of processes."""
+
+
+def start(work: Callable[[], None]) -> None:
+    """Runs ``work``, which raises nothing, in a thread of its own that does not outlive the program. Raises ``NoThread``.
+
+    ``threading.Thread.start`` waits until the thread has begun, and so for ever where memory ends just then.
+    """
+    try:
+        threading.stack_size(STACK)
+    except (ValueError, RuntimeError):
+        pass  # the system's own size will do
+    try:
+        _thread.start_new_thread(work, ())
+    except (RuntimeError, MemoryError) as error:
+        raise NoThread(str(error) or "not enough memory") from None
