@@ -19,11 +19,13 @@ import pytest
 from runcommand.diagnosis import diagnose
 from runcommand.facts import FactsError, facts_from_json
 from runcommand.fixes import commands as words
+from runcommand.fixes import linux, operator, windows  # noqa: F401 (their kinds of words)
 from runcommand.fixes.commands import Fix, FixKind, RunOn, Shell, UnfitWord, phrase
 from runcommand.fixes.iptables import delete_rule
 from runcommand.report import text
 
 from .command import ROOT
+from .lab.namespace import Lab, why_not
 
 SAMPLES = sorted((ROOT / "samples" / "reports").glob("*.json"))
 HOSTILE = [
@@ -61,6 +63,11 @@ HOSTILE = [
     "\u202ecalc\u2028",
     "\x00calc",
     "c" * 10_000,
+    "1" * 5_000,
+    "\u0661\u0662\u0663.\u0661.\u0662.\u0663",  # digits, and not ASCII's
+    "LocalMachine\\My",
+    "LocalMachine\\Root",
+    "all",
     "\\",
     "",
 ]
@@ -89,11 +96,13 @@ IPTABLES_OPTION = (
     r"--reject-with [a-z0-9-]{1,32}|--to-destination [0-9.:-]{2,40}|--to-ports [0-9-]{1,11}|--to-source [0-9.:-]{2,40}|"
     r"--(set-)?x?mark [0-9a-fx/]{1,21}"
 )
+ROUTE = rf"ip route replace (default|{CIDR})( via {HOP})? dev {IF}( src {A})?( metric {N})?{TABLE}"
 STEPS = [  # of a line for ``sh``, between ``&&``
     rf"ip addr (del|replace) {CIDR} dev {IF}",
-    rf"ip route replace (default|{CIDR})( via {HOP})? dev {IF}( src {A})?( metric {N})?{TABLE}",
+    ROUTE,
     rf"ip link set dev {IF} (up|down)",
     rf"\{{ ip link set dev {IF} address [0-9a-f:]{{17}}; ip link set dev {IF} up; \}}",
+    rf"\{{ {ROUTE}(; {ROUTE})*; \}}",
 ]
 FORMS = {
     Shell.SH: [
@@ -105,7 +114,9 @@ FORMS = {
         rf"ip neigh del [0-9a-f.:]{{2,39}} dev {IF}",
         rf"networkctl (up|reconfigure) {IF}",
         rf"nmcli (device (connect|reapply) {IF}|connection up uuid [0-9a-fA-F-]{{36}} ifname {IF})",
-        rf"nft (delete rule( [A-Za-z0-9_./-]{{1,64}}){{3}} handle {N}|insert rule( [A-Za-z0-9_./-]{{1,64}}){{3}} "
+        r"nft -a list chain (ip|ip6|inet|arp|bridge|netdev)( [A-Za-z0-9_./-]{1,64}){2}",
+        rf"nft (delete rule (ip|ip6|inet|arp|bridge|netdev)( [A-Za-z0-9_./-]{{1,64}}){{2}} handle {N}|"
+        r"insert rule (ip|ip6|inet|arp|bridge|netdev)( [A-Za-z0-9_./-]{1,64}){2} "
         rf"ip (daddr|saddr) {A} tcp (dport|sport) (\d+|\{{ \d+, \d+ \}}) accept)",
         rf"iptables(-legacy|-nft)? -t [a-z]{{1,29}} -[DI] [A-Za-z0-9_.:-]{{1,29}}( ({IPTABLES_OPTION}))*",
         rf"ufw prepend allow out to {A} port [0-9,]{{1,12}} proto tcp",
@@ -120,10 +131,11 @@ FORMS = {
         rf"systemctl set-environment no_proxy={ENTRIES} NO_PROXY={ENTRIES}",
         r"printf '%s\\n' 'export no_proxy=\"\$\{no_proxy:\+\$no_proxy,\}[0-9.,]+\" NO_PROXY=\"\$\{NO_PROXY:\+\$NO_PROXY,\}[0-9.,]+\"' > "
         r"/etc/profile\.d/zzzz-azure-platform\.sh",
-        rf"(curl -fsS( -x http://{SERVER})? 'http://[A-Za-z0-9:/._%~-]{{1,300}}' \| openssl x509 -inform DER|openssl x509 -inform DER "
-        rf"-in '/run/{FILE}') -out (?P<target>/(usr/local/share/ca-certificates|etc/pki/ca-trust/source/anchors|etc/pki/trust/anchors)"
-        r"/[a-z0-9-]{1,81}\.crt) && (openssl verify (?P=target)|openssl x509 -in (?P=target) -outform DER \| sha1sum \| "
-        r"grep -q '\^[0-9a-f]{40} ') \|\| ! rm -f (?P=target)",
+        r"\[ -e (?P<target>/(usr/local/share/ca-certificates|etc/pki/ca-trust/source/anchors|etc/pki/trust/anchors)/[a-z0-9-]{1,81}"
+        rf"\.crt) \] \|\| \{{ (curl -fsS( -x http://{SERVER})? 'http://[A-Za-z0-9:/._%~-]{{1,300}}' \| openssl x509 -inform DER|"
+        rf"openssl x509 -inform DER -in '/run/{FILE}') -out (?P=target) && (openssl verify (?P=target)( && openssl x509 -in (?P=target) "
+        r"-noout -text \| grep -A1 'Subject Key Id' \| grep -q [0-9A-F]{2}(:[0-9A-F]{2}){19})?|openssl x509 -in (?P=target) "
+        r"-outform DER \| sha1sum \| grep -q '\^[0-9a-f]{40} ') \|\| ! rm -f (?P=target); \}",
         r"update-ca-(certificates|trust)",
     ],
     Shell.CMD: [
@@ -145,9 +157,7 @@ FORMS = {
         rf'bitsadmin /util /setieproxy (LOCALSYSTEM|LOCALSERVICE|NETWORKSERVICE) MANUAL_PROXY {SERVER} "{ENTRIES}"',
         rf'mkdir "{HERE}"',
         rf'certutil -addstore CA "{HERE}\\{FILE}"',
-        rf'certutil -hashfile "(?P<file>{HERE}\\{FILE})" SHA1 \| findstr /i /x [0-9a-f]{{40}} && '
-        r'certutil -addstore Root "(?P=file)" \|\| del "(?P=file)"',
-        r"certutil -delstore (Root|CA|My|Disallowed|AuthRoot|TrustedPeople|TrustedPublisher) [0-9A-Fa-f]{40}",
+        r"certutil -delstore (CA|Disallowed) [0-9A-Fa-f]{40}",
     ],
     Shell.POWERSHELL: [
         rf"Get-NetAdapter -InterfaceIndex {N} \| Enable-NetAdapter -Confirm:0",
@@ -160,14 +170,16 @@ FORMS = {
         r"Get-Process -Id \(Get-NetTCPConnection -RemoteAddress 169\.254\.169\.254\)\.OwningProcess \| Format-Table Id, ProcessName",
         r"Disable-NetFirewallRule -Name '[A-Za-z0-9{}._-]{1,120}'",
         rf"Set-NetFirewallRule -Name '[A-Za-z0-9{{}}._-]{{1,120}}' -RemoteAddress {REMOTE}",
+        rf"if \(\(Get-FileHash -Algorithm SHA1 '(?P<file>{HERE}\\{FILE})'\)\.Hash -eq '[0-9A-F]{{40}}'\) "
+        r"\{ certutil -addstore Root '(?P=file)' \} else \{ Remove-Item '(?P=file)'; 'NOT INSTALLED: it is another file' \}",
         rf"Invoke-WebRequest -UseBasicParsing( -Proxy http://{SERVER})? 'http://[A-Za-z0-9:/._~ -]{{1,300}}' -OutFile '{HERE}\\{FILE}'",
     ],
 }
-EXPECTED = {shell: [re.compile(form) for form in forms] for shell, forms in FORMS.items()}
+EXPECTED = {shell: [re.compile(form, re.ASCII) for form in forms] for shell, forms in FORMS.items()}
 
 
 AZURE = [  # on the operator's own machine
-    re.compile(form)
+    re.compile(form, re.ASCII)
     for form in (
         r"az vm show -g [A-Za-z0-9._-]{1,90} -n [A-Za-z0-9._-]{1,90} --query securityProfile\.proxyAgentSettings\.imds",
         r"az sig in-vm-access-control-profile-version (show --ids PROFILE|update --ids PROFILE --mode Audit)",
@@ -349,24 +361,47 @@ def test_a_rule_with_any_other_option_or_value_is_no_command(rule):
 
 # --- the words themselves ---
 
-KINDS = [kind for kind in vars(words).values() if isinstance(kind, type) and issubclass(kind, words.Word)]
+
+def subclasses(kind):
+    for own in kind.__subclasses__():
+        yield own
+        yield from subclasses(own)
 
 
-READ_BY_A_SHELL = set('$`"|&;\n\r\\^%\x00')
-ONLY_FOR_SH = (words.LinuxUrl, words.IptablesWord)  # to which % is a plain character
-INSIDE_A_LIST = (words.BypassEntry, words.WindowsBypassEntry, words.IptablesWord)  # where a dash begins no option
+# A valid word of each kind; a test below holds the table to all kinds that there are.
+VALID = {
+    "Address": "10.0.0.4", "NextHop": "fe80::1", "Network": "10.0.0.0/24", "Remote": "10.0.0.1-10.0.0.9",
+    "Mac": "00-0D-3A-E5-1C-C0", "Interface": "eth0", "TableName": "main", "Selector": "0x10/0xff", "NftName": "filter",
+    "NftFamily": "inet", "Handle": "7", "ChainName": "OUTPUT", "DisplayName": "Block web", "RuleId": "{A-1}",
+    "ServiceName": "walinuxagent", "Uuid": "02aab8a4-74ef-476e-8182-f6d2ba4166a6", "Thumbprint": "0A" * 20, "KeyId": "0A" * 20,
+    "Store": "CA", "CertificateFile": "a b.crt", "LinuxUrl": "http://x.example/a%20b.crt", "WindowsUrl": "http://x.example/a b.crt",
+    "ProxyServer": "10.0.0.1:3128", "BypassEntry": "10.0.0.0/8", "WindowsBypassEntry": "*.contoso.com", "AccountKey": "S-1-5-18",
+    "IptablesWord": "a b", "RuleOption": "--dport", "AnchorFile": "a-b", "_MacWithColons": "00:0d:3a:e5:1c:c0",
+    "AzureName": "contoso-rg", "Number": "7",
+}  # fmt: skip
+READ_BY_A_SHELL = "$`\"'|&;<>\n\r\\^%\x00\u2028\u0661"
+PLAIN_IN_ITS_SHELL = {"LinuxUrl": "%", "IptablesWord": "%", "WindowsBypassEntry": "<>"}  # the last one in double quotes
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not words.Number], ids=lambda kind: kind.__name__)
+def test_every_kind_of_word_is_tried():
+    assert {kind.__name__ for kind in subclasses(words.Word)} == set(VALID)
+
+
+@pytest.mark.parametrize("kind", subclasses(words.Word), ids=lambda kind: kind.__name__)
 def test_no_kind_of_word_takes_what_a_shell_reads(kind):
-    special = READ_BY_A_SHELL - set("%") if kind in ONLY_FOR_SH else READ_BY_A_SHELL
-    for hostile in HOSTILE:
-        try:
-            word = kind(hostile).text
-        except UnfitWord:
+    valid = VALID[kind.__name__]
+    if kind is words.Number:
+        for wrong in (-1, 10**12, 1.5, "7; calc"):
+            with pytest.raises(UnfitWord):
+                kind(wrong)
+        return
+    assert kind(valid).text
+    for special in READ_BY_A_SHELL:
+        if special in PLAIN_IN_ITS_SHELL.get(kind.__name__, ""):
             continue
-        assert not set(word) & special, (kind, word)
-        assert kind in INSIDE_A_LIST or not word.startswith("-"), (kind, word)
+        for text_with_it in (special + valid, valid[:1] + special + valid[1:], valid + special):
+            with pytest.raises(UnfitWord):
+                kind(text_with_it)
 
 
 @pytest.mark.parametrize("value", [None, 5, b"x", ["10.0.0.1"], words.Address("10.0.0.1")])
@@ -398,3 +433,38 @@ def test_every_template_is_a_constant_of_the_source():
                 assert isinstance(node.args[1], ast.Constant) or path.name == "windows.py", f"{path.name}:{node.lineno}"
             assert node.func.id not in ("Phrase",) or path.name == "commands.py", f"{path.name}:{node.lineno}"
     assert checked > 80
+
+
+# --- a system that is not known ---
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
+def test_an_unknown_system_gets_advice_and_no_command_for_the_vm(path):
+    facts = {**recorded(path), "system": "freebsd14"}
+    diagnosis = diagnose(facts_from_json(facts))
+    fixes = [fix for finding in diagnosis.findings for fix in finding.fix]
+    assert not [fix.text for fix in fixes if fix.kind is FixKind.COMMAND and fix.run_on is not RunOn.OPERATOR]
+    known = diagnose(facts_from_json(recorded(path)))
+    if known.main and known.main.fix and diagnosis.cause == known.cause:
+        assert diagnosis.main.fix, "advice in the commands' place"
+
+
+# --- answers that can be ignored ---
+
+
+@pytest.mark.skipif(why_not() is not None, reason=f"the lab cannot run: {why_not()}")
+@pytest.mark.parametrize(
+    "command, harmless",
+    [
+        ("ip addr del 10.9.9.9/32 dev lo", linux.NOT_THERE["address"]),
+        ("ip route del 203.0.113.0/24 via 10.0.0.1 dev eth0", linux.NOT_THERE["route"]),
+        ("ip route del 203.0.113.0/24 table 4711", linux.NOT_THERE["route"]),
+        ("ip rule del pref 4711 from all to 10.0.0.0/8 prohibit", linux.GONE),
+        ("ip neigh del 10.0.0.77 dev eth0", linux.GONE),
+        ("sh -c 'ip rule add pref 9 to 10.0.0.1 lookup main; ip rule add pref 9 to 10.0.0.1 lookup main'", linux.NOT_THERE["file"]),
+    ],
+)  # fmt: skip
+def test_what_can_be_ignored_is_what_the_program_answers(command, harmless):
+    with Lab() as lab:
+        done = subprocess.run(lab.enter(["sh", "-c", command]), stderr=subprocess.PIPE, universal_newlines=True)
+    assert done.returncode != 0 and any(answer in done.stderr for answer in harmless.split(" / ")), done.stderr

@@ -121,7 +121,7 @@ class Selector(Word):
 
 
 class NftName(Word):
-    """The name of an nftables family, table or chain."""
+    """The name of an nftables table or chain."""
 
     PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,63}")
 
@@ -163,9 +163,9 @@ class Thumbprint(Word):
 
 
 class Store(Word):
-    """One of Windows' certificate stores that a command may change."""
+    """One of Windows' certificate stores that a command may take something out of: neither roots nor private keys."""
 
-    PATTERN = re.compile(r"Root|CA|My|Disallowed|AuthRoot|TrustedPeople|TrustedPublisher")
+    PATTERN = re.compile(r"CA|Disallowed")
 
 
 class CertificateFile(Word):

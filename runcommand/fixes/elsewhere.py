@@ -8,6 +8,7 @@ from ..facts import IMDS_ADDRESS, Adapter, Certificate, Neighbour, Proxy, Route,
 from ..rules.filtering import Obstacle
 from ..rules.finding import listed, quoted, short
 from .commands import Fix, advice
+from .remedies import Wanted
 
 
 class AdviceOnly:
@@ -44,7 +45,7 @@ class AdviceOnly:
     def routes_anew(self, gateway: str, adapter: Adapter, default: bool) -> List[Fix]:
         return [advice(f"Set the routes to both platform addresses through {gateway} by {quoted(adapter.name)}.")]
 
-    def keep_routes(self, gateway: str, adapter: Adapter) -> List[Fix]:
+    def keep_routes(self, gateway: str, adapter: Adapter, table: str) -> List[Fix]:
         return []
 
     def delete_route(self, route: Route) -> List[Fix]:
@@ -83,8 +84,8 @@ class AdviceOnly:
     def certificate_folder(self) -> List[Fix]:
         return []
 
-    def install_certificate(self, url: str, is_reachable: bool, proxy: Optional[str], root: Optional[str]) -> List[Fix]:
-        kind = "a trusted root" if root else "an intermediate"
+    def install_certificate(self, url: str, is_reachable: bool, proxy: Optional[str], wanted: Wanted) -> List[Fix]:
+        kind = "a trusted root" if wanted.root else "an intermediate"
         return [advice(f"Install the certificate of {short(url, 200)} as {kind}.")]
 
     def remove_certificate(self, certificate: Certificate, places: Sequence[str]) -> List[Fix]:

@@ -55,7 +55,7 @@ from .commands import (
     sh,
 )
 from .iptables import delete_rule
-from .remedies import file_of, instead
+from .remedies import Wanted, file_of, instead
 
 WITH_THE_LEASE = "Azure hands out the routes to both platform addresses with the lease."
 LIST_LIMIT = 900  # characters of a bypass list: a longer one leaves no room in the report
@@ -66,13 +66,21 @@ SESSION = (
     "A remote session through this NIC may break, and the line goes on without it. If you cannot get back in, use the "
     "serial console, or restart the VM from Azure: a restart undoes this line."
 )
-ON_PURPOSE = (
-    "Somebody may have set this rule on purpose: before you change it, ask whoever looks after this VM's firewall and "
-    "network security."
+BY_HAND_GOES = (
+    "What was added to the NIC by hand, and is not in its manager's configuration, goes with a new lease: put it into the "
+    "configuration first."
 )
-NOT_THERE = {"route": "No such process", "address": "Cannot assign requested address", "file": "File exists"}
+ON_PURPOSE = (
+    "Somebody may have set this rule or default on purpose: before you change it, ask whoever looks after this VM's "
+    "firewall and network security."
+)
+# What ip answers where there is nothing to take away, or the thing is there already; kernels differ.
+NOT_THERE = {
+    "route": "No such process / FIB table does not exist",
+    "address": "Address not found / Cannot assign requested address",
+    "file": "File exists",
+}
 GONE = "No such file or directory"
-NO_SUCH_RULE = "Bad rule (does a matching rule exist in that chain?)"  # iptables' words
 KINDS: Dict[RouteKind, Phrase] = {
     RouteKind.LOCAL: phrase("local "),
     RouteKind.UNREACHABLE: phrase("unreachable "),
@@ -96,6 +104,28 @@ ANCHORS = {
     "suse": (phrase("/etc/pki/trust/anchors"), phrase("update-ca-certificates")),
     "debian": (phrase("/usr/local/share/ca-certificates"), phrase("update-ca-certificates")),
 }
+
+
+class Handle(Word):
+    """The number that nftables gives to a rule."""
+
+    PATTERN = re.compile(r"[0-9]{1,12}")
+
+
+class NftFamily(Word):
+    """One of nftables' families of tables (nft(8))."""
+
+    PATTERN = re.compile(r"ip|ip6|inet|arp|bridge|netdev")
+
+
+class KeyId(Word):
+    """The identifier of a certificate's key, as ``openssl x509 -text`` prints it."""
+
+    PATTERN = re.compile(r"[0-9A-Fa-f]{40}")
+
+    @staticmethod
+    def normal(text: str) -> str:
+        return ":".join(text[at : at + 2] for at in range(0, len(text), 2)).upper()
 
 
 class AnchorFile(Word):
@@ -200,7 +230,10 @@ class LinuxRemedies:
             f"For good: let whatever manages this VM's network renew the DHCP lease of {name}, and take the wrong "
             "setting out of its configuration."
         )
-        return instead(by_hand, lambda: self._by_manager(adapter, self._renewing))
+        renewal = instead(by_hand, lambda: self._by_manager(adapter, self._renewing))
+        if len(adapter.addresses) < 2:
+            return renewal
+        return [advice(BY_HAND_GOES), *renewal]
 
     @staticmethod
     def _renewing(adapter: Adapter) -> Dict[str, Phrase]:
@@ -254,9 +287,12 @@ class LinuxRemedies:
         steps = [
             phrase("ip link set dev {name} down", name=name),
             phrase("{{ ip link set dev {name} address {mac}; ip link set dev {name} up; }}", name=name, mac=colons),
-            *map(replace_route, self._routes_to_keep(adapter, gateway, default)),
         ]
-        return [advice(SESSION), sh(in_a_row(steps, " && "))]
+        routes = [replace_route(words) for words in self._routes_to_keep(adapter, gateway, default)]
+        if routes:
+            steps.append(phrase("{{ {routes}; }}", routes=in_a_row(routes, "; ")))
+        ipv6 = "IPv6 addresses that were set by hand go away with the link, and have to be set again."
+        return [advice(f"{SESSION} {ipv6}"), sh(in_a_row(steps, " && "))]
 
     def _routes_to_keep(self, adapter: Adapter, gateway: Optional[str], default: bool) -> List[Phrase]:
         """The routes that go away with the link, and those to the platform, each once.
@@ -267,12 +303,12 @@ class LinuxRemedies:
         lost = [row for row in own if row.kind is RouteKind.UNICAST and row.protocol != "kernel"]
         if len({(row.destination, row.metric, row.table) for row in lost}) < len(lost):
             raise UnfitWord("a route with several next hops")
-        kept = [
-            route_words(row.destination, row.gateway, adapter, row.table, row.source, row.metric)
-            for row in sorted(lost, key=lambda row: row.gateway is not None)  # a next hop may need an on-link row
-        ]
+        kept: List[Phrase] = []
         if gateway:
             kept += self._platform_routes(gateway, adapter, default)
+        for row in sorted(lost, key=lambda row: row.gateway is not None):  # a next hop may need an on-link row
+            if not self._case.is_silent(adapter, row.gateway):
+                kept.append(route_words(row.destination, row.gateway, adapter, row.table, row.source, row.metric))
         if len(kept) > ROUTES_LIMIT:
             raise UnfitWord("more routes than one line can hold")
         return list(dict.fromkeys(kept))
@@ -300,10 +336,10 @@ class LinuxRemedies:
         held = Network(f"{Address(address).text}/{Number(prefix).text}")
         steps = [phrase("ip addr replace {held} dev {name}", held=held, name=Interface(adapter.name))]
         if gateway:
-            steps += map(replace_route, self._platform_routes(gateway, adapter, default, address))
+            steps += map(replace_route, self._platform_routes(gateway, adapter, False, address))
         said = (
-            "At once, and without taking anything away. A restart undoes this line; where it breaks your session all the "
-            "same, use the serial console or restart the VM from Azure."
+            "At once, for the platform's addresses alone: what the NIC carries stays, and so do all other routes. A restart "
+            "undoes this line; where it breaks your session all the same, use the serial console or restart the VM from Azure."
         )
         return [advice(said), sh(in_a_row(steps, " && "))]
 
@@ -342,7 +378,10 @@ class LinuxRemedies:
 
     def add_default_route(self, gateway: str, adapter: Adapter) -> List[Fix]:
         by_hand = f"Set the default route through {gateway} by {quoted(adapter.name)} (ip route)."
-        return instead(by_hand, lambda: [sh(replace_route(route_words("0.0.0.0/0", gateway, adapter)))])
+        fixes = instead(by_hand, lambda: [sh(replace_route(route_words("0.0.0.0/0", gateway, adapter)))])
+        if not self._case.default_routes():
+            return fixes
+        return [advice(f"This replaces the default route. {SESSION}"), *fixes]
 
     def routes_anew(self, gateway: str, adapter: Adapter, default: bool) -> List[Fix]:
         by_hand = f"Set the routes to both platform addresses through {gateway} by {quoted(adapter.name)} (ip route)."
@@ -351,7 +390,15 @@ class LinuxRemedies:
             lambda: [sh(replace_route(words)) for words in self._platform_routes(gateway, adapter, default)],
         )
 
-    def keep_routes(self, gateway: str, adapter: Adapter) -> List[Fix]:
+    def keep_routes(self, gateway: str, adapter: Adapter, table: str) -> List[Fix]:
+        if table not in ("main", "default", "local", "?"):
+            return [
+                advice(
+                    f"The ip commands last until the next restart. For good: find what sets table {short(table, 24)} and the policy "
+                    "rule that leads to it (netplan's routing-policy, a VPN, a start script), and leave "
+                    f"{IMDS_ADDRESS} out of it."
+                )
+            ]
         return [
             advice(
                 "The ip commands last until the next restart. If the lease does not bring the route back, add "
@@ -388,11 +435,12 @@ class LinuxRemedies:
 
     @staticmethod
     def _pass_rule(rule: RoutingRule, destination: str) -> List[Fix]:
-        if rule.destination is None and rule.priority > 0:
+        is_for_it_alone = rule.destination in (destination, f"{destination}/32")
+        if not is_for_it_alone and rule.priority > 0:
             before, to = Number(rule.priority - 1), Address(destination)
             passing = phrase("ip rule add pref {before} to {to} lookup main", before=before, to=to)
             return [sh(passing, NOT_THERE["file"])]
-        return [sh(phrase("ip rule del {rule}", rule=rule_words(rule)), GONE)]
+        return [advice(ON_PURPOSE), sh(phrase("ip rule del {rule}", rule=rule_words(rule)), GONE)]
 
     def delete_persistent_route(self, destination: str, gateway: str) -> List[Fix]:
         return [
@@ -448,8 +496,7 @@ class LinuxRemedies:
         rule, chain = obstacle.rule, obstacle.rule.chain if obstacle.rule else obstacle.chain and obstacle.chain.id
         fixes = [advice(ON_PURPOSE), *self._durable_firewall(chain or "", addresses, obstacle)]
         if rule and _is_for(rule, addresses):
-            gone = GONE if rule.place is FirewallPlace.NFTABLES else NO_SUCH_RULE
-            deletion = instead("", lambda: [sh(self._deletion_of(rule), gone)])
+            deletion = instead("", lambda: self._delete(rule))
             if deletion:
                 return fixes + deletion
         by_hand = (
@@ -483,13 +530,20 @@ class LinuxRemedies:
             "ufw prepend allow out to {address} port {ports} proto tcp", address=Address(address), ports=ports
         )
 
+    def _delete(self, rule: FirewallRule) -> List[Fix]:
+        """Handles of nftables are given anew when the ruleset is loaded again: a person looks before a rule goes."""
+        deletion = sh(self._deletion_of(rule))
+        if rule.place is not FirewallPlace.NFTABLES:
+            return [deletion]
+        show = sh(phrase("nft -a list chain {chain}", chain=_nft_chain(rule.chain or "")))
+        check = f"Only if handle {Handle(rule.id).text} is still the rule that is named above (else run this again):"
+        return [show, advice(check), deletion]
+
     @staticmethod
     def _deletion_of(rule: FirewallRule) -> Phrase:
         if rule.place is FirewallPlace.NFTABLES:
-            if not rule.id.isdecimal():
-                raise UnfitWord("not a handle of nftables")
-            chain = _nft_chain(rule.chain or "")
-            return phrase("nft delete rule {chain} handle {handle}", chain=chain, handle=Number(int(rule.id)))
+            chain, handle = _nft_chain(rule.chain or ""), Handle(rule.id)
+            return phrase("nft delete rule {chain} handle {handle}", chain=chain, handle=handle)
         return phrase("{program} {rule}", program=_iptables(rule.place), rule=delete_rule(rule.id))
 
     @staticmethod
@@ -547,19 +601,15 @@ class LinuxRemedies:
     def certificate_folder(self) -> List[Fix]:
         return []  # every distribution has one of its own
 
-    def install_certificate(self, url: str, is_reachable: bool, proxy: Optional[str], root: Optional[str]) -> List[Fix]:
+    def install_certificate(self, url: str, is_reachable: bool, proxy: Optional[str], wanted: Wanted) -> List[Fix]:
         """Straight into the folder from which the distribution makes its bundle, where root alone writes. What lies there is
-        checked there, and removed again where it is not what it should be: all in there is trusted.
-
-        :param root: of a root, the thumbprint that it must have; anything else must be signed by what is trusted already
-        """
+        checked there, and removed again where it is not what is wanted: all in there is trusted."""
         by_hand = f"Install the certificate of {short(url, 200)}"
-        return instead(by_hand, lambda: self._install_certificate(url, is_reachable, proxy, root))
+        return instead(by_hand, lambda: self._install_certificate(url, is_reachable, proxy, wanted))
 
-    def _install_certificate(
-        self, url: str, is_reachable: bool, proxy: Optional[str], root: Optional[str]
-    ) -> List[Fix]:
-        file, address = CertificateFile(file_of(url) or ""), LinuxUrl(url)
+    def _install_certificate(self, url: str, is_reachable: bool, proxy: Optional[str], wanted: Wanted) -> List[Fix]:
+        """One line. A file that is there already stays as it is."""
+        file, address = CertificateFile(file_of(url)), LinuxUrl(url)
         folder, again = self._anchors()
         name = re.sub("[^a-z0-9]+", "-", file.text[:-4].lower()).strip("-")
         target = phrase("{folder}/{name}.crt", folder=folder, name=AnchorFile(name))
@@ -571,15 +621,11 @@ class LinuxRemedies:
             copied = f"{COPIED}/{file.text}"
             fixes.append(advice(f"On a machine that can, download {url} and copy it to this VM as {copied}; then:"))
             encoded = phrase("openssl x509 -inform DER -in '/run/{file}'", file=file)
-        check = phrase("openssl verify {target}", target=target)
-        if root:
-            check = phrase(
-                "openssl x509 -in {target} -outform DER | sha1sum | grep -q '^{digest} '",
-                target=target,
-                digest=Thumbprint(root.lower()),
-            )
         line = phrase(
-            "{encoded} -out {target} && {check} || ! rm -f {target}", encoded=encoded, target=target, check=check
+            "[ -e {target} ] || {{ {encoded} -out {target} && {check} || ! rm -f {target}; }}",
+            encoded=encoded,
+            target=target,
+            check=_check_certificate(target, wanted),
         )
         return [*fixes, sh(line), sh(again)]
 
@@ -614,6 +660,25 @@ class _MacWithColons(Word):
     PATTERN = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
+def _check_certificate(target: Phrase, wanted: Wanted) -> Phrase:
+    """Holds a file to its thumbprint, or to what is trusted already and to the key that it must have."""
+    if wanted.root:
+        return phrase(
+            "openssl x509 -in {target} -outform DER | sha1sum | grep -q '^{digest} '",
+            target=target,
+            digest=Thumbprint(wanted.root.lower()),
+        )
+    signed = phrase("openssl verify {target}", target=target)
+    if not wanted.key_id:
+        return signed
+    return phrase(
+        "{signed} && openssl x509 -in {target} -noout -text | grep -A1 'Subject Key Id' | grep -q {key}",
+        signed=signed,
+        target=target,
+        key=KeyId(wanted.key_id),
+    )
+
+
 def _secondaries(adapter: Adapter, gone: str) -> List[InterfaceAddress]:
     """The secondary addresses that go away with an address of the adapter (``10.0.0.4/24``)."""
     subnet = network(gone)
@@ -631,7 +696,7 @@ def _nft_chain(chain: str) -> Phrase:
     words = chain.split(" ")
     if len(words) != 3:
         raise UnfitWord("not a chain of nftables")
-    return in_a_row([NftName(word) for word in words])
+    return in_a_row([NftFamily(words[0]), NftName(words[1]), NftName(words[2])])
 
 
 def _nft_accept(chain: Phrase, address: str, incoming: bool) -> Phrase:

@@ -6,7 +6,7 @@ where that manager runs on this VM and owns the NIC.
 
 from __future__ import annotations
 
-from typing import Callable, List, Optional, Protocol, Sequence, Tuple
+from typing import Callable, List, NamedTuple, Optional, Protocol, Sequence, Tuple
 from urllib.parse import unquote
 
 from ..facts import (
@@ -26,10 +26,17 @@ from ..rules.finding import quoted, short
 from ..rules.pages import page_for
 from ..rules.unseen import unseen
 from ..rules.way import longest_match
-from .commands import Fix, UnfitWord, advice
+from .commands import Fix, advice
 
 REDEPLOY_PAGE = "https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/redeploy-to-new-node-windows"
 REDEPLOY_WARNING = "(Redeploying restarts the VM and empties its temporary disk.)"
+
+
+class Wanted(NamedTuple):
+    """What a certificate must be to be installed: a root by its thumbprint, another by its key and by who signed it."""
+
+    root: Optional[str] = None  # SHA-1 thumbprint
+    key_id: Optional[str] = None
 
 
 class Remedies(Protocol):
@@ -42,7 +49,7 @@ class Remedies(Protocol):
     ) -> List[Fix]: ...
     def add_default_route(self, gateway: str, adapter: Adapter) -> List[Fix]: ...
     def routes_anew(self, gateway: str, adapter: Adapter, default: bool) -> List[Fix]: ...
-    def keep_routes(self, gateway: str, adapter: Adapter) -> List[Fix]: ...
+    def keep_routes(self, gateway: str, adapter: Adapter, table: str) -> List[Fix]: ...
     def delete_route(self, route: Route) -> List[Fix]: ...
     def pass_rule(self, rule: RoutingRule, destination: str) -> List[Fix]: ...
     def delete_persistent_route(self, destination: str, gateway: str) -> List[Fix]: ...
@@ -59,9 +66,7 @@ class Remedies(Protocol):
     def let_pass(self, obstacle: Obstacle, addresses: Sequence[str]) -> List[Fix]: ...
     def bypass_proxy(self, proxy: Proxy, addresses: Sequence[str]) -> List[Fix]: ...
     def certificate_folder(self) -> List[Fix]: ...
-    def install_certificate(
-        self, url: str, is_reachable: bool, proxy: Optional[str], root: Optional[str]
-    ) -> List[Fix]: ...
+    def install_certificate(self, url: str, is_reachable: bool, proxy: Optional[str], wanted: Wanted) -> List[Fix]: ...
     def remove_certificate(self, certificate: Certificate, places: Sequence[str]) -> List[Fix]: ...
     def trust_anew(self) -> List[Fix]: ...
     def shift_clock(self, seconds: float) -> List[Fix]: ...
@@ -74,7 +79,7 @@ def instead(by_hand: str, make: Callable[[], List[Fix]]) -> List[Fix]:
     """
     try:
         return make()
-    except UnfitWord:
+    except ValueError:  # UnfitWord, or a number that is longer than Python reads
         return [advice(by_hand)] if by_hand else []
 
 
@@ -128,7 +133,8 @@ def way_through_primary(case: Case, *ways: Way) -> Tuple[Fix, ...]:
     astray = [case.wireserver_way] if goes_astray(case, case.wireserver_way) else []
     for way in ways or (case.way, *astray):
         fixes += _mend(case, way, case.gateway, adapter)
-    return (*fixes, *commands.keep_routes(case.gateway, adapter))
+    table = case.way.route.table if case.way.route and case.way.rule is None else "main"
+    return (*fixes, *commands.keep_routes(case.gateway, adapter, table))
 
 
 def _mend(case: Case, way: Way, gateway: str, adapter: Adapter) -> List[Fix]:
@@ -212,7 +218,8 @@ def escalate(case: Case) -> Tuple[Fix, ...]:
         )
     if case.facts.firewall is None:
         fixes += remedies(case).show_firewall()
-    fixes.append(advice("Check that no network security group denies the service tag AzurePlatformIMDS."))
+    if not case.reads_as_imds and not case.proof:
+        fixes.append(advice("Check that no network security group denies the service tag AzurePlatformIMDS."))
     is_seen = case.reads_as_imds or not unseen(case)  # else the fault may as well lie on this VM
     if is_seen and not case.proof:
         page = page_for(REDEPLOY_PAGE, case.facts.system)

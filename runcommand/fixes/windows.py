@@ -58,7 +58,7 @@ from .commands import (
     phrase,
     powershell,
 )
-from .remedies import file_of, instead
+from .remedies import Wanted, file_of, instead
 
 MANY = 3  # addresses: more of them are changed by one command
 POLICY_EDITOR = (
@@ -79,8 +79,8 @@ ALL_IPV6 = "::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"
 LAST = int(ipaddress.IPv4Address("255.255.255.255"))
 NOT_FOUND, EXISTS = "Element not found", "already exists"
 ON_PURPOSE = (
-    "Somebody may have set this rule on purpose: before you change it, ask the administrator or the security team that "
-    "looks after this VM."
+    "Somebody may have set this rule or default on purpose: before you change it, ask the administrator or the security "
+    "team that looks after this VM."
 )
 SESSION = "A remote session may break. A restart does not undo this; to get back in, use the serial console (SAC)."
 
@@ -150,10 +150,11 @@ class WindowsRemedies:
     @staticmethod
     def _renew_lease(adapter: Adapter) -> List[Fix]:
         if adapter.dhcp is False:  # a NIC with several IP configurations has to be static on Windows: never unasked
-            only = "takes it from Azure again"
-            if len(adapter.addresses) > 1:
-                only = "would take it from Azure, but drops the others"
-            return [advice(f"The address of {quoted(adapter.name)} is set by hand; {_to_dhcp(adapter).text} {only}.")]
+            others = " (and would drop the NIC's other addresses)" if len(adapter.addresses) > 1 else ""
+            name = quoted(adapter.name)
+            return [
+                advice(f"The address of {name} is set by hand. With DHCP the NIC takes it from Azure again{others}.")
+            ]
         if DisplayName.PATTERN.fullmatch(adapter.name):
             return [cmd(phrase('ipconfig /renew "{name}"', name=DisplayName(adapter.name)))]
         return [cmd(phrase("ipconfig /renew"))]
@@ -185,11 +186,9 @@ class WindowsRemedies:
                 index=index,
                 mac=Mac(adapter.mac),
             )
-            back = f" What it had before comes back by (PowerShell): {again.text}"
-        return [
-            advice(f"This restarts the NIC. {SESSION}{back}"),
-            powershell(clear, "No matching MSFT_NetAdapterAdvancedPropertySettingData objects found"),
-        ]
+            back = f" To undo it (PowerShell): {again.text}."
+        nothing = "Where it finds no such property, nothing overrides the MAC, and nothing has changed."
+        return [advice(f"This restarts the NIC. {SESSION}{back} {nothing}"), powershell(clear)]
 
     def set_address(
         self, adapter: Adapter, address: str, prefix: int, gateway: Optional[str], default: bool
@@ -204,8 +203,8 @@ class WindowsRemedies:
 
     def _to_dhcp(self, adapter: Adapter) -> List[Fix]:
         before = self._static_again(adapter)
-        back = f" What it had before comes back by: {before.text}" if before else ""
-        return [advice(f"{SESSION}{back}"), cmd(_to_dhcp(adapter), "DHCP is already enabled on this interface")]
+        back = f" To undo it: {before.text}" if before else ""
+        return [advice(f"{SESSION}{back}"), cmd(_to_dhcp(adapter))]
 
     @staticmethod
     def _add_address(adapter: Adapter, address: str, prefix: int) -> List[Fix]:
@@ -218,7 +217,16 @@ class WindowsRemedies:
             prefix=Number(prefix),
         )
         skip = _skip_all_but(adapter, address)
-        said = f"This adds the address and takes none away, but new connections come from it alone. {SESSION}"
+        remove = phrase("Remove-NetIPAddress -IPAddress {address} -Confirm:0", address=Address(address))
+        unskip = phrase(
+            "Get-NetIPAddress -InterfaceIndex {index} -AddressFamily IPv4 | Set-NetIPAddress -SkipAsSource 0",
+            index=index,
+        )
+        undo = in_a_row([remove, unskip], "; ")
+        said = (
+            f"This adds the address and takes none away, but new connections come from it alone. {SESSION} To undo it "
+            f"(PowerShell): {undo.text}"
+        )
         return [advice(said), powershell(in_a_row([add, skip], "; "))]
 
     def _static_again(self, adapter: Adapter) -> Optional[Phrase]:
@@ -286,7 +294,7 @@ class WindowsRemedies:
     def routes_anew(self, gateway: str, adapter: Adapter, default: bool) -> List[Fix]:
         return []  # the lease brings them
 
-    def keep_routes(self, gateway: str, adapter: Adapter) -> List[Fix]:
+    def keep_routes(self, gateway: str, adapter: Adapter, table: str) -> List[Fix]:
         return []  # route -p keeps them
 
     def delete_route(self, route: Route) -> List[Fix]:
@@ -383,18 +391,20 @@ class WindowsRemedies:
                 )
             ]
         if obstacle.place is FirewallPlace.APP_ISOLATION or obstacle.place is FirewallPlace.WFP:
-            return [advice("Windows or a security product sets it itself: change the product's own setting.")]
+            own = "Windows or a security product sets it itself: change the product's own setting."
+            return [advice(ON_PURPOSE), advice(own)]
         if rule is not None:
             return [advice(ON_PURPOSE), *self._change(rule, addresses)]
         if obstacle.profile and not obstacle.profile.local_rules:
-            return [advice(f"Group Policy switches local rules off: allow TCP 80 to {named} there ({POLICY_EDITOR}).")]
+            off = f"Group Policy switches local rules off: allow TCP 80 to {named} there ({POLICY_EDITOR})."
+            return [advice(ON_PURPOSE), advice(off)]
         allow = phrase(
             'netsh advfirewall firewall add rule name="Azure platform" dir=out action=allow protocol=TCP '
             "remoteip={addresses} remoteport=80,{port}",
             addresses=in_a_row([Address(address) for address in PLATFORM_ADDRESSES], ","),
             port=Number(HOST_PLUGIN_PORT),
         )
-        return [cmd(allow)]
+        return [advice(ON_PURPOSE), cmd(allow)]
 
     def _change(self, rule: FirewallRule, addresses: Sequence[str]) -> List[Fix]:
         """A local rule that is for these addresses alone is switched off; any other one keeps all but them."""
@@ -525,43 +535,38 @@ class WindowsRemedies:
         """Below Program Files, where only administrators write: what they make there inherits that."""
         return [cmd(phrase('mkdir "{folder}"', folder=DOWNLOADS), EXISTS)]
 
-    def install_certificate(self, url: str, is_reachable: bool, proxy: Optional[str], root: Optional[str]) -> List[Fix]:
+    def install_certificate(self, url: str, is_reachable: bool, proxy: Optional[str], wanted: Wanted) -> List[Fix]:
         """Into the local machine's store: of intermediates, which vouch for nothing by themselves, or of roots. The file is
-        downloaded to, checked in and installed from a folder in which only administrators can write.
-
-        :param root: of a root, the thumbprint that it must have
-        """
+        downloaded to, checked in and installed from a folder in which only administrators can write."""
         by_hand = f"Install the certificate of {short(url, 200)}"
-        return instead(by_hand, lambda: self._install_certificate(url, is_reachable, proxy, root))
+        return instead(by_hand, lambda: self._install_certificate(url, is_reachable, proxy, wanted))
 
     @staticmethod
-    def _install_certificate(url: str, is_reachable: bool, proxy: Optional[str], root: Optional[str]) -> List[Fix]:
-        name, address = CertificateFile(file_of(url) or ""), WindowsUrl(unquote(url))
+    def _install_certificate(url: str, is_reachable: bool, proxy: Optional[str], wanted: Wanted) -> List[Fix]:
+        name, address = CertificateFile(file_of(url)), WindowsUrl(unquote(url))
         file = phrase("{folder}\\{name}", folder=DOWNLOADS, name=name)
         fixes: List[Fix] = []
         if is_reachable:
             through = phrase(" -Proxy http://{proxy}", proxy=_bare(proxy)) if proxy else phrase("")
-            fixes.append(
-                powershell(
-                    phrase(
-                        "Invoke-WebRequest -UseBasicParsing{through} '{url}' -OutFile '{file}'",
-                        through=through,
-                        url=address,
-                        file=file,
-                    )
-                )
+            download = phrase(
+                "Invoke-WebRequest -UseBasicParsing{through} '{url}' -OutFile '{file}'",
+                through=through,
+                url=address,
+                file=file,
             )
+            fixes.append(powershell(download))
         else:
             copied = f"copy it (do not move it) to this VM as {file.text}; then:"
             fixes.append(advice(f"On a machine that can, download {url} and {copied}"))
-        if not root:
+        if not wanted.root:
             return [*fixes, cmd(phrase('certutil -addstore CA "{file}"', file=file))]
         line = phrase(
-            'certutil -hashfile "{file}" SHA1 | findstr /i /x {digest} && certutil -addstore Root "{file}" || del "{file}"',
+            "if ((Get-FileHash -Algorithm SHA1 '{file}').Hash -eq '{digest}') {{ certutil -addstore Root '{file}' }} "
+            "else {{ Remove-Item '{file}'; 'NOT INSTALLED: it is another file' }}",
             file=file,
-            digest=Thumbprint(root.lower()),
+            digest=Thumbprint(wanted.root.upper()),
         )
-        return [*fixes, cmd(line)]
+        return [*fixes, powershell(line)]
 
     def remove_certificate(self, certificate: Certificate, places: Sequence[str]) -> List[Fix]:
         """From those of these stores that are the local machine's own; what a policy or a user put elsewhere is by hand."""

@@ -59,10 +59,20 @@ def _laid_out(diagnosis: Diagnosis, found: List[Section]) -> Tuple[List[str], Se
 def _shares(optional: List[Section], left: int) -> Dict[str, List[str]]:
     """What each section may show of its lines: FILES and PATH first, then each in order as far as the room goes."""
     shares: Dict[str, List[str]] = {}
-    for section in sorted(optional, key=lambda section: section.title not in ("FILES", "PATH")):
-        shares[section.title] = _fitting(section, left)
+    ordered = sorted(optional, key=lambda section: section.title not in ("FILES", "PATH"))
+    reserved = sum(map(_least, ordered))
+    for section in ordered:
+        reserved -= _least(section)
+        shares[section.title] = _fitting(section, left - reserved)
         left -= sum(map(_cost, _print(section, shares[section.title])))
     return shares
+
+
+def _least(section: Section) -> int:
+    """The bytes of a section that says no more than that the full report has it."""
+    if not section.lines:
+        return 0
+    return _cost(section.title) + _cost(MORE.format(len(section.lines)))
 
 
 def _fitting(section: Section, left: int) -> List[str]:
@@ -70,14 +80,16 @@ def _fitting(section: Section, left: int) -> List[str]:
     whole = _print(section, section.lines)
     if sum(map(_cost, whole)) <= left:
         return list(section.lines)
-    left -= _cost(section.title) + _cost(MORE.format(len(section.lines)))
+    left -= _least(section)
+    if left < 0:
+        return []
     kept: List[str] = []
     for line in section.lines:
         left -= _cost(line)
         if left < 0:
             break
         kept.append(line)
-    return [*kept, MORE.format(len(section.lines) - len(kept))] if kept else []
+    return [*kept, MORE.format(len(section.lines) - len(kept))]
 
 
 def _print(section: Section, lines: Sequence[str]) -> List[str]:

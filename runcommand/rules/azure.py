@@ -59,7 +59,8 @@ def wireserver_unreachable(case: Case) -> Optional[Seen]:
     stranger = ", which is not the WireServer's answer" if server.http.outcome is Outcome.HTTP else ""
     closed = [] if case.wireserver_speaks else [f"port 80 {case.in_words(server.http)}{stranger}"]
     closed += [] if plugin_works else [f"port {HOST_PLUGIN_PORT} {in_words(server.host_plugin.outcome)}"]
-    detail = f"IMDS answers, but the WireServer, {WIRESERVER_ADDRESS}, does not: {'; '.join(closed)}."
+    verb = "answers in part" if len(closed) == 1 else "does not"
+    detail = f"IMDS answers, but the WireServer, {WIRESERVER_ADDRESS}, {verb}: {'; '.join(closed)}."
     way, astray = case.wireserver_way, goes_astray(case, case.wireserver_way)
     if astray:
         what = f"route {way.route.destination}" if way.route else "no route"
@@ -67,7 +68,7 @@ def wireserver_unreachable(case: Case) -> Optional[Seen]:
             what = error_in_words(way.error, case.facts.system)
         return Seen(
             f"{detail} Its way does not lead through the primary NIC and its gateway ({what}).",
-            way_through_primary(case, way),
+            case.check_first(way_through_primary(case, way)),
         )
     blocked = dict.fromkeys(item for found in case.wireserver_filtering.values() if found for item in found.blocked)
     if blocked:

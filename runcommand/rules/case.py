@@ -303,13 +303,21 @@ class Case:
             found.append(self._answered("IMDS", self.genuine.connection))
             if found[0].adapter:
                 return tuple(found)
-        server, answer = self.facts.wireserver, self.answer
+        server = self.facts.wireserver
         if server and self.wireserver_speaks:
             found.append(self._answered("the WireServer", server.http.connection))
-        if answer and not self.genuine and self.reads_as_imds and (answer.server or "").startswith(IMDS_SERVERS):
-            refusal = self._answered("IMDS", answer.connection)
+        elif server and server.host_plugin.outcome is Outcome.ANSWERED:
+            found.append(self._answered("the WireServer", server.host_plugin))
+        for exchange in [] if self.genuine else self._refusals():
+            refusal = self._answered("IMDS", exchange.connection)
             found += [refusal] if refusal.adapter else []  # else the guest proxy agent's own
         return tuple(sorted(found, key=lambda item: item.adapter is None))
+
+    def _refusals(self) -> List[Exchange]:
+        """The answers of IMDS that are no metadata (429, 503, ...), to the plain requests and in the differential."""
+        attempts = self.facts.imds.attempts if self.facts.imds else ()
+        tried = [*attempts, *(trial.exchange for trial in self.trials if trial.exchange)]
+        return [item for item in tried if is_from_imds(item) and (item.server or "").startswith(IMDS_SERVERS)]
 
     def _answered(self, by: str, connection: Connection) -> PlatformAnswer:
         owner = self._owner(connection)
@@ -325,12 +333,14 @@ class Case:
         """What the operator says of the primary NIC, without what the platform's answers refute.
 
         --expected-mac and --expected-ip are typed by hand: a value is refuted when the platform
-        answered, and to no NIC with that MAC, or not to that address.
+        answered, and to no NIC with that MAC, or not to that address. Where the guest proxy agent
+        relayed the answers, no NIC is known to have got them: leases and routes then say which NIC is
+        the primary one, as they do without the operator.
         """
         said = self.facts.expected
-        placed = [(item.adapter, item.address) for item in self.platform_answers if item.adapter]
-        if not placed:
+        if not self.platform_answers:
             return said
+        placed = [(item.adapter, item.address) for item in self.platform_answers if item.adapter]
         named = self.adapter_with_mac(said.mac)
         has_answer = named is not None and any(same_nic(named, adapter) for adapter, _ in placed)
         answered = [address for _, address in placed]
@@ -371,7 +381,7 @@ class Case:
         if self.genuine:
             yield KnownFrom.IMDS_ANSWER, self._owners(self.genuine.connection)
         named = self.adapter_with_mac(said.mac) or self.adapter_of(said.ip)
-        yield KnownFrom.EXPECTED, [named] if named else []
+        yield KnownFrom.EXPECTED, [named] if named and self.may_be_primary(named) else []
         if server and self.wireserver_speaks:
             yield KnownFrom.WIRESERVER_ANSWER, self._owners(server.http.connection)
         likely = self._distinct(adapter for adapter in self.adapters if self.may_be_primary(adapter))
@@ -437,12 +447,12 @@ class Case:
             return None
         adapter = self.primary.adapter
         default = self.default_gateway(adapter)
-        alive = default if default and not self._is_silent(adapter, default) else None
+        alive = default if default and not self.is_silent(adapter, default) else None
         return (
             self.reported_gateway(adapter) or adapter.lease_gateway or alive or self.first_address(adapter) or default
         )
 
-    def _is_silent(self, adapter: Adapter, address: str) -> bool:
+    def is_silent(self, adapter: Adapter, address: Optional[str]) -> bool:
         """Whether a neighbour on the adapter's link has been asked for, and has not answered."""
         own = [
             item.state
@@ -615,7 +625,10 @@ class Case:
         right = [name for name, looked_at in looks.items() if looked_at]
         missing = [name for name in looks if name not in right]
         tried = len({trial.connection.source for trial in self.trials})
-        ways = f"No local address gets an answer ({tried} tried). " if tried else ""
+        ways = f"IMDS answered none of the {tried} local addresses tried. " if tried else ""
+        refused = next((trial.exchange for trial in self.trials if trial.exchange and is_from_imds(trial.exchange)), None)
+        if refused:
+            ways = f"Asked from {refused.connection.local_address}, IMDS answered HTTP {refused.status}. "
         found = f"Nothing wrong was found in: {', '.join(right)}. " if right else ""
         return (ways + found + (f"Not looked at: {', '.join(missing)}." if missing else "")).strip()
 

@@ -78,10 +78,13 @@ def cert_expired(case: Case) -> Optional[Seen]:
     own, child = case.chain.certificates[number], case.chain.certificates[number - 1]
     kept = f" It is kept in {listed(own.stores)}." if own.stores else ""
     anew = [] if own.is_self_issued else [Missing(common_name(own.subject), child.issuer_urls)]
+    removal = remedies(case).remove_certificate(own, own.stores)
+    if own.is_self_issued:
+        removal = [advice(f"Look in Azure's list for the root that is in use now: {CA_PAGE} Some expired roots have to stay.")]
     return Seen(
         f"{quoted(common_name(own.subject))} in the chain of the attested document's certificate {_dates(own, case)}.{kept} "
         f"{who_cares(case)}",
-        (*remedies(case).remove_certificate(own, own.stores), *install(case, anew)),
+        (*removal, *install(case, anew)),
     )
 
 
@@ -203,12 +206,18 @@ def cert_root_untrusted(case: Case) -> Optional[Seen]:
     if known and known.thumbprint != root.thumbprint:
         wrong = f"It is not the root of that name that Azure uses (thumbprint {known.thumbprint}). {who_cares(case)}"
         return Seen(detail + wrong, stranger)
-    urls = (known.url,) if known else case.chain.certificates[-2].issuer_urls
-    check = [] if known else [advice(f"First compare this thumbprint with Azure's list: {CA_PAGE}")]
-    return Seen(
-        f"{detail}{_by_engine(case)} {who_cares(case)}",
-        (*check, *install(case, [Missing(name, urls, root=root.thumbprint)])),
-    )
+    detail = f"{detail}{_by_engine(case)} {who_cares(case)}"
+    if known is None:  # whoever answers in IMDS's place brings a root of his own
+        return Seen(
+            detail,
+            (
+                advice(
+                    f"Do not install it before you have found its thumbprint in Azure's list: {CA_PAGE} If it is not there, look "
+                    "for what answers in IMDS's place."
+                ),
+            ),
+        )
+    return Seen(detail, tuple(install(case, [Missing(name, (known.url,), root=known.thumbprint)])))
 
 
 @rule(Verdict.DEGRADED)

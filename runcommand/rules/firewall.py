@@ -196,7 +196,8 @@ def firewall_unknown(case: Case) -> Optional[Seen]:
     looked += " Nor does a filter of the Windows Filtering Platform." if case.facts.wfp_filters == () else ""
     fixes: List[Fix] = [
         advice(
-            "Allow TCP port 80 to 169.254.169.254 in the firewall or security product of this VM, for every program."
+            "Allow TCP port 80 to 169.254.169.254 in the firewall or security product of this VM, for every program, once "
+            "whoever looks after it agrees: it may be set on purpose."
         )
     ]
     error = error_in_words(answer.connection.error or "EACCES", case.facts.system)

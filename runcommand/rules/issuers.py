@@ -10,7 +10,7 @@ from ..facts import EndpointTrial, IssuerFetch, Outcome
 from .case import Case, in_words
 from .errors import error_in_words
 from .finding import Fix, advice, host_of, quoted, short
-from ..fixes.remedies import remedies
+from ..fixes.remedies import Wanted, remedies
 
 CA_PAGE = "https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details"
 ISSUING = re.compile(r"Microsoft TLS G2 RSA CA OCSP \d\d")
@@ -189,5 +189,7 @@ def install(case: Case, items: Sequence[Missing]) -> List[Fix]:
         if place is None:
             fixes.append(advice(f"Get {quoted(item.name)} from {CA_PAGE} and install it."))
         else:
-            fixes += commands.install_certificate(place.url, place.is_reachable, place.proxy, item.root)
+            fixes += commands.install_certificate(
+                place.url, place.is_reachable, place.proxy, Wanted(item.root, item.key_id)
+            )
     return fixes + commands.trust_anew()

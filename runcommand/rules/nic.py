@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import List, Optional, Sequence, Set, Tuple
 
-from ..facts import Adapter, InterfaceAddress, LinkState, prefix_length
+from ..facts import Adapter, InterfaceAddress, LinkState, Outcome, prefix_length
 from .case import BECAUSE, WHERE_AZURE_SAYS, Case, KnownFrom, PrimaryNic, is_down, nic, same_nic
 from .finding import Fix, Seen, Severity, Verdict, advice, listed, quoted, rule
 from ..fixes.remedies import remedies, routes_anew, set_address, set_mac
@@ -105,7 +105,17 @@ def nic_mac_mismatch(case: Case) -> Optional[Seen]:
         return _mac_refuted(case, expected)
     if expected in own:
         return None
-    return _has_other_mac(case, "--expected-mac", [expected], [advice(CHECK_VALUE)])
+    return _unless_it_never_left(case, _has_other_mac(case, "--expected-mac", [expected], [advice(CHECK_VALUE)]))
+
+
+def _unless_it_never_left(case: Case, seen: Optional[Seen]) -> Optional[Seen]:
+    """What rests on the operator's word; a warning without commands where the VM itself stopped the request: no packet left
+    it, so that neither the MAC nor the address can be the reason."""
+    forbidden = case.answer is not None and case.answer.outcome is Outcome.FORBIDDEN
+    if seen is None or not (forbidden or case.stopped_by):
+        return seen
+    reason = "But this VM itself stopped the request, so this is not the reason, and the value may be mistyped."
+    return Seen(f"{seen.detail} {reason}", (advice(CHECK_VALUE),), Severity.WARN)
 
 
 def _own_macs(case: Case) -> Set[str]:
@@ -191,7 +201,9 @@ def nic_ip_mismatch(case: Case) -> Optional[Seen]:
     expected = case.facts.expected.ip
     if case.platform_answers:
         return _unlike_azure(case) or (_address_refuted(case, expected) if expected else None)
-    return _unlike_operator(case, expected) if expected else _unlike_azure(case)
+    if expected is None:
+        return _unlike_azure(case)
+    return _unless_it_never_left(case, _unlike_operator(case, expected))
 
 
 def _unlike_azure(case: Case) -> Optional[Seen]:

@@ -13,6 +13,7 @@ from .case import (
     Way,
     holds,
     in_subnet,
+    is_down,
     is_link_local_shadow,
     listener_in_words,
     matches_platform,
@@ -315,7 +316,7 @@ def route_not_specific(case: Case) -> Optional[Seen]:
         return None
     return Seen(
         f"There is no 169.254.169.254/32 route; {described(route)} serves.",
-        tuple(remedies(case).renew_lease(case.primary.adapter)) if case.primary else (),
+        case.check_first(remedies(case).renew_lease(case.primary.adapter)) if case.primary else (),
         Severity.INFO,
     )
 
@@ -344,10 +345,19 @@ def route_stale_persistent(case: Case) -> Optional[Seen]:
         return None
     platform = [stored for stored in stale if matches_platform(stored.destination)]
     commands = remedies(case)
-    fixes: List[Fix] = [
-        f for stored in platform[:3] for f in commands.delete_persistent_route(stored.destination, stored.gateway)
-    ]
+    fixes: List[Fix] = []
+    for stored in platform[:3]:
+        if not _may_come_back(case, stored.gateway):
+            fixes += commands.delete_persistent_route(stored.destination, stored.gateway)
     named = listed([f"{stored.destination} through {stored.gateway}" for stored in (platform or stale)])
     return Seen(
         f"A stored route leads through a gateway on no subnet of this VM: {named}.", tuple(fixes), Severity.WARN
     )
+
+
+def _may_come_back(case: Case, gateway: str) -> bool:
+    """Whether a gateway may be right again once every NIC is up and has its address."""
+    known = [address for adapter in case.adapters for address in (adapter.lease_gateway, *adapter.gateways)]
+    if gateway in known or gateway == case.gateway:
+        return True
+    return any(is_down(adapter) or not adapter.addresses for adapter in case.nics)
