@@ -8,6 +8,9 @@ import time
 
 import pytest
 
+from runcommand.diagnosis import diagnose
+from runcommand.facts import facts_from_json
+from runcommand.fixes.remedies import Wanted, remedies
 from runcommand.simulator import pki
 
 from .lab.certificates import ALONE, SERVED, at, web
@@ -60,9 +63,13 @@ class Attacked:
 
 
 def lines_of(lab: Lab):
+    """The lines that would be printed for this root if it were one that is known to be Azure's."""
     report, _ = lab.diagnose()
     assert report["cause"] == "cert-root-untrusted"
-    return report, [fix["text"] for fix in report["findings"][0]["fix"] if fix["kind"] == "command"]
+    assert not [fix for fix in report["findings"][0]["fix"] if fix["kind"] == "command"], "a stranger's root: advice"
+    case = diagnose(facts_from_json(report["facts"])).case
+    wanted = Wanted(root=thumbprint(pki.root()))
+    return [fix.text for fix in remedies(case).install_certificate(pki.ROOT_URL, True, None, wanted)]
 
 
 def run(lab: Lab, line: str) -> int:
@@ -82,8 +89,8 @@ def installed(lab: Lab) -> str:
 
 def test_a_user_who_waits_on_the_file_installs_nothing_of_his():
     with Attacked(ATTACK) as lab:
-        _, (line, again) = lines_of(lab)
-        assert "/tmp" not in line and line.startswith("curl -fsS 'http://")
+        line, again = lines_of(lab)
+        assert "/tmp" not in line and "{ curl -fsS 'http://" in line
         for _ in range(5):
             lab.vm(f"rm -f {TARGET}")
             assert run(lab, line) == 0 and installed(lab) == thumbprint(pki.root())
@@ -96,9 +103,10 @@ def test_a_file_that_its_user_swaps_while_it_is_installed_is_the_right_one_or_no
     """An operator moved the user's file instead of copying it: it is still the user's, who swaps it all the time."""
     swap = f"while :; do cat {STRANGER}.right > '{COPIED}/{FILE}'; cat {STRANGER} > '{COPIED}/{FILE}'; done"
     with Attacked(f"until [ -w '{COPIED}/{FILE}' ]; do sleep 0.01; done; {swap}") as lab:
-        _, (line, _) = lines_of(lab)
-        _, words, rest = line.partition("openssl x509 -inform DER")
-        line = f"{words} -in '{COPIED}/{FILE}'{rest}"  # as it is printed where the VM cannot download
+        line, _ = lines_of(lab)
+        exists, _, rest = line.partition("curl ")
+        _, words, rest = rest.partition("openssl x509 -inform DER")
+        line = f"{exists}{words} -in '{COPIED}/{FILE}'{rest}"  # as it is printed where the VM cannot download
         script = f"cat > {STRANGER}.right; chmod 644 {STRANGER}.right; cp {STRANGER} '{COPIED}/{FILE}'; chown {NOBODY} '{COPIED}/{FILE}'"
         subprocess.run(lab.enter(["sh", "-c", script]), input=pki.root(), check=True)
         time.sleep(0.05)
@@ -117,9 +125,18 @@ def test_a_file_that_its_user_swaps_while_it_is_installed_is_the_right_one_or_no
 )
 def test_what_is_not_the_certificate_does_not_stay(sent):
     with Attacked("sleep 60") as lab:
-        _, (line, _) = lines_of(lab)
-        _, pipe, rest = line.partition(" | ")
-        assert run(lab, f"{sent}{pipe}{rest}") != 0 and installed(lab) == ""
+        line, _ = lines_of(lab)
+        exists, _, rest = line.partition("curl ")
+        _, pipe, rest = rest.partition(" | ")
+        assert run(lab, f"{exists}{sent}{pipe}{rest}") != 0 and installed(lab) == ""
+
+
+def test_a_file_that_is_there_already_stays_as_it_is():
+    with Attacked("sleep 60") as lab:
+        line, _ = lines_of(lab)
+        lab.write(TARGET, "the administrator's own")
+        lab.hosts({})
+        assert run(lab, line) == 0 and lab.vm(f"cat {TARGET}") == "the administrator's own"
 
 
 def test_an_intermediate_that_no_trusted_root_has_signed_does_not_stay():

@@ -9,7 +9,18 @@ import pytest
 
 from runcommand import redaction
 from runcommand.diagnosis import diagnose
-from runcommand.facts import Body, Expected, LinkState, Neighbour, NeighbourState, Outcome, facts_from_json
+from runcommand.facts import (
+    Body,
+    Expected,
+    InterfaceAddress,
+    LinkState,
+    Neighbour,
+    NeighbourState,
+    Outcome,
+    Trial,
+    facts_from_json,
+    to_json,
+)
 from runcommand.report import text
 from runcommand.rules.case import AZURE_ARP_MAC
 from runcommand.simulator.scenarios import ETH0, ETH1, ETHERNET, ETHERNET2, LO, LOOPBACK, held, row
@@ -345,3 +356,72 @@ def test_the_check_says_what_is_the_same_and_what_differs():
 def test_the_check_has_nothing_to_compare_with_where_nobody_says_anything(side):
     check = identity(diagnose(side.silent()))
     assert (check.status.value, check.summary) == ("skip", "nothing to compare with: --expected-mac, --expected-ip")
+
+
+# --- answers without an address of a NIC, and answers that are no metadata ---
+
+
+def without_a_nic(facts, local_address):
+    """The same run, whose answers the guest proxy agent relayed (127.0.0.1), or whose local address is not known."""
+    document = to_json(facts)
+    exchanges = list((document["imds"] or {}).get("attempts", ()))
+    exchanges += [trial["exchange"] for trial in document["differential"] or () if trial["exchange"]]
+    exchanges += [document["wireserver"]["http"]] if document["wireserver"] else []
+    for exchange in exchanges:
+        exchange["connection"]["local_address"] = local_address
+    return facts_from_json(document)
+
+
+@pytest.mark.parametrize("local_address", ["127.0.0.1", None])
+@pytest.mark.parametrize("name", ANSWERED)
+def test_answers_without_an_address_of_a_nic_leave_the_operators_word_no_say(name, local_address):
+    facts = without_a_nic(ALL[name], local_address)
+    alone = diagnose(facts)
+    for said in words(facts):
+        diagnosis = diagnose(replace(facts, expected=said))
+        assert outcome(diagnosis) == outcome(alone), said
+        assert commands(diagnosis) <= commands(alone), said
+
+
+@pytest.mark.parametrize("status", [429, 503, 403])
+def test_a_refusal_of_imds_in_the_differential_is_an_answer(status):
+    facts = WINDOWS.silent()
+    connection = replace(facts.imds.attempts[-1].connection, outcome=Outcome.ANSWERED, local_address=WINDOWS.ip)
+    refusal = replace(
+        facts.imds.attempts[-1], connection=connection, outcome=Outcome.HTTP, status=status, body=Body.JSON, server="IMDS/150.870.65.1103"
+    )  # fmt: skip
+    facts = replace(facts, differential=(Trial(connection, refusal),))
+    diagnosis = diagnose(replace(facts, expected=Expected(mac=NOBODYS_MAC)))
+    assert diagnosis.cause == diagnose(facts).cause and not commands(diagnosis) - commands(diagnose(facts))
+    assert f"IMDS answered HTTP {status}" in diagnosis.main.detail
+
+
+def test_the_second_port_of_the_wireserver_is_an_answer_too():
+    facts = WINDOWS.silent()
+    plugin = replace(facts.wireserver.host_plugin, outcome=Outcome.ANSWERED, local_address=WINDOWS.ip)
+    facts = replace(facts, wireserver=replace(facts.wireserver, host_plugin=plugin))
+    diagnosis = diagnose(replace(facts, expected=Expected(mac=NOBODYS_MAC)))
+    assert diagnosis.cause == diagnose(facts).cause and not commands(diagnosis) - commands(diagnose(facts))
+
+
+@pytest.mark.parametrize("name", ["firewall-group-policy", "firewall-default-outbound", "firewall-nftables"])
+def test_what_never_left_the_vm_is_not_explained_by_its_mac_or_address(name):
+    facts = ALL[name]
+    server = facts.wireserver
+    silent = replace(
+        server,
+        http=replace(server.http, outcome=Outcome.TIMED_OUT, versions=(), status=None),
+        host_plugin=replace(server.host_plugin, outcome=Outcome.TIMED_OUT),
+    )
+    facts = replace(facts, wireserver=silent)
+    for said in (Expected(mac=NOBODYS_MAC), Expected(ip=NOBODYS_IP)):
+        diagnosis = diagnose(replace(facts, expected=said))
+        assert diagnosis.cause == "firewall-blocks-imds" and not commands(diagnosis) - commands(diagnose(facts))
+
+
+def test_an_address_of_a_bridge_is_not_the_primary_nics():
+    docker = replace(ETH0, index=9, name="docker0", kind="bridge", physical=False, mac="02-42-AC-11-00-01",
+                     addresses=(InterfaceAddress("172.17.0.1", 16),), lease_address=None, lease_gateway=None, dhcp_server=None)  # fmt: skip
+    facts = LINUX.silent()
+    facts = replace(facts, adapters=(*facts.adapters, docker), expected=Expected(ip="172.17.0.1"))
+    assert not any("docker0" in command for command in commands(diagnose(facts)))

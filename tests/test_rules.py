@@ -1042,7 +1042,7 @@ def test_a_running_lease_of_another_address_is_azures_word():
         replace(facts, wireserver=wireserver("10.0.0.99", Outcome.TIMED_OUT)), "broken", "nic-ip-mismatch"
     )
     assert "its DHCP lease" in diagnosis.main.detail and commands(diagnosis)[-1].startswith(
-        "ip addr replace 10.0.0.4/24 dev eth0 && ip route replace default via 10.0.0.1 dev eth0 src 10.0.0.4"
+        "ip addr replace 10.0.0.4/24 dev eth0 && ip route replace 169.254.169.254/32 via 10.0.0.1 dev eth0 src 10.0.0.4"
     )
 
 

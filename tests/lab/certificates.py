@@ -62,7 +62,7 @@ CERTIFICATES: List[Broken] = [
     lacking("its hosts reset", names=at(SERVED), web=web("reset"), heals=True),
     lacking("the cross-certificate", trust=("root", "issuing"), names={**at(SERVED), **at(REFUSING, TWO[0])}, web=web(), heals=True),
     lacking("the second root in its place", behaviour=replace(ALONE, embedded=("issuing", "tls_root")), names={**at(SERVED), **at(REFUSING, TWO[0])}, web=web(), heals=True),
-    Broken("cert-root-untrusted", "degraded", "cert-root-untrusted", behaviour=ALONE, trust=(), names=at(SERVED), web=web(), heals=True),
+    Broken("cert-root-untrusted", "degraded", "cert-root-untrusted", behaviour=ALONE, trust=(), names=at(SERVED), web=web()),  # a stranger's root: advice
     signed("attested-signature-invalid", "tampered"),
     signed("attested-signature-invalid", "garbage"),
     signed("attested-document-expired", "stale"),
@@ -84,6 +84,6 @@ ON_LINUX: List[Broken] = [
 USER_ROOT = stored("Root", pki.root()).replace(f"{HKLM}\\Software", f"{USER}\\Software")
 ON_WINDOWS: List[Broken] = [
     Broken("cert-chain-rejected", "degraded", "cert-chain-rejected", registry=(stored("Disallowed", pki.issuing()),), heals=True),
-    Broken("cert-root-untrusted (in a user's store)", "degraded", "cert-root-untrusted", behaviour=ALONE, trust=(), names=at(SERVED), web=web(), registry=(USER_ROOT,), heals=True),
+    Broken("cert-root-untrusted (in a user's store)", "degraded", "cert-root-untrusted", behaviour=ALONE, trust=(), names=at(SERVED), web=web(), registry=(USER_ROOT,)),
     healthy("an intermediate in the store of roots", behaviour=ALONE, trust=("root", "cross"), registry=(stored("Root", pki.issuing()),)),
 ]  # fmt: skip
