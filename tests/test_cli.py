@@ -272,7 +272,7 @@ def test_explain_prints_the_help_page_of_a_check():
     page = imds_check("explain", "clock.skew")
     assert page.code == 0 and page.out.startswith("clock.skew: Does the VM's clock agree with the host's?\n===")
     assert "\nFacts: imds, differential\n" in page.out
-    assert "\nCauses that it shows:\n  clock-skew                   The VM's clock is wrong\n" in page.out
+    assert "\nCauses that it shows:\n  clock-skew  The VM's clock is wrong\n" in page.out
 
 
 def test_demo_lists_every_scenario_with_its_cause():

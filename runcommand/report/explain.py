@@ -43,8 +43,9 @@ def _cause_page(rule: Rule) -> str:
 def _check_page(check: CheckKind) -> str:
     lines = [*_heading(check.id, check.title), "A line of CHECKS in the report. Facts are named as in report.json.", "", check.text]
     if check.causes:
+        width = max(map(len, check.causes)) + 2
         lines += ["", "Causes that it shows:"]
-        lines += [f"  {cause:{COLUMN}}{BY_CAUSE[cause].title}" for cause in check.causes]
+        lines += [f"  {cause:{width}}{BY_CAUSE[cause].title}" for cause in check.causes]
     return "\n".join([*lines, ""])
 
 
