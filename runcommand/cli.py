@@ -155,16 +155,16 @@ def parser() -> Parser:
         help="time limit for the whole run, in seconds, 1 to 600 (default 20)",
     )
     check.add_argument(
-        "--exit-zero", action="store_true", help="exit with 0 instead of 1 or 3; the report's last line still has the real code"
+        "--exit-zero",
+        action="store_true",
+        help="exit with 0 instead of 1 or 3; the report's last line still has the real code",
     )
     check.add_argument("--imds-url", type=_endpoint, help=argparse.SUPPRESS)
     check.add_argument("--wireserver-url", type=_endpoint, help=argparse.SUPPRESS)
     check.set_defaults(command=do_check)
     top.default = check
 
-    demo = commands.add_parser(
-        "demo", help="diagnose a simulated VM, on any machine and without privileges"
-    )
+    demo = commands.add_parser("demo", help="diagnose a simulated VM, on any machine and without privileges")
     demo.add_argument("scenario", nargs="?", metavar="SCENARIO", help="which simulated VM (default: a broken one)")
     demo.add_argument("--list", action="store_true", help="list the scenarios and the cause of each")
     _add_format(demo)
@@ -185,9 +185,15 @@ def parser() -> Parser:
     )
     explained.set_defaults(command=do_explain)
 
-    decoded = commands.add_parser("decode", help="print the report from what Run Command returned (az, PowerShell, portal)")
+    decoded = commands.add_parser(
+        "decode", help="print the report from what Run Command returned (az, PowerShell, portal)"
+    )
     decoded.add_argument(
-        "file", nargs="?", default="-", metavar="FILE", help="the output of az, PowerShell or the portal (default: -, standard input)"
+        "file",
+        nargs="?",
+        default="-",
+        metavar="FILE",
+        help="the output of az, PowerShell or the portal (default: -, standard input)",
     )
     decoded.set_defaults(command=do_decode)
     for command in (check, demo, replay, explained, decoded):
@@ -197,7 +203,9 @@ def parser() -> Parser:
 
 def _add_format(command: argparse.ArgumentParser) -> None:
     known = ",".join(FORMATS)
-    command.add_argument("--format", type=_format, metavar=f"{{{known}}}", help=f"the report on standard output (default: {FORMATS[0]})")
+    command.add_argument(
+        "--format", type=_format, metavar=f"{{{known}}}", help=f"the report on standard output (default: {FORMATS[0]})"
+    )
 
 
 def _option_names(command: argparse.ArgumentParser) -> List[str]:

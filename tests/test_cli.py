@@ -97,7 +97,10 @@ def is_one_line_and_2(ran):
         (["demo", "--list", "--redact"], "give nothing beside it"),
         (["demo", "--list", "route-missing"], "give nothing beside it"),
         (["demo", "--list", ""], "give nothing beside it"),
-        (["explain", "no-such-cause"], "no cause or check is called 'no-such-cause'. explain without an argument lists them"),
+        (
+            ["explain", "no-such-cause"],
+            "no cause or check is called 'no-such-cause'. explain without an argument lists them",
+        ),
         (["explain", "route-mssing"], "Did you mean 'route-missing'? explain without an argument"),
         (["explain", "ROUTE-MISSING"], "Did you mean 'route-missing'?"),
         (["explain", "imds.reachabel"], "Did you mean 'imds.reachable'? explain without an argument"),

@@ -1,8 +1,8 @@
-"""CONTRIBUTING keeps its word: its tree, its walk and its names are there, and its examples work against the real code."""
+"""CONTRIBUTING keeps its word: what it names is there, and its examples work on the real code."""
 
 from __future__ import annotations
-
 import __future__
+
 import ast
 import dataclasses
 import importlib
@@ -34,16 +34,20 @@ TEXT = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 SECTIONS = dict(re.findall(r"^## (.+)\n((?:(?!## ).*\n)*)", TEXT, re.MULTILINE))
 BLOCKS = {  # the examples, by the file that each is meant for
     (where, place): code
-    for where, place, code in re.findall(r"^```python\n# ([\w/.]+)(?:, in (\w+))?\n(.*?)^```$", TEXT, re.M | re.S)
+    for where, place, code in re.findall(
+        r"^```python\n# ([\w/.]+)(?:, in (\w+))?\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL
+    )
 }
 REFERENCES = sorted(set(re.findall(r"`([\w/]+\.py): ([\w.]+)`", TEXT)))
 TREE = re.search(r"^```\n(runcommand/ .*?)^```$", TEXT, re.MULTILINE | re.DOTALL).group(1)
 
 
 def run_in(path, code):
-    """The names of a module with an example's code run in it; the module itself stays as it is."""
+    """The names of a module after an example's code; the module itself stays as it is."""
     name = path[:-3].replace("/", ".")
-    namespace = dict(vars(importlib.import_module(name))) if (ROOT / path).exists() else {"__name__": name}
+    namespace = (
+        dict(vars(importlib.import_module(name))) if (ROOT / path).exists() else {"__name__": name}
+    )
     flags = __future__.annotations.compiler_flag
     exec(compile(code, path, "exec", flags), namespace)
     return namespace
@@ -59,7 +63,9 @@ def test_every_example_is_meant_for_a_file():
 def test_every_path_that_it_names_is_there():
     new = {path for path, _ in BLOCKS if not (ROOT / path).exists()}
     assert new == {"runcommand/probes/resolver.py"}  # the example's own
-    named = set(re.findall(r"`((?:runcommand|tests|samples)/[\w/.-]+)`", TEXT)) | {path for path, _ in REFERENCES}
+    named = set(re.findall(r"`((?:runcommand|tests|samples)/[\w/.-]+)`", TEXT)) | {
+        path for path, _ in REFERENCES
+    }
     assert len(named) > 20
     for path in named - new:
         assert (ROOT / path).exists(), path
@@ -70,19 +76,29 @@ def defined(path):
     tree = ast.parse((ROOT / path).read_text("utf-8"))
     kinds = (ast.FunctionDef, ast.ClassDef)
     top = [node for node in tree.body if isinstance(node, kinds)]
-    inner = [f"{node.name}.{item.name}" for node in top for item in node.body if isinstance(item, kinds)]
+    inner = [
+        f"{node.name}.{item.name}" for node in top for item in node.body if isinstance(item, kinds)
+    ]
     return {node.name for node in top} | set(inner)
 
 
-@pytest.mark.parametrize("path, name", REFERENCES)
+@pytest.mark.parametrize(("path", "name"), REFERENCES)
 def test_every_function_that_it_names_is_there(path, name):
     assert name in defined(path)
 
 
-@pytest.mark.parametrize("path, name", [("runcommand/rules/__init__.py", "RULES"), ("runcommand/simulator/world.py", "PROBED"), ("runcommand/redaction/__init__.py", "WAYS")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("runcommand/rules/__init__.py", "RULES"),
+        ("runcommand/simulator/world.py", "PROBED"),
+        ("runcommand/redaction/__init__.py", "WAYS"),
+    ],
+)
 def test_every_table_that_it_names_is_there(path, name):
     assert f"`{name}`" in TEXT and path in TEXT
-    assert hasattr(importlib.import_module(path[:-3].replace("/", ".").replace(".__init__", "")), name)
+    module = path[: -len(".py")].replace("/", ".").replace(".__init__", "")
+    assert hasattr(importlib.import_module(module), name)
 
 
 def tree_paths():
@@ -102,8 +118,12 @@ def test_the_tree_is_the_one_that_is_there():
     assert len(drawn) == len(set(drawn))
     for path in drawn:
         assert (ROOT / path).exists(), path
-    modules = {f"runcommand/{path.name}" for path in (ROOT / "runcommand").glob("*.py")} - {"runcommand/__init__.py"}
-    folders = {path.parent for top in ("runcommand", "tests") for path in (ROOT / top).rglob("*.py")}
+    modules = {f"runcommand/{path.name}" for path in (ROOT / "runcommand").glob("*.py")} - {
+        "runcommand/__init__.py"
+    }
+    folders = {
+        path.parent for top in ("runcommand", "tests") for path in (ROOT / top).rglob("*.py")
+    }
     packages = {folder.relative_to(ROOT).as_posix() for folder in folders}
     assert (modules | packages) - set(drawn) == set()
 
@@ -113,7 +133,15 @@ def test_the_tree_is_the_one_that_is_there():
 
 def test_the_walk_leads_downwards_only():
     """Each step begins where the one before it ended, or nearer to the report."""
-    level = {"system": 0, "collect": 1, "diagnosis": 2, "rules": 2, "fixes": 2, "report": 3, "cli": 4}
+    level = {
+        "system": 0,
+        "collect": 1,
+        "diagnosis": 2,
+        "rules": 2,
+        "fixes": 2,
+        "report": 3,
+        "cli": 4,
+    }
     steps = re.split(r"^\d+\. ", SECTIONS["The walk of one route row"], flags=re.MULTILINE)[1:]
     levels = [level[re.search(r"`runcommand/(\w+)", step).group(1)] for step in steps]
     assert levels == sorted(levels) and set(levels) == set(level.values())
@@ -128,12 +156,28 @@ def test_the_row_that_walks_is_in_the_report_and_in_its_last_line():
 
     facts = BY_NAME["route-wrong-interface"].facts
     wrong = next(route for route in facts.routes if route.destination == "169.254.169.254/32")
-    row = ForwardRow("169.254.169.254", "255.255.255.255", wrong.gateway, wrong.interface_index, 4, 3, wrong.metric)
-    made = dataclasses.replace(parse_row(row, {}), interface=wrong.interface, protocol=wrong.protocol)
+    row = ForwardRow(
+        "169.254.169.254",
+        "255.255.255.255",
+        wrong.gateway,
+        wrong.interface_index,
+        4,
+        3,
+        wrong.metric,
+    )
+    made = dataclasses.replace(
+        parse_row(row, {}), interface=wrong.interface, protocol=wrong.protocol
+    )
     assert made == wrong
     report = text.portal(simulate(BY_NAME["route-wrong-interface"]))
-    assert re.search(r"^> 169\.254\.169\.254 +255\.255\.255\.255 +10\.1\.0\.1 .* Ethernet 2$", report, re.MULTILINE)
-    assert report.splitlines()[-1].startswith("END IMDS-CHECK verdict=broken cause=route-wrong-interface ")
+    assert re.search(
+        r"^> 169\.254\.169\.254 +255\.255\.255\.255 +10\.1\.0\.1 .* Ethernet 2$",
+        report,
+        re.MULTILINE,
+    )
+    assert report.splitlines()[-1].startswith(
+        "END IMDS-CHECK verdict=broken cause=route-wrong-interface "
+    )
 
 
 # --- how to add a cause ---
@@ -142,9 +186,13 @@ def test_the_row_that_walks_is_in_the_report_and_in_its_last_line():
 @pytest.fixture
 def cause(monkeypatch):
     """The example's rule, registered as the page says."""
-    rule = run_in("runcommand/rules/azure.py", BLOCKS["runcommand/rules/azure.py", ""])["guest_agent_stopped"]
+    rule = run_in("runcommand/rules/azure.py", BLOCKS["runcommand/rules/azure.py", ""])[
+        "guest_agent_stopped"
+    ]
     kinds = tuple(
-        dataclasses.replace(kind, causes=(*kind.causes, rule.cause)) if kind.id == "agent.guest" else kind
+        dataclasses.replace(kind, causes=(*kind.causes, rule.cause))
+        if kind.id == "agent.guest"
+        else kind
         for kind in CHECKS
     )
     monkeypatch.setattr(runcommand.diagnosis, "RULES", (*RULES, rule))
@@ -168,7 +216,9 @@ def test_the_example_of_a_cause_does_what_its_own_test_says(cause):
 
 def test_the_example_of_a_cause_reaches_the_reports(cause):
     stopped = test_rules.Service("WindowsAzureGuestAgent", test_rules.ServiceState.STOPPED)
-    diagnosis = runcommand.diagnosis.diagnose(dataclasses.replace(WINDOWS.healthy(), services=(stopped,)))
+    diagnosis = runcommand.diagnosis.diagnose(
+        dataclasses.replace(WINDOWS.healthy(), services=(stopped,))
+    )
     report = json_report.as_object(diagnosis)
     assert [item["cause"] for item in report["findings"]].count("guest-agent-stopped") == 1
     assert {item["id"]: item["status"] for item in report["checks"]}["agent.guest"] == "warn"
@@ -176,18 +226,19 @@ def test_the_example_of_a_cause_reaches_the_reports(cause):
 
 def test_its_own_test_fails_without_the_rule():
     own = run_in("tests/test_rules.py", BLOCKS["tests/test_rules.py", ""])
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="not enough values"):
         own["test_a_guest_agent_that_does_not_run_is_a_warning"]()
 
 
 # --- how to add a fact ---
 
 
-def with_field(monkeypatch, line, before=Facts):
+def with_field(monkeypatch, line):
     """``Facts`` with one more field, in the place of the real one wherever the example is used."""
-    (name, annotation) = re.match(r"(\w+): ([\w\[\], ]+) = None", line).groups()
+    name, annotation = re.match(r"(\w+): ([\w\[\], ]+) = None", line).groups()
     kind = eval(annotation, vars(facts_module))
-    wider = dataclasses.make_dataclass("Facts", [(name, kind, dataclasses.field(default=None))], bases=(before,), frozen=True)  # fmt: skip
+    field = (name, kind, dataclasses.field(default=None))
+    wider = dataclasses.make_dataclass("Facts", [field], bases=(Facts,), frozen=True)
     wider.__module__ = facts_module.__name__
     monkeypatch.setattr(runcommand.collect, "Facts", wider)
     monkeypatch.setattr(facts_module, "Facts", wider)
@@ -197,8 +248,12 @@ def with_field(monkeypatch, line, before=Facts):
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc/uptime")
 def test_the_example_of_a_fact_is_collected_written_and_read_again(monkeypatch):
     with_field(monkeypatch, BLOCKS["runcommand/facts.py", "Facts"])
-    collector = run_in("runcommand/system/linux/machine.py", BLOCKS["runcommand/system/linux/machine.py", ""])
-    found = runcommand.collect.collect(Run("linux", "here"), {"uptime_s": collector["collect_uptime"]})
+    collector = run_in(
+        "runcommand/system/linux/machine.py", BLOCKS["runcommand/system/linux/machine.py", ""]
+    )
+    found = runcommand.collect.collect(
+        Run("linux", "here"), {"uptime_s": collector["collect_uptime"]}
+    )
     assert found.uptime_s > 0 and not found.unavailable
     assert facts_from_json(json.loads(json.dumps(to_json(found)))) == found
 
@@ -211,11 +266,17 @@ def test_an_older_report_is_read_without_the_new_fact(monkeypatch):
 
 def test_the_example_of_a_fact_that_cannot_be_had_says_why(monkeypatch):
     with_field(monkeypatch, BLOCKS["runcommand/facts.py", "Facts"])
-    collector = run_in("runcommand/system/linux/machine.py", BLOCKS["runcommand/system/linux/machine.py", ""])
+    collector = run_in(
+        "runcommand/system/linux/machine.py", BLOCKS["runcommand/system/linux/machine.py", ""]
+    )
     monkeypatch.setitem(collector, "read", lambda path: None)
-    found = runcommand.collect.collect(Run("linux", "here"), {"uptime_s": collector["collect_uptime"]})
+    found = runcommand.collect.collect(
+        Run("linux", "here"), {"uptime_s": collector["collect_uptime"]}
+    )
     assert found.uptime_s is None
-    assert [(item.fact, item.reason) for item in found.unavailable] == [("uptime_s", "/proc/uptime cannot be read")]
+    assert [(item.fact, item.reason) for item in found.unavailable] == [
+        ("uptime_s", "/proc/uptime cannot be read")
+    ]
 
 
 def test_the_example_for_windows_asks_for_milliseconds():
@@ -225,7 +286,9 @@ def test_the_example_for_windows_asks_for_milliseconds():
         asked.append(declared)
         return lambda: 90_500
 
-    collector = run_in("runcommand/system/windows/machine.py", BLOCKS["runcommand/system/windows/machine.py", ""])
+    collector = run_in(
+        "runcommand/system/windows/machine.py", BLOCKS["runcommand/system/windows/machine.py", ""]
+    )
     collector["function"] = function
     assert collector["collect_uptime"](None) == 90.5
     assert asked[0][:2] == ("kernel32", "GetTickCount64")
@@ -246,7 +309,11 @@ def test_the_example_of_a_probe_connects_and_says_so():
         connection = asked(Endpoint(address, port, true_address=False))
     finally:
         host.close()
-    assert (connection.outcome, connection.address, connection.port) == (Outcome.ANSWERED, address, port)
+    assert (connection.outcome, connection.address, connection.port) == (
+        Outcome.ANSWERED,
+        address,
+        port,
+    )
 
 
 def test_the_example_of_a_probe_says_that_nothing_answers():
@@ -262,7 +329,9 @@ def test_the_example_of_a_probe_is_a_collector_like_those_of_a_run(monkeypatch):
     host = Host(LINUX_VM)
     endpoint = Endpoint(*host.listen(), true_address=False)
     try:
-        found = runcommand.collect.collect(Run("linux", "here"), {"resolver": lambda board: asked(endpoint)})
+        found = runcommand.collect.collect(
+            Run("linux", "here"), {"resolver": lambda board: asked(endpoint)}
+        )
     finally:
         host.close()
     assert found.resolver.outcome is Outcome.ANSWERED

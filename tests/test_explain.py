@@ -1,4 +1,4 @@
-"""The help pages say what is so: whole, linked with each other, and about the facts that a check really looks at."""
+"""The help pages are whole, and name the facts that a check really looks at."""
 
 import re
 from dataclasses import MISSING, fields, replace
@@ -21,7 +21,9 @@ EMPTY["expected"] = Expected()
 
 @lru_cache(maxsize=None)
 def recorded():
-    return [json_report.facts_of_report(path.read_bytes()) for path in sorted(FOLDER.glob("*.json"))]
+    return [
+        json_report.facts_of_report(path.read_bytes()) for path in sorted(FOLDER.glob("*.json"))
+    ]
 
 
 def facts_on_page(check):

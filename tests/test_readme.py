@@ -1,4 +1,4 @@
-"""The README keeps its word: its sample is the real output, its options, headings and links exist."""
+"""The README keeps its word: its sample is real output; its options, headings and links exist."""
 
 import re
 
@@ -17,7 +17,11 @@ def code_blocks():
 
 
 def test_the_sample_is_the_recorded_report_with_lines_left_out():
-    recorded = (FOLDER / "route-wrong-interface.txt").read_text("ascii").replace("none (replay)", "none (demo)")
+    recorded = (
+        (FOLDER / "route-wrong-interface.txt")
+        .read_text("ascii")
+        .replace("none (replay)", "none (demo)")
+    )
     (shown,) = [block for block in code_blocks() if block.startswith("IMDS-CHECK ")]
     parts = shown.split("  ...\n")
     assert len(parts) > 1 and recorded.startswith(parts[0]) and recorded.endswith(parts[-1])
@@ -26,7 +30,10 @@ def test_the_sample_is_the_recorded_report_with_lines_left_out():
         begin = recorded.index(f"\n{part}", end - 1) + 1 if end else 0
         end = begin + len(part)
         assert recorded[begin:end] == part
-    assert all(heading in shown for heading in ("VERDICT ", "FIX ", "PATH ", "CHECKS\n", "EVIDENCE\n", "END IMDS-CHECK "))
+    assert all(
+        heading in shown
+        for heading in ("VERDICT ", "FIX ", "PATH ", "CHECKS\n", "EVIDENCE\n", "END IMDS-CHECK ")
+    )
 
 
 def test_it_leaves_the_causes_to_explain():
@@ -46,7 +53,9 @@ def test_the_command_of_the_tests_is_the_first_of_its_kind_and_one_line():
     assert f"{first}\n" in code_blocks()
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "samples/README.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "samples/README.md"]
+)
 def test_every_link_leads_somewhere(name):
     document = ROOT / name
     text = re.sub(r"^```.*?^```$", "", document.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
@@ -84,4 +93,6 @@ def test_every_option_it_names_exists():
 
 def test_every_option_that_exists_is_named():
     helped = imds_check("check", "--help").out
-    assert set(re.findall(r"(--[a-z-]+)", helped)) - {"--help"} <= set(re.findall(r"(--[a-z-]+)", TEXT))
+    assert set(re.findall(r"(--[a-z-]+)", helped)) - {"--help"} <= set(
+        re.findall(r"(--[a-z-]+)", TEXT)
+    )

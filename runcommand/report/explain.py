@@ -1,4 +1,4 @@
-"""The help pages: what each cause means, what each check looks at, and the table of all causes and checks."""
+"""The help pages of causes and checks, and the table of all of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BY_ID = {check.id: check for check in CHECKS}
 
 
 def verdict_of(rule: Rule) -> str:
-    """The verdict that a finding of this cause leads to; ``-`` for a cause that is only ever a warning or information."""
+    """The verdict that this cause leads to; ``-`` for one that is only a warning or information."""
     return " or ".join(verdict.value for verdict in rule.verdicts) or "-"
 
 
@@ -41,7 +41,12 @@ def _cause_page(rule: Rule) -> str:
 
 
 def _check_page(check: CheckKind) -> str:
-    lines = [*_heading(check.id, check.title), "A line of CHECKS in the report. Facts are named as in report.json.", "", check.text]
+    lines = [
+        *_heading(check.id, check.title),
+        "A line of CHECKS in the report. Facts are named as in report.json.",
+        "",
+        check.text,
+    ]
     if check.causes:
         width = max(map(len, check.causes)) + 2
         lines += ["", "Causes that it shows:"]
