@@ -6,7 +6,8 @@ from functools import lru_cache
 
 import pytest
 
-from runcommand.facts import Expected, Facts
+from runcommand.diagnosis import diagnose
+from runcommand.facts import Expected, Facts, Unavailable
 from runcommand.report import explain, json_report
 from runcommand.rules import RULES
 from runcommand.rules.case import Case
@@ -75,8 +76,18 @@ def test_no_cause_and_check_share_an_id():
 
 
 def test_what_has_no_page_has_none():
-    assert explain.page("no-such-cause") is None
-    assert explain.page("facts.routes") is None
+    for name in ("no-such-cause", "facts.", "facts.no_such_fact", "routes"):
+        assert explain.page(name) is None
+
+
+def test_every_line_of_checks_in_a_report_has_a_page():
+    """Also those that stand for a fact which could not be collected."""
+    ids = {check.id for facts in recorded() for check in diagnose(facts).checks}
+    missing = Facts("linux", "here", "2026-11-23T01:44:05Z", unavailable=(Unavailable("raw", "x"),))
+    ids |= {check.id for check in diagnose(missing).checks}
+    assert {"imds.reachable", "facts.raw"} <= ids
+    for name in ids:
+        assert explain.page(name).startswith(f"{name}: "), name
 
 
 def test_no_line_of_the_table_ends_with_a_blank():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import List, Optional
 
+from ..facts import Facts
 from ..rules import BY_CAUSE, RULES
 from ..rules.checks import CHECKS, CheckKind
 from ..rules.finding import Rule
@@ -11,6 +13,8 @@ from ..rules.pages import pages_of
 
 COLUMN = 29  # characters of an id in the table
 BY_ID = {check.id: check for check in CHECKS}
+A_CHECK = "A line of CHECKS in the report. Facts are named as in report.json."
+FACT = "facts."  # begins the ids of the lines that ``diagnosis`` adds for facts without a check
 
 
 def verdict_of(rule: Rule) -> str:
@@ -29,6 +33,8 @@ def page(name: str) -> Optional[str]:
         return _cause_page(BY_CAUSE[name])
     if name in BY_ID:
         return _check_page(BY_ID[name])
+    if name.startswith(FACT):
+        return _fact_page(name)
     return None
 
 
@@ -43,7 +49,7 @@ def _cause_page(rule: Rule) -> str:
 def _check_page(check: CheckKind) -> str:
     lines = [
         *_heading(check.id, check.title),
-        "A line of CHECKS in the report. Facts are named as in report.json.",
+        A_CHECK,
         "",
         check.text,
     ]
@@ -52,6 +58,17 @@ def _check_page(check: CheckKind) -> str:
         lines += ["", "Causes that it shows:"]
         lines += [f"  {cause:{width}}{BY_CAUSE[cause].title}" for cause in check.causes]
     return "\n".join([*lines, ""])
+
+
+def _fact_page(name: str) -> Optional[str]:
+    fact = name[len(FACT) :]
+    if fact not in [field.name for field in fields(Facts)]:
+        return None
+    text = (
+        "This line appears only if the fact could not be collected (error), or only in part or in\n"
+        "another way than usual (warn), and says why."
+    )
+    return "\n".join([*_heading(name, "Was this fact collected?"), A_CHECK, "", text, ""])
 
 
 def _heading(name: str, title: str) -> List[str]:
