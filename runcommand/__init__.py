@@ -1,3 +1,3 @@
-"""imds-check: names the one cause why an Azure VM cannot use the Instance Metadata Service, and how to mend it."""
+"""imds-check finds the single reason an Azure VM cannot reach IMDS, and how to fix it."""
 
 __version__ = "0.1.0"

@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 
 COMMANDS = ("check", "demo", "replay", "explain", "decode")
 FORMATS = ("portal", "full", "json")
-REDACTS = "pseudonyms for names, ids and addresses, in every report; the printed commands cannot be pasted then"
+REDACTS = "replace names, ids and addresses with pseudonyms; the printed commands then cannot be pasted"
+EXAMPLES = """\
+examples:
+  imds-check                                  diagnose this VM, as root or administrator
+  imds-check decode answer.json               print the report in az vm run-command's answer
+  imds-check explain route-wrong-interface    what a cause means, and how to fix it
+
+exit codes: 0 healthy, 1 broken or degraded, 2 wrong arguments, 3 inconclusive
+"""
 WRONG_ARGUMENTS = 2
 
 
@@ -31,6 +39,19 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         fail(message)
+
+
+class TopParser(Parser):
+    """The parser of the program itself. Its help also shows the options of the default command, and examples."""
+
+    default: Parser
+
+    def format_help(self) -> str:
+        formatter = self._get_formatter()
+        formatter.start_section("options of check, the default command")
+        formatter.add_arguments([action for action in self.default._actions if action.dest != "help"])
+        formatter.end_section()
+        return f"{super().format_help()}\n{formatter.format_help()}\n{EXAMPLES}"
 
 
 def fail(message: str) -> NoReturn:
@@ -92,75 +113,87 @@ def _shown(given: str) -> str:
 
 
 def parser() -> Parser:
-    top = Parser(
+    top = TopParser(
         prog="imds-check",
-        description="Finds the one cause why this Azure VM cannot use the Instance Metadata Service, and how to mend it.",
-        epilog="Exit codes: 0 healthy, 1 broken or degraded, 2 wrong arguments, 3 inconclusive. Without a command: check.",
+        usage="imds-check [COMMAND] [OPTIONS]",
+        description=(
+            "Finds the single reason an Azure VM cannot reach the Instance Metadata Service (IMDS), and prints the "
+            "commands that fix it. It changes nothing on the VM."
+        ),
     )
     top.add_argument("--version", action="version", version=f"imds-check {__version__}")
-    commands = top.add_subparsers(metavar="COMMAND", parser_class=Parser)
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", prog="imds-check", parser_class=Parser)
 
-    check = commands.add_parser("check", help="diagnose this machine (the default)")
+    check = commands.add_parser("check", help="diagnose this VM (the default command)")
     check.add_argument(
         "--expected-mac",
         type=_mac,
         metavar="MAC",
-        help="MAC address that Azure shows for the primary NIC",
+        help="the primary NIC's MAC address, as Azure shows it",
     )
     check.add_argument(
         "--expected-ip",
         type=_ip,
         metavar="IP",
-        help="primary private IP address that Azure shows",
+        help="the primary NIC's primary private IP address, as Azure shows it",
     )
     _add_format(check)
     check.add_argument(
-        "--out", type=_folder, metavar="DIR", help="where the report folder goes, instead of the usual place"
+        "--out", type=_folder, metavar="DIR", help="create the report folder in this folder instead of the default one"
     )
-    check.add_argument("--no-files", action="store_true", help="leave no report folder")
+    check.add_argument("--no-files", action="store_true", help="write no report files")
     check.add_argument("--redact", action="store_true", help=REDACTS)
     check.add_argument(
         "--endpoints",
         action="store_true",
-        help="try the hosts of certificates even if no certificate problem makes them matter",
+        help="test the hosts of certificates, revocation lists and OCSP even without a certificate problem",
     )
     check.add_argument(
         "--deadline",
         type=_deadline,
         metavar="S",
-        help="seconds for everything, 1 to 600 (default 20)",
+        help="time limit for the whole run, in seconds, 1 to 600 (default 20)",
     )
     check.add_argument(
-        "--exit-zero", action="store_true", help="always exit with 0; the last line still says the real code"
+        "--exit-zero",
+        action="store_true",
+        help="exit with 0 instead of 1 or 3; the report's last line still has the real code",
     )
     check.add_argument("--imds-url", type=_endpoint, help=argparse.SUPPRESS)
     check.add_argument("--wireserver-url", type=_endpoint, help=argparse.SUPPRESS)
     check.set_defaults(command=do_check)
+    top.default = check
 
-    demo = commands.add_parser(
-        "demo", help="the same diagnosis of a simulated VM and host; runs anywhere, needs no privileges"
-    )
-    demo.add_argument("scenario", nargs="?", metavar="SCENARIO", help="default: a broken VM")
-    demo.add_argument("--list", action="store_true", help="the scenarios, and the cause that each shows")
+    demo = commands.add_parser("demo", help="diagnose a simulated VM, on any machine and without privileges")
+    demo.add_argument("scenario", nargs="?", metavar="SCENARIO", help="which simulated VM (default: a broken one)")
+    demo.add_argument("--list", action="store_true", help="list the scenarios and the cause of each")
     _add_format(demo)
     demo.add_argument("--redact", action="store_true", help=REDACTS)
     demo.set_defaults(command=do_demo)
 
-    replay = commands.add_parser("replay", help="judge the facts in a report.json again, offline")
-    replay.add_argument("report", metavar="REPORT.json")
+    replay = commands.add_parser("replay", help="diagnose again from a report.json, offline")
+    replay.add_argument("report", metavar="REPORT.json", help="from the report folder of an earlier run")
     _add_format(replay)
     replay.add_argument("--redact", action="store_true", help=REDACTS)
     replay.set_defaults(command=do_replay)
 
     explained = commands.add_parser(
-        "explain", help="a cause's help page; without one, the table of all causes and checks"
+        "explain", help="print the help page of a cause or a check, or the table of all of them"
     )
-    explained.add_argument("cause", nargs="?", metavar="CAUSE")
+    explained.add_argument(
+        "name", nargs="?", metavar="ID", help="a cause, such as route-missing, or a check, such as imds.reachable"
+    )
     explained.set_defaults(command=do_explain)
 
-    decoded = commands.add_parser("decode", help="the report in what Run Command gave back (az vm run-command, portal)")
+    decoded = commands.add_parser(
+        "decode", help="print the report from what Run Command returned (az, PowerShell, portal)"
+    )
     decoded.add_argument(
-        "file", nargs="?", default="-", metavar="FILE", help="what the client printed; -, the default: standard input"
+        "file",
+        nargs="?",
+        default="-",
+        metavar="FILE",
+        help="the output of az, PowerShell or the portal (default: -, standard input)",
     )
     decoded.set_defaults(command=do_decode)
     for command in (check, demo, replay, explained, decoded):
@@ -170,7 +203,9 @@ def parser() -> Parser:
 
 def _add_format(command: argparse.ArgumentParser) -> None:
     known = ",".join(FORMATS)
-    command.add_argument("--format", type=_format, metavar=f"{{{known}}}", help=f"default: {FORMATS[0]}")
+    command.add_argument(
+        "--format", type=_format, metavar=f"{{{known}}}", help=f"the report on standard output (default: {FORMATS[0]})"
+    )
 
 
 def _option_names(command: argparse.ArgumentParser) -> List[str]:
@@ -242,12 +277,13 @@ def do_replay(options: argparse.Namespace) -> int:
 def do_explain(options: argparse.Namespace) -> int:
     from .report import explain
 
-    if options.cause is None:
+    if options.name is None:
         write(explain.table())
         return 0
-    page = explain.page(options.cause)
+    page = explain.page(options.name)
     if page is None:
-        fail(f"{_unknown('cause', options.cause, explain.causes())} explain without an argument lists them")
+        unknown = _unknown("cause or check", options.name, explain.names())
+        fail(f"{unknown} explain without an argument lists them")
     write(page)
     return 0
 

@@ -1,28 +1,28 @@
 <#
 .SYNOPSIS
-Diagnoses one Azure VM from outside: sends imds-check into it by Azure Run Command, and prints the report that comes back.
+Diagnoses one Azure VM from outside: sends imds-check into it with Azure Run Command, and prints the report.
 
 .DESCRIPTION
-For Windows PowerShell 5.1 and PowerShell 7. It needs the Azure CLI, logged in (no Az module), the right to run commands on the
-VM (Virtual Machine Contributor has it), and Python 3.8 or later, imds-check on PATH or, in an elevated prompt,
-dist\imds-check.exe to read the answer.
-It changes nothing. Exit code: the report's (0 healthy, 1 broken or degraded, 3 inconclusive, or no report came back); 2 when
-the VM could not be asked, and why.
+For Windows PowerShell 5.1 and PowerShell 7. Needs the Azure CLI, logged in (but no Az module), and the right to run commands
+on the VM (the role Virtual Machine Contributor has it). To read the answer it needs Python 3.8 or later, imds-check on PATH or, in an
+elevated prompt, dist\imds-check.exe.
+It changes nothing. Exit code: the report's (0 healthy, 1 broken or degraded, 3 inconclusive or no report); 2 if the VM could
+not be asked, with the reason.
 
 .PARAMETER Subscription
-Name or id; else the one that az has chosen.
+Name or id (default: az's current subscription).
 
 .PARAMETER ExeUri
-Windows VMs: where they get imds-check.exe, for example a blob's address with a SAS.
+Windows VMs: where the VM downloads imds-check.exe, such as a blob's address with a SAS.
 
 .PARAMETER Arguments
 Options of imds-check, in one string: '--endpoints --deadline 30'.
 
 .PARAMETER Script
-Instead of dist\imds-check.sh or dist\imds-check.ps1, which `python build.py` makes.
+The script to send (default: dist\imds-check.sh or dist\imds-check.ps1, which `python build.py` makes).
 
 .PARAMETER Answer
-The file in which Azure's answer is kept for the ticket; else a new one in this folder.
+Where to save Azure's answer for the ticket (default: a new file in the current folder).
 
 .EXAMPLE
 .\diagnose-vm.ps1 -ResourceGroup GROUP -Name VM

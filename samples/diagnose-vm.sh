@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Diagnoses one Azure VM from outside: sends imds-check into it by Azure Run Command, and prints the report that comes back.
+# Diagnoses one Azure VM from outside: sends imds-check into it with Azure Run Command, and prints the report.
 #
 #   diagnose-vm.sh -g GROUP -n VM [OPTION]... [-- OPTIONS OF IMDS-CHECK]
 #
 #   -g, --resource-group GROUP   of the VM
 #   -n, --name VM
-#   --subscription S             name or id; else the one that az has chosen
-#   --exe-uri URI                Windows VMs: where they get imds-check.exe, for example a blob's address with a SAS
-#   --script FILE                instead of dist/imds-check.sh or dist/imds-check.ps1, which `python build.py` makes
-#   --answer FILE                where Azure's answer is kept for the ticket; else a new file in this folder
+#   --subscription S             name or id (default: az's current subscription)
+#   --exe-uri URI                Windows VMs: where the VM downloads imds-check.exe, such as a blob's address with a SAS
+#   --script FILE                the script to send (default: dist/imds-check.sh or .ps1, which `python build.py` makes)
+#   --answer FILE                where to save Azure's answer for the ticket (default: a new file in the current folder)
 #
-# It needs the Azure CLI, logged in, the right to run commands on the VM (Virtual Machine Contributor has it), and Python 3.8
-# or later here. It changes nothing. Exit code: the report's (0 healthy, 1 broken or degraded, 3 inconclusive, or no report
-# came back); 2 when the VM could not be asked, and why.
+# Needs the Azure CLI, logged in, the right to run commands on the VM (the role Virtual Machine Contributor has it), and Python
+# 3.8 or later on this machine. It changes nothing. Exit code: the report's (0 healthy, 1 broken or degraded, 3 inconclusive or no
+# report); 2 if the VM could not be asked, with the reason.
 set -u
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

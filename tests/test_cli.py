@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,10 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from runcommand import cli
 from runcommand.diagnosis import diagnose
 from runcommand.nearest import distance, nearest
 from runcommand.report import json_report
 from runcommand.rules import BY_CAUSE
+from runcommand.rules.checks import CHECKS
 from runcommand.simulator.host import ANSWERS, Behaviour, Host
 from runcommand.simulator.scenarios import LINUX_VM, SCENARIOS
 
@@ -94,11 +97,17 @@ def is_one_line_and_2(ran):
         (["demo", "--list", "--redact"], "give nothing beside it"),
         (["demo", "--list", "route-missing"], "give nothing beside it"),
         (["demo", "--list", ""], "give nothing beside it"),
-        (["explain", "no-such-cause"], "no cause is called 'no-such-cause'. explain without an argument lists them"),
+        (
+            ["explain", "no-such-cause"],
+            "no cause or check is called 'no-such-cause'. explain without an argument lists them",
+        ),
         (["explain", "route-mssing"], "Did you mean 'route-missing'? explain without an argument"),
         (["explain", "ROUTE-MISSING"], "Did you mean 'route-missing'?"),
-        (["explain", ""], "no cause is called ''. explain without an argument lists them"),
-        (["explain", "a\n\x1b[2J"], "no cause is called 'a\\n\\x1b[2J'"),
+        (["explain", "imds.reachabel"], "Did you mean 'imds.reachable'? explain without an argument"),
+        (["explain", "clock-skw"], "Did you mean 'clock-skew'?"),
+        (["explain", "clock.skw"], "Did you mean 'clock.skew'?"),
+        (["explain", ""], "no cause or check is called ''. explain without an argument lists them"),
+        (["explain", "a\n\x1b[2J"], "no cause or check is called 'a\\n\\x1b[2J'"),
         (["replay"], "REPORT.json"),
         (["replay", ""], "'': No such file"),
     ],
@@ -122,6 +131,23 @@ def test_version_and_help():
     helped = imds_check("--help")
     assert helped.code == 0 and all(word in helped.out for word in ("check", "demo", "replay", "explain"))
     assert "--imds-url" not in imds_check("check", "--help").out
+
+
+def test_help_shows_the_options_of_the_default_command():
+    helped, of_check = imds_check("--help").out, imds_check("check", "--help").out
+    options = re.findall(r"^  (--[a-z-]+)", of_check, re.MULTILINE)
+    assert len(options) > 5 and "--imds-url" not in helped
+    assert all(f"\n  {option}" in helped for option in options)
+
+
+def test_the_examples_in_the_help_are_commands_that_the_program_takes():
+    examples = re.findall(r"^  imds-check *(.*?)  ", imds_check("--help").out, re.MULTILINE)
+    assert len(examples) == 3
+    for example in examples:
+        words = example.split() or ["check"]
+        assert cli.parser().parse_args(words).command
+        if words[0] == "explain":
+            assert imds_check(*words).code == 0
 
 
 # --- replay ---
@@ -227,13 +253,29 @@ def test_a_report_that_cannot_be_read(tmp_path, name):
 # --- explain, demo ---
 
 
-def test_explain_prints_every_cause_and_its_page():
+def test_explain_lists_every_cause_and_every_check():
     table = imds_check("explain")
     assert table.code == 0
+    lines = [re.split("  +", line) for line in table.out.splitlines()]
+    listed = {line[0]: line[1:] for line in lines if len(line) > 1}
     for cause, rule in BY_CAUSE.items():
-        assert f"\n{cause} " in table.out
+        verdicts = " or ".join(verdict.value for verdict in rule.verdicts) or "-"
+        assert " ".join(listed[cause]) == f"{verdicts} {rule.title}"
+    for check in CHECKS:
+        assert listed[check.id] == [check.title]
+
+
+def test_explain_prints_the_help_page_of_a_cause():
     page = imds_check("explain", "route-missing")
     assert page.code == 0 and BY_CAUSE["route-missing"].text in page.out and "https://learn.microsoft.com/" in page.out
+    assert "\nVerdict: broken\nCheck: route.imds\n" in page.out
+
+
+def test_explain_prints_the_help_page_of_a_check():
+    page = imds_check("explain", "clock.skew")
+    assert page.code == 0 and page.out.startswith("clock.skew: Does the VM's clock agree with the host's?\n===")
+    assert "\nFacts: imds, differential\n" in page.out
+    assert "\nCauses that it shows:\n  clock-skew  The VM's clock is wrong\n" in page.out
 
 
 def test_demo_lists_every_scenario_with_its_cause():

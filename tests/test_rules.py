@@ -718,7 +718,7 @@ def test_powershell_commands_can_be_passed_through_either_shell():
 
 def test_every_rule_has_a_help_page_and_a_microsoft_page():
     for rule in RULES:
-        assert rule.title and "Recognised by:" in rule.text and "Mended by:" in rule.text
+        assert rule.title and "Recognised by:" in rule.text and "\nFix: " in rule.text
         assert rule.doc.startswith("https://learn.microsoft.com/")
 
 

@@ -1,39 +1,90 @@
-"""The help pages: what each cause means, and the table of all causes and checks."""
+"""The help pages of causes and checks, and the table of all of them."""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import List, Optional
 
+from ..facts import Facts
 from ..rules import BY_CAUSE, RULES
-from ..rules.checks import CHECKS
+from ..rules.checks import CHECKS, CheckKind
 from ..rules.finding import Rule
 from ..rules.pages import pages_of
 
+COLUMN = 29  # characters of an id in the table
+BY_ID = {check.id: check for check in CHECKS}
+A_CHECK = "A line of CHECKS in the report. Facts are named as in report.json."
+FACT = "facts."  # begins the ids of the lines that ``diagnosis`` adds for facts without a check
+
 
 def verdict_of(rule: Rule) -> str:
-    """What a finding of this cause makes of a run."""
+    """The verdict that this cause leads to; ``-`` for one that is only a warning or information."""
     return " or ".join(verdict.value for verdict in rule.verdicts) or "-"
 
 
-def causes() -> List[str]:
-    """The ids of all causes."""
-    return list(BY_CAUSE)
+def names() -> List[str]:
+    """The ids that have a help page: all causes, then all checks."""
+    return [*BY_CAUSE, *BY_ID]
 
 
-def page(cause: str) -> Optional[str]:
-    """A cause's help page; None where there is no such cause."""
-    rule = BY_CAUSE.get(cause)
-    if rule is None:
+def page(name: str) -> Optional[str]:
+    """The help page of a cause or a check; None if nothing has this id."""
+    if name in BY_CAUSE:
+        return _cause_page(BY_CAUSE[name])
+    if name in BY_ID:
+        return _check_page(BY_ID[name])
+    if name.startswith(FACT):
+        return _fact_page(name)
+    return None
+
+
+def _cause_page(rule: Rule) -> str:
+    shown_by = [check.id for check in CHECKS if rule.cause in check.causes]
+    lines = [*_heading(rule.cause, rule.title), f"Verdict: {verdict_of(rule)}"]
+    if shown_by:
+        lines.append(f"Check: {', '.join(shown_by)}")
+    return "\n".join([*lines, "", rule.text, "", *pages_of(rule.doc), ""])
+
+
+def _check_page(check: CheckKind) -> str:
+    lines = [
+        *_heading(check.id, check.title),
+        A_CHECK,
+        "",
+        check.text,
+    ]
+    if check.causes:
+        width = max(map(len, check.causes)) + 2
+        lines += ["", "Causes that it shows:"]
+        lines += [f"  {cause:{width}}{BY_CAUSE[cause].title}" for cause in check.causes]
+    return "\n".join([*lines, ""])
+
+
+def _fact_page(name: str) -> Optional[str]:
+    fact = name[len(FACT) :]
+    if fact not in [field.name for field in fields(Facts)]:
         return None
-    title = f"{rule.cause}: {rule.title}"
-    pages = "\n".join(pages_of(rule.doc))
-    return f"{title}\n{'=' * len(title)}\nVerdict: {verdict_of(rule)}\n\n{rule.text}\n\n{pages}\n"
+    text = (
+        "This line appears only if the fact could not be collected (error), or only in part or in\n"
+        "another way than usual (warn), and says why."
+    )
+    return "\n".join([*_heading(name, "Was this fact collected?"), A_CHECK, "", text, ""])
+
+
+def _heading(name: str, title: str) -> List[str]:
+    heading = f"{name}: {title}"
+    return [heading, "=" * len(heading)]
 
 
 def table() -> str:
     """All causes in order of weight, then all checks."""
-    lines = [f"{'CAUSE':28}{'VERDICT':20}"]
-    lines += [f"{rule.cause:28}{verdict_of(rule):20}{rule.title}" for rule in RULES]
-    lines += ["", f"{'CHECK':28}"]
-    lines += [f"{check.id:28}{check.title}" for check in CHECKS]
-    return "\n".join([*lines, "", "imds-check explain CAUSE prints a cause's help page.", ""])
+    lines = [f"{'CAUSE':{COLUMN}}{'VERDICT':20}MEANING"]
+    lines += [f"{rule.cause:{COLUMN}}{verdict_of(rule):20}{rule.title}" for rule in RULES]
+    lines += ["", f"{'CHECK':{COLUMN}}QUESTION"]
+    lines += [f"{check.id:{COLUMN}}{check.title}" for check in CHECKS]
+    lines += [
+        "",
+        "A cause without a verdict is a warning, or information, next to another one.",
+        "imds-check explain ID prints the help page of a cause or a check.",
+    ]
+    return "\n".join([*lines, ""])

@@ -56,15 +56,16 @@ def outside(again: str, culprit: str = "") -> Tuple[Fix, ...]:
 
 @rule(Verdict.DEGRADED)
 def attested_unavailable(case: Case) -> Optional[Seen]:
-    """IMDS answers, but gives no attested document
+    """IMDS answers, but provides no attested document
 
-    Windows activation (Azure Edition), Extended Security Updates and node attestors need the signed document of
-    /metadata/attested/document. IMDS serves the instance metadata and not this.
+    Windows activation (Azure Edition), Extended Security Updates and node attestors need the signed
+    document at /metadata/attested/document. IMDS serves the instance metadata, but not this
+    document.
 
-    Recognised by: /metadata/instance answers; /metadata/attested/document gives no document, also after the retries. Azure
-    Stack Hub has none: there it is not a fault.
+    Recognised by: /metadata/instance answers, but /metadata/attested/document returns no document,
+    even after retries. Azure Stack Hub has no such document, so there this is not a fault.
 
-    Mended by: waiting and running again; then by redeploying the VM.
+    Fix: wait and run this again. If that does not help, redeploy the VM.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
     """
     imds = case.facts.imds
@@ -88,15 +89,17 @@ def attested_unavailable(case: Case) -> Optional[Seen]:
 
 @rule(Verdict.DEGRADED)
 def attested_signature_invalid(case: Case) -> Optional[Seen]:
-    """The attested document's signature does not verify
+    """The attested document's signature is invalid
 
-    IMDS signs the document, and who relies on it verifies that. A signature that does not fit means that the document was
-    changed on its way, or that it is not IMDS's at all.
+    IMDS signs the document, and everyone who relies on it verifies the signature. An invalid
+    signature means that the document was changed on its way, or never came from IMDS.
 
-    Recognised by: the signature (CMS SignedData, RSA PKCS #1 v1.5) verified with the key of the certificate in the document,
-    and the signatures of the certificates above it. Such a document is judged no further.
+    Recognised by: the signature (CMS SignedData, RSA PKCS #1 v1.5), verified with the key of the
+    certificate in the document, and the signatures of the certificates above it. The rest of such a
+    document is not checked.
 
-    Mended by: taking out of the path what answers in IMDS's place or changes its answers; else on the host.
+    Fix: remove from the path whatever answers in IMDS's place or changes its answers. If there is
+    no such thing, the fault is on the host.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
     """
     document = case.document
@@ -122,14 +125,16 @@ def attested_signature_invalid(case: Case) -> Optional[Seen]:
 
 @rule()
 def attested_unverifiable(case: Case) -> Optional[Seen]:
-    """The attested document's signature is of a kind that is not verified here
+    """The attested document's signature is of a type that imds-check cannot verify
 
-    imds-check verifies RSA signatures of 2048 to 4096 bits with SHA-256, SHA-384 or SHA-512, which is what Azure uses. This
-    document is signed in another way, which other programs may well verify.
+    imds-check verifies RSA signatures of 2048 to 4096 bits with SHA-256, SHA-384 or SHA-512, which
+    is what Azure uses. This document is signed in another way, which other programs may well
+    verify.
 
-    Recognised by: the algorithms that the document names. Information only: nothing is said of the signature.
+    Recognised by: the algorithms that the document specifies. Information only: the signature may
+    be perfectly valid.
 
-    Mended by: nothing; verify the document with another program if in doubt.
+    Fix: none is needed. If in doubt, verify the document with another program.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
     """
     document = case.document
@@ -141,14 +146,14 @@ def attested_unverifiable(case: Case) -> Optional[Seen]:
 
 @rule(Verdict.DEGRADED)
 def attested_nonce_mismatch(case: Case) -> Optional[Seen]:
-    """The attested document is not the answer to our request
+    """The attested document does not answer our request
 
-    A request for the document carries a nonce, and IMDS signs it with the rest, so that an old document cannot be passed off
-    as new.
+    A request for the document carries a nonce, which IMDS signs along with the rest, so that nobody
+    can pass off an old document as new.
 
-    Recognised by: the nonce in the signed document, which is not the one that was sent.
+    Recognised by: the nonce in the signed document is not the one that was sent.
 
-    Mended by: taking out of the path what answers in IMDS's place with a document that it keeps.
+    Fix: remove from the path whatever answers in IMDS's place with a stored document.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
     """
     document = case.read_document
@@ -166,11 +171,14 @@ def attested_nonce_mismatch(case: Case) -> Optional[Seen]:
 def attested_document_expired(case: Case) -> Optional[Seen]:
     """The attested document has expired
 
-    A document is good for six hours from its making. One that has expired is refused by everybody who relies on it.
+    A document is valid for six hours from when it was issued. Every verifier will reject an expired
+    one.
 
-    Recognised by: expiresOn in the signed document against the host's clock (Date header), or the VM's where that is not known.
+    Recognised by: expiresOn in the signed document, compared with the host's clock (its Date
+    header), or with the VM's clock if the host's is not known.
 
-    Mended by: taking out of the path what keeps old answers; else on the host.
+    Fix: remove from the path whatever caches old answers. If there is no such thing, the fault is
+    on the host.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
     """
     document = case.read_document
@@ -188,14 +196,16 @@ def attested_document_expired(case: Case) -> Optional[Seen]:
 
 @rule(Verdict.DEGRADED)
 def attested_vm_mismatch(case: Case) -> Optional[Seen]:
-    """The attested document is another VM's
+    """The attested document belongs to another VM
 
-    The document names a VM by its vmId, and so does /metadata/instance. Where the two differ, one of the answers belongs to
-    another VM.
+    Both the document and /metadata/instance identify the VM by its vmId. If the two differ, one of
+    the answers belongs to another VM.
 
-    Recognised by: vmId in both. Another sku or subscription alone is told in the checks, and is no fault.
+    Recognised by: the vmId in each. A different SKU or subscription alone is shown under CHECKS,
+    and is not a fault.
 
-    Mended by: taking out of the path what answers for another VM (a metadata proxy, a nested VM's host); else on the host.
+    Fix: remove from the path whatever answers for another VM (a metadata proxy, a nested VM's
+    host). If there is no such thing, the fault is on the host.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
     """
     document, instance = case.read_document, case.instance

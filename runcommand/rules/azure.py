@@ -41,13 +41,15 @@ AGAIN = (
 def wireserver_unreachable(case: Case) -> Optional[Seen]:
     """IMDS answers, but the WireServer does not
 
-    The guest agent talks to 168.63.129.16 on ports 80 and 32526: without it extensions, goal states, Run Command and the
-    health of the VM fail, while IMDS works.
+    The guest agent talks to 168.63.129.16 on ports 80 and 32526. Without it, extensions, goal
+    states, Run Command and VM health reporting fail, although IMDS works.
 
-    Recognised by: port 80 or 32526 of 168.63.129.16 does not answer as the WireServer does, asked as root or an
-    administrator (on Linux the agent's own rule keeps the address to root).
+    Recognised by: port 80 or 32526 of 168.63.129.16 does not answer the way the WireServer does,
+    when asked by root or an administrator (on Linux, the agent's own rule restricts the address to
+    root).
 
-    Mended by: a route through the primary NIC, as for IMDS, and by allowing both ports in the VM's firewall.
+    Fix: route the address through the primary NIC, as for IMDS, and allow both ports in the VM's
+    firewall.
     https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
     """
     server = case.facts.wireserver
@@ -91,14 +93,16 @@ def wireserver_unreachable(case: Case) -> Optional[Seen]:
 def not_azure(case: Case) -> Optional[Seen]:
     """This machine is not an Azure VM
 
-    Nothing says that this machine runs on Azure, so there is no IMDS to reach. Other clouds have a metadata service of
-    their own at the same address. An Azure Arc-enabled server has one at 127.0.0.1:40342.
+    Nothing suggests that this machine runs on Azure, so there is no IMDS to reach. Other clouds run
+    their own metadata service at the same address. On an Azure Arc-enabled server it is at
+    127.0.0.1:40342.
 
-    Recognised by: no Azure chassis asset tag, no DHCP lease from 168.63.129.16, no specific route to either platform
-    address, no guest agent, no NIC with one of Azure's MAC prefixes, no answer. A readable asset tag that is another's
-    settles it, unless an answer comes that only Azure gives.
+    Recognised by: no Azure chassis asset tag, no DHCP lease from 168.63.129.16, no specific route
+    to either platform address, no guest agent, no NIC with one of Azure's MAC prefixes, and no
+    answer. An asset tag that belongs to another vendor settles the question, unless an answer
+    arrives that only Azure gives.
 
-    Mended by: running this on the Azure VM itself.
+    Fix: run this on the Azure VM itself.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
     machine = case.facts.machine
@@ -142,12 +146,13 @@ def _azure_signs(case: Case) -> bool:
 def tool_failed(case: Case) -> Optional[Seen]:
     """imds-check itself failed
 
-    A part of this program failed, was interrupted, or was not done when the time was up, so that no cause can be named.
+    Part of imds-check failed, was interrupted or did not finish in time, so it cannot name a cause.
 
-    Recognised by: the request to IMDS has no outcome, or could not be sent for a reason of this program's own (no file
-    descriptors, no time), or a rule failed; the report says where.
+    Recognised by: the request to IMDS has no outcome or could not be sent for a local reason (no
+    file descriptors, no time), or a rule failed. The report says where.
 
-    Mended by: running again, with a longer --deadline; if it fails again, report it with this report attached.
+    Fix: run it again with a longer --deadline. If it fails again, open an issue and attach this
+    report.
     https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/windows-vm-imds-connection
     """
     answer, imds = case.answer, case.facts.imds

@@ -46,14 +46,16 @@ def _by_engine(case: Case) -> str:
 
 @rule(Verdict.DEGRADED)
 def cert_expired(case: Case) -> Optional[Seen]:
-    """A certificate of the attested document is outside its dates
+    """A certificate of the attested document is expired or not yet valid
 
-    The certificate that signs the document, or one above it, has expired or is not yet valid. Nobody accepts the document.
+    The certificate that signs the document, or one above it, has expired or is not yet valid. Every
+    verifier will reject the document.
 
-    Recognised by: the certificate's dates against the host's clock (the VM's where that is not known): a wrong clock of the VM
-    makes no valid certificate expired here.
+    Recognised by: the certificate's dates, compared with the host's clock (the VM's if the host's
+    is not known), so a wrong clock on the VM does not make a valid certificate look expired here.
 
-    Mended by: for the signing certificate, by the platform, which renews it; for one above it that the VM keeps, by a newer one.
+    Fix: the platform renews the signing certificate. If the expired one is above it and stored on
+    the VM, install a newer one.
     https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details
     """
     document = case.read_document
@@ -104,14 +106,17 @@ def _dates(certificate: Certificate, case: Case) -> str:
 
 @rule(Verdict.DEGRADED)
 def cert_san_mismatch(case: Case) -> Optional[Seen]:
-    """The attested document is signed with a certificate of another name
+    """The attested document is signed with a certificate for another name
 
-    Who verifies the document also looks whether its certificate is the metadata service's: a name at or below
-    metadata.azure.com (.us, .cn and microsoftazure.de in those clouds).
+    Verifiers of the document also check that its certificate belongs to the metadata service: it
+    must name metadata.azure.com or a name below it (in other clouds metadata.azure.us,
+    metadata.azure.cn or metadata.microsoftazure.de).
 
-    Recognised by: the names of the certificate (subject alternative name) against the domain of the VM's cloud, as IMDS names it.
+    Recognised by: the certificate's names (subject alternative name), compared with the domain of
+    the cloud that IMDS reports for the VM.
 
-    Mended by: taking out of the path what answers in IMDS's place; else on the host.
+    Fix: remove from the path whatever answers in IMDS's place. If there is no such thing, the fault
+    is on the host.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
     """
     document, instance = case.read_document, case.instance
@@ -139,14 +144,15 @@ def is_under(name: str, domain: str) -> bool:
 
 @rule(Verdict.DEGRADED)
 def cert_chain_rejected(case: Case) -> Optional[Seen]:
-    """This VM rejects the chain of the attested document's certificate
+    """This VM rejects the attested document's certificate chain
 
-    Root and issuers are there, and the system does not accept them: one of them is explicitly distrusted (in the Disallowed
-    store), revoked, or breaks a rule of the system's.
+    The root and the issuers are present, but the system does not accept one of them: it is
+    explicitly distrusted (in the Disallowed store), revoked, or violates one of the system's rules.
 
-    Recognised by: what the system's certificate engine says of the chain, and the stores that hold its certificates.
+    Recognised by: what the system's certificate engine says about the chain, and which stores hold
+    its certificates.
 
-    Mended by: taking the certificate out of the Disallowed store, after asking who put it there.
+    Fix: remove the certificate from the Disallowed store, after asking who put it there.
     https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details
     """
     faults = {error.fault for error in case.chain_errors}
@@ -173,13 +179,15 @@ def cert_chain_rejected(case: Case) -> Optional[Seen]:
 def cert_root_untrusted(case: Case) -> Optional[Seen]:
     """This VM does not trust the root of the attested document's certificate
 
-    The chain is at hand up to a root that signs itself, and that root is not among those that the machine trusts. A root in
-    the store of one user does not count for services.
+    The chain is complete up to a self-signed root, but this machine does not trust that root. A
+    root in one user's store does not count for services.
 
-    Recognised by: the system's certificate engine (crypt32, openssl verify) and the stores that hold the root. Microsoft TLS RSA
-    Root G2 is none of these: what is missing there is its cross-certificate (cert-intermediate-missing).
+    Recognised by: the system's certificate engine (crypt32, openssl verify), and the stores that
+    hold the root. Microsoft TLS RSA Root G2 is a different case: what is missing there is its
+    cross-certificate (cert-intermediate-missing).
 
-    Mended by: the root in the machine's trusted store, after comparing its thumbprint with Azure's list.
+    Fix: install the root in the machine's trusted store, after comparing its thumbprint with
+    Azure's list.
     https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details
     """
     untrusted = any(error.fault is ChainFault.ROOT_UNTRUSTED for error in case.chain_errors)
@@ -224,15 +232,18 @@ def cert_root_untrusted(case: Case) -> Optional[Seen]:
 def cert_intermediate_missing(case: Case) -> Optional[Seen]:
     """An issuer of the attested document's certificate is missing
 
-    IMDS's document holds the signing certificate alone; those between it and the root must be on the VM or be fetched. Since
-    2026 there are two: "Microsoft TLS G2 RSA CA OCSP NN", and Microsoft TLS RSA Root G2, which most VMs know only as signed by
-    DigiCert Global Root G2 (its cross-certificate). Where they cannot be had, Azure Edition loses its activation and Extended
-    Security Updates do not install, while IMDS answers perfectly.
+    IMDS's document contains only the signing certificate. Those between it and the root must be on
+    the VM, or be fetched. Since 2026 there are two: "Microsoft TLS G2 RSA CA OCSP NN", and
+    Microsoft TLS RSA Root G2, which most VMs trust only through its cross-certificate, signed by
+    DigiCert Global Root G2. Without them, Azure Edition loses its activation and Extended Security
+    Updates do not install, although IMDS answers perfectly.
 
-    Recognised by: no chain to a trusted root, neither from what is on the VM nor by fetching issuers from the addresses in the
-    certificates, directly and through the machine's proxies.
+    Recognised by: no chain to a trusted root can be built, neither from certificates on the VM nor
+    by fetching issuers from the addresses in the certificates, directly and through the machine's
+    proxies.
 
-    Mended by: the missing certificates in the store for intermediates (CA, never Root), or TCP 80 to the hosts that have them.
+    Fix: install the missing certificates in the store for intermediates (CA, never Root), or allow
+    TCP port 80 to the hosts that serve them.
     https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details
     """
     lacking = missing(case)
@@ -280,15 +291,17 @@ def _old_build(case: Case) -> List[Fix]:
 
 @rule()
 def cert_endpoints_blocked(case: Case) -> Optional[Seen]:
-    """Hosts of certificates cannot be reached
+    """Certificate hosts cannot be reached
 
-    Issuers, revocation lists and OCSP answers are fetched over plain HTTP, TCP port 80, from a few hosts of Microsoft and
-    DigiCert. Where they are blocked, a chain that is not complete on the VM fails, now or at the next rotation.
+    Issuers, revocation lists and OCSP answers are fetched over plain HTTP (TCP port 80) from a few
+    Microsoft and DigiCert hosts. If those are blocked, a chain that is not complete on the VM
+    fails, now or at the next rotation.
 
-    Recognised by: TCP connects to those hosts and requests through the machine's proxies, all side by side. They are tried only
-    where a certificate problem makes them matter, or with --endpoints.
+    Recognised by: TCP connections to those hosts, and requests through the machine's proxies, all
+    in parallel. They are tried only if a certificate problem makes them matter, or with
+    --endpoints.
 
-    Mended by: letting TCP 80 out to them, or by installing the certificates.
+    Fix: allow outbound TCP port 80 to them, or install the certificates.
     https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details#certificate-downloads-and-revocation-lists
     """
     trials = [trial for trial in case.facts.endpoints or () if concerns(case, trial)]
@@ -309,14 +322,15 @@ def cert_endpoints_blocked(case: Case) -> Optional[Seen]:
 
 @rule()
 def cert_fetched_from_aia(case: Case) -> Optional[Seen]:
-    """The chain of the attested document's certificate needs the network
+    """The attested document's certificate chain depends on the network
 
-    The issuers are not on the VM, and were fetched from the addresses in the certificates. That is how Windows does it, and it
-    works as long as those hosts can be reached. On Linux most programs do not fetch: they need the issuers installed.
+    The issuers are not on the VM; they were fetched from the addresses in the certificates. Windows
+    does this by itself, and it works as long as those hosts can be reached. On Linux most programs
+    do not fetch: they need the issuers installed.
 
-    Recognised by: the chain is trusted with fetching, and not without. Information only.
+    Recognised by: the chain is trusted with fetching, but not without. Information only.
 
-    Mended by: nothing needs mending; installing the issuers makes the VM independent of those hosts.
+    Fix: none is needed. Installing the issuers makes the VM independent of those hosts.
     https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details
     """
     chains = case.facts.certificate_chains or ()

@@ -57,6 +57,7 @@ class CheckKind:
     causes: Tuple[str, ...]
     facts: Tuple[str, ...]  # that it speaks for: where one is missing, its line says why
     judge: Callable[[Case], Judged]
+    text: str = ""  # its help page, below the title
 
     def __call__(self, case: Case, severities: Mapping[str, Severity]) -> Check:
         status, summary = self.judge(case)
@@ -68,8 +69,11 @@ class CheckKind:
 
 
 def check(id: str, *causes: str, facts: Tuple[str, ...] = ()) -> Callable[[Callable[[Case], Judged]], CheckKind]:
+    """Makes a check of a function. Its docstring is the help page: title, text, and the facts that it looks at."""
+
     def make(judge: Callable[[Case], Judged]) -> CheckKind:
-        return CheckKind(id, (inspect.getdoc(judge) or "").partition("\n")[0], causes, facts, judge)
+        title, _, text = (inspect.getdoc(judge) or "").partition("\n")
+        return CheckKind(id, title, causes, facts, judge, text.strip())
 
     return make
 
@@ -81,7 +85,13 @@ def unknown(case: Case, fact: str) -> Judged:
 
 @check("imds.reachable", facts=("imds",))
 def imds_reachable(case: Case) -> Judged:
-    """Does anything answer at 169.254.169.254 port 80?"""
+    """Does anything answer at 169.254.169.254 port 80?
+
+    The outcome of the plain request, made as any client would make it. If nothing answered, the
+    same request was tried from each local address; the line says which of them got an answer.
+
+    Facts: imds, differential
+    """
     answer = case.answer
     if answer is None:
         return unknown(case, "imds")
@@ -100,7 +110,12 @@ def imds_reachable(case: Case) -> Judged:
 
 @check("imds.metadata")
 def imds_metadata(case: Case) -> Judged:
-    """Is the answer this VM's metadata?"""
+    """Is the answer this VM's metadata?
+
+    IMDS's own answer is JSON with a vmId. Anything else is shown with its HTTP status and form.
+
+    Facts: imds
+    """
     answer = case.answer
     if answer is None or answer.outcome not in (Outcome.HTTP, Outcome.GARBLED):
         return Judged(Status.SKIP, "not asked" if answer is None else "no answer")
@@ -116,7 +131,13 @@ def imds_metadata(case: Case) -> Judged:
     "attested-document-expired", "attested-vm-mismatch",
 )  # fmt: skip
 def imds_attested(case: Case) -> Judged:
-    """Is there an attested document, signed, fresh, and of this VM?"""
+    """Is there an attested document, signed, fresh, and for this VM?
+
+    The document that Windows activation, Extended Security Updates and node attestors rely on: its
+    signature, whether it carries the nonce that was sent, its expiry, and whether it names this VM.
+
+    Facts: imds
+    """
     imds = case.facts.imds
     if imds is None or imds.attested is None:
         return Judged(Status.SKIP, "not asked")
@@ -137,7 +158,13 @@ def imds_attested(case: Case) -> Judged:
     "cert-intermediate-missing", facts=("certificate_chains",),
 )  # fmt: skip
 def cert_chain(case: Case) -> Judged:
-    """Does this VM trust the certificate that signs the attested document?"""
+    """Does this VM trust the certificate that signs the attested document?
+
+    What the system's own engine (crypt32, openssl verify) says about the chain, first with the
+    certificates on the VM, then with issuers fetched from the network.
+
+    Facts: certificate_chains, imds
+    """
     if case.read_document is None:
         return Judged(Status.SKIP, "no document to judge")
     chain = case.chain
@@ -165,7 +192,13 @@ def cert_chain(case: Case) -> Judged:
 
 @check("cert.endpoints", "cert-endpoints-blocked", facts=("endpoints",))
 def cert_endpoints(case: Case) -> Judged:
-    """Can the hosts of certificates, revocation lists and OCSP be reached? (Tried where that matters, or with --endpoints.)"""
+    """Can the hosts of certificates, revocation lists and OCSP be reached?
+
+    Tried only if a certificate problem makes them matter, or with --endpoints: TCP port 80 to each
+    host, and a request through each proxy of the machine.
+
+    Facts: endpoints
+    """
     if case.facts.endpoints is None:
         missing = any(item.fact == "endpoints" for item in case.facts.unavailable)
         return (
@@ -182,7 +215,12 @@ def cert_endpoints(case: Case) -> Judged:
 
 @check("imds.identity")
 def imds_identity(case: Case) -> Judged:
-    """Does the VM have a managed identity? (Information; no token is asked for.)"""
+    """Does the VM have a managed identity?
+
+    Information only. Asks /metadata/identity/info; no token is ever requested.
+
+    Facts: imds
+    """
     imds = case.facts.imds
     if imds is None or imds.identity is None:
         return Judged(Status.SKIP, "not asked")
@@ -193,7 +231,13 @@ def imds_identity(case: Case) -> Judged:
 
 @check("wireserver.reachable", "wireserver-unreachable", facts=("wireserver",))
 def wireserver_reachable(case: Case) -> Judged:
-    """Does the WireServer answer at 168.63.129.16, ports 80 and 32526?"""
+    """Does the WireServer answer at 168.63.129.16, ports 80 and 32526?
+
+    The guest agent, extensions and Run Command need both ports. Only root or an administrator can
+    tell: if another user gets no answer, that proves nothing, and the check is skipped.
+
+    Facts: wireserver
+    """
     server = case.facts.wireserver
     if server is None:
         return unknown(case, "wireserver")
@@ -233,7 +277,14 @@ def _claimed(case: Case, way: Way) -> str:
     "source-not-primary-ip", facts=("routes",),
 )  # fmt: skip
 def route_imds(case: Case) -> Judged:
-    """Which way do packets to IMDS take, and from which source address?"""
+    """Which route do packets to IMDS take, and from which source address?
+
+    The system's own route lookup, and the row of the routing table or the policy rule that decides
+    it. The route has to leave through the primary NIC, by its gateway, with its primary address as
+    source.
+
+    Facts: routes, lookups, routing_rules, adapters
+    """
     if not case.way.known:
         return unknown(case, "routes")
     ends_here = case.way.route is not None and case.way.route.kind is RouteKind.LOCAL
@@ -245,7 +296,13 @@ def route_imds(case: Case) -> Judged:
 
 @check("route.wireserver", facts=("routes",))
 def route_wireserver(case: Case) -> Judged:
-    """Which way do packets to the WireServer take?"""
+    """Which route do packets to the WireServer take?
+
+    The same as route.imds, for 168.63.129.16. A warning if they do not leave through the primary
+    NIC.
+
+    Facts: routes, lookups, adapters
+    """
     way = case.wireserver_way
     if not way.known:
         return unknown(case, "routes")
@@ -257,7 +314,13 @@ def route_wireserver(case: Case) -> Judged:
 
 @check("route.persistent", "route-stale-persistent")
 def route_persistent(case: Case) -> Judged:
-    """Do the stored routes lead anywhere? (Windows)"""
+    """Do the stored routes lead anywhere?
+
+    Windows only: routes that "route -p add" keeps in the registry, and whether each gateway is on
+    one of the VM's subnets.
+
+    Facts: persistent_routes
+    """
     stored = case.facts.persistent_routes
     if stored is None:
         return Judged(Status.SKIP, "this system keeps none" if case.facts.system != "windows" else "not collected")
@@ -266,7 +329,13 @@ def route_persistent(case: Case) -> Judged:
 
 @check("route.next-hop", facts=("neighbours",))
 def route_next_hop(case: Case) -> Judged:
-    """Does the next hop to IMDS answer ARP?"""
+    """Does the next hop to IMDS answer ARP?
+
+    The entry of the neighbour table after the request. A static entry that is not Azure's is a
+    failure too.
+
+    Facts: neighbours, imds
+    """
     if case.next_hop is None:
         return Judged(Status.SKIP, "no next hop")
     if case.facts.neighbours is None:
@@ -283,7 +352,14 @@ def route_next_hop(case: Case) -> Judged:
 
 @check("nic.primary", "nic-down", facts=("adapters",))
 def nic_primary(case: Case) -> Judged:
-    """Which NIC is the primary one, and is it up?"""
+    """Which NIC is the primary one, and is it up?
+
+    Azure answers only the primary IP address of the primary NIC. The line says how the NIC was
+    identified: the platform answered its address, its lease names a gateway, it has the only
+    default route, and so on.
+
+    Facts: adapters, imds, wireserver, differential, expected, routes
+    """
     if case.facts.adapters is None:
         return unknown(case, "adapters")
     if case.primary is None:
@@ -297,7 +373,13 @@ def nic_primary(case: Case) -> Judged:
 
 @check("nic.identity", "nic-mac-mismatch", "nic-ip-mismatch", facts=("adapters",))
 def nic_identity(case: Case) -> Judged:
-    """Does the guest have the MAC and the address that Azure knows?"""
+    """Does the guest have the MAC and the IP address that Azure expects?
+
+    Compares the adapters with what IMDS reports, with --expected-mac and --expected-ip, and with
+    the addresses that IMDS answered.
+
+    Facts: adapters, imds, differential, expected
+    """
     if case.facts.adapters is None:
         return unknown(case, "adapters")
     phrases = compared(case)
@@ -308,7 +390,13 @@ def nic_identity(case: Case) -> Judged:
 
 @check("nic.dhcp", "nic-dhcp-disabled")
 def nic_dhcp(case: Case) -> Judged:
-    """Is the primary NIC configured by Azure's DHCP?"""
+    """Is the primary NIC configured by Azure's DHCP?
+
+    Azure delivers the routes to both platform addresses with the lease. The line names the DHCP
+    server; Azure's is 168.63.129.16.
+
+    Facts: adapters
+    """
     if case.primary is None:
         return Judged(Status.SKIP, "primary NIC not known")
     adapter = case.primary.adapter
@@ -323,7 +411,13 @@ def nic_dhcp(case: Case) -> Judged:
     facts=("proxies", "proxy_trials", "pac_files"),
 )  # fmt: skip
 def proxy_bypass(case: Case) -> Judged:
-    """Do the clients of this VM ask IMDS directly, whatever proxies are set?"""
+    """Do this VM's clients ask IMDS directly, whatever proxies are set?
+
+    Every proxy of the machine, of SYSTEM, of WinHTTP, of the environment and of users, each
+    client's own bypass rules, and a request through each proxy that some client does not bypass.
+
+    Facts: proxies, proxy_trials, pac_files
+    """
     proxies = case.facts.proxies
     if proxies is None:
         return unknown(case, "proxies")
@@ -345,7 +439,13 @@ def proxy_bypass(case: Case) -> Judged:
     facts=("firewall", "wfp_filters"),
 )
 def firewall_imds(case: Case) -> Judged:
-    """Does this VM's firewall let TCP port 80 to 169.254.169.254 out, and the answers in?"""
+    """Does this VM's firewall allow TCP port 80 to 169.254.169.254, and the answers?
+
+    The rules of Windows Firewall, nftables and iptables. On Windows, the filters of the Windows
+    Filtering Platform are listed too if the connection was forbidden.
+
+    Facts: firewall, wfp_filters, imds
+    """
     firewall, found = case.facts.firewall, case.imds_filtering
     if firewall is None or found is None:
         return unknown(case, "firewall")
@@ -364,7 +464,12 @@ def firewall_imds(case: Case) -> Judged:
 
 @check("firewall.wireserver", "firewall-blocks-wireserver")
 def firewall_wireserver(case: Case) -> Judged:
-    """Does it let the WireServer's ports out?"""
+    """Does this VM's firewall allow the WireServer's ports?
+
+    The same as firewall.imds, for 168.63.129.16 ports 80 and 32526.
+
+    Facts: firewall, wireserver
+    """
     if case.facts.firewall is None:
         return Judged(Status.SKIP, "the firewall is not known")
     known = [item for item in case.wireserver_filtering.values() if item]
@@ -377,7 +482,13 @@ def firewall_wireserver(case: Case) -> Judged:
 
 @check("clock.skew", "clock-skew")
 def clock_skew(case: Case) -> Judged:
-    """Does the VM's clock agree with the host's?"""
+    """Does the VM's clock agree with the host's?
+
+    Compares the VM's clock with the Date header of IMDS's own answer and with the time in the
+    attested document. More than 5 minutes apart is a failure.
+
+    Facts: imds, differential
+    """
     by_header, by_document = skew(case), document_skew(case)
     ahead = by_document if by_header is None else by_header
     if ahead is None:
@@ -392,7 +503,12 @@ def clock_skew(case: Case) -> Judged:
 
 @check("agent.guest", facts=("services",))
 def agent_guest(case: Case) -> Judged:
-    """Does the Azure guest agent run?"""
+    """Is the Azure guest agent running?
+
+    The agent runs extensions and Run Command. IMDS does not need it.
+
+    Facts: services
+    """
     if case.facts.services is None:
         return unknown(case, "services")
     agent = case.service(*GUEST_AGENTS)
@@ -405,7 +521,13 @@ def agent_guest(case: Case) -> Judged:
 
 @check("agent.proxy", "guest-proxy-agent-failing")
 def agent_proxy(case: Case) -> Judged:
-    """Metadata Security Protocol: does its guest proxy agent work?"""
+    """Metadata Security Protocol: is the guest proxy agent working?
+
+    With this protocol, requests to IMDS pass through the agent on 127.0.0.1:3080. Skipped if it is
+    not installed.
+
+    Facts: services
+    """
     agent = case.service(*PROXY_AGENTS)
     if agent is None:
         return Judged(Status.SKIP, "not known" if case.facts.services is None else "not installed")
@@ -414,7 +536,12 @@ def agent_proxy(case: Case) -> Judged:
 
 @check("vm.activation", facts=("activation",))
 def vm_activation(case: Case) -> Judged:
-    """Is Windows activated, and does its activation depend on the attested document? (Information.)"""
+    """Is Windows activated, and does its activation depend on the attested document?
+
+    Information only. Azure Edition needs the attested document to activate; other editions do not.
+
+    Facts: activation, machine
+    """
     if case.facts.system != "windows":
         return Judged(Status.SKIP, "only Windows is activated")
     state = case.facts.activation
@@ -426,7 +553,12 @@ def vm_activation(case: Case) -> Judged:
 
 @check("vm.azure", "not-azure")
 def vm_azure(case: Case) -> Judged:
-    """Is this an Azure VM?"""
+    """Is this an Azure VM?
+
+    Azure's own answers, or else the chassis asset tag in SMBIOS.
+
+    Facts: machine, imds, wireserver, differential
+    """
     machine = case.facts.machine
     tag = machine.asset_tag if machine else None
     if case.instance or case.wireserver_speaks:

@@ -35,14 +35,16 @@ def document_skew(case: Case) -> Optional[float]:
 def clock_skew(case: Case) -> Optional[Seen]:
     """The VM's clock is wrong
 
-    Certificates, tokens and the attested document's dates are judged by the VM's clock. More than five minutes off, valid
-    ones seem expired or not yet valid, and Kerberos and managed identity tokens are refused.
+    The validity of certificates, tokens and the attested document is checked against the VM's
+    clock. If the clock is off by more than five minutes, valid ones look expired or not yet valid,
+    and Kerberos and managed identity tokens are rejected.
 
-    Recognised by: the Date header of IMDS's own answer against the VM's clock at the moment when it was read. The attested
-    document, made for this very request, tells the time once more: where it agrees with the VM and not with the header, the
-    header is what is wrong, and this is a warning; without a header it is what tells. Other servers' dates are not used.
+    Recognised by: the Date header of IMDS's own answer, compared with the VM's clock when the
+    answer arrived. The attested document, issued for this very request, is a second witness. If it
+    agrees with the VM and not with the header, the header is wrong, and this is only a warning; if
+    there is no header, the document decides. Dates from other servers are not used.
 
-    Mended by: the VM's time service, which should take the host's clock.
+    Fix: repair the VM's time service, and let it follow the host's clock.
     https://learn.microsoft.com/azure/virtual-machines/linux/time-sync
     """
     by_header, by_document = skew(case), document_skew(case)

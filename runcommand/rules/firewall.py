@@ -72,15 +72,18 @@ def _met(obstacle: Obstacle) -> str:
 def firewall_blocks_imds(case: Case) -> Optional[Seen]:
     """The VM's firewall blocks IMDS
 
-    A rule of the VM's own firewall drops or rejects connections to 169.254.169.254 port 80: an outbound rule of the
-    Windows firewall, an nftables or iptables rule, or a default that lets nothing out and no rule that allows it.
+    The VM's own firewall drops or rejects connections to 169.254.169.254 port 80: by an outbound
+    rule of Windows Firewall, by an nftables or iptables rule, or because outbound traffic is
+    blocked by default and no rule allows this connection.
 
-    Recognised by: an active rule matches TCP 80 to 169.254.169.254 for every program (or the default blocks and none
-    allows; block wins over allow), and the connect ends as it does then: forbidden by Windows' firewall, timed out where
-    it is dropped, refused or unreachable where it is rejected. A rule that cannot be decided, or that hits one program,
-    service or user only, is a warning.
+    Recognised by: an active rule matches TCP port 80 to 169.254.169.254 for every program (or the
+    default blocks and nothing allows; block rules win over allow rules), and the connection fails
+    the way such a rule would make it fail: forbidden by Windows Firewall, timed out if dropped,
+    refused or unreachable if rejected. A rule that cannot be evaluated, or that applies to one
+    program, service or user only, is a warning.
 
-    Mended by: taking the address out of the rule where it lives: the local policy, Group Policy, nftables, iptables.
+    Fix: exclude the address from the rule where it is defined: local policy, Group Policy, nftables
+    or iptables.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
     found = case.imds_filtering
@@ -134,12 +137,13 @@ def _and_the_wireserver(case: Case, obstacles: Sequence[Obstacle]) -> str:
 def firewall_blocks_wireserver(case: Case) -> Optional[Seen]:
     """The VM's firewall blocks the WireServer
 
-    A rule of the VM's own firewall blocks 168.63.129.16 port 80 or 32526, which the guest agent needs. The rules with which
-    the Azure Linux agent keeps that address to root are none.
+    A rule of the VM's own firewall blocks 168.63.129.16 port 80 or 32526, which the guest agent
+    needs. The rules by which the Azure Linux agent restricts that address to root do not count.
 
-    Recognised by: as firewall-blocks-imds, for that address. A warning beside wireserver-unreachable, which says what it does.
+    Recognised by: the same checks as firewall-blocks-imds, for that address. This is a warning; the
+    effect is reported as wireserver-unreachable.
 
-    Mended by: taking the address out of the rule where it lives.
+    Fix: exclude the address from the rule where it is defined.
     https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
     """
     if not case.wireserver_can_be_judged:
@@ -175,13 +179,14 @@ def firewall_blocks_wireserver(case: Case) -> Optional[Seen]:
 def firewall_unknown(case: Case) -> Optional[Seen]:
     """Connecting to IMDS is forbidden on this VM
 
-    The system itself refused the connection (WSAEACCES, EACCES, EPERM) before any packet left: a firewall or security
-    product on the VM filters it, by none of the rules that could be read.
+    The operating system refused the connection (WSAEACCES, EACCES, EPERM) before any packet left. A
+    firewall or security product on the VM filters it, but not by any rule that could be read.
 
-    Recognised by: the error of the connect, when no route or rule explains it. On Windows the filters of the Windows
-    Filtering Platform are then asked for, and the one that may be it is named with its provider.
+    Recognised by: the error from connect, when no route or rule explains it. On Windows, the
+    filters of the Windows Filtering Platform are then listed, and the likely one is named with its
+    provider.
 
-    Mended by: allowing TCP port 80 to 169.254.169.254 in that product.
+    Fix: allow TCP port 80 to 169.254.169.254 in that product.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
     answer = case.answer

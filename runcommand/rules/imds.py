@@ -22,16 +22,17 @@ from ..fixes.remedies import escalate, remedies
 
 @rule(Verdict.BROKEN)
 def guest_proxy_agent_failing(case: Case) -> Optional[Seen]:
-    """Metadata Security Protocol is on, and its agent in the guest fails
+    """Metadata Security Protocol is on, but its guest proxy agent is failing
 
-    With Metadata Security Protocol, requests to IMDS are led through the guest proxy agent (GuestProxyAgent on Windows,
-    azure-proxy-agent on Linux, 127.0.0.1:3080), which signs them. When the agent is down or cannot get its key, every
-    client fails.
+    With Metadata Security Protocol, requests to IMDS pass through the guest proxy agent
+    (GuestProxyAgent on Windows, azure-proxy-agent on Linux, 127.0.0.1:3080), which signs them. If
+    the agent is down or cannot get its key, every client fails.
 
-    Recognised by: the agent is installed; and the request was refused while it does not run or does not listen, or it
-    came back with 421, 502 or 503, or the connection that the agent took over brought nothing.
+    Recognised by: the agent is installed, and either the request was refused while the agent is not
+    running or not listening, or it came back with 421, 502 or 503, or the agent took over the
+    connection and never answered.
 
-    Mended by: restarting the agent; its log tells why it fails (C:\\WindowsAzure\\ProxyAgent\\Logs,
+    Fix: restart the agent. If it fails again, its log says why (C:\\WindowsAzure\\ProxyAgent\\Logs,
     /var/log/azure-proxy-agent).
     https://learn.microsoft.com/azure/virtual-machines/metadata-security-protocol/troubleshoot-guide
     """
@@ -60,13 +61,14 @@ def guest_proxy_agent_failing(case: Case) -> Optional[Seen]:
 def imds_access_denied(case: Case) -> Optional[Seen]:
     """IMDS denies access
 
-    The request reached IMDS or the guest proxy agent, and was denied with 401 or 403: the access rules of Metadata
-    Security Protocol do not allow this program or user.
+    The request reached IMDS or the guest proxy agent, which denied it with 401 or 403: the access
+    rules of Metadata Security Protocol do not allow this program or user.
 
-    Recognised by: 401 or 403 without a web page. With one it is a proxy's or a portal's: imds-not-imds.
+    Recognised by: 401 or 403 without a web page. With a web page the answer comes from a proxy or
+    portal: see imds-not-imds.
 
-    Mended by: allowing it in the VM's InVMAccessControlProfile, or setting its mode to Audit, with the Azure CLI from your
-    own machine.
+    Fix: allow the request in the VM's InVMAccessControlProfile, or set its mode to Audit, with the
+    Azure CLI on your own machine.
     https://learn.microsoft.com/azure/virtual-machines/metadata-security-protocol/troubleshoot-guide
     """
     answer = case.answer
@@ -91,12 +93,13 @@ def _change_access(case: Case) -> Tuple[Fix, ...]:
 def imds_rejects_request(case: Case) -> Optional[Seen]:
     """IMDS rejects a well-formed request
 
-    IMDS answers 400 to a request without Metadata: true, or with X-Forwarded-For. This program sends the one and not the
-    other, so something on the way changes the request.
+    IMDS answers 400 to a request without "Metadata: true", or with X-Forwarded-For. imds-check
+    sends the first and not the second, so something in between changed the request.
 
-    Recognised by: 400 to a well-formed request.
+    Recognised by: a 400 in answer to a well-formed request.
 
-    Mended by: taking the intercepting proxy, service mesh or security product out of the way of 169.254.169.254.
+    Fix: take the intercepting proxy, service mesh or security product out of the path to
+    169.254.169.254.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
     answer = case.answer
@@ -124,11 +127,13 @@ def imds_rejects_request(case: Case) -> Optional[Seen]:
 def imds_throttled(case: Case) -> Optional[Seen]:
     """IMDS throttles this VM
 
-    IMDS allows five requests a second for the whole VM. Some program asks far more often, so that all of them get 429.
+    IMDS allows five requests per second for the whole VM. Some program asks far more often, so all
+    programs get 429.
 
-    Recognised by: 429, still after the retries.
+    Recognised by: 429, even after retries.
 
-    Mended by: finding the program that asks too often; clients should cache, and back off after 429.
+    Fix: find the program that asks too often. Clients should cache answers, and back off after a
+    429.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
     answer = case.answer
@@ -161,13 +166,14 @@ def _each_time(case: Case) -> str:
 
 @rule(Verdict.BROKEN)
 def imds_unavailable(case: Case) -> Optional[Seen]:
-    """IMDS is there, but cannot serve
+    """IMDS is reachable, but cannot serve requests
 
-    IMDS answers 410 while the VM's metadata is being updated (for up to 70 seconds), and 5xx when it fails.
+    IMDS answers 410 while the VM's metadata is being updated (for up to 70 seconds), and 5xx when
+    it fails.
 
-    Recognised by: 410 or 5xx, still after the retries.
+    Recognised by: 410 or 5xx, even after retries.
 
-    Mended by: waiting 70 seconds and running again; then by redeploying the VM to another host.
+    Fix: wait 70 seconds and run this again. If that does not help, redeploy the VM to another host.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
     answer = case.answer
@@ -183,12 +189,14 @@ def imds_unavailable(case: Case) -> Optional[Seen]:
 def imds_not_imds(case: Case) -> Optional[Seen]:
     """Something else answers at IMDS's address
 
-    What came back is not IMDS: a web page, a redirect, JSON that breaks off or never ends, another service. A
-    transparent proxy, a captive portal, a container platform's metadata proxy or another cloud's service stands there.
+    The answer is not IMDS's: it is a web page, a redirect, JSON that is cut off or never ends, or
+    some other service. The request reached a transparent proxy, a captive portal, a container
+    platform's metadata proxy or another cloud's metadata service.
 
-    Recognised by: the form of the answer. IMDS's own answer is JSON with the VM's vmId, or an error with a JSON text.
+    Recognised by: the form of the answer. IMDS answers with JSON that holds the VM's vmId, or with
+    an error in JSON.
 
-    Mended by: finding what answers: the route and the neighbour table show where the packets go.
+    Fix: find out what is answering: the route and the neighbour table show where the packets go.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
     answer = case.answer
@@ -232,12 +240,14 @@ def from_whom(answer: Exchange) -> str:
 def platform_unreachable(case: Case) -> Optional[Seen]:
     """Neither IMDS nor the WireServer answers
 
-    Both services of the host are silent, and nothing on the VM explains it: route, source address, next hop and NIC are as
-    they should be. The fault is most likely on the host, or between it and the VM.
+    Both of the host's services are silent, and nothing on the VM explains it: the route, source
+    address, next hop and NIC are all correct. The fault is most likely on the host, or between the
+    host and the VM.
 
-    Recognised by: no answer from 169.254.169.254 port 80, nor from 168.63.129.16 ports 80 and 32526.
+    Recognised by: no answer from 169.254.169.254 port 80, nor from 168.63.129.16 ports 80 and
+    32526.
 
-    Mended by: redeploying the VM to another host; then a support request.
+    Fix: redeploy the VM to another host. If that does not help, open a support request.
     https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
     """
     server = case.facts.wireserver
@@ -254,13 +264,15 @@ def platform_unreachable(case: Case) -> Optional[Seen]:
 
 @rule(Verdict.BROKEN)
 def imds_refused(case: Case) -> Optional[Seen]:
-    """IMDS's address refuses the connection
+    """IMDS refuses the connection
 
-    The connection to 169.254.169.254 port 80 is refused or reset, and nothing on the VM explains it.
+    The connection to 169.254.169.254 port 80 is refused or reset, and nothing on the VM explains
+    it.
 
-    Recognised by: the outcome of the connect, when the WireServer answers or could not be asked.
+    Recognised by: the outcome of the connection attempt, when the WireServer answers or could not
+    be asked.
 
-    Mended by: redeploying the VM to another host; then a support request.
+    Fix: redeploy the VM to another host. If that does not help, open a support request.
     https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/windows-vm-imds-connection
     """
     if not case.answer or case.answer.outcome not in (Outcome.REFUSED, Outcome.RESET):
@@ -272,12 +284,12 @@ def imds_refused(case: Case) -> Optional[Seen]:
 def imds_no_answer(case: Case) -> Optional[Seen]:
     """IMDS does not answer
 
-    No answer from 169.254.169.254 port 80 came in time, and nothing on the VM explains it.
+    169.254.169.254 port 80 did not answer in time, and nothing on the VM explains it.
 
-    Recognised by: the request timed out or the address is unreachable, from every local address, while route, source
-    address, next hop and NIC are as they should be.
+    Recognised by: the request timed out or the address is unreachable, from every local address,
+    while the route, source address, next hop and NIC are all correct.
 
-    Mended by: redeploying the VM to another host; then a support request.
+    Fix: redeploy the VM to another host. If that does not help, open a support request.
     https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/windows-vm-imds-connection
     """
     if not case.answer or not case.silent:

@@ -16,15 +16,16 @@ CHECK_VALUE = f"Before you change anything, check the value that was given: {WHE
 def nic_down(case: Case) -> Optional[Seen]:
     """The primary NIC is down
 
-    Azure answers only the primary IP address of the primary NIC. When that NIC is disabled in the guest, or has no
-    link, nothing reaches IMDS.
+    Azure answers only the primary IP address of the primary NIC. If that NIC is disabled in the
+    guest, or has no link, nothing reaches IMDS.
 
-    Recognised by: the state of the adapter that is the primary NIC. Another adapter with the same MAC (a virtual
-    function and its synthetic NIC, a bridge and its member) that is up takes its place. Where nothing proves which NIC is
-    the primary one, a NIC that is down counts for it when it comes before all that are up, unless the leases say otherwise.
+    Recognised by: the state of the primary NIC's adapter. If another adapter with the same MAC is
+    up (a virtual function and its synthetic NIC, a bridge and its member), it counts instead. When
+    nothing proves which NIC is primary, a NIC that is down and comes before all those that are up
+    is taken to be the primary one, unless the leases say otherwise.
 
-    Mended by: enabling the adapter; the lease then brings its routes back. A NIC without a link is mended from outside:
-    by redeploying the VM.
+    Fix: enable the adapter; its lease then restores the routes. If the NIC has no link, no command
+    on the VM helps: redeploy the VM.
     https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/reset-network-interface
     """
     adapter, because = _down(case)
@@ -80,16 +81,17 @@ def _by_answer(case: Case) -> Verdict:
 def nic_mac_mismatch(case: Case) -> Optional[Seen]:
     """The primary NIC does not have the MAC address that Azure expects
 
-    Azure forwards frames of a NIC only from the MAC address that it gave to it. A MAC that was overridden in the guest, or
-    a NIC that was replaced in Azure and not in the guest, cuts the VM off, or leaves features that check the MAC failing.
+    Azure forwards a NIC's frames only if they carry the MAC address that Azure assigned to it. If
+    the MAC is overridden in the guest, or the NIC was replaced in Azure but not in the guest, the
+    VM is cut off, or features that check the MAC fail.
 
-    Recognised by: no adapter of the guest has any of the MACs that IMDS reports (degraded while
-    IMDS answers, else broken); or, where neither IMDS nor the WireServer answers, none has the MAC
-    of --expected-mac (broken). Where one of them answers, the NIC that it answers has the right MAC:
-    an --expected-mac that says otherwise is a warning, because it is most likely mistyped, or the
-    MAC of another NIC or VM.
+    Recognised by: no adapter in the guest has any of the MACs that IMDS reports (degraded while
+    IMDS answers, otherwise broken). If neither IMDS nor the WireServer answers: no adapter has the
+    MAC given with --expected-mac (broken). If either of them answers a NIC, that NIC has the right
+    MAC, so a different --expected-mac is only a warning: it is probably mistyped, or belongs to
+    another NIC or VM.
 
-    Mended by: taking the override away; or, when the NIC was replaced, stopping (deallocating) and starting the VM.
+    Fix: remove the override. If the NIC was replaced, stop (deallocate) the VM and start it again.
     https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/reset-network-interface
     """
     own = _own_macs(case)
@@ -184,18 +186,18 @@ def _mistaken(case: Case, detail: str, whose: str) -> Seen:
 def nic_ip_mismatch(case: Case) -> Optional[Seen]:
     """The primary NIC does not have the address that Azure expects
 
-    Azure forwards packets of a NIC only from the addresses that its IP configurations have. A static address in the guest
-    that differs from them cuts the VM off from IMDS.
+    Azure forwards a NIC's packets only if they come from one of the addresses in its IP
+    configurations. A different static address in the guest cuts the VM off from IMDS.
 
-    Recognised by: the primary NIC holds none of the addresses that IMDS reports for its MAC
-    (degraded while IMDS answers, else broken); or, where neither IMDS nor the WireServer answers,
-    not the one of --expected-ip or, without it, of the running lease from 168.63.129.16 (broken).
-    Where one of them answers, the address that it answers is right: an --expected-ip that says
-    otherwise is a warning, because it is most likely mistyped, or an address of another NIC, IP
-    configuration or VM.
+    Recognised by: the primary NIC has none of the addresses that IMDS reports for its MAC (degraded
+    while IMDS answers, otherwise broken). If neither IMDS nor the WireServer answers: it does not
+    have the address given with --expected-ip or, without that option, the address of its current
+    lease from 168.63.129.16 (broken). If either of them answers an address, that address is right,
+    so a different --expected-ip is only a warning: it is probably mistyped, or belongs to another
+    NIC, IP configuration or VM.
 
-    Mended by: giving the NIC back to DHCP. A static private address is set in Azure, on the NIC's IP configuration, never
-    in the guest.
+    Fix: let DHCP configure the NIC. Set a static private address in Azure, on the NIC's IP
+    configuration, never in the guest.
     https://learn.microsoft.com/azure/virtual-network/ip-services/virtual-networks-static-private-ip-arm-pportal
     """
     expected = case.facts.expected.ip
@@ -349,14 +351,16 @@ def _agreed(what: str, value: Optional[str], sources: List[str]) -> List[str]:
 
 @rule()
 def nic_dhcp_disabled(case: Case) -> Optional[Seen]:
-    """DHCP is off on the primary NIC
+    """DHCP is disabled on the primary NIC
 
-    Azure hands out the routes to IMDS and to the WireServer with the DHCP lease, and asks for DHCP to be enabled. A static
-    configuration works until the address, the gateway or the NIC changes in Azure.
+    Azure delivers the routes to IMDS and to the WireServer with the DHCP lease, and expects DHCP to
+    be enabled. A static configuration works until the address, the gateway or the NIC changes in
+    Azure.
 
-    Recognised by: the DHCP flag of the primary NIC. Information when IMDS answers, else a warning.
+    Recognised by: the primary NIC's DHCP flag. Information if IMDS answers, otherwise a warning.
 
-    Mended by: giving the NIC back to DHCP. (On Windows a NIC with several IP configurations has to be static.)
+    Fix: enable DHCP on the NIC. (On Windows, a NIC with several IP configurations has to be
+    static.)
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
     if case.primary is None or case.primary.adapter.dhcp is not False:

@@ -104,17 +104,19 @@ def _bypasses(case: Case, found: Sequence[Hit]) -> Tuple[Fix, ...]:
 
 @rule(Verdict.DEGRADED, Verdict.BROKEN)
 def proxy_intercepts_imds(case: Case) -> Optional[Seen]:
-    """A proxy takes the requests for IMDS
+    """A proxy intercepts requests to IMDS
 
-    A proxy of the machine, of SYSTEM or of WinHTTP is set, and its bypass list does not cover 169.254.169.254. Clients that
-    read that setting send their requests for IMDS to the proxy, which cannot reach it. What bypasses a proxy differs from
-    client to client: WinINET goes around one for link-local addresses unasked, .NET and curl do not.
+    A proxy is set for the machine, for SYSTEM or for WinHTTP, and its bypass list does not cover
+    169.254.169.254. Clients that use this setting send their IMDS requests to the proxy, which
+    cannot reach IMDS. Bypass rules differ between clients: WinINET always bypasses the proxy for
+    link-local addresses; .NET and curl do not.
 
-    Recognised by: the setting, and a request for IMDS through the proxy that does not bring IMDS's answer (where IMDS fails
-    without the proxy too: an answer that is not IMDS's). Where it brings IMDS's, or nothing is proven, or a script may set
-    the proxy or not, it is a warning: IMDS is not meant to be asked through a proxy.
+    Recognised by: the setting, and a request through the proxy that does not return IMDS's answer
+    (if IMDS also fails without the proxy: an answer that is not IMDS's). It is only a warning if
+    the request returns IMDS's answer, if nothing was proven, or if a script may or may not set the
+    proxy: IMDS does not support proxies.
 
-    Mended by: putting 169.254.169.254 and 168.63.129.16 into the bypass list, where the proxy is set.
+    Fix: add 169.254.169.254 and 168.63.129.16 to the bypass list, where the proxy is set.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#proxies
     """
     found = [hit for hit in hits(case, IMDS_ADDRESS) if hit.proxy.scope is not Scope.USER]
@@ -146,14 +148,15 @@ def proxy_intercepts_imds(case: Case) -> Optional[Seen]:
 
 @rule()
 def proxy_intercepts_wireserver(case: Case) -> Optional[Seen]:
-    """A proxy takes the requests for the WireServer
+    """A proxy intercepts requests to the WireServer
 
-    A proxy of the machine, of SYSTEM or of WinHTTP bypasses IMDS and not 168.63.129.16, which the guest agent and the
-    extensions ask.
+    A proxy set for the machine, for SYSTEM or for WinHTTP is bypassed for IMDS, but not for
+    168.63.129.16, which the guest agent and the extensions use.
 
-    Recognised by: the setting, and a request through the proxy that does not bring the WireServer's answer.
+    Recognised by: the setting, and a request through the proxy that does not return the
+    WireServer's answer.
 
-    Mended by: putting 168.63.129.16 into the bypass list, where the proxy is set.
+    Fix: add 168.63.129.16 to the bypass list, where the proxy is set.
     https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
     """
     known = [hit.proxy for hit in hits(case, IMDS_ADDRESS) if not hit.gets_through]  # told with IMDS
@@ -169,14 +172,15 @@ def proxy_intercepts_wireserver(case: Case) -> Optional[Seen]:
 
 @rule()
 def proxy_user_only(case: Case) -> Optional[Seen]:
-    """One user's proxy takes the requests for IMDS
+    """One user's proxy intercepts requests to IMDS
 
-    A user has set a proxy that does not bypass 169.254.169.254. Programs of that user cannot use IMDS; services and other
-    users can.
+    A user has set a proxy that is not bypassed for 169.254.169.254. That user's programs cannot use
+    IMDS; services and other users can.
 
-    Recognised by: the Internet Settings or the environment of a user, not of the machine or SYSTEM.
+    Recognised by: a proxy in the Internet Settings or environment of a user, not of the machine or
+    SYSTEM.
 
-    Mended by: putting the address into that user's bypass list.
+    Fix: add the address to that user's bypass list.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#proxies
     """
     found = [hit for hit in hits(case, IMDS_ADDRESS) if hit.proxy.scope is Scope.USER]
@@ -191,12 +195,14 @@ def proxy_user_only(case: Case) -> Optional[Seen]:
 def proxy_pac_present(case: Case) -> Optional[Seen]:
     """A script chooses the proxy
 
-    A proxy auto-configuration file (PAC) is set. It may lead requests for 169.254.169.254 to a proxy, or not: it is fetched and
-    searched for the address here, and not evaluated.
+    A proxy auto-configuration (PAC) file is set. It may or may not send requests for
+    169.254.169.254 to a proxy. imds-check downloads it and searches it for the address, but does
+    not evaluate it.
 
-    Recognised by: AutoConfigURL in the Internet Settings of the machine, of SYSTEM or of a user. Information only.
+    Recognised by: AutoConfigURL in the Internet Settings of the machine, of SYSTEM or of a user.
+    Information only.
 
-    Mended by: letting the script return DIRECT for 169.254.169.254 and 168.63.129.16.
+    Fix: make the script return DIRECT for 169.254.169.254 and 168.63.129.16.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#proxies
     """
     found = [proxy for proxy in case.facts.proxies or () if proxy.pac_url]

@@ -94,13 +94,14 @@ def _chosen_by(case: Case) -> str:
 def address_claimed_locally(case: Case) -> Optional[Seen]:
     """169.254.169.254 belongs to this machine itself
 
-    An adapter of the VM holds IMDS's address (a metadata proxy of a container platform, a hand-made address, another
-    cloud's image), or a rule of network address translation redirects it, so that requests end elsewhere and never reach
-    the host.
+    Either an adapter of the VM has IMDS's address (a container platform's metadata proxy, an
+    address added by hand, an image from another cloud), or a NAT rule redirects it. Requests end up
+    somewhere else and never reach the host.
 
-    Recognised by: an adapter with that address, a local route to it, or a rule of a nat output chain that matches it.
+    Recognised by: an adapter with that address, a local route to it, or a matching rule in an
+    output chain of a NAT table.
 
-    Mended by: removing the address or the rule, and what configures it.
+    Fix: remove the address or the rule, and whatever configures it.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
     holder = next((adapter for adapter in case.adapters if holds(adapter, IMDS_ADDRESS)), None)
@@ -137,15 +138,16 @@ def _who_listens(case: Case) -> str:
 
 @rule(Verdict.BROKEN)
 def route_missing(case: Case) -> Optional[Seen]:
-    """No route leads to IMDS
+    """There is no route to IMDS
 
-    The routing table has no row that matches 169.254.169.254, or the row or rule that does says unreachable, blackhole or
-    prohibit.
+    No row of the routing table matches 169.254.169.254, or the row or rule that does is of type
+    unreachable, blackhole or prohibit.
 
-    Recognised by: what the system answers when it is asked for the way (no packet is sent), and the row or rule that
-    says so.
+    Recognised by: the system's own route lookup (which sends no packet), and the row or rule that
+    denies it.
 
-    Mended by: renewing the lease, which brings the route; at once, by a /32 route through the primary NIC's gateway.
+    Fix: renew the lease, which brings the route back. For an immediate fix, add a /32 route through
+    the primary NIC's gateway.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
     way = case.way
@@ -166,14 +168,15 @@ def route_missing(case: Case) -> Optional[Seen]:
 def route_link_local_shadow(case: Case) -> Optional[Seen]:
     """An on-link 169.254.0.0/16 route hides IMDS
 
-    An adapter with an automatic private address (169.254.x.x: no DHCP answer, a failover cluster's virtual adapter, a
-    container or VPN adapter) brings an on-link route for all of 169.254.0.0/16, and that route wins for IMDS too.
+    An adapter with an automatic private address (169.254.x.x: DHCP did not answer, or it is a
+    failover cluster's virtual adapter, or a container or VPN adapter) adds an on-link route for all
+    of 169.254.0.0/16, and that route is also the best match for IMDS.
 
-    Recognised by: the route that wins is on-link, lies within 169.254.0.0/16 and is broader than /32; and the address does
-    not answer ARP there as Azure's network does.
+    Recognised by: the best route is on-link, lies within 169.254.0.0/16 and is broader than /32,
+    and the address does not answer ARP there the way Azure's network does.
 
-    Mended by: a /32 route for 169.254.169.254 through the primary NIC's gateway, and by removing the stray link-local
-    address.
+    Fix: add a /32 route for 169.254.169.254 through the primary NIC's gateway, and remove the stray
+    link-local address.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
     route, neighbour = case.way.route, case.next_hop_neighbour
@@ -195,15 +198,16 @@ def route_link_local_shadow(case: Case) -> Optional[Seen]:
 
 @rule(Verdict.BROKEN)
 def route_wrong_interface(case: Case) -> Optional[Seen]:
-    """Requests to IMDS leave by a NIC that is not the primary one
+    """Requests to IMDS leave through a NIC that is not the primary one
 
-    Azure answers IMDS requests only from the primary IP address of the primary NIC. The route that wins (policy rules,
-    longest prefix, lowest metric) leads out by another adapter: a second NIC, a VPN, a bridge.
+    Azure answers IMDS requests only from the primary IP address of the primary NIC. The best route
+    (policy rules, longest prefix, lowest metric) goes out through another adapter: a second NIC, a
+    VPN or a bridge.
 
-    Recognised by: the adapter of the route that wins is not the primary NIC, nor another face of it (a virtual function, a
-    bridge or bond over it).
+    Recognised by: the best route's adapter is neither the primary NIC nor another face of it (a
+    virtual function, or a bridge or bond on top of it).
 
-    Mended by: renewing the primary NIC's lease and giving 169.254.169.254/32 a route through its gateway.
+    Fix: renew the primary NIC's lease, and route 169.254.169.254/32 through its gateway.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
     primary, egress, route = case.primary, case.egress, case.way.route
@@ -228,15 +232,18 @@ def route_wrong_interface(case: Case) -> Optional[Seen]:
 
 @rule(Verdict.BROKEN)
 def source_not_primary_ip(case: Case) -> Optional[Seen]:
-    """Requests to IMDS do not carry the primary address
+    """Requests to IMDS do not come from the primary IP address
 
-    Azure answers IMDS requests only from the primary IP address. The primary NIC has several addresses, or the route names
-    an address of something else, and the system chooses another one as the source.
+    Azure answers IMDS requests only from the primary IP address. The primary NIC has several
+    addresses, or the route specifies one that belongs to something else, and the system picks the
+    wrong source.
 
-    Recognised by: requests leave by the primary NIC, and the source address that the system chooses is not the primary
-    one (of --expected-ip, of the differential, of the lease, or the one that is not marked secondary).
+    Recognised by: requests leave through the primary NIC, but the source address that the system
+    picks is not the primary one (the one given with --expected-ip, the one that IMDS answered, the
+    one in the lease, or the one not marked as secondary).
 
-    Mended by: naming the source in the route (Linux), or SkipAsSource on the secondary addresses (Windows).
+    Fix: set the source address in the route (Linux), or SkipAsSource on the secondary addresses
+    (Windows).
     https://learn.microsoft.com/azure/virtual-network/ip-services/virtual-network-multiple-ip-addresses-portal
     """
     primary, source = case.primary, case.way.source
@@ -257,14 +264,16 @@ def source_not_primary_ip(case: Case) -> Optional[Seen]:
 def route_wrong_gateway(case: Case) -> Optional[Seen]:
     """The route to IMDS has the wrong next hop
 
-    The route leaves by the primary NIC, but its next hop is not the subnet's gateway, or does not answer ARP.
+    The route leaves through the primary NIC, but its next hop is not the subnet's gateway, or does
+    not answer ARP.
 
-    Recognised by: the next hop differs from the gateway that the lease names (without a lease: from both the default
-    route's and the subnet's first address, which Azure keeps for its gateway); or the neighbour table holds it as
-    incomplete or failed after the request, or with an entry set by hand that is not Azure's.
+    Recognised by: the next hop is not the gateway in the lease (without a lease: neither the
+    default route's gateway nor the subnet's first address, which Azure reserves for its gateway);
+    or the neighbour table lists it as incomplete or failed after the request, or has a static entry
+    for it that is not Azure's.
 
-    Mended by: renewing the lease, and a /32 route through the subnet's gateway. When that gateway itself is silent, the VM
-    has lost its network: redeploy it.
+    Fix: renew the lease, and add a /32 route through the subnet's gateway. If that gateway does not
+    answer either, the VM has lost its network: redeploy it.
     https://learn.microsoft.com/azure/virtual-network/virtual-networks-faq
     """
     route, hop, gateway = case.way.route, case.next_hop, case.gateway
@@ -301,14 +310,15 @@ def route_wrong_gateway(case: Case) -> Optional[Seen]:
 
 @rule()
 def route_not_specific(case: Case) -> Optional[Seen]:
-    """IMDS is reached by the default route
+    """IMDS is reached through the default route
 
-    Azure's DHCP hands out a /32 route for 169.254.169.254. Without it, whatever takes over the default route (a VPN, a
-    second NIC, a forced tunnel in the guest) takes IMDS with it.
+    Azure's DHCP provides a /32 route for 169.254.169.254. Without it, whatever takes over the
+    default route (a VPN, a second NIC, forced tunnelling in the guest) takes IMDS traffic with it.
 
-    Recognised by: IMDS answers, and the route that wins is the default route. Information only: this works.
+    Recognised by: IMDS answers, and the best route is the default route. Information only: this
+    works.
 
-    Mended by: renewing the lease.
+    Fix: renew the lease.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
     route = case.way.route
@@ -323,15 +333,16 @@ def route_not_specific(case: Case) -> Optional[Seen]:
 
 @rule()
 def route_stale_persistent(case: Case) -> Optional[Seen]:
-    """A stored route leads through a gateway that is not there
+    """A stored route uses a gateway that does not exist here
 
-    A persistent route (route -p add) is kept in the registry and set again at each start. One whose gateway lies on no
-    subnet of this VM is a leftover of another network, or belongs to an adapter that is not connected now; one that
-    matches the platform's addresses may cut the VM off with the next change.
+    Windows keeps a persistent route (route -p add) in the registry and adds it again at every
+    start. If its gateway is on no subnet of this VM, the route is left over from another network,
+    or belongs to an adapter that is not connected now. If it matches one of the platform's
+    addresses, the next change may cut the VM off.
 
-    Recognised by: the PersistentRoutes values whose gateway is on no adapter's subnet.
+    Recognised by: PersistentRoutes values whose gateway is on no adapter's subnet.
 
-    Mended by: deleting it, where it matches 169.254.169.254 or 168.63.129.16.
+    Fix: delete the route if it matches 169.254.169.254 or 168.63.129.16.
     https://learn.microsoft.com/windows-server/administration/windows-commands/route_ws2008
     """
     if case.facts.persistent_routes is None or not case.adapters:
