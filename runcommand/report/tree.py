@@ -32,7 +32,7 @@ from ..rules.proxy import hits, path_words, what_came
 from ..rules.route import policy_rule, rule_in_words
 
 WIDTH = 118
-FIRST_WORDS = re.compile(r"[a-z0-9]+( [a-z0-9-]+){1,2}")  # of a command, by which a person knows it again
+FIRST_WORDS = re.compile(r"[a-z0-9]+( [a-z-][a-z0-9-]*){1,2}(?= |$)")  # of a command: by them a person knows it again
 SHOWN = (
     ("azEnvironment", "az_environment"),
     ("location", "location"),
