@@ -419,7 +419,7 @@ def test_before_a_broader_rule_the_address_is_accepted():
 
 def test_a_rule_before_both_addresses_is_opened_for_both():
     diagnosis = told(linux_firewall(chained("7", RuleVerdict.DROP)))
-    assert "So it is with the WireServer" in diagnosis.main.detail
+    assert "It also blocks the WireServer" in diagnosis.main.detail
     assert (
         commands(diagnosis)[1]
         == "nft insert rule inet filter output ip daddr 168.63.129.16 tcp dport { 80, 32526 } accept"

@@ -115,7 +115,7 @@ def attested_signature_invalid(case: Case) -> Optional[Seen]:
     else:
         return None
     return Seen(
-        f"IMDS's attested document {what}. Nobody will accept it. {who_cares(case)}",
+        f"IMDS's attested document {what}. Every verifier will reject it. {who_cares(case)}",
         outside(
             "a document that was cut or changed once may be whole then.",
             "changes the answers of 169.254.169.254: a security product, a metadata proxy, a container's",
@@ -162,7 +162,7 @@ def attested_nonce_mismatch(case: Case) -> Optional[Seen]:
     got = f"the nonce {quoted(document.nonce)}" if document.nonce is not None else "no nonce"
     return Seen(
         f"The attested document carries {got}, and {quoted(document.asked_nonce)} was sent: it was made for another request. "
-        f"Who relies on the nonce will refuse it. {who_cares(case)}",
+        f"Verifiers that check the nonce will reject it. {who_cares(case)}",
         outside("the next document should carry its own nonce.", KEEPER),
     )
 

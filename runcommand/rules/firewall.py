@@ -130,7 +130,7 @@ def _is_same(one: Obstacle, other: Obstacle) -> bool:
 
 def _and_the_wireserver(case: Case, obstacles: Sequence[Obstacle]) -> str:
     both = any(len(_addresses(case, item)) > 1 for item in obstacles)
-    return " So it is with the WireServer, 168.63.129.16." if both else ""
+    return " It also blocks the WireServer, 168.63.129.16." if both else ""
 
 
 @rule()
