@@ -135,7 +135,7 @@ def of_exe(runs: int) -> None:
     bare, exe = build.WORK / "bare.exe", build.DIST / f"{build.NAME}.exe"
     (build.WORK / "bare.py").write_text("import sys\n\nsys.exit(0)\n")
     build.freeze_with_wine(script="build/bare.py", name="bare", folder="build")
-    print(f"{'size of the exe':34}{'':8}{exe.stat().st_size / 2**20:8.2f}{'':8}  {'MiB':6}5.5")
+    print(f"{'size of the exe':34}{'':8}{exe.stat().st_size / 2**20:8.2f}{'':8}  {'MiB':6}5.6")
     print(f"{'size of a bare exe':34}{'':8}{bare.stat().st_size / 2**20:8.2f}{'':8}  {'MiB':6}")
     with WindowsLab(exe) as lab:
 
