@@ -301,7 +301,7 @@ def own_environment() -> Dict[str, str]:
 
 
 EXECUTABLE = (
-    "ip", "nft", "iptables", "iptables-legacy", "printf", "mkdir", "systemctl", "curl", "openssl", "echo", "update-ca-certificates",
+    "ip", "nft", "iptables", "iptables-legacy", "printf", "mkdir", "systemctl", "[", "update-ca-certificates",
 )  # fmt: skip
 ANCHORS, BUNDLE = "/usr/local/share/ca-certificates", "/etc/ssl/certs/ca-certificates.crt"
 COPIED = "/run"  # where a fix asks for what the operator downloads elsewhere
