@@ -297,6 +297,12 @@ def many_rows(size: int) -> str:
     return json.dumps([{"dst": f"10.{n >> 8 & 255}.{n & 255}.0/24", "gateway": "10.0.0.1", "dev": "eth0"} for n in range(size // 60)])
 
 
+def assigned_again(size: int) -> str:
+    """A script that carries a long value through as many lines as there is room for."""
+    line = "no_proxy=$no_proxy\n"
+    return f'no_proxy="{"a " * min(4000, size // 4)}"\n' + line * (size // (2 * len(line)))
+
+
 def of_lease(parse: Callable[[Path, str], Iterator[object]], name: str) -> Callable[[str], object]:
     return lambda text: list(parse(Path(name), text))
 
@@ -367,7 +373,7 @@ READERS = (
     Reader("what Run Command gave back", ("results/decode.py", "results/run_command.py"), lambda text: decode.decode(text.encode("utf-8", "replace")), ("[stdout]\n", "[stderr]\n", "WARNING: a\n", "(a", "IMDS-CHECK 1  a\n", "END IMDS-CHECK verdict=a cause=b exit=1 \n", "END IMDS-CHECK verdict=", "[", '{"a":'), (nested("[", "]"), lambda size: json.dumps([{"code": "a/StdOut/b", "message": "m"}] * (size // 45)))),
     Reader("a proxy's address", ("system/proxies.py",), of_servers, ("http=", "http://", "a:", "[", "?", "u:p@")),
     Reader("KEY=VALUE lines", ("system/linux/files.py", "system/linux/services.py"), lambda text: (files.key_values(text), list(services.parse_units(text))), ("Id=a\nLoadState=loaded\n\n", "\n\n", '"')),
-    Reader("scripts in profile.d", ("system/linux/proxies.py", "system/linux/shell.py"), lambda text: linux_proxies.of_profiles([("a.sh", text)], ignore), ("a=b", "export ", "export a=", "http_proxy=", "http_proxy='", 'http_proxy="', 'http_proxy="\\', "unset ", "$(", "${a", "${a:-", "no_proxy+=a\n", "a=$a$a\n", "if ", "(", "\\\n", "alias p='http_proxy=a' "), (lambda size: "a0=xxxxxxxxxx\n" + "".join(f"a{n + 1}={f'$a{n}' * 1000}\n" for n in range(size // 4000)),)),
+    Reader("scripts in profile.d", ("system/linux/proxies.py", "system/linux/shell.py"), lambda text: linux_proxies.of_profiles([("a.sh", text)], ignore), ("a=b", "export ", "export a=", "http_proxy=", "http_proxy='", 'http_proxy="', 'http_proxy="\\', "unset ", "$(", "${a", "${a:-", "no_proxy+=a\n", "a=$a$a\n", "if ", "(", "\\\n", "alias p='http_proxy=a' "), (lambda size: "a0=xxxxxxxxxx\n" + "".join(f"a{n + 1}={f'$a{n}' * 1000}\n" for n in range(size // 4000)), assigned_again)),
     Reader("/etc/environment, waagent.conf, systemd's environment", ("system/linux/proxies.py",), of_linux_settings, ("http_proxy=", "http_proxy=#", "http_proxy=$'\\x", "\\\n", "http_proxy=a#@\n", "HttpProxy.Host=#")),
     Reader("leases of dhclient", ("system/linux/leases.py",), of_lease(lambda path, text: leases._dhclient(path, text), "dhclient.leases"), ("lease {", "lease", 'interface "', "lease { interface", "fixed-address ", "option routers ", 'lease { interface "a"; } ')),
     Reader("leases of systemd and NetworkManager", ("system/linux/leases.py",), of_lease(lambda path, text: [*leases._networkd(path, text), *leases._networkmanager(path, text)], "2"), ("ADDRESS=", "ROUTER=", "dhcp4.routers=", "dhcp4.dhcp_server_identifier=1\n")),

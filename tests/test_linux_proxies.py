@@ -184,6 +184,34 @@ def test_a_value_that_grows_without_end_is_none(monkeypatch):
     assert sum(map(len, found.bypass)) <= linux.VALUE_LIMIT
 
 
+CARRIED = f'no_proxy="{"a " * 4000}"\n'
+
+
+@pytest.mark.parametrize(
+    "line", ["no_proxy=$no_proxy\n", 'x="${no_proxy:+$no_proxy}"\n', "x=${y:-$no_proxy}\n", "export x=$no_proxy\n"]
+)
+def test_what_variables_expand_to_in_all_scripts_is_bounded_and_said(line):
+    notes = []
+    scripts = [(f"{name}.sh", f"{CARRIED}{line * 5000}") for name in "ab"]
+    (found,) = linux.of_profiles([("0.sh", ON_IT), *scripts, ("z.sh", "P=q:2\nhttp_proxy=$P\n")], notes.append)
+    assert found.server == "q:2"  # a short value still fits
+    (said,) = [note for note in notes if "expand" in note]
+    assert said.startswith("/etc/profile.d: ") and said.endswith("variables expand to more than 1024 KiB in all")
+    assert int(said.split()[1]) >= 1
+
+
+def test_scripts_that_carry_a_value_a_few_times_are_read_whole():
+    notes = []
+    (found,) = linux.of_profiles([("a.sh", f"{ON_IT}{CARRIED}" + "no_proxy=$no_proxy\n" * 100)], notes.append)
+    assert found.bypass == (("a " * 4000).strip(),) and notes == [] and found.undecided is None
+
+
+@pytest.mark.parametrize("script", ["A='x  y'\nno_proxy=$A", "A='x  y'\nno_proxy=\"$A\"", "no_proxy=${A:-'x  y'}"])
+def test_the_value_of_a_variable_is_not_split_again(script):
+    (found,) = linux.of_profiles([("a.sh", f"{ON_IT}{script}")], lambda note: None)
+    assert found.bypass == ("x  y",)
+
+
 def test_what_is_not_read_of_profile_d_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(linux, "PROFILE_D", tmp_path)
     (tmp_path / "a.sh").write_text("x" * 20_000 + "\nexport http_proxy=p:1\n")

@@ -24,6 +24,7 @@ VARIABLES = (*SERVERS, "no_proxy", "NO_PROXY")
 FILES = 200  # of profile.d
 SCRIPT_LIMIT, SCRIPTS_LIMIT = 256 * 1024, 512 * 1024  # bytes of one script, of all
 LINE_LIMIT, VALUE_LIMIT = 16384, 8192  # characters
+EXPANSION_LIMIT = 1024 * 1024  # characters that variables expand to, in all scripts together
 IN_A_CONDITION = "in a condition or a function"
 WORKED_OUT = "worked out by the script"
 SYSTEMCTL_S = 1.5  # the requests through the proxies wait for it
@@ -151,6 +152,23 @@ class _Assigned(NamedTuple):
     doubt: Optional[str] = None  # why it may be otherwise
 
 
+class _Login:
+    """The variables of a login while its scripts are read."""
+
+    def __init__(self, before: Mapping[str, str]) -> None:
+        self.variables = {name: _Assigned(before[name]) for name in ("no_proxy", "NO_PROXY") if name in before}
+        self.expansion_left = EXPANSION_LIMIT
+        self.refused = 0  # values that would have expanded to more
+
+    def may_expand_to(self, size: int) -> bool:
+        """Whether so many characters more may come from variables; they count as used then."""
+        if size > self.expansion_left:
+            self.refused += 1
+            return False
+        self.expansion_left -= size
+        return True
+
+
 def of_profiles(scripts: Iterable[Tuple[str, str]], note: Note, before: Mapping[str, str] = {}) -> List[Proxy]:
     """What the assignments of login scripts come to. They are read, not run: what stands in a condition or a function, and what a
     program works out, is undecided.
@@ -158,10 +176,15 @@ def of_profiles(scripts: Iterable[Tuple[str, str]], note: Note, before: Mapping[
     :param scripts: (path, text) in their order
     :param before: the environment that a login has before them
     """
-    known = {name: _Assigned(before[name]) for name in ("no_proxy", "NO_PROXY") if name in before}
+    login = _Login(before)
     for path, text in scripts:
-        _read_script(path, text[:SCRIPT_LIMIT], known, note)
-    mine = {name: known[name] for name in VARIABLES if name in known}
+        _read_script(path, text[:SCRIPT_LIMIT], login, note)
+    if login.refused:
+        note(
+            f"{PROFILE_D}: {login.refused} values are left out: "
+            f"variables expand to more than {EXPANSION_LIMIT // 1024} KiB in all"
+        )
+    mine = {name: login.variables[name] for name in VARIABLES if name in login.variables}
     place = next((item.place for name, item in mine.items() if name in SERVERS and item.value and item.place), None)
     if not any(name in SERVERS and item.place for name, item in mine.items()):
         return []
@@ -170,7 +193,7 @@ def of_profiles(scripts: Iterable[Tuple[str, str]], note: Note, before: Mapping[
     return [replace(proxy, undecided=doubt) for proxy in of_environment(values, place or str(PROFILE_D), note)]
 
 
-def _read_script(path: str, text: str, known: Dict[str, _Assigned], note: Note) -> None:
+def _read_script(path: str, text: str, login: _Login, note: Note) -> None:
     """Takes over what the lines of a script come to."""
     depth = left_out = cut = 0
     for written in re.sub(r"\\\n", "", text).splitlines():
@@ -186,10 +209,10 @@ def _read_script(path: str, text: str, known: Dict[str, _Assigned], note: Note) 
         certain = shell.only_assignments(line)
         if certain is not None:
             for assignment in certain:
-                _assign(assignment, path, IN_A_CONDITION if depth else None, known)
+                _assign(assignment, path, IN_A_CONDITION if depth else None, login)
         elif line.words and line.words[0] not in ("echo", "printf"):  # they may come to be, or not
             for assignment in shell.assignments_anywhere(line.code, VARIABLES):
-                _assign(assignment, path, IN_A_CONDITION, known)
+                _assign(assignment, path, IN_A_CONDITION, login)
         depth += opened
     if left_out:
         note(f"{path}: {left_out} lines of more than {LINE_LIMIT} characters are left out")
@@ -197,59 +220,74 @@ def _read_script(path: str, text: str, known: Dict[str, _Assigned], note: Note) 
         note(f"{path}: {cut} lines are left out in which a # cuts an address short")
 
 
-def _assign(assignment: shell.Assignment, path: str, doubt: Optional[str], known: Dict[str, _Assigned]) -> None:
+def _assign(assignment: shell.Assignment, path: str, doubt: Optional[str], login: _Login) -> None:
     name = assignment.name
     if assignment.value is None:
         if doubt is None:
-            known.pop(name, None)
+            login.variables.pop(name, None)
         return
-    value, is_whole = _expand(assignment.value, known)
-    if assignment.is_added and name in known:
-        value = known[name].value + value
+    value, is_whole = _expand(assignment.value, login)
+    if assignment.is_added and name in login.variables:
+        value = login.variables[name].value + value
     if len(value) > VALUE_LIMIT:  # half a value may be half a password
         value, is_whole = "", False
     if not is_whole and doubt is None:
         doubt = WORKED_OUT
-    known[name] = _Assigned(value, path, doubt)
+    login.variables[name] = _Assigned(value, path, doubt)
 
 
-def _expand(raw: str, known: Mapping[str, _Assigned]) -> Tuple[str, bool]:
-    """The value of an assignment, and whether all of it is known. One that grows too long is none."""
+def _expand(raw: str, login: _Login) -> Tuple[str, bool]:
+    """The value of an assignment, and whether all of it is known. One that grows too long is none.
+
+    The words are split first. What a variable holds was split when it was assigned, and is put in as it is.
+    """
     if len(raw) > VALUE_LIMIT:
         return "", False
-    plain = _with_references(raw, known)
-    literal = UNKNOWN.sub("", plain)
-    if len(plain) > VALUE_LIMIT:
-        return "", False
+    if "$" not in raw:
+        return _split(raw)
+    raw = raw.replace("\0", "")  # a shell drops them
+    references = list(REFERENCE.finditer(raw))
+    numbers = iter(range(len(references)))
+    plain, is_whole = _split(REFERENCE.sub(lambda match: f"\0{next(numbers)}\0", raw))
+    return _with_references(plain, is_whole, references, login)
+
+
+def _split(raw: str) -> Tuple[str, bool]:
+    """The words of a value, and whether all of them are known."""
+    literal = UNKNOWN.sub("", raw)
     try:
         words = shell.split(literal)
     except ValueError:
         return literal.strip("\"'"), False
-    return " ".join(words), literal == plain
+    return " ".join(words), literal == raw
 
 
-def _with_references(raw: str, known: Mapping[str, _Assigned]) -> str:
-    """A value in which ``$NAME``, ``${NAME}``, ``${NAME:-other}`` and ``${NAME:+other}`` are replaced, until it is too long."""
-    if "$" not in raw:
-        return raw
-    parts: List[str] = []
-    at = size = 0
-    for match in REFERENCE.finditer(raw):
-        parts += [raw[at : match.start()], _referred(match, known)]
-        size += len(parts[-1]) + len(parts[-2])
-        at = match.end()
+def _with_references(
+    plain: str, is_whole: bool, references: List["re.Match[str]"], login: _Login
+) -> Tuple[str, bool]:
+    """A value in which ``$NAME``, ``${NAME}``, ``${NAME:-other}`` and ``${NAME:+other}`` are replaced."""
+    pieces = plain.split("\0")  # each second one is the number of a reference
+    size = 0
+    for at in range(1, len(pieces), 2):
+        pieces[at], is_known = _referred(references[int(pieces[at])], login)
+        is_whole = is_whole and is_known
+        size += len(pieces[at])
         if size > VALUE_LIMIT:
-            break
-    return "".join(parts) + raw[at:]
+            return "", False
+    if not login.may_expand_to(size):
+        return "", False
+    return "".join(pieces), is_whole
 
 
-def _referred(match: "re.Match[str]", known: Mapping[str, _Assigned]) -> str:
-    """What one reference stands for."""
+def _referred(match: "re.Match[str]", login: _Login) -> Tuple[str, bool]:
+    """What one reference stands for, and whether all of that is known."""
     name, sign, other = match.group(1) or match.group(2), match.group(3), match.group(4)
-    own = known[name].value if name in known else ""
+    own = login.variables[name].value if name in login.variables else ""
     if sign == "+":
-        return _with_references(other, known) if own else ""
-    return own or (other if sign else "")
+        return _expand(other, login) if own else ("", True)
+    if own or not sign:
+        return own, True
+    return _expand(other, login)
 
 
 def of_agent(text: str, note: Note) -> List[Proxy]:
