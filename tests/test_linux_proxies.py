@@ -95,6 +95,56 @@ def test_a_number_sign_inside_a_word_of_a_script_is_no_comment(value):
     assert (found.server, found.undecided) == ("p:1", None)
 
 
+HALVES = [
+    "http://u:12#x y@h", "http://u:12 #x y@h", "http://u:12 x@h", "u:12#x y z@h", "http://u:12 x#y@h", "http://u:12#34 56@h",
+    "http://u:12?x y@h", "http://u:12/x y@h", "http://u@12#x y@h",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", HALVES)
+def test_an_address_that_may_be_half_of_one_is_no_proxy_and_that_is_said(value):
+    notes = []
+    assert linux.of_file(f"http_proxy={value}\n", notes.append) == []
+    assert f"/etc/environment: http_proxy: {linux.AMBIGUOUS}" in notes
+    assert linux.of_agent(f"HttpProxy.Host={value}\n", notes.append) == []
+    assert notes[-1] == f"/etc/waagent.conf: HttpProxy.Host: {linux.AMBIGUOUS}"
+    assert "12" not in repr(notes)
+
+
+@pytest.mark.parametrize("value", [*HALVES, "http://u:12;x@h", "http://u:12&x@h", "http://u:12#x y", "http://u:12 #34@h"])
+@pytest.mark.parametrize("line", ["export http_proxy={}", "http_proxy={}", "[ -f /x ] && export all_proxy={}"])
+def test_an_address_that_a_script_cuts_in_half_is_no_proxy(value, line):
+    if "@h" not in value:
+        value += " z@h"
+    notes = []
+    found = linux.of_profiles([("a.sh", line.format(value))], notes.append)
+    assert not any("12" in str(proxy.server) for proxy in found) and "12" not in repr(notes)
+    assert found == [] and notes == ["a.sh: 1 lines are left out in which a # or a blank cuts an address short"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "http_proxy=p:1 # ask admin@contoso.com", "http_proxy='p:1' #ask admin@contoso.com", "http_proxy=p:1 https_proxy=http://u:x@q:2",
+        "http_proxy=p:1; git config user.email a@contoso.com", "http_proxy=p:1 # http_proxy=http://u:x@h",
+        "http_proxy='http://u:x@p:1'; git@contoso.com", "http_proxy=http://u:x@p:1 # ask admin@contoso.com",
+    ],
+)  # fmt: skip
+def test_an_address_with_a_comment_is_a_proxy(line):
+    notes = []
+    if ";" not in line and "https" not in line:
+        assert [proxy.server for proxy in linux.of_file(line, notes.append)] == ["p:1"]
+    if "'" not in line:
+        assert [proxy.server for proxy in linux.of_profiles([("a.sh", line)], notes.append)] == ["p:1"]
+    assert notes == []
+
+
+def test_a_line_that_is_all_comment_is_not_said_to_be_left_out():
+    notes = []
+    script = "#export http_proxy=http://u:12@p:1\n#me@contoso.com\n"
+    assert linux.of_profiles([("a.sh", script)], notes.append) == [] and notes == []
+
+
 def test_the_values_of_waagent_conf_end_at_a_comment():
     (found,) = linux.of_agent("HttpProxy.Host=10.1.2.3 # ours\nHttpProxy.Port=3128 # as well\n", lambda note: None)
     assert found.server == "10.1.2.3:3128"

@@ -25,11 +25,13 @@ FILES = 200  # of profile.d
 SCRIPT_LIMIT, SCRIPTS_LIMIT = 256 * 1024, 512 * 1024  # bytes of one script, of all
 LINE_LIMIT, VALUE_LIMIT = 16384, 8192  # characters
 EXPANSION_LIMIT = 1024 * 1024  # characters that variables expand to, in all scripts together
+AMBIGUOUS = "no proxy is read from it: a # or a blank in it may be a comment's, or part of a password"
 IN_A_CONDITION = "in a condition or a function"
 WORKED_OUT = "worked out by the script"
 SYSTEMCTL_S = 1.5  # the requests through the proxies wait for it
 REFERENCE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::?([+-])([^{}]*))?\})")
-HALF_AN_ADDRESS = re.compile(r"#[^\s@]*@")
+HALF_AN_ADDRESS = re.compile(r"#(?:\S[^@]*)?@")  # a comment that may be the other half
+ITS_OTHER_HALF = re.compile(r"[ \t]+[^;&|()<>=]*@|[;&|()<>]+[^\s;&|()<>=]*@")  # the words behind an address
 UNKNOWN = re.compile(r"`[^`]*`?|\$\([^)]*\)?|\$\{[^}]*\}?|\$\w*")
 ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|([0-7]{3})|(.))", re.DOTALL)  # in $'...'
 LETTERS = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "s": " "}
@@ -69,10 +71,11 @@ def read_environment(text: str, note: Note = lambda text: None) -> Dict[str, str
     backslash at the end joins lines; the last line of a name counts. What else reads the file (``EnvironmentFile=`` of
     systemd, a shell) takes a ``#`` inside a value for a part of it. So a proxy whose password has one is a proxy to some, and
     a broken address to the programs of a login. Half of it is no proxy, and may be half of the password: the whole value
-    is taken, and ``note`` is told.
+    is taken where it is one word or quoted; otherwise none is. ``note`` is told.
     """
     found: Dict[str, str] = {}
     cut: Dict[str, bool] = {}
+    ambiguous: Dict[str, bool] = {}
     too_long = 0
     for line in re.sub(r"\\[ \t]*\n", "", text).splitlines():
         name, equals, value = line.strip().partition("=")
@@ -83,8 +86,15 @@ def read_environment(text: str, note: Note = lambda text: None) -> Dict[str, str
             too_long += 1
             continue
         found[name], cut[name] = _without_comment(value)
+        if name in SERVERS and _is_ambiguous(value):
+            found[name] = ""
+            ambiguous[name] = True
+        else:
+            ambiguous.pop(name, None)
     for name in filter(cut.get, cut):
         note(f"{ENVIRONMENT}: {name} has a # inside its value: pam_env, which reads it for logins, ends the value there")
+    for name in ambiguous:
+        note(f"{ENVIRONMENT}: {name}: {AMBIGUOUS}")
     if too_long:
         note(f"{ENVIRONMENT}: {too_long} values of more than {VALUE_LIMIT} characters are left out")
     return found
@@ -92,7 +102,7 @@ def read_environment(text: str, note: Note = lambda text: None) -> Dict[str, str
 
 def _without_comment(text: str) -> Tuple[str, bool]:
     """A value without its quotes and without a comment behind it; True where the ``#`` stands inside an address."""
-    quote = text[:1] if text[:1] in ("'", '"') else ""
+    quote = _quote(text)
     kept, sign, rest = text.partition("#")
     if quote and sign and quote not in kept[1:]:  # the quote is closed behind the #
         inside = rest.partition(quote)[0]
@@ -105,6 +115,28 @@ def _without_comment(text: str) -> Tuple[str, bool]:
     if quote:
         kept = kept[1:-1] if kept[-1:] in ("'", '"') and len(kept) > 1 else kept[1:]
     return kept.strip(), False
+
+
+def _quote(text: str) -> str:
+    """The quote that a value begins with."""
+    if text[:1] in ("'", '"'):
+        return text[:1]
+    return ""
+
+
+def _is_ambiguous(text: str) -> bool:
+    """Whether an ``@`` stands behind a blank or a ``#`` that may end the address before it, or may be a part of its password.
+
+    Not where quotes hold all of it, where it is one word, or behind a comment that stands apart: blank, ``#``, blank.
+    """
+    quote = _quote(text)
+    closed = text.find(quote, 1) + 1 if quote else 0
+    rest = text[closed:]
+    if closed and rest[:1].strip() == "":
+        return False
+    address = re.split(r"\s#(?:\s|\Z)", rest, maxsplit=1)[0]
+    before_at = address.rpartition("@")[0].strip()
+    return bool(re.search(r"\s", before_at))
 
 
 def parse_shown(text: str) -> Dict[str, str]:
@@ -201,8 +233,8 @@ def _read_script(path: str, text: str, login: _Login, note: Note) -> None:
             left_out += 1
             continue
         line = shell.read_line(written)
-        if "@" not in line.code and HALF_AN_ADDRESS.match(written, len(line.code)):
-            cut += 1  # what stands before the # may be half a password
+        if _is_cut_short(line.code, written):
+            cut += 1  # what is left may be half a password
             continue
         closed, opened = shell.nesting(line.words)
         depth = max(0, depth - closed)
@@ -217,7 +249,21 @@ def _read_script(path: str, text: str, login: _Login, note: Note) -> None:
     if left_out:
         note(f"{path}: {left_out} lines of more than {LINE_LIMIT} characters are left out")
     if cut:
-        note(f"{path}: {cut} lines are left out in which a # cuts an address short")
+        note(f"{path}: {cut} lines are left out in which a # or a blank cuts an address short")
+
+
+def _is_cut_short(code: str, written: str) -> bool:
+    """Whether a line sets a proxy's address whose other half, with the ``@``, stands outside of the word.
+
+    :param code: the line without its comment
+    :param written: all of it
+    """
+    if "@" not in code:
+        return "=" in code and bool(HALF_AN_ADDRESS.match(written, len(code)))
+    for assignment, end in shell.places_of_assignments(code, SERVERS):
+        if not _quote(assignment.value or "") and ITS_OTHER_HALF.match(code, end):
+            return True
+    return False
 
 
 def _assign(assignment: shell.Assignment, path: str, doubt: Optional[str], login: _Login) -> None:
@@ -293,6 +339,9 @@ def _referred(match: "re.Match[str]", login: _Login) -> Tuple[str, bool]:
 def of_agent(text: str, note: Note) -> List[Proxy]:
     """The Azure Linux agent's own proxy (waagent.conf); ``None`` stands for none."""
     values = key_values(text)
+    if _is_ambiguous(values.get("HttpProxy.Host", "")):
+        note(f"{WAAGENT_CONF}: HttpProxy.Host: {AMBIGUOUS}")
+        return []
     names = ("HttpProxy.Host", "HttpProxy.Port")
     host, port = (_without_comment(values.get(name, "None"))[0] for name in names)
     if not host or host.lower() == "none":
