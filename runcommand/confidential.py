@@ -26,8 +26,9 @@ PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----")
 # Names of secrets
 LONGEST_NAME = 80  # the last characters of a name that are looked at
 SEPARATOR = re.compile(  # between a name and its value: name=value, "name": "value", "name" => "value", name%3Dvalue
-    r"(?<=[\w.%\s\"'-])(?:=>|:=|[:=]|(?P<encoded>%(?:25){0,4}3[ADad]))\s{0,4}(?P<opening>\\{0,8}[\"'])?"
+    r"(?<=[\w.%\s\"';-])(?:=>|:=|[:=]|(?P<encoded>%(?:25){0,4}3[ADad]))\s{0,4}(?P<opening>\\{0,8}[\"']|&quot;)?"
 )
+HTML_QUOTE = "&quot;"
 NAME_BACKWARDS = re.compile(r"[\w.%-]+")
 ELEMENT = re.compile(  # <name>, <name attribute="x">, &lt;name&gt;
     r"(?:<|&lt;)(?P<name>[\w.:-]{1,80})(?:\s(?:[^<>&]|&(?![lg]t;)){0,300})?(?:>|&gt;)"
@@ -45,14 +46,15 @@ INNOCENT = (  # that end as a secret's name does
 
 # Their values
 NEXT_NAME = r"[\"']?[\w.%-]{1,80}[\"']?\s{0,4}(?:[:=]|%3[ADad])"
-VALUE = re.compile(
-    rf"[^\s\"'&,;<>]*(?:(?:{INNER_QUOTE}|[,;&](?![\s\"'&,;<>]|\Z|[lg]t;|quot;|#|{NEXT_NAME}))[^\s\"'&,;<>]*)*"
+IN_A_VALUE = (  # a quote, or what else often ends one
+    rf"{INNER_QUOTE}|(?<=\\)[\"'](?=\w)|[,;&](?![\s\"'&,;<>]|\Z|[lg]t;|quot;|#|{NEXT_NAME})"
 )
+VALUE = re.compile(rf"[^\s\"'&,;<>]*(?:(?:{IN_A_VALUE})[^\s\"'&,;<>]*)*")
 ENCODED_VALUE = re.compile(r"[^\s\"'&<>%]*(?:%(?!(?:25){0,4}26)[^\s\"'&<>%]*)*")  # up to %26, an encoded &
 ELEMENT_VALUE = re.compile(r"<!\[CDATA\[[^<]*|[^<&]*(?:&(?!lt;)[^<&]*)*(?=</|&lt;/)")
 LINE = re.compile(r"[^\r\n]*")
 COOKIES = re.compile(r"[^\"'<>\r\n]*")  # all of a header: a=1; b=2
-PIECE_OF_JSON = re.compile(r"\\.|\"(?:[^\"\\]|\\.)*\"?|'(?:[^'\\]|\\.)*'?|[\[{]|[\]}]", re.DOTALL)
+PIECE_OF_JSON = re.compile(r"\\.|\"[^\"\\]*(?:\\.[^\"\\]*)*\"?|'[^'\\]*(?:\\.[^'\\]*)*'?|[\[{]|[\]}]", re.DOTALL)
 HEADER_SCHEME = re.compile(r"([A-Za-z][\w-]{0,30}[ \t]{1,4})(?=[^\s\"'<>])")  # and behind it what it needs
 # Options of a command: --password x, -u user:x. (Not -p: that is iptables' protocol and route's persistent as well.)
 OPTION = re.compile(
@@ -189,6 +191,8 @@ def _name_before(text: str, begin: int, end: int) -> str:
             break
         before = unquote(before)
     before = before.rstrip()
+    if before.endswith(HTML_QUOTE):
+        before = before[: -len(HTML_QUOTE)]
     if before[-1:] in ('"', "'"):
         before = before[:-1].rstrip("\\")
     name = NAME_BACKWARDS.match(before[::-1])
@@ -224,6 +228,11 @@ def _value(text: str, name: str, match: Match[str]) -> Tuple[str, int]:
 def _end_of_value(text: str, name: str, match: Match[str]) -> int:
     """Where the value behind a name ends."""
     start, opening = match.end(), match.group("opening")
+    if opening == HTML_QUOTE:
+        end = text.find(HTML_QUOTE, start)
+        if end < 0:
+            return len(text)
+        return end
     if opening:
         return _closing(text, start, opening)
     if text[start : start + 1] in ("[", "{"):
@@ -297,7 +306,9 @@ def _without_tokens(match: Match[str]) -> str:
         beside = any(gone[max(0, number - 1) : number + 2])
         gone[number] = gone[number] or (beside and _is_mixed(part))
     shown = [REMOVED if is_gone else part for is_gone, part in zip(gone, parts)]
-    return "/".join(part for number, part in enumerate(shown) if part != REMOVED or shown[number - 1 : number] != [REMOVED])
+    return "/".join(
+        part for number, part in enumerate(shown) if part != REMOVED or shown[number - 1 : number] != [REMOVED]
+    )
 
 
 def _without_words(parts: List[str]) -> Tuple[int, int]:

@@ -357,7 +357,7 @@ FILTER_END = "</valueLow><valueHigh><uint8>1</uint8></valueHigh></rangeValue></c
 
 
 READERS = (
-    Reader("secrets in a text", ("confidential.py",), confidential.without_secrets, ("//", "u:p@h", "password=", 'key="', '\\"token\\":\\"', "basic ", "eyJaaaaa.", "%3D", "Cookie: a;", "<key>", "aB3/", "-----BEGIN PRIVATE KEY-----", "--password ", "Authorization: Digest ", "a%3D", "%26sig%3D", "key=[", 'key=["', "key={'", "key=a,", "key=a&", 'a"', "\"u:", "'http://u:p ", "<key a ", "<key>a ", "&lt;key&gt;", "&lt;key a", "<key><![CDATA[", "-u 'a:", "sshpass -p", "key => ", "pass-")),
+    Reader("secrets in a text", ("confidential.py",), confidential.without_secrets, ("//", "u:p@h", "password=", 'key="', '\\"token\\":\\"', "basic ", "eyJaaaaa.", "%3D", "Cookie: a;", "<key>", "aB3/", "-----BEGIN PRIVATE KEY-----", "--password ", "Authorization: Digest ", "a%3D", "%26sig%3D", "key=[", 'key=["', "key={'", "key=a,", "key=a&", 'a"', "\"u:", "'http://u:p ", "<key a ", "<key>a ", "&lt;key&gt;", "&lt;key a", "<key><![CDATA[", "-u 'a:", "sshpass -p", "key => ", "pass-", "key=&quot;", "&quot;key&quot;:", "key=\\'a")),
     Reader("secrets in an address", ("confidential.py",), confidential.without_query, ("//", "http://u:", "?", "@")),
     Reader("a bypass list", ("bypass.py", "system/proxies.py", "facts.py"), of_bypass, ("*", "*a", "<local>;", "10.0.0.0/8,", "http://")),
     Reader("addresses, times and JSON", ("facts.py",), of_addresses, ("1.", "::", "[", '{"a":', "00-", "2026-"), (nested("[", "]"), nested('{"a":', "}"))),

@@ -150,6 +150,8 @@ def test_the_search_finds_a_secret():
         (r'{\"keys\":[\"hunter2\",\"S3cret\"],\"x\":1}', r'{\"keys\":...,\"x\":1}'),
         ('{"secret": {"a": "hunter2", "b": {"c": "S3cret"}}, "x": 1}', '{"secret": ..., "x": 1}'),
         ("tokens=[hunter2, S3cret", "tokens=..."),
+        ("&quot;password&quot;:&quot;hunter2 S3cret&quot;,&quot;x&quot;:1", "&quot;password&quot;:&quot;...&quot;,&quot;x&quot;:1"),
+        ("password=hunt\\'er2 x", "password=... x"),
         # and what is none
         ("bypass: localhost; compass: north, passive=1, passport=x, encompass=y, by-pass=1, passed=3", None),
         ("monkey=1 turkey: x passing: 2 compassed=3 secretary: Bob tokenizer=x keyboard=us pwned: no", None),

@@ -27,7 +27,9 @@ HOME_FOLDER = (
 HOME = re.compile(rf"(?<![\w.-]){HOME_FOLDER}", re.IGNORECASE)  # not in the path of a URL
 OCTET = "(?:0|[1-9][0-9]{0,2})"
 # An address as it stands in the name of a host: ip-10-0-0-4
-DASHED = rf"(?<![0-9A-Za-z])(?<![0-9][-_])(?:(?:{OCTET}-){{3}}{OCTET}|(?:{OCTET}_){{3}}{OCTET})(?![0-9A-Za-z]|[-_][0-9])"
+DASHED = (
+    rf"(?<![0-9A-Za-z])(?<![0-9][-_])(?:(?:{OCTET}-){{3}}{OCTET}|(?:{OCTET}_){{3}}{OCTET})(?![0-9A-Za-z]|[-_][0-9])"
+)
 IN_A_NAME = re.compile(DASHED)
 # Bounded, and begun only where a word begins: the time is linear in the text.
 PATTERN = re.compile(

@@ -92,7 +92,9 @@ def read_environment(text: str, note: Note = lambda text: None) -> Dict[str, str
         else:
             ambiguous.pop(name, None)
     for name in filter(cut.get, cut):
-        note(f"{ENVIRONMENT}: {name} has a # inside its value: pam_env, which reads it for logins, ends the value there")
+        note(
+            f"{ENVIRONMENT}: {name} has a # inside its value: pam_env, which reads it for logins, ends the value there"
+        )
     for name in ambiguous:
         note(f"{ENVIRONMENT}: {name}: {AMBIGUOUS}")
     if too_long:
@@ -308,9 +310,7 @@ def _split(raw: str) -> Tuple[str, bool]:
     return " ".join(words), literal == raw
 
 
-def _with_references(
-    plain: str, is_whole: bool, references: List["re.Match[str]"], login: _Login
-) -> Tuple[str, bool]:
+def _with_references(plain: str, is_whole: bool, references: List["re.Match[str]"], login: _Login) -> Tuple[str, bool]:
     """A value in which ``$NAME``, ``${NAME}``, ``${NAME:-other}`` and ``${NAME:+other}`` are replaced."""
     pieces = plain.split("\0")  # each second one is the number of a reference
     size = 0
