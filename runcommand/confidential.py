@@ -294,7 +294,9 @@ def _without_tokens(match: Match[str]) -> str:
     if not (small and capital) and not HEXADECIMAL.search(run):
         return run
     if "/" not in run:
-        return REMOVED if _is_token(run) else run
+        if _is_token(run):
+            return REMOVED
+        return run
     if not run.startswith("/") and _is_random(run):
         return REMOVED
     parts = run.split("/")

@@ -132,7 +132,9 @@ def _is_ambiguous(text: str) -> bool:
     Not where quotes hold all of it, where it is one word, or behind a comment that stands apart: blank, ``#``, blank.
     """
     quote = _quote(text)
-    closed = text.find(quote, 1) + 1 if quote else 0
+    closed = 0
+    if quote:
+        closed = text.find(quote, 1) + 1
     rest = text[closed:]
     if closed and rest[:1].strip() == "":
         return False
@@ -328,12 +330,15 @@ def _with_references(plain: str, is_whole: bool, references: List["re.Match[str]
 def _referred(match: "re.Match[str]", login: _Login) -> Tuple[str, bool]:
     """What one reference stands for, and whether all of that is known."""
     name, sign, other = match.group(1) or match.group(2), match.group(3), match.group(4)
-    own = login.variables[name].value if name in login.variables else ""
+    own = ""
+    if name in login.variables:
+        own = login.variables[name].value
+    is_other = (sign == "+" and own != "") or (sign == "-" and own == "")
+    if is_other:
+        return _expand(other, login)
     if sign == "+":
-        return _expand(other, login) if own else ("", True)
-    if own or not sign:
-        return own, True
-    return _expand(other, login)
+        return "", True
+    return own, True
 
 
 def of_agent(text: str, note: Note) -> List[Proxy]:
