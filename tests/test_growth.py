@@ -297,6 +297,12 @@ def many_rows(size: int) -> str:
     return json.dumps([{"dst": f"10.{n >> 8 & 255}.{n & 255}.0/24", "gateway": "10.0.0.1", "dev": "eth0"} for n in range(size // 60)])
 
 
+def assigned_again(size: int) -> str:
+    """A script that carries a long value through as many lines as there is room for."""
+    line = "no_proxy=$no_proxy\n"
+    return f'no_proxy="{"a " * min(4000, size // 4)}"\n' + line * (size // (2 * len(line)))
+
+
 def of_lease(parse: Callable[[Path, str], Iterator[object]], name: str) -> Callable[[str], object]:
     return lambda text: list(parse(Path(name), text))
 
@@ -351,7 +357,7 @@ FILTER_END = "</valueLow><valueHigh><uint8>1</uint8></valueHigh></rangeValue></c
 
 
 READERS = (
-    Reader("secrets in a text", ("confidential.py",), confidential.without_secrets, ("//", "u:p@h", "password=", 'key="', '\\"token\\":\\"', "basic ", "eyJaaaaa.", "%3D", "Cookie: a;", "<key>", "aB3/", "-----BEGIN PRIVATE KEY-----", "--password ", "Authorization: Digest ")),
+    Reader("secrets in a text", ("confidential.py",), confidential.without_secrets, ("//", "u:p@h", "password=", 'key="', '\\"token\\":\\"', "basic ", "eyJaaaaa.", "%3D", "Cookie: a;", "<key>", "aB3/", "-----BEGIN PRIVATE KEY-----", "--password ", "Authorization: Digest ", "a%3D", "%26sig%3D", "key=[", 'key=["', "key={'", "key=a,", "key=a&", 'a"', "\"u:", "'http://u:p ", "<key a ", "<key>a ", "&lt;key&gt;", "&lt;key a", "<key><![CDATA[", "-u 'a:", "sshpass -p", "key => ", "pass-", "key=&quot;", "&quot;key&quot;:", "key=\\'a")),
     Reader("secrets in an address", ("confidential.py",), confidential.without_query, ("//", "http://u:", "?", "@")),
     Reader("a bypass list", ("bypass.py", "system/proxies.py", "facts.py"), of_bypass, ("*", "*a", "<local>;", "10.0.0.0/8,", "http://")),
     Reader("addresses, times and JSON", ("facts.py",), of_addresses, ("1.", "::", "[", '{"a":', "00-", "2026-"), (nested("[", "]"), nested('{"a":', "}"))),
@@ -363,11 +369,11 @@ READERS = (
     Reader("an issuer that was fetched", ("probes/certificates.py", "probes/web.py", "x509.py"), of_issuer, ("http://a.", "a-", "-----BEGIN CERTIFICATE-----", "http://h:")),
     Reader("a PAC file and its address", ("probes/proxy.py",), lambda text: (proxy._searched("http://h/p.pac", text.encode("utf-8", "replace")), proxy.FILE_URL.fullmatch(text)), ("169.254.", "file:///c:/", "file:/")),
     Reader("redaction of facts", ("redaction/__init__.py", "redaction/addresses.py", "redaction/vocabulary.py"), of_redaction, ("host:", "dns ", "1.1.1.1/", "a::", "eth0s1", "host.name."), units=SOME, cost=SLOW),
-    Reader("redaction of a text", ("redaction/texts.py", "redaction/addresses.py", "redaction/vocabulary.py"), of_texts, ("a://", "a.b.", "a@", "S-1-5-21", "00-", "::", "/Users/", "-a ", "_a", "contoso "), units=SOME, cost=SLOW),
+    Reader("redaction of a text", ("redaction/texts.py", "redaction/addresses.py", "redaction/vocabulary.py"), of_texts, ("a://", "a.b.", "a@", "S-1-5-21", "00-", "::", "/Users/", "-a ", "_a", "contoso ", "10-0-0-4 ", "10-0-0-", "1_", " /home/a", "a@b.c "), units=SOME, cost=SLOW),
     Reader("what Run Command gave back", ("results/decode.py", "results/run_command.py"), lambda text: decode.decode(text.encode("utf-8", "replace")), ("[stdout]\n", "[stderr]\n", "WARNING: a\n", "(a", "IMDS-CHECK 1  a\n", "END IMDS-CHECK verdict=a cause=b exit=1 \n", "END IMDS-CHECK verdict=", "[", '{"a":'), (nested("[", "]"), lambda size: json.dumps([{"code": "a/StdOut/b", "message": "m"}] * (size // 45)))),
     Reader("a proxy's address", ("system/proxies.py",), of_servers, ("http=", "http://", "a:", "[", "?", "u:p@")),
     Reader("KEY=VALUE lines", ("system/linux/files.py", "system/linux/services.py"), lambda text: (files.key_values(text), list(services.parse_units(text))), ("Id=a\nLoadState=loaded\n\n", "\n\n", '"')),
-    Reader("scripts in profile.d", ("system/linux/proxies.py", "system/linux/shell.py"), lambda text: linux_proxies.of_profiles([("a.sh", text)], ignore), ("a=b", "export ", "export a=", "http_proxy=", "http_proxy='", 'http_proxy="', 'http_proxy="\\', "unset ", "$(", "${a", "${a:-", "no_proxy+=a\n", "a=$a$a\n", "if ", "(", "\\\n", "alias p='http_proxy=a' "), (lambda size: "a0=xxxxxxxxxx\n" + "".join(f"a{n + 1}={f'$a{n}' * 1000}\n" for n in range(size // 4000)),)),
+    Reader("scripts in profile.d", ("system/linux/proxies.py", "system/linux/shell.py"), lambda text: linux_proxies.of_profiles([("a.sh", text)], ignore), ("a=b", "export ", "export a=", "http_proxy=", "http_proxy='", 'http_proxy="', 'http_proxy="\\', "unset ", "$(", "${a", "${a:-", "no_proxy+=a\n", "a=$a$a\n", "if ", "(", "\\\n", "alias p='http_proxy=a' "), (lambda size: "a0=xxxxxxxxxx\n" + "".join(f"a{n + 1}={f'$a{n}' * 1000}\n" for n in range(size // 4000)), assigned_again)),
     Reader("/etc/environment, waagent.conf, systemd's environment", ("system/linux/proxies.py",), of_linux_settings, ("http_proxy=", "http_proxy=#", "http_proxy=$'\\x", "\\\n", "http_proxy=a#@\n", "HttpProxy.Host=#")),
     Reader("leases of dhclient", ("system/linux/leases.py",), of_lease(lambda path, text: leases._dhclient(path, text), "dhclient.leases"), ("lease {", "lease", 'interface "', "lease { interface", "fixed-address ", "option routers ", 'lease { interface "a"; } ')),
     Reader("leases of systemd and NetworkManager", ("system/linux/leases.py",), of_lease(lambda path, text: [*leases._networkd(path, text), *leases._networkmanager(path, text)], "2"), ("ADDRESS=", "ROUTER=", "dhcp4.routers=", "dhcp4.dhcp_server_identifier=1\n")),

@@ -95,6 +95,56 @@ def test_a_number_sign_inside_a_word_of_a_script_is_no_comment(value):
     assert (found.server, found.undecided) == ("p:1", None)
 
 
+HALVES = [
+    "http://u:12#x y@h", "http://u:12 #x y@h", "http://u:12 x@h", "u:12#x y z@h", "http://u:12 x#y@h", "http://u:12#34 56@h",
+    "http://u:12?x y@h", "http://u:12/x y@h", "http://u@12#x y@h",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", HALVES)
+def test_an_address_that_may_be_half_of_one_is_no_proxy_and_that_is_said(value):
+    notes = []
+    assert linux.of_file(f"http_proxy={value}\n", notes.append) == []
+    assert f"/etc/environment: http_proxy: {linux.AMBIGUOUS}" in notes
+    assert linux.of_agent(f"HttpProxy.Host={value}\n", notes.append) == []
+    assert notes[-1] == f"/etc/waagent.conf: HttpProxy.Host: {linux.AMBIGUOUS}"
+    assert "12" not in repr(notes)
+
+
+@pytest.mark.parametrize("value", [*HALVES, "http://u:12;x@h", "http://u:12&x@h", "http://u:12#x y", "http://u:12 #34@h"])
+@pytest.mark.parametrize("line", ["export http_proxy={}", "http_proxy={}", "[ -f /x ] && export all_proxy={}"])
+def test_an_address_that_a_script_cuts_in_half_is_no_proxy(value, line):
+    if "@h" not in value:
+        value += " z@h"
+    notes = []
+    found = linux.of_profiles([("a.sh", line.format(value))], notes.append)
+    assert not any("12" in str(proxy.server) for proxy in found) and "12" not in repr(notes)
+    assert found == [] and notes == ["a.sh: 1 lines are left out in which a # or a blank cuts an address short"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "http_proxy=p:1 # ask admin@contoso.com", "http_proxy='p:1' #ask admin@contoso.com", "http_proxy=p:1 https_proxy=http://u:x@q:2",
+        "http_proxy=p:1; git config user.email a@contoso.com", "http_proxy=p:1 # http_proxy=http://u:x@h",
+        "http_proxy='http://u:x@p:1'; git@contoso.com", "http_proxy=http://u:x@p:1 # ask admin@contoso.com",
+    ],
+)  # fmt: skip
+def test_an_address_with_a_comment_is_a_proxy(line):
+    notes = []
+    if ";" not in line and "https" not in line:
+        assert [proxy.server for proxy in linux.of_file(line, notes.append)] == ["p:1"]
+    if "'" not in line:
+        assert [proxy.server for proxy in linux.of_profiles([("a.sh", line)], notes.append)] == ["p:1"]
+    assert notes == []
+
+
+def test_a_line_that_is_all_comment_is_not_said_to_be_left_out():
+    notes = []
+    script = "#export http_proxy=http://u:12@p:1\n#me@contoso.com\n"
+    assert linux.of_profiles([("a.sh", script)], notes.append) == [] and notes == []
+
+
 def test_the_values_of_waagent_conf_end_at_a_comment():
     (found,) = linux.of_agent("HttpProxy.Host=10.1.2.3 # ours\nHttpProxy.Port=3128 # as well\n", lambda note: None)
     assert found.server == "10.1.2.3:3128"
@@ -182,6 +232,34 @@ def test_a_value_that_grows_without_end_is_none(monkeypatch):
     script = "export http_proxy=p:1\n" + "export no_proxy+=,aaaaaaaaaaaaaaa\n" * 10_000
     (found,) = linux.of_profiles([("a.sh", script[: linux.SCRIPT_LIMIT])], lambda note: None)
     assert sum(map(len, found.bypass)) <= linux.VALUE_LIMIT
+
+
+CARRIED = f'no_proxy="{"a " * 4000}"\n'
+
+
+@pytest.mark.parametrize(
+    "line", ["no_proxy=$no_proxy\n", 'x="${no_proxy:+$no_proxy}"\n', "x=${y:-$no_proxy}\n", "export x=$no_proxy\n"]
+)
+def test_what_variables_expand_to_in_all_scripts_is_bounded_and_said(line):
+    notes = []
+    scripts = [(f"{name}.sh", f"{CARRIED}{line * 5000}") for name in "ab"]
+    (found,) = linux.of_profiles([("0.sh", ON_IT), *scripts, ("z.sh", "P=q:2\nhttp_proxy=$P\n")], notes.append)
+    assert found.server == "q:2"  # a short value still fits
+    (said,) = [note for note in notes if "expand" in note]
+    assert said.startswith("/etc/profile.d: ") and said.endswith("variables expand to more than 1024 KiB in all")
+    assert int(said.split()[1]) >= 1
+
+
+def test_scripts_that_carry_a_value_a_few_times_are_read_whole():
+    notes = []
+    (found,) = linux.of_profiles([("a.sh", f"{ON_IT}{CARRIED}" + "no_proxy=$no_proxy\n" * 100)], notes.append)
+    assert found.bypass == (("a " * 4000).strip(),) and notes == [] and found.undecided is None
+
+
+@pytest.mark.parametrize("script", ["A='x  y'\nno_proxy=$A", "A='x  y'\nno_proxy=\"$A\"", "no_proxy=${A:-'x  y'}"])
+def test_the_value_of_a_variable_is_not_split_again(script):
+    (found,) = linux.of_profiles([("a.sh", f"{ON_IT}{script}")], lambda note: None)
+    assert found.bypass == ("x  y",)
 
 
 def test_what_is_not_read_of_profile_d_is_said(tmp_path, monkeypatch):

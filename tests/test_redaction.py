@@ -8,6 +8,7 @@ import re
 import socket
 import time
 from dataclasses import replace
+from itertools import permutations
 from typing import get_type_hints
 from uuid import UUID
 
@@ -34,6 +35,7 @@ from runcommand.facts import (
     RoutingRule,
     RuleVerdict,
     Scope,
+    Unavailable,
     facts_from_json,
     is_distrusting,
     to_json,
@@ -262,6 +264,48 @@ def test_an_identity_is_found_wherever_it_stands_in_a_text(secret):
         made = Texts(KEY, Addresses(KEY)).rewrite(f"{before}{secret}{after}")
         assert secret.strip("-.*()") not in made and "contoso" not in made.lower(), made
         assert made.startswith(before) and made.endswith(after)
+
+
+PARTS = ("/home/alice/x", "user alice", "alice@corp", "alice@mail.fabrikam.com", r"C:\Users\Alice\x", "/opt/alice/x")
+
+
+@pytest.mark.parametrize("parts", list(permutations(PARTS, 3)), ids=" ".join)
+def test_a_user_has_one_pseudonym_in_a_note_whatever_stands_first(parts):
+    """In the facts: a note is this program's sentence, read before anything is written anew."""
+    note = Unavailable("proxies", ", ".join(parts))
+    made = redacted(replace(LINUX.healthy(), unavailable=(note,))).unavailable[0].reason
+    assert "alice" not in made.lower()
+    found = {name.lower() for name in re.findall(r"\b(?:user|name)-\d+(?=[@/\\,]|\Z)", made, re.IGNORECASE)}
+    assert len(found) == 1, made
+
+
+def test_a_user_has_the_same_pseudonym_in_every_note():
+    notes = [Unavailable("proxies", said) for said in ("user alice", "/home/alice/x", "alice@corp")]
+    made = [item.reason for item in redacted(replace(LINUX.healthy(), unavailable=tuple(notes))).unavailable]
+    assert made == ["user user-1", "/home/user-1/x", "user-1@corp"]
+
+
+def test_a_word_of_a_url_is_no_user():
+    assert Texts(KEY, Addresses(KEY)).rewrite("http://h.contoso.com/home/other and other").endswith(" and other")
+
+
+@pytest.mark.parametrize(
+    "form", ["10-0-0-4", "ip-10-0-0-4", "ip-10-0-0-4.ec2.internal", "10_0_0_4", "(10-0-0-4)", "vm-10-0-0-4:80", "x=10-0-0-4;"]
+)
+def test_an_address_with_dashes_has_the_pseudonym_of_the_address(form):
+    addresses = Addresses(KEY)
+    made = addresses("10.0.0.4")
+    expected = form.replace("10-0-0-4", made.replace(".", "-")).replace("10_0_0_4", made.replace(".", "_"))
+    for strict in (False, True):
+        assert Texts(KEY, addresses).rewrite(f"at {form} of", strict) == f"at {expected} of"
+    note = Unavailable("proxies", f"at {form} of")
+    shown = redacted(replace(LINUX.healthy(), unavailable=(note,))).unavailable[0].reason
+    assert not re.search("10[-_]0[-_]0[-_]4", shown)
+
+
+@pytest.mark.parametrize("text", ["169-254-169-254", "2026-11-23 01-44-05", "1-2-3", "300-1-1-1", "01-02-03-04", "1-2-3-4-5", "a1-2-3-4b"])
+def test_other_numbers_with_dashes_stay(text):
+    assert Texts(KEY, Addresses(KEY)).rewrite(text) == text
 
 
 def test_a_known_name_is_found_in_capitals_in_pieces_and_escaped():

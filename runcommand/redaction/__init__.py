@@ -112,6 +112,7 @@ class _Redaction:
             self._addresses.know(address, length)
         self._object(self._facts, Facts)
         for text in self._to_read:
+            self._texts.learn_people(text)
             for match in HOSTS.finditer(text):
                 self._texts.host(match.group(1))
         self._is_reading = False
@@ -193,7 +194,10 @@ class _Redaction:
 
     def sentence(self, text: str) -> str:
         """This program's own, in which a path or another program's words may stand."""
-        return self.text(self._texts.paths(text))
+        if self._is_reading:
+            self._texts.learn_paths(text)
+            return self.text(text)
+        return self._texts.sentence(text)
 
     def distribution(self, text: str) -> str:
         """The id of a Linux distribution; a customer's own image may have one of its own."""

@@ -20,6 +20,17 @@ BARE = re.compile(
     r"[0-9]+[a-z]{0,3}|0x[0-9a-f]+|[a-z][0-9]{1,3}|(?:el|fc|gen|wsl|rc)[0-9]{1,3}|.{1,2}", re.IGNORECASE
 )  # "80", "10s", "v2", "of"; "el9", "gen2"
 HOST = r"\w[\w-]{0,62}(?:\.\w[\w-]{0,62}){0,9}\.[^\W\d_][\w-]{1,62}"  # with a dot
+HOME_FOLDER = (
+    r"""[\\/](?P<home>(?:Users|Documents[ ]and[ ]Settings|home)[\\/]"""
+    r"""(?:[^\\/\r\n"':;,<>|]{1,64}(?=[\\/])|[^\\/\s"':;,<>|]{1,64}))"""
+)
+HOME = re.compile(rf"(?<![\w.-]){HOME_FOLDER}", re.IGNORECASE)  # not in the path of a URL
+OCTET = "(?:0|[1-9][0-9]{0,2})"
+# An address as it stands in the name of a host: ip-10-0-0-4
+DASHED = (
+    rf"(?<![0-9A-Za-z])(?<![0-9][-_])(?:(?:{OCTET}-){{3}}{OCTET}|(?:{OCTET}_){{3}}{OCTET})(?![0-9A-Za-z]|[-_][0-9])"
+)
+IN_A_NAME = re.compile(DASHED)
 # Bounded, and begun only where a word begins: the time is linear in the text.
 PATTERN = re.compile(
     rf"""(?<!\w)(?P<url>[A-Za-z][A-Za-z0-9+.-]{{1,15}}://[^\s"'<>|)\]]{{0,2000}})
@@ -30,7 +41,8 @@ PATTERN = re.compile(
     |(?<![0-9A-Za-z.])(?P<dotted>[0-9a-f]{{4}}\.[0-9a-f]{{4}}\.[0-9a-f]{{4}})(?![0-9A-Za-z.])
     |(?<![\w:.])(?P<six>(?:[0-9a-f]{{0,4}}:){{2,7}}(?:[0-9]{{1,3}}(?:\.[0-9]{{1,3}}){{3}}|[0-9a-f]{{0,4}})(?:/[0-9]{{1,3}})?)(?![\w:])
     |(?<![0-9.])(?P<four>[0-9]{{1,3}}(?:\.[0-9]{{1,3}}){{3}}(?:/[0-9]{{1,3}}(?:\.[0-9]{{1,3}}){{0,3}})?)(?!\w|\.[0-9])
-    |[\\/](?P<home>(?:Users|Documents[ ]and[ ]Settings|home)[\\/](?:[^\\/\r\n"':;,<>|]{{1,64}}(?=[\\/])|[^\\/\s"':;,<>|]{{1,64}}))
+    |{HOME_FOLDER}
+    |(?P<dashed>{DASHED})
     |(?<!\w)(?<!\w[-.])(?P<file>[a-z0-9_]{{1,40}}\.py:[0-9]+)
     |(?<!\w)(?<!\w[-.])(?P<host>{HOST})(?![\w-])
     |(?<![\w-])-{{0,2}}(?:[ug]id-owner|uidrange|sk[ug]id|user[ _-]?id|[ug]id)[ \t=:"]{{1,3}}(?P<owner>[0-9]{{1,10}}(?:[-:][0-9]{{1,10}})?)(?!\w)
@@ -82,6 +94,7 @@ class Texts:
             "dotted": self.mac,
             "six": self.address,
             "four": self.address,
+            "dashed": self._dashed,
             "home": self._home,
             "owner": self.owner,
             "file": lambda text: text,
@@ -134,22 +147,38 @@ class Texts:
 
     # --- texts ---
 
-    def rewrite(self, text: str, strict: bool = False) -> str:
+    def learn_people(self, text: str) -> None:
+        """The users whose folders and mailboxes a text names: they are replaced wherever else they stand."""
+        for home in HOME.finditer(text):
+            self._home(home.group("home"))
+        if "@" in text:
+            for mailbox in MAILBOX.finditer(text):
+                self.learn(mailbox.group()[:-1], "user")
+
+    def rewrite(self, text: str, strict: bool = False, strict_paths: bool = False) -> str:
         """A text with everything replaced that is a customer's own.
 
         :param strict: every word is, that is not everybody's
+        :param strict_paths: every such word of a path is, and of what another program said
         """
         made: List[str] = []
         at = 0
+        self.learn_people(text)
         if "prefix" in text or "comment" in text:
             text = FREE.sub(self._free, text)
         if "@" in text:
             text = MAILBOX.sub(lambda match: f"{self.name(match.group()[:-1], 'user')}@", text)
+        paths: List[Tuple[int, int]] = []  # where they begin and end, the first one last
+        if strict_paths:
+            paths = [path.span() for path in PATH.finditer(text)][::-1]
         for match in iter(lambda: PATTERN.search(text, at), None):
             assert match is not None
             start, end = match.span(match.lastgroup or 0)
             if match.lastgroup == "word":
-                replaced, end = self._word(match, strict)
+                while paths and paths[-1][1] <= start:
+                    paths.pop()
+                is_in_path = bool(paths) and paths[-1][0] <= start
+                replaced, end = self._word(match, strict or is_in_path)
             else:
                 replaced = self._handlers[str(match.lastgroup)](match.group(str(match.lastgroup)))
             made += [text[at:start], replaced]
@@ -178,6 +207,11 @@ class Texts:
 
     def address(self, text: str) -> str:
         return self._addresses.network(text) if "/" in text else self._addresses(text)
+
+    def _dashed(self, text: str) -> str:
+        """An address whose four numbers stand between dashes or underscores."""
+        (separator,) = set(re.findall("[-_]", text))
+        return self._addresses(text.replace(separator, ".")).replace(".", separator)
 
     def mac(self, text: str) -> str:
         """A MAC address in any notation; of longer link-layer addresses and DHCP's identifiers nothing stays."""
@@ -239,9 +273,14 @@ class Texts:
         mark = '"' if value.startswith('"') else ""
         return f"{match.group(1)}{mark}{self.learn(plain, 'comment').lower()}{mark}"
 
-    def paths(self, text: str) -> str:
+    def sentence(self, text: str) -> str:
         """A sentence of this program: of a path in it, and of what another program said, each word that is not everybody's."""
-        return PATH.sub(lambda match: self.rewrite(match.group(), strict=True), text)
+        return self.rewrite(text, strict_paths=True)
+
+    def learn_paths(self, text: str) -> None:
+        """The words of the paths in a sentence: they are replaced wherever else they stand."""
+        for path in PATH.finditer(text):
+            self.rewrite(path.group(), strict=True)
 
     def _home(self, text: str) -> str:
         folder, user = re.split(r"[\\/]", text, maxsplit=1)
@@ -256,6 +295,12 @@ class Texts:
 
     def host(self, name: str) -> str:
         """A host by name or address, a domain, or a pattern of such (``*.contoso.com``)."""
+        made = self._host(name)
+        if made == name:  # no word in it is a customer's own; an address may be
+            return IN_A_NAME.sub(lambda match: self._dashed(match.group()), name)
+        return made
+
+    def _host(self, name: str) -> str:
         if parse(name.strip("[]"))[0] is not None:
             return self._addresses(name.strip("[]")) if name[:1] != "[" else f"[{self._addresses(name[1:-1])}]"
         mark = "*." if name.startswith("*.") else "." if name.startswith(".") else ""

@@ -24,11 +24,14 @@ VARIABLES = (*SERVERS, "no_proxy", "NO_PROXY")
 FILES = 200  # of profile.d
 SCRIPT_LIMIT, SCRIPTS_LIMIT = 256 * 1024, 512 * 1024  # bytes of one script, of all
 LINE_LIMIT, VALUE_LIMIT = 16384, 8192  # characters
+EXPANSION_LIMIT = 1024 * 1024  # characters that variables expand to, in all scripts together
+AMBIGUOUS = "no proxy is read from it: a # or a blank in it may be a comment's, or part of a password"
 IN_A_CONDITION = "in a condition or a function"
 WORKED_OUT = "worked out by the script"
 SYSTEMCTL_S = 1.5  # the requests through the proxies wait for it
 REFERENCE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::?([+-])([^{}]*))?\})")
-HALF_AN_ADDRESS = re.compile(r"#[^\s@]*@")
+HALF_AN_ADDRESS = re.compile(r"#(?:\S[^@]*)?@")  # a comment that may be the other half
+ITS_OTHER_HALF = re.compile(r"[ \t]+[^;&|()<>=]*@|[;&|()<>]+[^\s;&|()<>=]*@")  # the words behind an address
 UNKNOWN = re.compile(r"`[^`]*`?|\$\([^)]*\)?|\$\{[^}]*\}?|\$\w*")
 ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|([0-7]{3})|(.))", re.DOTALL)  # in $'...'
 LETTERS = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "s": " "}
@@ -68,10 +71,11 @@ def read_environment(text: str, note: Note = lambda text: None) -> Dict[str, str
     backslash at the end joins lines; the last line of a name counts. What else reads the file (``EnvironmentFile=`` of
     systemd, a shell) takes a ``#`` inside a value for a part of it. So a proxy whose password has one is a proxy to some, and
     a broken address to the programs of a login. Half of it is no proxy, and may be half of the password: the whole value
-    is taken, and ``note`` is told.
+    is taken where it is one word or quoted; otherwise none is. ``note`` is told.
     """
     found: Dict[str, str] = {}
     cut: Dict[str, bool] = {}
+    ambiguous: Dict[str, bool] = {}
     too_long = 0
     for line in re.sub(r"\\[ \t]*\n", "", text).splitlines():
         name, equals, value = line.strip().partition("=")
@@ -82,8 +86,17 @@ def read_environment(text: str, note: Note = lambda text: None) -> Dict[str, str
             too_long += 1
             continue
         found[name], cut[name] = _without_comment(value)
+        if name in SERVERS and _is_ambiguous(value):
+            found[name] = ""
+            ambiguous[name] = True
+        else:
+            ambiguous.pop(name, None)
     for name in filter(cut.get, cut):
-        note(f"{ENVIRONMENT}: {name} has a # inside its value: pam_env, which reads it for logins, ends the value there")
+        note(
+            f"{ENVIRONMENT}: {name} has a # inside its value: pam_env, which reads it for logins, ends the value there"
+        )
+    for name in ambiguous:
+        note(f"{ENVIRONMENT}: {name}: {AMBIGUOUS}")
     if too_long:
         note(f"{ENVIRONMENT}: {too_long} values of more than {VALUE_LIMIT} characters are left out")
     return found
@@ -91,7 +104,7 @@ def read_environment(text: str, note: Note = lambda text: None) -> Dict[str, str
 
 def _without_comment(text: str) -> Tuple[str, bool]:
     """A value without its quotes and without a comment behind it; True where the ``#`` stands inside an address."""
-    quote = text[:1] if text[:1] in ("'", '"') else ""
+    quote = _quote(text)
     kept, sign, rest = text.partition("#")
     if quote and sign and quote not in kept[1:]:  # the quote is closed behind the #
         inside = rest.partition(quote)[0]
@@ -104,6 +117,30 @@ def _without_comment(text: str) -> Tuple[str, bool]:
     if quote:
         kept = kept[1:-1] if kept[-1:] in ("'", '"') and len(kept) > 1 else kept[1:]
     return kept.strip(), False
+
+
+def _quote(text: str) -> str:
+    """The quote that a value begins with."""
+    if text[:1] in ("'", '"'):
+        return text[:1]
+    return ""
+
+
+def _is_ambiguous(text: str) -> bool:
+    """Whether an ``@`` stands behind a blank or a ``#`` that may end the address before it, or may be a part of its password.
+
+    Not where quotes hold all of it, where it is one word, or behind a comment that stands apart: blank, ``#``, blank.
+    """
+    quote = _quote(text)
+    closed = 0
+    if quote:
+        closed = text.find(quote, 1) + 1
+    rest = text[closed:]
+    if closed and rest[:1].strip() == "":
+        return False
+    address = re.split(r"\s#(?:\s|\Z)", rest, maxsplit=1)[0]
+    before_at = address.rpartition("@")[0].strip()
+    return bool(re.search(r"\s", before_at))
 
 
 def parse_shown(text: str) -> Dict[str, str]:
@@ -151,6 +188,23 @@ class _Assigned(NamedTuple):
     doubt: Optional[str] = None  # why it may be otherwise
 
 
+class _Login:
+    """The variables of a login while its scripts are read."""
+
+    def __init__(self, before: Mapping[str, str]) -> None:
+        self.variables = {name: _Assigned(before[name]) for name in ("no_proxy", "NO_PROXY") if name in before}
+        self.expansion_left = EXPANSION_LIMIT
+        self.refused = 0  # values that would have expanded to more
+
+    def may_expand_to(self, size: int) -> bool:
+        """Whether so many characters more may come from variables; they count as used then."""
+        if size > self.expansion_left:
+            self.refused += 1
+            return False
+        self.expansion_left -= size
+        return True
+
+
 def of_profiles(scripts: Iterable[Tuple[str, str]], note: Note, before: Mapping[str, str] = {}) -> List[Proxy]:
     """What the assignments of login scripts come to. They are read, not run: what stands in a condition or a function, and what a
     program works out, is undecided.
@@ -158,10 +212,15 @@ def of_profiles(scripts: Iterable[Tuple[str, str]], note: Note, before: Mapping[
     :param scripts: (path, text) in their order
     :param before: the environment that a login has before them
     """
-    known = {name: _Assigned(before[name]) for name in ("no_proxy", "NO_PROXY") if name in before}
+    login = _Login(before)
     for path, text in scripts:
-        _read_script(path, text[:SCRIPT_LIMIT], known, note)
-    mine = {name: known[name] for name in VARIABLES if name in known}
+        _read_script(path, text[:SCRIPT_LIMIT], login, note)
+    if login.refused:
+        note(
+            f"{PROFILE_D}: {login.refused} values are left out: "
+            f"variables expand to more than {EXPANSION_LIMIT // 1024} KiB in all"
+        )
+    mine = {name: login.variables[name] for name in VARIABLES if name in login.variables}
     place = next((item.place for name, item in mine.items() if name in SERVERS and item.value and item.place), None)
     if not any(name in SERVERS and item.place for name, item in mine.items()):
         return []
@@ -170,7 +229,7 @@ def of_profiles(scripts: Iterable[Tuple[str, str]], note: Note, before: Mapping[
     return [replace(proxy, undecided=doubt) for proxy in of_environment(values, place or str(PROFILE_D), note)]
 
 
-def _read_script(path: str, text: str, known: Dict[str, _Assigned], note: Note) -> None:
+def _read_script(path: str, text: str, login: _Login, note: Note) -> None:
     """Takes over what the lines of a script come to."""
     depth = left_out = cut = 0
     for written in re.sub(r"\\\n", "", text).splitlines():
@@ -178,83 +237,116 @@ def _read_script(path: str, text: str, known: Dict[str, _Assigned], note: Note) 
             left_out += 1
             continue
         line = shell.read_line(written)
-        if "@" not in line.code and HALF_AN_ADDRESS.match(written, len(line.code)):
-            cut += 1  # what stands before the # may be half a password
+        if _is_cut_short(line.code, written):
+            cut += 1  # what is left may be half a password
             continue
         closed, opened = shell.nesting(line.words)
         depth = max(0, depth - closed)
         certain = shell.only_assignments(line)
         if certain is not None:
             for assignment in certain:
-                _assign(assignment, path, IN_A_CONDITION if depth else None, known)
+                _assign(assignment, path, IN_A_CONDITION if depth else None, login)
         elif line.words and line.words[0] not in ("echo", "printf"):  # they may come to be, or not
             for assignment in shell.assignments_anywhere(line.code, VARIABLES):
-                _assign(assignment, path, IN_A_CONDITION, known)
+                _assign(assignment, path, IN_A_CONDITION, login)
         depth += opened
     if left_out:
         note(f"{path}: {left_out} lines of more than {LINE_LIMIT} characters are left out")
     if cut:
-        note(f"{path}: {cut} lines are left out in which a # cuts an address short")
+        note(f"{path}: {cut} lines are left out in which a # or a blank cuts an address short")
 
 
-def _assign(assignment: shell.Assignment, path: str, doubt: Optional[str], known: Dict[str, _Assigned]) -> None:
+def _is_cut_short(code: str, written: str) -> bool:
+    """Whether a line sets a proxy's address whose other half, with the ``@``, stands outside of the word.
+
+    :param code: the line without its comment
+    :param written: all of it
+    """
+    if "@" not in code:
+        return "=" in code and bool(HALF_AN_ADDRESS.match(written, len(code)))
+    for assignment, end in shell.places_of_assignments(code, SERVERS):
+        if not _quote(assignment.value or "") and ITS_OTHER_HALF.match(code, end):
+            return True
+    return False
+
+
+def _assign(assignment: shell.Assignment, path: str, doubt: Optional[str], login: _Login) -> None:
     name = assignment.name
     if assignment.value is None:
         if doubt is None:
-            known.pop(name, None)
+            login.variables.pop(name, None)
         return
-    value, is_whole = _expand(assignment.value, known)
-    if assignment.is_added and name in known:
-        value = known[name].value + value
+    value, is_whole = _expand(assignment.value, login)
+    if assignment.is_added and name in login.variables:
+        value = login.variables[name].value + value
     if len(value) > VALUE_LIMIT:  # half a value may be half a password
         value, is_whole = "", False
     if not is_whole and doubt is None:
         doubt = WORKED_OUT
-    known[name] = _Assigned(value, path, doubt)
+    login.variables[name] = _Assigned(value, path, doubt)
 
 
-def _expand(raw: str, known: Mapping[str, _Assigned]) -> Tuple[str, bool]:
-    """The value of an assignment, and whether all of it is known. One that grows too long is none."""
+def _expand(raw: str, login: _Login) -> Tuple[str, bool]:
+    """The value of an assignment, and whether all of it is known. One that grows too long is none.
+
+    The words are split first. What a variable holds was split when it was assigned, and is put in as it is.
+    """
     if len(raw) > VALUE_LIMIT:
         return "", False
-    plain = _with_references(raw, known)
-    literal = UNKNOWN.sub("", plain)
-    if len(plain) > VALUE_LIMIT:
-        return "", False
+    if "$" not in raw:
+        return _split(raw)
+    raw = raw.replace("\0", "")  # a shell drops them
+    references = list(REFERENCE.finditer(raw))
+    numbers = iter(range(len(references)))
+    plain, is_whole = _split(REFERENCE.sub(lambda match: f"\0{next(numbers)}\0", raw))
+    return _with_references(plain, is_whole, references, login)
+
+
+def _split(raw: str) -> Tuple[str, bool]:
+    """The words of a value, and whether all of them are known."""
+    literal = UNKNOWN.sub("", raw)
     try:
         words = shell.split(literal)
     except ValueError:
         return literal.strip("\"'"), False
-    return " ".join(words), literal == plain
+    return " ".join(words), literal == raw
 
 
-def _with_references(raw: str, known: Mapping[str, _Assigned]) -> str:
-    """A value in which ``$NAME``, ``${NAME}``, ``${NAME:-other}`` and ``${NAME:+other}`` are replaced, until it is too long."""
-    if "$" not in raw:
-        return raw
-    parts: List[str] = []
-    at = size = 0
-    for match in REFERENCE.finditer(raw):
-        parts += [raw[at : match.start()], _referred(match, known)]
-        size += len(parts[-1]) + len(parts[-2])
-        at = match.end()
+def _with_references(plain: str, is_whole: bool, references: List["re.Match[str]"], login: _Login) -> Tuple[str, bool]:
+    """A value in which ``$NAME``, ``${NAME}``, ``${NAME:-other}`` and ``${NAME:+other}`` are replaced."""
+    pieces = plain.split("\0")  # each second one is the number of a reference
+    size = 0
+    for at in range(1, len(pieces), 2):
+        pieces[at], is_known = _referred(references[int(pieces[at])], login)
+        is_whole = is_whole and is_known
+        size += len(pieces[at])
         if size > VALUE_LIMIT:
-            break
-    return "".join(parts) + raw[at:]
+            return "", False
+    if not login.may_expand_to(size):
+        return "", False
+    return "".join(pieces), is_whole
 
 
-def _referred(match: "re.Match[str]", known: Mapping[str, _Assigned]) -> str:
-    """What one reference stands for."""
+def _referred(match: "re.Match[str]", login: _Login) -> Tuple[str, bool]:
+    """What one reference stands for, and whether all of that is known."""
     name, sign, other = match.group(1) or match.group(2), match.group(3), match.group(4)
-    own = known[name].value if name in known else ""
+    own = ""
+    if name in login.variables:
+        own = login.variables[name].value
+    is_other = (sign == "+" and own != "") or (sign == "-" and own == "")
+    if is_other:
+        return _expand(other, login)
     if sign == "+":
-        return _with_references(other, known) if own else ""
-    return own or (other if sign else "")
+        return "", True
+    return own, True
 
 
 def of_agent(text: str, note: Note) -> List[Proxy]:
     """The Azure Linux agent's own proxy (waagent.conf); ``None`` stands for none."""
     values = key_values(text)
+    if _is_ambiguous(values.get("HttpProxy.Host", "")):
+        note(f"{WAAGENT_CONF}: HttpProxy.Host: {AMBIGUOUS}")
+        return []
     names = ("HttpProxy.Host", "HttpProxy.Port")
     host, port = (_without_comment(values.get(name, "None"))[0] for name in names)
     if not host or host.lower() == "none":

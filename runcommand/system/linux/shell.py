@@ -133,12 +133,17 @@ def _assignments(command: Sequence[str]) -> Optional[List[Assignment]]:
 
 def assignments_anywhere(code: str, names: Sequence[str]) -> List[Assignment]:
     """The assignments to some variables wherever they stand in a line: in a condition, a function or a quoted command."""
+    return [assignment for assignment, _ in places_of_assignments(code, names)]
+
+
+def places_of_assignments(code: str, names: Sequence[str]) -> List[Tuple[Assignment, int]]:
+    """The same, each with the place where its word ends."""
     wanted = re.compile(rf"(?<![\w$])({'|'.join(map(re.escape, names))})(\+?)=")
-    found: List[Assignment] = []
+    found: List[Tuple[Assignment, int]] = []
     match = wanted.search(code)
     while match:
         end = _end_of_word(code, match.end())
-        found.append(Assignment(match.group(1), bool(match.group(2)), code[match.end() : end]))
+        found.append((Assignment(match.group(1), bool(match.group(2)), code[match.end() : end]), end))
         match = wanted.search(code, end)
     return found
 
