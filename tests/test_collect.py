@@ -12,7 +12,7 @@ import time
 import pytest
 
 from runcommand import side_by_side, threads
-from runcommand.collect import NoFact, Run, collect
+from runcommand.collect import Board, NoFact, Run, collect
 from runcommand.facts import Note, Unavailable
 from runcommand.system.program import Programs
 
@@ -254,6 +254,90 @@ def test_what_fails_for_want_of_memory_twice_says_so():
 
     facts, elapsed = seconds(lambda: collect(HERE, {"routes": fails}))
     assert facts.unavailable[0].reason.startswith("MemoryError") and elapsed < 1.0
+
+
+@pytest.mark.parametrize("at_most", [0, 1, 9])
+def test_one_that_waits_for_a_second_try_gets_it_at_once(mocker, at_most):
+    Threads(mocker, at_most)
+    tries = []
+
+    def first_fails(board):
+        time.sleep(0.05)
+        tries.append(True)
+        if len(tries) == 1:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return ("found",)
+
+    waiting = {
+        "listeners": lambda board: board.wait("routes"),
+        "routes": first_fails,
+        "raw": lambda board: board.wait("routes"),
+        "neighbours": lambda board: (),
+    }
+    facts, elapsed = seconds(lambda: collect(HERE, waiting))
+    assert (facts.listeners, facts.routes, facts.raw) == (("found",),) * 3 and len(tries) == 2
+    assert elapsed < HERE.deadline_s / 2
+
+
+def test_a_thread_whose_work_fails_is_no_thread_at_work(mocker):
+    """What it had no memory to post is missing; what is left to do is begun all the same."""
+    board = Board(1.5)
+
+    def fails():
+        raise MemoryError()
+
+    with pytest.raises(MemoryError):
+        board._threads = 1
+        board._take_turns(fails)
+    assert board._threads == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows' main thread cannot be called back")
+class TestTheTimeIsUpBetweenTwoCollectors:
+    @pytest.fixture(autouse=True)
+    def nothing_is_left(self, mocker):
+        Threads(mocker, 0)
+        before = signal.getsignal(signal.SIGALRM)
+        yield
+        assert signal.getsignal(signal.SIGALRM) == before
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+    def test_while_a_fact_is_posted(self, mocker):
+        post = Board.post
+
+        def slow_post(board, name, value):
+            post(board, name, value)
+            end = time.monotonic() + 1.5
+            while time.monotonic() < end:
+                pass
+
+        mocker.patch.object(Board, "post", slow_post)
+        facts, elapsed = seconds(lambda: collect(HERE, {"routes": lambda board: (), "raw": lambda board: ()}))
+        assert facts.routes == () and facts.raw is None and elapsed < 1.5
+
+    def test_outside_of_any_collector(self):
+        board = Board(0.8)
+        board.give_turn("routes", lambda: time.sleep(5))
+        board.give_turn("raw", lambda: None)
+        board.start(lambda: False)
+        assert board.next_turn() is None and board.remaining() == 0
+
+    def test_a_ring_after_the_end_does_nothing(self, mocker):
+        installed = []
+        real = signal.signal
+        mocker.patch("signal.signal", lambda number, what: installed.append(what) or real(number, what))
+        collect(HERE, {"routes": lambda board: ()})
+        installed[0](signal.SIGALRM, None)
+
+
+@pytest.mark.parametrize("at_most", [0, 9])
+def test_an_interrupted_run_says_so_of_each_fact_that_is_missing(mocker, at_most):
+    Threads(mocker, at_most)
+    release = threading.Event()
+    facts = collect(HERE, {"routes": lambda board: release.wait(9), "raw": lambda board: ()}, interrupted=lambda: True)
+    release.set()
+    assert facts.interrupted
+    assert facts.unavailable == tuple(Unavailable(name, "the run was interrupted") for name in ("routes", "raw"))
 
 
 @pytest.mark.parametrize("at_most", [0, 1, 2])
