@@ -14,7 +14,7 @@ import pytest
 from runcommand import side_by_side, threads
 from runcommand.collect import Board, NoFact, Run, collect
 from runcommand.facts import Note, Unavailable
-from runcommand.system.program import Programs
+from runcommand.system.program import DYING_S, Programs, process_group
 
 HERE = Run("linux", "testlx", deadline_s=1.5)
 
@@ -389,7 +389,61 @@ def programs(mocker, has_poll):
 def test_a_programs_streams_are_read_to_their_ends(mocker, has_poll):
     script = "head -c 300000 /dev/zero; head -c 90000 /dev/zero >&2; exit 3"
     done = programs(mocker, has_poll).complete("sh", ["-c", script])
-    assert (done.status in (3, -signal.SIGPIPE), len(done.output)) == (True, 300000) and len(done.errors) >= 4096
+    assert (done.status, len(done.output), len(done.errors)) == (3, 300000, 4096)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX programs")
+@BOTH_WAYS
+@pytest.mark.parametrize("warnings", [100, 2000])
+def test_a_program_that_warns_at_length_is_not_lost(mocker, has_poll, warnings):
+    script = f"i=0; while [ $i -lt {warnings} ]; do echo warning: this table is deprecated >&2; i=$((i+1)); done; echo ok"
+    assert programs(mocker, has_poll).run("sh", ["-c", script]) == b"ok\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX programs")
+@BOTH_WAYS
+def test_a_program_that_never_stops_printing_is_ended(mocker, has_poll):
+    mocker.patch("runcommand.system.program.OUTPUT_LIMIT", 1 << 20)
+    with pytest.raises(NoFact, match="yes : printed more than 1 MiB"):
+        programs(mocker, has_poll).run("yes", [])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX programs")
+def test_the_end_of_a_run_does_not_wait_for_a_program_that_is_being_started():
+    started, go_on = [], threading.Event()
+
+    def contain(process):
+        started.append(process)
+        go_on.wait(10)
+        return process_group(process)
+
+    made = Programs(("/bin", "/usr/bin"), {}, contain)
+    reasons = []
+    runs = threading.Thread(target=lambda: reasons.extend(side_by_side.run([lambda: made.run("sleep", ["30"])], 9)))
+    runs.start()
+    while not started:
+        time.sleep(0.01)
+    assert seconds(made.close)[1] < 1
+    go_on.set()
+    runs.join(9)
+    assert reasons == ["sleep 30: not started, the run is over"] and started[0].returncode == -signal.SIGKILL
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX programs")
+def test_programs_that_cannot_be_killed_are_waited_for_together():
+    started = []
+    made = Programs(("/bin", "/usr/bin"), {}, lambda process: started.append(process) or (lambda: None))
+    runs = [threading.Thread(target=lambda: side_by_side.run([lambda: made.run("sleep", ["3"])], 9)) for _ in range(6)]
+    for item in runs:
+        item.start()
+    while len(started) < 6:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    assert seconds(made.close)[1] < 6 * DYING_S / 2
+    for process in started:
+        process.kill()
+    for item in runs:
+        item.join(9)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX programs")
