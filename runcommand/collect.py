@@ -38,6 +38,10 @@ class NoFact(Exception):
     """Raised by a collector: the fact cannot be had on this system, and why."""
 
 
+class NoProgram(NoFact):
+    """A program is not on this system: its text is ``nft: not found``, and no other failure's is (``facts.ABSENT``)."""
+
+
 class TimeUp(NoFact):
     """Raised inside of a collector that the main thread runs, when the time is up."""
 

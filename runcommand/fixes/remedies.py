@@ -210,7 +210,7 @@ def escalate(case: Case) -> Tuple[Fix, ...]:
                 "--expected-ip (az vm nic show)."
             )
         )
-    if case.facts.firewall is None:
+    if case.facts.firewall is None or case.firewall_left_out:
         fixes += remedies(case).show_firewall()
     fixes.append(advice("Check that no network security group denies the service tag AzurePlatformIMDS."))
     is_seen = case.reads_as_imds or not unseen(case)  # else the fault may as well lie on this VM

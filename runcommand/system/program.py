@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Set, Tuple
 
 from .. import threads
-from ..collect import NoFact, is_shortage
+from ..collect import NoFact, NoProgram, is_shortage
 from ..facts import RawText
 
 PROGRAM_S = 5.0
@@ -74,12 +74,12 @@ class Programs:
         self._patience_s = PATIENCE_S
 
     def find(self, program: str) -> str:
-        """The absolute path of a program. Raises ``NoFact``."""
+        """The absolute path of a program. Raises ``NoProgram``."""
         for directory in self._directories:
             path = Path(directory, program)
             if path.is_file() and os.access(path, os.X_OK):
                 return str(path)
-        raise NoFact(f"{program}: not found")
+        raise NoProgram(f"{program}: not found")
 
     def run(self, program: str, arguments: Sequence[str], seconds: float = PROGRAM_S) -> bytes:
         """What the program prints. Raises ``NoFact`` when it is not there, fails, hangs or never stops printing."""
