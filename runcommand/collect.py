@@ -56,9 +56,9 @@ def is_shortage(failure: BaseException) -> bool:
 class Board:
     """What the collectors of one run have found so far, and how much time they have. Thread-safe."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, ending_s: float = ENDING_S) -> None:
         self.started = time.monotonic()
-        self._end = self.started + seconds - ENDING_S
+        self._end = self.started + seconds - ending_s
         self._found: Dict[str, Any] = {}
         self._drafts: Dict[str, Any] = {}
         self._notes: List[Note] = []
@@ -240,13 +240,15 @@ def collect(
     cleanup: Callable[[], None] = lambda: None,
     interrupted: Callable[[], bool] = lambda: False,
     progress: Callable[[str, float], None] = lambda name, elapsed: None,
+    ending_s: float = ENDING_S,
 ) -> Facts:
     """All facts of one run, at most ``run.deadline_s`` after the call.
 
     ``cleanup`` is called at the end; it kills the processes that are still running. When ``interrupted`` says True, the
     waiting ends, and that is a fact itself. ``progress`` is told what is waited for, and for how many seconds.
+    ``ending_s`` of the deadline is kept back for what is done with the facts.
     """
-    board = Board(run.deadline_s)
+    board = Board(run.deadline_s, ending_s)
     collected_at = now()
     for name, collector in collectors.items():
         board.give_turn(name, partial(_work, name, collector, board))

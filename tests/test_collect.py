@@ -8,12 +8,13 @@ import signal
 import subprocess
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
-from runcommand import side_by_side, threads
-from runcommand.collect import Board, NoFact, Run, collect
-from runcommand.facts import Note, Unavailable
+from runcommand import check, side_by_side, threads
+from runcommand.collect import Board, NoFact, Run, collect, now
+from runcommand.facts import Facts, Note, Unavailable
 from runcommand.system.program import DYING_S, Programs, process_group
 
 HERE = Run("linux", "testlx", deadline_s=1.5)
@@ -72,6 +73,37 @@ def test_a_collector_that_ignores_the_deadline_is_left_behind():
     assert elapsed < 1.5
     assert facts.listeners == ()
     assert facts.unavailable == (Unavailable("routes", "not finished when the time was up"),)
+
+
+def test_time_is_kept_back_for_what_is_done_with_the_facts():
+    release = threading.Event()
+    told = []
+
+    def hangs(board):
+        told.append(board.remaining())
+        release.wait(30)
+
+    facts, elapsed = seconds(lambda: collect(HERE, {"routes": hangs}, ending_s=1.0))
+    release.set()
+    assert told[0] < 0.5 and elapsed < 1.0 and facts.unavailable[0].fact == "routes"
+
+
+@pytest.mark.parametrize("redact", [True, False])
+def test_more_is_kept_back_where_the_facts_are_to_be_redacted(mocker, redact):
+    kept_back = mocker.patch("runcommand.check.collect", side_effect=lambda run, *more: Facts("linux", "x", now()))
+    system = SimpleNamespace(collectors=dict, cleanup=lambda: None, by_device=None)
+    check.run(check.Target(system, None), Run("linux", "testlx", deadline_s=20.0), redact=redact)
+    assert kept_back.call_args[0][-1] == (4.3 if redact else 0.3)
+
+
+def test_redacting_that_takes_too_long_costs_the_facts_and_never_the_report(mocker):
+    release = threading.Event()
+    mocker.patch("runcommand.redaction.redacted", side_effect=lambda facts: release.wait(30))
+    facts = Facts("linux", "testlx", now(), routes=())
+    made, elapsed = seconds(lambda: check.redacted_in_time(facts, time.monotonic() + 0.3))
+    release.set()
+    assert elapsed < 1 and made.redacted and (made.host, made.routes) == ("-", None)
+    assert made.unavailable == (Unavailable("imds", "nothing could be redacted: TimeoutError"),)
 
 
 def test_collectors_run_side_by_side():
