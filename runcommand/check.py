@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Callable, Dict, List, Optional
 
 from . import __version__, side_by_side
-from .collect import Board, Collector, Run, collect, now
+from .collect import ENDING_S, Board, Collector, Run, collect, now
 from .diagnosis import Diagnosis, diagnose, failed
 from .facts import IMDS_ADDRESS, WIRESERVER_ADDRESS, Address, Facts
 from .probes import certificates, differential, imds, proxy, wireserver
@@ -18,6 +18,8 @@ from .report import json_report, text
 from .system import LocalSystem, System
 
 WRITING_S = 2.0  # a file system that hangs costs the files, not the report
+REDACTING = 0.2  # of the deadline, kept back to redact: 20,000 routes take seconds
+LEAST_S = 0.2  # that the redacting has, whatever the time
 LATE_S = 0.7  # and all of it ends so soon after the deadline
 
 
@@ -42,17 +44,19 @@ def run(
 
     :param redact: what is judged, and all that comes of it, holds pseudonyms
     """
+    began = time.monotonic()
     facts = Facts(conditions.system, conditions.host, now(), deadline_s=conditions.deadline_s, tool_version=__version__)
     try:
         collectors = {
             **probe_collectors(target, conditions.endpoints),
             **target.system.collectors(),
         }  # progress names the first that is missing
-        facts = collect(conditions, collectors, target.system.cleanup, interrupted, progress)
+        ending_s = ENDING_S
         if redact:
-            from .redaction import redacted  # here: it is large, and few runs need it
-
-            facts = redacted(facts)
+            ending_s += REDACTING * conditions.deadline_s
+        facts = collect(conditions, collectors, target.system.cleanup, interrupted, progress, ending_s)
+        if redact:
+            facts = redacted_in_time(facts, began + conditions.deadline_s)
         return diagnose(facts)
     except Exception as error:
         if redact:
@@ -61,6 +65,19 @@ def run(
             # what an error says may hold a name
             return failed(nothing_of(facts, error), "The run", RuntimeError(type(error).__name__))
         return failed(facts, "The run", error)
+
+
+def redacted_in_time(facts: Facts, end: float) -> Facts:
+    """The facts under pseudonyms; none of them where that is not done by ``end`` (``time.monotonic``)."""
+    from .redaction import nothing_of, redacted  # here: it is large, and few runs need it
+
+    made: List[Facts] = []
+    (reason,) = side_by_side.run([lambda: made.append(redacted(facts))], max(LEAST_S, end - time.monotonic()))
+    if made:
+        return made[0]
+    if reason == side_by_side.LATE:
+        return nothing_of(facts, TimeoutError("the facts are too many for the time that was left"))
+    return nothing_of(facts, RuntimeError(reason))
 
 
 def probe_collectors(target: Target, endpoints: bool) -> Dict[str, Collector]:

@@ -15,11 +15,10 @@ import signal
 import threading
 import time
 import traceback
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from . import __version__, threads
 from .facts import Address, Expected, Facts, Instant, Mac, Note, Unavailable, instant
@@ -30,11 +29,17 @@ ENDING_S = 0.3  # kept back from the deadline, to judge and to write
 GRACE_S = 0.2  # collectors are told an earlier end, so that what they bring at their last moment still counts
 SWITCH_S = 0.05  # how soon an interrupt is noticed while waiting
 LATE = "not finished when the time was up"
+INTERRUPTED = "the run was interrupted"
+SECOND_S = 0.1  # before a second try that another collector waits for: what was short may be free by then
 SHORTAGES = (errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE)  # pass when another collector has ended
 
 
 class NoFact(Exception):
     """Raised by a collector: the fact cannot be had on this system, and why."""
+
+
+class NoProgram(NoFact):
+    """A program is not on this system: its text is ``nft: not found``, and no other failure's is (``facts.ABSENT``)."""
 
 
 class TimeUp(NoFact):
@@ -51,9 +56,9 @@ def is_shortage(failure: BaseException) -> bool:
 class Board:
     """What the collectors of one run have found so far, and how much time they have. Thread-safe."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, ending_s: float = ENDING_S) -> None:
         self.started = time.monotonic()
-        self._end = self.started + seconds - ENDING_S
+        self._end = self.started + seconds - ending_s
         self._found: Dict[str, Any] = {}
         self._drafts: Dict[str, Any] = {}
         self._notes: List[Note] = []
@@ -61,6 +66,7 @@ class Board:
         self._second_turns: Dict[str, Callable[[], None]] = {}  # when all others are done
         self._lack = ""  # why no thread is to be had
         self._threads = 0  # that are at work
+        self._was_interrupted = False
         self._news = threading.Condition()
 
     # --- whose turn it is ---
@@ -74,6 +80,7 @@ class Board:
         """The same for what failed for want of something: it begins when all others are done, or when one waits for it."""
         with self._news:
             self._second_turns[name] = work
+            self._news.notify_all()  # one that waits for it takes it
 
     def start(self, interrupted: Callable[[], bool]) -> None:
         """Begins what nobody has begun: each in a thread of its own, as far as the system gives them; without any, here."""
@@ -95,14 +102,15 @@ class Board:
         with self._news:
             is_alone = not self._threads and bool(self._turns)
         if is_alone:
-            with _alarm(self.remaining()):
-                self._work_through(interrupted)
+            _until_alarm(self.remaining(), partial(self._work_through, interrupted))
 
     def _take_turns(self, first: Callable[[], None]) -> None:
-        first()
-        self._work_through()
-        with self._news:
-            self._threads -= 1
+        try:
+            first()
+            self._work_through()
+        finally:
+            with self._news:
+                self._threads -= 1
 
     def _work_through(self, interrupted: Callable[[], bool] = lambda: False) -> None:
         """Does what nobody has begun, one after the other."""
@@ -157,15 +165,27 @@ class Board:
 
         :param or_draft: a draft will do
         """
-        work = self.next_turn(name)
-        if work:
-            work()
-        with self._news:
-            self._news.wait_for(
-                lambda: name in self._found or (or_draft and name in self._drafts), self.remaining(at_most)
-            )
-            found = self._found.get(name, self._drafts.get(name) if or_draft else None)
-        return None if isinstance(found, Unavailable) else found
+        end = time.monotonic() + self.remaining(at_most)
+        is_there = partial(self._is_there, name, or_draft)
+
+        def has_news() -> bool:
+            return is_there() or name in self._turns or name in self._second_turns
+
+        while True:
+            with self._news:
+                self._news.wait_for(has_news, max(0.0, end - time.monotonic()))
+                if is_there() or time.monotonic() >= end:
+                    found = self._found.get(name, self._drafts.get(name) if or_draft else None)
+                    return None if isinstance(found, Unavailable) else found
+                is_second = name in self._second_turns
+            if is_second:
+                time.sleep(self.remaining(SECOND_S))
+            work = self.next_turn(name)
+            if work:
+                work()
+
+    def _is_there(self, name: str, or_draft: bool) -> bool:
+        return name in self._found or (or_draft and name in self._drafts)
 
     def wait_for_all(
         self, names: List[str], interrupted: Callable[[], bool], progress: Callable[[str, float], None]
@@ -185,16 +205,21 @@ class Board:
                 return
             self._open_second_turns(names)
             progress(missing[0], time.monotonic() - self.started)
+        self._was_interrupted = interrupted()
 
     def found(self, name: str) -> Any:
         with self._news:
-            reason = LATE
-            if name in self._turns:
-                reason = f"not begun when the time was up: {self._lack}"
-            if name in self._second_turns:
-                reason = "failed for want of memory, and the time was up before a second try"
-            missing = Unavailable(name, reason)
+            missing = Unavailable(name, self._why_missing(name))
             return self._found.get(name, self._drafts.get(name, missing))
+
+    def _why_missing(self, name: str) -> str:
+        if self._was_interrupted:
+            return INTERRUPTED
+        if name in self._turns:
+            return f"not begun when the time was up{': ' if self._lack else ''}{self._lack}"
+        if name in self._second_turns:
+            return "failed for want of memory, and the time was up before a second try"
+        return LATE
 
 
 @dataclass(frozen=True)
@@ -215,13 +240,15 @@ def collect(
     cleanup: Callable[[], None] = lambda: None,
     interrupted: Callable[[], bool] = lambda: False,
     progress: Callable[[str, float], None] = lambda name, elapsed: None,
+    ending_s: float = ENDING_S,
 ) -> Facts:
     """All facts of one run, at most ``run.deadline_s`` after the call.
 
     ``cleanup`` is called at the end; it kills the processes that are still running. When ``interrupted`` says True, the
     waiting ends, and that is a fact itself. ``progress`` is told what is waited for, and for how many seconds.
+    ``ending_s`` of the deadline is kept back for what is done with the facts.
     """
-    board = Board(run.deadline_s)
+    board = Board(run.deadline_s, ending_s)
     collected_at = now()
     for name, collector in collectors.items():
         board.give_turn(name, partial(_work, name, collector, board))
@@ -263,22 +290,34 @@ def _work(name: str, collector: Collector, board: Board, is_second: bool = False
     board.post(name, value)
 
 
-@contextmanager
-def _alarm(seconds: float) -> Iterator[None]:
-    """Raises ``TimeUp`` in the main thread, again and again, after so many seconds; nothing elsewhere, nor on Windows."""
+def _until_alarm(seconds: float, work: Callable[[], None]) -> None:
+    """Does ``work``; in the main thread ``TimeUp`` is raised in it, again and again, after so many seconds (not on Windows).
+
+    It may ring anywhere, also between two collectors: that ends the work, and is no failure.
+    """
     timer = getattr(signal, "setitimer", None)
     if timer is None or seconds <= 0 or threading.current_thread() is not threading.main_thread():
-        yield
+        work()
         return
+    is_over: List[bool] = []
 
     def ring(number: int, frame: Any) -> None:
-        raise TimeUp(LATE)
+        if not is_over:
+            raise TimeUp(LATE)
 
     before = signal.signal(signal.SIGALRM, ring)
-    timer(signal.ITIMER_REAL, seconds, SWITCH_S)
     try:
-        yield
+        try:
+            timer(signal.ITIMER_REAL, seconds, SWITCH_S)
+            work()
+        except TimeUp:
+            pass
+        finally:
+            is_over.append(True)
+    except TimeUp:
+        pass  # it rang once more before it was over
     finally:
+        is_over.append(True)
         timer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 

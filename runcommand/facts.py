@@ -186,6 +186,12 @@ class MatchField(str, Enum):
     OTHER = "other"  # what this version does not know
 
 
+# The reason of a fact whose programs are not on the VM. A program that fails is told with its arguments: "nft -j list
+# ruleset: exit status 1: x: not found" is none of these.
+ABSENT = re.compile(r"[^\s:;]+: not found(; [^\s:;]+: not found)*")
+PROFILE_UNKNOWN = "the active profile is not known"  # begins a note on the firewall of Windows, whose rules were read
+
+
 @dataclass(frozen=True)
 class Unavailable:
     """Why one fact could not be found out."""

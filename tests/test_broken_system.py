@@ -108,6 +108,18 @@ def test_an_ordinary_user_gets_the_same_cause(lab):
     lab.vm(WRONG_WAY)
     report = ordinary(lab)
     assert report["cause"] == "route-wrong-interface" and report["facts"]["machine"]["elevated"] is False
+    finding = report["findings"][0]
+    assert finding["detail"].startswith("This was not run as root: ")
+    assert finding["fix"][0]["text"] == "Run this again as root, with sudo."
+
+
+@pytest.mark.parametrize("how", ["sleep 600", "echo 'x: not found' >&2; exit 1"])
+def test_a_firewall_of_which_nft_shows_nothing_is_not_without_fault(lab, how):
+    lab.host(f"rule add pref 0 to {IMDS} blackhole")
+    stand_in(lab, how, "nft")
+    finding = report_of(lab)[0]["findings"][0]
+    assert finding["cause"] == "imds-no-answer" and finding["detail"].startswith("Could not look at: all of the firewall (nft")
+    assert not any("Redeploy the VM" in fix["text"] for fix in finding["fix"])
 
 
 def test_an_ordinary_user_of_a_healthy_vm(lab):
@@ -250,6 +262,16 @@ def test_20000_routes_and_200_nics(lab):
     )
 
 
+def test_20000_routes_of_other_networks_are_redacted_in_time(lab):
+    lab.host(f"rule add pref 0 to {IMDS} blackhole")
+    rows = (f"route add 100.{i // 250}.{i % 250}.0/24 via 10.0.0.1 dev eth0\n" for i in range(20000))
+    lab.write("/run/lab/batch", "".join(rows))
+    lab.vm("ip -batch /run/lab/batch")
+    report, elapsed = report_of(lab, "--redact", "--deadline", "6")
+    assert report["facts"]["redacted"] and report["facts"]["host"] != "labvm"
+    assert elapsed < 6 + 2  # of which one is the start of the interpreter and of the namespaces
+
+
 def test_few_file_descriptors(lab):
     lab.vm(WRONG_WAY)
     script = 'ulimit -n 24; exec "$0" -m runcommand --format json --no-files'
@@ -312,6 +334,7 @@ def test_a_signal_at_any_moment_ends_the_collecting_and_not_the_report(lab, name
         out, err, code = signalled(lab, name, after_s)
         assert err == "" and code == 3 and "the run was interrupted" in out, (after_s, out, err)
         assert out.splitlines()[-1].startswith("END IMDS-CHECK verdict=inconclusive cause=tool-failed exit=3")
+        assert "issue tracker" not in out and "when the time was up" not in out
 
 
 # --- too little of something ---

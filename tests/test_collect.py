@@ -8,13 +8,14 @@ import signal
 import subprocess
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
-from runcommand import side_by_side, threads
-from runcommand.collect import NoFact, Run, collect
-from runcommand.facts import Note, Unavailable
-from runcommand.system.program import Programs
+from runcommand import check, side_by_side, threads
+from runcommand.collect import Board, NoFact, Run, collect, now
+from runcommand.facts import Facts, Note, Unavailable
+from runcommand.system.program import DYING_S, Programs, process_group
 
 HERE = Run("linux", "testlx", deadline_s=1.5)
 
@@ -72,6 +73,37 @@ def test_a_collector_that_ignores_the_deadline_is_left_behind():
     assert elapsed < 1.5
     assert facts.listeners == ()
     assert facts.unavailable == (Unavailable("routes", "not finished when the time was up"),)
+
+
+def test_time_is_kept_back_for_what_is_done_with_the_facts():
+    release = threading.Event()
+    told = []
+
+    def hangs(board):
+        told.append(board.remaining())
+        release.wait(30)
+
+    facts, elapsed = seconds(lambda: collect(HERE, {"routes": hangs}, ending_s=1.0))
+    release.set()
+    assert told[0] < 0.5 and elapsed < 1.0 and facts.unavailable[0].fact == "routes"
+
+
+@pytest.mark.parametrize("redact", [True, False])
+def test_more_is_kept_back_where_the_facts_are_to_be_redacted(mocker, redact):
+    kept_back = mocker.patch("runcommand.check.collect", side_effect=lambda run, *more: Facts("linux", "x", now()))
+    system = SimpleNamespace(collectors=dict, cleanup=lambda: None, by_device=None)
+    check.run(check.Target(system, None), Run("linux", "testlx", deadline_s=20.0), redact=redact)
+    assert kept_back.call_args[0][-1] == (4.3 if redact else 0.3)
+
+
+def test_redacting_that_takes_too_long_costs_the_facts_and_never_the_report(mocker):
+    release = threading.Event()
+    mocker.patch("runcommand.redaction.redacted", side_effect=lambda facts: release.wait(30))
+    facts = Facts("linux", "testlx", now(), routes=())
+    made, elapsed = seconds(lambda: check.redacted_in_time(facts, time.monotonic() + 0.3))
+    release.set()
+    assert elapsed < 1 and made.redacted and (made.host, made.routes) == ("-", None)
+    assert made.unavailable == (Unavailable("imds", "nothing could be redacted: TimeoutError"),)
 
 
 def test_collectors_run_side_by_side():
@@ -256,6 +288,90 @@ def test_what_fails_for_want_of_memory_twice_says_so():
     assert facts.unavailable[0].reason.startswith("MemoryError") and elapsed < 1.0
 
 
+@pytest.mark.parametrize("at_most", [0, 1, 9])
+def test_one_that_waits_for_a_second_try_gets_it_at_once(mocker, at_most):
+    Threads(mocker, at_most)
+    tries = []
+
+    def first_fails(board):
+        time.sleep(0.05)
+        tries.append(True)
+        if len(tries) == 1:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return ("found",)
+
+    waiting = {
+        "listeners": lambda board: board.wait("routes"),
+        "routes": first_fails,
+        "raw": lambda board: board.wait("routes"),
+        "neighbours": lambda board: (),
+    }
+    facts, elapsed = seconds(lambda: collect(HERE, waiting))
+    assert (facts.listeners, facts.routes, facts.raw) == (("found",),) * 3 and len(tries) == 2
+    assert elapsed < HERE.deadline_s / 2
+
+
+def test_a_thread_whose_work_fails_is_no_thread_at_work(mocker):
+    """What it had no memory to post is missing; what is left to do is begun all the same."""
+    board = Board(1.5)
+
+    def fails():
+        raise MemoryError()
+
+    with pytest.raises(MemoryError):
+        board._threads = 1
+        board._take_turns(fails)
+    assert board._threads == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows' main thread cannot be called back")
+class TestTheTimeIsUpBetweenTwoCollectors:
+    @pytest.fixture(autouse=True)
+    def nothing_is_left(self, mocker):
+        Threads(mocker, 0)
+        before = signal.getsignal(signal.SIGALRM)
+        yield
+        assert signal.getsignal(signal.SIGALRM) == before
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+    def test_while_a_fact_is_posted(self, mocker):
+        post = Board.post
+
+        def slow_post(board, name, value):
+            post(board, name, value)
+            end = time.monotonic() + 1.5
+            while time.monotonic() < end:
+                pass
+
+        mocker.patch.object(Board, "post", slow_post)
+        facts, elapsed = seconds(lambda: collect(HERE, {"routes": lambda board: (), "raw": lambda board: ()}))
+        assert facts.routes == () and facts.raw is None and elapsed < 1.5
+
+    def test_outside_of_any_collector(self):
+        board = Board(0.8)
+        board.give_turn("routes", lambda: time.sleep(5))
+        board.give_turn("raw", lambda: None)
+        board.start(lambda: False)
+        assert board.next_turn() is None and board.remaining() == 0
+
+    def test_a_ring_after_the_end_does_nothing(self, mocker):
+        installed = []
+        real = signal.signal
+        mocker.patch("signal.signal", lambda number, what: installed.append(what) or real(number, what))
+        collect(HERE, {"routes": lambda board: ()})
+        installed[0](signal.SIGALRM, None)
+
+
+@pytest.mark.parametrize("at_most", [0, 9])
+def test_an_interrupted_run_says_so_of_each_fact_that_is_missing(mocker, at_most):
+    Threads(mocker, at_most)
+    release = threading.Event()
+    facts = collect(HERE, {"routes": lambda board: release.wait(9), "raw": lambda board: ()}, interrupted=lambda: True)
+    release.set()
+    assert facts.interrupted
+    assert facts.unavailable == tuple(Unavailable(name, "the run was interrupted") for name in ("routes", "raw"))
+
+
 @pytest.mark.parametrize("at_most", [0, 1, 2])
 def test_works_side_by_side_take_turns_too(mocker, at_most):
     Threads(mocker, at_most)
@@ -305,7 +421,61 @@ def programs(mocker, has_poll):
 def test_a_programs_streams_are_read_to_their_ends(mocker, has_poll):
     script = "head -c 300000 /dev/zero; head -c 90000 /dev/zero >&2; exit 3"
     done = programs(mocker, has_poll).complete("sh", ["-c", script])
-    assert (done.status in (3, -signal.SIGPIPE), len(done.output)) == (True, 300000) and len(done.errors) >= 4096
+    assert (done.status, len(done.output), len(done.errors)) == (3, 300000, 4096)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX programs")
+@BOTH_WAYS
+@pytest.mark.parametrize("warnings", [100, 2000])
+def test_a_program_that_warns_at_length_is_not_lost(mocker, has_poll, warnings):
+    script = f"i=0; while [ $i -lt {warnings} ]; do echo warning: this table is deprecated >&2; i=$((i+1)); done; echo ok"
+    assert programs(mocker, has_poll).run("sh", ["-c", script]) == b"ok\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX programs")
+@BOTH_WAYS
+def test_a_program_that_never_stops_printing_is_ended(mocker, has_poll):
+    mocker.patch("runcommand.system.program.OUTPUT_LIMIT", 1 << 20)
+    with pytest.raises(NoFact, match="yes : printed more than 1 MiB"):
+        programs(mocker, has_poll).run("yes", [])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX programs")
+def test_the_end_of_a_run_does_not_wait_for_a_program_that_is_being_started():
+    started, go_on = [], threading.Event()
+
+    def contain(process):
+        started.append(process)
+        go_on.wait(10)
+        return process_group(process)
+
+    made = Programs(("/bin", "/usr/bin"), {}, contain)
+    reasons = []
+    runs = threading.Thread(target=lambda: reasons.extend(side_by_side.run([lambda: made.run("sleep", ["30"])], 9)))
+    runs.start()
+    while not started:
+        time.sleep(0.01)
+    assert seconds(made.close)[1] < 1
+    go_on.set()
+    runs.join(9)
+    assert reasons == ["sleep 30: not started, the run is over"] and started[0].returncode == -signal.SIGKILL
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX programs")
+def test_programs_that_cannot_be_killed_are_waited_for_together():
+    started = []
+    made = Programs(("/bin", "/usr/bin"), {}, lambda process: started.append(process) or (lambda: None))
+    runs = [threading.Thread(target=lambda: side_by_side.run([lambda: made.run("sleep", ["3"])], 9)) for _ in range(6)]
+    for item in runs:
+        item.start()
+    while len(started) < 6:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    assert seconds(made.close)[1] < 6 * DYING_S / 2
+    for process in started:
+        process.kill()
+    for item in runs:
+        item.join(9)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX programs")

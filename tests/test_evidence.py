@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from runcommand.collect import Board, NoFact
+from runcommand.collect import Board, NoProgram
 from runcommand.facts import Listener, Outcome, ProcessConnection
 from runcommand.redaction import redacted
 from runcommand.simulator.host import Behaviour
@@ -124,7 +124,7 @@ class Programs:
 
     def run(self, program, arguments):
         if program != "nft":
-            raise NoFact(f"{program}: not found")
+            raise NoProgram(f"{program}: not found")
         self.asked += 1
         own = {"family": "ip", "table": "lab"}
         base = {"name": "out", "handle": 1, "type": "filter", "hook": "output", "prio": 0, "policy": "accept"}

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from runcommand.collect import Board, NoFact
+from runcommand.collect import Board, NoFact, NoProgram
 from runcommand.conditions import Packet, ends, holds
 from runcommand.diagnosis import diagnose
 from runcommand.facts import (
@@ -286,7 +286,7 @@ class Programs:
 
     def run(self, program, arguments):
         if program not in self.outputs:
-            raise NoFact(f"{program}: not found")
+            raise NoProgram(f"{program}: not found")
         if isinstance(self.outputs[program], Exception):
             raise self.outputs[program]
         return self.outputs[program]
@@ -594,7 +594,7 @@ def test_where_rules_were_cut_off_nothing_is_certain():
     assert (
         read.cut_off == 1001
         and diagnosis.cause != "firewall-blocks-imds"
-        and "Not looked at: firewall" in diagnosis.main.detail
+        and "Not looked at: all of the firewall" in diagnosis.main.detail
     )
     assert any("1001 rules were cut off" in finding.detail for finding in diagnosis.findings)
 

@@ -290,6 +290,7 @@ def test_a_script_that_was_changed_on_its_way_says_so(lab):
     lab.write("/run/lab/changed.sh", text[:middle] + "0000" + text[middle + 4 :])
     done = lab.run("sh", "/run/lab/changed.sh")
     assert end(done) == ("inconclusive", "-", 3) and "it was changed on its way" in done.stdout
+    assert "Copy the script to the VM again" in done.stdout and "Install Python" not in done.stdout
 
 
 # --- without Python ---
@@ -301,8 +302,12 @@ def without_python(lab):
 
 def another_python(lab, script):
     """Puts a program of this text before every other ``python3`` of the folders that the script knows."""
-    lab.write("/run/lab/another/python3", f"#!/bin/sh\n{script}\n")
-    lab.vm("chmod 755 /run/lab/another/python3")
+    another_program(lab, "python3", script)
+
+
+def another_program(lab, name, script):
+    lab.write(f"/run/lab/another/{name}", f"#!/bin/sh\n{script}\n")
+    lab.vm(f"chmod 755 /run/lab/another/{name}")
     lab.vm("mount -t overlay another -o lowerdir=/run/lab/another:/run/lab/bin:/usr/sbin /usr/sbin")
 
 
@@ -411,6 +416,63 @@ def test_the_short_report_redacted(fresh):
         assert known not in text
 
 
+@lab_runs
+@pytest.mark.parametrize(
+    "curl",
+    [
+        "echo 'curl: error while loading shared libraries: libcurl.so.4: failed to map segment' >&2; exit 127",
+        "kill -9 $$",
+        "echo 'curl: (2) Failed initialization' >&2; exit 2",
+        "echo 'curl: (27) Out of memory' >&2; exit 27",
+        "exit 1",
+    ],
+)
+def test_a_curl_that_does_not_work_says_nothing_of_imds(fresh, curl):
+    without_python(fresh)
+    another_program(fresh, "curl", curl)
+    last, text = short(fresh)
+    assert last == ("inconclusive", "-", 3) and "Whether IMDS answers could not be found out." in text
+    assert "curl did not work" in text and "Install curl" not in text
+
+
+@lab_runs
+@pytest.mark.parametrize("ended", [6, 7, 28, 52, 56])
+def test_what_curl_says_of_the_network_is_an_answer(fresh, ended):
+    without_python(fresh)
+    another_program(fresh, "curl", f"echo 'curl: ({ended}) it says why' >&2; printf '\\n000'; exit {ended}")
+    last, text = short(fresh)
+    assert last == ("broken", "-", 1) and re.search(rf"^  imds +curl: \({ended}\) it says why$", text, re.MULTILINE)
+
+
+@lab_runs
+@pytest.mark.parametrize("limit", [12000, 14000, 16000, 20000, 24000, 28000])
+def test_with_very_little_memory_nothing_is_claimed(fresh, limit):
+    limited = f"ulimit -v {limit}; exec sh {fresh.script} --no-files"
+    done = fresh.run("sh", "-c", limited, environment={"PATH": SYSTEM_PATH})
+    last = end(done)
+    assert last[0] in ("inconclusive", "healthy") and "changed on its way" not in done.stdout
+    assert "Install Python" not in done.stdout
+
+
+@lab_runs
+def test_a_python_that_does_not_start_is_not_to_be_installed(fresh):
+    without_python(fresh)
+    another_python(fresh, "echo 'python3: error while loading shared libraries: libm.so.6' >&2; exit 127")
+    last, text = short(fresh)
+    assert last == ("inconclusive", "-", 3) and "a Python that does not start" in text
+    assert "Install Python" not in text and "Raise the limits on memory" in text
+
+
+@lab_runs
+def test_a_python_without_memory_does_not_say_that_the_script_was_changed(fresh):
+    fresh.write("/run/lab/no_memory.py", "def decompress(data):\n    raise MemoryError()\n")
+    another_python(fresh, f'exec {sys.executable} "$@"')
+    fresh.vm(f"mount --bind /run/lab/no_memory.py {sysconfig.get_paths()['stdlib']}/bz2.py")
+    last, text = short(fresh)
+    assert last == ("inconclusive", "-", 3) and "not enough memory to read the tool" in text
+    assert "changed on its way" not in text and "Install Python" not in text
+
+
 # --- a hostile caller ---
 
 
@@ -435,14 +497,18 @@ def test_a_signal_at_any_moment_costs_no_report(script, name, to_all):
 @lab_runs
 @pytest.mark.parametrize("path", [".", "", "/run/lab/planted"])
 @pytest.mark.parametrize("has_python", [True, False])
-def test_no_program_of_the_callers_folders_is_run(fresh, path, has_python):
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"], ids=["lf", "crlf"])
+def test_no_program_of_the_callers_folders_is_run(fresh, path, has_python, line_end):
+    copy = "/run/lab/copy.sh"
+    text = fresh.script.read_text("ascii").replace("\n", line_end)
+    subprocess.run(fresh.enter(["sh", "-c", 'cat > "$1"', "sh", copy]), input=text.encode(), check=True)
     if not has_python:
         without_python(fresh)
-    for program in ("ip", "python3.14", "curl", "tr", "date", "uname", "awk", "fold", "sed", "nft", "head"):
+    for program in ("ip", "python3.14", "curl", "tr", "sh", "date", "uname", "awk", "fold", "sed", "nft", "head"):
         fresh.write(f"/run/lab/planted/{program}", "#!/bin/sh\ntouch /run/lab/was-run\n")
         fresh.vm(f"chmod 755 /run/lab/planted/{program}")
     fresh.vm(f"ip {WRONG}")
-    inside = f'cd /run/lab/planted; PATH="{path}:$PATH"; exec /bin/sh {fresh.script} ExitCode=verdict --no-files'
+    inside = f'cd /run/lab/planted; PATH="{path}:$PATH"; exec /bin/sh {copy} ExitCode=verdict --no-files'
     done = fresh.run("/bin/sh", "-c", inside, environment={"PATH": SYSTEM_PATH})
     assert end(done) == ("broken", "route-wrong-interface" if has_python else "-", 1)
     assert fresh.vm("ls /run/lab/was-run", check=False) == ""

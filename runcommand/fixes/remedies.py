@@ -216,7 +216,7 @@ def escalate(case: Case) -> Tuple[Fix, ...]:
                 "--expected-ip (az vm nic show)."
             )
         )
-    if case.facts.firewall is None:
+    if case.facts.firewall is None or case.firewall_left_out:
         fixes += remedies(case).show_firewall()
     if not case.reads_as_imds and not case.proof:
         fixes.append(advice("Check that no network security group denies the service tag AzurePlatformIMDS."))

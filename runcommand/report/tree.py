@@ -30,6 +30,7 @@ from ..rules.issuers import common_name
 from ..rules.proxy import described as described_proxy
 from ..rules.proxy import hits, path_words, what_came
 from ..rules.route import policy_rule, rule_in_words
+from ..rules.unseen import without_rights
 
 WIDTH = 118
 FIRST_WORDS = re.compile(r"[a-z0-9]+( [a-z-][a-z0-9-]*){1,2}(?= |$)")  # of a command: by them a person knows it again
@@ -102,8 +103,12 @@ def verdict(diagnosis: Diagnosis) -> Section:
     main = diagnosis.main
     if main is None:
         worth = any(finding.severity is Severity.WARN for finding in diagnosis.findings)
-        more = "ALSO has what may trouble others; the full report has more." if worth else "Nothing needs mending."
-        lines = ["VERDICT  HEALTHY", *wrap(f"IMDS answers this VM's requests. {more}", "  ")]
+        rights = without_rights(diagnosis.case)
+        more = "Nothing that was looked at needs mending." if rights else "Nothing needs mending."
+        if worth:
+            more = "ALSO has what may trouble others; the full report has more."
+        said = f"{rights} IMDS answers this VM's requests. {more}".strip()
+        lines = ["VERDICT  HEALTHY", *wrap(said, "  ")]
         return Section("", tuple(lines), whole=True)
     lines = [f"VERDICT  {diagnosis.verdict.value.upper()}: {main.cause}"]
     lines += wrap(main.detail, "  ")

@@ -17,7 +17,7 @@ from .errors import error_in_words
 from .filtering import described
 from .finding import Finding, Seen, Severity, Verdict, advice, listed, rule, short
 from ..fixes.remedies import REDEPLOY_WARNING, goes_astray, let_pass, way_through_primary
-from .unseen import failed_to_read
+from .unseen import failed_to_read, unseen
 
 NO_TAG = (
     "",
@@ -35,6 +35,7 @@ AGAIN = (
     advice("Run again, with --deadline 60."),
     advice("If it fails again, open an issue at the project's issue tracker, with report.json attached."),
 )
+LET_IT_FINISH = (advice("Run again, and let it finish."),)
 
 
 @rule(Verdict.DEGRADED)
@@ -77,16 +78,15 @@ def wireserver_unreachable(case: Case) -> Optional[Seen]:
         what = f"In the way: {listed([described(obstacle) for obstacle in blocked])}."
         fixes = dict.fromkeys(fix for item in blocked for fix in let_pass(case, item, [WIRESERVER_ADDRESS]))
         return Seen(f"{detail} {what}", tuple(fixes))
-    return Seen(
-        f"{detail} Its route {'could not be checked' if astray is None else 'is right'}.",
-        (
-            advice(
-                "Allow TCP 80 and 32526 to 168.63.129.16 in the VM's firewall or security product, and exclude the address from "
-                "transparent proxies."
-            ),
-            advice(f"If nothing on the VM blocks it, redeploy the VM. {REDEPLOY_WARNING}"),
-        ),
-    )
+    own_fixes = [
+        advice(
+            "Allow TCP 80 and 32526 to 168.63.129.16 in the VM's firewall or security product, and exclude the address from "
+            "transparent proxies."
+        )
+    ]
+    if not unseen(case):  # else what blocks it may as well lie on this VM
+        own_fixes.append(advice(f"If nothing on the VM blocks it, redeploy the VM. {REDEPLOY_WARNING}"))
+    return Seen(f"{detail} Its route {'could not be checked' if astray is None else 'is right'}.", tuple(own_fixes))
 
 
 @rule(Verdict.INCONCLUSIVE)
@@ -156,15 +156,16 @@ def tool_failed(case: Case) -> Optional[Seen]:
     https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/windows-vm-imds-connection
     """
     answer, imds = case.answer, case.facts.imds
+    again = LET_IT_FINISH if case.facts.interrupted else AGAIN
     if case.facts.interrupted and (answer is None or case.imds_answers and imds and imds.attested is None):
-        return Seen("The check of IMDS did not finish: the run was interrupted.", AGAIN)
+        return Seen("The check of IMDS did not finish: the run was interrupted.", again)
     if answer is None:
         missing = Unavailable("imds", "it was not asked")
         reason = next((item for item in case.facts.unavailable if item.fact == "imds"), missing).reason
-        return Seen(f"The check of IMDS did not finish: {short(reason, 200)}.", AGAIN)
+        return Seen(f"The check of IMDS did not finish: {short(reason, 200)}.", again)
     if answer.outcome is Outcome.FAILED:
         error = error_in_words(answer.connection.error or "unknown", case.facts.system, 160)
-        return Seen(f"The request to IMDS could not be sent: {error}.", AGAIN)
+        return Seen(f"The request to IMDS could not be sent: {error}.", again)
     return None
 
 

@@ -13,6 +13,7 @@ from ..facts import (
     LINK_LOCAL,
     LOOPBACK,
     PLATFORM_ADDRESSES,
+    PROFILE_UNKNOWN,
     WIRESERVER_ADDRESS,
     Adapter,
     AttestedDocument,
@@ -610,17 +611,29 @@ class Case:
         bound = f' bound to "{short(connection.device)}"' if connection.device else ""
         return f" IMDS answered when asked from {connection.local_address}{bound}."
 
+    @property
+    def firewall_left_out(self) -> str:
+        """What of the firewall was not read, or why; empty where all of it was, or nothing (then it is unavailable)."""
+        firewall = self.facts.firewall
+        if firewall is None:
+            return ""
+        for note in self.facts.notes:
+            if note.fact == "firewall" and not note.text.startswith(PROFILE_UNKNOWN):
+                return note.text
+        return f"{firewall.cut_off} rules are left out" if firewall.cut_off else ""
+
     def looked(self) -> str:
         """What was looked at on the VM without finding the fault, and what could not be."""
         if self.proof:
             return f"So IMDS itself works.{self.told_by_proof()} What differs lies on this VM."
-        filtered = self.imds_filtering if self.facts.firewall and not self.facts.firewall.cut_off else None
+        filtered = self.imds_filtering if self.facts.firewall and not self.firewall_left_out else None
+        firewall = "all of the firewall" if self.firewall_left_out else "firewall"
         looks = {
             "route": self.way.known,
             "source address": self.primary is not None and self.way.source is not None,
             "next hop": self.facts.neighbours is not None and self.gateway is not None,
             "NIC": self.primary is not None,
-            "firewall": filtered is not None and not filtered.blocked and not filtered.possible,
+            firewall: filtered is not None and not filtered.blocked and not filtered.possible,
         }
         right = [name for name, looked_at in looks.items() if looked_at]
         missing = [name for name in looks if name not in right]

@@ -560,9 +560,11 @@ def vm_azure(case: Case) -> Judged:
     Facts: machine, imds, wireserver, differential
     """
     machine = case.facts.machine
-    tag = machine.asset_tag if machine else None
     if case.instance or case.wireserver_speaks:
         return Judged(Status.OK, "the host answers as Azure's")
+    if machine is None:
+        return unknown(case, "machine")
+    tag = machine.asset_tag
     if tag == AZURE_ASSET_TAG:
         return Judged(Status.OK, "chassis asset tag is Azure's")
     return Judged(None, f'chassis asset tag "{short(tag)}"' if tag else "no chassis asset tag to read")

@@ -11,6 +11,10 @@
 #   ExitCode                 "verdict": end with the exit code of the verdict. Else with 0, because Run Command loses the
 #                            output of a script that fails; the report's last line has the code in any case.
 #
+# Folders in which only root can write, whatever the caller's PATH says, before anything is run. The last two: Flatcar's
+# Python, and NixOS. (The # at the end of a line hides the line ends of Windows.)
+PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin:/usr/share/oem/python/bin:/run/current-system/sw/bin #
+export PATH #
 # A signal ends the collecting, and never this shell, without which there would be no report: the tool listens to them itself.
 trap '' HUP INT QUIT TERM #
 # With the line ends of Windows this script starts again without them.
@@ -19,9 +23,6 @@ cr=
 
 set +eu -f # whatever the shell was told that runs this
 umask 077
-# Folders in which only root can write, whatever the caller's PATH says. The last two: Flatcar's Python, and NixOS.
-PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin:/usr/share/oem/python/bin:/run/current-system/sw/bin
-export PATH
 imds=169.254.169.254 wireserver=168.63.129.16
 ends_with=${ExitCode:-${EXIT_CODE:-}} redact=
 for word in ${Arguments:-${ARGUMENTS:-}} "$@"; do
@@ -56,9 +57,13 @@ end() {
 # Keeps what is printed within 3,900 bytes with the last line, whatever its line ends, and plain ASCII.
 fit() { LC_ALL=C tr -c '\n\040-\176' '?' | cut -c 1-118 | head -n 29; }
 
-# What Python is there: sets $python, or $why it cannot be used.
+# What is to be done about a Python that is there.
+mend="Python is there: see above why it failed. Raise the limits on memory and open files (ulimit -a), or reinstall python3."
+
+# What Python is there: sets $python, or $why it cannot be used and what is $to_do about it.
 find_python() {
   why="no python3 was found"
+  to_do="Install Python 3.8 or later, and run again: apt-get install python3, dnf install python3.11"
   for python in python3 python3.14 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8 /usr/libexec/platform-python; do
     command -v "$python" >/dev/null || continue
     starts=
@@ -66,16 +71,43 @@ find_python() {
     found=$(echo "$found" | tail -n 1)
     [ -z "$starts" ] || found="a Python that does not start ($found)"
     case $found in *-OO) ;; 3.[89].* | 3.[1-9][0-9].*) return 0 ;; esac
-    [ "$why" != "no python3 was found" ] || why="$python is $found"
+    [ "$why" = "no python3 was found" ] || continue
+    why="$python is $found"
+    [ -z "$starts" ] || to_do=$mend
+    case $found in *-OO) to_do="Run it with a Python that is started without -OO." ;; esac
   done
   return 1
 }
 
-# Asks without any proxy, for at most $2 seconds; prints the body and, as the last line, the HTTP status or curl's error.
+newline='
+'
+
+# Asks without any proxy, for at most $2 seconds. Sets $body, what was $said in words, and the $outcome: "http" (then $status is
+# the status), "none" where curl says that the network gave no answer (its exit statuses 6, 7, 28, 52, 56), or "unknown".
 ask() {
-  curl -q --noproxy '*' --silent --show-error --connect-timeout 3 --max-time "$2" --max-filesize 1048576 \
-    --header "Metadata: true" --write-out '\n%{http_code}' "$1" 2>&1 </dev/null | LC_ALL=C tr -cd '\n\040-\176' |
-    tail -c 65536
+  body=$({
+    curl -q --noproxy '*' --silent --show-error --connect-timeout 3 --max-time "$2" --max-filesize 1048576 \
+      --header "Metadata: true" --write-out '\n%{http_code}' "$1"
+    echo " $?"
+  } 2>&1 </dev/null | LC_ALL=C tr -cd '\n\040-\176' | tail -c 65536)
+  status=${body##*"$newline"}
+  ended=${status##* } status=${status%% *}
+  case $status/$ended in
+  [1-5][0-9][0-9]/*) outcome=http said="HTTP $status" ;;
+  */6 | */7 | */28 | */52 | */56) outcome=none said=$(printf %s "$body" | grep curl: | tail -n 1) ;;
+  *) outcome=unknown said="not asked: curl did not work ($(printf %s "$body" | grep curl: | tail -n 1))" ;;
+  esac
+}
+
+# The vmId of $body in $vm_id; empty where it has none. By the shell alone, whatever else does not start.
+read_vm_id() {
+  vm_id=
+  case $body in *'"vmId"'*) ;; *) return ;; esac
+  vm_id=${body#*'"vmId"'}
+  vm_id=${vm_id#*\"}
+  vm_id=${vm_id%%\"*}
+  case $vm_id in *[!0-9A-Fa-f-]*) vm_id= ;; esac
+  [ ${#vm_id} = 36 ] || vm_id=
 }
 
 # The kernel's route table, whose addresses are hexadecimal with the last byte first (mawk has no strtonum).
@@ -116,42 +148,46 @@ proxies() {
 
 indented() { sed 's/^/  /'; }
 
-# The report without the tool. $1: why
+# The report without the tool. $1: why, $2: what is to be done about that
 short_report() {
-  body=$(ask "http://$imds/metadata/instance?api-version=2021-02-01" 5)
-  status=$(printf %s "$body" | tail -n 1)
-  vm_id=$(printf %s "$body" | grep -oE '"vmId" *: *"[0-9A-Fa-f-]{36}"' | head -n 1 | cut -d '"' -f 4)
-  answers=no
-  [ "$status" = 200 ] && [ -n "$vm_id" ] && answers=yes
-  case $answers$status in
-  yes*) said="HTTP 200, the metadata of a VM" && [ -n "$redact" ] || said="HTTP 200, vmId $vm_id" ;;
-  no[1-5][0-9][0-9]) said="HTTP $status, and not this VM's metadata" ;;
-  *) said=$(printf %s "$body" | grep curl: | tail -n 1) ;;
-  esac
-  if ! command -v curl >/dev/null; then
-    answers=unknown
-    verdict=inconclusive code=3 said="not asked: there is no curl"
-    what="Whether IMDS answers could not be found out."
-  elif [ $answers = yes ]; then
-    verdict=inconclusive code=3 what="IMDS answers; what else may be wrong was not looked at."
+  answers=unknown vm_id=
+  if command -v curl >/dev/null; then
+    ask "http://$imds/metadata/instance?api-version=2021-02-01" 5
+    read_vm_id
   else
-    verdict=broken code=1 what="IMDS does not give this VM its metadata; why was not looked at."
+    outcome=unknown said="not asked: there is no curl"
   fi
+  case $outcome in
+  http)
+    answers=no
+    [ "$status" = 200 ] && [ -n "$vm_id" ] && answers=yes
+    ;;
+  none) answers=no ;;
+  esac
+  case $answers$outcome in
+  yes*) said="HTTP 200, the metadata of a VM" && [ -n "$redact" ] || said="HTTP 200, vmId $vm_id" ;;
+  nohttp) said="$said, and not this VM's metadata" ;;
+  esac
+  imds_said=$said
+  case $answers in
+  unknown) verdict=INCONCLUSIVE what="Whether IMDS answers could not be found out." ;;
+  yes) verdict=INCONCLUSIVE what="IMDS answers; what else may be wrong was not looked at." ;;
+  no) verdict=BROKEN what="IMDS does not give this VM its metadata; why was not looked at." ;;
+  esac
   {
     echo "IMDS-CHECK @VERSION@  $host  $at"
-    echo "VERDICT  $(echo $verdict | tr a-z A-Z)"
+    echo "VERDICT  $verdict"
     echo "  $what"
     echo "  This is the short report, without the tool itself: $1." | fold -s -w 116 | sed '2,$s/^/  /' | head -n 4
     echo "FIX"
-    echo "- Install Python 3.8 or later (run without -OO), and run again: apt-get install python3, dnf install python3.11"
-    [ $answers != unknown ] || echo "- Install curl, with which this script asks IMDS."
+    echo "- $2"
+    command -v curl >/dev/null || echo "- Install curl, with which this script asks IMDS."
     [ $answers != no ] || echo "- Look below: the route to $imds must leave by the primary NIC; no proxy may take it."
     echo "CHECKS"
-    printf '  %-21s %s\n' imds "$said"
+    printf '  %-21s %s\n' imds "$imds_said"
     [ $answers = unknown ] || for port in 80 32526; do
-      got=$(ask "http://$wireserver:$port/?comp=versions" 3 | grep -E '^[1-5][0-9]{2}$|curl:' | tail -n 1)
-      case $got in [1-5][0-9][0-9]) got="HTTP $got" ;; esac
-      printf '  %-21s %s\n' "wireserver:$port" "${got:-no answer}"
+      ask "http://$wireserver:$port/?comp=versions" 3
+      printf '  %-21s %s\n' "wireserver:$port" "${said:-no answer}"
     done
     if [ -z "$redact" ]; then
       echo "ROUTES"
@@ -163,7 +199,8 @@ short_report() {
       echo "${found:-none is set}" | indented
     fi
   } | fit
-  end $verdict $code
+  case $verdict in BROKEN) end broken 1 ;; esac
+  end inconclusive 3
 }
 
 # Imports the tool from memory: nothing is unpacked. Ends with 97 where that fails.
@@ -171,23 +208,32 @@ start='
 import sys
 try:
     import base64, bz2, os, runpy, tempfile, zipfile
-    tool = bz2.decompress(base64.b85decode(sys.stdin.buffer.read().replace(b"\n", b""))).decode("ascii")
-    try:
-        file = os.fdopen(os.memfd_create("imds-check"), "wb")
-    except (AttributeError, OSError):
-        file = tempfile.TemporaryFile()
-    with zipfile.ZipFile(file, "w") as archive:
-        for part in tool.split("\0"):
-            archive.writestr(*part.split("\n", 1))
-    file.flush()
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
 except ImportError as error:
-    print("this Python is not whole: %s" % error, file=sys.stderr)
+    print("this Python cannot load its modules: %s" % error, file=sys.stderr)
+    sys.exit(97)
+except MemoryError:
+    print("not enough memory to load its modules", file=sys.stderr)
+    sys.exit(97)
+try:
+    tool = bz2.decompress(base64.b85decode(sys.stdin.buffer.read().replace(b"\n", b""))).decode("ascii")
+    parts = [part.split("\n", 1) for part in tool.split("\0")]
+    dict(parts)
+except MemoryError:
+    print("not enough memory to read the tool in this script", file=sys.stderr)
     sys.exit(97)
 except Exception as error:
     print("the tool in this script cannot be read, so it was changed on its way: %s" % error, file=sys.stderr)
     sys.exit(97)
 try:
+    try:
+        file = os.fdopen(os.memfd_create("imds-check"), "wb")
+    except (AttributeError, OSError):
+        file = tempfile.TemporaryFile()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, text in parts:
+            archive.writestr(name, text)
+    file.flush()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     runpy.run_path("/proc/self/fd/%d" % file.fileno(), run_name="__main__")
 except Exception as error:
     print("%s: %s" % (type(error).__name__, error), file=sys.stderr)
@@ -195,7 +241,7 @@ except Exception as error:
 '
 
 main() {
-  find_python || short_report "$why"
+  find_python || short_report "$why" "$to_do"
   { said=$(printf %s "$tool" | "$python" -I -S -B -c "$start" "$@" 2>&1 >&3); } 3>&1
   code=$?
   [ -z "$said" ] || echo "$said" >&2
@@ -211,7 +257,9 @@ main() {
     end inconclusive 2
     ;;
   esac
-  short_report "$(echo "$python ended with $code: $said" | tail -n 1)"
+  to_do=$mend
+  case $said in *"changed on its way"*) to_do="Copy the script to the VM again, unchanged." ;; esac
+  short_report "$(echo "$python ended with $code: $said" | tail -n 1)" "$to_do"
 }
 
 tool='

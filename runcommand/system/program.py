@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Set, Tuple
 
 from .. import threads
-from ..collect import NoFact, is_shortage
+from ..collect import NoFact, NoProgram, is_shortage
 from ..facts import RawText
 
 PROGRAM_S = 5.0
@@ -20,6 +20,8 @@ OUTPUT_LIMIT = 16 * 1024 * 1024
 ERRORS_LIMIT = 4096
 PATIENCE_S = 2.0  # in all, that a run waits so; a lasting want costs no more
 AGAIN_S = 0.1  # between tries to start a program, while memory, processes or file descriptors are short
+DYING_S = 0.2  # that killed programs are waited for
+STARTING_S = 0.2  # that the end of the run waits for one that is being started
 RAW_LIMIT = 256 * 1024  # characters of it that a report holds
 CREATE_NO_WINDOW = 0x08000000  # processthreadsapi.h
 _OPTIONS: Dict[str, Any] = {"start_new_session": True} if os.name == "posix" else {"creationflags": CREATE_NO_WINDOW}
@@ -72,12 +74,12 @@ class Programs:
         self._patience_s = PATIENCE_S
 
     def find(self, program: str) -> str:
-        """The absolute path of a program. Raises ``NoFact``."""
+        """The absolute path of a program. Raises ``NoProgram``."""
         for directory in self._directories:
             path = Path(directory, program)
             if path.is_file() and os.access(path, os.X_OK):
                 return str(path)
-        raise NoFact(f"{program}: not found")
+        raise NoProgram(f"{program}: not found")
 
     def run(self, program: str, arguments: Sequence[str], seconds: float = PROGRAM_S) -> bytes:
         """What the program prints. Raises ``NoFact`` when it is not there, fails, hangs or never stops printing."""
@@ -150,34 +152,62 @@ class Programs:
                 env=self._environment,
                 **_OPTIONS,
             )
-            self._running[process] = self._contain(process)
+            end_it = self._contain(process)
+            if self._closed:  # meanwhile, without waiting for this
+                kill(process, end_it)
+                raise NoFact(f"{shown}: not started, the run is over")
+            self._running[process] = end_it
             return process
 
     def close(self) -> None:
-        """Ends every program that is still running; no other one starts."""
-        with self._lock:
-            self._closed = True
+        """Ends every program that is still running; no other one starts. Returns soon, whatever hangs."""
+        self._closed = True  # before the lock: one that is being started just now is ended by its starter
+        is_free = self._lock.acquire(timeout=STARTING_S)
+        try:
             running, self._running = self._running, {}
-        for process, end_it in running.items():
-            kill(process, end_it)
+        finally:
+            if is_free:
+                self._lock.release()
+        programs = list(running.items())
+        for _, end_it in programs:
+            _end(end_it)
+        end = time.monotonic() + DYING_S
+        for process, _ in programs:
+            _wait(process, max(0.0, end - time.monotonic()))
 
 
 def _read(process: "subprocess.Popen[bytes]", output: bytearray, errors: bytearray, end: float) -> bool:
     """Reads what a program prints, until it has closed both streams or printed too much; False where ``end`` came first."""
     assert process.stdout and process.stderr
-    streams = [(process.stdout, output, OUTPUT_LIMIT), (process.stderr, errors, ERRORS_LIMIT)]
+    streams = [
+        _Stream(process.stdout, output, OUTPUT_LIMIT + 1, ends_when_full=True),
+        _Stream(process.stderr, errors, ERRORS_LIMIT, ends_when_full=False),
+    ]
     if hasattr(select, "poll"):
         return _read_in_turn(streams, end)
-    done = [_read_beside(*stream) for stream in streams]  # Windows' pipes cannot be waited for together
+    done = [_read_beside(stream) for stream in streams]  # Windows' pipes cannot be waited for together
     return all([item.wait(max(0.0, end - time.monotonic())) for item in done])
 
 
-_Stream = Tuple[IO[bytes], bytearray, int]  # where to read, into what, at most how many bytes
+class _Stream(NamedTuple):
+    """What is read of a program, and into what."""
+
+    pipe: IO[bytes]
+    into: bytearray
+    limit: int  # bytes that are kept
+    ends_when_full: bool  # else it is read on: a program that warns at length would die of a closed pipe
+
+    def read(self) -> bool:
+        """Waits for the next piece; False when there is no more to read."""
+        piece = os.read(self.pipe.fileno(), 65536)
+        self.into.extend(piece[: self.limit - len(self.into)])
+        is_full = len(self.into) >= self.limit
+        return bool(piece) and not (is_full and self.ends_when_full)
 
 
 def _read_in_turn(streams: List[_Stream], end: float) -> bool:
     waiting = select.poll()
-    left = {stream[0].fileno(): stream for stream in streams}
+    left = {stream.pipe.fileno(): stream for stream in streams}
     for number in left:
         waiting.register(number, select.POLLIN)
     while left:
@@ -185,28 +215,21 @@ def _read_in_turn(streams: List[_Stream], end: float) -> bool:
         if remaining <= 0:
             return False
         for number, _ in waiting.poll(remaining * 1000):
-            stream, into, limit = left[number]
-            piece = os.read(number, 65536)
-            into.extend(piece)
-            if not piece or len(into) > limit:
+            if not left[number].read():
                 waiting.unregister(number)
-                del left[number]
-                stream.close()
+                left.pop(number).pipe.close()
     return True
 
 
-def _read_beside(stream: IO[bytes], into: bytearray, limit: int) -> threading.Event:
+def _read_beside(stream: _Stream) -> threading.Event:
     """Reads in a thread of its own; what it gives is set at the end."""
     done = threading.Event()
 
     def read() -> None:
         try:
-            with stream:
-                while len(into) <= limit:
-                    piece = os.read(stream.fileno(), 65536)
-                    if not piece:
-                        return
-                    into.extend(piece)
+            with stream.pipe:
+                while stream.read():
+                    pass
         except (OSError, MemoryError):
             pass  # what was read by then counts
         finally:
@@ -218,11 +241,19 @@ def _read_beside(stream: IO[bytes], into: bytearray, limit: int) -> threading.Ev
 
 def kill(process: "subprocess.Popen[bytes]", end: End) -> None:
     """Ends a program with its children, and waits a moment for it."""
+    _end(end)
+    _wait(process, DYING_S)
+
+
+def _end(end: End) -> None:
     try:
         end()
     except OSError:
         pass
+
+
+def _wait(process: "subprocess.Popen[bytes]", seconds: float) -> None:
     try:
-        process.wait(0.2)
+        process.wait(seconds)
     except subprocess.TimeoutExpired:
         pass  # it cannot be killed (a dead disk): left behind

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from typing import Dict, List, Optional, Set, Tuple
 
-from ...collect import Board, NoFact
+from ...collect import Board, NoFact, NoProgram
 from ...facts import Firewall, FirewallPlace, FirewallRule, Imds, MatchField, Outcome, RuleVerdict, WireServer
 from .. import NEIGHBOURS_S
 from ..program import Programs
@@ -57,7 +57,7 @@ def read(programs: Programs) -> Tuple[Firewall, List[str]]:
     notes: List[str] = []
     by_iptables: List[Ruleset] = []
     sources: List[FirewallPlace] = []
-    reasons: List[str] = []
+    reasons: List[NoFact] = []
     usual = ""
     shared: Optional[Ruleset] = None  # what iptables keeps in nftables
     for place in (FirewallPlace.IPTABLES, FirewallPlace.IPTABLES_NFT, FirewallPlace.IPTABLES_LEGACY):
@@ -66,7 +66,7 @@ def read(programs: Programs) -> Tuple[Firewall, List[str]]:
         try:
             text = programs.run(f"{place.value}-save", ["-c"]).decode("utf-8", "replace")
         except NoFact as missing:
-            reasons += [str(missing)] if place is FirewallPlace.IPTABLES else []
+            reasons += [missing] if place is FirewallPlace.IPTABLES else []
             continue
         found = iptables.parse(text, place)
         usual = text if place is FirewallPlace.IPTABLES else usual
@@ -84,15 +84,15 @@ def read(programs: Programs) -> Tuple[Firewall, List[str]]:
         if all_rules.of_devices:
             notes.append(f"nftables chains of the hook {' and '.join(all_rules.of_devices)} are not looked at")
     except NoFact as missing:
-        reasons.append(str(missing))
+        reasons.append(missing)
     if not sources:
-        raise NoFact("; ".join(reasons))
+        raise NoFact("; ".join(map(str, reasons)))
     unread = sum(part.unread for part in parts)
     if unread:
         notes.append(f"{unread} rules cannot be read or are beyond the first {RULES_READ:,}, and are left out")
     for reason in reasons:
-        if not reason.endswith("not found"):  # a program that is not there has set no rules
-            notes.append(reason)
+        if not isinstance(reason, NoProgram):  # a program that is not there has set no rules
+            notes.append(str(reason))
     chains, rules = reduced([c for part in parts for c in part.chains], [r for part in parts for r in part.rules])
     if len(rules) > RULES:
         notes.append(f"{len(rules) - RULES} rules are left out: more than {RULES} could concern the platform")

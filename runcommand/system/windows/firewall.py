@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, FrozenSet, List, Optional, Tuple
 from ...collect import Board, NoFact
 from ...conditions import PROFILES, REQUESTS, could_hold
 from ...facts import (
+    PROFILE_UNKNOWN,
     Firewall,
     FirewallMatch,
     FirewallPlace,
@@ -133,13 +134,13 @@ def active_profiles(board: Board) -> Tuple[Optional[FrozenSet[str]], Optional[st
     try:
         networks = [registry.values(f"{NETWORKS}\\{guid}") for guid in registry.subkeys(NETWORKS)[:1000]]
     except NoFact as missing:
-        board.note("firewall", f"the active profile is not known: {reason}; {missing}")
+        board.note("firewall", f"{PROFILE_UNKNOWN}: {reason}; {missing}")
         return None, None
     numbers = {registry.number(values.get("Category")) for values in networks}
     categories = {CATEGORIES.get(-1 if number is None else number) for number in numbers}
     only = categories.pop() if len(categories) == 1 else None
     if only is None:
-        board.note("firewall", f"the active profile is not known: {reason}; NetworkList names no single category")
+        board.note("firewall", f"{PROFILE_UNKNOWN}: {reason}; NetworkList names no single category")
         return None, None
     return frozenset([only]), "NetworkList"
 
