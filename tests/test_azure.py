@@ -266,7 +266,7 @@ def test_a_broken_windows_vm_is_diagnosed_by_the_exe_that_it_downloads(setting):
         setting.azure.machines.append(windows_in(lab, "labwin"))
         done = diagnose(setting, "labwin", "--script", "for the exe.ps1", "--exe-uri", powershell.SIGNED)
     assert (done.returncode, end(done.stdout)) == (1, ("broken", "route-wrong-interface", 1)), done.stdout + done.stderr
-    assert "is what --expected-mac and IMDS say" in done.stdout
+    assert "is what --expected-mac says" in done.stdout and "is what --expected-ip says" in done.stdout, done.stdout
 
 
 # --- what goes wrong ---
@@ -374,7 +374,7 @@ def test_the_readmes_commands_do_what_it_says(setting, broken, tmp_path):
         text = re.sub(r"\b(GROUP|VM|NIC|REGION)\b", lambda found: meant[found[0]], block)
         done = setting.client.run(["bash", "-c", text], cwd=setting.checkout, environment=path)
         assert "END IMDS-CHECK verdict=broken cause=route-wrong-interface exit=1 host=labvm" in done.stdout, done.stderr
-        assert "is what --expected-mac and IMDS say" in done.stdout
+        assert "is what --expected-mac and IMDS say" in done.stdout, done.stdout
     assert not setting.linux.commands  # the managed one was deleted
 
 

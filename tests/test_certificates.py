@@ -21,7 +21,7 @@ from runcommand.facts import (
     ProxyKind,
     Scope,
 )
-from runcommand import side_by_side
+from runcommand import side_by_side, threads
 from runcommand.probes import certificates, web
 from runcommand.probes.tcp import Connector
 from runcommand.simulator import pki
@@ -467,9 +467,11 @@ def test_enough_is_enough():
     assert time.monotonic() - began < 1
 
 
-def test_no_more_threads_is_a_reason(mocker):
-    mocker.patch.object(threading.Thread, "start", side_effect=RuntimeError("can't start new thread"))
-    assert side_by_side.run([lambda: None], 0.2) == ["can't start new thread"]
+def test_what_gets_no_thread_is_done_in_turn(mocker):
+    mocker.patch("runcommand.threads.start", side_effect=threads.NoThread("can't start new thread"))
+    done = []
+    assert side_by_side.run([lambda: done.append(1), lambda: done.append(2)], 5.0) == [None, None]
+    assert done == [1, 2]
 
 
 def test_a_get_is_one_request_with_the_whole_address_to_a_proxy(world):

@@ -261,7 +261,7 @@ SCENARIOS: List[Scenario] = [
     cannot("a program that says nothing", "ExePath", "it ended with exit code 0 and without a report", exe=lambda: compiled("stand_in.c")),
     cannot("a program that hangs", "ExePath", "it had not ended after 31 s, and was killed", exe=lambda: compiled("hang.c"), parameters={"Arguments": "--deadline 1"}, slow=True),
     # --- parameters ---
-    Scenario("an option that there is not", "ExePath", "inconclusive", 2, ("Wrong parameters: imds-check: unrecognized arguments: --nope",), ("unrecognized arguments: --nope",), parameters={**HERE, "Arguments": "--nope"}),
+    Scenario("an option that there is not", "ExePath", "inconclusive", 2, ("Wrong parameters: imds-check: check: no option is called '--nope'.",), ("no option is called '--nope'",), parameters={**HERE, "Arguments": "--nope"}),
     Scenario("a MAC that is none", "ExePath", "inconclusive", 2, ("Wrong parameters: imds-check: argument --expected-mac",), ("argument --expected-mac",), parameters={**HERE, "ExpectedMac": "eth0"}),
     Scenario("a parameter that there is not", "none", "inconclusive", 2, ("Wrong parameters: -ExeURL. There are ExpectedMac,",), parameters={"ExeURL": "https://contoso.com/x?sig=S3cret"}),
     Scenario("what Azure says of the NIC", "ExePath", "healthy", 0, ("warn nic-ip-mismatch", "10.0.0.99"), parameters={**HERE, "ExpectedIp": " 10.0.0.99 ", "ExpectedMac": "00:0d:3a:7f:20:04"}),
