@@ -311,7 +311,7 @@ def test_the_whole_run_ends_at_the_deadline_whatever_hangs(lab):
 
 # --- signals ---
 
-MOMENTS_S = (0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 1.0)  # after the start; the interpreter itself needs up to 0.1 s
+MOMENTS_S = (0.1, 0.15, 0.2, 0.3, 0.5, 0.9)  # after the interpreter has started, which no program can speed up
 SIGNALS = ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGINT")
 
 
@@ -327,11 +327,23 @@ def signalled(lab, name, after_s):
     return out, err, process.returncode
 
 
+def interpreter_s(lab):
+    """What it takes now to start Python and nothing else, the longest of three."""
+    taken = []
+    for _ in range(3):
+        began = time.monotonic()
+        subprocess.run(lab.enter([sys.executable, "-c", "import runpy"]), env=PATHS, check=True)
+        taken.append(time.monotonic() - began)
+    return max(taken)
+
+
 @pytest.mark.parametrize("name", SIGNALS)
 def test_a_signal_at_any_moment_ends_the_collecting_and_not_the_report(lab, name):
     lab.host(f"rule add pref 0 to {IMDS} blackhole")
     for after_s in MOMENTS_S:
-        out, err, code = signalled(lab, name, after_s)
+        out, err, code = signalled(lab, name, interpreter_s(lab) + after_s)
+        if code == -getattr(signal, name):  # this machine was busy just then, and the interpreter had not started: once more
+            out, err, code = signalled(lab, name, 2 * interpreter_s(lab) + after_s)
         assert err == "" and code == 3 and "the run was interrupted" in out, (after_s, out, err)
         assert out.splitlines()[-1].startswith("END IMDS-CHECK verdict=inconclusive cause=tool-failed exit=3")
         assert "issue tracker" not in out and "when the time was up" not in out

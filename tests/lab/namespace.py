@@ -314,7 +314,7 @@ esac
 """
 HOLDER = f"""
 mount --make-rprivate /
-mount -t tmpfs none /run
+mount -t tmpfs -o mode=0755 none /run
 mkdir -p /run/lab/net /run/lab/bin
 mount --bind /sys/class/net /run/lab/net
 mount -t tmpfs none /sys/class
@@ -323,20 +323,20 @@ mount --bind /run/lab/net /sys/class/net
 echo {AZURE_TAG} > /sys/class/dmi/id/chassis_asset_tag
 echo 'Microsoft Corporation' > /sys/class/dmi/id/sys_vendor
 echo {LINUX_VM.vm_id} > /sys/class/dmi/id/product_uuid
-mount -t tmpfs none /var/log
-mount -t tmpfs none /var/lib
+mount -t tmpfs -o mode=0755 none /var/log
+mount -t tmpfs -o mode=0755 none /var/lib
 cat > /run/lab/bin/systemctl <<'END'
 {SYSTEMCTL}END
 chmod 755 /run/lab/bin/systemctl
 mount -t overlay lab -o lowerdir=/run/lab/bin:/usr/sbin /usr/sbin
 mkdir -p /run/lab/etc/upper /run/lab/etc/work
-mount -t tmpfs none /var/tmp
+mount -t tmpfs -o mode=1777 none /var/tmp
 mount -t overlay etc -o lowerdir=/etc,upperdir=/run/lab/etc/upper,workdir=/run/lab/etc/work /etc
 rm -rf /etc/waagent.conf /etc/profile.d /etc/environment
 umount /etc/resolv.conf /etc/hosts 2>/dev/null || true
 rm -f /etc/resolv.conf /etc/hosts
 touch /etc/resolv.conf
-mount -t tmpfs none {ANCHORS}
+mount -t tmpfs -o mode=0755 none {ANCHORS}
 cp {BUNDLE} /run/lab/bundle
 mkdir /etc/profile.d
 hostname labvm
