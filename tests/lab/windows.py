@@ -32,6 +32,7 @@ NAMES = {"walinuxagent": "WindowsAzureGuestAgent", "azure_proxy_agent": "GuestPr
 NO_RULES = "Windows has no policy routing: no table shows why the connect fails"
 NO_KINDS = "Windows has no such routes: no table shows why the connect fails"
 STRONG_HOST = "on Windows a packet leaves by the NIC that holds its source address"
+NO_DEVICE = "Windows binds no socket to a device: nothing answers past such a VPN, and then the operator's word decides"
 LINUX_LEASE = "a lease file of Linux; Windows keeps leases in the registry, for as long as they are in use"
 CANNOT: Dict[str, str] = {
     "healthy: a stale lease file": LINUX_LEASE,
@@ -53,6 +54,7 @@ CANNOT: Dict[str, str] = {
     "route-wrong-gateway (rule from)": NO_RULES,
     "source-not-primary-ip (other NIC's)": STRONG_HOST,
     "source-not-primary-ip (of loopback)": STRONG_HOST,
+    "route-wrong-interface (VPN, --expected-ip of the second NIC)": NO_DEVICE,
 }
 
 
