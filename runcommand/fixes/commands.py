@@ -38,12 +38,17 @@ class Word(Part):
     PATTERN: ClassVar[Pattern[str]] = re.compile(r"(?!)")  # of no word at all: a kind names its own
 
     def __init__(self, text: str) -> None:
-        if not isinstance(text, str) or not self.PATTERN.fullmatch(text):
+        if not isinstance(text, str) or not self.fits(text):
             raise UnfitWord(f"not a {type(self).__name__}: {str(text)[:40]!r}")
         try:
             self._text = self.normal(text)
         except ValueError:
             raise UnfitWord(f"not a {type(self).__name__}: {text[:40]!r}") from None
+
+    @classmethod
+    def fits(cls, text: str) -> bool:
+        """Whether a text has the form of this kind."""
+        return bool(cls.PATTERN.fullmatch(text))
 
     @staticmethod
     def normal(text: str) -> str:

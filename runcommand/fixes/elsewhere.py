@@ -23,9 +23,7 @@ class AdviceOnly:
     def set_mac(self, adapter: Adapter, mac: str, gateway: Optional[str], default: bool) -> List[Fix]:
         return [advice(f"Remove what overrides the MAC of {quoted(adapter.name)}: Azure expects {mac}.")]
 
-    def set_address(
-        self, adapter: Adapter, address: str, prefix: int, gateway: Optional[str], default: bool
-    ) -> List[Fix]:
+    def set_address(self, adapter: Adapter, address: str, prefix: int, gateway: Optional[str]) -> List[Fix]:
         return [advice(f"Let DHCP configure {quoted(adapter.name)}: Azure expects the address {address}/{prefix}.")]
 
     def delete_address(self, adapter: Adapter, address: str, prefix: int) -> List[Fix]:

@@ -41,7 +41,6 @@ from .commands import (
     Number,
     Part,
     Phrase,
-    ProxyServer,
     Selector,
     ServiceName,
     TableName,
@@ -55,13 +54,13 @@ from .commands import (
     sh,
 )
 from .iptables import delete_rule
-from .remedies import Wanted, file_of, instead
+from .remedies import Wanted, bare_proxy, file_of, instead
 
 WITH_THE_LEASE = "Azure hands out the routes to both platform addresses with the lease."
 LIST_LIMIT = 900  # characters of a bypass list: a longer one leaves no room in the report
 ROUTES_LIMIT = 8  # that one line puts back
 RED_HATS = ("rhel", "centos", "almalinux", "rocky", "ol", "fedora", "azurelinux", "mariner")
-COPIED = "/run"  # where the operator puts a file that the VM cannot download: root alone writes there
+COPIED = phrase("/run")  # where the operator puts a file that the VM cannot download: root alone writes there
 SESSION = (
     "A remote session through this NIC may break, and the line goes on without it. If you cannot get back in, use the "
     "serial console, or restart the VM from Azure: a restart undoes this line."
@@ -74,6 +73,7 @@ ON_PURPOSE = (
     "Somebody may have set this rule or default on purpose: before you change it, ask whoever looks after this VM's "
     "firewall and network security."
 )
+AGAIN = "Log in again and restart the services that use the proxy: they keep the environment they started with."
 # What ip answers where there is nothing to take away, or the thing is there already; kernels differ.
 NOT_THERE = {
     "route": "No such process / FIB table does not exist",
@@ -104,6 +104,12 @@ ANCHORS = {
     "suse": (phrase("/etc/pki/trust/anchors"), phrase("update-ca-certificates")),
     "debian": (phrase("/usr/local/share/ca-certificates"), phrase("update-ca-certificates")),
 }
+
+
+class _MacWithColons(Word):
+    """A MAC address as ``ip`` takes it."""
+
+    PATTERN = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
 class Handle(Word):
@@ -240,7 +246,7 @@ class LinuxRemedies:
         """The words that each manager has for a new lease: NetworkManager's connection again, else its settings again."""
         name = Interface(adapter.name)
         reapply = phrase("nmcli device reapply {name}", name=name)
-        if adapter.profile and Uuid.PATTERN.fullmatch(adapter.profile):
+        if adapter.profile and Uuid.fits(adapter.profile):
             reapply = phrase("nmcli connection up uuid {uuid} ifname {name}", uuid=Uuid(adapter.profile), name=name)
         return {"systemd-networkd": phrase("networkctl reconfigure {name}", name=name), "NetworkManager": reapply}
 
@@ -320,19 +326,15 @@ class LinuxRemedies:
             destinations.insert(0, "0.0.0.0/0")
         return [route_words(destination, gateway, adapter, source=source) for destination in destinations]
 
-    def set_address(
-        self, adapter: Adapter, address: str, prefix: int, gateway: Optional[str], default: bool
-    ) -> List[Fix]:
+    def set_address(self, adapter: Adapter, address: str, prefix: int, gateway: Optional[str]) -> List[Fix]:
         """Adds the right address beside the wrong one, and sends from it: what the NIC carries stays, sessions too."""
         by_hand = f"At once: add {address}/{prefix} to {quoted(adapter.name)}, and send from it."
         return [
             *self.renew_lease(adapter),
-            *instead(by_hand, lambda: self._set_address(adapter, address, prefix, gateway, default)),
+            *instead(by_hand, lambda: self._set_address(adapter, address, prefix, gateway)),
         ]
 
-    def _set_address(
-        self, adapter: Adapter, address: str, prefix: int, gateway: Optional[str], default: bool
-    ) -> List[Fix]:
+    def _set_address(self, adapter: Adapter, address: str, prefix: int, gateway: Optional[str]) -> List[Fix]:
         held = Network(f"{Address(address).text}/{Number(prefix).text}")
         steps = [phrase("ip addr replace {held} dev {name}", held=held, name=Interface(adapter.name))]
         if gateway:
@@ -530,21 +532,17 @@ class LinuxRemedies:
             "ufw prepend allow out to {address} port {ports} proto tcp", address=Address(address), ports=ports
         )
 
-    def _delete(self, rule: FirewallRule) -> List[Fix]:
-        """Handles of nftables are given anew when the ruleset is loaded again: a person looks before a rule goes."""
-        deletion = sh(self._deletion_of(rule))
-        if rule.place is not FirewallPlace.NFTABLES:
-            return [deletion]
-        show = sh(phrase("nft -a list chain {chain}", chain=_nft_chain(rule.chain or "")))
-        check = f"Only if handle {Handle(rule.id).text} is still the rule that is named above (else run this again):"
-        return [show, advice(check), deletion]
-
     @staticmethod
-    def _deletion_of(rule: FirewallRule) -> Phrase:
-        if rule.place is FirewallPlace.NFTABLES:
-            chain, handle = _nft_chain(rule.chain or ""), Handle(rule.id)
-            return phrase("nft delete rule {chain} handle {handle}", chain=chain, handle=handle)
-        return phrase("{program} {rule}", program=_iptables(rule.place), rule=delete_rule(rule.id))
+    def _delete(rule: FirewallRule) -> List[Fix]:
+        """Handles of nftables are given anew when the ruleset is loaded again: a person looks before a rule goes."""
+        if rule.place is not FirewallPlace.NFTABLES:
+            return [sh(phrase("{program} {rule}", program=_iptables(rule.place), rule=delete_rule(rule.id)))]
+        chain, handle = _nft_chain(rule.chain or ""), Handle(rule.id)
+        return [
+            sh(phrase("nft -a list chain {chain}", chain=chain)),
+            advice(f"Only if handle {handle.text} is still the rule that is named above (else run this again):"),
+            sh(phrase("nft delete rule {chain} handle {handle}", chain=chain, handle=handle)),
+        ]
 
     @staticmethod
     def _acceptances(obstacle: Obstacle, chain: str, addresses: Sequence[str]) -> List[Fix]:
@@ -615,12 +613,14 @@ class LinuxRemedies:
         target = phrase("{folder}/{name}.crt", folder=folder, name=AnchorFile(name))
         fixes: List[Fix] = []
         if is_reachable:
-            through = phrase(" -x http://{proxy}", proxy=_bare(proxy)) if proxy else phrase("")
+            through = phrase(" -x http://{proxy}", proxy=bare_proxy(proxy)) if proxy else phrase("")
             encoded = phrase("curl -fsS{through} '{url}' | openssl x509 -inform DER", through=through, url=address)
         else:
-            copied = f"{COPIED}/{file.text}"
-            fixes.append(advice(f"On a machine that can, download {url} and copy it to this VM as {copied}; then:"))
-            encoded = phrase("openssl x509 -inform DER -in '/run/{file}'", file=file)
+            copied = phrase("{folder}/{file}", folder=COPIED, file=file)
+            fixes.append(
+                advice(f"On a machine that can, download {url} and copy it to this VM as {copied.text}; then:")
+            )
+            encoded = phrase("openssl x509 -inform DER -in '{copied}'", copied=copied)
         line = phrase(
             "[ -e {target} ] || {{ {encoded} -out {target} && {check} || ! rm -f {target}; }}",
             encoded=encoded,
@@ -649,15 +649,6 @@ class LinuxRemedies:
         if distribution.startswith(("sles", "opensuse")):
             return ANCHORS["suse"]
         return ANCHORS["debian"]
-
-
-AGAIN = "Log in again and restart the services that use the proxy: they keep the environment they started with."
-
-
-class _MacWithColons(Word):
-    """A MAC address as ``ip`` takes it."""
-
-    PATTERN = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
 def _check_certificate(target: Phrase, wanted: Wanted) -> Phrase:
@@ -736,8 +727,3 @@ def _profile_script(addresses: Sequence[str]) -> Phrase:
         'export no_proxy="${{no_proxy:+$no_proxy,}}{added}" NO_PROXY="${{NO_PROXY:+$NO_PROXY,}}{added}"', added=added
     )
     return phrase("printf '%s\\n' '{export}' > /etc/profile.d/zzzz-azure-platform.sh", export=export)
-
-
-def _bare(proxy: str) -> ProxyServer:
-    """A proxy without ``http://`` before it."""
-    return ProxyServer(proxy[7:] if proxy.startswith("http://") else proxy)

@@ -28,7 +28,7 @@ def change_access(group: Optional[str], name: Optional[str]) -> List[Fix]:
     :param group: the VM's resource group; placeholders stand for both names where one is not known or not plain
     """
     fixes: List[Fix] = []
-    if not (group and AzureName.PATTERN.fullmatch(group)) or not (name and AzureName.PATTERN.fullmatch(name)):
+    if not (group and AzureName.fits(group)) or not (name and AzureName.fits(name)):
         group, name = "GROUP", "VM"
         fixes.append(advice("GROUP and VM stand for this VM's resource group and name."))
     vm = phrase("-g {group} -n {name}", group=AzureName(group), name=AzureName(name))

@@ -26,7 +26,7 @@ from ..rules.finding import quoted, short
 from ..rules.pages import page_for
 from ..rules.unseen import unseen
 from ..rules.way import longest_match
-from .commands import Fix, advice
+from .commands import Fix, ProxyServer, advice
 
 REDEPLOY_PAGE = "https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/redeploy-to-new-node-windows"
 REDEPLOY_WARNING = "(Redeploying restarts the VM and empties its temporary disk.)"
@@ -55,9 +55,7 @@ class Remedies(Protocol):
     def delete_persistent_route(self, destination: str, gateway: str) -> List[Fix]: ...
     def delete_neighbour(self, neighbour: Neighbour) -> List[Fix]: ...
     def delete_address(self, adapter: Adapter, address: str, prefix: int) -> List[Fix]: ...
-    def set_address(
-        self, adapter: Adapter, address: str, prefix: int, gateway: Optional[str], default: bool
-    ) -> List[Fix]: ...
+    def set_address(self, adapter: Adapter, address: str, prefix: int, gateway: Optional[str]) -> List[Fix]: ...
     def set_source(self, adapter: Adapter, wrong: str, right: str) -> List[Fix]: ...
     def set_mac(self, adapter: Adapter, mac: str, gateway: Optional[str], default: bool) -> List[Fix]: ...
     def restart_service(self, name: str) -> List[Fix]: ...
@@ -86,6 +84,11 @@ def instead(by_hand: str, make: Callable[[], List[Fix]]) -> List[Fix]:
 def file_of(url: str) -> str:
     """The name of the file that an address names, its escapes resolved; empty where it names none."""
     return unquote(url.partition("?")[0].rpartition("/")[2])
+
+
+def bare_proxy(proxy: str) -> ProxyServer:
+    """A proxy without ``http://`` before it. Raises ``UnfitWord``."""
+    return ProxyServer(proxy[7:] if proxy.startswith("http://") else proxy)
 
 
 def remedies(case: Case) -> Remedies:
@@ -184,9 +187,7 @@ def set_mac(case: Case, adapter: Adapter, mac: str) -> List[Fix]:
 
 def set_address(case: Case, adapter: Adapter, address: str, prefix: int) -> List[Fix]:
     """Gives a NIC its address, and routes to the platform that send from it."""
-    return remedies(case).set_address(
-        adapter, address, prefix, gateway_of(case, adapter), is_only_way_out(case, adapter)
-    )
+    return remedies(case).set_address(adapter, address, prefix, gateway_of(case, adapter))
 
 
 def goes_astray(case: Case, way: Way) -> Optional[bool]:

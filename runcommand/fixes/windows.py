@@ -58,7 +58,7 @@ from .commands import (
     phrase,
     powershell,
 )
-from .remedies import Wanted, file_of, instead
+from .remedies import Wanted, bare_proxy, file_of, instead
 
 MANY = 3  # addresses: more of them are changed by one command
 POLICY_EDITOR = (
@@ -155,7 +155,7 @@ class WindowsRemedies:
             return [
                 advice(f"The address of {name} is set by hand. With DHCP the NIC takes it from Azure again{others}.")
             ]
-        if DisplayName.PATTERN.fullmatch(adapter.name):
+        if DisplayName.fits(adapter.name):
             return [cmd(phrase('ipconfig /renew "{name}"', name=DisplayName(adapter.name)))]
         return [cmd(phrase("ipconfig /renew"))]
 
@@ -190,9 +190,7 @@ class WindowsRemedies:
         nothing = "Where it finds no such property, nothing overrides the MAC, and nothing has changed."
         return [advice(f"This restarts the NIC. {SESSION}{back} {nothing}"), powershell(clear)]
 
-    def set_address(
-        self, adapter: Adapter, address: str, prefix: int, gateway: Optional[str], default: bool
-    ) -> List[Fix]:
+    def set_address(self, adapter: Adapter, address: str, prefix: int, gateway: Optional[str]) -> List[Fix]:
         """Back to DHCP, where the NIC has nothing else; a NIC with several addresses gets the right one beside them."""
         if adapter.dhcp:
             return self.renew_lease(adapter)
@@ -204,7 +202,8 @@ class WindowsRemedies:
     def _to_dhcp(self, adapter: Adapter) -> List[Fix]:
         before = self._static_again(adapter)
         back = f" To undo it: {before.text}" if before else ""
-        return [advice(f"{SESSION}{back}"), cmd(_to_dhcp(adapter))]
+        to_dhcp = phrase("netsh interface ipv4 set address name={index} source=dhcp", index=_index(adapter))
+        return [advice(f"{SESSION}{back}"), cmd(to_dhcp)]
 
     @staticmethod
     def _add_address(adapter: Adapter, address: str, prefix: int) -> List[Fix]:
@@ -419,7 +418,7 @@ class WindowsRemedies:
         if len(remote.text) > REMOTE_LIMIT:
             raise UnfitWord("more addresses than a command can hold")
         is_reserved = rule.name.lower() == "all"  # netsh's own word for all rules
-        if rule.is_name_unique and not is_reserved and DisplayName.PATTERN.fullmatch(rule.name):
+        if rule.is_name_unique and not is_reserved and DisplayName.fits(rule.name):
             change = phrase("remoteip={remote}", remote=remote) if rest else phrase("enable=no")
             return [
                 cmd(
@@ -477,7 +476,7 @@ class WindowsRemedies:
     @staticmethod
     def _winhttp(proxy: Proxy, entries: Sequence[str]) -> List[Fix]:
         bypassed = _listed(entries, ";")
-        if proxy.is_whole and proxy.server and ProxyServer.PATTERN.fullmatch(proxy.server):
+        if proxy.is_whole and proxy.server and ProxyServer.fits(proxy.server):
             return [
                 cmd(
                     phrase(
@@ -496,7 +495,7 @@ class WindowsRemedies:
     def _internet_settings(proxy: Proxy, entries: Sequence[str], addresses: Sequence[str]) -> List[Fix]:
         bypassed, key = _listed(entries, ";"), _account(proxy)
         alone = proxy.is_whole and not proxy.pac_url and not proxy.auto_detect  # the command puts the others aside
-        is_plain = bool(proxy.server and ProxyServer.PATTERN.fullmatch(proxy.server))
+        is_plain = bool(proxy.server and ProxyServer.fits(proxy.server))
         if key in BITS_ACCOUNTS and alone and is_plain:
             account, server = BITS_ACCOUNTS[key or ""], ProxyServer(proxy.server or "")
             return [
@@ -547,7 +546,7 @@ class WindowsRemedies:
         file = phrase("{folder}\\{name}", folder=DOWNLOADS, name=name)
         fixes: List[Fix] = []
         if is_reachable:
-            through = phrase(" -Proxy http://{proxy}", proxy=_bare(proxy)) if proxy else phrase("")
+            through = phrase(" -Proxy http://{proxy}", proxy=bare_proxy(proxy)) if proxy else phrase("")
             download = phrase(
                 "Invoke-WebRequest -UseBasicParsing{through} '{url}' -OutFile '{file}'",
                 through=through,
@@ -586,10 +585,6 @@ def _deletion(certificate: Certificate, place: str) -> List[Fix]:
     return [cmd(phrase("certutil -delstore {store} {thumbprint}", store=store, thumbprint=thumbprint))]
 
 
-def _to_dhcp(adapter: Adapter) -> Phrase:
-    return phrase("netsh interface ipv4 set address name={index} source=dhcp", index=_index(adapter))
-
-
 def _mask(held: InterfaceAddress) -> Address:
     return Address(str(network(f"{held.address}/{held.prefix}").netmask))
 
@@ -615,8 +610,3 @@ def _listed(entries: Sequence[str], separator: str) -> Phrase:
     if len(found.text) > SETX_LIMIT:
         raise UnfitWord("a list that is too long for a command")
     return found
-
-
-def _bare(proxy: str) -> ProxyServer:
-    """A proxy without ``http://`` before it."""
-    return ProxyServer(proxy[7:] if proxy.startswith("http://") else proxy)
