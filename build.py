@@ -1,7 +1,8 @@
-"""Builds what is sent into a VM, in ``dist``: the exe, the two scripts that are pasted into Run Command, and ``SHA256SUMS``.
+"""Builds what is sent into a VM, in ``dist``: the exe, the two scripts that are pasted into Run
+Command, and ``SHA256SUMS``.
 
-The exe is frozen, on Windows, with the Python that this runs under; on Linux with a Windows Python under Wine, which is set
-up once, outside the checkout. Two builds of one commit are the same bytes.
+The exe is frozen, on Windows, with the Python that this runs under; on Linux with a Windows Python
+under Wine, which is set up once, outside the checkout. Two builds of one commit are the same bytes.
 """
 
 from __future__ import annotations
@@ -35,20 +36,30 @@ UNUSED = (
     "optparse pdb pickle pkgutil platform plistlib pprint py_compile pydoc pydoc_data queue runpy sqlite3 ssl "
     "statistics tarfile tempfile test tkinter tracemalloc unittest urllib.request uu webbrowser xml.dom xml.sax xmlrpc"
 ).split()
-# Where the exe unpacks itself. The folder that PyInstaller's bootloader makes there has an access list
-# that is not protected ("D:(A;;FA;;;SID)"), so it also inherits what its parent hands down. In
-# C:\Windows\Temp that lets every user add files, here only administrators. No variable: whoever starts
-# the exe may set it to another folder, and where it is missing the bootloader would unpack in the
-# current one. Windows is on C: on every Azure VM.
+# Where the exe unpacks itself. The folder that PyInstaller's bootloader makes there has an access
+# list that is not protected ("D:(A;;FA;;;SID)"), so it also inherits what its parent hands down. In
+# C:\Windows\Temp that lets every user add files, here only administrators. No variable: whoever
+# starts the exe may set it to another folder, and where it is missing the bootloader would unpack
+# in the current one. Windows is on C: on every Azure VM.
 RUNTIME_FOLDER = f"C:\\Program Files\\{NAME}"
 SCRIPTS = ROOT / "runcommand" / "scripts"
 SCRIPT_LIMIT = 160 * 1024  # bytes; the handler of Run Command takes 192 KiB
 # Of the package, and of no use on a Linux VM: other systems' parts, the demo, the operator's side.
 NOT_ON_LINUX = tuple(
     f"runcommand/{part}"
-    for part in ("system/windows", "fixes/windows.py", "fixes/elsewhere.py", "simulator", "results", "report/explain.py")
+    for part in (
+        "system/windows",
+        "fixes/windows.py",
+        "fixes/elsewhere.py",
+        "simulator",
+        "operator",
+        "report/explain.py",
+    )
 )
-PYTHON, PYINSTALLER = (3, 11), "6.22.3"  # what is left out, and what is known of its faults, holds for these
+PYTHON, PYINSTALLER = (
+    (3, 11),
+    "6.22.3",
+)  # what is left out, and what is known of its faults, holds for these
 
 
 def fail(message: str) -> NoReturn:
@@ -59,8 +70,12 @@ def fail(message: str) -> NoReturn:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="build.py", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(metavar="WHAT")
-    exe = commands.add_parser("exe", help="dist/imds-check.exe, for Windows 10 / Server 2016 and later")
-    exe.add_argument("--wine", action="store_true", help="on Linux: freeze with a Windows Python under Wine")
+    exe = commands.add_parser(
+        "exe", help="dist/imds-check.exe, for Windows 10 / Server 2016 and later"
+    )
+    exe.add_argument(
+        "--wine", action="store_true", help="on Linux: freeze with a Windows Python under Wine"
+    )
     scripts = commands.add_parser(
         "scripts", help="dist/imds-check.sh and, for the exe that is there, dist/imds-check.ps1"
     )
@@ -81,8 +96,14 @@ def main() -> int:
     try:
         options.build(options)
     finally:
-        made = [path for path in (DIST / f"{NAME}.{kind}" for kind in ("exe", "ps1", "sh")) if path.exists()]
-        (DIST / "SHA256SUMS").write_bytes("".join(f"{_sha256(path)}  {path.name}\n" for path in made).encode())
+        made = [
+            path
+            for path in (DIST / f"{NAME}.{kind}" for kind in ("exe", "ps1", "sh"))
+            if path.exists()
+        ]
+        (DIST / "SHA256SUMS").write_bytes(
+            "".join(f"{_sha256(path)}  {path.name}\n" for path in made).encode()
+        )
     return 0
 
 
@@ -92,15 +113,27 @@ def build_everything(options: argparse.Namespace) -> None:
 
 
 def _uri(value: str) -> str:
-    if not value.isascii() or not value.isprintable() or not value.startswith("https://") or set(value) & set(" \"'`"):
+    if (
+        not value.isascii()
+        or not value.isprintable()
+        or not value.startswith("https://")
+        or set(value) & set(" \"'`")
+    ):
         raise argparse.ArgumentTypeError(f"not an address of the form https://HOST/...: {value!r}")
     return value
 
 
 def build_exe(with_wine: bool) -> Path:
-    """Freezes the package into one file. Ends the program with one line where a tool is missing or fails."""
+    """Freezes the package into one file.
+
+    Ends the program with one line where a tool is missing or fails.
+    """
     if with_wine == (os.name == "nt"):
-        fail("--wine is for Linux" if with_wine else "an exe is made on Windows, or on Linux with --wine")
+        fail(
+            "--wine is for Linux"
+            if with_wine
+            else "an exe is made on Windows, or on Linux with --wine"
+        )
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir()
     (WORK / "version.txt").write_text(version_resource(), "utf-8")
@@ -126,7 +159,9 @@ def _sha256(made: Path) -> str:
 
 
 def build_scripts(exe_uri: Optional[str] = None) -> None:
-    """The script for Linux, and the one for Windows where the exe whose checksum it carries is there."""
+    """The script for Linux, and the one for Windows where the exe whose checksum it carries is
+    there.
+    """
     linux = shell_script().encode("ascii")
     if len(linux) > SCRIPT_LIMIT:
         fail(f"{NAME}.sh has {len(linux):,} bytes, more than {SCRIPT_LIMIT:,}")
@@ -134,24 +169,28 @@ def build_scripts(exe_uri: Optional[str] = None) -> None:
     _say(DIST / f"{NAME}.sh")
     exe = DIST / f"{NAME}.exe"
     if not exe.exists():
-        said = (
-            f"no {NAME}.ps1: it carries the checksum of {exe.relative_to(ROOT)}, which is not there (build.py makes it)"
-        )
+        said = f"no {NAME}.ps1: it carries the checksum of {exe.relative_to(ROOT)}, which is not there (build.py makes it)"
         if exe_uri:
             fail(said)
         print(said)  # Linux VMs need nothing else
         return
-    windows = powershell_script(exe.read_bytes(), exe_uri or "").replace("\n", "\r\n").encode("ascii")
+    windows = (
+        powershell_script(exe.read_bytes(), exe_uri or "").replace("\n", "\r\n").encode("ascii")
+    )
     (DIST / f"{NAME}.ps1").write_bytes(windows)
     _say(DIST / f"{NAME}.ps1")
 
 
 def shell_script() -> str:
-    """The script for RunShellScript, with the tool inside: its files as bzip2 packs them, in base 85 (RFC 1924).
+    """The script for RunShellScript, with the tool inside: its files as bzip2 packs them, in base
+    85 (RFC 1924).
 
-    They are packed as one text, of which the script makes a zipapp: a zip file's own entries do not compress.
+    They are packed as one text, of which the script makes a zipapp: a zip file's own entries do not
+    compress.
     """
-    whole = "\0".join(f"{name}\n{source}" for name, source in files_for_linux().items()).encode("ascii")
+    whole = "\0".join(f"{name}\n{source}" for name, source in files_for_linux().items()).encode(
+        "ascii"
+    )
     packed = base64.b85encode(bz2.compress(whole, 9)).decode("ascii")
     lines = "\n".join(packed[i : i + 256] for i in range(0, len(packed), 256))
     return _filled("imds-check.sh", TOOL=lines)
@@ -162,7 +201,12 @@ def powershell_script(exe: bytes, exe_uri: str = "") -> str:
 
     :param exe_uri: where it is downloaded from, unless the script is told
     """
-    return _filled("imds-check.ps1", SHA256=hashlib.sha256(exe).hexdigest(), SIZE=str(len(exe)), EXE_URI=exe_uri)
+    return _filled(
+        "imds-check.ps1",
+        SHA256=hashlib.sha256(exe).hexdigest(),
+        SIZE=str(len(exe)),
+        EXE_URI=exe_uri,
+    )
 
 
 def _filled(template: str, **values: str) -> str:
@@ -176,20 +220,28 @@ def _filled(template: str, **values: str) -> str:
 def files_for_linux() -> Dict[str, str]:
     """The sources of a zipapp with what a Linux VM needs of the package, by their names in it."""
     package = ROOT / "runcommand"
-    paths = {f"runcommand/{path.relative_to(package).as_posix()}": path for path in sorted(package.rglob("*.py"))}
+    paths = {
+        f"runcommand/{path.relative_to(package).as_posix()}": path
+        for path in sorted(package.rglob("*.py"))
+    }
     needed = {name: path for name, path in paths.items() if not name.startswith(NOT_ON_LINUX)}
     return {
-        name: slim(path.read_text("ascii")) for name, path in {"__main__.py": SCRIPTS / "__main__.py", **needed}.items()
+        name: slim(path.read_text("ascii"))
+        for name, path in {"__main__.py": SCRIPTS / "__main__.py", **needed}.items()
     }
 
 
 def slim(source: str) -> str:
-    """Python source (ASCII) without comments, docstrings and the annotations of functions. Every line keeps its number.
+    """Python source (ASCII) without comments, docstrings and the annotations of functions. Every
+    line keeps its number.
 
-    Of a cause's help page, which is the docstring of its rule, the title and the address remain: reports print them.
+    Of a cause's help page, which is the docstring of its rule, the title and the address remain:
+    reports print them.
     """
     lines = source.splitlines()
-    cuts: List[Tuple[Tuple[int, int], Tuple[int, int], str]] = []  # from, to (line from 1, column), what comes there
+    cuts: List[
+        Tuple[Tuple[int, int], Tuple[int, int], str]
+    ] = []  # from, to (line from 1, column), what comes there
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.arg) and node.annotation:
             cuts.append(((node.lineno, node.col_offset + len(node.arg)), _end(node.annotation), ""))
@@ -202,7 +254,9 @@ def slim(source: str) -> str:
             text, first = ast.get_docstring(node), node.body[0] if node.body else None
             if text is not None and first:
                 left = "pass" if len(node.body) == 1 and not isinstance(node, ast.Module) else ""
-                if isinstance(node, ast.FunctionDef) and any(_is_rule(word) for word in node.decorator_list):
+                if isinstance(node, ast.FunctionDef) and any(
+                    _is_rule(word) for word in node.decorator_list
+                ):
                     left = repr(f"{text.splitlines()[0]}\n\n-\n{text.splitlines()[-1]}")
                 cuts.append(((first.lineno, first.col_offset), _end(first), left))
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
@@ -210,14 +264,18 @@ def slim(source: str) -> str:
             cuts.append((token.start, token.end, ""))
     for (line, column), (last, stop), left in sorted(cuts, reverse=True):
         after = lines[last - 1][stop:]
-        lines[line - 1 : last] = [lines[line - 1][:column] + left + (after if line == last else "")] + (
-            [""] * (last - line - 1) + [after] if last > line else []
-        )
+        lines[line - 1 : last] = [
+            lines[line - 1][:column] + left + (after if line == last else "")
+        ] + ([""] * (last - line - 1) + [after] if last > line else [])
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
 def _is_rule(decorator: ast.expr) -> bool:
-    return isinstance(decorator, ast.Call) and isinstance(decorator.func, ast.Name) and decorator.func.id == "rule"
+    return (
+        isinstance(decorator, ast.Call)
+        and isinstance(decorator.func, ast.Name)
+        and decorator.func.id == "rule"
+    )
 
 
 def _end(node: ast.expr | ast.stmt) -> Tuple[int, int]:
@@ -225,7 +283,9 @@ def _end(node: ast.expr | ast.stmt) -> Tuple[int, int]:
     return node.end_lineno, node.end_col_offset
 
 
-def pyinstaller(root: str, script: str = "runcommand/__main__.py", name: str = NAME, folder: str = "dist") -> List[str]:
+def pyinstaller(
+    root: str, script: str = "runcommand/__main__.py", name: str = NAME, folder: str = "dist"
+) -> List[str]:
     """PyInstaller's arguments, after ``python``.
 
     :param root: the checkout, as that Python names it
@@ -233,16 +293,41 @@ def pyinstaller(root: str, script: str = "runcommand/__main__.py", name: str = N
     """
     return [
         *("-m", "PyInstaller", "--noconfirm", "--clean", "--log-level", "ERROR"),
-        *("--onefile", "--console", "--noupx", "--name", name, "--paths", root, "--runtime-tmpdir", RUNTIME_FOLDER),
-        *("--distpath", folder, "--workpath", "build/work", "--specpath", "build", "--version-file", "version.txt"),
+        *(
+            "--onefile",
+            "--console",
+            "--noupx",
+            "--name",
+            name,
+            "--paths",
+            root,
+            "--runtime-tmpdir",
+            RUNTIME_FOLDER,
+        ),
+        *(
+            "--distpath",
+            folder,
+            "--workpath",
+            "build/work",
+            "--specpath",
+            "build",
+            "--version-file",
+            "version.txt",
+        ),
         *(word for module in UNUSED for word in ("--exclude-module", module)),
         script,
     ]
 
 
 def reproducible() -> Dict[str, str]:
-    """What makes two builds of one commit the same: the order of hashes, and one time for everything."""
-    return {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "SOURCE_DATE_EPOCH": str(_commit_time())}
+    """What makes two builds of one commit the same: the order of hashes, and one time for
+    everything.
+    """
+    return {
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "SOURCE_DATE_EPOCH": str(_commit_time()),
+    }
 
 
 def _commit_time() -> int:
@@ -251,8 +336,12 @@ def _commit_time() -> int:
         return int(given)
     git = shutil.which("git")
     command = [git or "git", "-C", str(ROOT), "log", "-1", "--format=%ct"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) if git else None
-    return int(done.stdout) if done and done.stdout.strip().isdigit() else 1_600_000_000  # not from a checkout
+    done = (
+        subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) if git else None
+    )
+    return (
+        int(done.stdout) if done and done.stdout.strip().isdigit() else 1_600_000_000
+    )  # not from a checkout
 
 
 def freeze_with_wine(**what: str) -> None:
@@ -266,7 +355,9 @@ def freeze_with_wine(**what: str) -> None:
     except OSError as error:
         fail(f"{error.filename} is not installed")
     arguments = pyinstaller("Z:" + str(ROOT).replace("/", "\\"), **what)
-    done = wine.run([wine.PYTHON, *arguments], prefix=wine.prefix(), env=reproducible(), cwd=ROOT, timeout=600)
+    done = wine.run(
+        [wine.PYTHON, *arguments], prefix=wine.prefix(), env=reproducible(), cwd=ROOT, timeout=600
+    )
     if done.code:
         fail(f"PyInstaller failed:\n{done.err.decode('utf-8', 'replace')[-4000:]}")
 
@@ -280,14 +371,20 @@ def _freeze() -> None:
     except importlib.metadata.PackageNotFoundError:
         found = "none"
     if found != PYINSTALLER:
-        fail(f"PyInstaller {PYINSTALLER} is needed, and {found} is installed: pip install -e .[build]")
-    done = subprocess.run([sys.executable, *pyinstaller(str(ROOT))], env={**os.environ, **reproducible()}, cwd=ROOT)
+        fail(
+            f"PyInstaller {PYINSTALLER} is needed, and {found} is installed: pip install -e .[build]"
+        )
+    done = subprocess.run(
+        [sys.executable, *pyinstaller(str(ROOT))], env={**os.environ, **reproducible()}, cwd=ROOT
+    )
     if done.returncode:
         fail(f"PyInstaller failed with exit code {done.returncode}")
 
 
 def _try(made: Path, with_wine: bool) -> None:
-    """Starts what was made: an exe that cannot is none. (Wine loses a program's output now and then: it has a second chance.)"""
+    """Starts what was made: an exe that cannot is none. (Wine loses a program's output now and
+    then: it has a second chance.)
+    """
     for _ in range(2):
         if with_wine:
             from tests import wine
@@ -295,7 +392,9 @@ def _try(made: Path, with_wine: bool) -> None:
             done = wine.run([str(made), "--version"], prefix=wine.prefix())
             code, said = done.code, done.out
         else:
-            tried = subprocess.run([str(made), "--version"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+            tried = subprocess.run(
+                [str(made), "--version"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+            )
             code, said = tried.returncode, tried.stdout
         if said.split() == [NAME.encode(), __version__.encode()]:
             return
@@ -303,7 +402,9 @@ def _try(made: Path, with_wine: bool) -> None:
 
 
 def version_resource() -> str:
-    """The version that Windows shows in the file's properties, in PyInstaller's notation of a VERSIONINFO resource."""
+    """The version that Windows shows in the file's properties, in PyInstaller's notation of a
+    VERSIONINFO resource.
+    """
     numbers = (*(int(part) for part in __version__.split(".")[:3]), 0)
     strings = {
         "FileDescription": "Finds why an Azure VM cannot use the Instance Metadata Service",

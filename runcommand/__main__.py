@@ -1,8 +1,16 @@
-"""``python -m runcommand``. This file runs on any Python, 2.7 too: one that cannot run the rest is told so."""
+"""``python -m runcommand``.
+
+This file runs on any Python, 2.7 too: one that cannot run the rest is told so.
+"""
 
 import sys
 
-OTHERS = ("demo", "decode", "replay", "explain")  # commands in which Ctrl-C ends the program at once
+OTHERS = (
+    "demo",
+    "decode",
+    "replay",
+    "explain",
+)  # commands in which Ctrl-C ends the program at once
 INCONCLUSIVE = 3
 
 
@@ -10,14 +18,16 @@ def main():  # type: () -> int
     if sys.version_info < (3, 8):
         return refuse("Python 3.8 or later is needed, and this is %d.%d.%d" % sys.version_info[:3])
     if sys.flags.optimize > 1:
-        return refuse("run Python without -OO and without PYTHONOPTIMIZE=2, which take away texts that this needs")
+        return refuse(
+            "run Python without -OO and without PYTHONOPTIMIZE=2, which take away texts that this needs"
+        )
     try:
-        from runcommand import interrupts, limits
+        from . import interrupts, limits
 
         if not set(OTHERS).intersection(sys.argv[1:2]):
             interrupts.note()  # before the long imports
         limits.raise_open_files()
-        from runcommand import cli
+        from . import cli
 
         return cli.main()
     except Exception as error:
@@ -29,11 +39,13 @@ def refuse(reason):  # type: (str) -> int
     import socket
     import time
 
-    from runcommand import __version__
+    from . import __version__
 
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     host = "-" if "--redact" in sys.argv else socket.gethostname()
-    host = "".join(c if c.isalnum() and ord(c) < 128 or c in "._-" else "_" for c in host)[:63] or "-"
+    host = (
+        "".join(c if c.isalnum() and ord(c) < 128 or c in "._-" else "_" for c in host)[:63] or "-"
+    )
     said = "".join(c if " " <= c <= "~" else "?" for c in reason)[:400]
     lines = (
         "IMDS-CHECK %s  %s  %s" % (__version__, host, at),

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Optional
 
-from . import __version__, side_by_side
-from .collect import ENDING_S, Board, Collector, Run, collect, now
+from . import __version__
+from .collect import ENDING_S, Board, Collector, Run, collect, now, side_by_side
 from .diagnosis import Diagnosis, diagnose, failed
 from .facts import IMDS_ADDRESS, WIRESERVER_ADDRESS, Address, Facts
 from .probes import certificates, differential, imds, proxy, wireserver
@@ -45,7 +45,13 @@ def run(
     :param redact: what is judged, and all that comes of it, holds pseudonyms
     """
     began = time.monotonic()
-    facts = Facts(conditions.system, conditions.host, now(), deadline_s=conditions.deadline_s, tool_version=__version__)
+    facts = Facts(
+        conditions.system,
+        conditions.host,
+        now(),
+        deadline_s=conditions.deadline_s,
+        tool_version=__version__,
+    )
     try:
         collectors = {
             **probe_collectors(target, conditions.endpoints),
@@ -54,7 +60,9 @@ def run(
         ending_s = ENDING_S
         if redact:
             ending_s += REDACTING * conditions.deadline_s
-        facts = collect(conditions, collectors, target.system.cleanup, interrupted, progress, ending_s)
+        facts = collect(
+            conditions, collectors, target.system.cleanup, interrupted, progress, ending_s
+        )
         if redact:
             facts = redacted_in_time(facts, began + conditions.deadline_s)
         return diagnose(facts)
@@ -68,11 +76,15 @@ def run(
 
 
 def redacted_in_time(facts: Facts, end: float) -> Facts:
-    """The facts under pseudonyms; none of them where that is not done by ``end`` (``time.monotonic``)."""
+    """The facts under pseudonyms; none of them where that is not done by ``end``
+    (``time.monotonic``).
+    """
     from .redaction import nothing_of, redacted  # here: it is large, and few runs need it
 
     made: List[Facts] = []
-    (reason,) = side_by_side.run([lambda: made.append(redacted(facts))], max(LEAST_S, end - time.monotonic()))
+    (reason,) = side_by_side.run(
+        [lambda: made.append(redacted(facts))], max(LEAST_S, end - time.monotonic())
+    )
     if made:
         return made[0]
     if reason == side_by_side.LATE:
@@ -81,7 +93,10 @@ def redacted_in_time(facts: Facts, end: float) -> Facts:
 
 
 def probe_collectors(target: Target, endpoints: bool) -> Dict[str, Collector]:
-    """The network's part of the collectors. They share one pace, so that IMDS's limit holds for the run."""
+    """The network's part of the collectors.
+
+    They share one pace, so that IMDS's limit holds for the run.
+    """
     pace = Pace()
     connector, system, is_true = target.connector, target.system, target.imds.true_address
 
@@ -106,13 +121,17 @@ def probe_collectors(target: Target, endpoints: bool) -> Dict[str, Collector]:
 def keep(diagnosis: Diagnosis, system: LocalSystem, base: Optional[Path], began: float) -> str:
     """Writes ``report.txt`` and ``report.json`` into a folder of their own; says where, or why not.
 
-    :param began: when the run began (``time.monotonic``): the writing may last until shortly after its deadline
+    :param began: when the run began (``time.monotonic``): the writing may last until shortly after
+    its deadline
     """
     said: List[str] = []
 
     def work() -> None:
         try:
-            texts = {"report.json": json_report.as_json(diagnosis), "report.txt": text.full(diagnosis, "this folder")}
+            texts = {
+                "report.json": json_report.as_json(diagnosis),
+                "report.txt": text.full(diagnosis, "this folder"),
+            }
             name = diagnosis.facts.collected_at.replace("-", "").replace(":", "")
             folder = system.run_folder(base, name)
             for file, content in texts.items():

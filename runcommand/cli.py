@@ -1,4 +1,7 @@
-"""Arguments in, exit code out. Each command imports what it needs, so that ``--version`` and a wrong argument cost nothing."""
+"""Arguments in, exit code out.
+
+Each command imports what it needs, so that ``--version`` and a wrong argument cost nothing.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,9 @@ if TYPE_CHECKING:
 
 COMMANDS = ("check", "demo", "replay", "explain", "decode")
 FORMATS = ("portal", "full", "json")
-REDACTS = "replace names, ids and addresses with pseudonyms; the printed commands then cannot be pasted"
+REDACTS = (
+    "replace names, ids and addresses with pseudonyms; the printed commands then cannot be pasted"
+)
 EXAMPLES = """\
 examples:
   imds-check                                  diagnose this VM, as root or administrator
@@ -32,7 +37,10 @@ WRONG_ARGUMENTS = 2
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what was wrong in one line, and exits with 2. Options are written in full: a short form would become contract."""
+    """Says what was wrong in one line, and exits with 2.
+
+    Options are written in full: a short form would become contract.
+    """
 
     def __init__(self, **more: object) -> None:
         super().__init__(allow_abbrev=False, **more)  # type: ignore[arg-type]
@@ -42,21 +50,26 @@ class Parser(argparse.ArgumentParser):
 
 
 class TopParser(Parser):
-    """The parser of the program itself. Its help also shows the options of the default command, and examples."""
+    """The parser of the program itself.
+
+    Its help also shows the options of the default command, and examples.
+    """
 
     default: Parser
 
     def format_help(self) -> str:
         formatter = self._get_formatter()
         formatter.start_section("options of check, the default command")
-        formatter.add_arguments([action for action in self.default._actions if action.dest != "help"])
+        formatter.add_arguments(
+            [action for action in self.default._actions if action.dest != "help"]
+        )
         formatter.end_section()
         return f"{super().format_help()}\n{formatter.format_help()}\n{EXAMPLES}"
 
 
 def fail(message: str) -> NoReturn:
     """One line on standard error, exit code 2."""
-    from .rules.finding import to_ascii
+    from .model.words import to_ascii
 
     tell(f"imds-check: {to_ascii(message)[:400]}\n")
     raise SystemExit(WRONG_ARGUMENTS)
@@ -82,7 +95,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         fail(_unrecognised(unrecognised, words[0], options.known))
     try:
         return int(options.command(options))
-    except ModuleNotFoundError as missing:  # the script for Linux VMs holds only what is of use there
+    except (
+        ModuleNotFoundError
+    ) as missing:  # the script for Linux VMs holds only what is of use there
         if not (missing.name or "").startswith("runcommand."):
             raise
         fail(f"{words[0]} is not part of this script; the whole program has it")
@@ -108,7 +123,9 @@ def _unrecognised(words: Sequence[str], command: str, known: Iterable[str]) -> s
 
 
 def _shown(given: str) -> str:
-    """What was given, in quotes; only the beginning of what is long, so that the advice after it is seen."""
+    """What was given, in quotes; only the beginning of what is long, so that the advice after it is
+    seen.
+    """
     return repr(given) if len(given) <= 60 else f"{given[:60]!r}..."
 
 
@@ -122,7 +139,9 @@ def parser() -> Parser:
         ),
     )
     top.add_argument("--version", action="version", version=f"imds-check {__version__}")
-    commands = top.add_subparsers(title="commands", metavar="COMMAND", prog="imds-check", parser_class=Parser)
+    commands = top.add_subparsers(
+        title="commands", metavar="COMMAND", prog="imds-check", parser_class=Parser
+    )
 
     check = commands.add_parser("check", help="diagnose this VM (the default command)")
     check.add_argument(
@@ -139,7 +158,10 @@ def parser() -> Parser:
     )
     _add_format(check)
     check.add_argument(
-        "--out", type=_folder, metavar="DIR", help="create the report folder in this folder instead of the default one"
+        "--out",
+        type=_folder,
+        metavar="DIR",
+        help="create the report folder in this folder instead of the default one",
     )
     check.add_argument("--no-files", action="store_true", help="write no report files")
     check.add_argument("--redact", action="store_true", help=REDACTS)
@@ -164,15 +186,23 @@ def parser() -> Parser:
     check.set_defaults(command=do_check)
     top.default = check
 
-    demo = commands.add_parser("demo", help="diagnose a simulated VM, on any machine and without privileges")
-    demo.add_argument("scenario", nargs="?", metavar="SCENARIO", help="which simulated VM (default: a broken one)")
-    demo.add_argument("--list", action="store_true", help="list the scenarios and the cause of each")
+    demo = commands.add_parser(
+        "demo", help="diagnose a simulated VM, on any machine and without privileges"
+    )
+    demo.add_argument(
+        "scenario", nargs="?", metavar="SCENARIO", help="which simulated VM (default: a broken one)"
+    )
+    demo.add_argument(
+        "--list", action="store_true", help="list the scenarios and the cause of each"
+    )
     _add_format(demo)
     demo.add_argument("--redact", action="store_true", help=REDACTS)
     demo.set_defaults(command=do_demo)
 
     replay = commands.add_parser("replay", help="diagnose again from a report.json, offline")
-    replay.add_argument("report", metavar="REPORT.json", help="from the report folder of an earlier run")
+    replay.add_argument(
+        "report", metavar="REPORT.json", help="from the report folder of an earlier run"
+    )
     _add_format(replay)
     replay.add_argument("--redact", action="store_true", help=REDACTS)
     replay.set_defaults(command=do_replay)
@@ -181,7 +211,10 @@ def parser() -> Parser:
         "explain", help="print the help page of a cause or a check, or the table of all of them"
     )
     explained.add_argument(
-        "name", nargs="?", metavar="ID", help="a cause, such as route-missing, or a check, such as imds.reachable"
+        "name",
+        nargs="?",
+        metavar="ID",
+        help="a cause, such as route-missing, or a check, such as imds.reachable",
     )
     explained.set_defaults(command=do_explain)
 
@@ -204,16 +237,25 @@ def parser() -> Parser:
 def _add_format(command: argparse.ArgumentParser) -> None:
     known = ",".join(FORMATS)
     command.add_argument(
-        "--format", type=_format, metavar=f"{{{known}}}", help=f"the report on standard output (default: {FORMATS[0]})"
+        "--format",
+        type=_format,
+        metavar=f"{{{known}}}",
+        help=f"the report on standard output (default: {FORMATS[0]})",
     )
 
 
 def _option_names(command: argparse.ArgumentParser) -> List[str]:
     """The options that ``--help`` tells of."""
-    return [name for action in command._actions if action.help != argparse.SUPPRESS for name in action.option_strings]
+    return [
+        name
+        for action in command._actions
+        if action.help != argparse.SUPPRESS
+        for name in action.option_strings
+    ]
 
 
-# --- commands -------------------------------------------------------------------------------------------------------
+# --- commands
+# -------------------------------------------------------------------------------------------------------
 
 
 def do_check(options: argparse.Namespace) -> int:
@@ -231,8 +273,17 @@ def do_check(options: argparse.Namespace) -> int:
     if options.imds_url:
         target = Target(system, Connector(), options.imds_url, options.wireserver_url)
     deadline = options.deadline or DEFAULT_DEADLINE_S
-    conditions = Run(system.name, system.host(), deadline, options.expected_mac, options.expected_ip, options.endpoints)
-    diagnosis = _watched(lambda interrupted, progress: run(target, conditions, interrupted, progress, options.redact))
+    conditions = Run(
+        system.name,
+        system.host(),
+        deadline,
+        options.expected_mac,
+        options.expected_ip,
+        options.endpoints,
+    )
+    diagnosis = _watched(
+        lambda interrupted, progress: run(target, conditions, interrupted, progress, options.redact)
+    )
     files = "none (--no-files)" if options.no_files else keep(diagnosis, system, options.out, began)
     if options.redact and options.out:
         files = _without_path(files, options.out)
@@ -253,7 +304,11 @@ def do_demo(options: argparse.Namespace) -> int:
     scenario = scenarios.BY_NAME.get(name)
     if scenario is None:
         fail(f"{_unknown('scenario', name, scenarios.BY_NAME)} demo --list names them")
-    diagnosis = _watched(lambda interrupted, progress: simulate(scenario, interrupted, progress, redact=options.redact))
+    diagnosis = _watched(
+        lambda interrupted, progress: simulate(
+            scenario, interrupted, progress, redact=options.redact
+        )
+    )
     return _print(diagnosis, options.format, "none (demo)")
 
 
@@ -289,20 +344,26 @@ def do_explain(options: argparse.Namespace) -> int:
 
 
 def do_decode(options: argparse.Namespace) -> int:
-    from .results.decode import decode
-    from .results.run_command import SIZE_LIMIT
+    from .operator.decode import decode
+    from .operator.run_command import SIZE_LIMIT
 
     content = _read(options.file, SIZE_LIMIT, "what Run Command gives back")
     found = decode(content)
     for decoded in found:
         write(_plain(decoded.report))
-        beside = [*decoded.told, f"The VM's standard error:\n{decoded.err}"] if decoded.err.strip() else decoded.told
+        beside = (
+            [*decoded.told, f"The VM's standard error:\n{decoded.err}"]
+            if decoded.err.strip()
+            else decoded.told
+        )
         tell(_plain("\n".join(beside)))
     return max(decoded.exit_code for decoded in found)
 
 
 def _read(name: str, limit: int, what: str) -> bytes:
-    """A file that the operator named; ``-`` is standard input. One that cannot be read, or is no such thing, ends the program."""
+    """A file that the operator named; ``-`` is standard input. One that cannot be read, or is no
+    such thing, ends the program.
+    """
     try:
         if name != "-" and os.path.isdir(name):
             fail(f"{_shown_path(name)}: it is a folder, not a file")
@@ -323,9 +384,11 @@ def _shown_path(name: str) -> str:
 
 
 def _of_run_command(content: bytes) -> Optional[str]:
-    """What to do with a file that is no report.json but what Run Command gave back; None where it is neither."""
+    """What to do with a file that is no report.json but what Run Command gave back; None where it
+    is neither.
+    """
     try:
-        from .results.run_command import is_given_back
+        from .operator.run_command import is_given_back
     except ModuleNotFoundError:  # the script for Linux VMs has no decode
         return None
     if is_given_back(content):
@@ -340,12 +403,13 @@ def _without_path(files: str, out: Path) -> str:
 
 def _plain(text: str) -> str:
     """What comes from a VM, as it may go to a terminal: lines of printable ASCII."""
-    from .rules.finding import to_ascii
+    from .model.words import to_ascii
 
     return "".join(f"{to_ascii(line)}\n" for line in text.splitlines())
 
 
-# --- arguments ------------------------------------------------------------------------------------------------------
+# --- arguments
+# ------------------------------------------------------------------------------------------------------
 
 
 def _mac(value: str) -> str:
@@ -369,7 +433,9 @@ def _parsed(parse: Callable[[str], str], value: str) -> str:
 
 def _format(value: str) -> str:
     if value not in FORMATS:
-        raise argparse.ArgumentTypeError(f"{_unknown('format', value, FORMATS)} The formats: {', '.join(FORMATS)}")
+        raise argparse.ArgumentTypeError(
+            f"{_unknown('format', value, FORMATS)} The formats: {', '.join(FORMATS)}"
+        )
     return value
 
 
@@ -394,7 +460,7 @@ def _deadline(value: str) -> float:
     return seconds
 
 
-def _endpoint(value: str) -> "Endpoint":
+def _endpoint(value: str) -> Endpoint:
     from .facts import parse_address
     from .probes.tcp import Endpoint
 
@@ -409,18 +475,27 @@ def _endpoint(value: str) -> "Endpoint":
     raise argparse.ArgumentTypeError(f"not of the form http://ADDRESS:PORT: {value!r}")
 
 
-# --- output ---------------------------------------------------------------------------------------------------------
+# --- output
+# ---------------------------------------------------------------------------------------------------------
 
 
-def _watched(work: Callable[[Callable[[], bool], Callable[[str, float], None]], "Diagnosis"]) -> "Diagnosis":
-    """Runs a diagnosis with progress on a terminal. Ctrl-C and SIGTERM end the collecting, not the report: ``_print`` lets go."""
+def _watched(
+    work: Callable[[Callable[[], bool], Callable[[str, float], None]], Diagnosis],
+) -> Diagnosis:
+    """Runs a diagnosis with progress on a terminal.
+
+    Ctrl-C and SIGTERM end the collecting, not the report: ``_print`` lets go.
+    """
     interrupts.note()
     with terminal.Progress(sys.stdout, sys.stderr) as progress:
         return work(interrupts.came, progress)
 
 
-def _print(diagnosis: "Diagnosis", format: Optional[str], files: str) -> int:
-    """Prints the report; gives the exit code. A report that cannot be made has a shorter one in its place."""
+def _print(diagnosis: Diagnosis, format: Optional[str], files: str) -> int:
+    """Prints the report; gives the exit code.
+
+    A report that cannot be made has a shorter one in its place.
+    """
     from .diagnosis import EXIT_CODES
     from .report import json_report, text
     from .rules.finding import Verdict

@@ -1,4 +1,7 @@
-"""Runs the rules over the facts, ranks what they found, and gives the verdict. Pure: the same facts, the same diagnosis."""
+"""Runs the rules over the facts, ranks what they found, and gives the verdict.
+
+Pure: the same facts, the same diagnosis.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Dict, List, Optional, Tuple
 
 from .facts import Facts
-from .rules import EXPLAINS, RESIDUAL, RULES
+from .model.case import Case
+from .model.words import short
 from .rules.azure import failure
-from .rules.case import Case
+from .rules.catalogue import EXPLAINS, RESIDUAL, RULES
 from .rules.checks import CHECKS, Check, Status
-from .rules.finding import Finding, Severity, Verdict, short
+from .rules.finding import Finding, Severity, Verdict
 from .rules.pages import page_for
 from .rules.unseen import qualified
 
@@ -23,7 +27,9 @@ class Diagnosis:
     facts: Facts
     case: Case
     verdict: Verdict
-    findings: Tuple[Finding, ...]  # in order of weight: the first explains the verdict, unless it is healthy
+    findings: Tuple[
+        Finding, ...
+    ]  # in order of weight: the first explains the verdict, unless it is healthy
     checks: Tuple[Check, ...]
 
     @property
@@ -41,7 +47,10 @@ class Diagnosis:
 
 
 def diagnose(facts: Facts) -> Diagnosis:
-    """Facts in, diagnosis out. A rule that fails costs itself: it becomes a ``tool-failed`` finding."""
+    """Facts in, diagnosis out.
+
+    A rule that fails costs itself: it becomes a ``tool-failed`` finding.
+    """
     case = Case(facts)
     findings: List[Finding] = []
     for rule in RULES:
@@ -52,7 +61,11 @@ def diagnose(facts: Facts) -> Diagnosis:
         if finding:
             findings.append(_with_page(finding, facts.system))
     findings.sort(key=_weight)
-    findings = [finding for number, finding in enumerate(findings) if not _is_explained(finding, findings[:number])]
+    findings = [
+        finding
+        for number, finding in enumerate(findings)
+        if not _is_explained(finding, findings[:number])
+    ]
     if findings and findings[0].severity is Severity.FAIL:
         findings[0] = qualified(case, findings[0], findings[0].cause in RESIDUAL)
     verdict = findings[0].verdict if findings and findings[0].verdict else Verdict.HEALTHY
@@ -60,7 +73,9 @@ def diagnose(facts: Facts) -> Diagnosis:
 
 
 def failed(facts: Facts, what: str, error: Exception) -> Diagnosis:
-    """The diagnosis of a run that the program itself could not bring to its end: what is known, and the reason."""
+    """The diagnosis of a run that the program itself could not bring to its end: what is known, and
+    the reason.
+    """
     finding = _with_page(failure(what, error), facts.system)
     return Diagnosis(facts, Case(facts), Verdict.INCONCLUSIVE, (finding,), ())
 
@@ -71,14 +86,20 @@ def _with_page(finding: Finding, system: str) -> Finding:
 
 
 def _weight(finding: Finding) -> Tuple[int, int]:
-    """Failures first, each in the order of ``RULES``; a failure of the program itself explains only what nothing else does."""
+    """Failures first, each in the order of ``RULES``; a failure of the program itself explains only
+    what nothing else does.
+    """
     order = [rule.cause for rule in RULES]
     place = len(order) if finding.cause == "tool-failed" else order.index(finding.cause)
     return _WEIGHT[finding.severity], place
 
 
 def _is_explained(finding: Finding, before: List[Finding]) -> bool:
-    failures = [other.cause for other in before if other.severity is Severity.FAIL and other.cause != "tool-failed"]
+    failures = [
+        other.cause
+        for other in before
+        if other.severity is Severity.FAIL and other.cause != "tool-failed"
+    ]
     if finding.cause in RESIDUAL:
         return bool(failures)
     return any(finding.cause in EXPLAINS.get(cause, ()) for cause in failures)
@@ -93,7 +114,9 @@ def _check(case: Case, findings: List[Finding]) -> Tuple[Check, ...]:
         try:
             checks.append(kind(case, severities))
         except Exception as error:
-            checks.append(Check(kind.id, Status.ERROR, short(f"{type(error).__name__}: {error}", 120)))
+            checks.append(
+                Check(kind.id, Status.ERROR, short(f"{type(error).__name__}: {error}", 120))
+            )
     spoken_for = {fact for kind in CHECKS for fact in kind.facts}
     for missing in case.facts.unavailable:
         if missing.fact not in spoken_for:

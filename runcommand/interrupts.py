@@ -1,4 +1,7 @@
-"""Signals that ask a run to end. They are noted from the program's first moment on: they end the collecting, never the report."""
+"""Signals that ask a run to end.
+
+They are noted from the program's first moment on: they end the collecting, never the report.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,16 @@ import signal
 import threading
 from typing import Any, Dict, List
 
-NAMES = ("SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP", "SIGBREAK", "SIGXCPU")  # those that this system has
-# What imds-check.sh ignores on behalf of the program, because a shell that is ended loses the report.
+NAMES = (
+    "SIGINT",
+    "SIGTERM",
+    "SIGQUIT",
+    "SIGHUP",
+    "SIGBREAK",
+    "SIGXCPU",
+)  # those that this system has
+# What imds-check.sh ignores on behalf of the program, because a shell that is ended loses the
+# report.
 IGNORED_BY_THE_SCRIPT = ("SIGINT", "SIGTERM", "SIGQUIT")
 
 _came: List[int] = []
@@ -15,7 +26,8 @@ _before: Dict[int, Any] = {}  # the handlers that stood there
 
 
 def note(even_if_ignored: bool = False) -> None:
-    """From now on the signals are noted, until ``stop``. One that is ignored stays so: nohup ignores SIGHUP.
+    """From now on the signals are noted, until ``stop``. One that is ignored stays so: nohup
+    ignores SIGHUP.
 
     :param even_if_ignored: those too that the script ignored
     """

@@ -19,6 +19,8 @@ def raise_open_files() -> None:
             return
         if 0 <= hard < ENOUGH:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (ENOUGH, max(hard, ENOUGH) if hard >= 0 else hard))
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (ENOUGH, max(hard, ENOUGH) if hard >= 0 else hard)
+        )
     except (ImportError, OSError, ValueError):
         pass  # not allowed: each collector that needs more says so

@@ -35,8 +35,12 @@ def is_terminal(stream: Optional[TextIO]) -> bool:
 
 
 def has_colour(stream: Optional[TextIO]) -> bool:
-    """Whether to colour: a terminal that is not dumb, and nobody said NO_COLOR (https://no-color.org)."""
-    if not is_terminal(stream) or "NO_COLOR" in os.environ or os.name == "nt":  # Windows: not before it is switched on
+    """Whether to colour: a terminal that is not dumb, and nobody said NO_COLOR
+    (https://no-color.org).
+    """
+    if (
+        not is_terminal(stream) or "NO_COLOR" in os.environ or os.name == "nt"
+    ):  # Windows: not before it is switched on
         return False
     return os.environ.get("TERM", "dumb") != "dumb"
 
@@ -67,16 +71,23 @@ class Progress:
         self._stream = errors if is_terminal(output) and is_terminal(errors) else None
         self._shown = 0.0
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> Progress:
         return self
 
     def __call__(self, waiting_for: str, elapsed_s: float) -> None:
         if self._stream and elapsed_s > QUIET_S and time.monotonic() - self._shown > 0.2:
             self._shown = time.monotonic()
-            self._say(f"\r  {WORDS.get(waiting_for, f'reading {waiting_for}')} ... {elapsed_s:.0f} s".ljust(60))
+            self._say(
+                f"\r  {WORDS.get(waiting_for, f'reading {waiting_for}')} ... {elapsed_s:.0f} s".ljust(
+                    60
+                )
+            )
 
     def __exit__(
-        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
     ) -> None:
         if self._shown:
             self._say("\r" + " " * 60 + "\r")

@@ -1,10 +1,17 @@
-"""The text of a file as shells write one: UTF-8 with or without a mark, or UTF-16, which PowerShell 5.1 writes by ``>``."""
+"""The text of a file as shells write one: UTF-8 with or without a mark, or UTF-16, which PowerShell
+5.1 writes by ``>``.
+"""
 
 from __future__ import annotations
 
 import codecs
 
-UTF_16 = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16", b"{\0": "utf-16-le", b"\0{": "utf-16-be"}
+UTF_16 = {
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    b"{\0": "utf-16-le",
+    b"\0{": "utf-16-be",
+}
 
 
 def text_of(content: bytes, errors: str = "strict") -> str:

@@ -29,7 +29,8 @@ class Ran:
         return dict(word.partition("=")[::2] for word in words[2:])
 
 
-# The same program on a machine of which nothing is known but what the probes find: what this machine is plays no part.
+# The same program on a machine of which nothing is known but what the probes find: what this
+# machine is plays no part.
 NOWHERE = """
 import sys
 import runcommand.cli
@@ -53,7 +54,10 @@ def imds_check(*arguments, nowhere=False, environment=None, timeout=60, **more) 
         command = start(*arguments, nowhere=nowhere)
         env = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
         process = subprocess.Popen(
-            command, cwd=more.pop("cwd", ROOT), env=env, **{k: v for k, v in streams.items() if k != "cwd"}
+            command,
+            cwd=more.pop("cwd", ROOT),
+            env=env,
+            **{k: v for k, v in streams.items() if k != "cwd"},
         )
         end, peak = time.monotonic() + timeout, 0
         while process.poll() is None:
@@ -73,4 +77,6 @@ def high_water_kib(pid: int) -> int:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return 0
-    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")), 0)
+    return next(
+        (int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")), 0
+    )

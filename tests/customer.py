@@ -1,4 +1,6 @@
-"""Two VMs of a customer who has put a name of his own wherever one can stand, and every identity that their facts hold."""
+"""Two VMs of a customer who has put a name of his own wherever one can stand, and every identity
+that their facts hold.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,18 @@ from runcommand.facts import (
     instant,
     parse_instant,
 )
-from runcommand.simulator.scenarios import ETH0, ETH1, ETHERNET, ETHERNET2, HOSTS, LO, LOOPBACK, held, row, rows_of
+from runcommand.simulator.scenarios import (
+    ETH0,
+    ETH1,
+    ETHERNET,
+    ETHERNET2,
+    HOSTS,
+    LO,
+    LOOPBACK,
+    held,
+    row,
+    rows_of,
+)
 
 from .facts_of import LINUX, WINDOWS, connection, http, imds, no_answer
 
@@ -55,7 +68,8 @@ SID = "S-1-5-21-1004336348-1177238915-682003330-1105"
 SUBSCRIPTION, VM_ID = "8d10da13-8125-4ba9-a717-bf7490507b3d", "02aab8a4-74ef-476e-8182-f6d2ba4166a6"
 RULE_ID = "{0B5F7C1E-1234-4000-8000-00C04FC295EE}"
 
-# What must be found nowhere in a redacted report, in capitals or not. Names of a customer's own making:
+# What must be found nowhere in a redacted report, in capitals or not. Names of a customer's own
+# making:
 NAMES = (
     "ctsweb", "fabweb", "contoso", "fabrikam", "woodgrove", "litware", "proseware", "tailspin", "northwind", "adatum", "wingtip",
     "relecloud", "margies", "Z\u00fcrich", "Z\\u00FCrich", "Z\\u00fcrich", "INV-00451", "corpnet",
@@ -74,7 +88,13 @@ ADDRESSES = (
     "10.0.0.1", "10.0.0.5", "10.0.1.5", "10.99.88.77", "10.99.0.0", "10.99.", "20.51.7.9", "192.168.77.1", "10.8.0.2",
     "fd12:3456:789a:1::7", "2001:db8:85a3::8a2e", "20d:3aff:fee5:1cc0", "fee5:1cc0",
 )  # fmt: skip
-MACS = ("00-0D-3A-E5-1C-C0", "00-0D-3A-E5-1C-C1", "00-0D-3A-7F-20-04", "00-0D-3A-7F-20-05", "02-42-AC-77-66-55")
+MACS = (
+    "00-0D-3A-E5-1C-C0",
+    "00-0D-3A-E5-1C-C1",
+    "00-0D-3A-7F-20-04",
+    "00-0D-3A-7F-20-05",
+    "02-42-AC-77-66-55",
+)
 
 ROUTE_PRINT = """===========================================================================
 Interface List
@@ -233,13 +253,25 @@ def windows() -> Facts:
 
 
 def linux() -> Facts:
-    """A policy rule and iptables rules of the customer's, a proxy of the machine; IMDS answers a document of another VM."""
+    """A policy rule and iptables rules of the customer's, a proxy of the machine; IMDS answers a
+    document of another VM.
+    """
     vpn = Adapter(
-        5, "contosovpn", kind="tun", state=LinkState.UP, addresses=(held("10.8.0.2"),), profile="netplan-contosovpn"
+        5,
+        "contosovpn",
+        kind="tun",
+        state=LinkState.UP,
+        addresses=(held("10.8.0.2"),),
+        profile="netplan-contosovpn",
     )
     eth0 = replace(ETH0, profile=f"{SUBSCRIPTION[:-1]}e", managed_by="NetworkManager")
     bridge = Adapter(
-        6, "br-litware", kind="bridge", mac="02-42-AC-77-66-55", state=LinkState.UP, addresses=(held("192.168.77.1"),)
+        6,
+        "br-litware",
+        kind="bridge",
+        mac="02-42-AC-77-66-55",
+        state=LinkState.UP,
+        addresses=(held("192.168.77.1"),),
     )
     facts = LINUX.healthy(adapters=(LO, eth0, ETH1, vpn, bridge))
     answer = facts.imds.attempts[0]
@@ -281,11 +313,14 @@ def linux() -> Facts:
 
 
 def _named(instance, name, group):
-    resource = (
-        f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{group}/providers/Microsoft.Compute/virtualMachines/{name}"
-    )
+    resource = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{group}/providers/Microsoft.Compute/virtualMachines/{name}"
     return replace(
-        instance, name=name, resource_group_name=group, resource_id=resource, subscription_id=SUBSCRIPTION, vm_id=VM_ID
+        instance,
+        name=name,
+        resource_group_name=group,
+        resource_id=resource,
+        subscription_id=SUBSCRIPTION,
+        vm_id=VM_ID,
     )
 
 
@@ -329,4 +364,10 @@ def _all_spellings() -> Iterator[str]:
     yield from ADDRESSES
     for mac in MACS:
         plain = mac.replace("-", "")
-        yield from (mac, mac.replace("-", ":"), mac.replace("-", " "), plain, ".".join(re.findall("....", plain)))
+        yield from (
+            mac,
+            mac.replace("-", ":"),
+            mac.replace("-", " "),
+            plain,
+            ".".join(re.findall("....", plain)),
+        )

@@ -26,7 +26,12 @@ PATH = "/metadata/instance?api-version=2025-04-07"
 
 def connection(outcome=Outcome.ANSWERED, source=None, port=80, address=IMDS_ADDRESS, **more):
     return Connection(
-        address, port, outcome, local_address=source, elapsed_s=3.0 if outcome is Outcome.TIMED_OUT else 0.004, **more
+        address,
+        port,
+        outcome,
+        local_address=source,
+        elapsed_s=3.0 if outcome is Outcome.TIMED_OUT else 0.004,
+        **more,
     )
 
 
@@ -37,7 +42,15 @@ def no_answer(source, outcome=Outcome.TIMED_OUT, **more):
 
 def http(source, status, body=Body.JSON, **more):
     return Exchange(
-        PATH, connection(source=source), Outcome.HTTP, status, body=body, date=NOW, read_at=NOW, elapsed_s=0.004, **more
+        PATH,
+        connection(source=source),
+        Outcome.HTTP,
+        status,
+        body=body,
+        date=NOW,
+        read_at=NOW,
+        elapsed_s=0.004,
+        **more,
     )
 
 
@@ -62,7 +75,10 @@ def imds(exchange, **more):
     found = Imds((exchange,), "2025-04-07", requests=1)
     if exchange.instance:
         found = replace(
-            found, attested=http(exchange.connection.local_address, 200), attested_document=True, identity_present=True
+            found,
+            attested=http(exchange.connection.local_address, 200),
+            attested_document=True,
+            identity_present=True,
         )
     return replace(found, **more)
 
@@ -95,11 +111,15 @@ class Side:
 
     def silent(self, **more) -> Facts:
         """Neither IMDS nor the WireServer answers any address."""
-        return replace(self.dark(proof=False, **more), wireserver=wireserver(self.ip, Outcome.TIMED_OUT))
+        return replace(
+            self.dark(proof=False, **more), wireserver=wireserver(self.ip, Outcome.TIMED_OUT)
+        )
 
     def answers(self, exchange, **more) -> Facts:
         facts = self.make(**more)
-        return replace(facts, imds=imds(exchange), wireserver=wireserver(self.ip), differential=None)
+        return replace(
+            facts, imds=imds(exchange), wireserver=wireserver(self.ip), differential=None
+        )
 
 
 WINDOWS, LINUX = Side("windows"), Side("linux")

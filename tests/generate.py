@@ -1,4 +1,6 @@
-"""Facts made at random from their types: nonsense that is well-formed, for tests of what must hold for any facts at all."""
+"""Facts made at random from their types: nonsense that is well-formed, for tests of what must hold
+for any facts at all.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,12 @@ NETWORKS = (
     "128.0.0.0/1",
 )
 MACS = ("00-0D-3A-E5-1C-C0", "00-0D-3A-E5-1C-C1", "02-42-AC-11-00-01", "12-34-56-78-9A-BC")
-INSTANTS = ("2026-11-23T01:44:05Z", "2026-11-23T01:44:05.123456Z", "1601-01-01T00:00:00Z", "9999-12-31T23:59:59Z")
+INSTANTS = (
+    "2026-11-23T01:44:05Z",
+    "2026-11-23T01:44:05.123456Z",
+    "1601-01-01T00:00:00Z",
+    "9999-12-31T23:59:59Z",
+)
 FORMS = {
     Address: ADDRESSES,
     NextHop: (*ADDRESSES, "fe80::1"),
@@ -57,8 +64,13 @@ def some_facts(seed: int, longest: int = 4) -> Facts:
 
 
 def facts_with(base: Facts, seed: int, *names: str) -> Facts:
-    """``base`` with fields of its own made at random; ``imds.document`` names one of what IMDS gave."""
-    dice, hints = random.Random(seed), get_type_hints(Facts, vars(sys.modules[facts_module.__name__]))
+    """``base`` with fields of its own made at random; ``imds.document`` names one of what IMDS
+    gave.
+    """
+    dice, hints = (
+        random.Random(seed),
+        get_type_hints(Facts, vars(sys.modules[facts_module.__name__])),
+    )
     for name in names:
         if name == "imds.document":
             document = _make(facts_module.AttestedDocument, dice, 3)
@@ -73,10 +85,15 @@ def _make(kind: Any, dice: random.Random, longest: int) -> Any:
     if origin is Union:
         return None if dice.random() < 0.2 else _make(kind.__args__[0], dice, longest)
     if origin is tuple:
-        return tuple(_make(kind.__args__[0], dice, longest) for _ in range(dice.randint(0, longest)))
+        return tuple(
+            _make(kind.__args__[0], dice, longest) for _ in range(dice.randint(0, longest))
+        )
     if dataclasses.is_dataclass(kind):
         hints = get_type_hints(kind, vars(sys.modules[facts_module.__name__]))
-        made = {field.name: _make(hints[field.name], dice, longest) for field in dataclasses.fields(kind)}
+        made = {
+            field.name: _make(hints[field.name], dice, longest)
+            for field in dataclasses.fields(kind)
+        }
         if kind is Facts:
             made["system"] = dice.choice(("windows", "linux", "darwin"))
         return kind(**made)

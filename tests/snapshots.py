@@ -1,4 +1,5 @@
-"""``python -m tests.snapshots`` makes ``samples/reports`` anew: each scenario of the demo, run for real, with its times settled.
+"""``python -m tests.snapshots`` makes ``samples/reports`` anew: each scenario of the demo, run for
+real, with its times settled.
 
 Of every scenario there are the JSON report and the portal's report that ``replay`` makes of it.
 """
@@ -23,7 +24,9 @@ FILES = "none (replay)"  # what replay says
 
 
 def settled(facts: Facts) -> Facts:
-    """The same facts as they would be in a run of even times, so that two recordings differ only where something changed."""
+    """The same facts as they would be in a run of even times, so that two recordings differ only
+    where something changed.
+    """
     document = to_json(facts)
     return facts_from_json(_settle(document, min(_times(document), default=parse_instant(THEN))))
 
@@ -43,10 +46,14 @@ def _settle(value: Any, began: datetime, key: str = "") -> Any:
         made = {name: _settle(item, began, name) for name, item in value.items()}
         if made.get("date") and made.get("read_at"):
             ahead = (parse_instant(value["read_at"]) - parse_instant(value["date"])).total_seconds()
-            made["date"] = instant(parse_instant(made["read_at"]) - timedelta(seconds=60 * round(ahead / 60)))
+            made["date"] = instant(
+                parse_instant(made["read_at"]) - timedelta(seconds=60 * round(ahead / 60))
+            )
         return made
     if key in ("read_at", "created_on", "expires_on", "judged_at") and value:
-        step = 1 if key == "read_at" else 60  # the others are told to the second, and fall on either side of one
+        step = (
+            1 if key == "read_at" else 60
+        )  # the others are told to the second, and fall on either side of one
         passed = (parse_instant(value) - began).total_seconds()
         return instant(parse_instant(THEN) + timedelta(seconds=step * round(passed / step)))
     if key == "elapsed_s":

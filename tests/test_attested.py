@@ -1,4 +1,6 @@
-"""The attested document: what ``openssl`` signs verifies here, what it refuses does not, and no bytes at all do any harm."""
+"""The attested document: what ``openssl`` signs verifies here, what it refuses does not, and no
+bytes at all do any harm.
+"""
 
 import base64
 import hashlib
@@ -11,14 +13,15 @@ from dataclasses import replace
 
 import pytest
 
-from runcommand import attested, der
-from runcommand.chain import judge
+from runcommand.attest import der
+from runcommand.attest import document as attested
+from runcommand.attest.chain import judge
+from runcommand.attest.x509 import X509
 from runcommand.collect import now
 from runcommand.facts import SignatureState
 from runcommand.simulator import pki
 from runcommand.simulator.host import Behaviour, attested_document, instance_document
 from runcommand.simulator.scenarios import LINUX_VM, WINDOWS_VM
-from runcommand.x509 import X509
 
 VALID, INVALID, MALFORMED, UNVERIFIABLE = (
     SignatureState.VALID,
@@ -42,7 +45,8 @@ def genuine(kind="genuine", embedded=("issuing", "cross"), vm=WINDOWS_VM):
     return base64.b64decode(answer["signature"])
 
 
-# --- documents made by openssl --------------------------------------------------------------------------------------
+# --- documents made by openssl
+# --------------------------------------------------------------------------------------
 
 NEEDS_OPENSSL = pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed")
 
@@ -53,7 +57,9 @@ class Maker:
     def __init__(self, folder):
         self.folder = folder
         (folder / "content").write_bytes(CONTENT)
-        (folder / "extensions").write_text("subjectKeyIdentifier=hash\nsubjectAltName=DNS:metadata.azure.com\n")
+        (folder / "extensions").write_text(
+            "subjectKeyIdentifier=hash\nsubjectAltName=DNS:metadata.azure.com\n"
+        )
         self.openssl(
             "req",
             "-x509",
@@ -144,7 +150,17 @@ class Maker:
         """Whether ``openssl cms -verify`` verifies the signature (not the chain)."""
         (self.folder / "asked.der").write_bytes(encoded)
         done = self.openssl(
-            "cms", "-verify", "-inform", "DER", "-in", "asked.der", "-noverify", "-binary", "-out", "read", check=False
+            "cms",
+            "-verify",
+            "-inform",
+            "DER",
+            "-in",
+            "asked.der",
+            "-noverify",
+            "-binary",
+            "-out",
+            "read",
+            check=False,
         )
         return done.returncode == 0
 
@@ -154,7 +170,8 @@ def maker(tmp_path_factory):
     return Maker(tmp_path_factory.mktemp("openssl"))
 
 
-# key, tool, options, what is said here. Where openssl verifies and this does not, it says that it cannot.
+# key, tool, options, what is said here. Where openssl verifies and this does not, it says that it
+# cannot.
 TABLE = [
     ("rsa:2048", "cms", ["-md", "sha256"], VALID),
     ("rsa:2048", "cms", ["-md", "sha256", "-noattr"], VALID),
@@ -202,9 +219,9 @@ def test_a_document_made_by_openssl(maker, kind, tool, options, expected):
             "2018-11-28T00:16:17Z",
             "2018-11-28T06:16:17Z",
         )
-        assert found.algorithm.startswith(f"RSA {kind[4:]}, SHA-{options[1][3:]}") and found.signer.subject.startswith(
-            "O=rsa-"
-        )
+        assert found.algorithm.startswith(
+            f"RSA {kind[4:]}, SHA-{options[1][3:]}"
+        ) and found.signer.subject.startswith("O=rsa-")
 
 
 def changed(encoded, old, new):
@@ -216,7 +233,8 @@ def last_byte(encoded):
     return encoded[:-1] + bytes([encoded[-1] ^ 1])
 
 
-# what is done to a document with signed attributes and to one without; whether openssl still verifies it
+# what is done to a document with signed attributes and to one without; whether openssl still
+# verifies it
 TAMPERINGS = {
     "the vmId": lambda d: changed(d, b"02aab8a4", b"02aab8a5"),
     "the nonce": lambda d: changed(d, b"1234567890", b"1234567891"),
@@ -238,7 +256,9 @@ def test_tampering_is_caught_as_by_openssl(maker, what, options):
 
 @NEEDS_OPENSSL
 def test_the_signed_digest_is_what_counts_where_there_are_attributes(maker):
-    """The signature is over the attributes: their digest must be the content's, and their type the content's."""
+    """The signature is over the attributes: their digest must be the content's, and their type the
+    content's.
+    """
     encoded = maker.sign("rsa:2048", "cms", "-md", "sha256")
     digest = hashlib.sha256(CONTENT).digest()
     forged = changed(
@@ -252,7 +272,9 @@ def test_the_signed_digest_is_what_counts_where_there_are_attributes(maker):
 @NEEDS_OPENSSL
 def test_two_signers_are_not_verified_here(maker):
     other = maker.signer("rsa:3072")
-    encoded = maker.sign("rsa:2048", "cms", "-md", "sha256", "-signer", f"{other}.crt", "-inkey", f"{other}.key")
+    encoded = maker.sign(
+        "rsa:2048", "cms", "-md", "sha256", "-signer", f"{other}.crt", "-inkey", f"{other}.key"
+    )
     assert state(encoded) is UNVERIFIABLE and maker.accepts(encoded)
 
 
@@ -264,7 +286,9 @@ def test_the_simulators_documents_verify_with_openssl(maker, tmp_path):
     assert not maker.accepts(tampered) and state(tampered) is INVALID
     (tmp_path / "root.der").write_bytes(pki.root())
     (tmp_path / "document").write_bytes(document)
-    maker.openssl("x509", "-inform", "DER", "-in", tmp_path / "root.der", "-out", tmp_path / "root.pem")
+    maker.openssl(
+        "x509", "-inform", "DER", "-in", tmp_path / "root.der", "-out", tmp_path / "root.pem"
+    )
     done = maker.openssl(
         "cms",
         "-verify",
@@ -281,7 +305,8 @@ def test_the_simulators_documents_verify_with_openssl(maker, tmp_path):
     assert json.loads(done.stdout)["nonce"] == "1234567890"
 
 
-# --- what is read ---------------------------------------------------------------------------------------------------
+# --- what is read
+# ---------------------------------------------------------------------------------------------------
 
 
 def test_the_document_says_what_the_instance_says():
@@ -313,7 +338,15 @@ def test_the_digest_may_be_named_by_its_signature_algorithm():
         ("pkcs7", base64.encodebytes(genuine()).decode(), VALID),
         ("jws", base64.b64encode(genuine()).decode(), UNVERIFIABLE),
     ],
-    ids=["empty", "no base64", "not ASCII", "cut base64", "capitals", "with line ends", "another encoding"],
+    ids=[
+        "empty",
+        "no base64",
+        "not ASCII",
+        "cut base64",
+        "capitals",
+        "with line ends",
+        "another encoding",
+    ],
 )
 def test_encodings(encoding, text, expected):
     found = attested.read(encoding, text, "1").document
@@ -330,20 +363,36 @@ def test_signed_content_that_is_no_document(content):
 
 
 @pytest.mark.parametrize(
-    "stamp", [None, [], "x", {"createdOn": 5, "expiresOn": "tomorrow"}, {"expiresOn": "13/45/18 00:00:00 -0000"}]
+    "stamp",
+    [
+        None,
+        [],
+        "x",
+        {"createdOn": 5, "expiresOn": "tomorrow"},
+        {"expiresOn": "13/45/18 00:00:00 -0000"},
+    ],
 )
 def test_times_and_values_of_other_types_are_left_out(stamp):
     content = json.dumps({"nonce": 5, "vmId": ["x"], "sku": None, "timeStamp": stamp}).encode()
     found = read(pki.sign(content, [pki.leaf("metadata.azure.com", "eastus")], 5))
     assert found.signature is VALID
-    assert (found.nonce, found.vm_id, found.sku, found.created_on, found.expires_on) == (None, None, None, None, None)
+    assert (found.nonce, found.vm_id, found.sku, found.created_on, found.expires_on) == (
+        None,
+        None,
+        None,
+        None,
+        None,
+    )
 
 
-# --- any bytes at all -----------------------------------------------------------------------------------------------
+# --- any bytes at all
+# -----------------------------------------------------------------------------------------------
 
 
 def outcome(encoded):
-    """What is said of a document as a whole: its signature, and then its certificate's, up to the root of the tests."""
+    """What is said of a document as a whole: its signature, and then its certificate's, up to the
+    root of the tests.
+    """
     read = attested.read("pkcs7", base64.b64encode(encoded).decode(), "1234567890")
     if read.document.signature is not VALID:
         return read.document.signature
@@ -357,7 +406,9 @@ def test_the_outcome_of_a_whole_document_is_valid():
 
 
 def test_every_byte_flipped():
-    """The signature does not cover the certificates: what is changed there, their own signatures show."""
+    """The signature does not cover the certificates: what is changed there, their own signatures
+    show.
+    """
     document = genuine(embedded=("issuing", "cross"))
     began = time.monotonic()
     for at in range(len(document)):
@@ -401,7 +452,10 @@ def test_something_after_its_end():
 def lies(document):
     """The document with each of its lengths replaced by others."""
     for at in range(len(document) - 4):
-        if document[at] in (0x02, 0x04, 0x06, 0x30, 0x31, 0xA0) and document[at + 1] in (0x81, 0x82):
+        if document[at] in (0x02, 0x04, 0x06, 0x30, 0x31, 0xA0) and document[at + 1] in (
+            0x81,
+            0x82,
+        ):
             for length in (
                 b"\x80",
                 b"\x81\x00",
@@ -438,7 +492,9 @@ def test_nested_without_end():
     assert state(nested) is MALFORMED
 
 
-@pytest.mark.parametrize("each", [pki.sequence(), pki.leaf("metadata.azure.com", "eastus")], ids=["small", "whole"])
+@pytest.mark.parametrize(
+    "each", [pki.sequence(), pki.leaf("metadata.azure.com", "eastus")], ids=["small", "whole"]
+)
 def test_a_bomb_of_ten_thousand_certificates(each):
     bomb = pki.sign(CONTENT, [each] * 10000, 5)
     began = time.monotonic()
@@ -479,7 +535,8 @@ def test_keys_that_are_none(exponent, mocker):
 
 def _public(modulus, exponent):
     return pki.sequence(
-        pki.algorithm(pki.RSA_ENCRYPTION), pki.bit_string(pki.sequence(pki.integer(modulus), pki.integer(exponent)))
+        pki.algorithm(pki.RSA_ENCRYPTION),
+        pki.bit_string(pki.sequence(pki.integer(modulus), pki.integer(exponent))),
     )
 
 
@@ -494,16 +551,24 @@ def test_random_bytes_and_random_changes():
 
 
 def test_the_padding_is_compared_whole():
-    """A forged signature whose padding is shorter, with garbage behind the digest, opens to what a lax reader takes."""
+    """A forged signature whose padding is shorter, with garbage behind the digest, opens to what a
+    lax reader takes.
+    """
     key, good = pki.key("leaf"), pki.key("leaf").sign(CONTENT, pki.SHA256)
     opened = pow(int.from_bytes(good, "big"), 65537, key.modulus).to_bytes(256, "big")
     end, digest = opened[opened.index(b"\0", 2) + 1 :], hashlib.sha256(CONTENT).digest()
-    bare = bytes.fromhex("302f300b06096086480165030402010420") + digest  # the algorithm without its NULL
+    bare = (
+        bytes.fromhex("302f300b06096086480165030402010420") + digest
+    )  # the algorithm without its NULL
     p, q = (int(prime, 16) for prime in pki.TEST_PRIVATE_KEYS["leaf"])
     private = pow(65537, -1, (p - 1) * (q - 1))
     forms = {
         "genuine": opened,
-        "short padding, garbage behind": b"\0\1" + b"\xff" * 8 + b"\0" + end + bytes(256 - 11 - len(end)),
+        "short padding, garbage behind": b"\0\1"
+        + b"\xff" * 8
+        + b"\0"
+        + end
+        + bytes(256 - 11 - len(end)),
         "another block type": b"\0\2" + opened[2:],
         "padding of another byte": opened[:5] + b"\xfe" + opened[6:],
         "no NULL": b"\0\1" + b"\xff" * (256 - 3 - len(bare)) + b"\0" + bare,
@@ -520,12 +585,17 @@ def test_the_version_and_the_type_are_held_to_the_letter():
     document = genuine(embedded=())
     data = document.index(b"\x02\x01\x01")
     assert state(document[: data + 2] + b"\x03" + document[data + 3 :]) is UNVERIFIABLE
-    assert state(document.replace(pki.oid(attested.DATA), pki.oid("1.2.840.113549.1.7.3"))) is UNVERIFIABLE
+    assert (
+        state(document.replace(pki.oid(attested.DATA), pki.oid("1.2.840.113549.1.7.3")))
+        is UNVERIFIABLE
+    )
 
 
 def test_a_signer_that_is_not_among_the_certificates():
     assert state(pki.sign(CONTENT, [pki.issuing()], 5)) is MALFORMED
-    assert state(pki.sign(CONTENT, [pki.leaf("metadata.azure.com", "eastus", True)], 5)) is MALFORMED
+    assert (
+        state(pki.sign(CONTENT, [pki.leaf("metadata.azure.com", "eastus", True)], 5)) is MALFORMED
+    )
 
 
 def test_another_vms_key_does_not_verify():
@@ -535,7 +605,14 @@ def test_another_vms_key_does_not_verify():
 
 def test_der_of_other_forms_is_refused():
     assert der.Reader(b"\x02\x01\x05", "x").take().content == b"\5"
-    for wrong in (b"", b"\x02", b"\x02\x02\x05", b"\x02\x81\x01\x05", b"\x02\x82\x00\x80", b"\x02\x85\0\0\0\0\1\5"):
+    for wrong in (
+        b"",
+        b"\x02",
+        b"\x02\x02\x05",
+        b"\x02\x81\x01\x05",
+        b"\x02\x82\x00\x80",
+        b"\x02\x85\0\0\0\0\1\5",
+    ):
         with pytest.raises((der.Malformed, der.Unsupported)):
             der.Reader(wrong, "x").take()
 
@@ -554,11 +631,16 @@ def test_an_object_identifier_in_a_longer_form_is_refused():
 
 
 def with_attributes(*attributes):
-    """A document with these signed attributes beside the two that must be there, as a signer that holds the key would make it."""
+    """A document with these signed attributes beside the two that must be there, as a signer that
+    holds the key would make it.
+    """
     leaf = pki.leaf("metadata.azure.com", "eastus")
     usual = [
         pki.sequence(pki.oid(attested.CONTENT_TYPE), pki.tlv(0x31, pki.oid(attested.DATA))),
-        pki.sequence(pki.oid(attested.MESSAGE_DIGEST), pki.tlv(0x31, pki.tlv(0x04, hashlib.sha256(CONTENT).digest()))),
+        pki.sequence(
+            pki.oid(attested.MESSAGE_DIGEST),
+            pki.tlv(0x31, pki.tlv(0x04, hashlib.sha256(CONTENT).digest())),
+        ),
     ]
     return leaf, sorted([*usual, *attributes], key=bytes)
 
@@ -607,7 +689,9 @@ def test_signed_attributes_out_of_order_are_not_verified_here():
 def test_a_certificate_that_nobody_needs_may_be_unreadable():
     leaf = pki.leaf("metadata.azure.com", "eastus")
     found = attested.read(
-        "pkcs7", base64.b64encode(pki.sign(CONTENT, [leaf, pki.sequence(pki.integer(1))], 5)).decode(), "1"
+        "pkcs7",
+        base64.b64encode(pki.sign(CONTENT, [leaf, pki.sequence(pki.integer(1))], 5)).decode(),
+        "1",
     )
     assert found.document.signature is VALID and found.certificates == (leaf,)
 

@@ -1,4 +1,6 @@
-"""From the operator's desk into the VM and back: the real Azure CLI, Azure's stand-in, and the script run in the lab."""
+"""From the operator's desk into the VM and back: the real Azure CLI, Azure's stand-in, and the
+script run in the lab.
+"""
 
 import json
 import os
@@ -20,7 +22,9 @@ from .lab import powershell
 SAMPLES, README = ROOT / "samples", ROOT / "README.md"
 PWSH = str(powershell.engine("linux") or "")
 with_az = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
-with_pwsh = pytest.mark.skipif(not PWSH, reason="no PowerShell here: $IMDS_CHECK_PWSH names an engine's folder")
+with_pwsh = pytest.mark.skipif(
+    not PWSH, reason="no PowerShell here: $IMDS_CHECK_PWSH names an engine's folder"
+)
 MAC, IP = "00-0D-3A-7F-20-04", "10.0.0.4"  # of the lab's primary NIC
 SHOWS_PARAMETERS = {
     "sh": 'printf "%s|" "$ExpectedMac" "$ExpectedIp" "$Arguments"; printf "%s," "$@"\n',
@@ -73,7 +77,16 @@ def diagnose(setting, name, *more, group=GROUP, environment=None, cwd=None):
 
 
 def diagnose_ps1(setting, name, *more):
-    command = [PWSH, "-File", "samples/diagnose-vm.ps1", "-ResourceGroup", GROUP, "-Name", name, *more]
+    command = [
+        PWSH,
+        "-File",
+        "samples/diagnose-vm.ps1",
+        "-ResourceGroup",
+        GROUP,
+        "-Name",
+        name,
+        *more,
+    ]
     return setting.client.run(command, cwd=setting.checkout)
 
 
@@ -94,7 +107,9 @@ def answer_of(setting, done):
 
 
 @with_az
-@pytest.mark.parametrize("name", [path.name for path in transcripts.FOLDER.iterdir() if "by-hand" not in path.name])
+@pytest.mark.parametrize(
+    "name", [path.name for path in transcripts.FOLDER.iterdir() if "by-hand" not in path.name]
+)
 def test_the_samples_have_the_shape_of_what_comes_now(made, name):
     recorded = (transcripts.FOLDER / name).read_text("ascii")
     assert transcripts.shape(name, made[name]) == transcripts.shape(name, recorded)
@@ -111,7 +126,10 @@ def test_a_broken_vm_is_diagnosed_by_one_command(made):
     assert transcript.endswith("\n(exit code 1)\n")
     assert end(transcript[: -len("(exit code 1)\n")]) == ("broken", "route-wrong-interface", 1)
     assert f"the primary NIC has the MAC {MAC} and the address {IP}" in transcript
-    assert f"MAC {MAC} is what --expected-mac and IMDS say; address {IP} is what --expected-ip and IMDS say" in transcript
+    assert (
+        f"MAC {MAC} is what --expected-mac and IMDS say; address {IP} is what --expected-ip and IMDS say"
+        in transcript
+    )
 
 
 @with_az
@@ -185,7 +203,9 @@ def arrived(setting, *more):
     script.write_text(SHOWS_PARAMETERS["sh"])
     before = len(setting.linux.received)
     done = diagnose(setting, "labvm", "--script", "shows parameters.sh", *more)
-    assert (done.returncode, len(setting.linux.received)) == (3, before + 1), done.stderr  # there is no report in it
+    assert (done.returncode, len(setting.linux.received)) == (3, before + 1), (
+        done.stderr
+    )  # there is no report in it
     return re.search(r"What there is:\n(.*)", done.stderr)[1], done.stderr
 
 
@@ -204,8 +224,12 @@ def test_any_option_reaches_powershell_as_it_was_typed(setting, tmp_path, way):
         diagnose_ps1(setting, "testWs", "-Script", script.name, "-ExeUri", uri, arguments)
     sent = tmp_path / "sent.ps1"
     sent.write_text("\n".join(setting.windows.received[-1]["script"]))
-    ran = subprocess.run([PWSH, "-File", str(sent)], stdout=subprocess.PIPE, universal_newlines=True)
-    assert ran.stdout == f'00-0D-3A-E5-1C-C0|172.16.69.7|{uri}|--out "C:\\it\'s here" --deadline 9\n'
+    ran = subprocess.run(
+        [PWSH, "-File", str(sent)], stdout=subprocess.PIPE, universal_newlines=True
+    )
+    assert (
+        ran.stdout == f'00-0D-3A-E5-1C-C0|172.16.69.7|{uri}|--out "C:\\it\'s here" --deadline 9\n'
+    )
 
 
 @with_az
@@ -226,7 +250,9 @@ def test_a_script_with_a_first_line_for_the_kernel_would_get_none_of_them(settin
 @with_az
 def test_a_managed_run_command_takes_words_as_well(setting):
     script = (setting.checkout / "dist" / "imds-check.sh").read_text()
-    output = handlers.managed(setting.lab, script, [("", f"ExpectedMac={MAC}"), ("Arguments", "--no-files")])
+    output = handlers.managed(
+        setting.lab, script, [("", f"ExpectedMac={MAC}"), ("Arguments", "--no-files")]
+    )
     assert end(output.out) == ("healthy", "-", 0)
     assert "is what --expected-mac and IMDS say" in output.out and "FILES    none" in output.out
 
@@ -264,9 +290,15 @@ def test_a_broken_windows_vm_is_diagnosed_by_the_exe_that_it_downloads(setting):
         lab.offer()
         lab.vm(BREAK)
         setting.azure.machines.append(windows_in(lab, "labwin"))
-        done = diagnose(setting, "labwin", "--script", "for the exe.ps1", "--exe-uri", powershell.SIGNED)
-    assert (done.returncode, end(done.stdout)) == (1, ("broken", "route-wrong-interface", 1)), done.stdout + done.stderr
-    assert "is what --expected-mac says" in done.stdout and "is what --expected-ip says" in done.stdout, done.stdout
+        done = diagnose(
+            setting, "labwin", "--script", "for the exe.ps1", "--exe-uri", powershell.SIGNED
+        )
+    assert (done.returncode, end(done.stdout)) == (1, ("broken", "route-wrong-interface", 1)), (
+        done.stdout + done.stderr
+    )
+    assert (
+        "is what --expected-mac says" in done.stdout and "is what --expected-ip says" in done.stdout
+    ), done.stdout
 
 
 # --- what goes wrong ---
@@ -302,7 +334,11 @@ def test_a_vm_that_is_not_there(setting, name, more, said):
 
 @with_az
 def test_a_subscription_that_is_not_there(setting):
-    cannot(setting, diagnose(setting, "labvm", "--subscription", "no such"), "Subscription 'no such' not found")
+    cannot(
+        setting,
+        diagnose(setting, "labvm", "--subscription", "no such"),
+        "Subscription 'no such' not found",
+    )
 
 
 @with_az
@@ -323,7 +359,9 @@ def test_what_is_missing_here_is_named(setting, tmp_path):
     for program in ("bash", "dirname", "sed", "mktemp", "rm"):
         (nothing / program).symlink_to(shutil.which(program))
     path = {"PATH": str(nothing)}
-    cannot(setting, diagnose(setting, "labvm", environment=path), "az, the Azure CLI, is not installed")
+    cannot(
+        setting, diagnose(setting, "labvm", environment=path), "az, the Azure CLI, is not installed"
+    )
     (nothing / "az").symlink_to("/bin/false")
     cannot(setting, diagnose(setting, "labvm", environment=path), "python3 is not installed")
     built = setting.checkout / "dist" / "imds-check.sh"
@@ -341,7 +379,10 @@ def test_what_is_missing_here_is_named(setting, tmp_path):
         ([], "which VM?"),
         (["-g", "g"], "which VM?"),
         (["-g"], "-g needs a value"),
-        (["-g", "g", "-n", "v", "--no-files"], "unknown option: --no-files (options of imds-check come after --)"),
+        (
+            ["-g", "g", "-n", "v", "--no-files"],
+            "unknown option: --no-files (options of imds-check come after --)",
+        ),
     ],
 )
 def test_wrong_arguments(setting, words, said):
@@ -373,7 +414,10 @@ def test_the_readmes_commands_do_what_it_says(setting, broken, tmp_path):
     for block in typed:
         text = re.sub(r"\b(GROUP|VM|NIC|REGION)\b", lambda found: meant[found[0]], block)
         done = setting.client.run(["bash", "-c", text], cwd=setting.checkout, environment=path)
-        assert "END IMDS-CHECK verdict=broken cause=route-wrong-interface exit=1 host=labvm" in done.stdout, done.stderr
+        assert (
+            "END IMDS-CHECK verdict=broken cause=route-wrong-interface exit=1 host=labvm"
+            in done.stdout
+        ), done.stderr
         assert "is what --expected-mac and IMDS say" in done.stdout, done.stdout
     assert not setting.linux.commands  # the managed one was deleted
 
@@ -381,9 +425,13 @@ def test_the_readmes_commands_do_what_it_says(setting, broken, tmp_path):
 # --- from PowerShell ---
 
 
-@pytest.mark.skipif("IMDS_CHECK_PWSH" not in os.environ, reason="$IMDS_CHECK_PWSH names no engine with -Check")
+@pytest.mark.skipif(
+    "IMDS_CHECK_PWSH" not in os.environ, reason="$IMDS_CHECK_PWSH names no engine with -Check"
+)
 def test_windows_powershell_5_1_knows_all_of_the_language_in_it():
-    checked = subprocess.run([PWSH, "-Check", str(SAMPLES / "diagnose-vm.ps1")], stdout=subprocess.PIPE)
+    checked = subprocess.run(
+        [PWSH, "-Check", str(SAMPLES / "diagnose-vm.ps1")], stdout=subprocess.PIPE
+    )
     assert (checked.returncode, checked.stdout) == (0, b"")
 
 
@@ -391,7 +439,9 @@ def test_windows_powershell_5_1_knows_all_of_the_language_in_it():
 @with_pwsh
 def test_a_broken_vm_is_diagnosed_from_powershell(setting, broken):
     done = diagnose_ps1(setting, "labvm")
-    assert (done.returncode, end(done.stdout)) == (1, ("broken", "route-wrong-interface", 1)), done.stderr
+    assert (done.returncode, end(done.stdout)) == (1, ("broken", "route-wrong-interface", 1)), (
+        done.stderr
+    )
     assert f"the primary NIC has the MAC {MAC} and the address {IP}" in done.stderr
     assert imds_check("decode", answer_of(setting, done)).out == done.stdout
 

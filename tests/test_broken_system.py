@@ -1,4 +1,6 @@
-"""A broken VM breaks the tools of the diagnosis too: each costs facts, never the report, and the cause is still named."""
+"""A broken VM breaks the tools of the diagnosis too: each costs facts, never the report, and the
+cause is still named.
+"""
 
 import json
 import os
@@ -66,7 +68,9 @@ def test_without_a_working_ip_the_wrong_route_is_still_named(lab, how):
     lab.vm(WRONG_WAY)
     stand_in(lab, BROKEN_IP[how])
     report, seconds = report_of(lab)
-    assert (report["verdict"], report["cause"]) == ("broken", "route-wrong-interface"), report["findings"]
+    assert (report["verdict"], report["cause"]) == ("broken", "route-wrong-interface"), report[
+        "findings"
+    ]
     assert report["facts"]["unavailable"] or report["facts"]["notes"]
     assert seconds < 15
 
@@ -77,7 +81,9 @@ def test_garbage_among_the_rows_of_ip_does_not_cost_the_others(lab):
     garbage = '[7,{"dst":"nonsense","priority":"x","ifname":7},'
     stand_in(lab, f"""/run/lab/realip "$@" | sed '1s/^\\[/{garbage}/'""")
     report, _ = report_of(lab)
-    assert (report["verdict"], report["cause"]) == ("broken", "route-wrong-interface"), report["findings"]
+    assert (report["verdict"], report["cause"]) == ("broken", "route-wrong-interface"), report[
+        "findings"
+    ]
     noted = {note["fact"] for note in report["facts"]["notes"] if "cannot be read" in note["text"]}
     assert noted >= {"routes", "routing_rules", "adapters"}, report["facts"]["notes"]
     assert report["facts"]["routing_rules"] and not report["facts"]["unavailable"]
@@ -107,7 +113,10 @@ def test_a_systemctl_that_misbehaves_costs_the_services_only(lab, how):
 def test_an_ordinary_user_gets_the_same_cause(lab):
     lab.vm(WRONG_WAY)
     report = ordinary(lab)
-    assert report["cause"] == "route-wrong-interface" and report["facts"]["machine"]["elevated"] is False
+    assert (
+        report["cause"] == "route-wrong-interface"
+        and report["facts"]["machine"]["elevated"] is False
+    )
     finding = report["findings"][0]
     assert finding["detail"].startswith("This was not run as root: ")
     assert finding["fix"][0]["text"] == "Run this again as root, with sudo."
@@ -118,7 +127,9 @@ def test_a_firewall_of_which_nft_shows_nothing_is_not_without_fault(lab, how):
     lab.host(f"rule add pref 0 to {IMDS} blackhole")
     stand_in(lab, how, "nft")
     finding = report_of(lab)[0]["findings"][0]
-    assert finding["cause"] == "imds-no-answer" and finding["detail"].startswith("Could not look at: all of the firewall (nft")
+    assert finding["cause"] == "imds-no-answer" and finding["detail"].startswith(
+        "Could not look at: all of the firewall (nft"
+    )
     assert not any("Redeploy the VM" in fix["text"] for fix in finding["fix"])
 
 
@@ -127,11 +138,21 @@ def test_an_ordinary_user_of_a_healthy_vm(lab):
 
 
 def ordinary(lab):
-    """The report of a run as nobody: with an interpreter and a copy of the package that everybody can read."""
-    python = next(path for path in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3") if readable(path))
+    """The report of a run as nobody: with an interpreter and a copy of the package that everybody
+    can read.
+    """
+    python = next(
+        path
+        for path in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3")
+        if readable(path)
+    )
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
-        shutil.copytree(ROOT / "runcommand", Path(folder) / "runcommand", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / "runcommand",
+            Path(folder) / "runcommand",
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
         command = [
             "setpriv",
             "--reuid=65534",
@@ -166,7 +187,10 @@ def readable(python):
         "-c",
         "import json, http.client",
     ]
-    return Path(python).exists() and subprocess.run(command, stderr=subprocess.DEVNULL, cwd="/").returncode == 0
+    return (
+        Path(python).exists()
+        and subprocess.run(command, stderr=subprocess.DEVNULL, cwd="/").returncode == 0
+    )
 
 
 # --- where the report goes ---
@@ -234,7 +258,10 @@ def test_a_file_system_that_hangs(lab):
         universal_newlines=True,
         timeout=30,
     )
-    assert time.monotonic() - began < 4.2 and "not written: the file system does not answer" in done.stdout
+    assert (
+        time.monotonic() - began < 4.2
+        and "not written: the file system does not answer" in done.stdout
+    )
 
 
 # --- size ---
@@ -246,7 +273,9 @@ def test_20000_routes_and_200_nics(lab):
         f"link add dummy{i} type bridge\nlink set dummy{i} up\naddr add 10.{50 + i // 250}.{i % 250}.1/24 dev dummy{i}\n"
         for i in range(200)
     )
-    batch += "".join(f"route add 100.{i // 250}.{i % 250}.0/24 via 10.0.0.1 dev eth0\n" for i in range(20000))
+    batch += "".join(
+        f"route add 100.{i // 250}.{i % 250}.0/24 via 10.0.0.1 dev eth0\n" for i in range(20000)
+    )
     lab.write("/run/lab/batch", batch)
     lab.vm("ip -batch /run/lab/batch")
     report, seconds = report_of(lab)
@@ -264,7 +293,9 @@ def test_20000_routes_and_200_nics(lab):
 
 def test_20000_routes_of_other_networks_are_redacted_in_time(lab):
     lab.host(f"rule add pref 0 to {IMDS} blackhole")
-    rows = (f"route add 100.{i // 250}.{i % 250}.0/24 via 10.0.0.1 dev eth0\n" for i in range(20000))
+    rows = (
+        f"route add 100.{i // 250}.{i % 250}.0/24 via 10.0.0.1 dev eth0\n" for i in range(20000)
+    )
     lab.write("/run/lab/batch", "".join(rows))
     lab.vm("ip -batch /run/lab/batch")
     report, elapsed = report_of(lab, "--redact", "--deadline", "6")
@@ -295,7 +326,10 @@ def test_an_interrupt_in_the_dark_still_names_what_is_known(lab):
         time.sleep(0.05)
     threading.Timer(1.5, process.terminate).start()
     out, err = process.communicate(timeout=30)
-    assert err == "" and "END IMDS-CHECK verdict=inconclusive cause=tool-failed exit=3 host=labvm" in out
+    assert (
+        err == ""
+        and "END IMDS-CHECK verdict=inconclusive cause=tool-failed exit=3 host=labvm" in out
+    )
 
 
 def test_the_whole_run_ends_at_the_deadline_whatever_hangs(lab):
@@ -305,13 +339,22 @@ def test_the_whole_run_ends_at_the_deadline_whatever_hangs(lab):
     done = lab.tool("--no-files", "--deadline", "2")
     assert time.monotonic() - began < 3.2
     time.sleep(0.3)
-    assert not any(line.endswith("sleep\x00613\x00") for line in command_lines())  # no child is left
+    assert not any(
+        line.endswith("sleep\x00613\x00") for line in command_lines()
+    )  # no child is left
     assert done.stdout.rstrip("\n").rpartition("\n")[2].startswith("END IMDS-CHECK")
 
 
 # --- signals ---
 
-MOMENTS_S = (0.1, 0.15, 0.2, 0.3, 0.5, 0.9)  # after the interpreter has started, which no program can speed up
+MOMENTS_S = (
+    0.1,
+    0.15,
+    0.2,
+    0.3,
+    0.5,
+    0.9,
+)  # after the interpreter has started, which no program can speed up
 SIGNALS = ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGINT")
 
 
@@ -342,10 +385,14 @@ def test_a_signal_at_any_moment_ends_the_collecting_and_not_the_report(lab, name
     lab.host(f"rule add pref 0 to {IMDS} blackhole")
     for after_s in MOMENTS_S:
         out, err, code = signalled(lab, name, interpreter_s(lab) + after_s)
-        if code == -getattr(signal, name):  # this machine was busy just then, and the interpreter had not started: once more
+        if code == -getattr(
+            signal, name
+        ):  # this machine was busy just then, and the interpreter had not started: once more
             out, err, code = signalled(lab, name, 2 * interpreter_s(lab) + after_s)
         assert err == "" and code == 3 and "the run was interrupted" in out, (after_s, out, err)
-        assert out.splitlines()[-1].startswith("END IMDS-CHECK verdict=inconclusive cause=tool-failed exit=3")
+        assert out.splitlines()[-1].startswith(
+            "END IMDS-CHECK verdict=inconclusive cause=tool-failed exit=3"
+        )
         assert "issue tracker" not in out and "when the time was up" not in out
 
 
@@ -373,24 +420,36 @@ def test_what_could_not_be_looked_at_is_said_first_and_nothing_is_redeployed(lab
     done = limited(lab, "-n 6")
     assert done.stderr == "" and done.returncode == 1
     verdict, _, rest = done.stdout.partition("VERDICT  BROKEN: ")[2].partition("FIX\n")
-    if "route-wrong-interface" not in verdict:  # a root that may raise its own limit sees everything
-        assert verdict.split("\n")[1].startswith("  Could not look at: ") and "Redeploy the VM" not in rest
+    if (
+        "route-wrong-interface" not in verdict
+    ):  # a root that may raise its own limit sees everything
+        assert (
+            verdict.split("\n")[1].startswith("  Could not look at: ")
+            and "Redeploy the VM" not in rest
+        )
         assert rest.startswith("  - Run this again with --deadline 60")
 
 
 def test_an_ordinary_user_in_the_dark_is_told_first_to_run_it_as_root(lab):
     lab.host(f"rule add pref 0 to {IMDS} blackhole")
     finding = ordinary(lab)["findings"][0]
-    assert finding["cause"] == "imds-no-answer" and finding["detail"].startswith("This was not run as root")
+    assert finding["cause"] == "imds-no-answer" and finding["detail"].startswith(
+        "This was not run as root"
+    )
     fixes = [fix["text"] for fix in finding["fix"]]
-    assert fixes[0] == "Run this again as root, with sudo." and not any("Redeploy the VM" in text for text in fixes)
+    assert fixes[0] == "Run this again as root, with sudo." and not any(
+        "Redeploy the VM" in text for text in fixes
+    )
 
 
 # --- the interpreter ---
 
 
 def pythons(*versions):
-    found = {version: sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python")) for version in versions}
+    found = {
+        version: sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+        for version in versions
+    }
     return [str(paths[0]) for paths in found.values() if paths]
 
 
@@ -400,8 +459,14 @@ def test_a_python_that_is_too_old_is_told_so(lab, python):
         lab.enter([python, "-m", "runcommand"]), env=PATHS, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         universal_newlines=True,
     )  # fmt: skip
-    assert done.returncode == 3 and done.stderr == "" and "Python 3.8 or later is needed" in done.stdout
-    assert done.stdout.splitlines()[-1].startswith("END IMDS-CHECK verdict=inconclusive cause=tool-failed exit=3 host=")
+    assert (
+        done.returncode == 3
+        and done.stderr == ""
+        and "Python 3.8 or later is needed" in done.stdout
+    )
+    assert done.stdout.splitlines()[-1].startswith(
+        "END IMDS-CHECK verdict=inconclusive cause=tool-failed exit=3 host="
+    )
 
 
 @pytest.mark.parametrize("how", [(["-OO"], {}), ([], {"PYTHONOPTIMIZE": "2"})])
@@ -412,4 +477,7 @@ def test_a_python_that_takes_the_texts_away_is_told_so(lab, how):
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True,
     )  # fmt: skip
     assert done.returncode == 3 and done.stderr == "" and "without -OO" in done.stdout
-    assert "cause=tool-failed exit=3 host=- at=" in done.stdout.splitlines()[-1] and "labvm" not in done.stdout
+    assert (
+        "cause=tool-failed exit=3 host=- at=" in done.stdout.splitlines()[-1]
+        and "labvm" not in done.stdout
+    )

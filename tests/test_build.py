@@ -1,4 +1,6 @@
-"""build.py says in one line what is missing. (test_exe.py, test_script.py and test_powershell.py have what it makes.)"""
+"""build.py says in one line what is missing. (test_exe.py, test_script.py and test_powershell.py
+have what it makes.)
+"""
 
 import hashlib
 import importlib.metadata
@@ -38,15 +40,26 @@ def test_what_setting_up_wine_needs_is_named(tmp_path):
     "version, installed, said",
     [
         ((3, 13), "6.22.3", "install Python 3.11, and run this with it"),
-        ((3, 11), "5.0", "PyInstaller 6.22.3 is needed, and 5.0 is installed: pip install -e .[build]"),
-        ((3, 11), None, "PyInstaller 6.22.3 is needed, and none is installed: pip install -e .[build]"),
+        (
+            (3, 11),
+            "5.0",
+            "PyInstaller 6.22.3 is needed, and 5.0 is installed: pip install -e .[build]",
+        ),
+        (
+            (3, 11),
+            None,
+            "PyInstaller 6.22.3 is needed, and none is installed: pip install -e .[build]",
+        ),
     ],
 )
-def test_on_windows_the_right_python_and_pyinstaller_are_asked_for(mocker, capsys, version, installed, said):
+def test_on_windows_the_right_python_and_pyinstaller_are_asked_for(
+    mocker, capsys, version, installed, said
+):
     mocker.patch.object(build.sys, "version_info", (*version, 0))
     missing = importlib.metadata.PackageNotFoundError("pyinstaller")
     mocker.patch(
-        "importlib.metadata.version", **({"return_value": installed} if installed else {"side_effect": missing})
+        "importlib.metadata.version",
+        **({"return_value": installed} if installed else {"side_effect": missing}),
     )
     mocker.patch("subprocess.run", side_effect=AssertionError("nothing may be started"))
     with pytest.raises(SystemExit) as ended:
@@ -63,7 +76,9 @@ def test_an_exe_that_does_not_start_is_none(mocker, capsys, tmp_path):
 
 def test_the_pinned_pyinstaller_is_the_one_that_the_project_and_wine_install():
     assert f"pyinstaller=={build.PYINSTALLER}" in (ROOT / "pyproject.toml").read_text()
-    assert f"pyinstaller={build.PYINSTALLER}\n" in (ROOT / "tests" / "wine" / "setup.sh").read_text()
+    assert (
+        f"pyinstaller={build.PYINSTALLER}\n" in (ROOT / "tests" / "wine" / "setup.sh").read_text()
+    )
 
 
 def test_the_exe_unpacks_itself_where_the_script_keeps_it_and_no_variable_redirects_it():
@@ -95,7 +110,16 @@ def made(dist, *arguments, mocker):
 def test_the_scripts_stand_beside_the_exe_with_their_checksums(dist, mocker, capsys):
     dist.mkdir()
     (dist / "imds-check.exe").write_bytes(b"MZ")
-    assert made(dist, "scripts", "--exe-uri", "https://contoso.blob.example/x.exe?sig=a%2Bb&se=1", mocker=mocker) == 0
+    assert (
+        made(
+            dist,
+            "scripts",
+            "--exe-uri",
+            "https://contoso.blob.example/x.exe?sig=a%2Bb&se=1",
+            mocker=mocker,
+        )
+        == 0
+    )
     names = [line.split()[1] for line in (dist / "SHA256SUMS").read_text().splitlines()]
     assert names == ["imds-check.exe", "imds-check.ps1", "imds-check.sh"]
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
@@ -104,18 +128,24 @@ def test_the_scripts_stand_beside_the_exe_with_their_checksums(dist, mocker, cap
     ]
     script = (dist / "imds-check.ps1").read_bytes()
     assert (
-        script.count(b"\r\n") == script.count(b"\n") and b"https://contoso.blob.example/x.exe?sig=a%2Bb&se=1" in script
+        script.count(b"\r\n") == script.count(b"\n")
+        and b"https://contoso.blob.example/x.exe?sig=a%2Bb&se=1" in script
     )
     assert hashlib.sha256(b"MZ").hexdigest().encode() in script and b"'2'" in script
 
 
 def test_without_an_exe_there_is_the_linux_script_alone(dist, mocker, capsys):
     assert made(dist, "scripts", mocker=mocker) == 0
-    assert "no imds-check.ps1: it carries the checksum of dist/imds-check.exe" in capsys.readouterr().out
+    assert (
+        "no imds-check.ps1: it carries the checksum of dist/imds-check.exe"
+        in capsys.readouterr().out
+    )
     with pytest.raises(SystemExit) as ended:
         made(dist, "--exe-uri", "https://contoso.example/x.exe", "scripts", mocker=mocker)
     assert ended.value.code == 1
-    assert [line.split()[1] for line in (dist / "SHA256SUMS").read_text().splitlines()] == ["imds-check.sh"]
+    assert [line.split()[1] for line in (dist / "SHA256SUMS").read_text().splitlines()] == [
+        "imds-check.sh"
+    ]
 
 
 def test_a_script_that_is_too_long_is_none(dist, mocker, capsys):
@@ -126,12 +156,23 @@ def test_a_script_that_is_too_long_is_none(dist, mocker, capsys):
 
 
 @pytest.mark.parametrize(
-    "uri", ["http://contoso.example/x", "ftp://x", "https://x/a'b", "https://x/\u00e4", "https://x/a b", "x.exe"]
+    "uri",
+    [
+        "http://contoso.example/x",
+        "ftp://x",
+        "https://x/a'b",
+        "https://x/\u00e4",
+        "https://x/a b",
+        "x.exe",
+    ],
 )
 def test_the_address_of_the_exe_has_to_be_one(dist, mocker, capsys, uri):
     with pytest.raises(SystemExit) as ended:
         made(dist, "scripts", "--exe-uri", uri, mocker=mocker)
-    assert ended.value.code == 2 and "not an address of the form https://HOST/..." in capsys.readouterr().err
+    assert (
+        ended.value.code == 2
+        and "not an address of the form https://HOST/..." in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("left", [b"MZ", b"another"])

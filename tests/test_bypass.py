@@ -1,4 +1,6 @@
-"""What each client makes of a bypass list: the expectation, and the page or the experiment that it comes from."""
+"""What each client makes of a bypass list: the expectation, and the page or the experiment that it
+comes from.
+"""
 
 import os
 import shutil
@@ -9,26 +11,36 @@ import urllib.request
 
 import pytest
 
-from runcommand.bypass import Client, clients, through
 from runcommand.facts import Proxy, ProxyKind, Scope
-from runcommand.system.proxies import of_environment, read_bypass, read_server, read_servers
+from runcommand.proxy.bypass import Client, clients, through
+from runcommand.proxy.settings import of_environment, read_bypass, read_server, read_servers
 
 from .command import ROOT
 from .lab.namespace import why_not
 
 IMDS, WIRESERVER = "169.254.169.254", "168.63.129.16"
 WININET = "https://learn.microsoft.com/windows/win32/wininet/enabling-internet-functionality"
-IMPLICIT = "https://chromium.googlesource.com/chromium/src/+/HEAD/net/docs/proxy.md#implicit-bypass-rules"
+IMPLICIT = (
+    "https://chromium.googlesource.com/chromium/src/+/HEAD/net/docs/proxy.md#implicit-bypass-rules"
+)
 WINHTTP = "https://learn.microsoft.com/windows/win32/api/winhttp/ns-winhttp-winhttp_proxy_info"
 FRAMEWORK = "https://referencesource.microsoft.com (System.Net, WebProxyDataBuilder)"
-DOTNET = "https://github.com/dotnet/runtime (System.Net.Http, HttpWindowsProxy and HttpEnvironmentProxy)"
+DOTNET = (
+    "https://github.com/dotnet/runtime (System.Net.Http, HttpWindowsProxy and HttpEnvironmentProxy)"
+)
 CURL = "https://curl.se/libcurl/c/CURLOPT_NOPROXY.html; experiment: test_curl_itself"
 URLLIB = "https://docs.python.org/3/library/urllib.request.html; experiment: test_urllib_itself"
 REQUESTS = "https://github.com/psf/requests (requests.utils.should_bypass_proxies)"
 GO = "https://pkg.go.dev/golang.org/x/net/http/httpproxy#Config"
 DEPRECATE = "https://curl.se/libcurl/c/CURLOPT_NOPROXY.html (8.9.0: separated by commas only)"
 
-INET, FX, NET, PY, HTTP = Client.WININET, Client.DOTNET_FRAMEWORK, Client.DOTNET, Client.PYTHON, Client.WINHTTP
+INET, FX, NET, PY, HTTP = (
+    Client.WININET,
+    Client.DOTNET_FRAMEWORK,
+    Client.DOTNET,
+    Client.PYTHON,
+    Client.WINHTTP,
+)
 CU, RE, G = Client.CURL, Client.REQUESTS, Client.GO
 SETTINGS = {INET, FX, NET, PY}
 ENVIRONMENT = {CU, PY, RE, G, NET}
@@ -103,8 +115,19 @@ NO_PROXY = [
 
 
 def proxy(kind, bypass, **more):
-    separators = {ProxyKind.ENVIRONMENT: ",", ProxyKind.WINHTTP: r";\s", ProxyKind.INTERNET_SETTINGS: ";"}[kind]
-    return Proxy("here", kind, Scope.MACHINE, server="10.1.2.3:3128", bypass=read_bypass(bypass, separators), **more)
+    separators = {
+        ProxyKind.ENVIRONMENT: ",",
+        ProxyKind.WINHTTP: r";\s",
+        ProxyKind.INTERNET_SETTINGS: ";",
+    }[kind]
+    return Proxy(
+        "here",
+        kind,
+        Scope.MACHINE,
+        server="10.1.2.3:3128",
+        bypass=read_bypass(bypass, separators),
+        **more,
+    )
 
 
 def around(setting, address):
@@ -118,12 +141,16 @@ def test_internet_settings(bypass, address, expected, source):
 
 @pytest.mark.parametrize("bypass, address, expected, source", DEFAULTS)
 def test_winhttp(bypass, address, expected, source):
-    assert around(proxy(ProxyKind.WINHTTP, bypass), address) == ({HTTP} if expected else set()), source
+    assert around(proxy(ProxyKind.WINHTTP, bypass), address) == ({HTTP} if expected else set()), (
+        source
+    )
 
 
 @pytest.mark.parametrize("bypass, address, expected, source", NO_PROXY)
 def test_no_proxy(bypass, address, expected, source):
-    assert around(proxy(ProxyKind.ENVIRONMENT, bypass, variable="http_proxy"), address) == expected, source
+    assert (
+        around(proxy(ProxyKind.ENVIRONMENT, bypass, variable="http_proxy"), address) == expected
+    ), source
 
 
 def test_the_tables_are_as_long_as_promised():
@@ -146,10 +173,26 @@ def test_who_reads_a_variable(variable, expected, source):
 @pytest.mark.parametrize(
     "variables, expected, source",
     [
-        ({"http_proxy": "a:1", "HTTP_PROXY": "b:2"}, {"http_proxy": ENVIRONMENT - {G}, "HTTP_PROXY": {G}}, GO),
-        ({"HTTP_PROXY": "a:1", "ALL_PROXY": "b:2"}, {"HTTP_PROXY": ENVIRONMENT - {CU}, "ALL_PROXY": {CU}}, CURL),
-        ({"http_proxy": "a:1", "all_proxy": "b:2"}, {"http_proxy": ENVIRONMENT, "all_proxy": set()}, CURL),
-        ({"all_proxy": "a:1", "ALL_PROXY": "b:2"}, {"all_proxy": {CU, RE, NET}, "ALL_PROXY": set()}, CURL),
+        (
+            {"http_proxy": "a:1", "HTTP_PROXY": "b:2"},
+            {"http_proxy": ENVIRONMENT - {G}, "HTTP_PROXY": {G}},
+            GO,
+        ),
+        (
+            {"HTTP_PROXY": "a:1", "ALL_PROXY": "b:2"},
+            {"HTTP_PROXY": ENVIRONMENT - {CU}, "ALL_PROXY": {CU}},
+            CURL,
+        ),
+        (
+            {"http_proxy": "a:1", "all_proxy": "b:2"},
+            {"http_proxy": ENVIRONMENT, "all_proxy": set()},
+            CURL,
+        ),
+        (
+            {"all_proxy": "a:1", "ALL_PROXY": "b:2"},
+            {"all_proxy": {CU, RE, NET}, "ALL_PROXY": set()},
+            CURL,
+        ),
         ({"http_proxy": "a:1", "HTTP_PROXY": "a:1"}, {"http_proxy": ENVIRONMENT}, CURL),
     ],
 )
@@ -207,10 +250,18 @@ for no_proxy, address in {lists!r}:
 
 
 @pytest.mark.skipif(why_not() is not None, reason=f"the lab cannot run: {why_not()}")
-@pytest.mark.skipif(shutil.which("curl") is None, reason="the lab cannot run: curl is not installed")
+@pytest.mark.skipif(
+    shutil.which("curl") is None, reason="the lab cannot run: curl is not installed"
+)
 def test_curl_itself():
-    """In a namespace that has nothing but loopback, on which the platform's addresses and a proxy live."""
-    asked = [(bypass, address, expected) for bypass, address, expected, source in NO_PROXY if source != DEPRECATE]
+    """In a namespace that has nothing but loopback, on which the platform's addresses and a proxy
+    live.
+    """
+    asked = [
+        (bypass, address, expected)
+        for bypass, address, expected, source in NO_PROXY
+        if source != DEPRECATE
+    ]
     lists = [(bypass, address) for bypass, address, _ in asked]
     script = textwrap.dedent(CURLS).format(addresses=[IMDS, WIRESERVER], lists=lists)
     done = subprocess.run(

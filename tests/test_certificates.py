@@ -1,4 +1,6 @@
-"""The chain's probe: issuers fetched over real sockets, from hosts that behave and hosts that do not; and the hosts themselves."""
+"""The chain's probe: issuers fetched over real sockets, from hosts that behave and hosts that do
+not; and the hosts themselves.
+"""
 
 import base64
 import socket
@@ -8,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from runcommand import attested
-from runcommand.collect import Board, NoFact
+from runcommand.attest import document as attested
+from runcommand.collect import Board, NoFact, side_by_side, threads
 from runcommand.facts import (
     Address,
     ChainFault,
@@ -21,7 +23,6 @@ from runcommand.facts import (
     ProxyKind,
     Scope,
 )
-from runcommand import side_by_side, threads
 from runcommand.probes import certificates, web
 from runcommand.probes.tcp import Connector
 from runcommand.simulator import pki
@@ -91,10 +92,16 @@ class World:
         read = attested.read("pkcs7", base64.b64encode(signed).decode(), "1")
         found = read.document if signature is None else replace(read.document, signature=signature)
         exchange = Exchange(
-            "/x", Connection(Address("169.254.169.254"), 80, Outcome.ANSWERED), Outcome.HTTP, 200, date=NOW
+            "/x",
+            Connection(Address("169.254.169.254"), 80, Outcome.ANSWERED),
+            Outcome.HTTP,
+            200,
+            date=NOW,
         )
         board.post(certificates.DOCUMENT, read.certificates)
-        board.post("imds", Imds((exchange,), attested=exchange, attested_document=True, document=found))
+        board.post(
+            "imds", Imds((exchange,), attested=exchange, attested_document=True, document=found)
+        )
         board.post("proxies", tuple(proxies))
         return board
 
@@ -133,8 +140,13 @@ def test_issuers_are_fetched_one_after_the_other(world):
         ("fetched",),
         ("LocalMachine\\Root",),
     ]
-    fetched = [item.certificate.subject.partition(",")[0] for item in last.fetches if item.certificate]
-    assert sorted(set(fetched)) == ["CN=Microsoft TLS G2 RSA CA OCSP 04", "CN=Microsoft TLS RSA Root G2"]
+    fetched = [
+        item.certificate.subject.partition(",")[0] for item in last.fetches if item.certificate
+    ]
+    assert sorted(set(fetched)) == [
+        "CN=Microsoft TLS G2 RSA CA OCSP 04",
+        "CN=Microsoft TLS RSA Root G2",
+    ]
     assert last.judged_at == NOW
 
 
@@ -147,7 +159,9 @@ def test_a_root_that_is_not_trusted_is_fetched_up_to(world):
     for host in (*TWO, "cacerts.digicert.com"):
         world.serve(host, "certificates")
     last = world.ask(world.board(), stores={})[-1]
-    assert [e.fault for e in last.errors] == [ChainFault.ROOT_UNTRUSTED] and len(last.certificates) == 4
+    assert [e.fault for e in last.errors] == [ChainFault.ROOT_UNTRUSTED] and len(
+        last.certificates
+    ) == 4
 
 
 def test_a_fetched_cross_certificate_leads_past_a_root_that_is_not_trusted(world):
@@ -158,7 +172,10 @@ def test_a_fetched_cross_certificate_leads_past_a_root_that_is_not_trusted(world
 
 
 def test_an_expired_leaf_is_nothing_to_fetch_for(world):
-    chains = world.ask(world.board(pki.leaf("metadata.azure.com", "eastus"), pki.issuing(), pki.cross()), stores=None)
+    chains = world.ask(
+        world.board(pki.leaf("metadata.azure.com", "eastus"), pki.issuing(), pki.cross()),
+        stores=None,
+    )
     assert len(chains) == 1
     expired = certificates.ask(
         world.connector,
@@ -211,7 +228,11 @@ def test_a_hostile_host_of_certificates(world, how):
         world.serve(host, how)
     began = time.monotonic()
     first, last = world.ask(world.board())
-    assert not last.trusted and last.fetched and [e.fault for e in last.errors] == [ChainFault.ISSUER_MISSING]
+    assert (
+        not last.trusted
+        and last.fetched
+        and [e.fault for e in last.errors] == [ChainFault.ISSUER_MISSING]
+    )
     assert len(last.fetches) == 2 and all(not item.certificate for item in last.fetches)
     assert time.monotonic() - began < certificates.FETCH_S + 0.7
 
@@ -221,7 +242,9 @@ def test_another_certificate_in_its_place_is_not_taken(world, mocker):
     for host in TWO:
         world.serve(host, "certificates")
     last = world.ask(world.board())[-1]
-    assert {item.error for item in last.fetches} == {"what came is another certificate"} and not last.trusted
+    assert {item.error for item in last.fetches} == {
+        "what came is another certificate"
+    } and not last.trusted
 
 
 def _paths():
@@ -231,7 +254,7 @@ def _paths():
 
 
 def test_a_certificate_as_text_is_read_too(world, mocker):
-    from runcommand.x509 import to_pem
+    from runcommand.attest.x509 import to_pem
 
     real = {path: to_pem(content) for path, content in pki.files().items()}
     mocker.patch.object(pki, "files", lambda: real)
@@ -256,7 +279,12 @@ def test_dark_hosts_cost_one_time_out(world):
         ["ldap:///CN=x", "https://www.microsoft.com/x.crt", "ftp://www.microsoft.com/x.crt"],
         ["http://169.254.169.254/metadata/identity/oauth2/token", "http://168.63.129.16/x.crt"],
         ["http://imds.contoso.com/x.crt"],
-        ["http://www.microsoft.com:99999/x.crt", "http://[::1/x", "http:///x", "http://www.micro soft.com/x.crt"],
+        [
+            "http://www.microsoft.com:99999/x.crt",
+            "http://[::1/x",
+            "http:///x",
+            "http://www.micro soft.com/x.crt",
+        ],
         ["http://www.microsoft.com/x\r\nMetadata: true"],
     ],
     ids=[
@@ -270,16 +298,23 @@ def test_dark_hosts_cost_one_time_out(world):
 def test_addresses_that_are_not_asked(world, urls):
     world.serve("www.microsoft.com", "certificates")
     world.connector.names["imds.contoso.com"] = Address("169.254.169.254")
-    leaf = pki.certificate("metadata.azure.com", "leaf", pki.ISSUING, "issuing", 5, is_ca=False, urls=urls)
+    leaf = pki.certificate(
+        "metadata.azure.com", "leaf", pki.ISSUING, "issuing", 5, is_ca=False, urls=urls
+    )
     last = world.ask(world.board(leaf))[-1]
     assert last.fetches and all(item.error and item.certificate is None for item in last.fetches)
-    assert world.logs["www.microsoft.com"] == [] and Address("169.254.169.254") not in world.connector.places
+    assert (
+        world.logs["www.microsoft.com"] == []
+        and Address("169.254.169.254") not in world.connector.places
+    )
 
 
 def test_a_hundred_addresses_are_a_few_requests(world):
     world.serve("www.microsoft.com", "404")
     urls = [f"http://www.microsoft.com/{number}.crt" for number in range(60)]
-    leaf = pki.certificate("metadata.azure.com", "leaf", pki.ISSUING, "issuing", 5, is_ca=False, urls=urls)
+    leaf = pki.certificate(
+        "metadata.azure.com", "leaf", pki.ISSUING, "issuing", 5, is_ca=False, urls=urls
+    )
     assert len(world.ask(world.board(leaf))[-1].fetches) == certificates.URLS
 
 
@@ -301,7 +336,9 @@ def test_only_hosts_with_names_are_asked(world, url, proxies):
     """Anybody who answers in IMDS's place names the address."""
     for host in ("proxy.contoso.com", "www.microsoft.com", "localhost"):
         world.serve(host, "certificates")
-    leaf = pki.certificate("metadata.azure.com", "leaf", pki.ISSUING, "issuing", 5, is_ca=False, urls=[url])
+    leaf = pki.certificate(
+        "metadata.azure.com", "leaf", pki.ISSUING, "issuing", 5, is_ca=False, urls=[url]
+    )
     engine = Fetching("fetches")
     chains = certificates.ask(world.connector, engine, world.board(leaf, proxies=proxies), True)
     assert len(chains) == 2 and engine.calls == [False], "the engine was let follow the address"
@@ -324,7 +361,8 @@ def test_a_fetch_that_the_runs_own_end_cuts_off_says_nothing(world):
     assert board.notes()[0].text.startswith("fetching by imds-check: no")
 
 
-# --- an engine that fetches itself ----------------------------------------------------------------------------------
+# --- an engine that fetches itself
+# ----------------------------------------------------------------------------------
 
 
 class Fetching(SimulatedSystem):
@@ -353,7 +391,9 @@ def test_the_engines_own_fetching_has_the_last_word(world, how, trusted):
         world.serve(host, "certificates" if not trusted else "drops")
     engine = Fetching(how)
     chains = certificates.ask(world.connector, engine, world.board(), True)
-    assert [chain.fetched for chain in chains] == [False, True, True] and chains[-1].trusted is trusted
+    assert [chain.fetched for chain in chains] == [False, True, True] and chains[
+        -1
+    ].trusted is trusted
     assert chains[1].trusted is not trusted
 
 
@@ -364,10 +404,15 @@ def test_an_engine_that_hangs_or_fails_costs_only_itself(world, how, mocker):
         world.serve(host, "certificates")
     began = time.monotonic()
     chains = certificates.ask(world.connector, Fetching(how), world.board(), True)
-    assert [chain.trusted for chain in chains] == [False, True, None] and time.monotonic() - began < 3
+    assert [chain.trusted for chain in chains] == [
+        False,
+        True,
+        None,
+    ] and time.monotonic() - began < 3
 
 
-# --- the hosts of certificates --------------------------------------------------------------------------------------
+# --- the hosts of certificates
+# --------------------------------------------------------------------------------------
 
 
 def tried(world, board, wanted=False, is_true=True):
@@ -397,10 +442,12 @@ def test_names_and_ports_are_told_apart(world):
     assert found["www.microsoft.com"].connection.outcome is Outcome.ANSWERED
     assert found["oneocsp.microsoft.com"].connection.outcome is Outcome.TIMED_OUT
     assert found["ocsp.digicert.com"].connection.outcome is Outcome.REFUSED
-    assert found["crl3.digicert.com"].is_name_unknown and found["crl3.digicert.com"].connection is None
-    assert found["www.microsoft.com"].purposes == ("AIA", "CRL") and found["oneocsp.microsoft.com"].purposes == (
-        "OCSP",
+    assert (
+        found["crl3.digicert.com"].is_name_unknown and found["crl3.digicert.com"].connection is None
     )
+    assert found["www.microsoft.com"].purposes == ("AIA", "CRL") and found[
+        "oneocsp.microsoft.com"
+    ].purposes == ("OCSP",)
     closed.close()
 
 
@@ -411,9 +458,9 @@ def test_all_dark_is_one_time_out(world):
     began = time.monotonic()
     found = tried(world, board)
     assert time.monotonic() - began < 3.3
-    assert {trial.connection.outcome for trial in found} == {Outcome.TIMED_OUT} and len(found) == len(
-        certificates.ENDPOINTS
-    )
+    assert {trial.connection.outcome for trial in found} == {Outcome.TIMED_OUT} and len(
+        found
+    ) == len(certificates.ENDPOINTS)
 
 
 def test_a_resolver_that_hangs_is_one_time_out(world, mocker):
@@ -421,14 +468,18 @@ def test_a_resolver_that_hangs_is_one_time_out(world, mocker):
     mocker.patch.object(world.connector, "resolve", lambda host: time.sleep(30))
     began = time.monotonic()
     found = tried(world, board)
-    assert time.monotonic() - began < 3.5 and all(trial.is_name_unknown and trial.error for trial in found)
+    assert time.monotonic() - began < 3.5 and all(
+        trial.is_name_unknown and trial.error for trial in found
+    )
 
 
 def test_through_the_proxy_as_well_as_directly(world):
     world.serve("proxy.contoso.com", "certificates")
     found = {
         trial.host: trial
-        for trial in tried(world, judged(world, world.board(proxies=(PROXY,), document=LEAF)), wanted=True)
+        for trial in tried(
+            world, judged(world, world.board(proxies=(PROXY,), document=LEAF)), wanted=True
+        )
     }
     ways = {host: trial.proxies[0] for host, trial in found.items()}
     assert ways["caissuers.microsoft.com"].status == 200 and ways["ocsp.digicert.com"].status == 404
@@ -443,20 +494,28 @@ def test_the_hosts_of_the_certificate_itself_are_among_them(world):
         "issuing",
         5,
         is_ca=False,
-        urls=["http://pki.contoso.com/x.crt", "http://169.254.169.254/x", "http://other.contoso.com:8080/x"],
+        urls=[
+            "http://pki.contoso.com/x.crt",
+            "http://169.254.169.254/x",
+            "http://other.contoso.com:8080/x",
+        ],
     )
     hosts = {trial.host: trial for trial in tried(world, judged(world, world.board(leaf)))}
     assert hosts["pki.contoso.com"].purposes == ("AIA",) and "other.contoso.com" not in hosts
     assert "169.254.169.254" not in hosts
 
 
-# --- side by side ---------------------------------------------------------------------------------------------------
+# --- side by side
+# ---------------------------------------------------------------------------------------------------
 
 
 def test_works_end_together_or_are_left_behind():
     began = time.monotonic()
     reasons = side_by_side.run([lambda: None, lambda: time.sleep(20), lambda: 1 / 0], 0.3)
-    assert reasons == [None, "not done in time", "ZeroDivisionError: division by zero"] and time.monotonic() - began < 1
+    assert (
+        reasons == [None, "not done in time", "ZeroDivisionError: division by zero"]
+        and time.monotonic() - began < 1
+    )
     assert side_by_side.run([], 5) == []
 
 
@@ -468,7 +527,9 @@ def test_enough_is_enough():
 
 
 def test_what_gets_no_thread_is_done_in_turn(mocker):
-    mocker.patch("runcommand.threads.start", side_effect=threads.NoThread("can't start new thread"))
+    mocker.patch(
+        "runcommand.collect.threads.start", side_effect=threads.NoThread("can't start new thread")
+    )
     done = []
     assert side_by_side.run([lambda: done.append(1), lambda: done.append(2)], 5.0) == [None, None]
     assert done == [1, 2]
@@ -486,7 +547,9 @@ def test_a_get_is_one_request_with_the_whole_address_to_a_proxy(world):
 
     threading.Thread(target=answer, daemon=True).start()
     world.connector.add("proxy.contoso.com", server.getsockname())
-    found = web.get(world.connector, "http://www.microsoft.com/a%20b?c=d", 2.0, True, "proxy.contoso.com:3128")
+    found = web.get(
+        world.connector, "http://www.microsoft.com/a%20b?c=d", 2.0, True, "proxy.contoso.com:3128"
+    )
     assert found.body == b"ok" and got[0].startswith(
         "GET http://www.microsoft.com/a%20b?c=d HTTP/1.1\r\nHost: www.microsoft.com\r\n"
     )

@@ -15,7 +15,7 @@ from runcommand import cli
 from runcommand.diagnosis import diagnose
 from runcommand.nearest import distance, nearest
 from runcommand.report import json_report
-from runcommand.rules import BY_CAUSE
+from runcommand.rules.catalogue import BY_CAUSE
 from runcommand.rules.checks import CHECKS
 from runcommand.simulator.host import ANSWERS, Behaviour, Host
 from runcommand.simulator.scenarios import LINUX_VM, SCENARIOS
@@ -28,7 +28,9 @@ posix = pytest.mark.skipif(os.name != "posix", reason="POSIX streams and signals
 
 def is_one_line_and_2(ran):
     assert ran.code == 2 and ran.out == ""
-    assert ran.err.startswith("imds-check: ") and ran.err.count("\n") == 1 and len(ran.err) < 500, ran.err
+    assert ran.err.startswith("imds-check: ") and ran.err.count("\n") == 1 and len(ran.err) < 500, (
+        ran.err
+    )
     return ran.err
 
 
@@ -60,15 +62,30 @@ def is_one_line_and_2(ran):
         (["--out", __file__], "no such folder"),
         (["--out", "a\u00e4\nb"], "no such folder"),
         (["--out", ""], "no such folder: ''"),
-        (["--format", "yaml"], "argument --format: no format is called 'yaml'. The formats: portal, full, json"),
+        (
+            ["--format", "yaml"],
+            "argument --format: no format is called 'yaml'. The formats: portal, full, json",
+        ),
         (["--format", "jsno"], "Did you mean 'json'?"),
         (["--no-files", "--out", "/"], "--no-files and --out contradict each other"),
         (["--imds-url", "http://127.0.0.1:1"], "go together"),
         (["--wireserver-url", "http://127.0.0.1:1"], "go together"),
-        (["--imds-url", "https://127.0.0.1:1", "--wireserver-url", "http://127.0.0.1:1"], "http://ADDRESS:PORT"),
-        (["--imds-url", "http://127.0.0.1:99999", "--wireserver-url", "http://127.0.0.1:1"], "http://ADDRESS:PORT"),
-        (["--imds-url", "http://example.com/", "--wireserver-url", "http://127.0.0.1:1"], "http://ADDRESS:PORT"),
-        (["--no-such-option"], "check: no option is called '--no-such-option'. imds-check check --help lists them"),
+        (
+            ["--imds-url", "https://127.0.0.1:1", "--wireserver-url", "http://127.0.0.1:1"],
+            "http://ADDRESS:PORT",
+        ),
+        (
+            ["--imds-url", "http://127.0.0.1:99999", "--wireserver-url", "http://127.0.0.1:1"],
+            "http://ADDRESS:PORT",
+        ),
+        (
+            ["--imds-url", "http://example.com/", "--wireserver-url", "http://127.0.0.1:1"],
+            "http://ADDRESS:PORT",
+        ),
+        (
+            ["--no-such-option"],
+            "check: no option is called '--no-such-option'. imds-check check --help lists them",
+        ),
         (["--fromat", "json"], "check: no option is called '--fromat'. Did you mean '--format'?"),
         (["--fromat=json"], "Did you mean '--format'?"),
         (
@@ -76,17 +93,29 @@ def is_one_line_and_2(ran):
             "no option is called '--imds-ulr'. imds-check",
         ),  # what is hidden stays so
         (["demo", "--Redact"], "demo: no option is called '--Redact'. Did you mean '--redact'?"),
-        (["replay", "x", "--fromat", "full"], "replay: no option is called '--fromat'. Did you mean '--format'?"),
-        (["decode", "x", "--redact"], "decode: no option is called '--redact'. imds-check decode --help lists them"),
+        (
+            ["replay", "x", "--fromat", "full"],
+            "replay: no option is called '--fromat'. Did you mean '--format'?",
+        ),
+        (
+            ["decode", "x", "--redact"],
+            "decode: no option is called '--redact'. imds-check decode --help lists them",
+        ),
         (["--format", "json", "demo"], "a command comes first, as in imds-check demo"),
         (["explain", "route-missing", "nic-down"], "explain: unrecognized argument 'nic-down'"),
-        (["chekc"], "no command is called 'chekc'. Did you mean 'check'? The commands: check, demo,"),
+        (
+            ["chekc"],
+            "no command is called 'chekc'. Did you mean 'check'? The commands: check, demo,",
+        ),
         (["relpay", "report.json"], "Did you mean 'replay'?"),
         (["Decode"], "Did you mean 'decode'?"),
         (["report.json"], "no command is called 'report.json'. The commands: check"),
         ([""], "no command is called ''. The commands: check"),
         (["x" * 5000], "The commands: check, demo, replay, explain, decode"),
-        (["demo", "no-such-scenario"], "no scenario is called 'no-such-scenario'. demo --list names them"),
+        (
+            ["demo", "no-such-scenario"],
+            "no scenario is called 'no-such-scenario'. demo --list names them",
+        ),
         (["demo", "route-mising"], "Did you mean 'route-missing'? demo --list names them"),
         (["demo", ""], "no scenario is called ''. demo --list names them"),
         (
@@ -103,7 +132,10 @@ def is_one_line_and_2(ran):
         ),
         (["explain", "route-mssing"], "Did you mean 'route-missing'? explain without an argument"),
         (["explain", "ROUTE-MISSING"], "Did you mean 'route-missing'?"),
-        (["explain", "imds.reachabel"], "Did you mean 'imds.reachable'? explain without an argument"),
+        (
+            ["explain", "imds.reachabel"],
+            "Did you mean 'imds.reachable'? explain without an argument",
+        ),
         (["explain", "clock-skw"], "Did you mean 'clock-skew'?"),
         (["explain", "clock.skw"], "Did you mean 'clock.skew'?"),
         (["explain", ""], "no cause or check is called ''. explain without an argument lists them"),
@@ -118,10 +150,25 @@ def test_arguments_that_make_no_sense(arguments, said):
 
 @pytest.mark.parametrize("optimize", ["-O", "-OO"])
 def test_no_check_is_lost_to_optimization(optimize):
-    command = [sys.executable, optimize, "-m", "runcommand", "--imds-url", "bogus", "--wireserver-url", "bogus"]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
-    if optimize == "-OO":  # the help pages are docstrings: without them the program refuses to start
-        assert done.returncode == 3 and "run Python without -OO" in done.stdout and done.stderr == ""
+    command = [
+        sys.executable,
+        optimize,
+        "-m",
+        "runcommand",
+        "--imds-url",
+        "bogus",
+        "--wireserver-url",
+        "bogus",
+    ]
+    done = subprocess.run(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True
+    )
+    if (
+        optimize == "-OO"
+    ):  # the help pages are docstrings: without them the program refuses to start
+        assert (
+            done.returncode == 3 and "run Python without -OO" in done.stdout and done.stderr == ""
+        )
     else:
         assert done.returncode == 2 and "http://ADDRESS:PORT" in done.stderr
 
@@ -129,7 +176,9 @@ def test_no_check_is_lost_to_optimization(optimize):
 def test_version_and_help():
     assert imds_check("--version").out == "imds-check 0.1.0\n"
     helped = imds_check("--help")
-    assert helped.code == 0 and all(word in helped.out for word in ("check", "demo", "replay", "explain"))
+    assert helped.code == 0 and all(
+        word in helped.out for word in ("check", "demo", "replay", "explain")
+    )
     assert "--imds-url" not in imds_check("check", "--help").out
 
 
@@ -169,7 +218,9 @@ def test_replay_gives_the_same_report(tmp_path):
     assert ran.code == 1 and ran.out.encode() == content
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-16-be with a mark"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-16-be with a mark"]
+)
 def test_replay_takes_whatever_a_shell_wrote(tmp_path, encoding):
     """PowerShell 5.1 writes UTF-16 by ``>``, with a mark and with CRLF."""
     text = report_of(LINUX.healthy()).decode().replace("\n", "\r\n")
@@ -194,7 +245,9 @@ GIVEN_BACK = {
 @pytest.mark.parametrize("name", GIVEN_BACK)
 def test_replay_of_what_run_command_gave_back_says_what_to_use(tmp_path, name):
     said = is_one_line_and_2(replayed(tmp_path, GIVEN_BACK[name]))
-    assert said.endswith("what Run Command gave back, or a report's text, not a report.json: use imds-check decode\n")
+    assert said.endswith(
+        "what Run Command gave back, or a report's text, not a report.json: use imds-check decode\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -267,13 +320,19 @@ def test_explain_lists_every_cause_and_every_check():
 
 def test_explain_prints_the_help_page_of_a_cause():
     page = imds_check("explain", "route-missing")
-    assert page.code == 0 and BY_CAUSE["route-missing"].text in page.out and "https://learn.microsoft.com/" in page.out
+    assert (
+        page.code == 0
+        and BY_CAUSE["route-missing"].text in page.out
+        and "https://learn.microsoft.com/" in page.out
+    )
     assert "\nVerdict: broken\nCheck: route.imds\n" in page.out
 
 
 def test_explain_prints_the_help_page_of_a_check():
     page = imds_check("explain", "clock.skew")
-    assert page.code == 0 and page.out.startswith("clock.skew: Does the VM's clock agree with the host's?\n===")
+    assert page.code == 0 and page.out.startswith(
+        "clock.skew: Does the VM's clock agree with the host's?\n==="
+    )
     assert "\nFacts: imds, differential\n" in page.out
     assert "\nCauses that it shows:\n  clock-skew  The VM's clock is wrong\n" in page.out
 
@@ -282,7 +341,10 @@ def test_demo_lists_every_scenario_with_its_cause():
     listed = imds_check("demo", "--list")
     assert listed.code == 0
     for scenario in SCENARIOS:
-        assert any(line.split()[:2] == [scenario.name, scenario.cause or "-"] for line in listed.out.splitlines())
+        assert any(
+            line.split()[:2] == [scenario.name, scenario.cause or "-"]
+            for line in listed.out.splitlines()
+        )
 
 
 def test_there_is_a_scenario_for_every_cause():
@@ -336,7 +398,12 @@ def stand():
         host = Host(LINUX_VM, Behaviour(**behaviour))
         hosts.append(host)
         address, port = host.listen()
-        return ["--imds-url", f"http://{address}:{port}", "--wireserver-url", f"http://{address}:{port}"]
+        return [
+            "--imds-url",
+            f"http://{address}:{port}",
+            "--wireserver-url",
+            f"http://{address}:{port}",
+        ]
 
     serve.hosts = hosts
     yield serve
@@ -378,8 +445,13 @@ def test_nor_does_one_whose_files_were_not_written(stand, tmp_path):
         "system.Unknown.run_folder = refuse\nsys.exit(cli.main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", script, *stand(), "--out", str(own), "--redact"]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
-    assert "FILES    not written: Permission denied (DIR of --out/20" in done.stdout and "Contoso" not in done.stdout
+    done = subprocess.run(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True
+    )
+    assert (
+        "FILES    not written: Permission denied (DIR of --out/20" in done.stdout
+        and "Contoso" not in done.stdout
+    )
 
 
 def test_no_files_leaves_none(stand, tmp_path):
@@ -410,7 +482,9 @@ def hostile():
         host = Host(LINUX_VM, Behaviour(instance=name))
         url = "http://{}:{}".format(*host.listen())
         try:
-            return imds_check("--imds-url", url, "--wireserver-url", url, "--no-files", nowhere=True)
+            return imds_check(
+                "--imds-url", url, "--wireserver-url", url, "--no-files", nowhere=True
+            )
         finally:
             host.close()
 
@@ -431,7 +505,9 @@ def test_a_hostile_answer_is_named_within_time_and_memory(hostile, name):
     assert ran.seconds < 21
     assert ran.peak_kib < 48 * 1024
     assert all(line.isprintable() for line in ran.out.split("\n"))
-    assert ran.out.count("END IMDS-CHECK verdict=") == ran.out.count("\nEND IMDS-CHECK verdict=") == 1
+    assert (
+        ran.out.count("END IMDS-CHECK verdict=") == ran.out.count("\nEND IMDS-CHECK verdict=") == 1
+    )
 
 
 def test_everything_misbehaves_at_once_and_the_deadline_holds(stand):
@@ -450,10 +526,17 @@ def test_a_fault_of_the_program_itself_is_still_a_report(stand):
         )
         command = [sys.executable, "-c", script, *stand(), "--no-files"]
         done = subprocess.run(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True
+            command,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            universal_newlines=True,
         )
         assert done.returncode == 3 and done.stderr == ""
-        assert "VERDICT  INCONCLUSIVE: tool-failed" in done.stdout and "KeyError: 'a bug'" in done.stdout
+        assert (
+            "VERDICT  INCONCLUSIVE: tool-failed" in done.stdout
+            and "KeyError: 'a bug'" in done.stdout
+        )
         assert "\nEND IMDS-CHECK verdict=inconclusive cause=tool-failed exit=3" in done.stdout
 
 
@@ -492,7 +575,9 @@ def test_a_reader_that_has_gone_costs_the_output_not_the_code(stand):
 
 
 def interrupted(stand, name, asked, **behaviour):
-    """A run that gets a signal as soon as the host was asked so many times; its report and its seconds after that."""
+    """A run that gets a signal as soon as the host was asked so many times; its report and its
+    seconds after that.
+    """
     command = start(*stand(**behaviour), "--no-files", nowhere=True)
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True
@@ -616,10 +701,24 @@ def test_on_a_terminal_progress_is_shown_and_taken_away(stand):
     import pty
 
     leader, follower = pty.openpty()
-    command = [sys.executable, "-m", "runcommand", *stand(instance="silent"), "--no-files", "--deadline", "3"]
-    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=follower, stderr=follower)
+    command = [
+        sys.executable,
+        "-m",
+        "runcommand",
+        *stand(instance="silent"),
+        "--no-files",
+        "--deadline",
+        "3",
+    ]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=follower, stderr=follower
+    )
     os.close(follower)
     seen = read_all(leader)
     process.wait()
     assert "asking IMDS ... 1 s" in seen
-    assert seen.index("asking IMDS") < seen.index("\r" + " " * 60 + "\r") < seen.index("IMDS-CHECK 0.1.0")
+    assert (
+        seen.index("asking IMDS")
+        < seen.index("\r" + " " * 60 + "\r")
+        < seen.index("IMDS-CHECK 0.1.0")
+    )

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from runcommand import check, side_by_side, threads
-from runcommand.collect import Board, NoFact, Run, collect, now
+from runcommand import check
+from runcommand.collect import Board, NoFact, Run, collect, now, side_by_side, threads
 from runcommand.facts import Facts, Note, Unavailable
 from runcommand.system.program import DYING_S, Programs, process_group
 
@@ -50,7 +50,9 @@ def test_a_missing_fact_says_why():
 def test_a_collector_that_crashes_costs_its_own_fact_and_says_where():
     facts = collect(HERE, {"routes": lambda board: 1 / 0, "listeners": lambda board: ()})
     assert facts.listeners == ()
-    assert facts.unavailable[0].reason.startswith("ZeroDivisionError: division by zero at test_collect.py:")
+    assert facts.unavailable[0].reason.startswith(
+        "ZeroDivisionError: division by zero at test_collect.py:"
+    )
 
 
 def test_even_a_system_exit_or_a_full_stack_is_contained():
@@ -67,7 +69,9 @@ def test_even_a_system_exit_or_a_full_stack_is_contained():
 def test_a_collector_that_ignores_the_deadline_is_left_behind():
     release = threading.Event()
     facts, elapsed = seconds(
-        lambda: collect(HERE, {"routes": lambda board: release.wait(30), "listeners": lambda board: ()})
+        lambda: collect(
+            HERE, {"routes": lambda board: release.wait(30), "listeners": lambda board: ()}
+        )
     )
     release.set()
     assert elapsed < 1.5
@@ -90,7 +94,9 @@ def test_time_is_kept_back_for_what_is_done_with_the_facts():
 
 @pytest.mark.parametrize("redact", [True, False])
 def test_more_is_kept_back_where_the_facts_are_to_be_redacted(mocker, redact):
-    kept_back = mocker.patch("runcommand.check.collect", side_effect=lambda run, *more: Facts("linux", "x", now()))
+    kept_back = mocker.patch(
+        "runcommand.check.collect", side_effect=lambda run, *more: Facts("linux", "x", now())
+    )
     system = SimpleNamespace(collectors=dict, cleanup=lambda: None, by_device=None)
     check.run(check.Target(system, None), Run("linux", "testlx", deadline_s=20.0), redact=redact)
     assert kept_back.call_args[0][-1] == (4.3 if redact else 0.3)
@@ -108,7 +114,8 @@ def test_redacting_that_takes_too_long_costs_the_facts_and_never_the_report(mock
 
 def test_collectors_run_side_by_side():
     slow = {
-        name: lambda board: time.sleep(0.4) or () for name in ("routes", "listeners", "neighbours", "raw", "proxies")
+        name: lambda board: time.sleep(0.4) or ()
+        for name in ("routes", "listeners", "neighbours", "raw", "proxies")
     }
     facts, elapsed = seconds(lambda: collect(HERE, slow))
     assert elapsed < 1.0 and facts.unavailable == ()
@@ -118,13 +125,18 @@ def test_a_collector_can_wait_for_what_another_finds():
     def second(board):
         return board.wait("routes")
 
-    facts = collect(HERE, {"listeners": second, "routes": lambda board: time.sleep(0.1) or ("found",)})
+    facts = collect(
+        HERE, {"listeners": second, "routes": lambda board: time.sleep(0.1) or ("found",)}
+    )
     assert facts.listeners == ("found",)
 
 
 def test_waiting_for_one_that_fails_gives_nothing_at_once():
     facts, elapsed = seconds(
-        lambda: collect(HERE, {"listeners": lambda board: (board.wait("routes"),), "routes": lambda board: 1 / 0})
+        lambda: collect(
+            HERE,
+            {"listeners": lambda board: (board.wait("routes"),), "routes": lambda board: 1 / 0},
+        )
     )
     assert facts.listeners == (None,) and elapsed < 0.5
 
@@ -134,7 +146,9 @@ def test_an_interrupt_ends_the_waiting_and_is_a_fact():
     threading.Timer(0.2, interrupted.set).start()
     release = threading.Event()
     facts, elapsed = seconds(
-        lambda: collect(HERE, {"routes": lambda board: release.wait(30)}, interrupted=interrupted.is_set)
+        lambda: collect(
+            HERE, {"routes": lambda board: release.wait(30)}, interrupted=interrupted.is_set
+        )
     )
     release.set()
     assert facts.interrupted and elapsed < 1.2
@@ -167,7 +181,9 @@ def test_another_way_of_finding_out_is_noted():
         return ()
 
     facts = collect(HERE, {"routes": found})
-    assert facts.routes == () and facts.notes == (Note("routes", "ip: not found; taken from elsewhere"),)
+    assert facts.routes == () and facts.notes == (
+        Note("routes", "ip: not found; taken from elsewhere"),
+    )
 
 
 def test_programs_that_still_run_are_ended():
@@ -178,7 +194,11 @@ def test_programs_that_still_run_are_ended():
 
 def test_progress_hears_what_is_waited_for():
     heard = []
-    collect(HERE, {"routes": lambda board: time.sleep(0.2)}, progress=lambda name, elapsed: heard.append(name))
+    collect(
+        HERE,
+        {"routes": lambda board: time.sleep(0.2)},
+        progress=lambda name, elapsed: heard.append(name),
+    )
     assert set(heard) == {"routes"}
 
 
@@ -189,8 +209,11 @@ class Threads:
     """In the place of the system's threads: gives so many at a time."""
 
     def __init__(self, mocker, at_most):
-        self._start, self._left = threads.start, threading.BoundedSemaphore(at_most) if at_most else None
-        mocker.patch("runcommand.threads.start", self.start)
+        self._start, self._left = (
+            threads.start,
+            threading.BoundedSemaphore(at_most) if at_most else None,
+        )
+        mocker.patch("runcommand.collect.threads.start", self.start)
 
     def start(self, work):
         if self._left is None or not self._left.acquire(blocking=False):
@@ -221,7 +244,9 @@ def test_one_that_waits_for_another_that_nobody_has_begun_does_its_work(mocker, 
         "routes": lambda board: ("found",),
     }
     facts, elapsed = seconds(lambda: collect(HERE, waiting))
-    assert (facts.listeners, facts.neighbours, facts.raw, facts.routes) == (("found",),) * 4 and elapsed < 0.5
+    assert (facts.listeners, facts.neighbours, facts.raw, facts.routes) == (
+        ("found",),
+    ) * 4 and elapsed < 0.5
 
 
 @pytest.mark.parametrize("at_most", [0, 1])
@@ -239,7 +264,11 @@ def test_two_that_wait_for_each_other_end_with_the_time(mocker, at_most):
 @pytest.mark.skipif(os.name == "nt", reason="Windows' main thread cannot be called back")
 def test_without_any_thread_one_that_hangs_costs_its_fact_and_ends_with_the_time(mocker):
     Threads(mocker, 0)
-    hanging = {"routes": lambda board: (), "listeners": lambda board: time.sleep(30), "raw": lambda board: ()}
+    hanging = {
+        "routes": lambda board: (),
+        "listeners": lambda board: time.sleep(30),
+        "raw": lambda board: (),
+    }
     facts, elapsed = seconds(lambda: collect(HERE, hanging))
     assert elapsed < 2 and facts.routes == ()
     assert [(item.fact, item.reason) for item in facts.unavailable] == [
@@ -252,17 +281,27 @@ def test_without_any_thread_one_that_hangs_costs_its_fact_and_ends_with_the_time
 def test_an_interrupt_ends_the_turns(mocker, at_most):
     Threads(mocker, at_most)
     interrupted = threading.Event()
-    turns = {"routes": lambda board: (interrupted.set(), ())[1], "listeners": lambda board: time.sleep(0.3)}
+    turns = {
+        "routes": lambda board: (interrupted.set(), ())[1],
+        "listeners": lambda board: time.sleep(0.3),
+    }
     facts = collect(HERE, turns, interrupted=interrupted.is_set)
     assert facts.interrupted and facts.routes == () and facts.listeners is None
 
 
-SHORTAGES = [MemoryError(), OSError(errno.EMFILE, "Too many open files"), OSError(errno.EAGAIN, "x"), threads.NoThread("x")]
+SHORTAGES = [
+    MemoryError(),
+    OSError(errno.EMFILE, "Too many open files"),
+    OSError(errno.EAGAIN, "x"),
+    threads.NoThread("x"),
+]
 
 
 @pytest.mark.parametrize("failure", SHORTAGES, ids=repr)
 @pytest.mark.parametrize("at_most", [0, 9])
-def test_what_fails_for_want_of_something_runs_again_when_the_others_have_ended(mocker, at_most, failure):
+def test_what_fails_for_want_of_something_runs_again_when_the_others_have_ended(
+    mocker, at_most, failure
+):
     Threads(mocker, at_most)
     ended = []
 
@@ -344,7 +383,9 @@ class TestTheTimeIsUpBetweenTwoCollectors:
                 pass
 
         mocker.patch.object(Board, "post", slow_post)
-        facts, elapsed = seconds(lambda: collect(HERE, {"routes": lambda board: (), "raw": lambda board: ()}))
+        facts, elapsed = seconds(
+            lambda: collect(HERE, {"routes": lambda board: (), "raw": lambda board: ()})
+        )
         assert facts.routes == () and facts.raw is None and elapsed < 1.5
 
     def test_outside_of_any_collector(self):
@@ -357,7 +398,9 @@ class TestTheTimeIsUpBetweenTwoCollectors:
     def test_a_ring_after_the_end_does_nothing(self, mocker):
         installed = []
         real = signal.signal
-        mocker.patch("signal.signal", lambda number, what: installed.append(what) or real(number, what))
+        mocker.patch(
+            "signal.signal", lambda number, what: installed.append(what) or real(number, what)
+        )
         collect(HERE, {"routes": lambda board: ()})
         installed[0](signal.SIGALRM, None)
 
@@ -366,10 +409,16 @@ class TestTheTimeIsUpBetweenTwoCollectors:
 def test_an_interrupted_run_says_so_of_each_fact_that_is_missing(mocker, at_most):
     Threads(mocker, at_most)
     release = threading.Event()
-    facts = collect(HERE, {"routes": lambda board: release.wait(9), "raw": lambda board: ()}, interrupted=lambda: True)
+    facts = collect(
+        HERE,
+        {"routes": lambda board: release.wait(9), "raw": lambda board: ()},
+        interrupted=lambda: True,
+    )
     release.set()
     assert facts.interrupted
-    assert facts.unavailable == tuple(Unavailable(name, "the run was interrupted") for name in ("routes", "raw"))
+    assert facts.unavailable == tuple(
+        Unavailable(name, "the run was interrupted") for name in ("routes", "raw")
+    )
 
 
 @pytest.mark.parametrize("at_most", [0, 1, 2])
@@ -378,7 +427,9 @@ def test_works_side_by_side_take_turns_too(mocker, at_most):
     done = []
     works = [lambda number=number: done.append(number) for number in range(4)] + [lambda: 1 / 0]
     reasons = side_by_side.run(works, 5.0)
-    assert sorted(done) == [0, 1, 2, 3] and reasons == [None] * 4 + ["ZeroDivisionError: division by zero"]
+    assert sorted(done) == [0, 1, 2, 3] and reasons == [None] * 4 + [
+        "ZeroDivisionError: division by zero"
+    ]
 
 
 def test_a_thread_has_room_for_the_deepest_recursion():
@@ -406,7 +457,9 @@ def test_a_thread_has_room_for_the_deepest_recursion():
 
 # --- programs ---
 
-BOTH_WAYS = pytest.mark.parametrize("has_poll", [True, False], ids=["one thread", "a thread a stream"])
+BOTH_WAYS = pytest.mark.parametrize(
+    "has_poll", [True, False], ids=["one thread", "a thread a stream"]
+)
 
 
 def programs(mocker, has_poll):
@@ -451,21 +504,31 @@ def test_the_end_of_a_run_does_not_wait_for_a_program_that_is_being_started():
 
     made = Programs(("/bin", "/usr/bin"), {}, contain)
     reasons = []
-    runs = threading.Thread(target=lambda: reasons.extend(side_by_side.run([lambda: made.run("sleep", ["30"])], 9)))
+    runs = threading.Thread(
+        target=lambda: reasons.extend(side_by_side.run([lambda: made.run("sleep", ["30"])], 9))
+    )
     runs.start()
     while not started:
         time.sleep(0.01)
     assert seconds(made.close)[1] < 1
     go_on.set()
     runs.join(9)
-    assert reasons == ["sleep 30: not started, the run is over"] and started[0].returncode == -signal.SIGKILL
+    assert (
+        reasons == ["sleep 30: not started, the run is over"]
+        and started[0].returncode == -signal.SIGKILL
+    )
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX programs")
 def test_programs_that_cannot_be_killed_are_waited_for_together():
     started = []
-    made = Programs(("/bin", "/usr/bin"), {}, lambda process: started.append(process) or (lambda: None))
-    runs = [threading.Thread(target=lambda: side_by_side.run([lambda: made.run("sleep", ["3"])], 9)) for _ in range(6)]
+    made = Programs(
+        ("/bin", "/usr/bin"), {}, lambda process: started.append(process) or (lambda: None)
+    )
+    runs = [
+        threading.Thread(target=lambda: side_by_side.run([lambda: made.run("sleep", ["3"])], 9))
+        for _ in range(6)
+    ]
     for item in runs:
         item.start()
     while len(started) < 6:
@@ -482,7 +545,9 @@ def test_programs_that_cannot_be_killed_are_waited_for_together():
 @BOTH_WAYS
 def test_a_program_that_hangs_is_ended(mocker, has_poll):
     (reason,), elapsed = seconds(
-        lambda: side_by_side.run([lambda: programs(mocker, has_poll).run("sleep", ["30"], 0.3)], 5.0)
+        lambda: side_by_side.run(
+            [lambda: programs(mocker, has_poll).run("sleep", ["30"], 0.3)], 5.0
+        )
     )
     assert reason == "sleep 30: not finished in 0 s" and elapsed < 2
 

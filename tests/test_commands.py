@@ -1,7 +1,7 @@
 """Printed commands: whatever the facts hold, each consists of expected words.
 
-The forms of all commands stand here once more, by hand and as regular expressions, so that the words of
-``runcommand/fixes/commands.py`` are held to something that they do not share.
+The forms of all commands stand here once more, by hand and as regular expressions, so that the
+words of ``runcommand/fixes/commands.py`` are held to something that they do not share.
 """
 
 from __future__ import annotations
@@ -199,7 +199,9 @@ def commands_of(facts):
     diagnosis = diagnose(facts)
     failures = [finding.detail for finding in diagnosis.findings if finding.cause == "tool-failed"]
     assert not any(" failed: " in detail for detail in failures), failures
-    return [fix for finding in diagnosis.findings for fix in finding.fix if fix.kind is FixKind.COMMAND]
+    return [
+        fix for finding in diagnosis.findings for fix in finding.fix if fix.kind is FixKind.COMMAND
+    ]
 
 
 def recorded(path: Path):
@@ -235,7 +237,9 @@ def replaced(facts, places, hostile):
 
 
 def test_any_string_of_the_facts_may_be_hostile():
-    """Each field of each sample in turn, in all its rows at once, with a share of the hostile texts; over all samples, all of them."""
+    """Each field of each sample in turn, in all its rows at once, with a share of the hostile
+    texts; over all samples, all of them.
+    """
     seen: Counter = Counter()
     for path in SAMPLES:
         facts = recorded(path)
@@ -253,7 +257,9 @@ def test_any_string_of_the_facts_may_be_hostile():
                 for fix in commands_of(made):
                     assert is_expected(fix), (path.stem, field, hostile, fix.text)
     assert len(seen) > 150, "fields"
-    assert sum(count >= len(HOSTILE) for count in seen.values()) > 50, "fields that have met every hostile text"
+    assert sum(count >= len(HOSTILE) for count in seen.values()) > 50, (
+        "fields that have met every hostile text"
+    )
 
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: repr(hostile)[:24])
@@ -280,7 +286,11 @@ def test_any_string_of_the_facts_may_be_hostile():
 def test_the_fields_that_commands_are_made_of(name, field, hostile):
     facts = recorded(ROOT / "samples" / "reports" / f"{name}.json")
     wanted = tuple(field.split("."))
-    places = [place for place in strings(facts) if tuple(key for key in place if isinstance(key, str)) == wanted]
+    places = [
+        place
+        for place in strings(facts)
+        if tuple(key for key in place if isinstance(key, str)) == wanted
+    ]
     assert places, "a field of this sample"
     for chosen in [places, *([place] for place in places[:6])]:
         try:
@@ -296,7 +306,11 @@ def test_the_zone_of_an_ipv6_address_is_no_word():
     facts = recorded(ROOT / "samples" / "reports" / "firewall-blocks-imds.json")
     for rule in facts["firewall"]["rules"]:
         rule["matches"].append(
-            {"field": "destination", "values": ["fe80::1%x&calc.exe&rem -fe80::ffff"], "negated": False}
+            {
+                "field": "destination",
+                "values": ["fe80::1%x&calc.exe&rem -fe80::ffff"],
+                "negated": False,
+            }
         )
     diagnosis = diagnose(facts_from_json(facts))
     assert not any("calc" in fix.text for finding in diagnosis.findings for fix in finding.fix)
@@ -320,10 +334,14 @@ def test_the_zone_of_an_ipv6_address_is_no_word():
 )  # fmt: skip
 def test_a_rule_of_known_options_is_deleted_in_full(rule):
     words_of = subprocess.run(
-        ["sh", "-c", f"printf '%s\\n' {delete_rule(rule).text}"], stdout=subprocess.PIPE, universal_newlines=True
+        ["sh", "-c", f"printf '%s\\n' {delete_rule(rule).text}"],
+        stdout=subprocess.PIPE,
+        universal_newlines=True,
     ).stdout.splitlines()
     wanted = subprocess.run(
-        ["sh", "-c", f"printf '%s\\n' {rule.replace(' -A ', ' -D ')}"], stdout=subprocess.PIPE, universal_newlines=True
+        ["sh", "-c", f"printf '%s\\n' {rule.replace(' -A ', ' -D ')}"],
+        stdout=subprocess.PIPE,
+        universal_newlines=True,
     ).stdout.splitlines()
     assert words_of == wanted
 
@@ -380,7 +398,11 @@ VALID = {
     "AzureName": "contoso-rg", "Number": "7",
 }  # fmt: skip
 READ_BY_A_SHELL = "$`\"'|&;<>\n\r\\^%\x00\u2028\u0661"
-PLAIN_IN_ITS_SHELL = {"LinuxUrl": "%", "IptablesWord": "%", "WindowsBypassEntry": "<>"}  # the last one in double quotes
+PLAIN_IN_ITS_SHELL = {
+    "LinuxUrl": "%",
+    "IptablesWord": "%",
+    "WindowsBypassEntry": "<>",
+}  # the last one in double quotes
 
 
 def test_every_kind_of_word_is_tried():
@@ -430,8 +452,12 @@ def test_every_template_is_a_constant_of_the_source():
                 assert isinstance(node.args[0], ast.Constant), f"{path.name}:{node.lineno}"
                 checked += 1
             if node.func.id == "in_a_row" and len(node.args) > 1:
-                assert isinstance(node.args[1], ast.Constant) or path.name == "windows.py", f"{path.name}:{node.lineno}"
-            assert node.func.id not in ("Phrase",) or path.name == "commands.py", f"{path.name}:{node.lineno}"
+                assert isinstance(node.args[1], ast.Constant) or path.name == "windows.py", (
+                    f"{path.name}:{node.lineno}"
+                )
+            assert node.func.id not in ("Phrase",) or path.name == "commands.py", (
+                f"{path.name}:{node.lineno}"
+            )
     assert checked > 80
 
 
@@ -443,7 +469,11 @@ def test_an_unknown_system_gets_advice_and_no_command_for_the_vm(path):
     facts = {**recorded(path), "system": "freebsd14"}
     diagnosis = diagnose(facts_from_json(facts))
     fixes = [fix for finding in diagnosis.findings for fix in finding.fix]
-    assert not [fix.text for fix in fixes if fix.kind is FixKind.COMMAND and fix.run_on is not RunOn.OPERATOR]
+    assert not [
+        fix.text
+        for fix in fixes
+        if fix.kind is FixKind.COMMAND and fix.run_on is not RunOn.OPERATOR
+    ]
     known = diagnose(facts_from_json(recorded(path)))
     if known.main and known.main.fix and diagnosis.cause == known.cause:
         assert diagnosis.main.fix, "advice in the commands' place"
@@ -466,5 +496,9 @@ def test_an_unknown_system_gets_advice_and_no_command_for_the_vm(path):
 )  # fmt: skip
 def test_what_can_be_ignored_is_what_the_program_answers(command, harmless):
     with Lab() as lab:
-        done = subprocess.run(lab.enter(["sh", "-c", command]), stderr=subprocess.PIPE, universal_newlines=True)
-    assert done.returncode != 0 and any(answer in done.stderr for answer in harmless.split(" / ")), done.stderr
+        done = subprocess.run(
+            lab.enter(["sh", "-c", command]), stderr=subprocess.PIPE, universal_newlines=True
+        )
+    assert done.returncode != 0 and any(
+        answer in done.stderr for answer in harmless.split(" / ")
+    ), done.stderr

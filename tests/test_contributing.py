@@ -19,7 +19,7 @@ from runcommand.collect import Run
 from runcommand.facts import Facts, Outcome, facts_from_json, to_json
 from runcommand.probes.tcp import Connector, Endpoint
 from runcommand.report import json_report
-from runcommand.rules import RULES
+from runcommand.rules.catalogue import RULES
 from runcommand.rules.checks import CHECKS
 from runcommand.rules.finding import Rule
 from runcommand.simulator.host import Host
@@ -90,7 +90,7 @@ def test_every_function_that_it_names_is_there(path, name):
 @pytest.mark.parametrize(
     ("path", "name"),
     [
-        ("runcommand/rules/__init__.py", "RULES"),
+        ("runcommand/rules/catalogue.py", "RULES"),
         ("runcommand/simulator/world.py", "PROBED"),
         ("runcommand/redaction/__init__.py", "WAYS"),
     ],
@@ -247,7 +247,7 @@ def with_field(monkeypatch, line):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc/uptime")
 def test_the_example_of_a_fact_is_collected_written_and_read_again(monkeypatch):
-    with_field(monkeypatch, BLOCKS["runcommand/facts.py", "Facts"])
+    with_field(monkeypatch, BLOCKS["runcommand/facts/__init__.py", "Facts"])
     collector = run_in(
         "runcommand/system/linux/machine.py", BLOCKS["runcommand/system/linux/machine.py", ""]
     )
@@ -260,12 +260,12 @@ def test_the_example_of_a_fact_is_collected_written_and_read_again(monkeypatch):
 
 def test_an_older_report_is_read_without_the_new_fact(monkeypatch):
     older = to_json(WINDOWS.healthy())
-    with_field(monkeypatch, BLOCKS["runcommand/facts.py", "Facts"])
+    with_field(monkeypatch, BLOCKS["runcommand/facts/__init__.py", "Facts"])
     assert "uptime_s" not in older and facts_from_json(older).uptime_s is None
 
 
 def test_the_example_of_a_fact_that_cannot_be_had_says_why(monkeypatch):
-    with_field(monkeypatch, BLOCKS["runcommand/facts.py", "Facts"])
+    with_field(monkeypatch, BLOCKS["runcommand/facts/__init__.py", "Facts"])
     collector = run_in(
         "runcommand/system/linux/machine.py", BLOCKS["runcommand/system/linux/machine.py", ""]
     )

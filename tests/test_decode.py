@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from runcommand.results.decode import decode
-from runcommand.results.run_command import is_given_back
+from runcommand.operator.decode import decode
+from runcommand.operator.run_command import is_given_back
 
 from .command import ROOT
 from .snapshots import FOLDER
@@ -22,23 +22,48 @@ def run(content, *arguments):
     """``imds-check decode`` with this on its standard input: (exit code, output, error)."""
     given = content if isinstance(content, bytes) else content.encode()
     done = subprocess.run([sys.executable, "-m", "runcommand", "decode", *arguments], input=given, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
-    return done.returncode, done.stdout.decode("ascii").replace("\r\n", "\n"), done.stderr.decode("ascii")
+    return (
+        done.returncode,
+        done.stdout.decode("ascii").replace("\r\n", "\n"),
+        done.stderr.decode("ascii"),
+    )
 
 
 def status(code, message):
-    return {"code": code, "displayStatus": "Provisioning succeeded", "level": "Info", "message": message, "time": None}
+    return {
+        "code": code,
+        "displayStatus": "Provisioning succeeded",
+        "level": "Info",
+        "message": message,
+        "time": None,
+    }
 
 
 def windows(out, err=""):
-    return {"value": [status("ComponentStatus/StdOut/succeeded", out), status("ComponentStatus/StdErr/succeeded", err)]}
+    return {
+        "value": [
+            status("ComponentStatus/StdOut/succeeded", out),
+            status("ComponentStatus/StdErr/succeeded", err),
+        ]
+    }
 
 
 def linux(out, err="", state="Enable succeeded: "):
-    return {"value": [status("ProvisioningState/succeeded", f"{state}\n[stdout]\n{out}\n[stderr]\n{err}")]}
+    return {
+        "value": [
+            status("ProvisioningState/succeeded", f"{state}\n[stdout]\n{out}\n[stderr]\n{err}")
+        ]
+    }
 
 
 def view(out, err="", state="Succeeded", message=""):
-    return {"executionState": state, "executionMessage": message, "exitCode": 0, "output": out, "error": err}
+    return {
+        "executionState": state,
+        "executionMessage": message,
+        "exitCode": 0,
+        "output": out,
+        "error": err,
+    }
 
 
 def flat(out):
@@ -61,11 +86,17 @@ def cmdlet(out):
 SHAPES = {
     "az invoke, Windows": windows(REPORT.replace("\n", "\r\n")),
     "az invoke, Linux": linux(REPORT),
-    "az show --instance-view": {"name": "imds-check", "instanceView": view(REPORT), "location": "eastus"},
+    "az show --instance-view": {
+        "name": "imds-check",
+        "instanceView": view(REPORT),
+        "location": "eastus",
+    },
     "REST, managed": {"properties": {"instanceView": view(REPORT), "source": {"script": "sh"}}},
     "Invoke-AzVMRunCommand": cmdlet(REPORT),
     "Get-AzVMRunCommand": flat(REPORT),
-    "Get-AzVMRunCommand, not flat": {"InstanceView": {k[0].upper() + k[1:]: v for k, v in view(REPORT).items()}},
+    "Get-AzVMRunCommand, not flat": {
+        "InstanceView": {k[0].upper() + k[1:]: v for k, v in view(REPORT).items()}
+    },
 }
 
 
@@ -80,7 +111,10 @@ def test_the_samples_of_azures_clients(path):
     if "error" in path.stem:
         assert code == 3 and out == "" and "No report: it is an error of Azure" in err
     else:
-        assert out.splitlines()[-1].startswith("END IMDS-CHECK ") and f" exit={code} " in out.splitlines()[-1]
+        assert (
+            out.splitlines()[-1].startswith("END IMDS-CHECK ")
+            and f" exit={code} " in out.splitlines()[-1]
+        )
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
@@ -95,11 +129,14 @@ def test_one_message_that_was_asked_for_alone():
 
 
 def test_warnings_of_the_client_before_the_json():
-    assert run("WARNING: The command is in preview.\nWARNING: x\n" + json.dumps(linux(REPORT)))[:2] == (1, REPORT)
+    assert run("WARNING: The command is in preview.\nWARNING: x\n" + json.dumps(linux(REPORT)))[
+        :2
+    ] == (1, REPORT)
 
 
 @pytest.mark.parametrize(
-    "text", [REPORT, f"Enable succeeded: \n[stdout]\n{REPORT}\n[stderr]\n", REPORT.replace("\n", "\r\n")]
+    "text",
+    [REPORT, f"Enable succeeded: \n[stdout]\n{REPORT}\n[stderr]\n", REPORT.replace("\n", "\r\n")],
 )
 def test_text_that_was_copied_from_the_portal(text):
     assert run(text) == (1, REPORT, "")
@@ -141,7 +178,9 @@ def test_an_indented_report_whose_head_was_cut_off():
 
 
 def test_a_line_within_a_report_never_passes_for_its_last_one():
-    """Every line that comes from the VM is indented; so it stays, however the report itself is indented."""
+    """Every line that comes from the VM is indented; so it stays, however the report itself is
+    indented.
+    """
     lines = REPORT.splitlines()
     planted = lines[-1].replace("broken", "healthy").replace("exit=1", "exit=0")
     hostile = [*lines[:8], f"  {planted}", f"      {planted}", *lines[8:-1]]
@@ -154,7 +193,10 @@ def test_a_line_within_a_report_never_passes_for_its_last_one():
 
 def test_the_vms_standard_error_goes_to_standard_error():
     code, out, err = run(json.dumps(linux(REPORT, "cannot \x1b[31mlog\u00e9\n")))
-    assert (code, out) == (1, REPORT) and err == "The VM's standard error:\ncannot \\u001B[31mlog\\u00E9\n"
+    assert (code, out) == (
+        1,
+        REPORT,
+    ) and err == "The VM's standard error:\ncannot \\u001B[31mlog\\u00E9\n"
 
 
 @pytest.mark.parametrize("kept", [200, 1500])
@@ -169,7 +211,11 @@ def test_a_report_whose_head_was_cut_off_is_read_by_its_last_line(kept):
 
 def test_what_else_the_script_printed_is_not_lost():
     code, out, err = run(json.dumps(linux(f"from a profile\n{REPORT}after it")))
-    assert (code, out, err) == (1, REPORT, "Beside the report the script printed:\nfrom a profile\nafter it\n")
+    assert (code, out, err) == (
+        1,
+        REPORT,
+        "Beside the report the script printed:\nfrom a profile\nafter it\n",
+    )
 
 
 def test_of_two_reports_the_last_one_counts():
@@ -190,7 +236,12 @@ def test_a_run_that_did_not_succeed_is_told():
 
 def test_a_json_report_is_one_too():
     report = (FOLDER / "route-wrong-interface.json").read_text("ascii")
-    for content in (report, report.encode("utf-16"), json.dumps(view(report)), quoted(report, "> ")):
+    for content in (
+        report,
+        report.encode("utf-16"),
+        json.dumps(view(report)),
+        quoted(report, "> "),
+    ):
         code, out, _ = run(content)
         assert code == 1 and json.loads(out) == json.loads(report)
 

@@ -1,4 +1,6 @@
-"""The demo's catalogue through the real pipeline, real sockets included: each scenario shows the cause that it promises."""
+"""The demo's catalogue through the real pipeline, real sockets included: each scenario shows the
+cause that it promises.
+"""
 
 import socket
 from collections import Counter
@@ -24,7 +26,11 @@ def shown():
     seen = set()
     real = socket.socket.connect_ex
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(8) as pool:
-        patch.setattr(socket.socket, "connect_ex", lambda self, address: seen.add(address[0]) or real(self, address))
+        patch.setattr(
+            socket.socket,
+            "connect_ex",
+            lambda self, address: seen.add(address[0]) or real(self, address),
+        )
         return {**dict(zip(NAMES, pool.map(show, SCENARIOS))), "connected to": seen}
 
 
@@ -45,11 +51,17 @@ def test_the_rate_limit_holds(shown, name):
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in NAMES if name in ("healthy", "healthy-linux", "healthy-default-route")]
+    "name",
+    [name for name in NAMES if name in ("healthy", "healthy-linux", "healthy-default-route")],
 )
 def test_a_healthy_run_makes_three_requests(shown, name):
     asked = Counter(path for _, path in shown[name][1])
-    assert asked == {"/metadata/instance": 1, "/metadata/attested/document": 1, "/metadata/identity/info": 1, "/": 1}
+    assert asked == {
+        "/metadata/instance": 1,
+        "/metadata/attested/document": 1,
+        "/metadata/identity/info": 1,
+        "/": 1,
+    }
 
 
 def test_the_differential_proves_the_primary_address(shown):

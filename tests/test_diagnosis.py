@@ -6,9 +6,20 @@ import pytest
 
 from runcommand.diagnosis import diagnose
 from runcommand.facts import Adapter, Expected, LinkState, Neighbour, NeighbourState, Outcome, Trial
+from runcommand.model.case import Case
 from runcommand.report import text
-from runcommand.rules.case import Case
-from runcommand.simulator.scenarios import ETH0, ETH1, ETHERNET, ETHERNET2, HOSTS, LO, LOOPBACK, held, row, rows_of
+from runcommand.simulator.scenarios import (
+    ETH0,
+    ETH1,
+    ETHERNET,
+    ETHERNET2,
+    HOSTS,
+    LO,
+    LOOPBACK,
+    held,
+    row,
+    rows_of,
+)
 
 from .facts_of import BOTH, LINUX, WINDOWS, connection, imds, metadata, wireserver
 from .generate import facts_with, some_facts
@@ -19,11 +30,15 @@ ON_BOTH = pytest.mark.parametrize("side", BOTH, ids=("windows", "linux"))
 @ON_BOTH
 def test_a_local_cause_outranks_what_means_looked_everywhere(side):
     other = ETHERNET2 if side is WINDOWS else ETH1
-    facts = side.dark(side.other, proof=False, routes=(row(HOSTS[0], "10.1.0.1", other), *side.make().routes[1:]))
+    facts = side.dark(
+        side.other, proof=False, routes=(row(HOSTS[0], "10.1.0.1", other), *side.make().routes[1:])
+    )
     facts = replace(facts, wireserver=wireserver(side.ip, Outcome.TIMED_OUT))
     diagnosis = diagnose(facts)
     assert diagnosis.cause == "route-wrong-interface"
-    assert not {"imds-no-answer", "platform-unreachable"} & {finding.cause for finding in diagnosis.findings}
+    assert not {"imds-no-answer", "platform-unreachable"} & {
+        finding.cause for finding in diagnosis.findings
+    }
 
 
 @ON_BOTH
@@ -37,14 +52,19 @@ def test_a_clock_that_is_wrong_comes_before_other_degradations(side):
     facts = replace(side.healthy(), wireserver=wireserver(side.ip, Outcome.TIMED_OUT))
     exchange = replace(facts.imds.attempts[0], read_at="2026-11-24T01:44:05Z")
     diagnosis = diagnose(replace(facts, imds=replace(facts.imds, attempts=(exchange,))))
-    assert [finding.cause for finding in diagnosis.findings] == ["clock-skew", "wireserver-unreachable"]
+    assert [finding.cause for finding in diagnosis.findings] == [
+        "clock-skew",
+        "wireserver-unreachable",
+    ]
 
 
 @ON_BOTH
 def test_warnings_and_information_never_decide(side):
     facts = replace(side.healthy(), persistent_routes=())
     primary = facts.adapters[1]
-    facts = replace(facts, adapters=(facts.adapters[0], replace(primary, dhcp=False), *facts.adapters[2:]))
+    facts = replace(
+        facts, adapters=(facts.adapters[0], replace(primary, dhcp=False), *facts.adapters[2:])
+    )
     diagnosis = diagnose(facts)
     assert diagnosis.verdict.value == "healthy" and diagnosis.cause is None and diagnosis.findings
 
@@ -78,7 +98,13 @@ def test_no_rule_and_no_check_fails_on_any_facts(seed):
 def test_no_rule_fails_on_any_document_and_any_certificates(side):
     for seed in range(1500):
         facts = facts_with(
-            side.healthy(), seed, "imds.document", "certificate_chains", "endpoints", "machine", "activation"
+            side.healthy(),
+            seed,
+            "imds.document",
+            "certificate_chains",
+            "endpoints",
+            "machine",
+            "activation",
         )
         diagnosis = diagnose(facts)
         nothing_failed(diagnosis)
@@ -89,7 +115,8 @@ def test_no_rule_fails_on_any_document_and_any_certificates(side):
 
 def nothing_failed(diagnosis):
     assert not any(
-        " failed: " in finding.detail and finding.cause == "tool-failed" for finding in diagnosis.findings
+        " failed: " in finding.detail and finding.cause == "tool-failed"
+        for finding in diagnosis.findings
     ), diagnosis.findings
     assert not any(
         "Error: " in check.summary and not check.id.startswith("facts.")
@@ -114,7 +141,9 @@ def known(facts):
 
 def bare(facts):
     """Without anything that DHCP says."""
-    adapters = tuple(replace(a, dhcp_server=None, lease_gateway=None, lease_address=None) for a in facts.adapters)
+    adapters = tuple(
+        replace(a, dhcp_server=None, lease_gateway=None, lease_address=None) for a in facts.adapters
+    )
     return replace(facts, adapters=adapters)
 
 
@@ -136,7 +165,11 @@ def test_the_operators_word_comes_next(expected):
 
 @pytest.mark.parametrize("expected", SECOND_NIC)
 def test_but_not_against_an_answer_of_the_wireserver_to_another_nic(expected):
-    assert known(LINUX.dark(proof=False, expected=expected)) == ("eth0", "10.0.0.4", "wireserver-answer")
+    assert known(LINUX.dark(proof=False, expected=expected)) == (
+        "eth0",
+        "10.0.0.4",
+        "wireserver-answer",
+    )
 
 
 def test_the_address_from_which_the_wireserver_answered_comes_next():
@@ -150,25 +183,37 @@ def test_the_lease_with_a_gateway_comes_next():
 
 
 def test_the_only_default_route_comes_next():
-    facts = bare(replace(LINUX.dark(proof=False), wireserver=wireserver("10.0.0.4", Outcome.TIMED_OUT)))
+    facts = bare(
+        replace(LINUX.dark(proof=False), wireserver=wireserver("10.0.0.4", Outcome.TIMED_OUT))
+    )
     assert known(facts) == ("eth0", "10.0.0.4", "default-route")
 
 
 def test_of_two_default_routes_the_lowest_metric_is_a_guess():
-    facts = LINUX.dark(proof=False, routes=rows_of(ETH0, "10.0.0.1", 1, False) + rows_of(ETH1, "10.0.1.1", 2, False))
+    facts = LINUX.dark(
+        proof=False,
+        routes=rows_of(ETH0, "10.0.0.1", 1, False) + rows_of(ETH1, "10.0.1.1", 2, False),
+    )
     facts = bare(replace(facts, wireserver=wireserver("10.0.0.4", Outcome.TIMED_OUT)))
     assert known(facts) == ("eth0", "10.0.0.4", "lowest-metric")
 
 
 def test_two_default_routes_of_one_metric_decide_nothing():
-    facts = LINUX.dark(proof=False, routes=rows_of(ETH0, "10.0.0.1", 1, False) + rows_of(ETH1, "10.0.1.1", 1, False))
+    facts = LINUX.dark(
+        proof=False,
+        routes=rows_of(ETH0, "10.0.0.1", 1, False) + rows_of(ETH1, "10.0.1.1", 1, False),
+    )
     facts = bare(replace(facts, wireserver=wireserver("10.0.0.4", Outcome.TIMED_OUT)))
     assert known(facts) is None
 
 
 def test_a_default_route_of_a_policy_table_is_none():
     facts = LINUX.dark(
-        proof=False, routes=(*rows_of(ETH0, "10.0.0.1", 1, False), row("0.0.0.0/0", "10.0.1.1", ETH1, table="101"))
+        proof=False,
+        routes=(
+            *rows_of(ETH0, "10.0.0.1", 1, False),
+            row("0.0.0.0/0", "10.0.1.1", ETH1, table="101"),
+        ),
     )
     facts = bare(replace(facts, wireserver=wireserver("10.0.0.4", Outcome.TIMED_OUT)))
     assert known(facts) == ("eth0", "10.0.0.4", "default-route")

@@ -1,4 +1,6 @@
-"""What stands in the reports as evidence, on the real thing: policy rules, counters, the programs behind sockets."""
+"""What stands in the reports as evidence, on the real thing: policy rules, counters, the programs
+behind sockets.
+"""
 
 import json
 import os
@@ -22,7 +24,7 @@ from .lab.namespace import IMDS, WIRESERVER, Lab, why_not
 if not sys.platform.startswith("linux"):
     pytest.skip("Linux only", allow_module_level=True)
 
-from runcommand.system.linux import firewall, services, sockets  # noqa: E402
+from runcommand.system.linux import firewall, services, sockets
 
 in_the_lab = pytest.mark.skipif(why_not() is not None, reason=f"the lab cannot run: {why_not()}")
 FULL = ("--format", "full", "--no-files")
@@ -44,11 +46,15 @@ def test_the_policy_rule_that_decides_stands_in_both_reports():
         report, _ = lab.diagnose()
         portal, full = lab.tool(*PORTAL).stdout, lab.tool(*FULL).stdout
     rule = f"100: from all to {IMDS} lookup 100"
-    assert f'The policy rule "{rule}" chooses that route.' in detail(report, "route-wrong-interface")
+    assert f'The policy rule "{rule}" chooses that route.' in detail(
+        report, "route-wrong-interface"
+    )
     for text in (portal, full):
         lines = text.splitlines()
         row = next(number for number, line in enumerate(lines) if line.startswith("> 0.0.0.0"))
-        assert lines[row].endswith("eth1 table 100") and lines[row + 1] == f"    by policy rule {rule}"
+        assert (
+            lines[row].endswith("eth1 table 100") and lines[row + 1] == f"    by policy rule {rule}"
+        )
         assert f"policy rule {rule}" in next(line for line in lines if " route.imds " in line)
     lines = full.splitlines()
     assert f"> policy rule {rule}" in lines and "  policy rule 32766: from all lookup main" in lines
@@ -63,7 +69,9 @@ def test_a_policy_rule_that_denies_the_way_stands_in_place_of_a_row():
         report, _ = lab.diagnose()
         portal = lab.tool(*PORTAL).stdout
     rule = f"100: from all to {IMDS} prohibit"
-    assert detail(report, "route-missing").startswith(f'The policy rule "{rule}" denies the way to {IMDS}.')
+    assert detail(report, "route-missing").startswith(
+        f'The policy rule "{rule}" denies the way to {IMDS}.'
+    )
     assert f"\n> policy rule {rule}\n" in portal
 
 
@@ -97,14 +105,20 @@ def test_a_row_shows_the_source_address_that_is_used():
 
 CHAIN = "nft add chain ip lab out {{ type filter hook output priority 0 ; }}"
 DROPS = {
-    "nftables": ("nft add table ip lab", CHAIN, "nft add rule ip lab out ip daddr {}/32 counter drop"),
+    "nftables": (
+        "nft add table ip lab",
+        CHAIN,
+        "nft add rule ip lab out ip daddr {}/32 counter drop",
+    ),
     "iptables": ("iptables -A OUTPUT -d {}/32 -j DROP",),
 }
 
 
 @in_the_lab
 @pytest.mark.parametrize("program", DROPS)
-@pytest.mark.parametrize("address, cause", [(WIRESERVER, "firewall-blocks-wireserver"), (IMDS, "firewall-blocks-imds")])
+@pytest.mark.parametrize(
+    "address, cause", [(WIRESERVER, "firewall-blocks-wireserver"), (IMDS, "firewall-blocks-imds")]
+)
 def test_the_rule_that_is_named_shows_what_it_met_during_the_tries(program, address, cause):
     with Lab() as lab:
         for command in DROPS[program]:
@@ -127,10 +141,29 @@ class Programs:
             raise NoProgram(f"{program}: not found")
         self.asked += 1
         own = {"family": "ip", "table": "lab"}
-        base = {"name": "out", "handle": 1, "type": "filter", "hook": "output", "prio": 0, "policy": "accept"}
-        match = {"op": "==", "left": {"payload": {"protocol": "ip", "field": "daddr"}}, "right": WIRESERVER}
-        statements = [{"match": match}, {"counter": {"packets": self.asked - 1, "bytes": 0}}, {"drop": None}]
-        rule = {"chain": self.chain, "handle": 4 if self.chain == "out" else 3 + self.asked, "expr": statements}
+        base = {
+            "name": "out",
+            "handle": 1,
+            "type": "filter",
+            "hook": "output",
+            "prio": 0,
+            "policy": "accept",
+        }
+        match = {
+            "op": "==",
+            "left": {"payload": {"protocol": "ip", "field": "daddr"}},
+            "right": WIRESERVER,
+        }
+        statements = [
+            {"match": match},
+            {"counter": {"packets": self.asked - 1, "bytes": 0}},
+            {"drop": None},
+        ]
+        rule = {
+            "chain": self.chain,
+            "handle": 4 if self.chain == "out" else 3 + self.asked,
+            "expr": statements,
+        }
         objects = [
             {"table": {"family": "ip", "name": "lab"}},
             {"chain": {**own, **base}},
@@ -192,8 +225,12 @@ def test_who_answers_in_imdss_place_is_named_by_program_and_pid():
     who = f"{listener['process']} (pid {listener['pid']})"
     assert f"Listening there: {who}." in detail(report, "address-claimed-locally")
     assert f"listens on {IMDS}:80: {who}" in full
-    assert " firewall.imds " not in "".join(line for line in full.splitlines(True) if line.startswith("  fail"))
-    assert "nothing stands in the way" not in next(line for line in full.splitlines() if " firewall.imds " in line)
+    assert " firewall.imds " not in "".join(
+        line for line in full.splitlines(True) if line.startswith("  fail")
+    )
+    assert "nothing stands in the way" not in next(
+        line for line in full.splitlines() if " firewall.imds " in line
+    )
 
 
 HOLD = "import socket, sys; s = socket.create_connection((sys.argv[1], 80)); print(s.getsockname()[1], flush=True); input()"
@@ -203,15 +240,22 @@ HOLD = "import socket, sys; s = socket.create_connection((sys.argv[1], 80)); pri
 def test_who_is_connected_to_imds_is_named_and_this_program_is_not():
     with Lab() as lab:
         command = lab.enter([sys.executable, "-c", HOLD, IMDS])
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as other:
             port = int(other.stdout.readline())
             report, _ = lab.diagnose()
             full = lab.tool(*FULL).stdout
             other.communicate("\n")
     (item,) = report["facts"]["connections"]
-    assert (item["local_port"], item["state"]) == (port, "established") and item["process"].startswith("python")
+    assert (item["local_port"], item["state"]) == (port, "established") and item[
+        "process"
+    ].startswith("python")
     assert item["pid"] == other.pid
-    assert f"connected to IMDS from port {port}: {item['process']} (pid {other.pid}), established" in full
+    assert (
+        f"connected to IMDS from port {port}: {item['process']} (pid {other.pid}), established"
+        in full
+    )
 
 
 def test_the_owner_of_a_socket_of_this_process_is_this_process():
@@ -225,9 +269,7 @@ def test_the_owner_of_a_socket_of_this_process_is_this_process():
 
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
-ROW = (
-    "   0: 0100007F:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000   998        0 4711 1 0 100 0 0 10 0\n"
-)
+ROW = "   0: 0100007F:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000   998        0 4711 1 0 100 0 0 10 0\n"
 
 
 @pytest.mark.parametrize(
@@ -277,7 +319,10 @@ def test_the_whole_name_of_a_program_with_a_long_one(tmp_path, mocker):
         folder.mkdir()
         (folder / "comm").write_text("azure-proxy-age\n")
         (folder / "exe").symlink_to(f"/usr/sbin/{file}")
-    assert (sockets.program_of(7), sockets.program_of(8)) == ("azure-proxy-agent", "azure-proxy-age")
+    assert (sockets.program_of(7), sockets.program_of(8)) == (
+        "azure-proxy-agent",
+        "azure-proxy-age",
+    )
     assert sockets.program_of(9) == "-"
 
 
@@ -289,10 +334,22 @@ def test_the_full_report_is_everything():
     with Lab() as lab:
         full = lab.tool(*FULL, "--expected-ip", "10.0.0.4").stdout
     lines = full.splitlines()
-    assert "MACHINE" in lines and "elevated=true" in full and "kernel=" in full and "expectedIp=10.0.0.4" in full
+    assert (
+        "MACHINE" in lines
+        and "elevated=true" in full
+        and "kernel=" in full
+        and "expectedIp=10.0.0.4" in full
+    )
     assert re.search(r"^  neighbour 10\.0\.0\.1  12-34-56-78-9A-BC  \w+  eth0$", full, re.MULTILINE)
     assert "  service walinuxagent: running, start enabled" in lines
-    after = lines[next(number for number, line in enumerate(lines) if line.startswith("* ") and '"eth0"' in line) + 1]
+    after = lines[
+        next(
+            number
+            for number, line in enumerate(lines)
+            if line.startswith("* ") and '"eth0"' in line
+        )
+        + 1
+    ]
     assert after.startswith("      kind ") and "managed by " in after
     for command in ("route show table all", "rule show", "addr show"):
         assert f"OUTPUT of ip -4 {command}" in lines
@@ -306,7 +363,10 @@ def test_a_listeners_program_gets_the_pseudonym_that_its_connection_has():
     )
     made = redacted(facts)
     (listener,), (connection,) = made.listeners, made.connections
-    assert listener.process == connection.process != "contoso-agent" and "contoso" not in listener.process
+    assert (
+        listener.process == connection.process != "contoso-agent"
+        and "contoso" not in listener.process
+    )
     assert listener.pid == 812
 
 

@@ -1,4 +1,6 @@
-"""The real exe: made by ``build.py``, run under Wine, in the same namespaces as the program on Linux."""
+"""The real exe: made by ``build.py``, run under Wine, in the same namespaces as the program on
+Linux.
+"""
 
 import hashlib
 import json
@@ -23,8 +25,8 @@ from .command import ROOT, imds_check
 from .lab import windows
 from .lab.certificates import CERTIFICATES, ON_WINDOWS
 from .lab.namespace import IMDS, why_not
-from .lab.run import SIDE_BY_SIDE, run_all
 from .lab.registry import WINDOWS
+from .lab.run import SIDE_BY_SIDE, run_all
 from .lab.scenarios import SCENARIOS
 from .lab.windows import WindowsLab
 
@@ -36,7 +38,9 @@ SIZE_LIMIT = int(5.6 * 1024 * 1024)
 
 
 def build():
-    done = subprocess.run([sys.executable, "build.py", "exe", "--wine"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        [sys.executable, "build.py", "exe", "--wine"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
     assert done.returncode == 0, done.stdout
     return ROOT / "dist" / "imds-check.exe"
 
@@ -62,7 +66,11 @@ def run(exe, *arguments, **more):
     """The exe outside any namespace: only for what sends nothing."""
     assert arguments and arguments[0] in ("demo", "replay", "explain", "--version")
     done = wine.run([str(exe), *map(str, arguments)], prefix=wine.prefix(), **more)
-    return done.code, done.out.decode("ascii").replace("\r\n", "\n"), done.err.decode("ascii").replace("\r\n", "\n")
+    return (
+        done.code,
+        done.out.decode("ascii").replace("\r\n", "\n"),
+        done.err.decode("ascii").replace("\r\n", "\n"),
+    )
 
 
 # --- what build.py makes ---
@@ -72,7 +80,10 @@ def test_it_is_a_console_program_for_64_bits_with_its_version_and_small_enough(e
     content = exe.read_bytes()
     header = struct.unpack_from("<I", content, 0x3C)[0]
     assert content[header : header + 4] == b"PE\0\0"
-    machine, magic = struct.unpack_from("<H", content, header + 4)[0], struct.unpack_from("<H", content, header + 24)[0]
+    machine, magic = (
+        struct.unpack_from("<H", content, header + 4)[0],
+        struct.unpack_from("<H", content, header + 24)[0],
+    )
     subsystem = struct.unpack_from("<H", content, header + 24 + 68)[0]
     assert (machine, magic, subsystem) == (0x8664, 0x20B, 3)  # x64, PE32+, console
     assert "Finds why an Azure VM".encode("utf-16-le") in content
@@ -82,7 +93,11 @@ def test_it_is_a_console_program_for_64_bits_with_its_version_and_small_enough(e
 def test_the_checksums_are_those_of_what_is_there(exe):
     lines = (exe.parent / "SHA256SUMS").read_text().splitlines()
     made = [exe.parent / name for name in ("imds-check.exe", "imds-check.ps1", "imds-check.sh")]
-    assert lines == [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}" for file in made if file.exists()]
+    assert lines == [
+        f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}"
+        for file in made
+        if file.exists()
+    ]
 
 
 def test_two_builds_are_the_same_bytes(exe):
@@ -96,12 +111,14 @@ def test_two_builds_are_the_same_bytes(exe):
 @pytest.mark.parametrize("name", NAMES)
 def test_verdict_and_cause(seen, name):
     scenario, found = next(item for item in SHOWN if item.name == name), seen[name]
-    assert (found.verdict, found.cause) == (scenario.verdict, scenario.cause), found.report["findings"]
+    assert (found.verdict, found.cause) == (scenario.verdict, scenario.cause), found.report[
+        "findings"
+    ]
     if scenario in (*CERTIFICATES, *ON_WINDOWS):  # whose fixes are carried out under Wine too
         assert scenario.is_right(found.report), found.report["findings"]
-        assert not scenario.heals or (found.after == "healthy" and found.executed > 0), found.report["findings"][0][
-            "fix"
-        ]
+        assert not scenario.heals or (found.after == "healthy" and found.executed > 0), (
+            found.report["findings"][0]["fix"]
+        )
 
 
 def test_what_wine_cannot_show_is_in_the_lab():
@@ -125,7 +142,9 @@ def test_fixes_are_commands_of_windows_with_this_vms_adapters(seen):
     assert {fix["shell"] for _, fix in commands} == {"cmd", "powershell"}
     for name, fix in commands:
         for index in re.findall(r"(?: if |name=|neighbors |-InterfaceIndex )(\d+)", fix["text"]):
-            assert int(index) in {adapter["index"] for adapter in seen[name].report["facts"]["adapters"]}, (name, fix)
+            assert int(index) in {
+                adapter["index"] for adapter in seen[name].report["facts"]["adapters"]
+            }, (name, fix)
     wrong_interface = [fix["text"] for name, fix in commands if name == "route-wrong-interface"]
     assert wrong_interface == [
         'ipconfig /renew "eth0"',
@@ -149,22 +168,34 @@ def test_the_facts_agree_with_ip_in_the_same_namespace(exe):
         )
         for link in links
     }
-    assert {(a["name"], held["address"], held["prefix"]) for a in facts["adapters"] for held in a["addresses"]} == {
+    assert {
+        (a["name"], held["address"], held["prefix"])
+        for a in facts["adapters"]
+        for held in a["addresses"]
+    } == {
         (link["ifname"], held["local"], held["prefixlen"])
         for link in links
         for held in link["addr_info"]
         if held["family"] == "inet"
     }
-    assert sorted((r["destination"], r["gateway"] or "", r["interface"]) for r in facts["routes"]) == sorted(
+    assert sorted(
+        (r["destination"], r["gateway"] or "", r["interface"]) for r in facts["routes"]
+    ) == sorted(
         (
-            {"default": "0.0.0.0/0"}.get(row["dst"], row["dst"] if "/" in row["dst"] else f"{row['dst']}/32"),
+            {"default": "0.0.0.0/0"}.get(
+                row["dst"], row["dst"] if "/" in row["dst"] else f"{row['dst']}/32"
+            ),
             row.get("gateway", ""),
             row["dev"],
         )
         for row in rows
     )
     lookup = facts["lookups"][0]
-    assert (lookup["destination"], lookup["source"], lookup["route"]["gateway"]) == (IMDS, "10.0.0.4", "10.0.0.1")
+    assert (lookup["destination"], lookup["source"], lookup["route"]["gateway"]) == (
+        IMDS,
+        "10.0.0.4",
+        "10.0.0.1",
+    )
     neighbour = next(item for item in facts["neighbours"] if item["address"] == "10.0.0.1")
     assert (neighbour["mac"], neighbour["state"]) == ("12-34-56-78-9A-BC", "reachable")
     machine = facts["machine"]
@@ -173,7 +204,11 @@ def test_the_facts_agree_with_ip_in_the_same_namespace(exe):
         (s["name"], s["state"], s["start"]) for s in facts["services"]
     ]
     eth0 = next(adapter for adapter in facts["adapters"] if adapter["name"] == "eth0")
-    assert (eth0["dhcp"], eth0["dhcp_server"], eth0["lease_gateway"]) == (True, "168.63.129.16", "10.0.0.1")
+    assert (eth0["dhcp"], eth0["dhcp_server"], eth0["lease_gateway"]) == (
+        True,
+        "168.63.129.16",
+        "10.0.0.1",
+    )
     assert to_json(facts_from_json(facts)) == facts
 
 
@@ -187,7 +222,8 @@ def test_a_connection_to_imds_and_a_listener_are_seen(lab):
     port, report = done.out.decode().split("\n", 1)
     facts = json.loads(report)["facts"]
     held, *_ = [item for item in facts["connections"] if item["local_port"] == int(port)]
-    # Wine knows no owner of a connection (process 0): so the exe's own ones cannot be told apart here either
+    # Wine knows no owner of a connection (process 0): so the exe's own ones cannot be told apart
+    # here either
     assert (held["process"], held["pid"]) == ("-", 0)
     assert held["state"] in ("established", "close-wait")  # the host hangs up on who says nothing
     (listener,) = facts["listeners"]
@@ -219,9 +255,14 @@ def test_registry_values_of_the_wrong_type_cost_facts_and_never_the_report(exe):
 
 def test_every_scenario_of_the_demo_has_the_cause_that_the_list_promises(exe):
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        ran = dict(zip(scenarios.BY_NAME, pool.map(lambda name: run(exe, "demo", name), scenarios.BY_NAME)))
+        ran = dict(
+            zip(scenarios.BY_NAME, pool.map(lambda name: run(exe, "demo", name), scenarios.BY_NAME))
+        )
     for name, scenario in scenarios.BY_NAME.items():
-        assert f" cause={scenario.cause or '-'} " in ran[name][1].rstrip().rpartition("\n")[2], (name, ran[name])
+        assert f" cause={scenario.cause or '-'} " in ran[name][1].rstrip().rpartition("\n")[2], (
+            name,
+            ran[name],
+        )
 
 
 @pytest.mark.parametrize(
@@ -245,11 +286,16 @@ def test_a_recorded_run_is_judged_the_same(exe, lab, tmp_path):
     recorded = tmp_path / "report.json"
     recorded.write_text(lab.tool("--format", "json", "--no-files").stdout)
     there = imds_check("replay", recorded, "--format", "full")
-    assert run(exe, "replay", f"Z:{recorded}", "--format", "full") == (there.code, there.out, there.err)
+    assert run(exe, "replay", f"Z:{recorded}", "--format", "full") == (
+        there.code,
+        there.out,
+        there.err,
+    )
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--expected-mac", "xx"), ("--out", "C:\\nowhere"), ("--deadline", "-1"), ("nope",)]
+    "arguments",
+    [("--expected-mac", "xx"), ("--out", "C:\\nowhere"), ("--deadline", "-1"), ("nope",)],
 )
 def test_wrong_arguments_are_one_line_and_exit_code_2(lab, arguments):
     done = lab.tool(*arguments)
@@ -268,7 +314,9 @@ print(json.dumps([done.returncode, done.stdout.decode("oem"), done.stderr.decode
 
 
 def as_system(lab, *arguments, environment=None, folder="Z:\\proc"):
-    """The exe without a console, with NUL as its input, in a folder where nothing can be written, its output in pipes."""
+    """The exe without a console, with NUL as its input, in a folder where nothing can be written,
+    its output in pipes.
+    """
     # in capitals, as os.environ has them there: else both would be in the block
     variables = {name.upper(): value for name, value in (environment or {}).items()}
     request = json.dumps([[f"Z:{lab.exe}", *arguments], variables, folder])
@@ -290,7 +338,12 @@ def last_line(text):
         {"TEMP": "Z:\\run\\lab\\full", "TMP": "Z:\\run\\lab\\full"},
         {"TEMP": "C:\\" + "x" * 300, "TMP": "relative"},
         {"FILLER": "x" * 32000},
-        {"PYTHONHOME": "C:\\nowhere", "PYTHONPATH": "C:\\nowhere", "PYTHONOPTIMIZE": "2", "PYTHONIOENCODING": "utf-16"},
+        {
+            "PYTHONHOME": "C:\\nowhere",
+            "PYTHONPATH": "C:\\nowhere",
+            "PYTHONOPTIMIZE": "2",
+            "PYTHONIOENCODING": "utf-16",
+        },
         {"PATH": "", "ProgramData": "Q:\\nowhere", "USERPROFILE": ""},
     ],
     ids=["usual", "temp-missing", "temp-empty", "temp-full", "temp-odd", "large", "python", "poor"],
@@ -440,7 +493,9 @@ St\u00e4ndige Routen:
 
 @pytest.fixture
 def with_route_exe(exe, tmp_path):
-    """A VM with a stand-in for route.exe that prints what was recorded, in the code page of the console."""
+    """A VM with a stand-in for route.exe that prints what was recorded, in the code page of the
+    console.
+    """
     with WindowsLab(exe) as lab:
         lab.start()
         system32 = windows.PREFIX / "drive_c" / "windows" / "system32"
@@ -463,11 +518,16 @@ def test_a_program_that_hangs_costs_its_output_and_not_the_deadline(with_route_e
     lab.vm(f"touch {windows.PREFIX}/drive_c/hang")
     done = lab.program(str(lab.exe), "--format", "json", "--no-files", "--deadline", "3")
     report = json.loads(done.out)
-    assert report["verdict"] == "healthy" and done.seconds < 3 + 1 + 1  # and the unpacking of the exe
+    assert (
+        report["verdict"] == "healthy" and done.seconds < 3 + 1 + 1
+    )  # and the unpacking of the exe
     missing = [item["fact"] for item in report["facts"]["unavailable"]]
     assert missing == ["activation", "raw"]  # Wine has no SLIsGenuineLocal
     report, seconds = lab.diagnose()
-    assert report["facts"]["raw"][0]["text"] == "route.exe print: not finished in 5 s" and seconds < 5 + 1 + 1
+    assert (
+        report["facts"]["raw"][0]["text"] == "route.exe print: not finished in 5 s"
+        and seconds < 5 + 1 + 1
+    )
 
 
 # --- the report folder ---
@@ -510,7 +570,9 @@ def test_a_planted_folder_is_refused_and_the_report_still_comes(exe, plant, said
         done = lab.tool()
         assert lab.vm(f"ls {REPORTS}") == ""
     assert done.returncode == 0
-    assert re.search(rf"^FILES    not written: {said}", done.stdout, re.MULTILINE), done.stdout[-400:]
+    assert re.search(rf"^FILES    not written: {said}", done.stdout, re.MULTILINE), done.stdout[
+        -400:
+    ]
 
 
 def test_out_says_where_the_report_goes(exe):
@@ -519,7 +581,10 @@ def test_out_says_where_the_report_goes(exe):
         lab.vm(f"mkdir {windows.PREFIX}/drive_c/chosen")
         out = lab.tool("--out", "C:\\chosen").stdout
         folder = re.search(r"^FILES    C:\\chosen\\(\S+)$", out, re.MULTILINE).group(1)
-        assert lab.vm(f"ls {windows.PREFIX}/drive_c/chosen/{folder}").split() == ["report.json", "report.txt"]
+        assert lab.vm(f"ls {windows.PREFIX}/drive_c/chosen/{folder}").split() == [
+            "report.json",
+            "report.txt",
+        ]
 
 
 def test_a_full_disk_costs_the_files(exe):
@@ -528,7 +593,9 @@ def test_a_full_disk_costs_the_files(exe):
         lab.vm("mount -t tmpfs -o size=12k none /run/lab/small")
         done = lab.tool("--out", "Z:\\run\\lab\\small")
         left = lab.vm("find /run/lab/small -type f").split()
-    assert done.returncode == 0 and last_line(done.stdout).startswith("END IMDS-CHECK verdict=healthy ")
+    assert done.returncode == 0 and last_line(done.stdout).startswith(
+        "END IMDS-CHECK verdict=healthy "
+    )
     assert "FILES    not written: " in done.stdout
     assert left == []
 
@@ -578,9 +645,7 @@ for link in (True, False):
 
 
 def test_a_process_is_named_by_its_program(lab):
-    script = (
-        "import os, runcommand.system.windows.services as s; print(s._process_name(os.getpid()), s._process_name(0))"
-    )
+    script = "import os, runcommand.system.windows.services as s; print(s._process_name(os.getpid()), s._process_name(0))"
     assert python(lab, script) == "python.exe -\n"
 
 

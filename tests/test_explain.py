@@ -8,9 +8,9 @@ import pytest
 
 from runcommand.diagnosis import diagnose
 from runcommand.facts import Expected, Facts, Unavailable
+from runcommand.model.case import Case
 from runcommand.report import explain, json_report
-from runcommand.rules import RULES
-from runcommand.rules.case import Case
+from runcommand.rules.catalogue import RULES
 from runcommand.rules.checks import CHECKS
 
 from .snapshots import FOLDER

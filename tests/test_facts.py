@@ -5,7 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from runcommand.facts import FactsError, facts_from_json, parse_address, parse_instant, parse_json, parse_mac, to_json
+from runcommand.facts import (
+    FactsError,
+    facts_from_json,
+    parse_address,
+    parse_instant,
+    parse_json,
+    parse_mac,
+    to_json,
+)
 from runcommand.simulator.scenarios import SCENARIOS
 
 from .generate import some_facts
@@ -23,7 +31,9 @@ def test_the_facts_of_every_scenario_survive_json(scenario):
 
 
 def document():
-    return to_json(next(scenario for scenario in SCENARIOS if scenario.name == "healthy-linux").facts)
+    return to_json(
+        next(scenario for scenario in SCENARIOS if scenario.name == "healthy-linux").facts
+    )
 
 
 def changed(path, value):
@@ -84,7 +94,9 @@ def test_a_missing_optional_key_takes_its_default():
 
 
 def test_whole_numbers_count_as_durations():
-    assert facts_from_json(changed(("elapsed_s",), 3)) == replace(facts_from_json(document()), elapsed_s=3.0)
+    assert facts_from_json(changed(("elapsed_s",), 3)) == replace(
+        facts_from_json(document()), elapsed_s=3.0
+    )
 
 
 @pytest.mark.parametrize(
@@ -97,7 +109,9 @@ def test_what_is_not_json_is_a_value_error(text):
         parse_json(text)
 
 
-@pytest.mark.parametrize("text", ["00-0D-3A-E5-1C-C0", "00:0d:3a:e5:1c:c0", "000D3AE51CC0", "000d.3ae5.1cc0"])
+@pytest.mark.parametrize(
+    "text", ["00-0D-3A-E5-1C-C0", "00:0d:3a:e5:1c:c0", "000D3AE51CC0", "000d.3ae5.1cc0"]
+)
 def test_a_mac_is_taken_in_any_usual_notation(text):
     assert parse_mac(text) == "00-0D-3A-E5-1C-C0"
 

@@ -1,8 +1,10 @@
-"""Every reader of text from a VM or the network is linear: what it takes grows with the text, not with its square.
+"""Every reader of text from a VM or the network is linear: what it takes grows with the text, not
+with its square.
 
-Each reader is fed hostile texts of growing size. At four times the size it may take eight times as long (a square takes sixteen
-times as long), and for each character no more than so many times what a plain loop takes. The time is the process's own, and
-a measurement counts only if it is repeated: a busy machine fails nothing.
+Each reader is fed hostile texts of growing size. At four times the size it may take eight times as
+long (a square takes sixteen times as long), and for each character no more than so many times what
+a plain loop takes. The time is the process's own, and a measurement counts only if it is repeated:
+a busy machine fails nothing.
 """
 
 from __future__ import annotations
@@ -20,18 +22,33 @@ from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
 import pytest
 
-from runcommand import attested, bypass, conditions, confidential, facts, redaction, x509
-from runcommand.facts import Certificate, Connection, FirewallMatch, FirewallPlace, MatchField, Outcome, RawText, Scope
-from runcommand.facts import Proxy, ProxyKind
+from runcommand import facts, redaction
+from runcommand.attest import document as attested
+from runcommand.attest import x509
+from runcommand.facts import (
+    Certificate,
+    Connection,
+    FirewallMatch,
+    FirewallPlace,
+    MatchField,
+    Outcome,
+    Proxy,
+    ProxyKind,
+    RawText,
+    Scope,
+    confidential,
+)
+from runcommand.firewall import conditions
+from runcommand.operator import decode
 from runcommand.probes import certificates as probed_certificates
 from runcommand.probes import http, imds, proxy, web, wireserver
 from runcommand.probes.tcp import Endpoint
-from runcommand.redaction.key import Key
+from runcommand.proxy import bypass
+from runcommand.proxy import settings as proxies
 from runcommand.redaction.addresses import Addresses
+from runcommand.redaction.key import Key
 from runcommand.redaction.texts import Texts
-from runcommand.results import decode
 from runcommand.simulator import pki, scenarios
-from runcommand.system import proxies
 from runcommand.system.program import RAW_LIMIT
 from runcommand.system.windows import firewall as windows_firewall
 from runcommand.system.windows import machine as windows_machine
@@ -44,9 +61,20 @@ from .command import ROOT
 if not sys.platform.startswith("linux"):
     pytest.skip("the readers of Linux are among them", allow_module_level=True)
 
-from runcommand.system.linux import adapters, files, firewall, iproute, iptables, leases, nftables, routes, services, sockets  # noqa: E402
-from runcommand.system.linux import certificates as linux_certificates  # noqa: E402
-from runcommand.system.linux import proxies as linux_proxies  # noqa: E402
+from runcommand.system.linux import (
+    adapters,
+    files,
+    firewall,
+    iproute,
+    iptables,
+    leases,
+    nftables,
+    routes,
+    services,
+    sockets,
+)
+from runcommand.system.linux import certificates as linux_certificates
+from runcommand.system.linux import proxies as linux_proxies
 
 KIB = 1024
 SIZES = (4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, 1024 * KIB)
@@ -56,7 +84,10 @@ COST = 100.0  # what a character may take, over what it takes to look at it in a
 TELLING = 64 * KIB  # of a shorter text, what is done once for any text may be the most
 PATIENCE_S = 0.03  # for what is made for one reader
 LEAST_S = FLOOR_S / 16  # a time below it counts as this
-REPEATED, ENOUGH_S = 5, 0.1  # how often a bad ratio is measured before it counts, and for how long at most
+REPEATED, ENOUGH_S = (
+    5,
+    0.1,
+)  # how often a bad ratio is measured before it counts, and for how long at most
 
 MANY = 5  # faults of one reader: no more are looked for
 
@@ -145,7 +176,9 @@ class Sent:
         pass
 
 
-CONNECTION = Connection(facts.Address("127.0.0.1"), 80, Outcome.ANSWERED, None, None, None, None, 0.0, 1.0)
+CONNECTION = Connection(
+    facts.Address("127.0.0.1"), 80, Outcome.ANSWERED, None, None, None, None, 0.0, 1.0
+)
 HEALTHY = scenarios.BY_NAME["healthy"].facts
 LEAF = pki.certificate("metadata.azure.com", "leaf", pki.ISSUING, "issuing", 5, is_ca=False)
 CHILD: Certificate = x509.X509.read(LEAF).fact
@@ -163,11 +196,19 @@ def of_imds(text: str) -> None:
     for content_type, body in (
         ("text/html", f"<html>{text}"),
         ("application/json", text),
-        ("application/json", json.dumps({"error": {"message": text}, "newest-versions": text.split("\n")})),
-        ("application/json", json.dumps({"compute": {"vmId": CHILD.thumbprint, "name": text, "tags": text}})),
+        (
+            "application/json",
+            json.dumps({"error": {"message": text}, "newest-versions": text.split("\n")}),
+        ),
+        (
+            "application/json",
+            json.dumps({"compute": {"vmId": CHILD.thumbprint, "name": text, "tags": text}}),
+        ),
     ):
         head = {"content-type": content_type, "server": text, "location": text, "date": text}
-        answer = http.Answer(Outcome.HTTP, None, 200, head, None, body.encode("utf-8", "replace"), True)
+        answer = http.Answer(
+            Outcome.HTTP, None, 200, head, None, body.encode("utf-8", "replace"), True
+        )
         imds._exchange("/metadata/instance", CONNECTION, answer)
 
 
@@ -198,9 +239,15 @@ def long_form(content: bytes) -> bytes:
 
 
 def of_bypass(text: str) -> None:
-    for kind, separators in ((ProxyKind.ENVIRONMENT, ","), (ProxyKind.WINHTTP, r";\s"), (ProxyKind.INTERNET_SETTINGS, ";")):
+    for kind, separators in (
+        (ProxyKind.ENVIRONMENT, ","),
+        (ProxyKind.WINHTTP, r";\s"),
+        (ProxyKind.INTERNET_SETTINGS, ";"),
+    ):
         entries = proxies.read_bypass(text, separators)
-        made = Proxy("here", kind, Scope.MACHINE, server="p:1", variable="http_proxy", bypass=entries)
+        made = Proxy(
+            "here", kind, Scope.MACHINE, server="p:1", variable="http_proxy", bypass=entries
+        )
         bypass.through(made, facts.IMDS_ADDRESS)
 
 
@@ -215,12 +262,18 @@ def of_addresses(text: str) -> None:
 
 def of_conditions(text: str) -> None:
     for field in MatchField:
-        conditions.could_hold([FirewallMatch(field, (text,)), FirewallMatch(field, tuple(text.split(",")[:1000]))], conditions.REQUESTS)
+        conditions.could_hold(
+            [FirewallMatch(field, (text,)), FirewallMatch(field, tuple(text.split(",")[:1000]))],
+            conditions.REQUESTS,
+        )
 
 
 def of_redaction(text: str) -> None:
     """What redaction does with the text of a program, of which ``RAW_LIMIT`` characters are kept."""
-    raw = [RawText(command, text[:RAW_LIMIT]) for command in ("ip -4 addr show", "ipconfig /all", "route print")]
+    raw = [
+        RawText(command, text[:RAW_LIMIT])
+        for command in ("ip -4 addr show", "ipconfig /all", "route print")
+    ]
     redaction.redacted(replace(HEALTHY, raw=tuple(raw)))
 
 
@@ -241,11 +294,26 @@ def of_iptables(text: str) -> None:
 
 
 def of_nftables(text: str) -> None:
-    tables = {"table": {"family": "ip", "name": "f"}}, {"chain": {"family": "ip", "table": "f", "name": "o", "hook": "output"}}
+    tables = (
+        {"table": {"family": "ip", "name": "f"}},
+        {"chain": {"family": "ip", "table": "f", "name": "o", "hook": "output"}},
+    )
     left = {"payload": {"protocol": "ip", "field": "daddr"}}
     values = text.split(",")[:20_000]
-    expressions = [{"match": {"op": "==", "left": left, "right": right}} for right in (text, {"set": values}, "@s")]
-    rule = {"rule": {"family": "ip", "table": "f", "chain": "o", "handle": 1, "comment": text, "expr": [*expressions, {"drop": None}]}}
+    expressions = [
+        {"match": {"op": "==", "left": left, "right": right}}
+        for right in (text, {"set": values}, "@s")
+    ]
+    rule = {
+        "rule": {
+            "family": "ip",
+            "table": "f",
+            "chain": "o",
+            "handle": 1,
+            "comment": text,
+            "expr": [*expressions, {"drop": None}],
+        }
+    }
     held = {"set": {"family": "ip", "table": "f", "name": "s", "elem": values}}
     for output in (text, json.dumps({"nftables": [*tables, held, rule]})):
         try:
@@ -256,7 +324,9 @@ def of_nftables(text: str) -> None:
 
 
 def many_rules(size: int) -> str:
-    """Rules that all look into one set, and jump by one verdict map, with as many elements as there are rules."""
+    """Rules that all look into one set, and jump by one verdict map, with as many elements as there
+    are rules.
+    """
     number = size // 250
     elements = [f"169.254.{n >> 8 & 255}.{n & 255}-169.254.255.255" for n in range(number)]
     named = {"family": "ip", "table": "f"}
@@ -266,10 +336,21 @@ def many_rules(size: int) -> str:
     objects: List[Dict[str, object]] = [
         {"chain": {**named, "name": "o", "hook": "output"}},
         {"set": {**named, "name": "s", "elem": elements}},
-        {"map": {**named, "name": "m", "elem": [[element, {"drop": None}] for element in elements[:50]]}},
+        {
+            "map": {
+                **named,
+                "name": "m",
+                "elem": [[element, {"drop": None}] for element in elements[:50]],
+            }
+        },
     ]
-    objects += [{"rule": {**named, "chain": "o", "handle": n, "expr": [looks, {"drop": None}]}} for n in range(number)]
-    objects += [{"rule": {**named, "chain": "o", "handle": n, "expr": [jumps]}} for n in range(number // 50)]
+    objects += [
+        {"rule": {**named, "chain": "o", "handle": n, "expr": [looks, {"drop": None}]}}
+        for n in range(number)
+    ]
+    objects += [
+        {"rule": {**named, "chain": "o", "handle": n, "expr": [jumps]}} for n in range(number // 50)
+    ]
     return json.dumps({"nftables": objects})
 
 
@@ -286,7 +367,18 @@ def of_ip(text: str) -> None:
         rows = iproute.parse(text.encode("utf-8", "replace"), ARGUMENTS)
     except iproute.NoFact:
         rows = []
-    for row in [*rows, {"dst": text, "gateway": text, "dev": text, "ifname": text, "ifindex": 1, "src": text, "address": text}]:
+    for row in [
+        *rows,
+        {
+            "dst": text,
+            "gateway": text,
+            "dev": text,
+            "ifname": text,
+            "ifindex": 1,
+            "src": text,
+            "address": text,
+        },
+    ]:
         list(routes.parse_routes(row, {}))
         routes._is_readable(row)
         routes.parse_rule(row)
@@ -294,7 +386,12 @@ def of_ip(text: str) -> None:
 
 
 def many_rows(size: int) -> str:
-    return json.dumps([{"dst": f"10.{n >> 8 & 255}.{n & 255}.0/24", "gateway": "10.0.0.1", "dev": "eth0"} for n in range(size // 60)])
+    return json.dumps(
+        [
+            {"dst": f"10.{n >> 8 & 255}.{n & 255}.0/24", "gateway": "10.0.0.1", "dev": "eth0"}
+            for n in range(size // 60)
+        ]
+    )
 
 
 def assigned_again(size: int) -> str:
@@ -325,7 +422,10 @@ def of_windows_rule(text: str) -> None:
     """One value is at most ``RULE_LIMIT`` characters: a longer text is many of them."""
     step = windows_firewall.RULE_LIMIT - 200
     for at in range(0, len(text), step):
-        for value in (text[at : at + step], f"v2.31|Action=Block|Active=TRUE|Dir=Out|Name=x|{text[at : at + step]}|"):
+        for value in (
+            text[at : at + step],
+            f"v2.31|Action=Block|Active=TRUE|Dir=Out|Name=x|{text[at : at + step]}|",
+        ):
             fields = windows_firewall.split(value)
             rule = windows_firewall.parse("x", fields, FirewallPlace.LOCAL) if fields else None
             if rule:
@@ -333,7 +433,11 @@ def of_windows_rule(text: str) -> None:
 
 
 def of_windows_settings(text: str) -> None:
-    raw = b"\x46\0\0\0\7\0\0\0\x07\0\0\0" + len(text).to_bytes(4, "little") + text.encode("latin-1", "replace")
+    raw = (
+        b"\x46\0\0\0\7\0\0\0\x07\0\0\0"
+        + len(text).to_bytes(4, "little")
+        + text.encode("latin-1", "replace")
+    )
     blob = windows_proxies.parse_blob(raw)
     values = {"ProxyEnable": 1, "ProxyServer": text, "ProxyOverride": text, "AutoConfigURL": text}
     windows_proxies.of_settings("here", Scope.SYSTEM, None, values, blob, ignore)
@@ -341,7 +445,11 @@ def of_windows_settings(text: str) -> None:
 
 
 def of_wfp(text: str) -> None:
-    for document in (text, f"<?xml version='1.0'?><wfpdiag>{text}</wfpdiag>", f"<a>{text.translate(XML)}</a>"):
+    for document in (
+        text,
+        f"<?xml version='1.0'?><wfpdiag>{text}</wfpdiag>",
+        f"<a>{text.translate(XML)}</a>",
+    ):
         try:
             wfp.parse(document)
         except wfp.NoFact:
@@ -357,29 +465,29 @@ FILTER_END = "</valueLow><valueHigh><uint8>1</uint8></valueHigh></rangeValue></c
 
 
 READERS = (
-    Reader("secrets in a text", ("confidential.py",), confidential.without_secrets, ("//", "u:p@h", "password=", 'key="', '\\"token\\":\\"', "basic ", "eyJaaaaa.", "%3D", "Cookie: a;", "<key>", "aB3/", "-----BEGIN PRIVATE KEY-----", "--password ", "Authorization: Digest ", "a%3D", "%26sig%3D", "key=[", 'key=["', "key={'", "key=a,", "key=a&", 'a"', "\"u:", "'http://u:p ", "<key a ", "<key>a ", "&lt;key&gt;", "&lt;key a", "<key><![CDATA[", "-u 'a:", "sshpass -p", "key => ", "pass-", "key=&quot;", "&quot;key&quot;:", "key=\\'a")),
-    Reader("secrets in an address", ("confidential.py",), confidential.without_query, ("//", "http://u:", "?", "@")),
-    Reader("a bypass list", ("bypass.py", "system/proxies.py", "facts.py"), of_bypass, ("*", "*a", "<local>;", "10.0.0.0/8,", "http://")),
-    Reader("addresses, times and JSON", ("facts.py",), of_addresses, ("1.", "::", "[", '{"a":', "00-", "2026-"), (nested("[", "]"), nested('{"a":', "}"))),
-    Reader("conditions of a firewall rule", ("conditions.py",), of_conditions, ("O:a", "D:(A;;CC;;;WD)", "1-", "10.0.0.0/8,", "::,")),
-    Reader("DER, CMS, X.509 and PEM", ("der.py", "x509.py", "attested.py"), of_der, ("0\x80", "\x30\x83\x01\x00\x00", "-----BEGIN CERTIFICATE-----", "-----BEGIN ", "\x06\x01")),
+    Reader("secrets in a text", ("facts/confidential.py",), confidential.without_secrets, ("//", "u:p@h", "password=", 'key="', '\\"token\\":\\"', "basic ", "eyJaaaaa.", "%3D", "Cookie: a;", "<key>", "aB3/", "-----BEGIN PRIVATE KEY-----", "--password ", "Authorization: Digest ", "a%3D", "%26sig%3D", "key=[", 'key=["', "key={'", "key=a,", "key=a&", 'a"', "\"u:", "'http://u:p ", "<key a ", "<key>a ", "&lt;key&gt;", "&lt;key a", "<key><![CDATA[", "-u 'a:", "sshpass -p", "key => ", "pass-", "key=&quot;", "&quot;key&quot;:", "key=\\'a")),
+    Reader("secrets in an address", ("facts/confidential.py",), confidential.without_query, ("//", "http://u:", "?", "@")),
+    Reader("a bypass list", ("proxy/bypass.py", "proxy/settings.py", "facts/__init__.py"), of_bypass, ("*", "*a", "<local>;", "10.0.0.0/8,", "http://")),
+    Reader("addresses, times and JSON", ("facts/__init__.py",), of_addresses, ("1.", "::", "[", '{"a":', "00-", "2026-"), (nested("[", "]"), nested('{"a":', "}"))),
+    Reader("conditions of a firewall rule", ("firewall/conditions.py",), of_conditions, ("O:a", "D:(A;;CC;;;WD)", "1-", "10.0.0.0/8,", "::,")),
+    Reader("DER, CMS, X.509 and PEM", ("attest/der.py", "attest/x509.py", "attest/document.py"), of_der, ("0\x80", "\x30\x83\x01\x00\x00", "-----BEGIN CERTIFICATE-----", "-----BEGIN ", "\x06\x01")),
     Reader("an HTTP answer", ("probes/http.py",), of_http, ("a: b\r\n", "HTTP/1.1 100 Continue\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n", " a")),
     Reader("IMDS's answer", ("probes/imds.py",), of_imds, ("<title", "<title>", "[", '{"a":', "2026-01-01\n"), (nested("[", "]"),)),
     Reader("the WireServer's answer", ("probes/wireserver.py",), of_wireserver, ("<Version>", "<Version>2012-11-30</Version>")),
-    Reader("an issuer that was fetched", ("probes/certificates.py", "probes/web.py", "x509.py"), of_issuer, ("http://a.", "a-", "-----BEGIN CERTIFICATE-----", "http://h:")),
+    Reader("an issuer that was fetched", ("probes/certificates.py", "probes/web.py", "attest/x509.py"), of_issuer, ("http://a.", "a-", "-----BEGIN CERTIFICATE-----", "http://h:")),
     Reader("a PAC file and its address", ("probes/proxy.py",), lambda text: (proxy._searched("http://h/p.pac", text.encode("utf-8", "replace")), proxy.FILE_URL.fullmatch(text)), ("169.254.", "file:///c:/", "file:/")),
     Reader("redaction of facts", ("redaction/__init__.py", "redaction/addresses.py", "redaction/vocabulary.py"), of_redaction, ("host:", "dns ", "1.1.1.1/", "a::", "eth0s1", "host.name."), units=SOME, cost=SLOW),
     Reader("redaction of a text", ("redaction/texts.py", "redaction/addresses.py", "redaction/vocabulary.py"), of_texts, ("a://", "a.b.", "a@", "S-1-5-21", "00-", "::", "/Users/", "-a ", "_a", "contoso ", "10-0-0-4 ", "10-0-0-", "1_", " /home/a", "a@b.c "), units=SOME, cost=SLOW),
-    Reader("what Run Command gave back", ("results/decode.py", "results/run_command.py"), lambda text: decode.decode(text.encode("utf-8", "replace")), ("[stdout]\n", "[stderr]\n", "WARNING: a\n", "(a", "IMDS-CHECK 1  a\n", "END IMDS-CHECK verdict=a cause=b exit=1 \n", "END IMDS-CHECK verdict=", "[", '{"a":'), (nested("[", "]"), lambda size: json.dumps([{"code": "a/StdOut/b", "message": "m"}] * (size // 45)))),
-    Reader("a proxy's address", ("system/proxies.py",), of_servers, ("http=", "http://", "a:", "[", "?", "u:p@")),
+    Reader("what Run Command gave back", ("operator/decode.py", "operator/run_command.py"), lambda text: decode.decode(text.encode("utf-8", "replace")), ("[stdout]\n", "[stderr]\n", "WARNING: a\n", "(a", "IMDS-CHECK 1  a\n", "END IMDS-CHECK verdict=a cause=b exit=1 \n", "END IMDS-CHECK verdict=", "[", '{"a":'), (nested("[", "]"), lambda size: json.dumps([{"code": "a/StdOut/b", "message": "m"}] * (size // 45)))),
+    Reader("a proxy's address", ("proxy/settings.py",), of_servers, ("http=", "http://", "a:", "[", "?", "u:p@")),
     Reader("KEY=VALUE lines", ("system/linux/files.py", "system/linux/services.py"), lambda text: (files.key_values(text), list(services.parse_units(text))), ("Id=a\nLoadState=loaded\n\n", "\n\n", '"')),
     Reader("scripts in profile.d", ("system/linux/proxies.py", "system/linux/shell.py"), lambda text: linux_proxies.of_profiles([("a.sh", text)], ignore), ("a=b", "export ", "export a=", "http_proxy=", "http_proxy='", 'http_proxy="', 'http_proxy="\\', "unset ", "$(", "${a", "${a:-", "no_proxy+=a\n", "a=$a$a\n", "if ", "(", "\\\n", "alias p='http_proxy=a' "), (lambda size: "a0=xxxxxxxxxx\n" + "".join(f"a{n + 1}={f'$a{n}' * 1000}\n" for n in range(size // 4000)), assigned_again)),
     Reader("/etc/environment, waagent.conf, systemd's environment", ("system/linux/proxies.py",), of_linux_settings, ("http_proxy=", "http_proxy=#", "http_proxy=$'\\x", "\\\n", "http_proxy=a#@\n", "HttpProxy.Host=#")),
     Reader("leases of dhclient", ("system/linux/leases.py",), of_lease(lambda path, text: leases._dhclient(path, text), "dhclient.leases"), ("lease {", "lease", 'interface "', "lease { interface", "fixed-address ", "option routers ", 'lease { interface "a"; } ')),
     Reader("leases of systemd and NetworkManager", ("system/linux/leases.py",), of_lease(lambda path, text: [*leases._networkd(path, text), *leases._networkmanager(path, text)], "2"), ("ADDRESS=", "ROUTER=", "dhcp4.routers=", "dhcp4.dhcp_server_identifier=1\n")),
     Reader("leases of wicked", ("system/linux/leases.py",), of_lease(lambda path, text: leases._wicked(path, text), "lease-eth0-dhcp-ipv4.xml"), ("<local>", "<gateway>", "<server-id>1", "<address>1.")),
-    Reader("iptables-save", ("system/linux/iptables.py", "system/linux/shell.py", "system/linux/ruleset.py", "system/linux/firewall.py"), of_iptables, ("-A OUTPUT ", "-A OUTPUT -j DROP\n", "[1:2] ", "[1", ":A -\n", "*a\n", "! ", "-d 1,", '-m comment --comment "'), (lambda size: "*filter\n-A OUTPUT" + "".join(f" --o{n}" for n in range(size // 8)), lambda size: "*filter\n" + "".join(f":C{n} - [0:0]\n[0:0] -A C{n} -j C{n + 1}\n" for n in range(size // 45)))),
-    Reader("nft -j list ruleset", ("system/linux/nftables.py", "system/linux/ruleset.py"), of_nftables, ("[", '{"a":', "169.254.0.0/16,", "1-"), (many_rules, nested("[", "]"), nested('{"elem":{"val":', "}}"), lambda size: json.dumps({"nftables": [{"rule": {"family": "ip", "expr": [{"match": {"op": "==", "left": {"meta": {"key": "mark"}}, "right": json.loads("[" * 400 + "]" * 400)}}] * (size // 900)}}]}))),
+    Reader("iptables-save", ("system/linux/iptables.py", "system/linux/shell.py", "firewall/ruleset.py", "system/linux/firewall.py"), of_iptables, ("-A OUTPUT ", "-A OUTPUT -j DROP\n", "[1:2] ", "[1", ":A -\n", "*a\n", "! ", "-d 1,", '-m comment --comment "'), (lambda size: "*filter\n-A OUTPUT" + "".join(f" --o{n}" for n in range(size // 8)), lambda size: "*filter\n" + "".join(f":C{n} - [0:0]\n[0:0] -A C{n} -j C{n + 1}\n" for n in range(size // 45)))),
+    Reader("nft -j list ruleset", ("system/linux/nftables.py", "firewall/ruleset.py"), of_nftables, ("[", '{"a":', "169.254.0.0/16,", "1-"), (many_rules, nested("[", "]"), nested('{"elem":{"val":', "}}"), lambda size: json.dumps({"nftables": [{"rule": {"family": "ip", "expr": [{"match": {"op": "==", "left": {"meta": {"key": "mark"}}, "right": json.loads("[" * 400 + "]" * 400)}}] * (size // 900)}}]}))),
     Reader("ip -j", ("system/linux/iproute.py", "system/linux/routes.py", "system/linux/adapters.py"), of_ip, ("[", '[{"a":1},', "1."), (nested("[", "]"), many_rows)),
     Reader("/proc/net/route and /proc/net/tcp", ("system/linux/routes.py", "system/linux/sockets.py", "system/linux/procfs.py"), lambda text: (list(routes._proc_routes(text, ignore)), list(sockets.parse(text, ignore))), ("eth0\t00000000\t0100000A\t0003\t0\t0\t100\t00000000\n", "0: 0100007F:0050 00000000:0000 0A\n", "0 1:1 0 0A\n")),
     Reader("openssl verify", ("system/linux/certificates.py",), lambda text: list(linux_certificates.VERIFY_ERROR.finditer(text)), ("error 1 at 1 depth lookup: a\n", "error 1 at ", "error 2 at 1 depth lookup:")),
@@ -389,17 +497,31 @@ READERS = (
     Reader("netsh wfp show filters", ("system/windows/wfp.py",), of_wfp, ("<item>", "<?xml", "<?xml version='1.0'?>", "<!--", "&#1;", FILTER + "<uint8>1</uint8>" + FILTER_END), (nested("<item>", "</item>"), nested(FILTER, FILTER_END), nested("<valueLow>", "</valueLow>"))),
 )  # fmt: skip
 
-# Modules in the folders of readers that use a means of reading and need no line above, with the reason.
+# Modules in the folders of readers that use a means of reading and need no line above, with the
+# reason.
 EXEMPT = {
     "system/windows/iphlpapi.py": "structures of a fixed size, read by their index",
     "system/windows/guid.py": "identifiers of this program's own",
     "system/run_folder.py": "names of folders that this program has made: at most 255 bytes, by the file system",
 }
-FOLDERS = ("", "probes", "redaction", "results", "system", "system/linux", "system/windows")
+FOLDERS = (
+    "",
+    "attest",
+    "collect",
+    "facts",
+    "firewall",
+    "operator",
+    "probes",
+    "proxy",
+    "redaction",
+    "system",
+    "system/linux",
+    "system/windows",
+)
 NOT_READERS = {  # of the top folder: what is typed by an operator, or printed
     "cli.py": "arguments of the command line",
     "terminal.py": "the report, which is bounded",
-    "chain.py": "certificates that x509.py has read",
+    "attest/chain.py": "certificates that attest/x509.py has read",
 }
 MEANS = ("re", "shlex", "json", "xml", "struct", "urllib")
 
@@ -425,14 +547,18 @@ def looked_at(text: str) -> None:
 
 
 def verdict(
-    read: Callable[[str], object], make: Callable[[int], str], cost: float = COST, patience: float = 0.0
+    read: Callable[[str], object],
+    make: Callable[[int], str],
+    cost: float = COST,
+    patience: float = 0.0,
 ) -> Optional[str]:
     """What is wrong with a reader's time for a kind of text; None where nothing is.
 
-    It grows until the time says something. A step that is too large once may lead to other paths of the reader: a square
-    shows at the next one too.
+    It grows until the time says something. A step that is too large once may lead to other paths of
+    the reader: a square shows at the next one too.
 
-    :param patience: seconds; what takes less is tried with a larger text, even where its time says something
+    :param patience: seconds; what takes less is tried with a larger text, even where its time says
+    something
     """
     small, took = SIZES[0], seconds(read, make(SIZES[0]))
     before: Optional[str] = None  # what was wrong with the last step
@@ -457,9 +583,16 @@ def verdict(
 
 
 def growth(
-    read: Callable[[str], object], make: Callable[[int], str], small: int, large: int, took: float, longer: float
+    read: Callable[[str], object],
+    make: Callable[[int], str],
+    small: int,
+    large: int,
+    took: float,
+    longer: float,
 ) -> Tuple[float, float, float]:
-    """How many times as long the larger text takes, and both times: measured again while that is too many."""
+    """How many times as long the larger text takes, and both times: measured again while that is
+    too many.
+    """
     spent = 0.0
     for _ in range(REPEATED):
         if longer <= LARGEST * max(took, LEAST_S) or spent > ENOUGH_S:
@@ -495,8 +628,13 @@ def old_leases(text: str) -> object:
 
 
 def old_script(text: str) -> object:
-    """In a line of less than 16,384 characters the time grows with the square; with the number of lines it does not."""
-    return [re.fullmatch(r"\s*a=b(?:\s+a=b)*\s*(?:;\s*export)?;?(?:\s*|\s+#.*)", line) for line in text.splitlines()]
+    """In a line of less than 16,384 characters the time grows with the square; with the number of
+    lines it does not.
+    """
+    return [
+        re.fullmatch(r"\s*a=b(?:\s+a=b)*\s*(?:;\s*export)?;?(?:\s*|\s+#.*)", line)
+        for line in text.splitlines()
+    ]
 
 
 @pytest.mark.parametrize("read, make", [(old_leases, lambda size: repeated("lease {", size)), (old_script, lambda size: spaced("a=b", size))], ids=["text", "lines"])  # fmt: skip
@@ -505,7 +643,10 @@ def test_a_reader_with_a_square_in_it_is_found(read, make):
 
 
 def test_a_linear_reader_is_not_accused():
-    assert verdict(lambda text: text.split("\n"), lambda size: repeated("a\n", size), patience=10.0) is None
+    assert (
+        verdict(lambda text: text.split("\n"), lambda size: repeated("a\n", size), patience=10.0)
+        is None
+    )
 
 
 def test_every_module_that_reads_is_covered():
@@ -515,7 +656,12 @@ def test_every_module_that_reads_is_covered():
     for folder in FOLDERS:
         for path in sorted((package / folder).glob("*.py")):
             name = str(path.relative_to(package))
-            if means(path) and name not in covered and not EXEMPT.get(name) and not NOT_READERS.get(name):
+            if (
+                means(path)
+                and name not in covered
+                and not EXEMPT.get(name)
+                and not NOT_READERS.get(name)
+            ):
                 missing.append(name)
     assert missing == [], "add a Reader to READERS, or the reason why none is needed to EXEMPT"
     assert [name for name in covered if not (package / name).is_file()] == []

@@ -40,7 +40,11 @@ class Stand:
 def test_a_healthy_run_makes_three_requests():
     stand = Stand()
     found = stand.ask()
-    assert stand.asked == {"/metadata/instance": 1, "/metadata/attested/document": 1, "/metadata/identity/info": 1}
+    assert stand.asked == {
+        "/metadata/instance": 1,
+        "/metadata/attested/document": 1,
+        "/metadata/identity/info": 1,
+    }
     assert found.requests == 3
     assert found.api_version == "2025-04-07"
     assert found.attempts[0].instance.name == "testWs"
@@ -84,7 +88,9 @@ def test_no_common_version_ends_with_the_400():
 
 
 def test_known_versions_are_newest_first():
-    assert list(API_VERSIONS) == sorted(API_VERSIONS, reverse=True) and API_VERSIONS[0] == "2025-04-07"
+    assert (
+        list(API_VERSIONS) == sorted(API_VERSIONS, reverse=True) and API_VERSIONS[0] == "2025-04-07"
+    )
 
 
 @pytest.mark.parametrize("status", ["410", "429", "500", "503"])
@@ -211,7 +217,10 @@ def test_what_imds_reports_of_the_nics_is_read():
         ({}, "the JSON has no vmId that is a UUID"),
         ({"vmId": "i-0123"}, "the JSON has no vmId that is a UUID"),
         ({"vmId": {"a": 1}}, "the JSON has no vmId that is a UUID"),
-        ({"vmId": "02aab8a4-74ef-476e-8182-f6d2ba4166a6", "name": "a\nb"}, "name holds control characters"),
+        (
+            {"vmId": "02aab8a4-74ef-476e-8182-f6d2ba4166a6", "name": "a\nb"},
+            "name holds control characters",
+        ),
     ],
 )
 def test_a_document_that_is_not_imds_says_what_gives_it_away(compute, reason):
@@ -240,7 +249,12 @@ def test_a_value_of_another_type_costs_that_value_only():
         "isHostCompatibilityLayerVm": True,
     }
     instance = read_instance({"compute": compute})
-    assert (instance.zone, instance.sku, instance.name, instance.is_host_compatibility_layer_vm) == (
+    assert (
+        instance.zone,
+        instance.sku,
+        instance.name,
+        instance.is_host_compatibility_layer_vm,
+    ) == (
         "",
         "",
         "vm",
@@ -251,7 +265,9 @@ def test_a_value_of_another_type_costs_that_value_only():
 def test_addresses_in_an_answers_texts_are_kept_without_their_secrets():
     from runcommand.probes.imds import _text
 
-    assert _text("see http://user:pw@host/path?sig=abc#x for more") == "see http://host/path for more"
+    assert (
+        _text("see http://user:pw@host/path?sig=abc#x for more") == "see http://host/path for more"
+    )
 
 
 # --- WireServer ---

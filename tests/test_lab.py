@@ -1,4 +1,6 @@
-"""The real thing: a VM and a host in network namespaces, broken in every way, diagnosed, mended and diagnosed again."""
+"""The real thing: a VM and a host in network namespaces, broken in every way, diagnosed, mended and
+diagnosed again.
+"""
 
 import json
 import re
@@ -7,9 +9,9 @@ import pytest
 
 from runcommand.facts import facts_from_json, to_json
 
+from .lab.linux import LINUX
 from .lab.namespace import IMDS, Lab, why_not
 from .lab.run import run_all
-from .lab.linux import LINUX
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=f"the lab cannot run: {why_not()}")
 NAMES = [scenario.name for scenario in LINUX]
@@ -25,7 +27,9 @@ def test_verdict_cause_and_fix(results, scenario):
     result = results[scenario.name]
     assert scenario.is_right(result.report), result.report["findings"]
     if scenario.heals:
-        assert result.after == "healthy" and result.executed > 0, result.report["findings"][0]["fix"]
+        assert result.after == "healthy" and result.executed > 0, result.report["findings"][0][
+            "fix"
+        ]
     assert result.right
 
 
@@ -43,7 +47,10 @@ def test_the_facts_agree_with_ip_in_the_same_namespace(results):
         rows = json.loads(lab.vm("ip -4 -j route show table all"))
         rules = json.loads(lab.vm("ip -4 -j rule show"))
     assert {a["name"]: (a["index"], a["mac"]) for a in facts["adapters"]} == {
-        link["ifname"]: (link["ifindex"], None if link["ifname"] == "lo" else link["address"].replace(":", "-").upper())
+        link["ifname"]: (
+            link["ifindex"],
+            None if link["ifname"] == "lo" else link["address"].replace(":", "-").upper(),
+        )
         for link in links
     }
     eth0 = next(adapter for adapter in facts["adapters"] if adapter["name"] == "eth0")
@@ -59,10 +66,13 @@ def test_the_facts_agree_with_ip_in_the_same_namespace(results):
     kept = [row for row in rows if row.get("type") != "broadcast"]
     assert len(facts["routes"]) == len(kept)
     assert any(
-        (r["kind"], r["table"], r["metric"], r["destination"]) == ("unreachable", "50", 7, f"{IMDS}/32")
+        (r["kind"], r["table"], r["metric"], r["destination"])
+        == ("unreachable", "50", 7, f"{IMDS}/32")
         for r in facts["routes"]
     )
-    assert [rule["priority"] for rule in facts["routing_rules"]] == [rule["priority"] for rule in rules]
+    assert [rule["priority"] for rule in facts["routing_rules"]] == [
+        rule["priority"] for rule in rules
+    ]
     assert to_json(facts_from_json(facts)) == facts
     machine = facts["machine"]
     assert (machine["asset_tag"], machine["elevated"]) == ("7783-7084-3265-9085-8269-3286-77", True)
@@ -81,7 +91,10 @@ def test_the_differential_names_address_and_device():
         lab.vm(f"ip route add {IMDS}/32 via 10.0.1.1 dev eth1")
         report, _ = lab.diagnose()
     proof = next(trial for trial in report["facts"]["differential"] if trial["exchange"])
-    assert (proof["connection"]["local_address"], proof["connection"]["device"]) == ("10.0.0.4", "eth0")
+    assert (proof["connection"]["local_address"], proof["connection"]["device"]) == (
+        "10.0.0.4",
+        "eth0",
+    )
     assert proof["exchange"]["instance"]["name"] == "labvm"
     assert report["primary_nic"] == {
         "name": "eth0",
@@ -95,7 +108,10 @@ def test_a_dead_next_hop_is_seen_in_the_neighbour_table():
     with Lab() as lab:
         lab.vm(f"ip route replace {IMDS}/32 via 10.0.0.99 dev eth0")
         report, _ = lab.diagnose()
-    assert re.search(r"10\.0\.0\.99.*does not answer ARP \((incomplete|failed)\)", report["findings"][0]["detail"])
+    assert re.search(
+        r"10\.0\.0\.99.*does not answer ARP \((incomplete|failed)\)",
+        report["findings"][0]["detail"],
+    )
 
 
 def test_a_live_next_hop_that_is_not_the_gateway_is_named_too():
@@ -103,4 +119,6 @@ def test_a_live_next_hop_that_is_not_the_gateway_is_named_too():
         lab.host("rule add pref 9 iif h0 to 169.254.169.254 blackhole")
         lab.vm(f"ip route replace {IMDS}/32 via 10.0.0.50 dev eth0")
         report, _ = lab.diagnose()
-    assert report["cause"] == "route-wrong-gateway" and "10.0.0.50" in report["findings"][0]["detail"]
+    assert (
+        report["cause"] == "route-wrong-gateway" and "10.0.0.50" in report["findings"][0]["detail"]
+    )

@@ -1,4 +1,6 @@
-"""Linux' own words, read: ip's JSON, procfs, leases, systemd; programs that misbehave; the report folder."""
+"""Linux' own words, read: ip's JSON, procfs, leases, systemd; programs that misbehave; the report
+folder.
+"""
 
 import json
 import os
@@ -16,11 +18,28 @@ linux = (
     else pytest.skip("Linux only", allow_module_level=True)
 )
 
-from runcommand.collect import Board, NoFact  # noqa: E402
-from runcommand.facts import Adapter, InterfaceAddress, LinkState, RouteKind, RuleAction, ServiceState  # noqa: E402
-from runcommand.system.linux import DIRECTORIES, adapters, files, folder, iproute, leases, routes, services, sockets  # noqa: E402
-from runcommand.system.program import Programs  # noqa: E402
-from runcommand.system import program as program_module  # noqa: E402
+from runcommand.collect import Board, NoFact
+from runcommand.facts import (
+    Adapter,
+    InterfaceAddress,
+    LinkState,
+    RouteKind,
+    RuleAction,
+    ServiceState,
+)
+from runcommand.system import program as program_module
+from runcommand.system.linux import (
+    DIRECTORIES,
+    adapters,
+    files,
+    folder,
+    iproute,
+    leases,
+    routes,
+    services,
+    sockets,
+)
+from runcommand.system.program import Programs
 
 INDEXES = {"eth0": 2, "eth1": 3}
 
@@ -57,7 +76,10 @@ def test_a_default_route():
 
 
 def test_a_host_route_without_a_length_is_a_32():
-    assert parse({"dst": "169.254.169.254", "dev": "eth0", "flags": []})[0].destination == "169.254.169.254/32"
+    assert (
+        parse({"dst": "169.254.169.254", "dev": "eth0", "flags": []})[0].destination
+        == "169.254.169.254/32"
+    )
 
 
 @pytest.mark.parametrize("kind", ["unreachable", "blackhole", "prohibit"])
@@ -78,7 +100,14 @@ def test_each_next_hop_of_a_multipath_route_is_a_row():
 
 def test_an_ipv6_next_hop_of_an_ipv4_route():
     assert (
-        parse({"dst": "default", "via": {"family": "inet6", "host": "fe80::1"}, "dev": "eth0", "flags": []})[0].gateway
+        parse(
+            {
+                "dst": "default",
+                "via": {"family": "inet6", "host": "fe80::1"},
+                "dev": "eth0",
+                "flags": [],
+            }
+        )[0].gateway
         == "fe80::1"
     )
 
@@ -114,7 +143,14 @@ def test_a_policy_rule():
         "action": "prohibit",
     }
     rule = routes.parse_rule(row)
-    assert (rule.priority, rule.inverted, rule.source, rule.destination, rule.action, rule.table) == (
+    assert (
+        rule.priority,
+        rule.inverted,
+        rule.source,
+        rule.destination,
+        rule.action,
+        rule.table,
+    ) == (
         5,
         True,
         "10.0.0.0/8",
@@ -122,14 +158,32 @@ def test_a_policy_rule():
         RuleAction.PROHIBIT,
         None,
     )
-    assert (rule.fwmark, rule.uid_start, rule.uid_end, rule.ipproto, rule.dport) == ("0x10/0xff", 0, 5, "tcp", "80")
+    assert (rule.fwmark, rule.uid_start, rule.uid_end, rule.ipproto, rule.dport) == (
+        "0x10/0xff",
+        0,
+        5,
+        "tcp",
+        "80",
+    )
 
 
 def test_a_policy_rule_for_one_address():
     rule = routes.parse_rule(
-        {"priority": 100, "src": "all", "dst": "169.254.169.254", "table": "100", "suppress_prefixlen": 0}
+        {
+            "priority": 100,
+            "src": "all",
+            "dst": "169.254.169.254",
+            "table": "100",
+            "suppress_prefixlen": 0,
+        }
     )
-    assert (rule.source, rule.destination, rule.table, rule.action, rule.suppress_prefix_length) == (
+    assert (
+        rule.source,
+        rule.destination,
+        rule.table,
+        rule.action,
+        rule.suppress_prefix_length,
+    ) == (
         None,
         "169.254.169.254/32",
         "100",
@@ -140,7 +194,9 @@ def test_a_policy_rule_for_one_address():
 
 def test_a_policy_rule_for_a_range_of_ports():
     assert (
-        routes.parse_rule({"priority": 1, "src": "all", "dport_start": 1, "dport_end": 1024, "table": "9"}).dport
+        routes.parse_rule(
+            {"priority": 1, "src": "all", "dport_start": 1, "dport_end": 1024, "table": "9"}
+        ).dport
         == "1-1024"
     )
 
@@ -173,7 +229,9 @@ GARBAGE = '7, "x", null, {"dst": "10.0.0.0/99", "priority": 5, "ifname": "a/b", 
 def test_a_garbled_row_of_ip_does_not_cost_the_others(collect, good, field):
     board = Board(1)
     found = collect(Printing(f"[{GARBAGE}, {good}]"), board)
-    assert [getattr(item, field) for item in found] == [{"destination": "0.0.0.0/0", "table": "local", "name": "lo"}[field]]
+    assert [getattr(item, field) for item in found] == [
+        {"destination": "0.0.0.0/0", "table": "local", "name": "lo"}[field]
+    ]
     said = notes_of(board)
     assert any(note.endswith("3 of 5 rows cannot be read, and are left out") for note in said), said
     assert any(note.endswith("1 of 2 rows cannot be read, and are left out") for note in said), said
@@ -189,7 +247,8 @@ def test_a_policy_rule_whose_selector_cannot_be_read_is_not_one_for_every_packet
 
 
 @pytest.mark.parametrize(
-    "row", [{}, {"priority": "x", "src": 7, "dst": [], "action": {}, "table": None, "uid_start": "0"}]
+    "row",
+    [{}, {"priority": "x", "src": 7, "dst": [], "action": {}, "table": None, "uid_start": "0"}],
 )
 def test_a_policy_rule_that_makes_no_sense_is_no_failure(row):
     assert routes.parse_rule(row).source is None
@@ -205,7 +264,10 @@ broken line
 
 @pytest.mark.skipif(sys.byteorder != "little", reason="the recorded table is little-endian")
 def test_the_kernels_own_table_serves_without_ip():
-    found = [(r.destination, r.gateway, r.interface, r.metric, r.kind) for r in routes._proc_routes(PROC_NET_ROUTE)]
+    found = [
+        (r.destination, r.gateway, r.interface, r.metric, r.kind)
+        for r in routes._proc_routes(PROC_NET_ROUTE)
+    ]
     assert found == [
         ("0.0.0.0/0", "10.0.0.1", "eth0", 100, RouteKind.UNICAST),
         ("169.254.169.254/32", None, None, 5, RouteKind.UNREACHABLE),
@@ -243,7 +305,12 @@ def test_an_adapter_with_a_primary_and_a_secondary_address():
     ],
 )
 def test_the_state_of_a_link(flags, state):
-    assert adapters.parse_adapter({"ifindex": 2, "ifname": "eth0", "flags": flags, "link_type": "ether"}).state is state
+    assert (
+        adapters.parse_adapter(
+            {"ifindex": 2, "ifname": "eth0", "flags": flags, "link_type": "ether"}
+        ).state
+        is state
+    )
 
 
 @pytest.mark.parametrize(
@@ -265,8 +332,12 @@ def test_the_addresses_of_the_c_library_agree_with_ip():
     assert set(getifaddrs.ipv4()) == held
 
 
-@pytest.mark.parametrize("cell", [1, 2, 3, 6, 7])  # the others are a name, and counters that are not looked at
-@pytest.mark.parametrize("garbage", ["", "x", "-1", "FFFFFFFFFF", "0x1", "9" * 5000, "\u0661", "1" * 40])
+@pytest.mark.parametrize(
+    "cell", [1, 2, 3, 6, 7]
+)  # the others are a name, and counters that are not looked at
+@pytest.mark.parametrize(
+    "garbage", ["", "x", "-1", "FFFFFFFFFF", "0x1", "9" * 5000, "\u0661", "1" * 40]
+)
 def test_a_garbled_cell_of_proc_net_route_does_not_cost_the_other_rows(cell, garbage):
     head, good, *_ = PROC_NET_ROUTE.splitlines()
     cells = good.split("\t")
@@ -354,7 +425,9 @@ def nic(index, name, address):
 
 
 def test_a_stored_lease_counts_only_while_the_adapter_holds_its_address():
-    (old,) = leases._dhclient(Path("dhclient.eth0.leases"), DHCLIENT.replace("10.0.0.4", "192.168.5.7"))
+    (old,) = leases._dhclient(
+        Path("dhclient.eth0.leases"), DHCLIENT.replace("10.0.0.4", "192.168.5.7")
+    )
     (new,) = leases._dhclient(Path("dhclient.leases"), DHCLIENT)
     assert leases.of_adapter([old], nic(2, "eth0", "10.0.0.4")) is None
     assert leases.of_adapter([old, new], nic(2, "eth0", "10.0.0.4")) is new
@@ -367,7 +440,14 @@ def test_a_running_managers_lease_counts_whatever_the_adapter_holds():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "garbage\x00\xff", "lease {", "ADDRESS=nonsense\nROUTER=also\n", "ROUTER=10.0.0.1 10.0.0.2\n"]
+    "text",
+    [
+        "",
+        "garbage\x00\xff",
+        "lease {",
+        "ADDRESS=nonsense\nROUTER=also\n",
+        "ROUTER=10.0.0.1 10.0.0.2\n",
+    ],
 )
 def test_a_damaged_lease_is_no_failure(text):
     for parser in (leases._networkd, leases._dhclient, leases._networkmanager, leases._wicked):
@@ -386,7 +466,10 @@ lease { interface "eth1"; fixed-address 10.0.1.5; option routers 10.0.1.1; optio
      'lease { interface "eth0"; fixed-address nonsense; option routers x; }\n'],
 )  # fmt: skip
 def test_a_damaged_lease_of_dhclient_does_not_cost_the_others(damage):
-    found = {lease.interface: lease for lease in leases._dhclient(Path("x"), f"{DHCLIENT}{damage}\n{OTHER}")}
+    found = {
+        lease.interface: lease
+        for lease in leases._dhclient(Path("x"), f"{DHCLIENT}{damage}\n{OTHER}")
+    }
     assert {name: (lease.address, lease.gateway) for name, lease in found.items()} == {
         "eth0": ("10.0.0.4", "10.0.0.1"),
         "eth1": ("10.0.1.5", "10.0.1.1"),
@@ -394,7 +477,9 @@ def test_a_damaged_lease_of_dhclient_does_not_cost_the_others(damage):
 
 
 def test_a_brace_in_a_string_ends_no_lease():
-    text = DHCLIENT.replace("option routers", 'option domain-name "a}; fixed-address 10.7.7.7";\n  option routers')
+    text = DHCLIENT.replace(
+        "option routers", 'option domain-name "a}; fixed-address 10.7.7.7";\n  option routers'
+    )
     (lease,) = leases._dhclient(Path("x"), text)
     assert (lease.address, lease.gateway) == ("10.0.0.4", "10.0.0.1")
 
@@ -418,7 +503,10 @@ def test_of_many_long_lease_files_the_newest_count(tmp_path):
         path.write_text("# old\n" * 40_000 + DHCLIENT.replace("eth0", f"eth{number}"))
         os.utime(path, (number, number))
     notes = []
-    found = [lease.interface for _, lease in leases._each(str(tmp_path), "*.leases", leases._dhclient, notes.append)]
+    found = [
+        lease.interface
+        for _, lease in leases._each(str(tmp_path), "*.leases", leases._dhclient, notes.append)
+    ]
     assert found == ["eth7", "eth6", "eth5", "eth4", "eth3"]
     assert notes == [f"{tmp_path}: of 8 lease files the newest 5 are read"]
 
@@ -438,7 +526,6 @@ def test_a_garbled_line_of_systemctl_does_not_cost_the_other_units():
     ]  # fmt: skip
 
 
-
 def test_only_installed_units_count():
     text = "Id=walinuxagent.service\nLoadState=loaded\nActiveState=active\nUnitFileState=enabled\n\nId=waagent.service\nLoadState=not-found\nActiveState=inactive\n\nId=azure-proxy-agent.service\nLoadState=loaded\nActiveState=failed\nUnitFileState=\n"
     assert [(s.name, s.state, s.start) for s in services.parse_units(text)] == [
@@ -454,7 +541,9 @@ def test_a_listener_that_matters_is_seen():
     except OSError:
         pytest.skip("port 3080 is taken")
     with server:
-        assert ("127.0.0.1", 3080) in [(found.address, found.port) for found in services.collect_listeners(Board(1))]
+        assert ("127.0.0.1", 3080) in [
+            (found.address, found.port) for found in services.collect_listeners(Board(1))
+        ]
 
 
 # --- programs ---
@@ -517,7 +606,8 @@ def test_output_without_end_is_cut_off(programs, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "text", ["echo garbage", "echo '{\"a\": 1}'", "echo '[1, {}]'", "printf '\\377\\376'", "echo '[[['"]
+    "text",
+    ["echo garbage", "echo '{\"a\": 1}'", "echo '[1, {}]'", "printf '\\377\\376'", "echo '[[['"],
 )
 def test_garbage_is_no_list_of_objects(programs, text):
     programs(text)
@@ -559,7 +649,10 @@ def test_of_a_long_file_whole_lines_are_kept_and_it_is_said(tmp_path):
     path.write_text("a=1\nhttp_proxy=http://u:12#34@p:1\n")
     assert files.read(path, 24, notes.append) == "a=1"
     assert files.read(path, 33, notes.append, last=True) == "http_proxy=http://u:12#34@p:1"
-    assert notes == [f"{path}: only its first 0 KiB are read", f"{path}: only its last 0 KiB are read"]
+    assert notes == [
+        f"{path}: only its first 0 KiB are read",
+        f"{path}: only its last 0 KiB are read",
+    ]
 
 
 def test_a_file_that_is_none_is_nothing(tmp_path):
@@ -585,7 +678,10 @@ def test_files_are_for_their_owner_only(base):
     made.write("report.txt", b"text")
     path = base / "20261123T014405Z"
     assert made.path == str(path) and (path / "report.txt").read_bytes() == b"text"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o700 and stat.S_IMODE((path / "report.txt").stat().st_mode) == 0o600
+    assert (
+        stat.S_IMODE(path.stat().st_mode) == 0o700
+        and stat.S_IMODE((path / "report.txt").stat().st_mode) == 0o600
+    )
 
 
 def test_two_runs_in_one_second_have_a_folder_each(base):
@@ -603,7 +699,11 @@ def test_the_newest_ten_are_kept_and_nobody_elses_is_touched(base):
     (base / "20200101T000000Z" / "mine.txt").write_text("kept")
     folder.make(base, NOWHERE, "20261125T000000Z")
     names = sorted(path.name for path in base.iterdir())
-    assert names == ["20200101T000000Z", *(f"202611{day}T000000Z" for day in range(16, 26)), "notes"]
+    assert names == [
+        "20200101T000000Z",
+        *(f"202611{day}T000000Z" for day in range(16, 26)),
+        "notes",
+    ]
 
 
 def test_a_clock_that_was_put_back_does_not_cost_the_new_folder(base):
@@ -633,7 +733,8 @@ def test_pruning_does_not_follow_a_link(base, tmp_path):
 
 def test_the_default_place_is_made_step_by_step(tmp_path):
     if any(
-        parent.stat().st_mode & stat.S_IWOTH and not parent.stat().st_mode & stat.S_ISVTX for parent in tmp_path.parents
+        parent.stat().st_mode & stat.S_IWOTH and not parent.stat().st_mode & stat.S_ISVTX
+        for parent in tmp_path.parents
     ):
         pytest.skip("the temporary folder is open to others")
     made = folder.make(None, tmp_path / "azure" / "imds-check", "20261123T014405Z")

@@ -1,16 +1,18 @@
-"""What Linux makes of a chain: the distribution's bundle, ``openssl verify`` of any version, and neither."""
+"""What Linux makes of a chain: the distribution's bundle, ``openssl verify`` of any version, and
+neither.
+"""
 
 import shutil
 import sys
 
 import pytest
 
+from runcommand.attest.x509 import to_pem
 from runcommand.collect import NoFact
 from runcommand.facts import ChainFault
 from runcommand.simulator import pki
 from runcommand.system.linux import DIRECTORIES, certificates
 from runcommand.system.program import Programs
-from runcommand.x509 import to_pem
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux' own")
 LEAF = pki.leaf("metadata.azure.com", "eastus")
@@ -53,7 +55,15 @@ REAL = pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not in
         ([pki.leaf("metadata.azure.com", "eastus", True), *WHOLE[1:]], {ChainFault.OUTSIDE_DATES}),
         ([LEAF[:-1] + bytes([LEAF[-1] ^ 1]), *WHOLE[1:]], {ChainFault.SIGNATURE}),
     ],
-    ids=["whole", "both roots", "the leaf alone", "no cross-certificate", "the second root", "expired", "changed"],
+    ids=[
+        "whole",
+        "both roots",
+        "the leaf alone",
+        "no cross-certificate",
+        "the second root",
+        "expired",
+        "changed",
+    ],
 )
 def test_openssl_and_our_own_path_agree(bundle, given, faults):
     found = certificates.judge(programs(*DIRECTORIES), given, AT)
@@ -95,7 +105,9 @@ def test_where_each_was_found(bundle):
 def test_what_each_version_says(bundle, tmp_path, script, faults):
     found = certificates.judge(fake(tmp_path, script), WHOLE, AT)
     assert found.engine == "openssl verify" and found.trusted is not bool(faults)
-    assert {error.fault for error in found.errors} == faults and all(error.text for error in found.errors)
+    assert {error.fault for error in found.errors} == faults and all(
+        error.text for error in found.errors
+    )
 
 
 @pytest.mark.parametrize(
@@ -109,7 +121,9 @@ def test_an_openssl_that_is_of_no_use_leaves_our_own_path(bundle, tmp_path, scri
 
 
 def test_no_bundle_and_bad_bundles(bundle):
-    bundle.write_bytes(b"\0\xff" * 1000 + b"-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----")
+    bundle.write_bytes(
+        b"\0\xff" * 1000 + b"-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----"
+    )
     assert not certificates.judge(programs(), WHOLE, AT).trusted
     bundle.unlink()
     with pytest.raises(NoFact, match="no bundle"):

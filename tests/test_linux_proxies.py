@@ -1,4 +1,7 @@
-"""Proxies: where Linux keeps them. Scripts are read, not run, and whatever is in them costs little time."""
+"""Proxies: where Linux keeps them.
+
+Scripts are read, not run, and whatever is in them costs little time.
+"""
 
 import json
 import os
@@ -17,9 +20,9 @@ from .facts_of import LINUX
 if not sys.platform.startswith("linux"):
     pytest.skip("Linux only", allow_module_level=True)
 
-from runcommand.diagnosis import diagnose  # noqa: E402
-from runcommand.system.linux import files  # noqa: E402
-from runcommand.system.linux import proxies as linux  # noqa: E402
+from runcommand.diagnosis import diagnose
+from runcommand.system.linux import files
+from runcommand.system.linux import proxies as linux
 
 
 def told(found):
@@ -48,7 +51,8 @@ def test_etc_environment(content, expected):
     assert [item[1:] for item in told(linux.of_file(content, lambda note: None))] == expected
 
 
-# What pam_env 1.5.2 makes of these lines was seen with su(1); systemd's EnvironmentFile= and a shell keep the password whole.
+# What pam_env 1.5.2 makes of these lines was seen with su(1); systemd's EnvironmentFile= and a
+# shell keep the password whole.
 @pytest.mark.parametrize(
     "line, server, is_noted",
     [
@@ -89,7 +93,15 @@ def test_systemds_own_environment_has_no_comments(line, server):
     assert found.server == server and "12" not in repr(found)
 
 
-@pytest.mark.parametrize("value", ["http://u:12#34@p:1", '"http://u:12 #34@p:1"', "'http://u:12#34@p:1' # ours", "http://u:12\\#34@p:1"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "http://u:12#34@p:1",
+        '"http://u:12 #34@p:1"',
+        "'http://u:12#34@p:1' # ours",
+        "http://u:12\\#34@p:1",
+    ],
+)
 def test_a_number_sign_inside_a_word_of_a_script_is_no_comment(value):
     (found,) = linux.of_profiles([("a.sh", f"export http_proxy={value}")], lambda note: None)
     assert (found.server, found.undecided) == ("p:1", None)
@@ -111,15 +123,21 @@ def test_an_address_that_may_be_half_of_one_is_no_proxy_and_that_is_said(value):
     assert "12" not in repr(notes)
 
 
-@pytest.mark.parametrize("value", [*HALVES, "http://u:12;x@h", "http://u:12&x@h", "http://u:12#x y", "http://u:12 #34@h"])
-@pytest.mark.parametrize("line", ["export http_proxy={}", "http_proxy={}", "[ -f /x ] && export all_proxy={}"])
+@pytest.mark.parametrize(
+    "value", [*HALVES, "http://u:12;x@h", "http://u:12&x@h", "http://u:12#x y", "http://u:12 #34@h"]
+)
+@pytest.mark.parametrize(
+    "line", ["export http_proxy={}", "http_proxy={}", "[ -f /x ] && export all_proxy={}"]
+)
 def test_an_address_that_a_script_cuts_in_half_is_no_proxy(value, line):
     if "@h" not in value:
         value += " z@h"
     notes = []
     found = linux.of_profiles([("a.sh", line.format(value))], notes.append)
     assert not any("12" in str(proxy.server) for proxy in found) and "12" not in repr(notes)
-    assert found == [] and notes == ["a.sh: 1 lines are left out in which a # or a blank cuts an address short"]
+    assert found == [] and notes == [
+        "a.sh: 1 lines are left out in which a # or a blank cuts an address short"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +153,9 @@ def test_an_address_with_a_comment_is_a_proxy(line):
     if ";" not in line and "https" not in line:
         assert [proxy.server for proxy in linux.of_file(line, notes.append)] == ["p:1"]
     if "'" not in line:
-        assert [proxy.server for proxy in linux.of_profiles([("a.sh", line)], notes.append)] == ["p:1"]
+        assert [proxy.server for proxy in linux.of_profiles([("a.sh", line)], notes.append)] == [
+            "p:1"
+        ]
     assert notes == []
 
 
@@ -146,7 +166,9 @@ def test_a_line_that_is_all_comment_is_not_said_to_be_left_out():
 
 
 def test_the_values_of_waagent_conf_end_at_a_comment():
-    (found,) = linux.of_agent("HttpProxy.Host=10.1.2.3 # ours\nHttpProxy.Port=3128 # as well\n", lambda note: None)
+    (found,) = linux.of_agent(
+        "HttpProxy.Host=10.1.2.3 # ours\nHttpProxy.Port=3128 # as well\n", lambda note: None
+    )
     assert found.server == "10.1.2.3:3128"
 
 
@@ -207,9 +229,13 @@ def test_a_script_is_read_and_what_it_only_may_do_is_undecided(script, server, b
 
 
 def test_a_login_has_the_list_of_etc_environment_before_the_scripts():
-    (found,) = linux.of_profiles([("a.sh", ON_IT)], lambda note: None, {"no_proxy": "a,b", "http_proxy": "q:2"})
+    (found,) = linux.of_profiles(
+        [("a.sh", ON_IT)], lambda note: None, {"no_proxy": "a,b", "http_proxy": "q:2"}
+    )
     assert (found.server, found.bypass) == ("p:1", ("a", "b"))
-    assert not linux.of_profiles([("a.sh", "export LANG=C")], lambda note: None, {"http_proxy": "q:2"})
+    assert not linux.of_profiles(
+        [("a.sh", "export LANG=C")], lambda note: None, {"http_proxy": "q:2"}
+    )
 
 
 MEGABYTE = 1024 * 1024
@@ -238,25 +264,39 @@ CARRIED = f'no_proxy="{"a " * 4000}"\n'
 
 
 @pytest.mark.parametrize(
-    "line", ["no_proxy=$no_proxy\n", 'x="${no_proxy:+$no_proxy}"\n', "x=${y:-$no_proxy}\n", "export x=$no_proxy\n"]
+    "line",
+    [
+        "no_proxy=$no_proxy\n",
+        'x="${no_proxy:+$no_proxy}"\n',
+        "x=${y:-$no_proxy}\n",
+        "export x=$no_proxy\n",
+    ],
 )
 def test_what_variables_expand_to_in_all_scripts_is_bounded_and_said(line):
     notes = []
     scripts = [(f"{name}.sh", f"{CARRIED}{line * 5000}") for name in "ab"]
-    (found,) = linux.of_profiles([("0.sh", ON_IT), *scripts, ("z.sh", "P=q:2\nhttp_proxy=$P\n")], notes.append)
+    (found,) = linux.of_profiles(
+        [("0.sh", ON_IT), *scripts, ("z.sh", "P=q:2\nhttp_proxy=$P\n")], notes.append
+    )
     assert found.server == "q:2"  # a short value still fits
     (said,) = [note for note in notes if "expand" in note]
-    assert said.startswith("/etc/profile.d: ") and said.endswith("variables expand to more than 1024 KiB in all")
+    assert said.startswith("/etc/profile.d: ") and said.endswith(
+        "variables expand to more than 1024 KiB in all"
+    )
     assert int(said.split()[1]) >= 1
 
 
 def test_scripts_that_carry_a_value_a_few_times_are_read_whole():
     notes = []
-    (found,) = linux.of_profiles([("a.sh", f"{ON_IT}{CARRIED}" + "no_proxy=$no_proxy\n" * 100)], notes.append)
+    (found,) = linux.of_profiles(
+        [("a.sh", f"{ON_IT}{CARRIED}" + "no_proxy=$no_proxy\n" * 100)], notes.append
+    )
     assert found.bypass == (("a " * 4000).strip(),) and notes == [] and found.undecided is None
 
 
-@pytest.mark.parametrize("script", ["A='x  y'\nno_proxy=$A", "A='x  y'\nno_proxy=\"$A\"", "no_proxy=${A:-'x  y'}"])
+@pytest.mark.parametrize(
+    "script", ["A='x  y'\nno_proxy=$A", "A='x  y'\nno_proxy=\"$A\"", "no_proxy=${A:-'x  y'}"]
+)
 def test_the_value_of_a_variable_is_not_split_again(script):
     (found,) = linux.of_profiles([("a.sh", f"{ON_IT}{script}")], lambda note: None)
     assert found.bypass == ("x  y",)
@@ -281,7 +321,9 @@ def test_what_is_not_read_of_profile_d_is_said(tmp_path, monkeypatch):
 def test_a_cut_bypass_list_is_said():
     notes = []
     linux.of_file("http_proxy=p:1\nno_proxy=" + "a," * 3000, notes.append)
-    assert notes == ["/etc/environment: a bypass list has more than 2000 entries: the others are left out"]
+    assert notes == [
+        "/etc/environment: a bypass list has more than 2000 entries: the others are left out"
+    ]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes in the file system are POSIX'")
@@ -310,13 +352,20 @@ class NoPrograms:
         raise NoFact(f"{program}: not found")
 
 
-def test_the_process_counts_as_the_machine_and_what_it_has_from_a_file_is_told_once(mocker, tmp_path):
+def test_the_process_counts_as_the_machine_and_what_it_has_from_a_file_is_told_once(
+    mocker, tmp_path
+):
     (tmp_path / "environment").write_text("http_proxy=p:1\nno_proxy=x\n")
     mocker.patch.multiple(
-        linux, ENVIRONMENT=tmp_path / "environment", PROFILE_D=tmp_path / "none", WAAGENT_CONF=tmp_path / "no"
+        linux,
+        ENVIRONMENT=tmp_path / "environment",
+        PROFILE_D=tmp_path / "none",
+        WAAGENT_CONF=tmp_path / "no",
     )
     mocker.patch.dict("os.environ", {"http_proxy": "p:1", "no_proxy": "x"}, clear=True)
-    assert [proxy.place for proxy in linux.collect(NoPrograms(), Board(5))] == [str(tmp_path / "environment")]
+    assert [proxy.place for proxy in linux.collect(NoPrograms(), Board(5))] == [
+        str(tmp_path / "environment")
+    ]
     mocker.patch.dict("os.environ", {"http_proxy": "q:1"}, clear=True)
     own = linux.collect(NoPrograms(), Board(5))[1]
     assert (own.place, own.scope, own.server) == (linux.PROCESS, Scope.MACHINE, "q:1")

@@ -1,12 +1,33 @@
-"""What looks like a fault and is none: each line of the design's "Not faults" that this version can see stays healthy."""
+"""What looks like a fault and is none: each line of the design's "Not faults" that this version can
+see stays healthy.
+"""
 
 from dataclasses import replace
 
 import pytest
 
 from runcommand.diagnosis import diagnose
-from runcommand.facts import Adapter, Expected, ImdsInterface, LinkState, Neighbour, NeighbourState, Outcome
-from runcommand.simulator.scenarios import ETH0, ETH1, ETHERNET, ETHERNET2, HOSTS, LO, LOOPBACK, held, row, rows_of
+from runcommand.facts import (
+    Adapter,
+    Expected,
+    ImdsInterface,
+    LinkState,
+    Neighbour,
+    NeighbourState,
+    Outcome,
+)
+from runcommand.simulator.scenarios import (
+    ETH0,
+    ETH1,
+    ETHERNET,
+    ETHERNET2,
+    HOSTS,
+    LO,
+    LOOPBACK,
+    held,
+    row,
+    rows_of,
+)
 
 from .facts_of import BOTH, LINUX, WINDOWS, imds, metadata, wireserver
 
@@ -19,9 +40,9 @@ LOOP = {"windows": LOOPBACK, "linux": LO}
 def is_healthy(facts, allowed=()):
     diagnosis = diagnose(facts)
     found = {finding.cause for finding in diagnosis.findings}
-    assert diagnosis.verdict.value == "healthy" and diagnosis.cause is None and found <= set(allowed), (
-        diagnosis.findings
-    )
+    assert (
+        diagnosis.verdict.value == "healthy" and diagnosis.cause is None and found <= set(allowed)
+    ), diagnosis.findings
 
 
 @ON_BOTH
@@ -33,7 +54,10 @@ def test_a_second_nic(side):
 def test_a_second_nic_with_a_default_route_of_its_own(side):
     primary, other = PRIMARY[side.system], OTHER[side.system]
     is_healthy(
-        side.healthy(routes=rows_of(primary, primary.lease_gateway, 10, True) + rows_of(other, "10.1.0.1", 500, False))
+        side.healthy(
+            routes=rows_of(primary, primary.lease_gateway, 10, True)
+            + rows_of(other, "10.1.0.1", 500, False)
+        )
     )
 
 
@@ -43,7 +67,8 @@ def test_a_second_nic_that_the_guest_has_not_configured(side):
     bare = replace(other, addresses=(), state=LinkState.DOWN)
     is_healthy(
         side.healthy(
-            adapters=(LOOP[side.system], primary, bare), routes=rows_of(primary, primary.lease_gateway, 10, True)
+            adapters=(LOOP[side.system], primary, bare),
+            routes=rows_of(primary, primary.lease_gateway, 10, True),
         )
     )
 
@@ -51,7 +76,8 @@ def test_a_second_nic_that_the_guest_has_not_configured(side):
 @ON_BOTH
 def test_several_ip_configurations(side):
     primary = replace(
-        PRIMARY[side.system], addresses=(held(side.ip, dynamic=True), held(side.ip[:-1] + "8", secondary=side is LINUX))
+        PRIMARY[side.system],
+        addresses=(held(side.ip, dynamic=True), held(side.ip[:-1] + "8", secondary=side is LINUX)),
     )
     is_healthy(side.healthy(adapters=(LOOP[side.system], primary, OTHER[side.system])))
 
@@ -59,7 +85,10 @@ def test_several_ip_configurations(side):
 @ON_BOTH
 def test_a_default_route_only(side):
     primary = PRIMARY[side.system]
-    is_healthy(side.healthy(routes=rows_of(primary, primary.lease_gateway, 10, False)), allowed=("route-not-specific",))
+    is_healthy(
+        side.healthy(routes=rows_of(primary, primary.lease_gateway, 10, False)),
+        allowed=("route-not-specific",),
+    )
 
 
 @ON_BOTH
@@ -81,29 +110,60 @@ def test_azures_own_arp_answer_for_every_next_hop(side):
 
 def test_a_virtual_function_and_its_synthetic_nic():
     vf = Adapter(
-        9, "enP1s1", kind="ethernet", physical=True, mac=ETH0.mac, state=LinkState.UP, driver="mlx5_core", master="eth0"
+        9,
+        "enP1s1",
+        kind="ethernet",
+        physical=True,
+        mac=ETH0.mac,
+        state=LinkState.UP,
+        driver="mlx5_core",
+        master="eth0",
     )
     is_healthy(LINUX.healthy(adapters=(LO, vf, ETH0, ETH1)))
-    is_healthy(LINUX.healthy(adapters=(LO, ETH0, vf, ETH1), expected=Expected(mac=ETH0.mac, ip="10.0.0.4")))
+    is_healthy(
+        LINUX.healthy(adapters=(LO, ETH0, vf, ETH1), expected=Expected(mac=ETH0.mac, ip="10.0.0.4"))
+    )
 
 
 def test_a_virtual_function_that_is_down_beside_its_synthetic_nic():
-    vf = Adapter(9, "enP1s1", kind="ethernet", physical=True, mac=ETH0.mac, state=LinkState.NO_CARRIER, master="eth0")
+    vf = Adapter(
+        9,
+        "enP1s1",
+        kind="ethernet",
+        physical=True,
+        mac=ETH0.mac,
+        state=LinkState.NO_CARRIER,
+        master="eth0",
+    )
     is_healthy(LINUX.healthy(adapters=(LO, vf, ETH0, ETH1), expected=Expected(mac=ETH0.mac)))
 
 
 def test_an_external_vswitch_and_its_nic():
-    switch = replace(ETHERNET, index=20, name="vEthernet (External)", description="Hyper-V Virtual Ethernet Adapter")
-    member = replace(ETHERNET, addresses=(), dhcp=None, dhcp_server=None, lease_address=None, lease_gateway=None)
+    switch = replace(
+        ETHERNET,
+        index=20,
+        name="vEthernet (External)",
+        description="Hyper-V Virtual Ethernet Adapter",
+    )
+    member = replace(
+        ETHERNET, addresses=(), dhcp=None, dhcp_server=None, lease_address=None, lease_gateway=None
+    )
     is_healthy(
-        WINDOWS.healthy(adapters=(LOOPBACK, member, switch, ETHERNET2), routes=rows_of(switch, "172.16.69.1", 11, True))
+        WINDOWS.healthy(
+            adapters=(LOOPBACK, member, switch, ETHERNET2),
+            routes=rows_of(switch, "172.16.69.1", 11, True),
+        )
     )
 
 
 def test_a_bridge_over_the_nic():
     bridge = replace(ETH0, index=12, name="br0", kind="bridge", physical=False)
     member = replace(ETH0, addresses=(), master="br0", dhcp_server=None, lease_gateway=None)
-    is_healthy(LINUX.healthy(adapters=(LO, member, bridge, ETH1), routes=rows_of(bridge, "10.0.0.1", 100, True)))
+    is_healthy(
+        LINUX.healthy(
+            adapters=(LO, member, bridge, ETH1), routes=rows_of(bridge, "10.0.0.1", 100, True)
+        )
+    )
 
 
 @pytest.mark.parametrize(
@@ -124,7 +184,11 @@ def test_internal_bridges_and_vpn_adapters_on_linux(name, kind, address):
         state=LinkState.UP,
         addresses=(held(address, 16),),
     )
-    routes = (*rows_of(ETH0, "10.0.0.1", 100, True), row("0.0.0.0/1", None, extra), row("128.0.0.0/1", None, extra))
+    routes = (
+        *rows_of(ETH0, "10.0.0.1", 100, True),
+        row("0.0.0.0/1", None, extra),
+        row("128.0.0.0/1", None, extra),
+    )
     is_healthy(LINUX.healthy(adapters=(LO, ETH0, ETH1, extra), routes=routes))
 
 
@@ -150,8 +214,15 @@ def test_a_link_local_adapter_beside_a_specific_route(side):
         state=LinkState.UP,
         addresses=(held("169.254.1.156", 16),),
     )
-    routes = (*rows_of(primary, primary.lease_gateway, 11, True), row("169.254.0.0/16", None, apipa, 1))
-    is_healthy(side.healthy(adapters=(LOOP[side.system], primary, OTHER[side.system], apipa), routes=routes))
+    routes = (
+        *rows_of(primary, primary.lease_gateway, 11, True),
+        row("169.254.0.0/16", None, apipa, 1),
+    )
+    is_healthy(
+        side.healthy(
+            adapters=(LOOP[side.system], primary, OTHER[side.system], apipa), routes=routes
+        )
+    )
 
 
 @ON_BOTH
@@ -175,7 +246,9 @@ def test_azure_stack_hub_without_attested_data(side, environment):
     facts = side.healthy()
     exchange = facts.imds.attempts[0]
     exchange = replace(exchange, instance=replace(exchange.instance, az_environment=environment))
-    is_healthy(replace(facts, imds=replace(facts.imds, attempts=(exchange,), attested_document=False)))
+    is_healthy(
+        replace(facts, imds=replace(facts.imds, attempts=(exchange,), attested_document=False))
+    )
 
 
 @ON_BOTH

@@ -1,4 +1,6 @@
-"""--expected-mac and --expected-ip are typed by hand: what the platform itself answers outranks them."""
+"""--expected-mac and --expected-ip are typed by hand: what the platform itself answers outranks
+them.
+"""
 
 import json
 from dataclasses import replace
@@ -14,15 +16,12 @@ from runcommand.facts import (
     Expected,
     InterfaceAddress,
     LinkState,
-    Neighbour,
-    NeighbourState,
     Outcome,
     Trial,
     facts_from_json,
     to_json,
 )
 from runcommand.report import text
-from runcommand.rules.case import AZURE_ARP_MAC
 from runcommand.simulator.scenarios import ETH0, ETH1, ETHERNET, ETHERNET2, LO, LOOPBACK, held, row
 
 from .facts_of import BOTH, LINUX, WINDOWS, http, imds, metadata, wireserver
@@ -36,13 +35,22 @@ MISMATCHES = {"nic-mac-mismatch", "nic-ip-mismatch"}
 
 def recorded(path):
     """The facts of a sample, as if the operator had said nothing."""
-    return replace(facts_from_json(json.loads(path.read_text("ascii"))["facts"]), expected=Expected())
+    return replace(
+        facts_from_json(json.loads(path.read_text("ascii"))["facts"]), expected=Expected()
+    )
 
 
 def is_answered(facts):
-    """Whether IMDS gave its metadata, or the WireServer its versions. (Asked of the facts, not of the rules.)"""
-    tries = [*(facts.imds.attempts if facts.imds else ()), *(trial.exchange for trial in facts.differential or ())]
-    return any(item and item.instance for item in tries) or bool(facts.wireserver and facts.wireserver.http.versions)
+    """Whether IMDS gave its metadata, or the WireServer its versions. (Asked of the facts, not of
+    the rules.)
+    """
+    tries = [
+        *(facts.imds.attempts if facts.imds else ()),
+        *(trial.exchange for trial in facts.differential or ()),
+    ]
+    return any(item and item.instance for item in tries) or bool(
+        facts.wireserver and facts.wireserver.http.versions
+    )
 
 
 ALL = {path.stem: recorded(path) for path in SAMPLES}
@@ -51,22 +59,38 @@ SILENT = [name for name, facts in ALL.items() if not is_answered(facts)]
 
 
 def words(facts):
-    """Everything that an operator may say of a VM: what is true, what nobody has, what another NIC has."""
+    """Everything that an operator may say of a VM: what is true, what nobody has, what another NIC
+    has.
+    """
     macs, ips = [None, NOBODYS_MAC], [None, NOBODYS_IP]
     for adapter in facts.adapters or ():
         if adapter.kind != "loopback":
             macs += [adapter.mac] if adapter.mac else []
             ips += [item.address for item in adapter.addresses]
-    return [Expected(mac, ip) for mac, ip in product(dict.fromkeys(macs), dict.fromkeys(ips)) if mac or ip]
+    return [
+        Expected(mac, ip)
+        for mac, ip in product(dict.fromkeys(macs), dict.fromkeys(ips))
+        if mac or ip
+    ]
 
 
 def commands(diagnosis):
-    return {fix.text for finding in diagnosis.findings for fix in finding.fix if fix.kind.value == "command"}
+    return {
+        fix.text
+        for finding in diagnosis.findings
+        for fix in finding.fix
+        if fix.kind.value == "command"
+    }
 
 
 def outcome(diagnosis):
     primary = diagnosis.case.primary
-    return diagnosis.verdict, diagnosis.cause, diagnosis.exit_code, primary and (primary.adapter, primary.ip)
+    return (
+        diagnosis.verdict,
+        diagnosis.cause,
+        diagnosis.exit_code,
+        primary and (primary.adapter, primary.ip),
+    )
 
 
 def mismatches(diagnosis):
@@ -78,9 +102,14 @@ def identity(diagnosis):
 
 
 def says_it_is_mistaken(finding):
-    assert finding.severity.value == "warn" and "the value given is most likely mistyped, or that of" in finding.detail
+    assert (
+        finding.severity.value == "warn"
+        and "the value given is most likely mistyped, or that of" in finding.detail
+    )
     (fix,) = finding.fix
-    assert fix.kind.value == "advice" and fix.text.startswith("Check the value that was given: az vm nic show")
+    assert fix.kind.value == "advice" and fix.text.startswith(
+        "Check the value that was given: az vm nic show"
+    )
 
 
 def nics_of(side):
@@ -137,11 +166,14 @@ def test_where_nothing_answers_a_word_that_says_what_the_leases_say_changes_no_f
         expected = Expected(primary.adapter.mac, primary.ip)
     without, diagnosis = diagnose(ALL[name]), diagnose(replace(ALL[name], expected=expected))
     assert outcome(diagnosis) == outcome(without) and commands(diagnosis) == commands(without)
-    assert not any(fix.text.startswith(CHECK_FIRST) for finding in diagnosis.findings for fix in finding.fix)
+    assert not any(
+        fix.text.startswith(CHECK_FIRST) for finding in diagnosis.findings for fix in finding.fix
+    )
 
 
 @pytest.mark.parametrize(
-    "name", ["firewall-blocks-imds", "route-wrong-interface-vpn", "healthy", "source-not-primary-ip"]
+    "name",
+    ["firewall-blocks-imds", "route-wrong-interface-vpn", "healthy", "source-not-primary-ip"],
 )
 def test_a_redacted_run_is_judged_alike(name):
     for expected in words(ALL[name]):
@@ -155,7 +187,9 @@ def test_a_redacted_run_is_judged_alike(name):
 
 
 def test_a_mistyped_mac_does_not_hide_the_firewalls_rule():
-    diagnosis = diagnose(replace(ALL["firewall-blocks-imds"], expected=Expected("00-0D-3A-E5-1C-C9")))
+    diagnosis = diagnose(
+        replace(ALL["firewall-blocks-imds"], expected=Expected("00-0D-3A-E5-1C-C9"))
+    )
     assert diagnosis.cause == "firewall-blocks-imds"
     assert not any("Set-NetAdapter" in line for line in commands(diagnosis))
     warning = mismatches(diagnosis)["nic-mac-mismatch"]
@@ -165,10 +199,14 @@ def test_a_mistyped_mac_does_not_hide_the_firewalls_rule():
     )
 
 
-@pytest.mark.parametrize("expected", [Expected(ETH1.mac), Expected(ip="10.0.1.5"), Expected(ETH1.mac, "10.0.1.5")])
+@pytest.mark.parametrize(
+    "expected", [Expected(ETH1.mac), Expected(ip="10.0.1.5"), Expected(ETH1.mac, "10.0.1.5")]
+)
 def test_the_second_nics_values_bring_no_route_through_it(expected):
     diagnosis = diagnose(replace(ALL["route-wrong-interface-vpn"], expected=expected))
-    assert diagnosis.cause == "route-wrong-interface" and not any("eth1" in line for line in commands(diagnosis))
+    assert diagnosis.cause == "route-wrong-interface" and not any(
+        "eth1" in line for line in commands(diagnosis)
+    )
     assert "ip route replace 169.254.169.254/32 via 10.0.0.1 dev eth0" in commands(diagnosis)
 
 
@@ -177,7 +215,10 @@ def test_a_healthy_vm_stays_healthy_and_the_report_shows_the_warning():
     report = text.portal(diagnosis)
     assert diagnosis.exit_code == 0 and "END IMDS-CHECK verdict=healthy cause=- exit=0" in report
     assert f"Azure expects MAC {NOBODYS_MAC} (--expected-mac)" in report
-    assert next(check for check in diagnosis.checks if check.id == "imds.metadata").status.value == "ok"
+    assert (
+        next(check for check in diagnosis.checks if check.id == "imds.metadata").status.value
+        == "ok"
+    )
 
 
 # --- relatives ---
@@ -189,9 +230,14 @@ def test_one_right_and_one_wrong_value_is_one_warning(side):
     for facts in (side.healthy(), side.dark(), side.dark(proof=False)):
         wrong_ip = diagnose(replace(facts, expected=Expected(nic.mac, NOBODYS_IP)))
         wrong_mac = diagnose(replace(facts, expected=Expected(NOBODYS_MAC, side.ip)))
-        assert (set(mismatches(wrong_ip)), set(mismatches(wrong_mac))) == ({"nic-ip-mismatch"}, {"nic-mac-mismatch"})
+        assert (set(mismatches(wrong_ip)), set(mismatches(wrong_mac))) == (
+            {"nic-ip-mismatch"},
+            {"nic-mac-mismatch"},
+        )
         for diagnosis in (wrong_ip, wrong_mac):
-            assert outcome(diagnosis) == outcome(diagnose(facts)) and commands(diagnosis) == commands(diagnose(facts))
+            assert outcome(diagnosis) == outcome(diagnose(facts)) and commands(
+                diagnosis
+            ) == commands(diagnose(facts))
 
 
 @ON_BOTH
@@ -215,7 +261,9 @@ def test_where_nothing_answers_a_secondary_address_is_believed_but_to_be_checked
     nic = replace(nic, addresses=(*nic.addresses, held(other)))
     adapters = (LOOPBACK if side is WINDOWS else LO, nic, second)
     diagnosis = diagnose(side.silent(adapters=adapters, expected=Expected(ip=other)))
-    assert diagnosis.cause == "source-not-primary-ip" and diagnosis.main.fix[0].text.startswith(CHECK_FIRST)
+    assert diagnosis.cause == "source-not-primary-ip" and diagnosis.main.fix[0].text.startswith(
+        CHECK_FIRST
+    )
 
 
 def test_the_mac_that_a_synthetic_nic_shares_with_its_virtual_function_is_right():
@@ -227,7 +275,9 @@ def test_the_mac_that_a_synthetic_nic_shares_with_its_virtual_function_is_right(
 
 def test_the_mac_of_a_nic_beneath_a_bridge_is_right():
     port = replace(ETH0, master="br0", addresses=())
-    bridge = replace(ETH0, index=9, name="br0", kind="bridge", physical=False, mac="02-00-00-00-00-09")
+    bridge = replace(
+        ETH0, index=9, name="br0", kind="bridge", physical=False, mac="02-00-00-00-00-09"
+    )
     facts = LINUX.healthy(adapters=(LO, port, bridge, ETH1), expected=Expected(ETH0.mac))
     assert not mismatches(diagnose(facts))
 
@@ -235,25 +285,38 @@ def test_the_mac_of_a_nic_beneath_a_bridge_is_right():
 @ON_BOTH
 def test_imds_own_report_of_other_macs_is_a_failure_whatever_the_operator_says(side):
     facts = side.healthy()
-    strangers = tuple(replace(a, mac=a.mac and f"00-0D-3A-99-99-{a.index:02d}") for a in facts.adapters)
+    strangers = tuple(
+        replace(a, mac=a.mac and f"00-0D-3A-99-99-{a.index:02d}") for a in facts.adapters
+    )
     for mac in (None, strangers[1].mac, NOBODYS_MAC):
         diagnosis = diagnose(replace(facts, adapters=strangers, expected=Expected(mac)))
         assert (diagnosis.verdict.value, diagnosis.cause) == ("degraded", "nic-mac-mismatch")
-        assert "(IMDS); the guest has" in diagnosis.main.detail and identity(diagnosis).status.value == "fail"
+        assert (
+            "(IMDS); the guest has" in diagnosis.main.detail
+            and identity(diagnosis).status.value == "fail"
+        )
 
 
 @ON_BOTH
 @pytest.mark.parametrize(
-    "status, cause", [(429, "imds-throttled"), (403, "imds-access-denied"), (500, "imds-unavailable")]
+    "status, cause",
+    [(429, "imds-throttled"), (403, "imds-access-denied"), (500, "imds-unavailable")],
 )
 def test_an_error_of_imds_itself_is_an_answer_too(side, status, cause):
     nic, second = nics_of(side)
     facts = side.answers(http(side.ip, status, server="IMDS/150.870.65.1854"))
     facts = replace(facts, wireserver=wireserver(side.ip, Outcome.TIMED_OUT))
-    for expected in (Expected(NOBODYS_MAC), Expected(ip=NOBODYS_IP), Expected(second.mac), Expected(ip=side.other)):
+    for expected in (
+        Expected(NOBODYS_MAC),
+        Expected(ip=NOBODYS_IP),
+        Expected(second.mac),
+        Expected(ip=side.other),
+    ):
         diagnosis = diagnose(replace(facts, expected=expected))
         assert diagnosis.cause == cause
-        assert outcome(diagnosis) == outcome(diagnose(facts)) and commands(diagnosis) == commands(diagnose(facts))
+        assert outcome(diagnosis) == outcome(diagnose(facts)) and commands(diagnosis) == commands(
+            diagnose(facts)
+        )
         (finding,) = mismatches(diagnosis).values()
         says_it_is_mistaken(finding)
 
@@ -266,7 +329,9 @@ def test_an_error_of_something_else_is_none(side):
         routes=(row("169.254.169.254/32", "10.1.0.1", second), *side.make().routes[1:]),
         lookups=None,
     )
-    facts = replace(facts, wireserver=wireserver(side.ip, Outcome.TIMED_OUT), expected=Expected(nic.mac))
+    facts = replace(
+        facts, wireserver=wireserver(side.ip, Outcome.TIMED_OUT), expected=Expected(nic.mac)
+    )
     assert diagnose(facts).cause == "route-wrong-interface"
 
 
@@ -275,7 +340,11 @@ def test_metadata_that_an_agent_on_the_vm_relays_refutes_a_mistyped_value(side):
     facts = side.answers(metadata("127.0.0.1", side.vm), expected=Expected(NOBODYS_MAC, NOBODYS_IP))
     facts = replace(facts, wireserver=None)
     diagnosis = diagnose(facts)
-    assert diagnosis.verdict.value == "healthy" and set(mismatches(diagnosis)) == MISMATCHES and not commands(diagnosis)
+    assert (
+        diagnosis.verdict.value == "healthy"
+        and set(mismatches(diagnosis)) == MISMATCHES
+        and not commands(diagnosis)
+    )
     assert "IMDS answered this VM" in mismatches(diagnosis)["nic-mac-mismatch"].detail
 
 
@@ -284,12 +353,19 @@ def test_what_holds_the_address_of_imds_is_not_the_primary_nic():
     facts = LINUX.healthy(adapters=(LO, ETH0, claimed))
     facts = replace(facts, imds=imds(metadata("169.254.169.254", LINUX.vm)), wireserver=None)
     primary = diagnose(facts).case.primary
-    assert (primary.adapter.name, primary.ip, primary.known_from.value) == ("eth0", "10.0.0.4", "dhcp-lease")
+    assert (primary.adapter.name, primary.ip, primary.known_from.value) == (
+        "eth0",
+        "10.0.0.4",
+        "dhcp-lease",
+    )
 
 
 def test_an_old_lease_is_no_mismatch_where_the_wireserver_answers():
     eth0 = replace(ETH0, addresses=(held("10.0.0.99"),))
-    facts = replace(LINUX.dark("10.0.0.99", proof=False, adapters=(LO, eth0, ETH1)), wireserver=wireserver("10.0.0.99"))
+    facts = replace(
+        LINUX.dark("10.0.0.99", proof=False, adapters=(LO, eth0, ETH1)),
+        wireserver=wireserver("10.0.0.99"),
+    )
     assert diagnose(facts).cause == "imds-no-answer" and not mismatches(diagnose(facts))
 
 
@@ -319,14 +395,24 @@ def test_the_operators_nic_that_is_down_is_named_and_to_be_checked(side):
 
 def test_an_address_that_another_nic_holds_brings_no_command():
     diagnosis = diagnose(LINUX.silent(expected=Expected(ETH0.mac, "10.0.1.5")))
-    assert (diagnosis.verdict.value, diagnosis.cause) == ("broken", "nic-ip-mismatch") and not commands(diagnosis)
-    assert 'But "eth1" holds it' in diagnosis.main.detail and diagnosis.main.fix[0].text.startswith(CHECK_FIRST)
+    assert (diagnosis.verdict.value, diagnosis.cause) == (
+        "broken",
+        "nic-ip-mismatch",
+    ) and not commands(diagnosis)
+    assert 'But "eth1" holds it' in diagnosis.main.detail and diagnosis.main.fix[0].text.startswith(
+        CHECK_FIRST
+    )
 
 
 def test_a_mac_that_nobody_has_beside_an_address_that_a_nic_has_is_of_that_nic():
     diagnosis = diagnose(LINUX.silent(expected=Expected(NOBODYS_MAC, "10.0.0.4")))
-    assert diagnosis.cause == "nic-mac-mismatch" and diagnosis.case.primary.known_from.value == "expected"
-    assert any("ip link set dev eth0 address 00:0d:3a:11:22:33;" in line for line in commands(diagnosis))
+    assert (
+        diagnosis.cause == "nic-mac-mismatch"
+        and diagnosis.case.primary.known_from.value == "expected"
+    )
+    assert any(
+        "ip link set dev eth0 address 00:0d:3a:11:22:33;" in line for line in commands(diagnosis)
+    )
 
 
 # --- the check ---
@@ -340,7 +426,11 @@ def test_the_check_says_what_is_the_same_and_what_differs():
             "ok",
             f"MAC {nic.mac} is what --expected-mac and IMDS say; address 172.16.69.7 is what --expected-ip and IMDS say",
         ),
-        (Expected(), "ok", f"MAC {nic.mac} is what IMDS says; address 172.16.69.7 is what IMDS says"),
+        (
+            Expected(),
+            "ok",
+            f"MAC {nic.mac} is what IMDS says; address 172.16.69.7 is what IMDS says",
+        ),
         (
             Expected(ip=NOBODYS_IP),
             "warn",
@@ -355,17 +445,24 @@ def test_the_check_says_what_is_the_same_and_what_differs():
 @ON_BOTH
 def test_the_check_has_nothing_to_compare_with_where_nobody_says_anything(side):
     check = identity(diagnose(side.silent()))
-    assert (check.status.value, check.summary) == ("skip", "nothing to compare with: --expected-mac, --expected-ip")
+    assert (check.status.value, check.summary) == (
+        "skip",
+        "nothing to compare with: --expected-mac, --expected-ip",
+    )
 
 
 # --- answers without an address of a NIC, and answers that are no metadata ---
 
 
 def without_a_nic(facts, local_address):
-    """The same run, whose answers the guest proxy agent relayed (127.0.0.1), or whose local address is not known."""
+    """The same run, whose answers the guest proxy agent relayed (127.0.0.1), or whose local address
+    is not known.
+    """
     document = to_json(facts)
     exchanges = list((document["imds"] or {}).get("attempts", ()))
-    exchanges += [trial["exchange"] for trial in document["differential"] or () if trial["exchange"]]
+    exchanges += [
+        trial["exchange"] for trial in document["differential"] or () if trial["exchange"]
+    ]
     exchanges += [document["wireserver"]["http"]] if document["wireserver"] else []
     for exchange in exchanges:
         exchange["connection"]["local_address"] = local_address
@@ -386,25 +483,35 @@ def test_answers_without_an_address_of_a_nic_leave_the_operators_word_no_say(nam
 @pytest.mark.parametrize("status", [429, 503, 403])
 def test_a_refusal_of_imds_in_the_differential_is_an_answer(status):
     facts = WINDOWS.silent()
-    connection = replace(facts.imds.attempts[-1].connection, outcome=Outcome.ANSWERED, local_address=WINDOWS.ip)
+    connection = replace(
+        facts.imds.attempts[-1].connection, outcome=Outcome.ANSWERED, local_address=WINDOWS.ip
+    )
     refusal = replace(
         facts.imds.attempts[-1], connection=connection, outcome=Outcome.HTTP, status=status, body=Body.JSON, server="IMDS/150.870.65.1103"
     )  # fmt: skip
     facts = replace(facts, differential=(Trial(connection, refusal),))
     diagnosis = diagnose(replace(facts, expected=Expected(mac=NOBODYS_MAC)))
-    assert diagnosis.cause == diagnose(facts).cause and not commands(diagnosis) - commands(diagnose(facts))
+    assert diagnosis.cause == diagnose(facts).cause and not commands(diagnosis) - commands(
+        diagnose(facts)
+    )
     assert f"IMDS answered HTTP {status}" in diagnosis.main.detail
 
 
 def test_the_second_port_of_the_wireserver_is_an_answer_too():
     facts = WINDOWS.silent()
-    plugin = replace(facts.wireserver.host_plugin, outcome=Outcome.ANSWERED, local_address=WINDOWS.ip)
+    plugin = replace(
+        facts.wireserver.host_plugin, outcome=Outcome.ANSWERED, local_address=WINDOWS.ip
+    )
     facts = replace(facts, wireserver=replace(facts.wireserver, host_plugin=plugin))
     diagnosis = diagnose(replace(facts, expected=Expected(mac=NOBODYS_MAC)))
-    assert diagnosis.cause == diagnose(facts).cause and not commands(diagnosis) - commands(diagnose(facts))
+    assert diagnosis.cause == diagnose(facts).cause and not commands(diagnosis) - commands(
+        diagnose(facts)
+    )
 
 
-@pytest.mark.parametrize("name", ["firewall-group-policy", "firewall-default-outbound", "firewall-nftables"])
+@pytest.mark.parametrize(
+    "name", ["firewall-group-policy", "firewall-default-outbound", "firewall-nftables"]
+)
 def test_what_never_left_the_vm_is_not_explained_by_its_mac_or_address(name):
     facts = ALL[name]
     server = facts.wireserver
@@ -416,7 +523,9 @@ def test_what_never_left_the_vm_is_not_explained_by_its_mac_or_address(name):
     facts = replace(facts, wireserver=silent)
     for said in (Expected(mac=NOBODYS_MAC), Expected(ip=NOBODYS_IP)):
         diagnosis = diagnose(replace(facts, expected=said))
-        assert diagnosis.cause == "firewall-blocks-imds" and not commands(diagnosis) - commands(diagnose(facts))
+        assert diagnosis.cause == "firewall-blocks-imds" and not commands(diagnosis) - commands(
+            diagnose(facts)
+        )
 
 
 def test_an_address_of_a_bridge_is_not_the_primary_nics():

@@ -1,4 +1,6 @@
-"""``dist/imds-check.ps1``: the script that is pasted into RunPowerShellScript, run by PowerShell's own engine."""
+"""``dist/imds-check.ps1``: the script that is pasted into RunPowerShellScript, run by PowerShell's
+own engine.
+"""
 
 import json
 import os
@@ -13,7 +15,6 @@ import pytest
 import build
 
 from . import wine
-from .wine import compiled
 from .command import ROOT
 from .lab import powershell
 from .lab.namespace import IMDS
@@ -30,12 +31,15 @@ from .lab.powershell import (
     PowerShellLab,
     made,
 )
+from .wine import compiled
 
 TEMPLATE = ROOT / "runcommand" / "scripts" / "imds-check.ps1"
 REASON = powershell.why_not_here()
 runs = pytest.mark.skipif(REASON is not None, reason=f"the lab cannot run imds-check.ps1: {REASON}")
 LINUX = powershell.engine("linux")
-reads = pytest.mark.skipif(LINUX is None, reason="no PowerShell engine: $IMDS_CHECK_PWSH names its folder")
+reads = pytest.mark.skipif(
+    LINUX is None, reason="no PowerShell engine: $IMDS_CHECK_PWSH names its folder"
+)
 VERDICT = {"ExitCode": "verdict"}
 
 
@@ -71,8 +75,12 @@ def evaluate(tmp_path, *expressions):
     assert marker
     settings = "$Constrained, $IsFramework, $Redact, $Words = $false, $false, $false, @()"
     path = tmp_path / "functions.ps1"
-    path.write_text("\n".join([functions, settings, *(f'"$({expression})"' for expression in expressions), ""]))
-    done = subprocess.run([str(LINUX), "-File", str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    path.write_text(
+        "\n".join([functions, settings, *(f'"$({expression})"' for expression in expressions), ""])
+    )
+    done = subprocess.run(
+        [str(LINUX), "-File", str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("\n") == len(expressions)
     return done.stdout.splitlines()
@@ -84,7 +92,10 @@ def evaluate(tmp_path, *expressions):
 def test_it_is_plain_ascii_and_build_fills_it_in():
     text = build.powershell_script(b"the exe", "https://contoso.com/imds-check.exe?sig=x%20y")
     assert text.isascii() and not re.search(r"@[A-Z0-9_]+@", text)
-    assert "$ExeSize = [long]'7'" in text and "= 'https://contoso.com/imds-check.exe?sig=x%20y'" in text
+    assert (
+        "$ExeSize = [long]'7'" in text
+        and "= 'https://contoso.com/imds-check.exe?sig=x%20y'" in text
+    )
     assert len(text) < 40 * 1024
 
 
@@ -95,14 +106,20 @@ def test_no_two_variables_differ_in_case_alone():
 
 
 @pytest.mark.skipif(
-    "IMDS_CHECK_PWSH" not in os.environ or LINUX is None, reason="the engine that knows 5.1 is not here"
+    "IMDS_CHECK_PWSH" not in os.environ or LINUX is None,
+    reason="the engine that knows 5.1 is not here",
 )
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"], ids=["LF", "CRLF"])
 def test_windows_powershell_5_1_can_read_it_and_no_module_is_needed(tmp_path, line_end):
     path = tmp_path / "imds-check.ps1"
     path.write_bytes(build.powershell_script(b"x").replace("\n", line_end).encode("ascii"))
-    done = subprocess.run([str(LINUX), "-Check", str(TEMPLATE), str(path)], stdout=subprocess.PIPE, text=True)
-    assert (done.returncode, done.stdout) == (0, "")  # neither an error nor a note of a command that lives in a module
+    done = subprocess.run(
+        [str(LINUX), "-Check", str(TEMPLATE), str(path)], stdout=subprocess.PIPE, text=True
+    )
+    assert (done.returncode, done.stdout) == (
+        0,
+        "",
+    )  # neither an error nor a note of a command that lives in a module
 
 
 # --- every scenario of the table ---
@@ -125,11 +142,18 @@ def test_nothing_is_left_of_a_download_that_failed(seen):
 
 @runs
 def test_the_short_report_has_checks_and_evidence_in_every_case(seen):
-    short = [found for found in seen.values() if "This is the short report" in found.flat and "host=-" not in found.end]
+    short = [
+        found
+        for found in seen.values()
+        if "This is the short report" in found.flat and "host=-" not in found.end
+    ]
     assert len(short) > 30
     for found in short:
         assert "FIX\r\n" in found.out and "CHECKS\r\n" in found.out and "EVIDENCE\r\n" in found.out
-        assert "  Network Destination Netmask          Gateway          Interface        Metric\r\n" in found.out
+        assert (
+            "  Network Destination Netmask          Gateway          Interface        Metric\r\n"
+            in found.out
+        )
         assert re.search(r'^  2 "eth0"  00-0D-3A-7F-20-04  (up|down)  ', found.out, re.MULTILINE)
 
 
@@ -148,7 +172,9 @@ def test_a_script_that_was_pasted_twice_runs_once_and_ends_with_0(lab, line_end)
 @runs
 def test_it_may_stand_in_braces_with_its_parameters_behind_them(lab):
     script = (
-        "& {\n" + made() + "\n} -ExpectedMac '' -ExpectedIp '127.0.0.1' -Arguments '--no-files' -ExitCode 'verdict'"
+        "& {\n"
+        + made()
+        + "\n} -ExpectedMac '' -ExpectedIp '127.0.0.1' -Arguments '--no-files' -ExitCode 'verdict'"
     )
     done = lab.power_shell(script.replace("-Arguments", f"-ExePath 'Z:{EXE}' -Arguments"))
     assert (end(done), done.code) == (("inconclusive", "-", 2), 2)
@@ -162,7 +188,10 @@ def test_where_a_policy_constrains_powershell_the_report_still_comes(lab, has_cu
     curl = f"{DRIVE_C}/windows/system32/curl.exe"
     if has_curl:  # Wine has none: this one prints a recorded answer
         lab.put(curl, compiled("stand_in.c"))
-        lab.put(f"{DRIVE_C}/recorded.txt", json.dumps({"compute": {"vmId": vm_id, "tagsList": []}}).encode())
+        lab.put(
+            f"{DRIVE_C}/recorded.txt",
+            json.dumps({"compute": {"vmId": vm_id, "tagsList": []}}).encode(),
+        )
     lab.put("/run/lab/inner.ps1", made().encode("ascii"))
     mode = "$ExecutionContext.SessionState.LanguageMode = 'ConstrainedLanguage'"
     done = lab.power_shell(
@@ -190,7 +219,9 @@ def test_the_value_of_an_unknown_parameter_is_not_repeated(lab):
 @runs
 def test_whatever_happens_the_last_line_comes(lab):
     done = lab.power_shell(
-        made().replace("    Start-Check $args\r\n", "    throw [InvalidOperationException]::new('x')\r\n")
+        made().replace(
+            "    Start-Check $args\r\n", "    throw [InvalidOperationException]::new('x')\r\n"
+        )
     )
     assert (end(done), done.code) == (("inconclusive", "tool-failed", 3), 0)
     assert re.search(rb"This script itself failed at line \d+: x\r\n", done.out)
@@ -201,7 +232,9 @@ def test_whatever_happens_the_last_line_comes(lab):
 
 @runs
 def test_what_the_exe_prints_comes_through_untouched(lab):
-    text = (ROOT / "samples" / "reports" / "nic-down-windows.txt").read_bytes().replace(b"\n", b"\r\n")
+    text = (
+        (ROOT / "samples" / "reports" / "nic-down-windows.txt").read_bytes().replace(b"\n", b"\r\n")
+    )
     exe = compiled("stand_in.c")
     lab.put(PLACE, exe)
     lab.put(f"{DRIVE_C}/recorded.txt", text)
@@ -217,7 +250,10 @@ def test_values_reach_the_exe_whatever_is_in_them(lab):
     lab.vm("mkdir -p " + '"' + folder + '"')
     place = "C:\\R&D (n\u00e4chste) 'x' 100%\\"
     done = lab.power_shell(made(), {**HERE, "Arguments": f'--out "{place}" --format=full'})
-    assert end(done) == ("healthy", "-", 0) and b"\r\nFILES    C:\\R&D (n\\u00E4chste) 'x' 100%\\" in done.out
+    assert (
+        end(done) == ("healthy", "-", 0)
+        and b"\r\nFILES    C:\\R&D (n\\u00E4chste) 'x' 100%\\" in done.out
+    )
     assert "report.json" in lab.vm(f'find "{folder}"')
     done = lab.power_shell(made(), {**HERE, "ExpectedMac": 'a"b\\" c'})
     assert end(done) == ("inconclusive", "-", 2) and "'a\"b\\\\\" c'" in done.err.decode("ascii")
@@ -257,7 +293,9 @@ def test_a_file_that_another_program_keeps_locked_is_said_to_be(lab):
 def test_a_program_that_hangs_is_killed_with_its_child(how, survivors):
     exe = compiled("hang.c")
     script = made(exe).replace("$Deadline, $Grace = 20, 30 ", "$Deadline, $Grace = 20, 2 ")
-    if how == "Windows PowerShell":  # which asks taskkill.exe /T to kill the children; Wine's does not know that option
+    if (
+        how == "Windows PowerShell"
+    ):  # which asks taskkill.exe /T to kill the children; Wine's does not know that option
         of_others = "        if (-not $IsFramework) { return $process.Kill($true) }\r\n"
         assert of_others in script
         script = script.replace(of_others, "")
@@ -283,9 +321,9 @@ def processes(lab):
     inside, found = os.readlink(f"/proc/{lab.holder}/ns/mnt"), []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if os.readlink(process / "ns" / "mnt") == inside and (process / "comm").read_text().startswith(
-                "imds-check-"
-            ):
+            if os.readlink(process / "ns" / "mnt") == inside and (
+                process / "comm"
+            ).read_text().startswith("imds-check-"):
                 found.append(process.name)
         except OSError:
             continue  # it has ended
@@ -315,7 +353,10 @@ def test_evidence_is_cut_and_the_last_line_is_not():
         done = lab.power_shell(made())
     assert end(done) == ("broken", "-", 1)
     assert 3600 < len(done.out) <= 3900 and done.out.count(b"\n") == done.out.count(b"\r\n")
-    assert re.search(rb"\r\n  \(\+\d+ more\)\r\nEND ", done.out) and b'2 "eth0"  00-0D-3A-7F-20-04' in done.out
+    assert (
+        re.search(rb"\r\n  \(\+\d+ more\)\r\nEND ", done.out)
+        and b'2 "eth0"  00-0D-3A-7F-20-04' in done.out
+    )
 
 
 WORDS = {
@@ -363,7 +404,9 @@ SERVERS = {
 
 @reads
 def test_no_credential_of_a_proxy_is_shown(tmp_path):
-    assert evaluate(tmp_path, *(f"Get-Server '{text}'" for text in SERVERS)) == list(SERVERS.values())
+    assert evaluate(tmp_path, *(f"Get-Server '{text}'" for text in SERVERS)) == list(
+        SERVERS.values()
+    )
 
 
 VM_ID = "02aab8a4-74ef-476e-8182-f6d2ba4166a6"
@@ -386,8 +429,13 @@ def test_only_whole_json_with_a_vm_in_it_is_metadata(tmp_path):
     for number, text in enumerate(ANSWERS):
         (tmp_path / f"{number}").write_text(text)
     began = time.monotonic()
-    files = [f"Get-VmId ([IO.File]::ReadAllText('{tmp_path}/{number}'))" for number in range(len(ANSWERS))]
-    assert evaluate(tmp_path, *files) == [VM_ID if is_metadata else "" for is_metadata in ANSWERS.values()]
+    files = [
+        f"Get-VmId ([IO.File]::ReadAllText('{tmp_path}/{number}'))"
+        for number in range(len(ANSWERS))
+    ]
+    assert evaluate(tmp_path, *files) == [
+        VM_ID if is_metadata else "" for is_metadata in ANSWERS.values()
+    ]
     assert time.monotonic() - began < 10
 
 
@@ -397,7 +445,9 @@ def test_only_whole_json_with_a_vm_in_it_is_metadata(tmp_path):
 @runs
 @pytest.mark.parametrize("elevated, chosen", [(True, "there"), (False, "nothing")])
 def test_the_operator_reads_answers_by_the_exe_where_it_may_unpack_itself(elevated, chosen):
-    """``Decoder`` of ``samples/diagnose-vm.ps1``. (A file in the folder's place: nobody may write there.)"""
+    """``Decoder`` of ``samples/diagnose-vm.ps1``. (A file in the folder's place: nobody may write
+    there.)
+    """
     text = (ROOT / "samples" / "diagnose-vm.ps1").read_text("ascii")
     function = re.search(r"^function Decoder \{\n.*?^\}\n", text, re.MULTILINE | re.DOTALL).group()
     settings = "$isWindows_, $root = $true, 'C:\\operator'\n"

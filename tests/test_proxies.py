@@ -23,9 +23,15 @@ from runcommand.facts import (
 from runcommand.probes import proxy
 from runcommand.probes.imds import Asking, Pace
 from runcommand.probes.tcp import Connector, Endpoint
+from runcommand.proxy.settings import PAC_URLS, read_server
 from runcommand.simulator.host import Behaviour, Host
-from runcommand.simulator.scenarios import ETC_PROXY, SYSTEM_PROXY, USER_PROXY, WINDOWS_VM, WINHTTP_PROXY
-from runcommand.system.proxies import PAC_URLS, read_server
+from runcommand.simulator.scenarios import (
+    ETC_PROXY,
+    SYSTEM_PROXY,
+    USER_PROXY,
+    WINDOWS_VM,
+    WINHTTP_PROXY,
+)
 from runcommand.system.windows import proxies as windows
 from runcommand.system.windows import registry, winhttp
 
@@ -64,7 +70,9 @@ def test_the_binary_value(raw, expected):
 
 def settings(values, raw=b"", notes=None):
     note = (notes if notes is not None else []).append
-    found = windows.of_settings("here", Scope.SYSTEM, "SYSTEM", values, windows.parse_blob(raw), note)
+    found = windows.of_settings(
+        "here", Scope.SYSTEM, "SYSTEM", values, windows.parse_blob(raw), note
+    )
     return [(item.server, item.bypass, item.pac_url, item.auto_detect) for item in found]
 
 
@@ -155,20 +163,33 @@ def test_the_machines_policy_puts_the_users_settings_aside(mocker):
             f"HKU\\{USER}\\{windows.SETTINGS}": ON,
         },
     )
-    assert [(item.scope, item.server) for item in windows.collect(Board(5))] == [(Scope.MACHINE, "m:1")]
+    assert [(item.scope, item.server) for item in windows.collect(Board(5))] == [
+        (Scope.MACHINE, "m:1")
+    ]
 
 
 @pytest.mark.parametrize("value", [1, "0", None, b"\0"])
 def test_without_the_policy_the_machines_settings_do_not_count(mocker, value):
-    tree(mocker, {f"HKLM\\{windows.POLICY}": {"ProxySettingsPerUser": value}, f"HKLM\\{windows.SETTINGS}": ON})
+    tree(
+        mocker,
+        {
+            f"HKLM\\{windows.POLICY}": {"ProxySettingsPerUser": value},
+            f"HKLM\\{windows.SETTINGS}": ON,
+        },
+    )
     assert windows.collect(Board(5)) == ()
 
 
 def test_a_hive_that_is_broken_costs_itself(mocker):
     broken = NoFact("HKU\\S-1-5-19: the configuration registry database is corrupt")
-    tree(mocker, {f"HKU\\S-1-5-19\\{windows.SETTINGS}": broken, f"HKU\\S-1-5-18\\{windows.SETTINGS}": ON})
+    tree(
+        mocker,
+        {f"HKU\\S-1-5-19\\{windows.SETTINGS}": broken, f"HKU\\S-1-5-18\\{windows.SETTINGS}": ON},
+    )
     board = Board(5)
-    assert [item.user for item in windows.collect(board)] == ["SYSTEM"] and "corrupt" in board.notes()[0].text
+    assert [item.user for item in windows.collect(board)] == [
+        "SYSTEM"
+    ] and "corrupt" in board.notes()[0].text
 
 
 # --- the proof ---
@@ -206,7 +227,14 @@ def stand():
 
 
 def machine(server, *bypass):
-    return Proxy("here", ProxyKind.ENVIRONMENT, Scope.MACHINE, server=server, variable="http_proxy", bypass=bypass)
+    return Proxy(
+        "here",
+        ProxyKind.ENVIRONMENT,
+        Scope.MACHINE,
+        server=server,
+        variable="http_proxy",
+        bypass=bypass,
+    )
 
 
 def test_imds_is_asked_by_its_whole_address_and_its_answer_is_known(stand):
@@ -224,7 +252,9 @@ def test_a_proxy_that_is_bypassed_is_not_asked(stand):
 def test_only_what_is_not_bypassed_is_asked(stand):
     server, host = stand.serve()
     (trial,) = stand.ask(machine(server, IMDS))
-    assert trial.imds is None and trial.wireserver.versions and [path for _, path in host.log] == ["/"]
+    assert (
+        trial.imds is None and trial.wireserver.versions and [path for _, path in host.log] == ["/"]
+    )
 
 
 def test_each_server_is_asked_once_and_no_more_than_a_few(stand):
@@ -277,7 +307,9 @@ def test_a_name_that_is_never_resolved_does_not_stall(stand, mocker):
     mocker.patch.object(proxy, "PROOF_S", 0.5)
     began = time.monotonic()
     (trial,) = stand.ask(machine("proxy.invalid:80"))
-    assert time.monotonic() - began < 2 and "not done in time (the name proxy.invalid)" in trial.error
+    assert (
+        time.monotonic() - began < 2 and "not done in time (the name proxy.invalid)" in trial.error
+    )
 
 
 def test_a_socks_proxy_is_not_asked(stand):
@@ -293,7 +325,11 @@ def test_where_the_probes_are_pointed_elsewhere_only_loopback_is_asked(stand):
 def test_without_the_settings_there_is_no_proof(stand):
     board = Board(0.6)
     with pytest.raises(NoFact):
-        proxy.ask(Asking(Connector(), Endpoint(IMDS), Pace(), board.remaining), Endpoint(WIRESERVER), board)
+        proxy.ask(
+            Asking(Connector(), Endpoint(IMDS), Pace(), board.remaining),
+            Endpoint(WIRESERVER),
+            board,
+        )
 
 
 # --- PAC ---
@@ -330,14 +366,22 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ns-proxy-autoconfig\r\n\r\
 def test_a_pac_is_fetched_and_searched():
     with serving(OK, b'if (host == "169.254.169.254") return "DIRECT";', 1) as at:
         found = fetch(f"http://{at}/proxy.pac?token=secret")
-    assert (found.url, found.outcome, found.mentions) == (f"http://{at}/proxy.pac", Outcome.HTTP, (IMDS, "169.254."))
+    assert (found.url, found.outcome, found.mentions) == (
+        f"http://{at}/proxy.pac",
+        Outcome.HTTP,
+        (IMDS, "169.254."),
+    )
 
 
 def test_of_fifty_megabytes_one_is_read():
     with serving(OK, b"x" * 1048576, 50) as at:
         began = time.monotonic()
         found = fetch(f"http://{at}/proxy.pac")
-    assert found.error == "not read to its end" and found.size == 1048576 and time.monotonic() - began < 5
+    assert (
+        found.error == "not read to its end"
+        and found.size == 1048576
+        and time.monotonic() - began < 5
+    )
 
 
 @pytest.mark.parametrize("how, outcome", [("silent", Outcome.TIMED_OUT), ("http-0.9", Outcome.GARBLED), ("closes", Outcome.RESET), ("429", Outcome.HTTP), ("redirect", Outcome.HTTP)])  # fmt: skip
@@ -384,7 +428,10 @@ def test_what_came_back_is_shown():
 
 def test_clients_that_differ_are_told_apart():
     detail = judged(SYSTEM_PROXY).main.detail
-    assert "Clients that use it: .NET Framework, .NET, Python urllib; that go around it: WinINET." in detail
+    assert (
+        "Clients that use it: .NET Framework, .NET, Python urllib; that go around it: WinINET."
+        in detail
+    )
 
 
 def test_where_imds_fails_and_nothing_else_explains_it_the_proxy_is_the_cause():
@@ -404,17 +451,24 @@ def test_imds_through_a_proxy_is_a_warning():
     through = replace(WINDOWS.healthy().imds.attempts[-1])
     diagnosis = judged(WINHTTP_PROXY, trials=(trial(imds=through),))
     assert diagnosis.verdict.value == "healthy"
-    assert diagnosis.findings[0].severity.value == "warn" and "comes back through it" in diagnosis.findings[0].detail
+    assert (
+        diagnosis.findings[0].severity.value == "warn"
+        and "comes back through it" in diagnosis.findings[0].detail
+    )
 
 
-@pytest.mark.parametrize("trials", [(), (ProxyTrial("10.1.2.3:3128", error="not tried: 4 others were"),)])
+@pytest.mark.parametrize(
+    "trials", [(), (ProxyTrial("10.1.2.3:3128", error="not tried: 4 others were"),)]
+)
 def test_what_was_not_tried_proves_nothing(trials):
     diagnosis = judged(WINHTTP_PROXY, trials=trials)
     assert diagnosis.verdict.value == "healthy" and diagnosis.findings[0].severity.value == "warn"
 
 
 def test_a_proxy_that_has_no_address_takes_requests_all_the_same():
-    nowhere = ProxyTrial("10.1.2.3:3128", error="the name proxy.invalid: Name or service not known", is_nowhere=True)
+    nowhere = ProxyTrial(
+        "10.1.2.3:3128", error="the name proxy.invalid: Name or service not known", is_nowhere=True
+    )
     assert judged(WINHTTP_PROXY, trials=(nowhere,)).cause == "proxy-intercepts-imds"
 
 
@@ -427,24 +481,37 @@ def test_a_fault_of_this_program_proves_nothing(error):
 
 
 def test_what_is_undecided_is_a_warning_with_advice():
-    setting = replace(ETC_PROXY, place="/etc/profile.d/p.sh", undecided="in a condition or a function")
+    setting = replace(
+        ETC_PROXY, place="/etc/profile.d/p.sh", undecided="in a condition or a function"
+    )
     diagnosis = judged(setting, base=LINUX)
-    assert diagnosis.verdict.value == "healthy" and "may not be bypassed" in diagnosis.findings[0].detail
+    assert (
+        diagnosis.verdict.value == "healthy"
+        and "may not be bypassed" in diagnosis.findings[0].detail
+    )
     assert not any(fix.kind.value == "command" for fix in diagnosis.findings[0].fix)
 
 
 def test_a_proxy_that_is_as_dark_as_everything_else_explains_nothing():
     dark = trial(
-        imds=replace(LINUX.dark().imds.attempts[0], connection=Connection("10.1.2.3", 3128, Outcome.TIMED_OUT))
+        imds=replace(
+            LINUX.dark().imds.attempts[0],
+            connection=Connection("10.1.2.3", 3128, Outcome.TIMED_OUT),
+        )
     )
     facts = replace(WINDOWS.dark(proof=False), proxies=(WINHTTP_PROXY,), proxy_trials=(dark,))
     facts = replace(facts, wireserver=wireserver(WINDOWS.ip, Outcome.TIMED_OUT))
     diagnosis = diagnose(facts)
     assert diagnosis.cause == "platform-unreachable"
-    assert any(item.cause == "proxy-intercepts-imds" and item.severity.value == "warn" for item in diagnosis.findings)
+    assert any(
+        item.cause == "proxy-intercepts-imds" and item.severity.value == "warn"
+        for item in diagnosis.findings
+    )
 
 
-@pytest.mark.parametrize("base, place", [(LINUX, "/etc/environment"), (WINDOWS, "the machine's environment")])
+@pytest.mark.parametrize(
+    "base, place", [(LINUX, "/etc/environment"), (WINDOWS, "the machine's environment")]
+)
 def test_a_list_that_is_an_asterisk_is_not_written_anew(base, place):
     diagnosis = judged(replace(ETC_PROXY, place=place, bypass=("*",)), base=base)
     assert diagnosis.cause == "proxy-intercepts-imds" and not commands(diagnosis)
@@ -460,7 +527,10 @@ def test_two_lists_that_differ_are_not_written_anew(place):
 def test_a_setting_of_the_binary_value_is_not_mended_by_a_named_one():
     user = replace(USER_PROXY, variable="DefaultConnectionSettings")
     (warning,) = judged(user, trials=(trial("proxy.contoso.com:8080"),)).findings
-    assert not any(fix.kind.value == "command" for fix in warning.fix) and "LAN settings" in warning.fix[0].text
+    assert (
+        not any(fix.kind.value == "command" for fix in warning.fix)
+        and "LAN settings" in warning.fix[0].text
+    )
 
 
 def test_where_there_is_a_pac_beside_it_the_command_that_would_put_it_aside_is_not_given():
@@ -472,12 +542,16 @@ def test_one_users_proxy_is_a_warning():
     diagnosis = judged(USER_PROXY, trials=(trial("proxy.contoso.com:8080"),))
     assert diagnosis.verdict.value == "healthy"
     (finding,) = diagnosis.findings
-    assert (finding.cause, finding.severity.value) == ("proxy-user-only", "warn") and '"azureuser"' in finding.detail
+    assert (finding.cause, finding.severity.value) == (
+        "proxy-user-only",
+        "warn",
+    ) and '"azureuser"' in finding.detail
 
 
 def test_a_proxy_that_is_bypassed_for_imds_alone_is_a_warning_for_the_wireserver():
     (finding,) = judged(
-        replace(WINHTTP_PROXY, bypass=("169.254.*",)), trials=(trial(imds=None, wireserver=trial().imds),)
+        replace(WINHTTP_PROXY, bypass=("169.254.*",)),
+        trials=(trial(imds=None, wireserver=trial().imds),),
     ).findings
     assert (finding.cause, finding.severity.value) == ("proxy-intercepts-wireserver", "warn")
 
@@ -551,12 +625,16 @@ def test_the_fix_for_each_place_on_linux(place, expected):
     assert commands(judged(replace(ETC_PROXY, place=place, bypass=("a",)), base=LINUX)) == expected
 
 
-@pytest.mark.parametrize("entry", ['"', "$(reboot)", "`id`", "a b", "x;y", "%PATH%", "'", "\u00e4", "&", "|"])
+@pytest.mark.parametrize(
+    "entry", ['"', "$(reboot)", "`id`", "a b", "x;y", "%PATH%", "'", "\u00e4", "&", "|"]
+)
 def test_what_cannot_be_pasted_stays_out_of_commands(entry):
     for base, setting in ((LINUX, ETC_PROXY), (WINDOWS, WINHTTP_PROXY), (WINDOWS, SYSTEM_PROXY)):
         diagnosis = judged(replace(setting, bypass=(entry,)), base=base)
         assert diagnosis.cause == "proxy-intercepts-imds"
-        assert not any(entry in fix.text for fix in diagnosis.main.fix if fix.kind.value == "command")
+        assert not any(
+            entry in fix.text for fix in diagnosis.main.fix if fix.kind.value == "command"
+        )
 
 
 @pytest.mark.parametrize(
@@ -570,7 +648,11 @@ def test_no_password_of_a_pac_reaches_the_facts(url):
 
 @pytest.mark.parametrize(
     "text",
-    ["http://user:1234#hunter2@10.0.0.5:3128", "http://u:a/hunter2@10.0.0.5:3128", "http://u:a?hunter2@10.0.0.5:3128"],
+    [
+        "http://user:1234#hunter2@10.0.0.5:3128",
+        "http://u:a/hunter2@10.0.0.5:3128",
+        "http://u:a?hunter2@10.0.0.5:3128",
+    ],
 )
 def test_a_password_is_no_server(text):
     assert read_server(text) == "10.0.0.5:3128"
@@ -581,7 +663,10 @@ def test_pacs_are_fetched_side_by_side(stand):
     board = Board(20)
     board.post(
         "proxies",
-        tuple(Proxy("x", ProxyKind.INTERNET_SETTINGS, Scope.SYSTEM, pac_url=f"http://{at}/p") for at in servers),
+        tuple(
+            Proxy("x", ProxyKind.INTERNET_SETTINGS, Scope.SYSTEM, pac_url=f"http://{at}/p")
+            for at in servers
+        ),
     )
     began = time.monotonic()
     assert len(proxy.fetch_pacs(Connector(), board, True)) == 4 and time.monotonic() - began < 3

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from runcommand.rules import RULES
+from runcommand.rules.catalogue import RULES
 
 from .command import ROOT, imds_check
 from .snapshots import FOLDER
@@ -78,7 +78,7 @@ def anchors(text):
 
 
 def test_what_other_texts_send_a_reader_to_is_there():
-    told = (ROOT / "runcommand" / "results" / "run_command.py").read_text("utf-8")
+    told = (ROOT / "runcommand" / "operator" / "run_command.py").read_text("utf-8")
     for heading in re.findall(r"README: ([A-Z][\w ]+)\)", told):
         assert f"\n## {heading}\n" in TEXT
     assert "README: " in told

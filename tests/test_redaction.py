@@ -1,4 +1,6 @@
-"""``--redact``: nothing that names a VM or its owner is in any report, and the diagnosis is the same."""
+"""``--redact``: nothing that names a VM or its owner is in any report, and the diagnosis is the
+same.
+"""
 
 import dataclasses
 import ipaddress
@@ -40,13 +42,13 @@ from runcommand.facts import (
     is_distrusting,
     to_json,
 )
+from runcommand.model.case import AZURE_ARP_MAC, AZURE_ASSET_TAG, AZURE_MAC_PREFIXES
 from runcommand.redaction import WAY_OF
 from runcommand.redaction.addresses import Addresses, PrefixMap
 from runcommand.redaction.key import Key
 from runcommand.redaction.texts import TRUSTED_INSTALLER, Texts
 from runcommand.redaction.vocabulary import NIC, WORDS
 from runcommand.report import json_report, text
-from runcommand.rules.case import AZURE_ARP_MAC, AZURE_ASSET_TAG, AZURE_MAC_PREFIXES
 from runcommand.rules.issuers import CROSS, ROOTS
 from runcommand.simulator import scenarios
 from runcommand.simulator.host import Host
@@ -65,7 +67,9 @@ SECOND = "2026-11-23T01:44:05Z"
 
 
 def redacted(facts, key=KEY):
-    """With a known key: a random one gives, once in ten thousand times, an address itself as its pseudonym."""
+    """With a known key: a random one gives, once in ten thousand times, an address itself as its
+    pseudonym.
+    """
     return redaction.redacted(facts, key)
 
 
@@ -94,9 +98,9 @@ def test_the_identities_are_all_there_without_redaction():
     """Or the test above would prove nothing."""
     told = "".join(report for facts in customer.FACTS.values() for report in all_reports(facts))
     found = customer.found_in(told)
-    assert {*customer.NAMES, *customer.ADDRESSES, *customer.MACS, *customer.CERTIFICATE_NUMBERS} - {*found} == {
-        "Z\u00fcrich"
-    }
+    assert {*customer.NAMES, *customer.ADDRESSES, *customer.MACS, *customer.CERTIFICATE_NUMBERS} - {
+        *found
+    } == {"Z\u00fcrich"}
 
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
@@ -105,7 +109,9 @@ def test_no_identity_of_a_demo_is_in_its_redacted_report(path):
     made = redacted(facts)
     old, new = identities(facts), "\n".join(all_reports(made)).lower()
     assert [
-        item for item in old if re.search(rf"(?<![0-9a-z.]){re.escape(item.lower())}(?![0-9a-z]|\.[0-9])", new)
+        item
+        for item in old
+        if re.search(rf"(?<![0-9a-z.]){re.escape(item.lower())}(?![0-9a-z]|\.[0-9])", new)
     ] == []
 
 
@@ -117,16 +123,30 @@ def identities(facts):
     for adapter in facts.adapters or ():
         found |= {adapter.mac} - {None}
     for exchange in instances(facts):
-        found |= {exchange.vm_id, exchange.name, exchange.subscription_id, exchange.resource_group_name}
+        found |= {
+            exchange.vm_id,
+            exchange.name,
+            exchange.subscription_id,
+            exchange.resource_group_name,
+        }
     mine = {str(address) for address in found if not is_everybodys(address)}
     return (
-        mine | {item.replace("-", ":") for item in mine} | {item.replace("-", "") for item in mine if "." not in item}
+        mine
+        | {item.replace("-", ":") for item in mine}
+        | {item.replace("-", "") for item in mine if "." not in item}
     )
 
 
 def instances(facts):
-    exchanges = [*(facts.imds.attempts if facts.imds else ()), *(trial.exchange for trial in facts.differential or ())]
-    return [exchange.instance for exchange in exchanges if exchange and isinstance(exchange.instance, Instance)]
+    exchanges = [
+        *(facts.imds.attempts if facts.imds else ()),
+        *(trial.exchange for trial in facts.differential or ()),
+    ]
+    return [
+        exchange.instance
+        for exchange in exchanges
+        if exchange and isinstance(exchange.instance, Instance)
+    ]
 
 
 def is_everybodys(name):
@@ -134,8 +154,14 @@ def is_everybodys(name):
         address = ipaddress.IPv4Address(name)
     except ValueError:
         return False
-    same = address.is_loopback or address.is_link_local or address.is_multicast or address.is_reserved
-    return same or name in (*PLATFORM_ADDRESSES, "0.0.0.0") or name.startswith(("192.0.2.", "168.63.129."))
+    same = (
+        address.is_loopback or address.is_link_local or address.is_multicast or address.is_reserved
+    )
+    return (
+        same
+        or name in (*PLATFORM_ADDRESSES, "0.0.0.0")
+        or name.startswith(("192.0.2.", "168.63.129."))
+    )
 
 
 def test_the_same_value_has_the_same_pseudonym_everywhere():
@@ -145,10 +171,17 @@ def test_the_same_value_has_the_same_pseudonym_everywhere():
     assert trial.connection.local_address == address == facts.expected.ip
     assert trial.exchange.instance.interfaces[1].mac == adapter.mac == facts.expected.mac
     routes, ipconfig = (raw.text for raw in facts.raw)
-    assert f"On-link    {address:>14}"[-14:] in routes and f"IPv4 Address. . . . . . . . . . . : {address}(" in ipconfig
+    assert (
+        f"On-link    {address:>14}"[-14:] in routes
+        and f"IPv4 Address. . . . . . . . . . . : {address}(" in ipconfig
+    )
     assert adapter.mac.replace("-", " ").lower() in routes and adapter.mac in ipconfig
     assert f"Host Name . . . . . . . . . . . . : {facts.host}\r\n" in ipconfig
-    assert facts.proxies[0].server == facts.proxy_trials[0].server == facts.endpoints[0].proxies[0].server
+    assert (
+        facts.proxies[0].server
+        == facts.proxy_trials[0].server
+        == facts.endpoints[0].proxies[0].server
+    )
     assert facts.proxies[3].pac_url == facts.pac_files[0].url
     leaf = facts.certificate_chains[0].certificates[0]
     assert leaf.authority_key_id == facts.certificate_chains[0].certificates[1].subject_key_id
@@ -177,15 +210,28 @@ def test_what_everybody_has_keeps_its_name():
         host="localhost",
         proxies=tuple(
             Proxy(
-                "WinHTTP", ProxyKind.WINHTTP, Scope.SYSTEM, user, server, bypass=("<local>", "localhost", IMDS_ADDRESS)
+                "WinHTTP",
+                ProxyKind.WINHTTP,
+                Scope.SYSTEM,
+                user,
+                server,
+                bypass=("<local>", "localhost", IMDS_ADDRESS),
             )
             for user, server in (("SYSTEM", "localhost:80"), ("LOCAL SERVICE", "127.0.0.1:3128"))
         ),
     )
     made = redacted(facts)
-    assert [(p.user, p.server, p.bypass) for p in made.proxies] == [(p.user, p.server, p.bypass) for p in facts.proxies]
-    assert [adapter.name for adapter in made.adapters] == ["Loopback Pseudo-Interface 1", "Ethernet", "Ethernet 2"]
-    assert made.machine.asset_tag == AZURE_ASSET_TAG and made.machine.os_name == facts.machine.os_name
+    assert [(p.user, p.server, p.bypass) for p in made.proxies] == [
+        (p.user, p.server, p.bypass) for p in facts.proxies
+    ]
+    assert [adapter.name for adapter in made.adapters] == [
+        "Loopback Pseudo-Interface 1",
+        "Ethernet",
+        "Ethernet 2",
+    ]
+    assert (
+        made.machine.asset_tag == AZURE_ASSET_TAG and made.machine.os_name == facts.machine.os_name
+    )
     assert made.adapters[1].dhcp_server == WIRESERVER_ADDRESS and made.services == facts.services
     texts = Texts(KEY, Addresses(KEY))
     for name in (
@@ -198,7 +244,12 @@ def test_what_everybody_has_keeps_its_name():
     ):
         assert texts.rewrite(name, strict=True) == name
     assert is_distrusting(texts.rewrite("LocalMachine\\Disallowed", strict=True))
-    for name in (*CROSS, *ROOTS, *(cross.issuer for cross in CROSS.values()), "Microsoft TLS G2 RSA CA OCSP 04"):
+    for name in (
+        *CROSS,
+        *ROOTS,
+        *(cross.issuer for cross in CROSS.values()),
+        "Microsoft TLS G2 RSA CA OCSP 04",
+    ):
         distinguished = f"CN={name}, O=DigiCert Inc, C=US"
         assert texts.rewrite(distinguished, strict=True) == distinguished
     for url in (*(cross.url for cross in CROSS.values()), *(root.url for root in ROOTS.values())):
@@ -212,7 +263,9 @@ def test_adapters_as_systems_name_them_keep_their_names(name):
     assert NIC.fullmatch(name)
 
 
-@pytest.mark.parametrize("name", ["contoso0", "Contoso VPN", "eth0-contoso", "lan", "vpn-berlin", "enx000d3ae51cc0"])
+@pytest.mark.parametrize(
+    "name", ["contoso0", "Contoso VPN", "eth0-contoso", "lan", "vpn-berlin", "enx000d3ae51cc0"]
+)
 def test_others_do_not(name):
     assert not NIC.fullmatch(name)
 
@@ -220,11 +273,15 @@ def test_others_do_not(name):
 def test_a_nic_that_is_named_by_its_mac_is_named_by_its_new_one():
     nic = replace(scenarios.ETH0, name="enx000d3a7f2004")
     made = redacted(LINUX.healthy(adapters=(scenarios.LO, nic)))
-    assert made.adapters[1].name == "enx" + made.adapters[1].mac.replace("-", "").lower() != nic.name
+    assert (
+        made.adapters[1].name == "enx" + made.adapters[1].mac.replace("-", "").lower() != nic.name
+    )
 
 
 def test_words_of_everybody_name_nobody():
-    assert not {"contoso", "fabrikam", "corp"} & WORDS and all(word == word.lower() and len(word) > 2 for word in WORDS)
+    assert not {"contoso", "fabrikam", "corp"} & WORDS and all(
+        word == word.lower() and len(word) > 2 for word in WORDS
+    )
 
 
 TEXTS = [
@@ -260,13 +317,27 @@ def test_what_is_recognised_in_a_text(old, new):
     ],
 )  # fmt: skip
 def test_an_identity_is_found_wherever_it_stands_in_a_text(secret):
-    for before, after in (("", ""), ("x ", " y"), ('"', '"'), ("a=", ";b"), ("[", "]"), ("\t", "\r\n")):
+    for before, after in (
+        ("", ""),
+        ("x ", " y"),
+        ('"', '"'),
+        ("a=", ";b"),
+        ("[", "]"),
+        ("\t", "\r\n"),
+    ):
         made = Texts(KEY, Addresses(KEY)).rewrite(f"{before}{secret}{after}")
         assert secret.strip("-.*()") not in made and "contoso" not in made.lower(), made
         assert made.startswith(before) and made.endswith(after)
 
 
-PARTS = ("/home/alice/x", "user alice", "alice@corp", "alice@mail.fabrikam.com", r"C:\Users\Alice\x", "/opt/alice/x")
+PARTS = (
+    "/home/alice/x",
+    "user alice",
+    "alice@corp",
+    "alice@mail.fabrikam.com",
+    r"C:\Users\Alice\x",
+    "/opt/alice/x",
+)
 
 
 @pytest.mark.parametrize("parts", list(permutations(PARTS, 3)), ids=" ".join)
@@ -275,27 +346,48 @@ def test_a_user_has_one_pseudonym_in_a_note_whatever_stands_first(parts):
     note = Unavailable("proxies", ", ".join(parts))
     made = redacted(replace(LINUX.healthy(), unavailable=(note,))).unavailable[0].reason
     assert "alice" not in made.lower()
-    found = {name.lower() for name in re.findall(r"\b(?:user|name)-\d+(?=[@/\\,]|\Z)", made, re.IGNORECASE)}
+    found = {
+        name.lower()
+        for name in re.findall(r"\b(?:user|name)-\d+(?=[@/\\,]|\Z)", made, re.IGNORECASE)
+    }
     assert len(found) == 1, made
 
 
 def test_a_user_has_the_same_pseudonym_in_every_note():
     notes = [Unavailable("proxies", said) for said in ("user alice", "/home/alice/x", "alice@corp")]
-    made = [item.reason for item in redacted(replace(LINUX.healthy(), unavailable=tuple(notes))).unavailable]
+    made = [
+        item.reason
+        for item in redacted(replace(LINUX.healthy(), unavailable=tuple(notes))).unavailable
+    ]
     assert made == ["user user-1", "/home/user-1/x", "user-1@corp"]
 
 
 def test_a_word_of_a_url_is_no_user():
-    assert Texts(KEY, Addresses(KEY)).rewrite("http://h.contoso.com/home/other and other").endswith(" and other")
+    assert (
+        Texts(KEY, Addresses(KEY))
+        .rewrite("http://h.contoso.com/home/other and other")
+        .endswith(" and other")
+    )
 
 
 @pytest.mark.parametrize(
-    "form", ["10-0-0-4", "ip-10-0-0-4", "ip-10-0-0-4.ec2.internal", "10_0_0_4", "(10-0-0-4)", "vm-10-0-0-4:80", "x=10-0-0-4;"]
+    "form",
+    [
+        "10-0-0-4",
+        "ip-10-0-0-4",
+        "ip-10-0-0-4.ec2.internal",
+        "10_0_0_4",
+        "(10-0-0-4)",
+        "vm-10-0-0-4:80",
+        "x=10-0-0-4;",
+    ],
 )
 def test_an_address_with_dashes_has_the_pseudonym_of_the_address(form):
     addresses = Addresses(KEY)
     made = addresses("10.0.0.4")
-    expected = form.replace("10-0-0-4", made.replace(".", "-")).replace("10_0_0_4", made.replace(".", "_"))
+    expected = form.replace("10-0-0-4", made.replace(".", "-")).replace(
+        "10_0_0_4", made.replace(".", "_")
+    )
     for strict in (False, True):
         assert Texts(KEY, addresses).rewrite(f"at {form} of", strict) == f"at {expected} of"
     note = Unavailable("proxies", f"at {form} of")
@@ -303,7 +395,18 @@ def test_an_address_with_dashes_has_the_pseudonym_of_the_address(form):
     assert not re.search("10[-_]0[-_]0[-_]4", shown)
 
 
-@pytest.mark.parametrize("text", ["169-254-169-254", "2026-11-23 01-44-05", "1-2-3", "300-1-1-1", "01-02-03-04", "1-2-3-4-5", "a1-2-3-4b"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "169-254-169-254",
+        "2026-11-23 01-44-05",
+        "1-2-3",
+        "300-1-1-1",
+        "01-02-03-04",
+        "1-2-3-4-5",
+        "a1-2-3-4b",
+    ],
+)
 def test_other_numbers_with_dashes_stay(text):
     assert Texts(KEY, Addresses(KEY)).rewrite(text) == text
 
@@ -311,7 +414,9 @@ def test_other_numbers_with_dashes_stay(text):
 def test_a_known_name_is_found_in_capitals_in_pieces_and_escaped():
     texts = Texts(KEY, Addresses(KEY))
     texts.learn("web-Z\u00fcrich 01", "vm")
-    made = texts.rewrite("WEB-Z\u00dcRICH 01, web-z\u00fcrich-01 and web-Z\\u00FCrich 01; not web-02")
+    made = texts.rewrite(
+        "WEB-Z\u00dcRICH 01, web-z\u00fcrich-01 and web-Z\\u00FCrich 01; not web-02"
+    )
     assert made == "VM-1, vm-1 and vm-1; not web-02"
 
 
@@ -362,14 +467,17 @@ NAMED = {  # how a name stands in the text of a field, where it is not the whole
     "Proxy.place": "/home/{0}/proxy.sh",
     "Instance.resource_id": "/subscriptions/x/resourceGroups/{0}/providers/Microsoft.Compute/virtualMachines/{0}",
 }
-# Sentences of this program or of the system's own libraries, in which a host or an address may stand, and these are recognised.
+# Sentences of this program or of the system's own libraries, in which a host or an address may
+# stand, and these are recognised.
 SENTENCES = {
     "Proxy.undecided", "PacFile.error", "AttestedDocument.reason", "AttestedDocument.asked_nonce", "AttestedDocument.nonce",
     "IssuerFetch.error", "ChainError.text", "CertificateChain.engine", "Connection.error", "ProxyReach.error", "EndpointTrial.error",
     "ProxyTrial.error",
 }  # fmt: skip
 NAMEABLE = sorted(
-    set(WAY_OF) - {field for field, way in WAY_OF.items() if way is redaction._Redaction.keep} - SENTENCES
+    set(WAY_OF)
+    - {field for field, way in WAY_OF.items() if way is redaction._Redaction.keep}
+    - SENTENCES
 )
 
 
@@ -388,9 +496,12 @@ def test_a_name_that_stands_in_one_field_alone_is_in_no_report(field):
 
 
 @pytest.mark.parametrize(
-    "option", ["--log-prefix", "--nflog-prefix", "--ulog-prefix", "--comment", "log prefix", "comment"]
+    "option",
+    ["--log-prefix", "--nflog-prefix", "--ulog-prefix", "--comment", "log prefix", "comment"],
 )
-@pytest.mark.parametrize("said", ['"4711 AB: "', '"main office HQ "', '"-zyx-"', '"say \\"hq\\" 4711"'])
+@pytest.mark.parametrize(
+    "said", ['"4711 AB: "', '"main office HQ "', '"-zyx-"', '"say \\"hq\\" 4711"']
+)
 def test_what_the_author_of_a_rule_wrote_is_replaced_whole(option, said):
     line = f"-t filter -A OUTPUT -p tcp -j LOG {option} {said} --log-level 4"
     for strict in (True, False):
@@ -412,7 +523,10 @@ def test_a_prefix_without_quotes_is_replaced_too():
         ("uidrange 0-1005 lookup 100", "uidrange 0-1001 lookup 100"),
         ("meta skuid 1004336348 drop", "meta skuid 1001 drop"),
         ("uid=5000(", "uid=1001("),
-        ("--uid-owner 0, --uid-owner 33, skgid 65534", "--uid-owner 0, --uid-owner 33, skgid 65534"),
+        (
+            "--uid-owner 0, --uid-owner 33, skgid 65534",
+            "--uid-owner 0, --uid-owner 33, skgid 65534",
+        ),
     ],
 )
 def test_the_number_of_an_owner_is_replaced_and_the_systems_own_stay(old, new):
@@ -426,11 +540,16 @@ def test_a_policy_rule_and_a_firewall_rule_name_the_same_owner():
     ),)  # fmt: skip
     policy = RoutingRule(100, uid_start=1005, uid_end=1007, table="100")
     made = redacted(
-        LINUX.healthy(routing_rules=(policy,), firewall=Firewall(rules, sources=("iptables",), rules_read=1))
+        LINUX.healthy(
+            routing_rules=(policy,), firewall=Firewall(rules, sources=("iptables",), rules_read=1)
+        )
     )
     (user, group), (rule,) = made.firewall.rules[0].matches, made.routing_rules
     assert user.values[0] == str(rule.uid_start) == made.firewall.rules[0].id.split()[7] != "1005"
-    assert group.values == (f"{rule.uid_start}-{rule.uid_end}", "0", "0-999") and rule.uid_start < rule.uid_end
+    assert (
+        group.values == (f"{rule.uid_start}-{rule.uid_end}", "0", "0-999")
+        and rule.uid_start < rule.uid_end
+    )
     for report in all_reports(made):
         assert "1005" not in report and "1007" not in report
 
@@ -448,21 +567,42 @@ def test_a_policy_rule_and_a_firewall_rule_name_the_same_owner():
 )
 def test_a_sid_that_leads_to_a_name_is_replaced(sid, kept):
     made = Texts(KEY, Addresses(KEY)).sid(sid)
-    assert made != sid and made.endswith(kept) and not set(made.split("-")[5:-1]) & set(sid.split("-")[5:-1])
+    assert (
+        made != sid
+        and made.endswith(kept)
+        and not set(made.split("-")[5:-1]) & set(sid.split("-")[5:-1])
+    )
 
 
 @pytest.mark.parametrize(
-    "sid", ["S-1-5-18", "S-1-5-32-544", "S-1-1-0", "S-1-15-2-1", "S-1-15-3-1", "S-1-5-80-0", TRUSTED_INSTALLER]
+    "sid",
+    [
+        "S-1-5-18",
+        "S-1-5-32-544",
+        "S-1-1-0",
+        "S-1-15-2-1",
+        "S-1-15-3-1",
+        "S-1-5-80-0",
+        TRUSTED_INSTALLER,
+    ],
 )
 def test_a_sid_that_every_system_has_stays(sid):
-    assert Texts(KEY, Addresses(KEY)).sid(sid) == Texts(KEY, Addresses(KEY)).rewrite(sid, strict=True) == sid
+    assert (
+        Texts(KEY, Addresses(KEY)).sid(sid)
+        == Texts(KEY, Addresses(KEY)).rewrite(sid, strict=True)
+        == sid
+    )
 
 
 @pytest.mark.parametrize("mac", ["02-42-AC-11-00-02", "0A-58-0A-F4-01-17"])
 def test_of_a_mac_that_was_given_locally_only_that_stays(mac):
     """docker and CNI make theirs of the address: the second to the sixth byte tell it."""
     made = {Addresses(Key(bytes([number]))).mac(mac) for number in range(64)}
-    assert len(made) == 64 and len({one[3:8] for one in made}) > 50 and all(one[:2] == mac[:2] for one in made)
+    assert (
+        len(made) == 64
+        and len({one[3:8] for one in made}) > 50
+        and all(one[:2] == mac[:2] for one in made)
+    )
 
 
 # --- the diagnosis is the same ---
@@ -482,14 +622,20 @@ def test_a_customers_vm_gets_the_same_diagnosis(system):
 def test_a_run_is_redacted_before_it_is_judged():
     diagnosis = simulate(scenarios.BY_NAME["route-wrong-interface"], redact=True)
     assert diagnosis.facts.redacted and diagnosis.cause == "route-wrong-interface"
-    assert not any(name in "".join(all_reports(diagnosis.facts)) for name in ("testWs", "172.16.69.7", "E5-1C-C0"))
+    assert not any(
+        name in "".join(all_reports(diagnosis.facts))
+        for name in ("testWs", "172.16.69.7", "E5-1C-C0")
+    )
 
 
 @pytest.mark.parametrize("seed", range(150))
 def test_any_facts_at_all_get_the_same_diagnosis(seed):
     facts = some_facts(seed)
     made = redacted(facts, Key(bytes([seed + 1])))
-    assert made.redacted and made.unavailable[:1] != redaction.nothing_of(facts, ValueError()).unavailable
+    assert (
+        made.redacted
+        and made.unavailable[:1] != redaction.nothing_of(facts, ValueError()).unavailable
+    )
     assert judged(made) == judged(facts)
     assert facts_from_json(to_json(made)) == made
     holds(made)
@@ -526,7 +672,16 @@ def some_firewall(dice, side):
             one, other = other, one
         length = dice.choice((0, 1, 8, 12, 16, 24, 31, 32))
         mask = ipaddress.ip_network(f"0.0.0.0/{length}")
-        more = ("LocalSubnet", "@corp", "Contoso", "fe80::1-fe80::9", "::/0", "010.0.0.1", "any", "*")
+        more = (
+            "LocalSubnet",
+            "@corp",
+            "Contoso",
+            "fe80::1-fe80::9",
+            "::/0",
+            "010.0.0.1",
+            "any",
+            "*",
+        )
         forms = (
             one,
             f"{one}/{length}",
@@ -554,7 +709,9 @@ def some_firewall(dice, side):
             MatchField.DESTINATION_PORT: lambda: dice.choice(("80", "443", "1-1024")),
             MatchField.PROGRAM: lambda: "C:\\Contoso\\x.exe",
         }.get(field, address)  # fmt: skip
-        return FirewallMatch(field, tuple(values() for _ in range(dice.randint(1, 3))), dice.random() < 0.2)
+        return FirewallMatch(
+            field, tuple(values() for _ in range(dice.randint(1, 3))), dice.random() < 0.2
+        )
 
     chains = ("ip filter OUTPUT", "ip filter CONTOSO-OUT") if side is LINUX else (None,)
     actions = (
@@ -579,7 +736,9 @@ def some_firewall(dice, side):
             )
         )
     kept = tuple(
-        FirewallChain(chain, place, "output" if chain.endswith("OUTPUT") else None) for chain in chains if chain
+        FirewallChain(chain, place, "output" if chain.endswith("OUTPUT") else None)
+        for chain in chains
+        if chain
     )
     profiles = side.make().firewall.profiles if side is WINDOWS else ()
     return Firewall(tuple(rules), kept, profiles, "INetFwPolicy2", ("x",), len(rules))
@@ -616,7 +775,9 @@ def test_any_bypass_list_is_worth_the_same(side):
 def test_a_message_that_refuses_the_api_version_still_does():
     says = "Bad request. api-version is invalid or was not specified in the request."
     facts = LINUX.answers(http(LINUX.ip, 400, Body.JSON, says=says))
-    assert redacted(facts).imds.attempts[0].says == says and judged(redacted(facts)) == judged(facts)
+    assert redacted(facts).imds.attempts[0].says == says and judged(redacted(facts)) == judged(
+        facts
+    )
 
 
 # --- the map of addresses ---
@@ -657,7 +818,9 @@ def test_a_prefix_map_is_a_bijection():
 SPECIAL = [IMDS_ADDRESS, WIRESERVER_ADDRESS, "0.0.0.0", "127.0.0.1", "127.8.9.1", "169.254.7.7", "224.0.0.251", "255.255.255.255", "255.255.240.0", "128.0.0.0", "192.0.0.0"]  # fmt: skip
 
 
-@pytest.mark.parametrize("address", [*SPECIAL, "::", "::1", "fe80::1234:5678:9abc", "ff02::1", "ff02::1:2", "ff00::"])
+@pytest.mark.parametrize(
+    "address", [*SPECIAL, "::", "::1", "fe80::1234:5678:9abc", "ff02::1", "ff02::1:2", "ff00::"]
+)
 def test_what_everybody_has_is_mapped_to_itself(address):
     for number in range(20):
         assert Addresses(Key(bytes([number])))(address) == address
@@ -667,7 +830,11 @@ def test_every_address_lies_on_the_same_side_of_the_special_ones():
     addresses, dice = Addresses(KEY), random.Random(2)
     specials = [int(ipaddress.IPv4Address(text)) for text in SPECIAL]
     for _ in range(3000):
-        number = dice.choice(specials) + dice.randint(-70000, 70000) if dice.random() < 0.5 else dice.getrandbits(32)
+        number = (
+            dice.choice(specials) + dice.randint(-70000, 70000)
+            if dice.random() < 0.5
+            else dice.getrandbits(32)
+        )
         number = min(max(number, 0), 2**32 - 1)
         mapped = int(ipaddress.IPv4Address(addresses(four(number))))
         assert all(
@@ -676,7 +843,9 @@ def test_every_address_lies_on_the_same_side_of_the_special_ones():
         )
 
 
-@pytest.mark.parametrize("private", ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"])
+@pytest.mark.parametrize(
+    "private", ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"]
+)
 def test_a_private_address_remains_private(private):
     net, dice = ipaddress.IPv4Network(private), random.Random(3)
     for number in range(100):
@@ -685,7 +854,8 @@ def test_a_private_address_remains_private(private):
 
 
 @pytest.mark.parametrize(
-    "address", ["fd12:3456:789a::1", "2001:db8:85a3::8a2e", "fe80::20d:3aff:fee5:1cc0", "ff02::1:ffe5:1cc0"]
+    "address",
+    ["fd12:3456:789a::1", "2001:db8:85a3::8a2e", "fe80::20d:3aff:fee5:1cc0", "ff02::1:ffe5:1cc0"],
 )
 def test_an_ipv6_address_remains_in_its_kind(address):
     mapped = Addresses(KEY)(address)
@@ -709,7 +879,10 @@ def test_networks_have_no_host_bits_and_hold_what_they_held():
         net = ipaddress.IPv4Network((dice.getrandbits(32), dice.randint(0, 32)), strict=False)
         mapped = ipaddress.IPv4Network(addresses.network(str(net)))
         member = net[dice.randrange(net.num_addresses)]
-        assert mapped.prefixlen == net.prefixlen and ipaddress.IPv4Address(addresses(str(member))) in mapped
+        assert (
+            mapped.prefixlen == net.prefixlen
+            and ipaddress.IPv4Address(addresses(str(member))) in mapped
+        )
 
 
 def test_a_mac_keeps_its_vendor_and_changes_the_rest():
@@ -753,7 +926,9 @@ def test_every_run_draws_a_key_of_its_own(system):
 
 
 def test_a_mac_is_not_found_by_trying_all_of_a_vendors():
-    """Whatever digest of what the report shows was the key: no MAC address of this vendor gives the pseudonym more often than chance."""
+    """Whatever digest of what the report shows was the key: no MAC address of this vendor gives the
+    pseudonym more often than chance.
+    """
     mac, drawn = scenarios.ETHERNET.mac, []
     for _ in range(4096):
         drawn.append(int(Addresses(Key()).mac(mac).replace("-", ""), 16) & 0xFFFFFF)
@@ -785,13 +960,19 @@ def test_facts_of_before_are_not_redacted():
 
 
 def test_every_text_of_the_facts_has_a_way():
-    """Who adds a field decides what redaction makes of it. (An undecided one is searched for what is recognised or known.)"""
+    """Who adds a field decides what redaction makes of it. (An undecided one is searched for what
+    is recognised or known.)
+    """
     special = {"FirewallMatch.values", "RawText.text"}
     fields = set()
     for name, cls in vars(facts_module).items():
         if isinstance(cls, type) and dataclasses.is_dataclass(cls):
             hints = get_type_hints(cls, vars(facts_module))
-            fields |= {f"{name}.{field.name}" for field in dataclasses.fields(cls) if leaf(hints[field.name]) is str}
+            fields |= {
+                f"{name}.{field.name}"
+                for field in dataclasses.fields(cls)
+                if leaf(hints[field.name]) is str
+            }
     assert fields - special == set(WAY_OF)
 
 
@@ -810,7 +991,9 @@ def test_the_reports_say_that_the_commands_cannot_be_pasted(system):
     for report in (portal, full):
         lines = report.splitlines()
         (line,) = [line for line in lines if line.startswith("REDACTED")]
-        assert "cannot be pasted" in line and "FIX" in [other[:3] for other in lines[lines.index(line) :]]
+        assert "cannot be pasted" in line and "FIX" in [
+            other[:3] for other in lines[lines.index(line) :]
+        ]
     assert size(portal) <= 3900
     assert not any("REDACTED" in report for report in all_reports(customer.FACTS[system])[:2])
 
@@ -820,14 +1003,18 @@ def test_a_fault_of_redaction_costs_the_facts_and_tells_no_name(mocker):
     made = redacted(customer.FACTS["windows"])
     assert made == facts_from_json(to_json(made)) and made.redacted and made.adapters is None
     for report in all_reports(made):
-        assert customer.found_in(report) == [] and "nothing could be redacted: KeyError at" in report
+        assert (
+            customer.found_in(report) == [] and "nothing could be redacted: KeyError at" in report
+        )
 
 
 @pytest.mark.parametrize("part", ["collect", "diagnose"])
 def test_a_run_that_fails_tells_no_name(mocker, part):
     mocker.patch(f"runcommand.check.{part}", side_effect=OSError("testWs is broken"))
     diagnosis = simulate(scenarios.BY_NAME["healthy"], redact=True)
-    assert diagnosis.cause == "tool-failed" and not any("testWs" in report for report in all_reports(diagnosis.facts))
+    assert diagnosis.cause == "tool-failed" and not any(
+        "testWs" in report for report in all_reports(diagnosis.facts)
+    )
 
 
 HOSTILE = ["a", "a.", "a-", "a" * 62 + ".", ":", "0:", "00-", "00 ", "/home/", "\\Users\\", "S-1-", "a://", "a@", "1.", " ", ".", "\u00e4", "host: ", "contoso.com ", "enx", "-", "_a"]  # fmt: skip
@@ -880,4 +1067,6 @@ def test_check_redact_on_this_machine(tmp_path):
     assert len(texts) == 3 and ran.end["host"].lower() == "vm-1"
     for name in (vm.vm_id, vm.name, vm.nics[0].mac, vm.nics[0].addresses[0], socket.gethostname()):
         found = re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", re.IGNORECASE)
-        assert len(name) < 4 or not any(map(found.search, texts)), name  # "vm" is a word of the reports'
+        assert len(name) < 4 or not any(map(found.search, texts)), (
+            name
+        )  # "vm" is a word of the reports'

@@ -35,11 +35,11 @@ from runcommand.facts import (
 )
 from runcommand.fixes.commands import phrase, sh
 from runcommand.fixes.operator import az
+from runcommand.model.errors import WINSOCK, error_in_words
 from runcommand.report import explain, json_report, text
 from runcommand.report.tree import sections, wrap
 from runcommand.rules.azure import tool_failed
 from runcommand.rules.checks import Status
-from runcommand.rules.errors import WINSOCK, error_in_words
 from runcommand.rules.finding import (
     Finding,
     FixKind,
@@ -91,7 +91,9 @@ def holds(facts, files="/var/log/azure/imds-check/20261123T014405Z"):
         assert report.isascii() and all(line.isprintable() for line in lines)
         assert lines[-1] == "" and END.fullmatch(lines[-2]), lines[-2:]
         assert [line for line in lines if line.startswith("END IMDS-CHECK")] == [lines[-2]]
-        verdict = f"VERDICT  {diagnosis.verdict.value.upper()}" + (f": {diagnosis.cause}" if diagnosis.cause else "")
+        verdict = f"VERDICT  {diagnosis.verdict.value.upper()}" + (
+            f": {diagnosis.cause}" if diagnosis.cause else ""
+        )
         assert verdict in lines
         if diagnosis.main:
             flat = " ".join(report.split())
@@ -137,7 +139,10 @@ def test_the_portal_report_holds_for_200_nics_5000_routes_and_any_names(side, na
         Adapter(100 + i, f"{name}{i}", "x" * 300, physical=True, mac=Mac(f"00-0D-3A-00-{i // 256:02X}-{i % 256:02X}"), addresses=tuple(held(f"10.{i}.0.{j}") for j in range(1, 60)))
         for i in range(198)
     )  # fmt: skip
-    routes = tuple(Route(Cidr(f"10.{i // 250}.{i % 250}.0/24"), None, name, 7, i, table="t" * 200) for i in range(5000))
+    routes = tuple(
+        Route(Cidr(f"10.{i // 250}.{i % 250}.0/24"), None, name, 7, i, table="t" * 200)
+        for i in range(5000)
+    )
     wrong = row(HOSTS[0], "10.1.0.1", other, 3)
     many = tuple(row(HOSTS[0], "10.1.0.1", other, 5 + i) for i in range(100))
     facts = side.dark(
@@ -153,20 +158,33 @@ def test_the_portal_report_holds_for_200_nics_5000_routes_and_any_names(side, na
 def test_what_is_cut_says_how_much():
     facts = LINUX.dark(
         LINUX.other,
-        routes=(*(row(HOSTS[0], "10.1.0.1", ETH1, 5 + i) for i in range(100)), *rows_of(ETH0, "10.0.0.1", 11, True)),
+        routes=(
+            *(row(HOSTS[0], "10.1.0.1", ETH1, 5 + i) for i in range(100)),
+            *rows_of(ETH0, "10.0.0.1", 11, True),
+        ),
     )
     diagnosis, portal, _ = holds(facts)
-    whole = next(section for section in sections(diagnosis, "x", full=False) if section.title == "EVIDENCE")
+    whole = next(
+        section for section in sections(diagnosis, "x", full=False) if section.title == "EVIDENCE"
+    )
     lines = portal.split("\n")
-    shown = lines[lines.index("EVIDENCE") + 1 : next(i for i, line in enumerate(lines) if line.startswith("FILES"))]
+    shown = lines[
+        lines.index("EVIDENCE") + 1 : next(
+            i for i, line in enumerate(lines) if line.startswith("FILES")
+        )
+    ]
     hidden = int(re.fullmatch(r"  \(\+(\d+) more in the full report\)", shown[-1]).group(1))
-    assert list(whole.lines[: len(shown) - 1]) == shown[:-1] and hidden == len(whole.lines) - len(shown) + 1 > 50
+    assert (
+        list(whole.lines[: len(shown) - 1]) == shown[:-1]
+        and hidden == len(whole.lines) - len(shown) + 1 > 50
+    )
     assert LIMIT - size(portal) < 130  # and the room is used
 
 
 def test_20000_rows_that_all_match_are_rendered_at_once():
     facts = LINUX.dark(
-        LINUX.other, routes=tuple(row("0.0.0.0/0", "10.0.0.1", ETH0, i, table=str(i)) for i in range(20000))
+        LINUX.other,
+        routes=tuple(row("0.0.0.0/0", "10.0.0.1", ETH0, i, table=str(i)) for i in range(20000)),
     )
     diagnosis = diagnose(facts)
     began = time.monotonic()
@@ -175,9 +193,16 @@ def test_20000_rows_that_all_match_are_rendered_at_once():
 
 
 def test_hundreds_of_addresses_do_not_burst_the_fix():
-    crowd = replace(ETH0, addresses=tuple(held(f"10.9.{n // 250}.{n % 250 + 1}", 32) for n in range(300)))
+    crowd = replace(
+        ETH0, addresses=tuple(held(f"10.9.{n // 250}.{n % 250 + 1}", 32) for n in range(300))
+    )
     diagnosis, _, _ = holds(
-        LINUX.dark("10.9.0.1", proof=False, adapters=(LO, crowd, ETH1), expected=Expected(crowd.mac, "10.0.0.4"))
+        LINUX.dark(
+            "10.9.0.1",
+            proof=False,
+            adapters=(LO, crowd, ETH1),
+            expected=Expected(crowd.mac, "10.0.0.4"),
+        )
     )
     assert diagnosis.cause == "nic-ip-mismatch" and "flush" not in str(diagnosis.main.fix)
 
@@ -186,7 +211,9 @@ def test_a_table_name_without_end_does_not_burst_the_fix():
     facts = LINUX.dark(LINUX.other)
     route = row(HOSTS[0], "10.1.0.1", ETH1, table="t" * 20000)
     lookup = replace(facts.lookups[0], source=LINUX.other, route=route)
-    diagnosis, _, _ = holds(replace(facts, lookups=(lookup, facts.lookups[1]), routes=(*facts.routes, route)))
+    diagnosis, _, _ = holds(
+        replace(facts, lookups=(lookup, facts.lookups[1]), routes=(*facts.routes, route))
+    )
     assert diagnosis.cause == "route-wrong-interface"
 
 
@@ -206,10 +233,15 @@ def test_a_healthy_report_shows_what_imds_said_of_the_vm():
 
 def test_the_full_report_holds_every_route_adapter_and_raw_text():
     facts = LINUX.dark(
-        proof=False, raw=(RawText("ip -4 route show", "default via 10.0.0.1\nEND IMDS-CHECK verdict=healthy\n"),)
+        proof=False,
+        raw=(
+            RawText("ip -4 route show", "default via 10.0.0.1\nEND IMDS-CHECK verdict=healthy\n"),
+        ),
     )
     _, _, full = holds(facts)
-    assert "  END IMDS-CHECK verdict=healthy\n" in full  # indented, so that it cannot pass for the last line
+    assert (
+        "  END IMDS-CHECK verdict=healthy\n" in full
+    )  # indented, so that it cannot pass for the last line
     assert '"eth1"' in full and "OUTPUT of ip -4 route show" in full
     assert "  10.0.1.0            255.255.255.0    On-link" in full
 
@@ -225,23 +257,46 @@ def test_the_full_report_holds_every_route_adapter_and_raw_text():
     ],
 )
 def test_what_the_network_says_reaches_no_report_raw(value):
-    exchange = http(LINUX.ip, 500, Body.JSON, says=value, server=value, location=value, content_type=value, via=None)
+    exchange = http(
+        LINUX.ip,
+        500,
+        Body.JSON,
+        says=value,
+        server=value,
+        location=value,
+        content_type=value,
+        via=None,
+    )
     holds(LINUX.answers(exchange))
     answered = metadata(LINUX.ip, LINUX.vm)
     holds(
         replace(
-            LINUX.healthy(), imds=imds(replace(answered, instance=replace(answered.instance, name=value, sku=value)))
+            LINUX.healthy(),
+            imds=imds(
+                replace(answered, instance=replace(answered.instance, name=value, sku=value))
+            ),
         )
     )
 
 
 @pytest.mark.parametrize(
-    "host", ["", "a b", "x=y", "h\nEND IMDS-CHECK verdict=healthy", "\u00fc" * 100, "verdict=healthy cause=-"]
+    "host",
+    [
+        "",
+        "a b",
+        "x=y",
+        "h\nEND IMDS-CHECK verdict=healthy",
+        "\u00fc" * 100,
+        "verdict=healthy cause=-",
+    ],
 )
 def test_the_host_name_cannot_forge_the_end_line(host):
     _, portal, _ = holds(replace(LINUX.dark(proof=False), host=host))
     fields = dict(word.partition("=")[::2] for word in portal.split("\n")[-2].split()[2:])
-    assert set(fields) == {"verdict", "cause", "exit", "host", "at", "v"} and fields["verdict"] == "broken"
+    assert (
+        set(fields) == {"verdict", "cause", "exit", "host", "at", "v"}
+        and fields["verdict"] == "broken"
+    )
 
 
 def test_words_are_wrapped_with_every_line_indented():
@@ -289,14 +344,21 @@ def test_the_json_report_judged_again_is_the_same(seed):
 
 def test_the_json_report_has_the_contracts_keys():
     made = json.loads(
-        json_report.as_json(diagnose(next(s.facts for s in SCENARIOS if s.name == "address-claimed-locally")))
+        json_report.as_json(
+            diagnose(next(s.facts for s in SCENARIOS if s.name == "address-claimed-locally"))
+        )
     )
     assert set(made) == KEYS and made["schema"] == "imds-check/1"
     assert set(made["findings"][0]) == {"cause", "severity", "title", "detail", "fix", "doc"}
     assert set(made["checks"][0]) == {"id", "status", "summary"}
     assert set(made["primary_nic"]) == {"name", "mac", "ip", "known_from"}
-    command = next(fix for finding in made["findings"] for fix in finding["fix"] if fix["kind"] == "command")
-    assert set(command) - {"harmless"} == {"kind", "shell", "run_on", "text"} and command["run_on"] == "vm"
+    command = next(
+        fix for finding in made["findings"] for fix in finding["fix"] if fix["kind"] == "command"
+    )
+    assert (
+        set(command) - {"harmless"} == {"kind", "shell", "run_on", "text"}
+        and command["run_on"] == "vm"
+    )
     assert facts_from_json(made["facts"]).host == "testlx"
 
 
@@ -310,7 +372,10 @@ def test_the_hosts_date_and_the_vm_id_come_from_a_genuine_answer():
 # --- where the commands of FIX are to be run ---
 
 SAMPLES = Path(__file__).resolve().parent.parent / "samples" / "reports"
-RECORDED = {path.stem: json_report.facts_of_report(path.read_bytes()) for path in sorted(SAMPLES.glob("*.json"))}
+RECORDED = {
+    path.stem: json_report.facts_of_report(path.read_bytes())
+    for path in sorted(SAMPLES.glob("*.json"))
+}
 PLACES = {
     "sh": "on this VM, as root",
     "cmd": "on this VM, in an elevated Command Prompt",
@@ -322,7 +387,9 @@ def section(report, title):
     """The lines of a section, its title's line first."""
     lines = report.split("\n")
     begin = next(number for number, line in enumerate(lines) if line.split(" ")[0] == title)
-    end = next(number for number, line in enumerate(lines) if number > begin and re.match("[A-Z]", line))
+    end = next(
+        number for number, line in enumerate(lines) if number > begin and re.match("[A-Z]", line)
+    )
     return lines[begin:end]
 
 
@@ -404,7 +471,9 @@ def test_information_shows_no_command_in_the_portals_report():
 
 
 def many_stored(count):
-    return tuple(PersistentRoute("169.254.169.254/32", f"192.168.77.{n}") for n in range(1, count + 1))
+    return tuple(
+        PersistentRoute("169.254.169.254/32", f"192.168.77.{n}") for n in range(1, count + 1)
+    )
 
 
 def test_a_broken_report_shows_it_too_where_nothing_else_gives_way():
@@ -417,7 +486,9 @@ def test_a_broken_report_shows_it_too_where_nothing_else_gives_way():
 def test_where_there_is_no_room_the_warning_stands_without_its_command():
     rows = tuple(row(HOSTS[0], "10.1.0.1", ETH1, 5 + i) for i in range(40))
     facts = LINUX.dark(LINUX.other, routes=(*rows, *rows_of(ETH0, "10.0.0.1", 11, True)))
-    diagnosis, portal, full = holds(replace(facts, system="windows", persistent_routes=many_stored(1)))
+    diagnosis, portal, full = holds(
+        replace(facts, system="windows", persistent_routes=many_stored(1))
+    )
     assert "route-stale-persistent" in portal and STORED not in portal.split("\n")
     assert f"{STORED}\n" in full
 
@@ -464,7 +535,9 @@ def test_checks_that_did_not_apply_share_a_line_and_the_full_report_says_why():
 
 def test_a_single_one_keeps_its_reason():
     diagnosis = diagnose(RECORDED["cert-root-untrusted"])
-    assert [check.id for check in diagnosis.checks if check.status is Status.SKIP] == ["agent.proxy"]
+    assert [check.id for check in diagnosis.checks if check.status is Status.SKIP] == [
+        "agent.proxy"
+    ]
     assert "  skip  agent.proxy          not installed\n" in text.portal(diagnosis)
 
 
@@ -482,13 +555,21 @@ def test_rows_show_the_source_that_is_used_and_not_the_adapters_first_address():
     for line in route_lines(text.portal(diagnose(facts)), "169.254.169.254"):
         assert line.split()[4] == "10.0.0.4"
     of_row = replace(row("10.9.0.0/16", "10.0.0.1", eth0), source="10.0.0.9")
-    assert "10.0.0.9" in route_lines(text.full(diagnose(replace(facts, routes=(*facts.routes, of_row)))), "10.9.0.0")[0]
+    assert (
+        "10.0.0.9"
+        in route_lines(
+            text.full(diagnose(replace(facts, routes=(*facts.routes, of_row)))), "10.9.0.0"
+        )[0]
+    )
 
 
 def test_without_any_row_the_report_says_that_none_matches():
     for name in ("route-missing", "route-missing-windows"):
         evidence = section(text.portal(diagnose(RECORDED[name])), "EVIDENCE")
-        assert evidence[1:3] == ["  no row matches 169.254.169.254", "  no row matches 168.63.129.16"]
+        assert evidence[1:3] == [
+            "  no row matches 169.254.169.254",
+            "  no row matches 168.63.129.16",
+        ]
 
 
 def test_where_the_table_could_not_be_read_nothing_is_said_of_its_rows():
@@ -552,7 +633,11 @@ def test_the_full_report_holds_what_else_was_collected():
     ):
         assert line in full.split("\n")
     machine = " ".join(section(full, "MACHINE"))
-    assert "build=20348.2402" in machine and "elevated=true" in machine and "expectedIp=172.16.69.7" in machine
+    assert (
+        "build=20348.2402" in machine
+        and "elevated=true" in machine
+        and "expectedIp=172.16.69.7" in machine
+    )
     portal = text.portal(diagnose(facts))
     assert "MACHINE" not in portal and "stored route 169" not in portal
 
@@ -562,13 +647,17 @@ def test_the_full_report_holds_what_else_was_collected():
 POSIX = re.compile(r"(?<![A-Za-z])E[A-Z]{4,}(?= \(|\)|[.,;:]|$)", re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", [name for name, facts in RECORDED.items() if facts.system == "windows"])
+@pytest.mark.parametrize(
+    "name", [name for name, facts in RECORDED.items() if facts.system == "windows"]
+)
 def test_windows_errors_are_told_by_windows_names_and_numbers(name):
     diagnosis = diagnose(RECORDED[name])
     for report in (text.portal(diagnosis), text.full(diagnosis)):
         assert not [found for found in POSIX.findall(report) if found in WINSOCK]
         for found in re.finditer(r"WSAE\w+", report):
-            assert re.match(r" \(\d{5}[,)]", report[found.end() :]), report[found.start() : found.end() + 20]
+            assert re.match(r" \(\d{5}[,)]", report[found.end() :]), report[
+                found.start() : found.end() + 20
+            ]
 
 
 @pytest.mark.parametrize(

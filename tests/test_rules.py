@@ -1,4 +1,6 @@
-"""Each cause on facts alone: recognised, not recognised, and mended in the words of the system the facts came from."""
+"""Each cause on facts alone: recognised, not recognised, and mended in the words of the system the
+facts came from.
+"""
 
 from dataclasses import replace
 
@@ -36,11 +38,24 @@ from runcommand.facts import (
     Trial,
     Unavailable,
 )
-from runcommand.rules import RULES
-from runcommand.rules.case import AZURE_ARP_MAC
+from runcommand.model.case import AZURE_ARP_MAC
+from runcommand.rules.catalogue import RULES
 from runcommand.simulator.scenarios import (
-    ETH0, ETH1, ETHERNET, ETHERNET2, HOSTS, LO, LOOPBACK, chained, held, linux_firewall, managed, row, rows_of, with_lookups,
-)  # fmt: skip
+    ETH0,
+    ETH1,
+    ETHERNET,
+    ETHERNET2,
+    HOSTS,
+    LO,
+    LOOPBACK,
+    chained,
+    held,
+    linux_firewall,
+    managed,
+    row,
+    rows_of,
+    with_lookups,
+)
 
 from .facts_of import BOTH, LINUX, WINDOWS, connection, http, imds, metadata, no_answer, wireserver
 
@@ -69,7 +84,11 @@ def judged(facts, verdict, cause):
 def test_a_disabled_primary_nic_is_named_and_enabled_again_on_linux():
     down = replace(managed(ETH0), state=LinkState.DOWN)
     facts = LINUX.dark(
-        None, Outcome.UNREACHABLE, proof=False, adapters=(LO, down, ETH1), routes=rows_of(ETH1, None, 200, False)
+        None,
+        Outcome.UNREACHABLE,
+        proof=False,
+        adapters=(LO, down, ETH1),
+        routes=rows_of(ETH1, None, 200, False),
     )
     assert commands(judged(facts, "broken", "nic-down")) == [
         "networkctl up eth0",
@@ -98,7 +117,11 @@ def test_a_disabled_primary_nic_is_enabled_by_its_index_on_windows():
 
 def test_a_missing_medium_has_no_command():
     facts = LINUX.dark(
-        None, Outcome.UNREACHABLE, proof=False, adapters=(LO, replace(ETH0, state=LinkState.NO_CARRIER)), routes=()
+        None,
+        Outcome.UNREACHABLE,
+        proof=False,
+        adapters=(LO, replace(ETH0, state=LinkState.NO_CARRIER)),
+        routes=(),
     )
     assert commands(judged(facts, "broken", "nic-down")) == []
 
@@ -108,7 +131,10 @@ def test_a_mac_that_azure_does_not_know_is_broken_when_imds_is_dark(side):
     facts = side.silent(expected=Expected(mac="00-0D-3A-00-00-99"))
     facts = replace(facts, adapters=facts.adapters[:2])
     diagnosis = judged(facts, "broken", "nic-mac-mismatch")
-    assert "Azure expects MAC 00-0D-3A-00-00-99 (--expected-mac); the guest has" in diagnosis.main.detail
+    assert (
+        "Azure expects MAC 00-0D-3A-00-00-99 (--expected-mac); the guest has"
+        in diagnosis.main.detail
+    )
     assert diagnosis.main.fix[0].text.startswith("Before you change anything, check the value")
     (line,) = commands(diagnosis)
     if side is WINDOWS:  # the override goes; the NIC then has the MAC that Azure gave to it
@@ -120,7 +146,9 @@ def test_a_mac_that_azure_does_not_know_is_broken_when_imds_is_dark(side):
 @ON_BOTH
 def test_no_mac_of_those_that_imds_reports(side):
     facts = side.healthy()
-    strangers = tuple(replace(a, mac=a.mac and f"00-0D-3A-99-99-{a.index:02d}") for a in facts.adapters)
+    strangers = tuple(
+        replace(a, mac=a.mac and f"00-0D-3A-99-99-{a.index:02d}") for a in facts.adapters
+    )
     judged(replace(facts, adapters=strangers), "degraded", "nic-mac-mismatch")
 
 
@@ -132,11 +160,15 @@ def test_an_address_that_azure_does_not_know(side):
     assert "Azure expects address 10.0.0.77 (--expected-ip); the guest has" in diagnosis.main.detail
     assert diagnosis.main.fix[0].text.startswith("Before you change anything, check the value")
     renewed = 'ipconfig /renew "Ethernet"'  # DHCP is on: netsh would only say so
-    assert (renewed if side is WINDOWS else "ip addr replace 10.0.0.77/24 dev eth0") in commands(diagnosis)[-1]
+    assert (renewed if side is WINDOWS else "ip addr replace 10.0.0.77/24 dev eth0") in commands(
+        diagnosis
+    )[-1]
 
 
 def test_an_address_set_by_hand_is_given_back_to_dhcp_on_windows():
-    by_hand = replace(ETHERNET, dhcp=False, dhcp_server=None, lease_address=None, lease_gateway=None)
+    by_hand = replace(
+        ETHERNET, dhcp=False, dhcp_server=None, lease_address=None, lease_gateway=None
+    )
     expected = Expected(ETHERNET.mac, "10.0.0.77")
     facts = WINDOWS.silent(expected=expected, adapters=(LOOPBACK, by_hand, ETHERNET2))
     diagnosis = judged(facts, "broken", "nic-ip-mismatch")
@@ -146,7 +178,9 @@ def test_an_address_set_by_hand_is_given_back_to_dhcp_on_windows():
 def test_a_primary_address_that_is_skipped_as_source_is_used_again():
     skipped = replace(held("172.16.69.7"), skip_as_source=True)
     nic = replace(ETHERNET, addresses=(skipped, held("172.16.69.8")))
-    facts = WINDOWS.dark("172.16.69.8", adapters=(LOOPBACK, nic, ETHERNET2), expected=Expected(ip="172.16.69.7"))
+    facts = WINDOWS.dark(
+        "172.16.69.8", adapters=(LOOPBACK, nic, ETHERNET2), expected=Expected(ip="172.16.69.7")
+    )
     diagnosis = judged(facts, "broken", "source-not-primary-ip")
     assert [line for line in commands(diagnosis) if "SkipAsSource" in line] == [
         "Set-NetIPAddress -IPAddress 172.16.69.7 -SkipAsSource 0",
@@ -169,7 +203,9 @@ def test_an_address_other_than_those_that_imds_reports_for_the_primary_nic(side)
     primary = facts.adapters[1]
     moved = replace(primary, addresses=(held("10.0.0.99"),))
     facts = replace(
-        facts, adapters=(facts.adapters[0], moved, *facts.adapters[2:]), imds=imds(metadata("10.0.0.99", side.vm))
+        facts,
+        adapters=(facts.adapters[0], moved, *facts.adapters[2:]),
+        imds=imds(metadata("10.0.0.99", side.vm)),
     )
     judged(facts, "degraded", "nic-ip-mismatch")
 
@@ -177,9 +213,14 @@ def test_an_address_other_than_those_that_imds_reports_for_the_primary_nic(side)
 @ON_BOTH
 def test_dhcp_that_is_off_is_information_while_imds_answers_and_a_warning_otherwise(side):
     def without_dhcp(facts):
-        return replace(facts, adapters=tuple(replace(a, dhcp=False) if a.physical else a for a in facts.adapters))
+        return replace(
+            facts,
+            adapters=tuple(replace(a, dhcp=False) if a.physical else a for a in facts.adapters),
+        )
 
-    assert causes(judged(without_dhcp(side.healthy()), "healthy", None)) == {"nic-dhcp-disabled": "info"}
+    assert causes(judged(without_dhcp(side.healthy()), "healthy", None)) == {
+        "nic-dhcp-disabled": "info"
+    }
     assert causes(diagnose(without_dhcp(side.dark(proof=False))))["nic-dhcp-disabled"] == "warn"
 
 
@@ -190,7 +231,9 @@ def test_dhcp_that_is_off_is_information_while_imds_answers_and_a_warning_otherw
 def test_no_route_at_all(side):
     primary, other = (ETHERNET, ETHERNET2) if side is WINDOWS else (ETH0, ETH1)
     routes = rows_of(primary, None, 100, False) + rows_of(other, None, 100, False)
-    diagnosis = judged(side.dark(None, Outcome.UNREACHABLE, routes=routes), "broken", "route-missing")
+    diagnosis = judged(
+        side.dark(None, Outcome.UNREACHABLE, routes=routes), "broken", "route-missing"
+    )
     gateway = primary.lease_gateway
     expected = (
         f"route -p add 169.254.169.254 mask 255.255.255.255 {gateway} if 7"
@@ -201,11 +244,14 @@ def test_no_route_at_all(side):
 
 
 @pytest.mark.parametrize(
-    "kind, error", [("unreachable", "EHOSTUNREACH"), ("blackhole", "EINVAL"), ("prohibit", "EACCES")]
+    "kind, error",
+    [("unreachable", "EHOSTUNREACH"), ("blackhole", "EINVAL"), ("prohibit", "EACCES")],
 )
 def test_a_row_that_denies_is_deleted_in_full(kind, error):
     deny = Route(IMDS32, kind=RouteKind(kind), metric=5)
-    facts = LINUX.dark(None, Outcome.UNREACHABLE, routes=(deny, *rows_of(ETH0, "10.0.0.1", 100, False)))
+    facts = LINUX.dark(
+        None, Outcome.UNREACHABLE, routes=(deny, *rows_of(ETH0, "10.0.0.1", 100, False))
+    )
     diagnosis = judged(facts, "broken", "route-missing")
     assert kind in diagnosis.main.detail
     assert commands(diagnosis)[0] == f"ip route del {kind} 169.254.169.254/32 metric 5"
@@ -216,7 +262,9 @@ def test_a_policy_rule_that_denies_is_deleted_by_its_priority():
     lookup = replace(facts.lookups[0], route=None, source=None, error="EACCES")
     rules = (*facts.routing_rules, RoutingRule(100, destination=IMDS32, action=RuleAction.PROHIBIT))
     diagnosis = judged(
-        replace(facts, lookups=(lookup, facts.lookups[1]), routing_rules=rules), "broken", "route-missing"
+        replace(facts, lookups=(lookup, facts.lookups[1]), routing_rules=rules),
+        "broken",
+        "route-missing",
     )
     assert commands(diagnosis) == ["ip rule del pref 100 from all to 169.254.169.254/32 prohibit"]
 
@@ -224,7 +272,10 @@ def test_a_policy_rule_that_denies_is_deleted_by_its_priority():
 @ON_BOTH
 def test_an_on_link_link_local_route_is_named_before_the_wrong_interface(side):
     primary, other = (ETHERNET, ETHERNET2) if side is WINDOWS else (ETH0, ETH1)
-    routes = (row("169.254.0.0/16", None, other, 5), *rows_of(primary, primary.lease_gateway, 100, False))
+    routes = (
+        row("169.254.0.0/16", None, other, 5),
+        *rows_of(primary, primary.lease_gateway, 100, False),
+    )
     diagnosis = judged(side.dark(side.other, routes=routes), "broken", "route-link-local-shadow")
     assert "169.254.0.0/16" in diagnosis.main.detail
 
@@ -234,7 +285,9 @@ def test_a_link_local_route_on_the_primary_nic_that_azure_answers_is_not_the_fau
     facts = LINUX.dark(
         proof=False,
         routes=routes,
-        neighbours=(Neighbour("169.254.169.254", "eth0", 2, "12-34-56-78-9A-BC", NeighbourState.REACHABLE),),
+        neighbours=(
+            Neighbour("169.254.169.254", "eth0", 2, "12-34-56-78-9A-BC", NeighbourState.REACHABLE),
+        ),
     )
     assert diagnose(facts).cause == "imds-no-answer"
 
@@ -242,7 +295,9 @@ def test_a_link_local_route_on_the_primary_nic_that_azure_answers_is_not_the_fau
 def test_a_link_local_route_on_the_primary_nic_that_nobody_answers_is():
     routes = (row("169.254.0.0/16", None, ETH0, 1000), *rows_of(ETH0, "10.0.0.1", 100, False))
     facts = LINUX.dark(
-        proof=False, routes=routes, neighbours=(Neighbour("169.254.169.254", "eth0", 2, None, NeighbourState.FAILED),)
+        proof=False,
+        routes=routes,
+        neighbours=(Neighbour("169.254.169.254", "eth0", 2, None, NeighbourState.FAILED),),
     )
     judged(facts, "broken", "route-link-local-shadow")
 
@@ -251,9 +306,14 @@ def test_a_link_local_route_on_the_primary_nic_that_nobody_answers_is():
 def test_a_route_by_the_second_nic(side):
     primary, other = (ETHERNET, ETHERNET2) if side is WINDOWS else (managed(ETH0), ETH1)
     specific = row(IMDS32, "10.1.0.1", other, 11)
-    routes = (specific, *(r for r in rows_of(primary, primary.lease_gateway, 11, True) if r.destination != IMDS32))
+    routes = (
+        specific,
+        *(r for r in rows_of(primary, primary.lease_gateway, 11, True) if r.destination != IMDS32),
+    )
     adapters = (LOOPBACK, primary, other) if side is WINDOWS else (LO, primary, other)
-    diagnosis = judged(side.dark(side.other, adapters=adapters, routes=routes), "broken", "route-wrong-interface")
+    diagnosis = judged(
+        side.dark(side.other, adapters=adapters, routes=routes), "broken", "route-wrong-interface"
+    )
     assert side.ip in diagnosis.main.detail and side.other in diagnosis.main.detail
     assert commands(diagnosis) == (
         ['ipconfig /renew "Ethernet"', "route delete 169.254.169.254", "route -p add 169.254.169.254 mask 255.255.255.255 172.16.69.1 if 7"]
@@ -300,7 +360,10 @@ def test_a_route_in_a_policy_table_is_mended_in_that_table():
 @ON_BOTH
 def test_a_next_hop_that_is_not_the_gateway(side):
     primary = ETHERNET if side is WINDOWS else ETH0
-    routes = (row(IMDS32, "10.0.0.99", primary, 11), *rows_of(primary, primary.lease_gateway, 100, False))
+    routes = (
+        row(IMDS32, "10.0.0.99", primary, 11),
+        *rows_of(primary, primary.lease_gateway, 100, False),
+    )
     diagnosis = judged(side.dark(proof=False, routes=routes), "broken", "route-wrong-gateway")
     assert "10.0.0.99" in diagnosis.main.detail and primary.lease_gateway in diagnosis.main.detail
 
@@ -308,7 +371,9 @@ def test_a_next_hop_that_is_not_the_gateway(side):
 @ON_BOTH
 def test_a_next_hop_that_is_the_gateway_and_answers_no_arp(side):
     primary = ETHERNET if side is WINDOWS else ETH0
-    dead = Neighbour(primary.lease_gateway, primary.name, primary.index, None, NeighbourState.INCOMPLETE)
+    dead = Neighbour(
+        primary.lease_gateway, primary.name, primary.index, None, NeighbourState.INCOMPLETE
+    )
     diagnosis = judged(side.dark(proof=False, neighbours=(dead,)), "broken", "route-wrong-gateway")
     assert "does not answer ARP (incomplete)" in diagnosis.main.detail
     assert any("Redeploy" in fix.text for fix in diagnosis.main.fix)
@@ -322,9 +387,16 @@ def test_without_a_lease_the_subnets_first_address_counts_as_the_gateway():
 
 @ON_BOTH
 def test_the_address_on_an_adapter_of_this_machine(side):
-    lo = replace(LO if side is LINUX else LOOPBACK, addresses=(held("127.0.0.1", 8), held("169.254.169.254", 32)))
+    lo = replace(
+        LO if side is LINUX else LOOPBACK,
+        addresses=(held("127.0.0.1", 8), held("169.254.169.254", 32)),
+    )
     others = (ETH0, ETH1) if side is LINUX else (ETHERNET, ETHERNET2)
-    diagnosis = judged(side.dark(None, Outcome.REFUSED, adapters=(lo, *others)), "broken", "address-claimed-locally")
+    diagnosis = judged(
+        side.dark(None, Outcome.REFUSED, adapters=(lo, *others)),
+        "broken",
+        "address-claimed-locally",
+    )
     assert commands(diagnosis) == (
         ["ip addr del 169.254.169.254/32 dev lo"]
         if side is LINUX
@@ -333,7 +405,9 @@ def test_the_address_on_an_adapter_of_this_machine(side):
 
 
 def test_a_secondary_address_as_source_is_named_on_linux():
-    eth0 = replace(ETH0, addresses=(held("10.0.0.4", dynamic=True), held("10.0.0.5", secondary=True)))
+    eth0 = replace(
+        ETH0, addresses=(held("10.0.0.4", dynamic=True), held("10.0.0.5", secondary=True))
+    )
     facts = LINUX.dark("10.0.0.5", adapters=(LO, eth0, ETH1), source="10.0.0.5")
     assert "ip route replace 169.254.169.254/32 via 10.0.0.1 dev eth0 src 10.0.0.4" in commands(
         judged(facts, "broken", "source-not-primary-ip")
@@ -351,7 +425,10 @@ def test_a_secondary_address_as_source_is_named_on_windows():
 
 def test_a_stored_route_through_a_gateway_that_is_gone():
     facts = WINDOWS.healthy(
-        persistent_routes=(PersistentRoute(IMDS32, "192.168.77.1"), PersistentRoute("10.9.0.0/16", "172.16.69.1"))
+        persistent_routes=(
+            PersistentRoute(IMDS32, "192.168.77.1"),
+            PersistentRoute("10.9.0.0/16", "172.16.69.1"),
+        )
     )
     diagnosis = judged(facts, "healthy", None)
     assert causes(diagnosis) == {"route-stale-persistent": "warn"}
@@ -391,7 +468,9 @@ def test_a_page_for_people_is_not_imds(side, status):
 @ON_BOTH
 @pytest.mark.parametrize("status", [410, 429, 503])
 def test_a_transient_status_from_a_proxy_is_not_imds(side, status):
-    judged(side.answers(http(side.ip, status, Body.HTML, via="1.1 proxy")), "broken", "imds-not-imds")
+    judged(
+        side.answers(http(side.ip, status, Body.HTML, via="1.1 proxy")), "broken", "imds-not-imds"
+    )
 
 
 @ON_BOTH
@@ -407,7 +486,8 @@ def test_waiting_comes_first_after_410(side):
 
 def test_who_asks_too_often_is_named_where_it_is_known():
     facts = WINDOWS.answers(
-        http(WINDOWS.ip, 429), connections=(ProcessConnection("greedy.exe", 4711, 50000, "ESTABLISHED"),)
+        http(WINDOWS.ip, 429),
+        connections=(ProcessConnection("greedy.exe", 4711, 50000, "ESTABLISHED"),),
     )
     assert "greedy.exe" in judged(facts, "degraded", "imds-throttled").main.detail
 
@@ -432,7 +512,9 @@ def test_no_answer_that_nothing_on_the_vm_explains(side, outcome):
 @ON_BOTH
 @pytest.mark.parametrize("outcome", [Outcome.TIMED_OUT, Outcome.REFUSED])
 def test_both_services_silent(side, outcome):
-    facts = replace(side.dark(outcome=outcome, proof=False), wireserver=wireserver(side.ip, Outcome.TIMED_OUT))
+    facts = replace(
+        side.dark(outcome=outcome, proof=False), wireserver=wireserver(side.ip, Outcome.TIMED_OUT)
+    )
     judged(facts, "broken", "platform-unreachable")
 
 
@@ -450,10 +532,14 @@ PROXY_AGENT = {"windows": "GuestProxyAgent", "linux": "azure-proxy-agent"}
 def test_a_guest_proxy_agent_that_is_down(side, state):
     agent = Service(PROXY_AGENT[side.system], ServiceState(state), "auto")
     diagnosis = judged(
-        side.dark(None, Outcome.REFUSED, proof=False, services=(agent,)), "broken", "guest-proxy-agent-failing"
+        side.dark(None, Outcome.REFUSED, proof=False, services=(agent,)),
+        "broken",
+        "guest-proxy-agent-failing",
     )
     assert commands(diagnosis)[0] == (
-        "Restart-Service GuestProxyAgent -Force" if side is WINDOWS else "systemctl restart azure-proxy-agent"
+        "Restart-Service GuestProxyAgent -Force"
+        if side is WINDOWS
+        else "systemctl restart azure-proxy-agent"
     )
 
 
@@ -472,7 +558,9 @@ def test_a_guest_proxy_agent_that_runs_and_does_not_listen(side):
 def test_a_guest_proxy_agent_that_answers_itself(side, status):
     agent = Service(PROXY_AGENT[side.system], ServiceState.RUNNING, "auto")
     judged(
-        side.answers(http(side.ip, status), services=(agent,), listeners=(Listener("127.0.0.1", 3080),)),
+        side.answers(
+            http(side.ip, status), services=(agent,), listeners=(Listener("127.0.0.1", 3080),)
+        ),
         "broken",
         "guest-proxy-agent-failing",
     )
@@ -482,7 +570,13 @@ def test_a_guest_proxy_agent_that_answers_itself(side, status):
 def test_a_guest_proxy_agent_that_works_is_not_blamed_for_a_refusal(side):
     agent = Service(PROXY_AGENT[side.system], ServiceState.RUNNING, "auto")
     judged(
-        side.dark(None, Outcome.REFUSED, proof=False, services=(agent,), listeners=(Listener("127.0.0.1", 3080),)),
+        side.dark(
+            None,
+            Outcome.REFUSED,
+            proof=False,
+            services=(agent,),
+            listeners=(Listener("127.0.0.1", 3080),),
+        ),
         "broken",
         "imds-refused",
     )
@@ -492,7 +586,9 @@ def test_a_guest_proxy_agent_that_works_is_not_blamed_for_a_refusal(side):
 
 
 @ON_BOTH
-@pytest.mark.parametrize("web, plugin", [(Outcome.TIMED_OUT, Outcome.TIMED_OUT), (Outcome.ANSWERED, Outcome.REFUSED)])
+@pytest.mark.parametrize(
+    "web, plugin", [(Outcome.TIMED_OUT, Outcome.TIMED_OUT), (Outcome.ANSWERED, Outcome.REFUSED)]
+)
 def test_a_wireserver_that_does_not_answer(side, web, plugin):
     facts = replace(side.healthy(), wireserver=wireserver(side.ip, web, plugin))
     judged(facts, "degraded", "wireserver-unreachable")
@@ -503,7 +599,9 @@ def test_a_wireserver_route_that_goes_astray_is_mended():
         row(WIRESERVER32, "10.0.1.1", ETH1, 5),
         *(r for r in rows_of(ETH0, "10.0.0.1", 100, True) if r.destination != WIRESERVER32),
     )
-    facts = replace(LINUX.healthy(routes=routes), wireserver=wireserver(LINUX.other, Outcome.TIMED_OUT))
+    facts = replace(
+        LINUX.healthy(routes=routes), wireserver=wireserver(LINUX.other, Outcome.TIMED_OUT)
+    )
     diagnosis = judged(facts, "degraded", "wireserver-unreachable")
     assert commands(diagnosis) == [
         "ip route del 168.63.129.16/32 via 10.0.1.1 dev eth1 metric 5",
@@ -515,23 +613,31 @@ def test_a_wireserver_route_that_goes_astray_is_mended():
 def test_no_attested_document(side):
     facts = side.healthy()
     judged(
-        replace(facts, imds=replace(facts.imds, attested=http(side.ip, 500), attested_document=False)),
+        replace(
+            facts, imds=replace(facts.imds, attested=http(side.ip, 500), attested_document=False)
+        ),
         "degraded",
         "attested-unavailable",
     )
     judged(
-        replace(facts, imds=replace(facts.imds, attested=http(side.ip, 200), attested_document=False)),
+        replace(
+            facts, imds=replace(facts.imds, attested=http(side.ip, 200), attested_document=False)
+        ),
         "degraded",
         "attested-unavailable",
     )
 
 
 @ON_BOTH
-@pytest.mark.parametrize("read_at, word", [("2026-11-23T01:50:06Z", "ahead of"), ("2026-11-22T22:44:05Z", "behind")])
+@pytest.mark.parametrize(
+    "read_at, word", [("2026-11-23T01:50:06Z", "ahead of"), ("2026-11-22T22:44:05Z", "behind")]
+)
 def test_a_clock_that_is_wrong(side, read_at, word):
     facts = side.healthy()
     exchange = replace(facts.imds.attempts[0], read_at=read_at)
-    diagnosis = judged(replace(facts, imds=replace(facts.imds, attempts=(exchange,))), "degraded", "clock-skew")
+    diagnosis = judged(
+        replace(facts, imds=replace(facts.imds, attempts=(exchange,))), "degraded", "clock-skew"
+    )
     assert word in diagnosis.main.detail
 
 
@@ -546,13 +652,17 @@ def test_a_clock_within_five_minutes(side, read_at):
 @ON_BOTH
 def test_the_date_of_a_stranger_is_not_believed(side):
     stranger = http(side.ip, 200, Body.HTML)
-    assert "clock-skew" not in causes(diagnose(side.answers(replace(stranger, date="2020-01-01T00:00:00Z"))))
+    assert "clock-skew" not in causes(
+        diagnose(side.answers(replace(stranger, date="2020-01-01T00:00:00Z")))
+    )
 
 
 def test_the_clock_is_shifted_by_what_was_measured():
     facts = LINUX.healthy(services=())
     exchange = replace(facts.imds.attempts[0], read_at="2026-11-23T02:44:05Z")
-    diagnosis = judged(replace(facts, imds=replace(facts.imds, attempts=(exchange,))), "degraded", "clock-skew")
+    diagnosis = judged(
+        replace(facts, imds=replace(facts.imds, attempts=(exchange,))), "degraded", "clock-skew"
+    )
     assert commands(diagnosis) == ['date -u -s "@$(( $(date +%s) - 3600 ))"']
 
 
@@ -562,7 +672,9 @@ def test_the_clock_is_shifted_by_what_was_measured():
 def elsewhere(side, **more):
     """Facts with no sign of Azure at all."""
     facts = side.dark(proof=False)
-    adapters = tuple(replace(a, mac=a.mac and "52-54-00-12-34-56", dhcp_server=None) for a in facts.adapters)
+    adapters = tuple(
+        replace(a, mac=a.mac and "52-54-00-12-34-56", dhcp_server=None) for a in facts.adapters
+    )
     routes = tuple(route for route in facts.routes if route.destination not in HOSTS)
     facts = replace(
         facts,
@@ -588,14 +700,20 @@ def test_nothing_says_azure(side):
 def test_any_one_sign_of_azure_is_enough_to_go_on(side, sign):
     facts = elsewhere(side)
     facts = {
-        "tag": lambda: replace(facts, machine=Machine(asset_tag="7783-7084-3265-9085-8269-3286-77")),
-        "lease": lambda: replace(
-            facts, adapters=(*facts.adapters[:1], replace(facts.adapters[1], dhcp_server="168.63.129.16"))
+        "tag": lambda: replace(
+            facts, machine=Machine(asset_tag="7783-7084-3265-9085-8269-3286-77")
         ),
-        "route": lambda: replace(facts, routes=(*facts.routes, row(IMDS32, "10.0.0.1", facts.adapters[1]))),
+        "lease": lambda: replace(
+            facts,
+            adapters=(*facts.adapters[:1], replace(facts.adapters[1], dhcp_server="168.63.129.16")),
+        ),
+        "route": lambda: replace(
+            facts, routes=(*facts.routes, row(IMDS32, "10.0.0.1", facts.adapters[1]))
+        ),
         "agent": lambda: replace(facts, services=(Service("walinuxagent", ServiceState.RUNNING),)),
         "mac": lambda: replace(
-            facts, adapters=(*facts.adapters[:1], replace(facts.adapters[1], mac="7C-1E-52-00-00-01"))
+            facts,
+            adapters=(*facts.adapters[:1], replace(facts.adapters[1], mac="7C-1E-52-00-00-01")),
         ),
         "answer": lambda: replace(facts, imds=imds(http(side.ip, 200, Body.HTML))),
     }[sign]()
@@ -616,7 +734,11 @@ def test_another_clouds_asset_tag_settles_it_whatever_else_is_there(side):
 
 @ON_BOTH
 def test_an_answer_that_only_azure_gives_outweighs_a_foreign_tag(side):
-    judged(replace(side.healthy(), machine=Machine(asset_tag="Amazon EC2", elevated=True)), "healthy", None)
+    judged(
+        replace(side.healthy(), machine=Machine(asset_tag="Amazon EC2", elevated=True)),
+        "healthy",
+        None,
+    )
     judged(
         replace(side.dark(proof=False), machine=Machine(asset_tag="Amazon EC2", elevated=True)),
         "broken",
@@ -624,7 +746,9 @@ def test_an_answer_that_only_azure_gives_outweighs_a_foreign_tag(side):
     )
 
 
-@pytest.mark.parametrize("tag", ["", "No Asset Tag", "Not Specified", "Default string", "To Be Filled By O.E.M."])
+@pytest.mark.parametrize(
+    "tag", ["", "No Asset Tag", "Not Specified", "Default string", "To Be Filled By O.E.M."]
+)
 def test_a_placeholder_is_no_asset_tag(tag):
     facts = LINUX.dark(proof=False)
     assert diagnose(replace(facts, machine=Machine(asset_tag=tag))).cause == "imds-no-answer"
@@ -640,13 +764,18 @@ def test_an_azure_arc_machine_is_called_one():
 
 @ON_BOTH
 def test_a_probe_that_failed_makes_the_run_inconclusive_and_says_where(side):
-    facts = replace(side.make(), unavailable=(Unavailable("imds", "RuntimeError: boom at tcp.py:7"),))
+    facts = replace(
+        side.make(), unavailable=(Unavailable("imds", "RuntimeError: boom at tcp.py:7"),)
+    )
     assert "boom at tcp.py:7" in judged(facts, "inconclusive", "tool-failed").main.detail
 
 
 @ON_BOTH
 def test_an_interrupted_run_is_inconclusive(side):
-    assert "interrupted" in judged(replace(side.make(), interrupted=True), "inconclusive", "tool-failed").main.detail
+    assert (
+        "interrupted"
+        in judged(replace(side.make(), interrupted=True), "inconclusive", "tool-failed").main.detail
+    )
 
 
 # --- safety of commands ---
@@ -676,7 +805,10 @@ def test_a_name_that_a_shell_would_read_never_goes_into_a_command(name):
     for side, primary, other in ((LINUX, ETH0, ETH1), (WINDOWS, ETHERNET, ETHERNET2)):
         bad = replace(primary, name=name, managed_by="systemd-networkd")
         worse = replace(other, name=name + "2")
-        routes = (row(IMDS32, "10.1.0.1", worse, 11), *rows_of(bad, primary.lease_gateway, 100, False))
+        routes = (
+            row(IMDS32, "10.1.0.1", worse, 11),
+            *rows_of(bad, primary.lease_gateway, 100, False),
+        )
         facts = side.dark(side.other, adapters=(bad, worse), routes=routes)
         for finding in diagnose(facts).findings:
             for fix in finding.fix:
@@ -757,9 +889,15 @@ def test_an_ipv6_next_hop_is_said_to_be_one():
 def test_an_arp_entry_set_by_hand_is_deleted(side):
     primary = ETHERNET if side is WINDOWS else ETH0
     forged = Neighbour(
-        primary.lease_gateway, primary.name, primary.index, "02-00-00-00-00-99", NeighbourState.PERMANENT
+        primary.lease_gateway,
+        primary.name,
+        primary.index,
+        "02-00-00-00-00-99",
+        NeighbourState.PERMANENT,
     )
-    diagnosis = judged(side.dark(proof=False, neighbours=(forged,)), "broken", "route-wrong-gateway")
+    diagnosis = judged(
+        side.dark(proof=False, neighbours=(forged,)), "broken", "route-wrong-gateway"
+    )
     assert commands(diagnosis) == (
         ["netsh interface ipv4 delete neighbors 7 172.16.69.1"]
         if side is WINDOWS
@@ -790,21 +928,34 @@ def test_a_static_configuration_is_mended_where_it_is_kept():
 
 
 def policy(*rules, routes=(), **more):
-    """A dark Linux VM with these rules before the usual ones, and no word of the system's own choice."""
+    """A dark Linux VM with these rules before the usual ones, and no word of the system's own
+    choice.
+    """
     facts = LINUX.dark(LINUX.ip, proof=False, **more)
-    return replace(facts, routing_rules=(*rules, *facts.routing_rules), routes=(*facts.routes, *routes), lookups=None)
+    return replace(
+        facts,
+        routing_rules=(*rules, *facts.routing_rules),
+        routes=(*facts.routes, *routes),
+        lookups=None,
+    )
 
 
 def test_a_rule_by_source_address_leads_astray():
     route = row("0.0.0.0/0", "10.0.1.1", ETH1, table="101")
     facts = policy(RoutingRule(100, source="10.0.0.4/32", table="101"), routes=(route,))
     diagnosis = judged(facts, "broken", "route-wrong-interface")
-    assert "ip route replace 169.254.169.254/32 via 10.0.0.1 dev eth0 table 101" in commands(diagnosis)
+    assert "ip route replace 169.254.169.254/32 via 10.0.0.1 dev eth0 table 101" in commands(
+        diagnosis
+    )
 
 
 def test_a_rule_of_another_source_address_does_not():
     route = row("0.0.0.0/0", "10.0.1.1", ETH1, table="101")
-    judged(policy(RoutingRule(100, source="10.0.1.5/32", table="101"), routes=(route,)), "broken", "imds-no-answer")
+    judged(
+        policy(RoutingRule(100, source="10.0.1.5/32", table="101"), routes=(route,)),
+        "broken",
+        "imds-no-answer",
+    )
 
 
 def test_a_rule_for_tcp_port_80_leads_astray():
@@ -826,7 +977,11 @@ def test_a_rule_for_tcp_port_80_leads_astray():
     ],
 )  # fmt: skip
 def test_a_rule_that_does_not_match_a_request_of_root(rule):
-    judged(policy(rule, routes=(row("0.0.0.0/0", "10.0.1.1", ETH1, table="200"),)), "broken", "imds-no-answer")
+    judged(
+        policy(rule, routes=(row("0.0.0.0/0", "10.0.1.1", ETH1, table="200"),)),
+        "broken",
+        "imds-no-answer",
+    )
 
 
 def test_wireguards_rules_are_followed():
@@ -835,9 +990,13 @@ def test_wireguards_rules_are_followed():
         RoutingRule(32764, table="main", suppress_prefix_length=0),
         RoutingRule(32765, inverted=True, fwmark="0xca6c", table="51820"),
     )
-    facts = policy(*rules, routes=(row("0.0.0.0/0", None, wg0, table="51820"),), adapters=(LO, ETH0, ETH1, wg0))
+    facts = policy(
+        *rules, routes=(row("0.0.0.0/0", None, wg0, table="51820"),), adapters=(LO, ETH0, ETH1, wg0)
+    )
     judged(facts, "broken", "imds-no-answer")  # the /32 routes of the main table are used first
-    without = replace(facts, routes=tuple(route for route in facts.routes if route.destination not in HOSTS))
+    without = replace(
+        facts, routes=tuple(route for route in facts.routes if route.destination not in HOSTS)
+    )
     judged(without, "broken", "route-wrong-interface")
 
 
@@ -848,7 +1007,10 @@ def test_wireguards_rules_are_followed():
             RoutingRule(100, source="10.0.0.4/32", action=RuleAction.PROHIBIT),
             "ip rule add pref 99 to 169.254.169.254 lookup main",
         ),
-        (RoutingRule(1, action=RuleAction.UNREACHABLE), "ip rule add pref 0 to 169.254.169.254 lookup main"),
+        (
+            RoutingRule(1, action=RuleAction.UNREACHABLE),
+            "ip rule add pref 0 to 169.254.169.254 lookup main",
+        ),
         (RoutingRule(0, action=RuleAction.UNREACHABLE), "ip rule del pref 0 from all unreachable"),
         (
             RoutingRule(100, destination=IMDS32, iif="lo", action=RuleAction.BLACKHOLE),
@@ -883,8 +1045,14 @@ def test_a_filter_is_not_a_missing_route(error):
 
 
 def test_the_connects_own_source_address_is_believed_before_the_lookups():
-    two = replace(ETH0, addresses=(held("10.0.0.4", dynamic=True), held("10.0.0.5", secondary=True)))
-    judged(LINUX.dark("10.0.0.5", proof=False, adapters=(LO, two, ETH1)), "broken", "source-not-primary-ip")
+    two = replace(
+        ETH0, addresses=(held("10.0.0.4", dynamic=True), held("10.0.0.5", secondary=True))
+    )
+    judged(
+        LINUX.dark("10.0.0.5", proof=False, adapters=(LO, two, ETH1)),
+        "broken",
+        "source-not-primary-ip",
+    )
 
 
 @pytest.mark.parametrize("source", ["10.0.1.5", "10.99.99.99"])
@@ -898,7 +1066,10 @@ def test_a_source_address_of_something_else_is_named(source):
 def test_with_proof_that_imds_works_nothing_is_redeployed(side, outcome):
     diagnosis = diagnose(side.dark(outcome=outcome))
     assert diagnosis.cause in ("imds-no-answer", "imds-refused")
-    assert "IMDS itself works" in diagnosis.main.detail and "No local address" not in diagnosis.main.detail
+    assert (
+        "IMDS itself works" in diagnosis.main.detail
+        and "No local address" not in diagnosis.main.detail
+    )
     assert not any("Redeploy the VM" in fix.text for fix in diagnosis.main.fix)
 
 
@@ -919,10 +1090,15 @@ def test_without_proof_of_the_primary_nic_the_operator_is_asked_first(side):
 @ON_BOTH
 @pytest.mark.parametrize("status", [400, 403, 404, 410, 500, 503])
 def test_an_error_from_a_local_claimant_is_not_imdss(side, status):
-    lo = replace(LO if side is LINUX else LOOPBACK, addresses=(held("127.0.0.1", 8), held("169.254.169.254", 32)))
+    lo = replace(
+        LO if side is LINUX else LOOPBACK,
+        addresses=(held("127.0.0.1", 8), held("169.254.169.254", 32)),
+    )
     others = (ETH0, ETH1) if side is LINUX else (ETHERNET, ETHERNET2)
     facts = side.answers(http("169.254.169.254", status), adapters=(lo, *others))
-    assert list(causes(judged(facts, "broken", "address-claimed-locally"))) == ["address-claimed-locally"]
+    assert list(causes(judged(facts, "broken", "address-claimed-locally"))) == [
+        "address-claimed-locally"
+    ]
 
 
 @ON_BOTH
@@ -934,7 +1110,9 @@ def test_an_error_that_comes_by_the_wrong_nic_is_not_imdss(side, status):
 
 
 def test_a_400_that_refuses_every_api_version_is_said_to_be_that():
-    exchange = http(LINUX.ip, 400, says="Bad request. api-version is invalid", versions=("2031-01-01",))
+    exchange = http(
+        LINUX.ip, 400, says="Bad request. api-version is invalid", versions=("2031-01-01",)
+    )
     diagnosis = judged(LINUX.answers(exchange), "broken", "imds-rejects-request")
     assert "2031-01-01" in diagnosis.main.detail and "on the way" not in diagnosis.main.detail
 
@@ -942,13 +1120,17 @@ def test_a_400_that_refuses_every_api_version_is_said_to_be_that():
 @ON_BOTH
 def test_a_request_that_this_program_could_not_send_is_its_own_failure(side):
     exchange = no_answer(None, Outcome.FAILED, error="EMFILE (too many open files)")
-    diagnosis = judged(replace(side.dark(proof=False), imds=imds(exchange)), "inconclusive", "tool-failed")
+    diagnosis = judged(
+        replace(side.dark(proof=False), imds=imds(exchange)), "inconclusive", "tool-failed"
+    )
     assert "too many open files" in diagnosis.main.detail
 
 
 def test_an_interrupt_after_the_answer_is_inconclusive_and_keeps_the_answer():
     facts = LINUX.healthy()
-    facts = replace(facts, interrupted=True, imds=replace(facts.imds, attested=None, attested_document=None))
+    facts = replace(
+        facts, interrupted=True, imds=replace(facts.imds, attested=None, attested_document=None)
+    )
     assert "interrupted" in judged(facts, "inconclusive", "tool-failed").main.detail
 
 
@@ -956,7 +1138,9 @@ def test_an_interrupt_after_the_answer_is_inconclusive_and_keeps_the_answer():
 def test_an_attested_answer_that_our_own_deadline_cut_off_is_no_fault(allowed, cause):
     facts = LINUX.healthy()
     slow = replace(no_answer(LINUX.ip), connection=connection(source=LINUX.ip), allowed_s=allowed)
-    diagnosis = diagnose(replace(facts, imds=replace(facts.imds, attested=slow, attested_document=False)))
+    diagnosis = diagnose(
+        replace(facts, imds=replace(facts.imds, attested=slow, attested_document=False))
+    )
     assert diagnosis.cause == cause
     status = next(check.status.value for check in diagnosis.checks if check.id == "imds.attested")
     assert status == ("fail" if cause else "error")
@@ -977,12 +1161,19 @@ def test_something_else_at_the_wireservers_address_is_not_it(side):
     html = replace(server, http=replace(server.http, versions=(), status=403))
     assert (
         "not the WireServer's answer"
-        in judged(replace(side.healthy(), wireserver=html), "degraded", "wireserver-unreachable").main.detail
+        in judged(
+            replace(side.healthy(), wireserver=html), "degraded", "wireserver-unreachable"
+        ).main.detail
     )
 
 
 def test_a_wireserver_whose_route_is_not_known_is_not_said_to_have_a_right_one():
-    facts = replace(LINUX.healthy(), routes=None, lookups=None, wireserver=wireserver(LINUX.ip, Outcome.TIMED_OUT))
+    facts = replace(
+        LINUX.healthy(),
+        routes=None,
+        lookups=None,
+        wireserver=wireserver(LINUX.ip, Outcome.TIMED_OUT),
+    )
     assert "could not be checked" in diagnose(facts).main.detail
 
 
@@ -1006,10 +1197,16 @@ def test_an_automatic_address_has_no_gateway(side):
     )
     adapters = (LOOPBACK, primary) if side is WINDOWS else (LO, primary)
     facts = side.dark(
-        "169.254.33.7", proof=False, adapters=adapters, routes=(row("169.254.0.0/16", None, primary),), neighbours=()
+        "169.254.33.7",
+        proof=False,
+        adapters=adapters,
+        routes=(row("169.254.0.0/16", None, primary),),
+        neighbours=(),
     )
     diagnosis = judged(
-        replace(facts, wireserver=wireserver(None, Outcome.UNREACHABLE)), "broken", "route-link-local-shadow"
+        replace(facts, wireserver=wireserver(None, Outcome.UNREACHABLE)),
+        "broken",
+        "route-link-local-shadow",
     )
     assert "DHCP gave it none" in diagnosis.main.detail
     assert not any("169.254.0.1" in fix.text for fix in diagnosis.main.fix)
@@ -1026,9 +1223,16 @@ def test_a_nic_without_an_address_is_told_to_renew_its_lease(side):
     )
     adapters = (LOOPBACK, primary) if side is WINDOWS else (LO, primary)
     facts = side.dark(
-        None, Outcome.UNREACHABLE, proof=False, adapters=adapters, routes=(), expected=Expected(mac=primary.mac)
+        None,
+        Outcome.UNREACHABLE,
+        proof=False,
+        adapters=adapters,
+        routes=(),
+        expected=Expected(mac=primary.mac),
     )
-    diagnosis = judged(replace(facts, wireserver=wireserver(None, Outcome.UNREACHABLE)), "broken", "route-missing")
+    diagnosis = judged(
+        replace(facts, wireserver=wireserver(None, Outcome.UNREACHABLE)), "broken", "route-missing"
+    )
     assert commands(diagnosis) == (
         ['ipconfig /renew "Ethernet"'] if side is WINDOWS else ["networkctl reconfigure eth0"]
     )
@@ -1039,7 +1243,9 @@ def test_a_running_lease_of_another_address_is_azures_word():
     eth0 = replace(ETH0, addresses=(held("10.0.0.99"),))
     facts = LINUX.dark("10.0.0.99", proof=False, adapters=(LO, eth0, ETH1))
     diagnosis = judged(
-        replace(facts, wireserver=wireserver("10.0.0.99", Outcome.TIMED_OUT)), "broken", "nic-ip-mismatch"
+        replace(facts, wireserver=wireserver("10.0.0.99", Outcome.TIMED_OUT)),
+        "broken",
+        "nic-ip-mismatch",
     )
     assert "its DHCP lease" in diagnosis.main.detail and commands(diagnosis)[-1].startswith(
         "ip addr replace 10.0.0.4/24 dev eth0 && ip route replace 169.254.169.254/32 via 10.0.0.1 dev eth0 src 10.0.0.4"
@@ -1050,7 +1256,9 @@ def test_the_subnet_that_imds_reports_is_believed_before_the_lease():
     stale = replace(ETH0, lease_gateway="10.0.0.77")
     routes = (row(IMDS32, "10.0.1.1", ETH1), *rows_of(ETH0, "10.0.0.1", 100, False))
     diagnosis = judged(
-        LINUX.dark(LINUX.other, adapters=(LO, stale, ETH1), routes=routes), "broken", "route-wrong-interface"
+        LINUX.dark(LINUX.other, adapters=(LO, stale, ETH1), routes=routes),
+        "broken",
+        "route-wrong-interface",
     )
     assert "ip route replace 169.254.169.254/32 via 10.0.0.1 dev eth0" in commands(diagnosis)
 
@@ -1059,18 +1267,28 @@ def test_the_subnet_that_imds_reports_is_believed_before_the_lease():
 
 
 def two_nics(first_state, **more):
-    """Nothing answers; the second NIC has a lease and a default route of its own, the first one nothing."""
-    first = replace(ETH0, state=first_state, dhcp_server=None, lease_address=None, lease_gateway=None, dhcp=None)
+    """Nothing answers; the second NIC has a lease and a default route of its own, the first one
+    nothing.
+    """
+    first = replace(
+        ETH0, state=first_state, dhcp_server=None, lease_address=None, lease_gateway=None, dhcp=None
+    )
     second = replace(ETH1, lease_gateway="10.0.1.1")
     facts = LINUX.dark(
-        "10.0.1.5", proof=False, adapters=(LO, first, second), routes=rows_of(second, "10.0.1.1", 200, True), **more
+        "10.0.1.5",
+        proof=False,
+        adapters=(LO, first, second),
+        routes=rows_of(second, "10.0.1.1", 200, True),
+        **more,
     )
     return replace(facts, wireserver=wireserver("10.0.1.5", Outcome.TIMED_OUT))
 
 
 def test_a_first_nic_that_is_down_is_not_passed_over_for_the_second():
     diagnosis = judged(two_nics(LinkState.DOWN), "broken", "nic-down")
-    assert '"eth0"' in diagnosis.main.detail and "it comes before the others" in diagnosis.main.detail
+    assert (
+        '"eth0"' in diagnosis.main.detail and "it comes before the others" in diagnosis.main.detail
+    )
 
 
 def test_unless_the_leases_of_both_say_that_the_second_is_the_primary_one():
@@ -1086,7 +1304,15 @@ def test_unless_the_second_is_proven_to_be_the_primary_one():
 
 
 def test_another_nics_default_route_is_left_alone():
-    tun0 = replace(ETH1, index=8, name="tun0", kind="tun", physical=False, mac=None, addresses=(held("10.8.0.2"),))
+    tun0 = replace(
+        ETH1,
+        index=8,
+        name="tun0",
+        kind="tun",
+        physical=False,
+        mac=None,
+        addresses=(held("10.8.0.2"),),
+    )
     facts = LINUX.dark(
         None,
         Outcome.UNREACHABLE,
@@ -1105,7 +1331,12 @@ def test_another_nics_default_route_is_left_alone():
 
 
 def test_a_static_nic_of_windows_is_never_given_to_dhcp_by_a_route_cause():
-    static = replace(ETHERNET, dhcp=False, addresses=tuple(held(f"172.16.69.{n}") for n in (7, 8, 9)), dhcp_server=None)
+    static = replace(
+        ETHERNET,
+        dhcp=False,
+        addresses=tuple(held(f"172.16.69.{n}") for n in (7, 8, 9)),
+        dhcp_server=None,
+    )
     routes = (row(IMDS32, "10.1.0.1", ETHERNET2), *rows_of(static, "172.16.69.1", 11, False))
     for facts in (
         WINDOWS.dark(WINDOWS.other, adapters=(LOOPBACK, static, ETHERNET2), routes=routes),
@@ -1123,7 +1354,11 @@ def test_every_secondary_address_of_windows_is_skipped_as_source():
     ]  # fmt: skip
     crowd = replace(ETHERNET, addresses=tuple(held(f"172.16.69.{n}") for n in range(7, 200)))
     (one,) = commands(
-        judged(WINDOWS.dark("172.16.69.8", adapters=(LOOPBACK, crowd, ETHERNET2)), "broken", "source-not-primary-ip")
+        judged(
+            WINDOWS.dark("172.16.69.8", adapters=(LOOPBACK, crowd, ETHERNET2)),
+            "broken",
+            "source-not-primary-ip",
+        )
     )
     assert "-InterfaceIndex 7" in one and "172.16.69.7" in one
 
@@ -1151,16 +1386,25 @@ def denied_and_known(**instance):
     """Denied to the plain request, and answered to another one, so that IMDS has named the VM."""
     answer = metadata(LINUX.ip, LINUX.vm)
     known = replace(answer, instance=replace(answer.instance, **instance))
-    return replace(LINUX.answers(http(LINUX.ip, 403)), differential=(Trial(connection(source=LINUX.ip), known),))
+    return replace(
+        LINUX.answers(http(LINUX.ip, 403)),
+        differential=(Trial(connection(source=LINUX.ip), known),),
+    )
 
 
 def of_denied(facts):
-    return [text for text in commands(judged(facts, "broken", "imds-access-denied")) if text.startswith("az vm ")]
+    return [
+        text
+        for text in commands(judged(facts, "broken", "imds-access-denied"))
+        if text.startswith("az vm ")
+    ]
 
 
 def test_the_names_that_imds_gave_stand_in_the_commands():
     main = of_denied(
-        denied_and_known(resource_group_name="rg_1-a.b", name="testlx", resource_id="/x/virtualMachines/testlx")
+        denied_and_known(
+            resource_group_name="rg_1-a.b", name="testlx", resource_id="/x/virtualMachines/testlx"
+        )
     )
     assert main == [
         "az vm show -g rg_1-a.b -n testlx --query securityProfile.proxyAgentSettings.imds",
@@ -1194,10 +1438,10 @@ def test_a_name_that_is_no_plain_word_stands_in_no_command(field, name):
 
 
 def test_an_instance_of_a_scale_set_is_no_vm_to_the_commands():
-    uniform = (
-        "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachineScaleSets/ss/virtualMachines/0"
+    uniform = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachineScaleSets/ss/virtualMachines/0"
+    assert all(
+        "-g GROUP -n VM" in text for text in of_denied(denied_and_known(resource_id=uniform))
     )
-    assert all("-g GROUP -n VM" in text for text in of_denied(denied_and_known(resource_id=uniform)))
 
 
 @ON_BOTH
@@ -1215,7 +1459,9 @@ def test_a_claimed_address_says_who_listens_there(side):
     )
     facts = side.dark(None, Outcome.REFUSED, proof=False, adapters=adapters, listeners=listeners)
     diagnosis = judged(facts, "broken", "address-claimed-locally")
-    assert diagnosis.main.detail.endswith(" requests to IMDS end on this VM. Listening there: nginx (pid 812).")
+    assert diagnosis.main.detail.endswith(
+        " requests to IMDS end on this VM. Listening there: nginx (pid 812)."
+    )
 
 
 def check_of(diagnosis, id):
@@ -1231,11 +1477,15 @@ def test_where_the_address_is_the_vms_own_its_firewall_is_not_what_fails(side):
         for adapter in side.healthy().adapters
     )
     diagnosis = judged(
-        side.dark(None, Outcome.REFUSED, proof=False, adapters=adapters), "broken", "address-claimed-locally"
+        side.dark(None, Outcome.REFUSED, proof=False, adapters=adapters),
+        "broken",
+        "address-claimed-locally",
     )
     route, firewall = check_of(diagnosis, "route.imds"), check_of(diagnosis, "firewall.imds")
     assert (route.status.value, firewall.status.value) == ("fail", "skip")
-    assert "is an address of" in route.summary and "nothing stands in the way" not in firewall.summary
+    assert (
+        "is an address of" in route.summary and "nothing stands in the way" not in firewall.summary
+    )
     assert "the requests do not leave this VM" in firewall.summary
 
 
@@ -1247,7 +1497,12 @@ def test_where_a_rule_redirects_the_route_is_not_what_fails():
         "7", FirewallPlace.NFTABLES, RuleVerdict.REDIRECT, chain=NAT.id, target="127.0.0.1",
         matches=(FirewallMatch(MatchField.DESTINATION, ("169.254.169.254",)),),
     )  # fmt: skip
-    facts = LINUX.dark(None, Outcome.REFUSED, proof=False, firewall=Firewall((rule,), (NAT,), sources=("nftables",)))
+    facts = LINUX.dark(
+        None,
+        Outcome.REFUSED,
+        proof=False,
+        firewall=Firewall((rule,), (NAT,), sources=("nftables",)),
+    )
     diagnosis = judged(facts, "broken", "address-claimed-locally")
     assert check_of(diagnosis, "route.imds").status.value == "ok"
     firewall = check_of(diagnosis, "firewall.imds")
@@ -1273,7 +1528,12 @@ def test_the_policy_rule_that_chooses_the_route_stands_in_the_verdict_and_the_ch
         RoutingRule(32766, table="main"),
     )
     lookup = replace(facts.lookups[0], source=LINUX.other, route=wrong)
-    facts = replace(facts, routes=(*facts.routes, wrong), routing_rules=rules, lookups=(lookup, facts.lookups[1]))
+    facts = replace(
+        facts,
+        routes=(*facts.routes, wrong),
+        routing_rules=rules,
+        lookups=(lookup, facts.lookups[1]),
+    )
     diagnosis = judged(facts, "broken", "route-wrong-interface")
     words = "100: from all to 169.254.169.254 lookup 100"
     assert f'The policy rule "{words}" chooses that route.' in diagnosis.main.detail
@@ -1288,7 +1548,10 @@ def test_a_rule_that_leads_elsewhere_than_the_system_went_is_not_named():
     stray = row("0.0.0.0/0", "10.0.1.1", ETH1, table="100")
     lookup = replace(facts.lookups[0], source=LINUX.other, route=wrong)
     facts = replace(
-        facts, routes=(*facts.routes, wrong, stray), routing_rules=rules, lookups=(lookup, facts.lookups[1])
+        facts,
+        routes=(*facts.routes, wrong, stray),
+        routing_rules=rules,
+        lookups=(lookup, facts.lookups[1]),
     )
     assert "policy rule" not in judged(facts, "broken", "route-wrong-interface").main.detail
 
@@ -1299,12 +1562,23 @@ def test_who_asks_too_often_is_named_with_its_number():
         http(WINDOWS.ip, 429), connections=(*many, ProcessConnection("-", 12, 50010, "established"))
     )
     detail = judged(facts, "degraded", "imds-throttled").main.detail
-    assert detail.endswith(" Connected to it now: a program that is not known (pid 12), greedy.exe (pid 4711).")
+    assert detail.endswith(
+        " Connected to it now: a program that is not known (pid 12), greedy.exe (pid 4711)."
+    )
 
 
 def test_the_rule_before_the_wireserver_shows_what_it_has_met():
-    rule = chained("9", RuleVerdict.DROP, FirewallMatch(MatchField.DESTINATION, ("168.63.129.16",)), packets=6)
-    facts = replace(LINUX.healthy(firewall=linux_firewall(rule)), wireserver=wireserver(LINUX.ip, Outcome.TIMED_OUT))
+    rule = chained(
+        "9", RuleVerdict.DROP, FirewallMatch(MatchField.DESTINATION, ("168.63.129.16",)), packets=6
+    )
+    facts = replace(
+        LINUX.healthy(firewall=linux_firewall(rule)),
+        wireserver=wireserver(LINUX.ip, Outcome.TIMED_OUT),
+    )
     diagnosis = judged(facts, "degraded", "wireserver-unreachable")
-    finding = next(finding for finding in diagnosis.findings if finding.cause == "firewall-blocks-wireserver")
-    assert finding.detail.endswith("drops 168.63.129.16 port 80 and 32526 (packets that it has met: 6).")
+    finding = next(
+        finding for finding in diagnosis.findings if finding.cause == "firewall-blocks-wireserver"
+    )
+    assert finding.detail.endswith(
+        "drops 168.63.129.16 port 80 and 32526 (packets that it has met: 6)."
+    )

@@ -1,4 +1,7 @@
-"""Old report folders: only what a run of ours has left is removed. Real folders, owners, links and mounts."""
+"""Old report folders: only what a run of ours has left is removed.
+
+Real folders, owners, links and mounts.
+"""
 
 import os
 import subprocess
@@ -12,7 +15,7 @@ from .command import ROOT
 if not sys.platform.startswith("linux"):
     pytest.skip("Linux only", allow_module_level=True)
 
-from runcommand.system.linux import folder  # noqa: E402
+from runcommand.system.linux import folder
 
 OLD, NOWHERE, STRANGER = "20190101T000000Z", Path("/nonexistent"), 12345
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="giving a folder away needs root")
@@ -48,7 +51,11 @@ def test_a_folder_of_ours_goes(base, old):
 @as_root
 @pytest.mark.parametrize("what", ["the folder", "the folder above", "a file in it"])
 def test_what_belongs_to_somebody_else_stays(base, old, what):
-    os.chown({"the folder": old, "the folder above": base, "a file in it": old / "report.json"}[what], STRANGER, -1)
+    os.chown(
+        {"the folder": old, "the folder above": base, "a file in it": old / "report.json"}[what],
+        STRANGER,
+        -1,
+    )
     run_often(base)
     assert [path.read_text() for path in sorted(old.iterdir())] == ["old", "old"]
 
@@ -87,7 +94,9 @@ def test_a_link_of_that_name_stays_and_so_does_what_it_leads_to(base, old, tmp_p
 
 @as_root
 def test_what_is_mounted_there_stays(base, old, tmp_path):
-    """In a mount namespace of its own; a bind mount of the same file system, which has the same device number."""
+    """In a mount namespace of its own; a bind mount of the same file system, which has the same
+    device number.
+    """
     shown = tmp_path / "precious"
     shown.mkdir(mode=0o700)
     (shown / "report.txt").write_text("precious")
@@ -96,8 +105,22 @@ def test_what_is_mounted_there_stays(base, old, tmp_path):
         "for day in range(10, 22): folder.make(Path(sys.argv[1]), Path('/nonexistent'), f'202611{day}T000000Z')\n"
     )
     command = 'mount --bind "$1" "$2" && exec "$3" -c "$4" "$5"'
-    inside = ["unshare", "-m", "sh", "-c", command, "sh", str(shown), str(old), sys.executable, script, str(base)]
-    done = subprocess.run(inside, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    inside = [
+        "unshare",
+        "-m",
+        "sh",
+        "-c",
+        command,
+        "sh",
+        str(shown),
+        str(old),
+        sys.executable,
+        script,
+        str(base),
+    ]
+    done = subprocess.run(
+        inside, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True
+    )
     if "ermission denied" in done.stderr or "not permitted" in done.stderr:
         pytest.skip("nothing can be mounted here")
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,6 @@
-"""``dist/imds-check.sh``: the script that is pasted into RunShellScript, made by ``build.py`` and run in the lab."""
+"""``dist/imds-check.sh``: the script that is pasted into RunShellScript, made by ``build.py`` and
+run in the lab.
+"""
 
 import ast
 import io
@@ -34,7 +36,9 @@ WRONG = f"route add {IMDS}/32 via 10.0.1.1 dev eth1"
 
 def python38():
     """The folder of a Python 3.8 of this machine; None where there is none."""
-    folders = [Path(folder) for folder in os.environ["PATH"].split(os.pathsep) if "shims" not in folder]
+    folders = [
+        Path(folder) for folder in os.environ["PATH"].split(os.pathsep) if "shims" not in folder
+    ]
     folders += Path.home().glob(".pyenv/versions/3.8.*/bin")
     return next((str(folder) for folder in folders if (folder / "python3.8").exists()), None)
 
@@ -73,7 +77,11 @@ def end(done):
 
 def test_it_is_one_small_file_of_ascii_and_the_same_each_time(script):
     text = script.read_text("ascii")
-    assert len(text) < build.SCRIPT_LIMIT == 160 * 1024 and "\r" not in text and "@VERSION@" not in text
+    assert (
+        len(text) < build.SCRIPT_LIMIT == 160 * 1024
+        and "\r" not in text
+        and "@VERSION@" not in text
+    )
     assert build.shell_script() == text
 
 
@@ -91,7 +99,9 @@ def test_it_carries_the_package_in_python_38_without_what_no_linux_vm_needs():
         "runcommand/system/linux/routes.py",
         "runcommand/rules/route.py",
     } <= names
-    assert not [name for name in names if "windows" in name or "simulator" in name or "results" in name]
+    assert not [
+        name for name in names if "windows" in name or "simulator" in name or "operator/" in name
+    ]
     for source in build.files_for_linux().values():
         ast.parse(source, feature_version=(3, 8))
 
@@ -100,14 +110,19 @@ def test_what_is_left_of_the_source_is_the_same_program_on_the_same_lines():
     def code(source):
         tree = ast.parse(source)
         for node in ast.walk(tree):
-            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
+            if (
+                isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+                and ast.get_docstring(node) is not None
+            ):
                 node.body = node.body[1:] or ([] if isinstance(node, ast.Module) else [ast.Pass()])
             if isinstance(node, ast.arg):
                 node.annotation = None
             if isinstance(node, ast.FunctionDef):
                 node.returns = None
         return [
-            (type(n).__name__, getattr(n, "lineno", 0)) for n in ast.walk(tree) if not isinstance(n, ast.Pass)
+            (type(n).__name__, getattr(n, "lineno", 0))
+            for n in ast.walk(tree)
+            if not isinstance(n, ast.Pass)
         ], ast.dump(tree)
 
     for name, kept in build.files_for_linux().items():
@@ -156,8 +171,16 @@ def test_parameters_however_run_command_passes_them(words, environment, expected
             {},
             "no parameter is called 'ExpectedMak': ExpectedMac, ExpectedIp, Arguments, ExitCode",
         ),
-        (["https://contoso.example/x?sig=S3cret"], {}, "a value without a name; the names are ExpectedMac"),
-        (["https://contoso.example/S3cret"], {}, "a value without a name; the names are ExpectedMac"),
+        (
+            ["https://contoso.example/x?sig=S3cret"],
+            {},
+            "a value without a name; the names are ExpectedMac",
+        ),
+        (
+            ["https://contoso.example/S3cret"],
+            {},
+            "a value without a name; the names are ExpectedMac",
+        ),
         ([], {"Arguments": "--out 'x"}, "Arguments: No closing quotation"),
     ],
 )
@@ -208,7 +231,9 @@ def test_python_38_will_do(fresh):
 
 
 @lab_runs
-@pytest.mark.parametrize("on_top", ["export ExpectedMac='00-0D-3A-7F-20-99'\n", "set -- 00-0D-3A-7F-20-99\n"])
+@pytest.mark.parametrize(
+    "on_top", ["export ExpectedMac='00-0D-3A-7F-20-99'\n", "set -- 00-0D-3A-7F-20-99\n"]
+)
 def test_lines_that_the_action_run_command_puts_on_top(lab, on_top):
     lab.write("/run/lab/script.sh", on_top + lab.script.read_text("ascii"))
     done = lab.run("sh", "/run/lab/script.sh")
@@ -219,7 +244,13 @@ def test_lines_that_the_action_run_command_puts_on_top(lab, on_top):
 @lab_runs
 def test_neither_the_callers_shell_nor_noise_of_the_loader_matters(fresh):
     fresh.vm(f"ip {WRONG}")
-    done = fresh.run("bash", "-eu", str(fresh.script), "--no-files", environment={"LD_PRELOAD": "/nonexistent.so"})
+    done = fresh.run(
+        "bash",
+        "-eu",
+        str(fresh.script),
+        "--no-files",
+        environment={"LD_PRELOAD": "/nonexistent.so"},
+    )
     assert end(done) == ("broken", "route-wrong-interface", 1) and done.returncode == 0
 
 
@@ -232,7 +263,9 @@ def test_a_value_without_a_name_is_not_repeated(lab):
 
 
 @lab_runs
-@pytest.mark.parametrize("value", ["a & b", "it's", 'say "x"', "$(reboot) `reboot` ; reboot", "\u00e4\u6f22"])
+@pytest.mark.parametrize(
+    "value", ["a & b", "it's", 'say "x"', "$(reboot) `reboot` ; reboot", "\u00e4\u6f22"]
+)
 def test_a_value_of_any_characters_arrives_and_a_wrong_one_is_named(lab, value):
     for done in (
         lab.run("sh", str(lab.script), f"ExpectedMac={value}", "ExitCode=verdict"),
@@ -249,7 +282,9 @@ def test_with_the_line_ends_of_windows_and_pasted_twice(lab):
         (text.replace("\n", "\r\n"), text + text, "\n\n" + text, text.replace("\n", "\r\n") * 2)
     ):
         path = f"/run/lab/changed{number}.sh"
-        subprocess.run(lab.enter(["sh", "-c", 'cat > "$1"', "sh", path]), input=changed.encode(), check=True)
+        subprocess.run(
+            lab.enter(["sh", "-c", 'cat > "$1"', "sh", path]), input=changed.encode(), check=True
+        )
         done = lab.run("sh", path, "ExitCode=verdict")
         assert end(done) == ("healthy", "-", 0) and done.returncode == 0 and done.stderr == ""
         assert done.stdout.count("END IMDS-CHECK") == 1
@@ -257,7 +292,11 @@ def test_with_the_line_ends_of_windows_and_pasted_twice(lab):
 
 @lab_runs
 def test_read_from_standard_input(lab):
-    assert end(lab.run("sh", "-s", "--", "--no-files", given=lab.script.read_text("ascii"))) == ("healthy", "-", 0)
+    assert end(lab.run("sh", "-s", "--", "--no-files", given=lab.script.read_text("ascii"))) == (
+        "healthy",
+        "-",
+        0,
+    )
 
 
 @lab_runs
@@ -280,7 +319,9 @@ def test_where_nothing_can_be_written_there_is_a_report_all_the_same(fresh):
     for folder in ("/tmp", "/var/tmp", "/var/log", "/dev/shm"):
         fresh.vm(f"mount -t tmpfs -o ro none {folder}")
     done = fresh.run("sh", INSIDE)
-    assert end(done)[0] == "healthy" and "FILES    not written: Read-only file system" in done.stdout
+    assert (
+        end(done)[0] == "healthy" and "FILES    not written: Read-only file system" in done.stdout
+    )
 
 
 @lab_runs
@@ -301,7 +342,9 @@ def without_python(lab):
 
 
 def another_python(lab, script):
-    """Puts a program of this text before every other ``python3`` of the folders that the script knows."""
+    """Puts a program of this text before every other ``python3`` of the folders that the script
+    knows.
+    """
     another_program(lab, "python3", script)
 
 
@@ -393,15 +436,22 @@ def test_without_curl_nothing_is_claimed_of_imds(fresh):
     without_python(fresh)
     fresh.hide("curl")
     last, text = short(fresh)
-    assert last == ("inconclusive", "-", 3) and "Whether IMDS answers could not be found out." in text
+    assert (
+        last == ("inconclusive", "-", 3) and "Whether IMDS answers could not be found out." in text
+    )
 
 
 @lab_runs
 def test_the_short_report_asks_without_a_proxy_and_prints_no_secret(fresh):
     without_python(fresh)
-    fresh.write("/etc/environment", "http_proxy=http://user1:s/ecr@t@proxy.contoso.com:3128/?sig=abc\nTOKEN=secret\n")
+    fresh.write(
+        "/etc/environment",
+        "http_proxy=http://user1:s/ecr@t@proxy.contoso.com:3128/?sig=abc\nTOKEN=secret\n",
+    )
     fresh.write("/etc/waagent.conf", "HttpProxy.Host=user1:secret@proxy.contoso.com\n")
-    last, text = short(fresh, http_proxy="http://127.0.0.1:9", ALL_PROXY="socks5://user1:secret@127.0.0.1:9")
+    last, text = short(
+        fresh, http_proxy="http://127.0.0.1:9", ALL_PROXY="socks5://user1:secret@127.0.0.1:9"
+    )
     assert last == ("inconclusive", "-", 3) and "http_proxy=http://proxy.contoso.com:3128/" in text
     for secret in ("secret", "ecr", "user1", "sig", "customData", "userData"):
         assert secret not in text
@@ -431,7 +481,9 @@ def test_a_curl_that_does_not_work_says_nothing_of_imds(fresh, curl):
     without_python(fresh)
     another_program(fresh, "curl", curl)
     last, text = short(fresh)
-    assert last == ("inconclusive", "-", 3) and "Whether IMDS answers could not be found out." in text
+    assert (
+        last == ("inconclusive", "-", 3) and "Whether IMDS answers could not be found out." in text
+    )
     assert "curl did not work" in text and "Install curl" not in text
 
 
@@ -439,9 +491,13 @@ def test_a_curl_that_does_not_work_says_nothing_of_imds(fresh, curl):
 @pytest.mark.parametrize("ended", [6, 7, 28, 52, 56])
 def test_what_curl_says_of_the_network_is_an_answer(fresh, ended):
     without_python(fresh)
-    another_program(fresh, "curl", f"echo 'curl: ({ended}) it says why' >&2; printf '\\n000'; exit {ended}")
+    another_program(
+        fresh, "curl", f"echo 'curl: ({ended}) it says why' >&2; printf '\\n000'; exit {ended}"
+    )
     last, text = short(fresh)
-    assert last == ("broken", "-", 1) and re.search(rf"^  imds +curl: \({ended}\) it says why$", text, re.MULTILINE)
+    assert last == ("broken", "-", 1) and re.search(
+        rf"^  imds +curl: \({ended}\) it says why$", text, re.MULTILINE
+    )
 
 
 @lab_runs
@@ -457,7 +513,9 @@ def test_with_very_little_memory_nothing_is_claimed(fresh, limit):
 @lab_runs
 def test_a_python_that_does_not_start_is_not_to_be_installed(fresh):
     without_python(fresh)
-    another_python(fresh, "echo 'python3: error while loading shared libraries: libm.so.6' >&2; exit 127")
+    another_python(
+        fresh, "echo 'python3: error while loading shared libraries: libm.so.6' >&2; exit 127"
+    )
     last, text = short(fresh)
     assert last == ("inconclusive", "-", 3) and "a Python that does not start" in text
     assert "Install Python" not in text and "Raise the limits on memory" in text
@@ -490,7 +548,10 @@ def test_a_signal_at_any_moment_costs_no_report(script, name, to_all):
             time.sleep(after_s)
             (os.killpg if to_all else os.kill)(process.pid, getattr(signal, name))
             out = process.communicate(timeout=60)[0]
-            assert len(re.findall("^END IMDS-CHECK verdict=", out, re.MULTILINE)) == 1, (after_s, out)
+            assert len(re.findall("^END IMDS-CHECK verdict=", out, re.MULTILINE)) == 1, (
+                after_s,
+                out,
+            )
             assert process.returncode == 0
 
 
@@ -501,14 +562,31 @@ def test_a_signal_at_any_moment_costs_no_report(script, name, to_all):
 def test_no_program_of_the_callers_folders_is_run(fresh, path, has_python, line_end):
     copy = "/run/lab/copy.sh"
     text = fresh.script.read_text("ascii").replace("\n", line_end)
-    subprocess.run(fresh.enter(["sh", "-c", 'cat > "$1"', "sh", copy]), input=text.encode(), check=True)
+    subprocess.run(
+        fresh.enter(["sh", "-c", 'cat > "$1"', "sh", copy]), input=text.encode(), check=True
+    )
     if not has_python:
         without_python(fresh)
-    for program in ("ip", "python3.14", "curl", "tr", "sh", "date", "uname", "awk", "fold", "sed", "nft", "head"):
+    for program in (
+        "ip",
+        "python3.14",
+        "curl",
+        "tr",
+        "sh",
+        "date",
+        "uname",
+        "awk",
+        "fold",
+        "sed",
+        "nft",
+        "head",
+    ):
         fresh.write(f"/run/lab/planted/{program}", "#!/bin/sh\ntouch /run/lab/was-run\n")
         fresh.vm(f"chmod 755 /run/lab/planted/{program}")
     fresh.vm(f"ip {WRONG}")
-    inside = f'cd /run/lab/planted; PATH="{path}:$PATH"; exec /bin/sh {copy} ExitCode=verdict --no-files'
+    inside = (
+        f'cd /run/lab/planted; PATH="{path}:$PATH"; exec /bin/sh {copy} ExitCode=verdict --no-files'
+    )
     done = fresh.run("/bin/sh", "-c", inside, environment={"PATH": SYSTEM_PATH})
     assert end(done) == ("broken", "route-wrong-interface" if has_python else "-", 1)
     assert fresh.vm("ls /run/lab/was-run", check=False) == ""
@@ -526,14 +604,22 @@ def test_a_python_that_takes_the_texts_away_is_named(fresh):
 @pytest.mark.parametrize("command", ["sh -s --", "bash -s --", "bash {}"])
 @pytest.mark.parametrize("limit", [6, 8, 12, 24])
 def test_few_open_files_are_enough_for_a_report(fresh, command, limit):
-    """From a file, dash itself refuses every script below eleven: it wants the descriptor 10 to read it."""
+    """From a file, dash itself refuses every script below eleven: it wants the descriptor 10 to
+    read it.
+    """
     if not shutil.which(command.partition(" ")[0]):
         pytest.skip("no such shell")
     fresh.vm(f"ip {WRONG}")
     limited = f"ulimit -n {limit}; exec {command.format(fresh.script)} ExitCode=verdict --no-files"
-    done = fresh.run("sh", "-c", limited, given="" if "{}" in command else fresh.script.read_text("ascii"))
-    if end(done)[0] == "inconclusive" and limit < 16:  # a root that may raise its own limit sees everything
-        assert done.returncode == 3 and done.stderr == "" and "the limit of open files" in done.stdout
+    done = fresh.run(
+        "sh", "-c", limited, given="" if "{}" in command else fresh.script.read_text("ascii")
+    )
+    if (
+        end(done)[0] == "inconclusive" and limit < 16
+    ):  # a root that may raise its own limit sees everything
+        assert (
+            done.returncode == 3 and done.stderr == "" and "the limit of open files" in done.stdout
+        )
     else:
         assert end(done) == ("broken", "route-wrong-interface", 1) and done.stderr == ""
 
@@ -557,7 +643,9 @@ def test_hostile_variables_do_not_matter(fresh, what):
 
 
 @lab_runs
-@pytest.mark.parametrize("before", ["exec <&-", "exec 2>&-", "exec <&- 2>&-", "exec 3>/dev/null", "umask 777"])
+@pytest.mark.parametrize(
+    "before", ["exec <&-", "exec 2>&-", "exec <&- 2>&-", "exec 3>/dev/null", "umask 777"]
+)
 def test_closed_streams_and_odd_masks_do_not_matter(fresh, before):
     fresh.vm(f"ip {WRONG}")
     done = fresh.run("sh", "-c", f"{before}; exec sh {fresh.script}")
@@ -567,5 +655,7 @@ def test_closed_streams_and_odd_masks_do_not_matter(fresh, before):
 @lab_runs
 def test_a_current_folder_that_is_gone_does_not_matter(fresh):
     fresh.vm(f"ip {WRONG}")
-    done = fresh.run("sh", "-c", f"mkdir /run/lab/gone; cd /run/lab/gone; rmdir ../gone; exec sh {fresh.script}")
+    done = fresh.run(
+        "sh", "-c", f"mkdir /run/lab/gone; cd /run/lab/gone; rmdir ../gone; exec sh {fresh.script}"
+    )
     assert end(done) == ("broken", "route-wrong-interface", 1)

@@ -1,4 +1,6 @@
-"""Nothing secret is in any report, redacted or not: secrets are put wherever one could come from, and every format is searched."""
+"""Nothing secret is in any report, redacted or not: secrets are put wherever one could come from,
+and every format is searched.
+"""
 
 import base64
 import html
@@ -10,20 +12,20 @@ from dataclasses import replace
 
 import pytest
 
-from runcommand.confidential import beginning, without_query, without_secrets
+from runcommand.attest.x509 import X509
 from runcommand.diagnosis import diagnose
 from runcommand.facts import Body, Outcome, ProxyKind, Scope
+from runcommand.facts.confidential import beginning, without_query, without_secrets
 from runcommand.probes import http
 from runcommand.probes import imds as imds_probe
+from runcommand.proxy.settings import of_environment, read_bypass
 from runcommand.redaction import redacted
 from runcommand.report import json_report, text
 from runcommand.simulator import pki, scenarios
 from runcommand.simulator.host import TOKEN, Behaviour, instance_document
 from runcommand.simulator.world import Scenario, simulate
 from runcommand.system.linux import proxies as linux_proxies
-from runcommand.system.proxies import of_environment, read_bypass
 from runcommand.system.windows.proxies import Blob, of_settings
-from runcommand.x509 import X509
 
 from . import wine
 from .command import ROOT
@@ -61,7 +63,9 @@ def in_every_format(facts):
 
 
 def secrets_in(*reports):
-    return sorted({secret for report in reports for secret in SECRETS if secret.lower() in report.lower()})
+    return sorted(
+        {secret for report in reports for secret in SECRETS if secret.lower() in report.lower()}
+    )
 
 
 def test_the_search_finds_a_secret():
@@ -74,7 +78,10 @@ def test_the_search_finds_a_secret():
 @pytest.mark.parametrize(
     "said, kept",
     [
-        ("see http://user:hunter2@host/path?sig=S3cret#x for more", "see http://host/path for more"),
+        (
+            "see http://user:hunter2@host/path?sig=S3cret#x for more",
+            "see http://host/path for more",
+        ),
         ("http://user:hunter2@S3cret@host/x", "http://host/x"),
         ("http://user:hunter2/S3cret@host/x", "http://host/x"),
         (f"Authorization: Bearer {TOKEN}.{TOKEN}.", "Authorization: Bearer ..."),
@@ -94,7 +101,10 @@ def test_the_search_finds_a_secret():
         ("pass=hunter2 passphrase=hunter2 psk=hunter2", "pass=... passphrase=... psk=..."),
         ("wpa_psk: hunter2; pwd=hunter2; dbpass=hunter2", "wpa_psk: ...; pwd=...; dbpass=..."),
         ("secret: hunter2, password1=hunter2", "secret: ..., password1=..."),
-        ("apikey=hunter2 api_key=hunter2 x-api-key: hunter2", "apikey=... api_key=... x-api-key: ..."),
+        (
+            "apikey=hunter2 api_key=hunter2 x-api-key: hunter2",
+            "apikey=... api_key=... x-api-key: ...",
+        ),
         ("Cookie: a=1; session=hunter2; b=S3cret\nServer: x", "Cookie: ...\nServer: x"),
         ("Set-Cookie: id=hunter2; Path=/; S3cret", "Set-Cookie: ..."),
         ('{"cookie": "a=1; b=hunter2", "x": 1}', '{"cookie": "...", "x": 1}'),
@@ -104,20 +114,35 @@ def test_the_search_finds_a_secret():
         ("<Password>hunter2</Password>", "<Password>...</Password>"),
         ('Authorization: Digest username="u", response="hunter2"', "Authorization: Digest ..."),
         ("Proxy-Authorization: Basic aHVudGVyMg==", "Proxy-Authorization: Basic ..."),
-        ("SharedAccessKeyName=r;SharedAccessKey=S3cret/x+=;x=1", "SharedAccessKeyName=r;SharedAccessKey=...;x=1"),
-        ("x --password hunter2 --token S3cret -u root:hunter2", "x --password ... --token ... -u ..."),
+        (
+            "SharedAccessKeyName=r;SharedAccessKey=S3cret/x+=;x=1",
+            "SharedAccessKeyName=r;SharedAccessKey=...;x=1",
+        ),
+        (
+            "x --password hunter2 --token S3cret -u root:hunter2",
+            "x --password ... --token ... -u ...",
+        ),
         ("got eyJhbGciOi.eyJzdWIiOi.c2ln back", "got ... back"),
         ("is abCD3f/Gh1jkLm+opQ4rs/TUvw5xyz== whole", "is ... whole"),
         ("is /bCD3f/Gh1jkLm9opQ4rs/TUvw5xyz whole", "is /... whole"),
-        ("-----BEGIN RSA PRIVATE KEY-----\nS3cret\n-----END RSA PRIVATE KEY-----", "-----BEGIN RSA PRIVATE KEY-----...-----END RSA PRIVATE KEY-----"),
+        (
+            "-----BEGIN RSA PRIVATE KEY-----\nS3cret\n-----END RSA PRIVATE KEY-----",
+            "-----BEGIN RSA PRIVATE KEY-----...-----END RSA PRIVATE KEY-----",
+        ),
         # names that are encoded, and are not the first ones
         ("x%3D1%26password%3Dhunter2", "x%3D1%26password%3D..."),
-        ("next=http%3A%2F%2Fh%3Fuser%3Dx%26password%3Dhunter2%26x%3D1", "next=http%3A%2F%2Fh%3Fuser%3Dx%26password%3D...%26x%3D1"),
+        (
+            "next=http%3A%2F%2Fh%3Fuser%3Dx%26password%3Dhunter2%26x%3D1",
+            "next=http%3A%2F%2Fh%3Fuser%3Dx%26password%3D...%26x%3D1",
+        ),
         ("a%253D1%2526pwd%253Dhunter2%2526b%253D2 c", "a%253D1%2526pwd%253D...%2526b%253D2 c"),
         ("sv%3D1%26sig%3Dhunter2&x=1", "sv%3D1%26sig%3D...&x=1"),
         ("%7B%22token%22%3A%22hunter2%22%7D", "%7B%22token%22%3A..."),
         # base64 with slashes
-        ("AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "AWS_SECRET_ACCESS_KEY=..."),
+        (
+            "AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+            "AWS_SECRET_ACCESS_KEY=...",
+        ),
         ("at wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY now", "at ... now"),
         # credentials with quotes and blanks
         ('http_proxy=user:hun"ter2@host', "http_proxy=...@host"),
@@ -128,16 +153,28 @@ def test_the_search_finds_a_secret():
         ("curl -u 'bob:hunter 2' x", "curl -u ... x"),
         ('curl --user bob:"hunter 2" x', "curl --user ... x"),
         ('x --password "hunter2 S3cret" y', "x --password ... y"),
-        ("sshpass -p hunter2 ssh x; sshpass -phunter2 ssh y", "sshpass -p ... ssh x; sshpass -p... ssh y"),
+        (
+            "sshpass -p hunter2 ssh x; sshpass -phunter2 ssh y",
+            "sshpass -p ... ssh x; sshpass -p... ssh y",
+        ),
         ("plink -pw hunter2 host", "plink -pw ... host"),
         # elements, arrows, names of several words
         ('<password type="x">hunter2</password>', '<password type="x">...</password>'),
-        ("&lt;password type=1&gt;hunter2 S3cret&lt;/password&gt;", "&lt;password type=1&gt;...&lt;/password&gt;"),
+        (
+            "&lt;password type=1&gt;hunter2 S3cret&lt;/password&gt;",
+            "&lt;password type=1&gt;...&lt;/password&gt;",
+        ),
         ("<password><![CDATA[hunter2]]></password>", "<password>...</password>"),
         ("<a:Password>hunter2 S3cret</a:Password>", "<a:Password>...</a:Password>"),
         ('"password" => "hunter2", "x" => 1', '"password" => "...", "x" => 1'),
-        ("pass-word=hunter2 MY_PASS_PHRASE=hunter2 dbpw=hunter2", "pass-word=... MY_PASS_PHRASE=... dbpw=..."),
-        ("secret_value=hunter2 SECRETID=hunter2 client.secret=hunter2", "secret_value=... SECRETID=... client.secret=..."),
+        (
+            "pass-word=hunter2 MY_PASS_PHRASE=hunter2 dbpw=hunter2",
+            "pass-word=... MY_PASS_PHRASE=... dbpw=...",
+        ),
+        (
+            "secret_value=hunter2 SECRETID=hunter2 client.secret=hunter2",
+            "secret_value=... SECRETID=... client.secret=...",
+        ),
         ("secret-id: hunter2\npassword_text := hunter2", "secret-id: ...\npassword_text := ..."),
         # values that have separators in them
         ("password=hunter2,S3cret;4711 x", "password=... x"),
@@ -147,33 +184,69 @@ def test_the_search_finds_a_secret():
         ("password=hunter2;S3cret;user=x,y=1", "password=...;user=x,y=1"),
         ('{"passwords": ["hunter2","S3cret"], "x": 1}', '{"passwords": ..., "x": 1}'),
         ('{"keys": [["hunter2]"], ["S3cret"]], "x": 1}', '{"keys": ..., "x": 1}'),
-        (r'{\"keys\":[\"hunter2\",\"S3cret\"],\"x\":1}', r'{\"keys\":...,\"x\":1}'),
+        (r"{\"keys\":[\"hunter2\",\"S3cret\"],\"x\":1}", r"{\"keys\":...,\"x\":1}"),
         ('{"secret": {"a": "hunter2", "b": {"c": "S3cret"}}, "x": 1}', '{"secret": ..., "x": 1}'),
         ("tokens=[hunter2, S3cret", "tokens=..."),
-        ("&quot;password&quot;:&quot;hunter2 S3cret&quot;,&quot;x&quot;:1", "&quot;password&quot;:&quot;...&quot;,&quot;x&quot;:1"),
+        (
+            "&quot;password&quot;:&quot;hunter2 S3cret&quot;,&quot;x&quot;:1",
+            "&quot;password&quot;:&quot;...&quot;,&quot;x&quot;:1",
+        ),
         ("password=hunt\\'er2 x", "password=... x"),
         # and what is none
-        ("bypass: localhost; compass: north, passive=1, passport=x, encompass=y, by-pass=1, passed=3", None),
-        ("monkey=1 turkey: x passing: 2 compassed=3 secretary: Bob tokenizer=x keyboard=us pwned: no", None),
-        ("-A OUTPUT -p tcp -m tcp --dport 80 -m comment --comment \"block: all\" -j REJECT --reject-with tcp-reset", None),
-        ("[12:720] -A INPUT -s 10.0.0.0/8 -i eth0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", None),
-        ("default via 10.0.0.1 dev eth0 proto dhcp src 10.0.0.4 metric 100; 168.63.129.16 via 10.0.0.1 dev eth0", None),
-        ("10.0.0.0/24 dev eth0 proto kernel scope link src 10.0.0.4 metric 100 nexthop via fe80::1 weight 1", None),
+        (
+            "bypass: localhost; compass: north, passive=1, passport=x, encompass=y, by-pass=1, passed=3",
+            None,
+        ),
+        (
+            "monkey=1 turkey: x passing: 2 compassed=3 secretary: Bob tokenizer=x keyboard=us pwned: no",
+            None,
+        ),
+        (
+            '-A OUTPUT -p tcp -m tcp --dport 80 -m comment --comment "block: all" -j REJECT --reject-with tcp-reset',
+            None,
+        ),
+        (
+            "[12:720] -A INPUT -s 10.0.0.0/8 -i eth0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+            None,
+        ),
+        (
+            "default via 10.0.0.1 dev eth0 proto dhcp src 10.0.0.4 metric 100; 168.63.129.16 via 10.0.0.1 dev eth0",
+            None,
+        ),
+        (
+            "10.0.0.0/24 dev eth0 proto kernel scope link src 10.0.0.4 metric 100 nexthop via fe80::1 weight 1",
+            None,
+        ),
         ("0.0.0.0          0.0.0.0         10.0.0.1        10.0.0.4     10", None),
-        ("see https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service or http://h:80/a/b.html", None),
+        (
+            "see https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service or http://h:80/a/b.html",
+            None,
+        ),
         ('{"error": "x", "mail": "admin@contoso.com", "url": "http://h/p"}', None),
-        ('"Note: mail admin@contoso.com", \'at 10:30 by bob@contoso.com\'', None),
+        ("\"Note: mail admin@contoso.com\", 'at 10:30 by bob@contoso.com'", None),
         ("it's not what user's host said: don't mail admin@contoso.com", None),
         ("use <token> in the header <key>, then &lt;password&gt; as before", None),
         ("--bypass list --compass north -p tcp -u root --user root", None),
         ("a => b, c := d; x%3D1%26y%3D2", None),
         ("169.254.169.254 via 10.0.0.1 dev eth0 proto dhcp src 10.0.0.4 metric 100", None),
-        ("2: eth0@if5: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc noqueue state UP group default", None),
+        (
+            "2: eth0@if5: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc noqueue state UP group default",
+            None,
+        ),
         ("link/ether 00:0d:3a:7f:20:04 brd ff:ff:ff:ff:ff:ff link-netnsid 0", None),
         ('lease { interface "eth0"; fixed-address 10.0.0.4; option routers 10.0.0.1; }', None),
-        ("-A OUTPUT -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m owner --uid-owner 0 -m mark --mark 0x1/0xff -j DROP", None),
-        ("v2.31|Action=Block|Active=TRUE|Dir=Out|Protocol=6|RPort=80|RA4=169.254.169.254|Name=Block IMDS|", None),
-        ("/subscriptions/8d10da13-8125-4ba9-a717-bf7490507b3d/resourceGroups/rgProd01/providers/Microsoft.Compute/virtualMachines/vm01", None),
+        (
+            "-A OUTPUT -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m owner --uid-owner 0 -m mark --mark 0x1/0xff -j DROP",
+            None,
+        ),
+        (
+            "v2.31|Action=Block|Active=TRUE|Dir=Out|Protocol=6|RPort=80|RA4=169.254.169.254|Name=Block IMDS|",
+            None,
+        ),
+        (
+            "/subscriptions/8d10da13-8125-4ba9-a717-bf7490507b3d/resourceGroups/rgProd01/providers/Microsoft.Compute/virtualMachines/vm01",
+            None,
+        ),
         (r"C:\Users\a@contoso.com\x; mail admin@contoso.com; bypass: localhost", None),
         ("route -p add 169.254.169.254 mask 255.255.255.255 172.16.69.1 if 7", None),
         ("CN=Microsoft Azure RSA TLS Issuing CA 03, O=Microsoft Corporation, C=US", None),
@@ -194,7 +267,9 @@ def test_base64_is_removed_whole_whatever_is_in_it():
     for length in [24, 32, 48, 64] * 500:
         encoded = base64.b64encode(bytes(draw.randrange(256) for _ in range(length))).decode()
         left.append(without_secrets(f"answer {encoded} end")[len("answer ") : -len(" end")])
-    assert sum(len(shown) > 8 for shown in left) <= 4  # by chance one has no digit, or looks like a path
+    assert (
+        sum(len(shown) > 8 for shown in left) <= 4
+    )  # by chance one has no digit, or looks like a path
 
 
 def test_half_a_text_shows_no_half_of_a_password():
@@ -214,7 +289,11 @@ PLANTED = (
 @pytest.mark.parametrize("where", ["error", "title", "location", "server"])
 def test_what_an_answer_says_is_in_no_report(said, where):
     head = {"content-type": "text/html" if where == "title" else "application/json", where: said}
-    body = f"<title>{html.escape(said, quote=False)}</title>" if where == "title" else json.dumps({"error": said})
+    body = (
+        f"<title>{html.escape(said, quote=False)}</title>"
+        if where == "title"
+        else json.dumps({"error": said})
+    )
     facts = LINUX.healthy()
     last = facts.imds.attempts[-1]
     answer = http.Answer(Outcome.HTTP, None, 403, head, None, body.encode(), True)
@@ -237,7 +316,9 @@ def test_what_is_kept_of_an_address(url):
     ],
 )
 def test_an_address_in_a_certificate_is_kept_without_them(url):
-    leaf = pki.certificate("metadata.azure.com", "leaf", pki.ISSUING, "issuing", 5, is_ca=False, urls=[url])
+    leaf = pki.certificate(
+        "metadata.azure.com", "leaf", pki.ISSUING, "issuing", 5, is_ca=False, urls=[url]
+    )
     fact = X509.read(leaf).fact
     assert len(fact.issuer_urls) == 1 and secrets_in(repr(fact)) == []
 
@@ -265,12 +346,23 @@ def test_no_setting_of_a_proxy_keeps_credentials(value):
     found += linux_proxies.of_profiles(scripts, notes.append)
     found += linux_proxies.of_agent(f"HttpProxy.Host={value}\nHttpProxy.Port=3128\n", notes.append)
     for servers in (value, f"http={value};https={value}", f"socks={value}"):
-        values = {"ProxyEnable": 1, "ProxyServer": servers, "ProxyOverride": f"<local>;{value};x?sig=S3cret"}
+        values = {
+            "ProxyEnable": 1,
+            "ProxyServer": servers,
+            "ProxyOverride": f"<local>;{value};x?sig=S3cret",
+        }
         found += of_settings(
-            "Internet Settings", Scope.SYSTEM, "SYSTEM", values, Blob(servers + " ", value), notes.append
+            "Internet Settings",
+            Scope.SYSTEM,
+            "SYSTEM",
+            values,
+            Blob(servers + " ", value),
+            notes.append,
         )
     assert secrets_in(repr(found), repr(notes)) == []
-    facts = replace(scenarios.BY_NAME["healthy"].facts, proxies=tuple(replace(p, pac_url=None) for p in found))
+    facts = replace(
+        scenarios.BY_NAME["healthy"].facts, proxies=tuple(replace(p, pac_url=None) for p in found)
+    )
     assert secrets_in(*in_every_format(facts)) == []
 
 
@@ -299,13 +391,17 @@ WORLDS = {
 
 @pytest.mark.parametrize("name", WORLDS)
 def test_no_secret_of_the_simulated_world_is_in_a_report(name):
-    server = of_environment({"http_proxy": f"http://user:hunter2@{PROXY}"}, "the machine's environment", print)
+    server = of_environment(
+        {"http_proxy": f"http://user:hunter2@{PROXY}"}, "the machine's environment", print
+    )
     facts = replace(scenarios.BY_NAME["healthy"].facts, proxies=tuple(server))
     scenario = Scenario("secrets", None, "", scenarios.WINDOWS_VM, facts, **WORLDS[name])
     found = simulate(scenario).facts
     assert found.imds and found.proxies[0].kind is ProxyKind.ENVIRONMENT
     if "token-" in repr(WORLDS[name]):
-        assert "... at https://portal" in repr(found) or Body.HTML.value in repr(found)  # the text itself did arrive
+        assert "... at https://portal" in repr(found) or Body.HTML.value in repr(
+            found
+        )  # the text itself did arrive
     assert secrets_in(*in_every_format(found)) == []
 
 
@@ -350,15 +446,22 @@ def test_no_secret_of_a_linux_vm_is_in_a_report(instance, cause):
     }
     with Lab(Behaviour(instance=instance)) as lab:
         lab.web(HOST, int(PORT), "token-html")
-        lab.write("/etc/environment", f"http_proxy={setting}\nAPI_TOKEN=S3cret\nno_proxy=localhost,u:hunter2@y\n")
+        lab.write(
+            "/etc/environment",
+            f"http_proxy={setting}\nAPI_TOKEN=S3cret\nno_proxy=localhost,u:hunter2@y\n",
+        )
         lab.write(
             "/etc/profile.d/proxy.sh",
             f"PASSWORD=hunter2\nexport all_proxy=http://user:$PASSWORD@{PROXY}\nexport X=S3cret\n",
         )
         lab.write("/run/lab/environment", f"HTTP_PROXY={setting}?sig=S3cret\nVAULT_TOKEN=S3cret\n")
-        lab.write("/etc/waagent.conf", f"HttpProxy.Host=user:hunter2@{HOST}\nHttpProxy.Port={PORT}\n")
+        lab.write(
+            "/etc/waagent.conf", f"HttpProxy.Host=user:hunter2@{HOST}\nHttpProxy.Port={PORT}\n"
+        )
         other = subprocess.Popen(
-            lab.enter(["sh", "-c", f"exec 3<>/dev/null; sleep 60 # --password hunter2 {IMDS}", "S3cret"])
+            lab.enter(
+                ["sh", "-c", f"exec 3<>/dev/null; sleep 60 # --password hunter2 {IMDS}", "S3cret"]
+            )
         )
         try:
             printed = everything(lab, environment)
@@ -367,11 +470,16 @@ def test_no_secret_of_a_linux_vm_is_in_a_report(instance, cause):
         finally:
             other.kill()
             other.wait()
-    assert f"cause={cause}" in printed["portal", ()] and PROXY in printed["full", ()], printed["portal", ()]
-    assert files.count("END IMDS-CHECK") == len(folders) and files.count('"schema"') == len(folders) >= 1
-    assert {way: secrets_in(text) for way, text in printed.items() if secrets_in(text)} == {} and secrets_in(
-        files
-    ) == []
+    assert f"cause={cause}" in printed["portal", ()] and PROXY in printed["full", ()], printed[
+        "portal", ()
+    ]
+    assert (
+        files.count("END IMDS-CHECK") == len(folders)
+        and files.count('"schema"') == len(folders) >= 1
+    )
+    assert {
+        way: secrets_in(text) for way, text in printed.items() if secrets_in(text)
+    } == {} and secrets_in(files) == []
     hidden = "".join(text for (_, redact), text in printed.items() if redact)
     assert hidden.count("REDACTED ") == 2 and '"redacted": true' in hidden
     for name in (
@@ -390,7 +498,9 @@ def test_no_secret_of_a_linux_vm_is_in_a_report(instance, cause):
 
 
 EXE = ROOT / "dist" / "imds-check.exe"
-NO_WINE = why_not() or wine.why_not() or (None if EXE.exists() else "dist/imds-check.exe is not built")
+NO_WINE = (
+    why_not() or wine.why_not() or (None if EXE.exists() else "dist/imds-check.exe is not built")
+)
 
 
 @pytest.mark.skipif(NO_WINE is not None, reason=f"the lab cannot run the exe: {NO_WINE}")
@@ -407,7 +517,9 @@ def test_no_secret_of_a_windows_vm_is_in_a_report():
         settings(USER, setting, "u:hunter2@x"),
         key(
             rf"{SYSTEM}\{SETTINGS}\Connections",
-            DefaultConnectionSettings=blob(0x46, 7, setting, "u:hunter2@x", f"http://{PROXY}/p.pac?token=S3cret"),
+            DefaultConnectionSettings=blob(
+                0x46, 7, setting, "u:hunter2@x", f"http://{PROXY}/p.pac?token=S3cret"
+            ),
         ),
         key(ENVIRONMENT, HTTP_PROXY=setting, API_KEY="S3cret"),
         key(rf"{SYSTEM}\Environment", http_proxy=f"{setting}/?sig=S3cret"),
@@ -419,9 +531,16 @@ def test_no_secret_of_a_windows_vm_is_in_a_report():
         lab.warm_up()
         printed = [
             lab.tool(
-                "--format", format, "--no-files", environment={"AZURE_CLIENT_SECRET": "S3cret", "all_proxy": setting}
+                "--format",
+                format,
+                "--no-files",
+                environment={"AZURE_CLIENT_SECRET": "S3cret", "all_proxy": setting},
             ).stdout
             for format in ("portal", "full", "json")
         ]
-    assert "cause=proxy-intercepts-imds" in printed[0] and "proxy.pac" in printed[2] and PROXY in printed[1]
+    assert (
+        "cause=proxy-intercepts-imds" in printed[0]
+        and "proxy.pac" in printed[2]
+        and PROXY in printed[1]
+    )
     assert secrets_in(*printed) == []

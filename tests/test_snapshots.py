@@ -1,4 +1,5 @@
-"""The recorded reports under ``samples/reports``: judged again by this version, they read as they stand there.
+"""The recorded reports under ``samples/reports``: judged again by this version, they read as they
+stand there.
 
 After a change of wording or of rules: ``python -m tests.snapshots``, and read the difference.
 """
@@ -9,7 +10,7 @@ import pytest
 
 from runcommand.diagnosis import diagnose
 from runcommand.report import json_report, text
-from runcommand.rules import BY_CAUSE
+from runcommand.rules.catalogue import BY_CAUSE
 from runcommand.simulator.scenarios import BY_NAME, SCENARIOS
 
 from .command import imds_check
@@ -32,7 +33,11 @@ def test_there_is_a_sample_for_every_scenario_and_none_left_over():
 
 
 def test_there_is_a_sample_for_every_cause():
-    shown = {finding["cause"] for path in FOLDER.glob("*.json") for finding in json.loads(path.read_text())["findings"]}
+    shown = {
+        finding["cause"]
+        for path in FOLDER.glob("*.json")
+        for finding in json.loads(path.read_text())["findings"]
+    }
     assert shown == set(BY_CAUSE)
 
 

@@ -55,7 +55,11 @@ def one(attempt, timeout=1.0):
 
 def test_answered_with_the_source_address_that_was_used(listener):
     connection = one(Attempt("127.0.0.1", listener))
-    assert (connection.outcome, connection.local_address, connection.error) == (Outcome.ANSWERED, "127.0.0.1", None)
+    assert (connection.outcome, connection.local_address, connection.error) == (
+        Outcome.ANSWERED,
+        "127.0.0.1",
+        None,
+    )
 
 
 def test_a_source_address_can_be_asked_for(listener):
@@ -85,7 +89,9 @@ def test_all_attempts_share_one_time_out(full_listener, listener):
     attempts = [Attempt("127.0.0.1", full_listener)] * 50 + [Attempt("127.0.0.1", listener)]
     results = connect(Connector(), attempts, 0.5)
     assert time.monotonic() - began < 1.2
-    assert [connection.outcome for connection, _ in results] == [Outcome.TIMED_OUT] * 50 + [Outcome.ANSWERED]
+    assert [connection.outcome for connection, _ in results] == [Outcome.TIMED_OUT] * 50 + [
+        Outcome.ANSWERED
+    ]
     results[-1][1].close()
 
 

@@ -1,4 +1,6 @@
-"""What could not be looked at is said before anything is concluded without it, and nobody is sent to redeploy for it."""
+"""What could not be looked at is said before anything is concluded without it, and nobody is sent
+to redeploy for it.
+"""
 
 from dataclasses import replace
 
@@ -15,7 +17,12 @@ from .snapshots import FOLDER
 
 ON_BOTH = pytest.mark.parametrize("side", BOTH, ids=["windows", "linux"])
 
-REASONS = ("not finished when the time was up", "not begun when the time was up: x", "MemoryError:  at x.py:1", "EACCES")
+REASONS = (
+    "not finished when the time was up",
+    "not begun when the time was up: x",
+    "MemoryError:  at x.py:1",
+    "EACCES",
+)
 
 
 def without(facts, reason, *names):
@@ -49,12 +56,16 @@ def test_neither_service_answers_and_facts_are_missing(side):
     facts = replace(side.dark(proof=False), wireserver=wireserver(side.ip, Outcome.TIMED_OUT))
     assert diagnose(facts).cause == "platform-unreachable" and redeploys(diagnose(facts).main)
     found = diagnose(without(facts, REASONS[0], "routes", "firewall")).main
-    assert found.detail.startswith(f"Could not look at: routes, firewall ({REASONS[0]}). ") and not redeploys(found)
+    assert found.detail.startswith(
+        f"Could not look at: routes, firewall ({REASONS[0]}). "
+    ) and not redeploys(found)
 
 
 @ON_BOTH
 def test_a_program_that_is_not_on_the_vm_is_no_reason_to_run_again(side):
-    found = diagnose(without(side.dark(proof=False), "iptables-save: not found; nft: not found", "firewall")).main
+    found = diagnose(
+        without(side.dark(proof=False), "iptables-save: not found; nft: not found", "firewall")
+    ).main
     assert "Could not look at" not in found.detail and redeploys(found)
 
 
@@ -88,7 +99,9 @@ def test_a_firewall_that_was_read_by_half_is_not_without_fault(side, note, outco
     whole = diagnose(facts).main
     assert redeploys(whole)
     found = diagnose(replace(facts, notes=(Note("firewall", note),))).main
-    assert found.detail.startswith(f"Could not look at: all of the firewall ({note}). ") and not redeploys(found)
+    assert found.detail.startswith(
+        f"Could not look at: all of the firewall ({note}). "
+    ) and not redeploys(found)
     assert texts(found)[0].startswith("Run this again with --deadline 60")
     if "Nothing wrong was found in:" in whole.detail:
         right = found.detail.partition("Nothing wrong was found in: ")[2].partition(".")[0]
@@ -99,12 +112,16 @@ def test_a_firewall_that_was_read_by_half_is_not_without_fault(side, note, outco
 def test_rules_that_were_cut_off_were_not_looked_at(side):
     facts = side.dark(proof=False)
     found = diagnose(replace(facts, firewall=replace(facts.firewall, cut_off=7))).main
-    assert found.detail.startswith("Could not look at: all of the firewall (7 rules are left out). ")
+    assert found.detail.startswith(
+        "Could not look at: all of the firewall (7 rules are left out). "
+    )
     assert not redeploys(found)
 
 
 @ON_BOTH
-@pytest.mark.parametrize("note", [Note("firewall", "the active profile is not known: x; y"), Note("routes", "x")])
+@pytest.mark.parametrize(
+    "note", [Note("firewall", "the active profile is not known: x; y"), Note("routes", "x")]
+)
 def test_a_note_on_something_else_is_no_half_read_firewall(side, note):
     found = diagnose(replace(side.dark(proof=False), notes=(note,))).main
     assert "Could not look at" not in found.detail and redeploys(found)
@@ -112,11 +129,15 @@ def test_a_note_on_something_else_is_no_half_read_firewall(side, note):
 
 @ON_BOTH
 def test_a_silent_wireserver_is_no_reason_to_redeploy_where_the_firewall_was_read_by_half(side):
-    facts = replace(side.answers(metadata(side.ip, side.vm)), wireserver=wireserver(side.ip, Outcome.TIMED_OUT))
+    facts = replace(
+        side.answers(metadata(side.ip, side.vm)), wireserver=wireserver(side.ip, Outcome.TIMED_OUT)
+    )
     whole = diagnose(facts)
     half = diagnose(replace(facts, notes=(Note("firewall", HALF_READ[0]),)))
     assert whole.cause == half.cause == "wireserver-unreachable"
-    assert [len([text for text in texts(each.main) if "redeploy" in text]) for each in (whole, half)] == [1, 0]
+    assert [
+        len([text for text in texts(each.main) if "redeploy" in text]) for each in (whole, half)
+    ] == [1, 0]
 
 
 @ON_BOTH
@@ -125,7 +146,9 @@ def test_without_rights_it_is_said_first_and_run_again_with_them(side):
     found = diagnose(replace(facts, machine=replace(facts.machine, elevated=False))).main
     who = "an administrator" if side is WINDOWS else "root"
     assert found.detail.startswith(f"This was not run as {who}: ") and not redeploys(found)
-    assert texts(found)[0].startswith("Run this again in an elevated prompt" if side is WINDOWS else "Run this again as root")
+    assert texts(found)[0].startswith(
+        "Run this again in an elevated prompt" if side is WINDOWS else "Run this again as root"
+    )
 
 
 @ON_BOTH
@@ -145,7 +168,9 @@ def test_without_rights_a_healthy_vm_is_healthy_and_what_was_not_looked_at_is_sa
     who = "an administrator" if side is WINDOWS else "root"
     for report in (text.portal(diagnosis), text.full(diagnosis)):
         said = report.splitlines()[1:3]
-        assert said[0] == "VERDICT  HEALTHY" and said[1].startswith(f"  This was not run as {who}: ")
+        assert said[0] == "VERDICT  HEALTHY" and said[1].startswith(
+            f"  This was not run as {who}: "
+        )
     assert "This was not run as" not in text.portal(diagnose(facts))
 
 
@@ -164,9 +189,18 @@ def test_without_rights_every_failing_verdict_says_so_first(path):
 
 @ON_BOTH
 def test_an_interrupted_run_is_to_be_let_finish_and_is_no_fault_of_this_program(side):
-    facts = without(side.dark(proof=False), "the run was interrupted", "imds", "machine", "wireserver", *EXPLAINING)
+    facts = without(
+        side.dark(proof=False),
+        "the run was interrupted",
+        "imds",
+        "machine",
+        "wireserver",
+        *EXPLAINING,
+    )
     diagnosis = diagnose(replace(facts, interrupted=True))
-    assert diagnosis.cause == "tool-failed" and texts(diagnosis.main) == ["Run again, and let it finish."]
+    assert diagnosis.cause == "tool-failed" and texts(diagnosis.main) == [
+        "Run again, and let it finish."
+    ]
     azure = next(check for check in diagnosis.checks if check.id == "vm.azure")
     assert (azure.status, azure.summary) == ("error", "the run was interrupted")
 
@@ -175,15 +209,27 @@ def test_an_interrupted_run_is_to_be_let_finish_and_is_no_fault_of_this_program(
 def test_an_interrupted_run_that_lacks_what_may_explain_it_is_to_be_let_finish(side):
     facts = without(side.dark(proof=False), "the run was interrupted", "routes")
     found = diagnose(replace(facts, interrupted=True)).main
-    assert found.detail.startswith("Could not look at: routes (the run was interrupted). ") and not redeploys(found)
+    assert found.detail.startswith(
+        "Could not look at: routes (the run was interrupted). "
+    ) and not redeploys(found)
     assert texts(found)[0].startswith("Run this again, and let it finish")
 
 
 def test_nothing_of_azure_is_missed_where_it_could_not_be_looked_for():
-    facts = replace(WINDOWS.dark(proof=False), machine=None, adapters=None, routes=None, services=None, lookups=None)
+    facts = replace(
+        WINDOWS.dark(proof=False),
+        machine=None,
+        adapters=None,
+        routes=None,
+        services=None,
+        lookups=None,
+    )
     facts = replace(facts, wireserver=None)
     assert diagnose(facts).cause == "not-azure"
-    assert diagnose(without(facts, REASONS[0], "adapters", "routes", "services")).cause == "imds-no-answer"
+    assert (
+        diagnose(without(facts, REASONS[0], "adapters", "routes", "services")).cause
+        == "imds-no-answer"
+    )
 
 
 @ON_BOTH
@@ -197,4 +243,6 @@ def test_of_several_reasons_the_first_is_said_and_every_fact_is(side):
     facts = without(side.dark(proof=False), "x" * 300, *EXPLAINING)
     unlike = tuple(replace(item, reason=f"{item.fact} {item.reason}") for item in facts.unavailable)
     detail = diagnose(replace(facts, unavailable=unlike)).main.detail
-    assert detail.startswith("Could not look at: NICs, routes, neighbours, firewall, services, proxies (NICs: adapters xxx")
+    assert detail.startswith(
+        "Could not look at: NICs, routes, neighbours, firewall, services, proxies (NICs: adapters xxx"
+    )

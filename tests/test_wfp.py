@@ -1,4 +1,6 @@
-"""The filters of the Windows Filtering Platform, from XML of the form that netsh writes; only where a connect was forbidden."""
+"""The filters of the Windows Filtering Platform, from XML of the form that netsh writes; only where
+a connect was forbidden.
+"""
 
 from dataclasses import replace
 
@@ -48,7 +50,9 @@ def document(*filters):
 
 
 ADDRESS = condition("IP_REMOTE_ADDRESS", "EQUAL", uint(IMDS))
-MASKED = "<type>FWP_V4_ADDR_MASK</type><v4AddrMask><addr>{}</addr><mask>255.255.0.0</mask></v4AddrMask>"
+MASKED = (
+    "<type>FWP_V4_ADDR_MASK</type><v4AddrMask><addr>{}</addr><mask>255.255.0.0</mask></v4AddrMask>"
+)
 RANGE = "<type>FWP_RANGE_TYPE</type><rangeValue><valueLow>{}</valueLow><valueHigh>{}</valueHigh></rangeValue>"
 
 
@@ -79,7 +83,12 @@ def test_the_filters_that_may_have_forbidden_it(conditions, found):
 
 
 @pytest.mark.parametrize(
-    "more", [{"action": "FWP_ACTION_PERMIT"}, {"layer": "INBOUND_IPPACKET_V4"}, {"layer": "ALE_AUTH_CONNECT_V6"}]
+    "more",
+    [
+        {"action": "FWP_ACTION_PERMIT"},
+        {"layer": "INBOUND_IPPACKET_V4"},
+        {"layer": "ALE_AUTH_CONNECT_V6"},
+    ],
 )
 def test_what_permits_or_stands_elsewhere_is_left_out(more):
     assert wfp.parse(document(filter_(ADDRESS, **more))) == ()
@@ -87,15 +96,22 @@ def test_what_permits_or_stands_elsewhere_is_left_out(more):
 
 def test_name_provider_and_conditions_are_kept():
     (rule,) = wfp.parse(document(filter_(ADDRESS)))
-    assert (rule.name, rule.provider) == ("Contoso Shield block", "{11111111-0000-4000-8000-000000000001}")
-    assert [(match.field, match.values) for match in rule.matches] == [(MatchField.DESTINATION, (IMDS,))]
+    assert (rule.name, rule.provider) == (
+        "Contoso Shield block",
+        "{11111111-0000-4000-8000-000000000001}",
+    )
+    assert [(match.field, match.values) for match in rule.matches] == [
+        (MatchField.DESTINATION, (IMDS,))
+    ]
 
 
 def test_text_around_it_does_not_matter_and_the_list_is_bounded():
     text = "Wrote filters.\r\n" + document(*[filter_(ADDRESS)] * 500) + "\r\nOk.\r\n"
     notes = []
     assert len(wfp.parse(text, notes.append)) == wfp.FILTERS
-    assert len(notes) == 1 and notes[0].endswith(f"filters are left out: more than {wfp.FILTERS} could have forbidden the connect")
+    assert len(notes) == 1 and notes[0].endswith(
+        f"filters are left out: more than {wfp.FILTERS} could have forbidden the connect"
+    )
 
 
 @pytest.mark.parametrize(
@@ -133,4 +149,6 @@ def test_the_finding_says_may_and_names_filter_and_provider():
     facts = replace(facts, wfp_filters=wfp.parse(document(filter_(ADDRESS))))
     diagnosis = diagnose(facts)
     assert diagnosis.cause == "firewall-unknown"
-    assert 'It may be the filter "Contoso Shield block", provider {11111111-' in diagnosis.main.detail
+    assert (
+        'It may be the filter "Contoso Shield block", provider {11111111-' in diagnosis.main.detail
+    )

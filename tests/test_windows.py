@@ -1,4 +1,6 @@
-"""What Windows' tables say, read: rows, SMBIOS, leases and stored routes, whatever is in them. (tests/test_exe.py has the calls.)"""
+"""What Windows' tables say, read: rows, SMBIOS, leases and stored routes, whatever is in them.
+(tests/test_exe.py has the calls.)
+"""
 
 import struct
 import time
@@ -39,7 +41,9 @@ def test_a_row_of_the_forward_table():
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("next_hop, kind", [("0.0.0.0", 3), ("172.16.69.9", 3), ("0.0.0.0", 4), ("172.16.69.7", 4)])
+@pytest.mark.parametrize(
+    "next_hop, kind", [("0.0.0.0", 3), ("172.16.69.9", 3), ("0.0.0.0", 4), ("172.16.69.7", 4)]
+)
 def test_an_on_link_row_has_no_gateway(next_hop, kind):
     row = forward("172.16.69.0", "255.255.255.0", next_hop, kind)
     assert routes.parse_row(row, {7: adapter_row()}).gateway is None
@@ -52,7 +56,9 @@ def test_a_mask_that_is_none_of_a_prefix_costs_the_row(mask):
 
 def test_rows_left_out_are_told(mocker):
     mocker.patch.object(iphlpapi, "adapters", return_value=[])
-    mocker.patch.object(iphlpapi, "forward_table", return_value=[forward(), forward(mask="255.0.255.0")])
+    mocker.patch.object(
+        iphlpapi, "forward_table", return_value=[forward(), forward(mask="255.0.255.0")]
+    )
     board = Board(5)
     assert [route.destination for route in routes.collect(board)] == ["0.0.0.0/0"]
     assert "1 rows left out" in board.notes()[0].text
@@ -77,10 +83,19 @@ def test_a_stored_route_is_the_name_of_a_value(name, expected):
 
 
 def test_a_garbled_stored_route_does_not_cost_the_others(mocker):
-    names = dict.fromkeys(("nonsense", "169.254.169.254,255.255.255.255,10.0.0.1,1", "10.0.0.0,0.255.255.255,10.0.0.1,1"), "")
+    names = dict.fromkeys(
+        (
+            "nonsense",
+            "169.254.169.254,255.255.255.255,10.0.0.1,1",
+            "10.0.0.0,0.255.255.255,10.0.0.1,1",
+        ),
+        "",
+    )
     mocker.patch.object(registry, "values", return_value=names)
     board = Board(5)
-    assert [route.destination for route in routes.collect_persistent_routes(board)] == ["169.254.169.254/32"]
+    assert [route.destination for route in routes.collect_persistent_routes(board)] == [
+        "169.254.169.254/32"
+    ]
     assert [note.text for note in board.notes()] == ["2 of 3 cannot be read, and are left out"]
 
 
@@ -118,21 +133,32 @@ def table():
 
 
 def test_the_best_route_is_the_row_of_the_table_with_its_whole_metric(mocker, table):
-    best = BestRoute(IMDS, 32, "172.16.69.1", 7, 1, "172.16.69.7")  # the metric without the interface's
+    best = BestRoute(
+        IMDS, 32, "172.16.69.1", 7, 1, "172.16.69.7"
+    )  # the metric without the interface's
     mocker.patch.object(iphlpapi, "best_route2", return_value=best)
     lookup = routes.look_up(IMDS, table, ADAPTERS, Board(5))
     assert (lookup.source, lookup.error, lookup.route) == ("172.16.69.7", None, table[1])
 
 
 def test_a_best_route_that_the_table_does_not_have_is_told_as_it_is(mocker, table):
-    mocker.patch.object(iphlpapi, "best_route2", return_value=BestRoute("0.0.0.0", 0, "10.8.0.1", 9, 5, "10.8.0.2"))
+    mocker.patch.object(
+        iphlpapi, "best_route2", return_value=BestRoute("0.0.0.0", 0, "10.8.0.1", 9, 5, "10.8.0.2")
+    )
     route = routes.look_up(IMDS, table, ADAPTERS, Board(5)).route
-    assert (route.destination, route.gateway, route.interface_index, route.metric) == ("0.0.0.0/0", "10.8.0.1", 9, 5)
+    assert (route.destination, route.gateway, route.interface_index, route.metric) == (
+        "0.0.0.0/0",
+        "10.8.0.1",
+        9,
+        5,
+    )
 
 
 def without_best_route2(mocker, source, error=None):
     mocker.patch.object(iphlpapi, "best_route2", side_effect=NoFact("GetBestRoute2: error 50"))
-    mocker.patch.object(iphlpapi, "best_route", return_value=BestRoute(IMDS, 32, "172.16.69.1", 7, 11))
+    mocker.patch.object(
+        iphlpapi, "best_route", return_value=BestRoute(IMDS, 32, "172.16.69.1", 7, 11)
+    )
     mocker.patch.object(routes, "udp_source", return_value=(source, error))
 
 
@@ -186,7 +212,9 @@ LEASE = {
 
 
 def test_an_adapter_with_its_lease():
-    found = adapters.adapter(adapter_row(), interface_row(), [(7, "172.16.69.8"), (9, "172.16.69.7")], LEASE)
+    found = adapters.adapter(
+        adapter_row(), interface_row(), [(7, "172.16.69.8"), (9, "172.16.69.7")], LEASE
+    )
     assert (found.name, found.mac, found.kind, found.physical, found.state) == (
         "Ethernet", "00-0D-3A-E5-1C-C0", "ethernet", True, LinkState.UP,
     )  # fmt: skip
@@ -202,7 +230,12 @@ def test_an_adapter_with_its_lease():
 
 def test_values_of_an_old_lease_do_not_count_when_dhcp_is_off():
     found = adapters.adapter(adapter_row(dhcp=False), None, [], {**LEASE, "EnableDHCP": 0})
-    assert (found.dhcp, found.dhcp_server, found.lease_address, found.lease_gateway) == (False, None, None, None)
+    assert (found.dhcp, found.dhcp_server, found.lease_address, found.lease_gateway) == (
+        False,
+        None,
+        None,
+        None,
+    )
 
 
 @pytest.mark.parametrize(
@@ -211,12 +244,21 @@ def test_values_of_an_old_lease_do_not_count_when_dhcp_is_off():
         {},
         {"DhcpIPAddress": "0.0.0.0", "DhcpServer": "255.255.255.255", "DhcpDefaultGateway": []},
         {"DhcpIPAddress": 7, "DhcpServer": b"\0", "DhcpDefaultGateway": 7},
-        {"DhcpIPAddress": ["x"], "DhcpServer": "fe80::1", "DhcpDefaultGateway": ["", "nonsense", "0.0.0.0"]},
+        {
+            "DhcpIPAddress": ["x"],
+            "DhcpServer": "fe80::1",
+            "DhcpDefaultGateway": ["", "nonsense", "0.0.0.0"],
+        },
     ],
 )
 def test_no_lease_and_values_of_the_wrong_type_are_none(lease):
     found = adapters.adapter(adapter_row(dhcp_server=None), None, [], lease)
-    assert (found.dhcp, found.dhcp_server, found.lease_address, found.lease_gateway) == (True, None, None, None)
+    assert (found.dhcp, found.dhcp_server, found.lease_address, found.lease_gateway) == (
+        True,
+        None,
+        None,
+        None,
+    )
 
 
 @pytest.mark.parametrize(
@@ -267,7 +309,8 @@ def test_which_interface_is_a_disabled_nic(row, lease, device_is_disabled, expec
 
 
 @pytest.mark.parametrize(
-    "flags, expected", [(0, "absent"), (1, "Ethernet 2"), (0x401, "Ethernet 2"), ("x", "Ethernet 2")]
+    "flags, expected",
+    [(0, "absent"), (1, "Ethernet 2"), (0x401, "Ethernet 2"), ("x", "Ethernet 2")],
 )
 def test_the_registry_tells_a_disabled_device_from_one_that_is_gone(mocker, flags, expected):
     def values(key):
@@ -277,7 +320,9 @@ def test_the_registry_tells_a_disabled_device_from_one_that_is_gone(mocker, flag
 
     mocker.patch.object(registry, "values", side_effect=values)
     mocker.patch.object(iphlpapi, "adapters", return_value=[adapter_row()])
-    mocker.patch.object(iphlpapi, "interfaces", return_value=[interface_row(), replace(OFF, name="Ethernet 2")])
+    mocker.patch.object(
+        iphlpapi, "interfaces", return_value=[interface_row(), replace(OFF, name="Ethernet 2")]
+    )
     mocker.patch.object(iphlpapi, "addresses_to_skip", return_value=[])
     names = [adapter.name for adapter in adapters.collect(Board(5))]
     assert names == ["Ethernet"] + ([expected] if expected != "absent" else [])
@@ -300,13 +345,19 @@ def test_a_driver_that_hangs_costs_its_detail_only(mocker):
     mocker.patch.object(iphlpapi, "interfaces", side_effect=lambda: time.sleep(5))
     mocker.patch.object(registry, "values", return_value=LEASE)
     facts = collect(Run("windows", "testWs", 1.0), {"adapters": adapters.collect})
-    assert [(adapter.name, adapter.lease_gateway) for adapter in facts.adapters] == [("Ethernet", "172.16.69.1")]
+    assert [(adapter.name, adapter.lease_gateway) for adapter in facts.adapters] == [
+        ("Ethernet", "172.16.69.1")
+    ]
 
 
 def test_what_the_system_does_not_have_costs_its_detail_only(mocker):
     mocker.patch.object(iphlpapi, "adapters", return_value=[adapter_row()])
-    mocker.patch.object(iphlpapi, "interfaces", side_effect=NoFact("iphlpapi has no GetIfTable2 on this system"))
-    mocker.patch.object(iphlpapi, "addresses_to_skip", side_effect=NoFact("GetUnicastIpAddressTable: error 5"))
+    mocker.patch.object(
+        iphlpapi, "interfaces", side_effect=NoFact("iphlpapi has no GetIfTable2 on this system")
+    )
+    mocker.patch.object(
+        iphlpapi, "addresses_to_skip", side_effect=NoFact("GetUnicastIpAddressTable: error 5")
+    )
     mocker.patch.object(registry, "values", side_effect=NoFact("HKLM\\x: Access is denied"))
     board = Board(5)
     (found,) = adapters.collect(board)
@@ -332,7 +383,11 @@ SYSTEM = (
     bytes([1, 2, 3, 4]) + IDENTITY.bytes_le + bytes([6, 0, 0]),
     [b"Microsoft Corporation", b"Virtual Machine", b"7.0", b"1"],
 )
-CHASSIS = (3, bytes([1, 3, 0, 0, 2]) + bytes(8), [b"Microsoft Corporation", b"7783-7084-3265-9085-8269-3286-77"])
+CHASSIS = (
+    3,
+    bytes([1, 3, 0, 0, 2]) + bytes(8),
+    [b"Microsoft Corporation", b"7783-7084-3265-9085-8269-3286-77"],
+)
 END = (127, b"", [])
 
 
@@ -360,7 +415,11 @@ def test_a_table_that_is_cut_or_makes_no_sense_gives_what_it_has():
 @pytest.mark.parametrize(
     "name, build, shown",
     [
-        ("Windows Server 2022 Datacenter Azure Edition", "20348", "Windows Server 2022 Datacenter Azure Edition"),
+        (
+            "Windows Server 2022 Datacenter Azure Edition",
+            "20348",
+            "Windows Server 2022 Datacenter Azure Edition",
+        ),
         ("Windows 10 Enterprise multi-session", "22631", "Windows 11 Enterprise multi-session"),
         ("Windows 10 Enterprise", "19045", "Windows 10 Enterprise"),
         ("Windows 10 Enterprise", None, "Windows 10 Enterprise"),
@@ -372,13 +431,23 @@ def test_the_name_of_the_product(name, build, shown):
 
 
 def test_registry_values_of_the_wrong_type_are_none(mocker):
-    mocker.patch.object(machine, "firmware_table", side_effect=NoFact("GetSystemFirmwareTable: error 1"))
-    values = {"ProductName": 7, "EditionID": b"\0", "CurrentBuildNumber": ["x"], "CurrentBuild": "20348", "UBR": "x"}
+    mocker.patch.object(
+        machine, "firmware_table", side_effect=NoFact("GetSystemFirmwareTable: error 1")
+    )
+    values = {
+        "ProductName": 7,
+        "EditionID": b"\0",
+        "CurrentBuildNumber": ["x"],
+        "CurrentBuild": "20348",
+        "UBR": "x",
+    }
     mocker.patch.object(registry, "values", return_value=values)
     found = machine.collect(Board(5))
     assert (found.os_name, found.edition, found.build) == (None, None, "20348")
 
 
-@pytest.mark.parametrize("value, expected", [(["a", "", 7, "b\0"], ["a", "b"]), ("a", ["a"]), (None, []), (7, [])])
+@pytest.mark.parametrize(
+    "value, expected", [(["a", "", 7, "b\0"], ["a", "b"]), ("a", ["a"]), (None, []), (7, [])]
+)
 def test_a_list_of_texts(value, expected):
     assert registry.texts(value) == expected

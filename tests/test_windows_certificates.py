@@ -1,4 +1,6 @@
-"""What Windows makes of a chain, as far as it can be shown without Windows: status bits, stores, times, and the licence."""
+"""What Windows makes of a chain, as far as it can be shown without Windows: status bits, stores,
+times, and the licence.
+"""
 
 import time
 
@@ -47,11 +49,18 @@ def test_a_time_as_filetime():
 def test_stores_are_told_by_place_and_user(mocker):
     keys = {
         (registry.Root.USERS, ""): ["S-1-5-18", "S-1-5-21-1", "S-1-5-21-1_Classes"],
-        (registry.Root.MACHINE, "SOFTWARE\\Microsoft\\SystemCertificates\\CA\\Certificates"): ["AA11", "bb22"],
-        (registry.Root.MACHINE, "SOFTWARE\\Policies\\Microsoft\\SystemCertificates\\Disallowed\\Certificates"): [
-            "BB22"
+        (registry.Root.MACHINE, "SOFTWARE\\Microsoft\\SystemCertificates\\CA\\Certificates"): [
+            "AA11",
+            "bb22",
         ],
-        (registry.Root.USERS, "S-1-5-21-1\\Software\\Microsoft\\SystemCertificates\\Root\\Certificates"): ["AA11"],
+        (
+            registry.Root.MACHINE,
+            "SOFTWARE\\Policies\\Microsoft\\SystemCertificates\\Disallowed\\Certificates",
+        ): ["BB22"],
+        (
+            registry.Root.USERS,
+            "S-1-5-21-1\\Software\\Microsoft\\SystemCertificates\\Root\\Certificates",
+        ): ["AA11"],
     }
 
     def subkeys(key, root=registry.Root.MACHINE):
@@ -71,11 +80,19 @@ def test_a_registry_that_cannot_be_read_costs_the_stores_only(mocker):
 
 
 def test_what_the_machine_distrusts_counts_even_if_the_engine_does_not_say_so():
-    banned = Certificate("CN=a", "CN=b", "AA", stores=("LocalMachine\\CA", "LocalMachine\\Disallowed"))
+    banned = Certificate(
+        "CN=a", "CN=b", "AA", stores=("LocalMachine\\CA", "LocalMachine\\Disallowed")
+    )
     of_a_user = Certificate("CN=a", "CN=b", "AA", stores=("S-1-5-18\\Disallowed",))
     (error,) = crypt32._disallowed([of_a_user, banned], [])
-    assert (error.fault, error.certificate) == (ChainFault.DISTRUSTED, 1) and "LocalMachine" in error.text
-    assert crypt32._disallowed([banned], [ChainError(ChainFault.DISTRUSTED, "EXPLICIT_DISTRUST")]) == []
+    assert (error.fault, error.certificate) == (
+        ChainFault.DISTRUSTED,
+        1,
+    ) and "LocalMachine" in error.text
+    assert (
+        crypt32._disallowed([banned], [ChainError(ChainFault.DISTRUSTED, "EXPLICIT_DISTRUST")])
+        == []
+    )
 
 
 def test_a_guid_has_the_bytes_that_windows_expects():

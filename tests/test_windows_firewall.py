@@ -1,4 +1,6 @@
-"""The Windows firewall's rules as they stand in the registry: what each does to a connect to IMDS, and by which page."""
+"""The Windows firewall's rules as they stand in the registry: what each does to a connect to IMDS,
+and by which page.
+"""
 
 from dataclasses import replace
 
@@ -16,7 +18,7 @@ from runcommand.facts import (
     Service,
     ServiceState,
 )
-from runcommand.rules.case import Case
+from runcommand.model.case import Case
 from runcommand.system.windows import firewall, netfw, registry
 
 from .facts_of import WINDOWS
@@ -28,9 +30,7 @@ RULE = f"{PROTOCOLS}/ms-fasp 2.2.37, FW_RULE"
 ACTION = f"{PROTOCOLS}/ms-fasp 2.2.34, FW_RULE_ACTION"
 KEYWORDS = f"{PROTOCOLS}/ms-fasp 2.2.21, FW_ADDRESS_KEYWORD"
 POWERSHELL = "https://learn.microsoft.com/powershell/module/netsecurity/new-netfirewallrule"
-PRECEDENCE = (
-    "https://learn.microsoft.com/windows/security/operating-system-security/network-security/windows-firewall/rules"
-)
+PRECEDENCE = "https://learn.microsoft.com/windows/security/operating-system-security/network-security/windows-firewall/rules"
 WINE = "experiment: the same rule under Wine, tests/lab/registry.py"
 IMDS = "169.254.169.254"
 BLOCKS, MAY, ONLY, NO = "blocks", "may block", "only some", "no"
@@ -131,10 +131,14 @@ def facts_with(*values, place=FirewallPlace.LOCAL, profiles=None, active_from="t
             rule = firewall.parse(f"{{{number}}}", fields, place)
             rules += [rule] if rule else []
     default = tuple(
-        FirewallProfile(name, enabled=True, active=name == "public", default_outbound=RuleVerdict.ALLOW)
+        FirewallProfile(
+            name, enabled=True, active=name == "public", default_outbound=RuleVerdict.ALLOW
+        )
         for name in ("domain", "private", "public")
     )
-    wall = Firewall(tuple(rules), profiles=profiles or default, active_from=active_from, sources=("local",))
+    wall = Firewall(
+        tuple(rules), profiles=profiles or default, active_from=active_from, sources=("local",)
+    )
     return replace(WINDOWS.dark(outcome=Outcome.FORBIDDEN, proof=False, **more), firewall=wall)
 
 
@@ -222,7 +226,9 @@ def test_a_rule_for_the_address_alone_is_switched_off():
     diagnosis = found(BLOCK)
     assert (diagnosis.verdict.value, diagnosis.cause) == ("broken", "firewall-blocks-imds")
     assert '"Block metadata" (local policy)' in diagnosis.main.detail
-    assert commands(diagnosis) == ['netsh advfirewall firewall set rule name="Block metadata" dir=out new enable=no']
+    assert commands(diagnosis) == [
+        'netsh advfirewall firewall set rule name="Block metadata" dir=out new enable=no'
+    ]
 
 
 def test_a_broader_rule_keeps_all_but_the_addresses():
@@ -234,7 +240,8 @@ def test_a_broader_rule_keeps_all_but_the_addresses():
 
 
 @pytest.mark.parametrize(
-    "conditions", ["RA42=RmtIntrAnet|", "".join(f"RA4=169.{n}.0.0-169.{n}.9.9|" for n in range(100))]
+    "conditions",
+    ["RA42=RmtIntrAnet|", "".join(f"RA4=169.{n}.0.0-169.{n}.9.9|" for n in range(100))],
 )
 def test_where_the_rest_cannot_be_told_or_is_too_long_it_is_done_by_hand(conditions):
     diagnosis = found(f"{HEAD}{conditions}RA4=169.254.0.0/255.255.0.0|Name=No web|")
@@ -251,7 +258,9 @@ def test_what_the_rule_says_of_ipv6_is_kept():
     assert command.endswith("new remoteip=fe80::-febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff")
 
 
-@pytest.mark.parametrize("name", ["all", "Bl\u00f6ck", 'a"b', "@FirewallAPI.dll,-25427", "a|b;c", "%PATH%", "x&y"])
+@pytest.mark.parametrize(
+    "name", ["all", "Bl\u00f6ck", 'a"b', "@FirewallAPI.dll,-25427", "a|b;c", "%PATH%", "x&y"]
+)
 def test_a_name_that_cannot_be_pasted_is_replaced_by_the_id(name):
     facts = facts_with(BLOCK)
     rule = replace(facts.firewall.rules[0], name=name, id="{6E1C1C4B-2B33}")
@@ -268,12 +277,17 @@ def test_a_name_that_several_rules_have_is_replaced_by_the_id():
 
 def test_group_policy_is_changed_in_the_policy():
     diagnosis = found(BLOCK, place=FirewallPlace.GROUP_POLICY)
-    assert "Group Policy sets it" in diagnosis.main.fix[0].text and '"Block metadata"' in diagnosis.main.fix[0].text
+    assert (
+        "Group Policy sets it" in diagnosis.main.fix[0].text
+        and '"Block metadata"' in diagnosis.main.fix[0].text
+    )
     assert "gpupdate /target:computer /force" in commands(diagnosis)
     assert not any("netsh" in command for command in commands(diagnosis))
 
 
-@pytest.mark.parametrize("place, word", [(FirewallPlace.MDM, "Intune"), (FirewallPlace.APP_ISOLATION, "product")])
+@pytest.mark.parametrize(
+    "place, word", [(FirewallPlace.MDM, "Intune"), (FirewallPlace.APP_ISOLATION, "product")]
+)
 def test_other_places_have_words_of_their_own(place, word):
     fixes = found(BLOCK, place=place).main.fix
     assert any(word in fix.text for fix in fixes) and "ask" in fixes[0].text
@@ -281,7 +295,9 @@ def test_other_places_have_words_of_their_own(place, word):
 
 def test_a_default_block_is_answered_by_an_allow():
     (command,) = commands(found(profiles=(profile(outbound=RuleVerdict.BLOCK),)))
-    assert command.startswith('netsh advfirewall firewall add rule name="Azure platform" dir=out action=allow')
+    assert command.startswith(
+        'netsh advfirewall firewall add rule name="Azure platform" dir=out action=allow'
+    )
     assert "169.254.169.254,168.63.129.16" in command and "80,32526" in command
 
 
@@ -293,7 +309,9 @@ def test_where_local_rules_are_off_an_allow_of_ones_own_is_no_fix():
 
 def test_what_may_block_is_a_warning_and_says_why():
     diagnosis = diagnose(facts_with(f"{HEAD}RA42=IntErnet|Name=No internet|"))
-    warning = next(finding for finding in diagnosis.findings if finding.cause == "firewall-blocks-imds")
+    warning = next(
+        finding for finding in diagnosis.findings if finding.cause == "firewall-blocks-imds"
+    )
     assert diagnosis.cause == "firewall-unknown" and warning.severity.value == "warn"
     assert "may block" in warning.detail and "IntErnet" in warning.detail
 
@@ -308,7 +326,10 @@ def test_a_rule_that_works_for_others_is_no_fault_when_imds_answers():
     facts = replace(WINDOWS.healthy(), firewall=facts_with(BLOCK).firewall)
     diagnosis = diagnose(facts)
     assert diagnosis.verdict.value == "healthy"
-    assert "IMDS answers all the same" in diagnosis.findings[0].detail and not diagnosis.findings[0].fix
+    assert (
+        "IMDS answers all the same" in diagnosis.findings[0].detail
+        and not diagnosis.findings[0].fix
+    )
 
 
 def test_windows_own_restrictions_of_services_are_not_worth_a_word():
@@ -356,7 +377,16 @@ def test_rules_that_cannot_concern_the_platform_are_left_out_and_counted(mocker)
 
 
 def test_what_cannot_be_read_is_counted_and_told(mocker):
-    values = {"a": 7, "b": b"\0\1", "c": None, "d": ["x"], "e": "", "f": "v2.31", "g": "x" * 20000, "h": BLOCK}
+    values = {
+        "a": 7,
+        "b": b"\0\1",
+        "c": None,
+        "d": ["x"],
+        "e": "",
+        "f": "v2.31",
+        "g": "x" * 20000,
+        "h": BLOCK,
+    }
     tree(mocker, {f"{LOCAL}\\FirewallRules": values})
     board = Board(5)
     assert [rule.id for rule in firewall.collect(board).rules] == ["h"]
@@ -364,7 +394,13 @@ def test_what_cannot_be_read_is_counted_and_told(mocker):
 
 
 def test_a_store_that_may_not_be_read_is_told_and_the_others_count(mocker):
-    tree(mocker, {f"{LOCAL}\\FirewallRules": {"a": BLOCK}, f"{POLICY}\\FirewallRules": NoFact("Access is denied")})
+    tree(
+        mocker,
+        {
+            f"{LOCAL}\\FirewallRules": {"a": BLOCK},
+            f"{POLICY}\\FirewallRules": NoFact("Access is denied"),
+        },
+    )
     board = Board(5)
     assert len(firewall.collect(board).rules) == 1 and "denied" in board.notes()[0].text
 
@@ -380,7 +416,11 @@ def test_more_rules_than_are_kept_are_told_and_allows_go_first(mocker):
     tree(mocker, {f"{LOCAL}\\FirewallRules": {**many, "b": BLOCK}})
     board = Board(5)
     read = firewall.collect(board)
-    assert len(read.rules) == firewall.RULES and read.rules[0].id == "b" and "left out" in board.notes()[0].text
+    assert (
+        len(read.rules) == firewall.RULES
+        and read.rules[0].id == "b"
+        and "left out" in board.notes()[0].text
+    )
 
 
 @pytest.mark.parametrize(
@@ -408,27 +448,47 @@ def test_more_rules_than_are_kept_are_told_and_allows_go_first(mocker):
 )  # fmt: skip
 def test_the_policy_that_counts(keys, expected):
     public = firewall.profiles(None, lambda key: keys.get(key, {}))[2]
-    assert (public.enabled, public.default_outbound, public.default_place, public.local_rules) == expected
+    assert (
+        public.enabled,
+        public.default_outbound,
+        public.default_place,
+        public.local_rules,
+    ) == expected
 
 
 def test_the_local_private_profile_is_called_standard():
-    private = firewall.profiles(None, lambda key: {"EnableFirewall": 0} if key.endswith("StandardProfile") else {})[1]
+    private = firewall.profiles(
+        None, lambda key: {"EnableFirewall": 0} if key.endswith("StandardProfile") else {}
+    )[1]
     assert private.enabled is False
 
 
 @pytest.mark.parametrize(
     "categories, expected",
-    [([0, 0], "public"), ([1], "private"), ([2], "domain"), ([0, 1], None), ([], None), (["x"], None)],
+    [
+        ([0, 0], "public"),
+        ([1], "private"),
+        ([2], "domain"),
+        ([0, 1], None),
+        ([], None),
+        (["x"], None),
+    ],
 )
 def test_without_the_interface_the_known_networks_tell_the_profile(mocker, categories, expected):
-    mocker.patch.object(netfw, "active_profiles", side_effect=NoFact("INetFwPolicy2: error 2147500033"))
+    mocker.patch.object(
+        netfw, "active_profiles", side_effect=NoFact("INetFwPolicy2: error 2147500033")
+    )
     mocker.patch.object(registry, "subkeys", return_value=[str(n) for n in range(len(categories))])
     mocker.patch.object(
-        registry, "values", side_effect=lambda key: {"Category": categories[int(key.rpartition("\\")[2])]}
+        registry,
+        "values",
+        side_effect=lambda key: {"Category": categories[int(key.rpartition("\\")[2])]},
     )
     board = Board(5)
     active, source = firewall.active_profiles(board)
-    assert (active, source) == ((frozenset([expected]), "NetworkList") if expected else (None, None))
+    assert (active, source) == (
+        (frozenset([expected]), "NetworkList") if expected else (None, None)
+    )
     assert bool(board.notes()) is (expected is None)
 
 
@@ -436,7 +496,15 @@ def test_the_second_form_of_a_users_condition_is_base64():
     import base64
 
     text = base64.b64encode("O:LSD:(A;;CC;;;WD)".encode("utf-16-le")).decode()
-    rule = firewall.parse("a", firewall.split(f"{HEAD}LUAuth2_24={text}|Name=a|"), FirewallPlace.LOCAL)
-    assert [match.values for match in rule.matches if match.field is MatchField.USER] == [("O:LSD:(A;;CC;;;WD)",)]
-    broken = firewall.parse("a", firewall.split(f"{HEAD}LUAuth2_24=@@@|Name=a|"), FirewallPlace.LOCAL)
-    assert [match.values for match in broken.matches if match.field is MatchField.USER] == [("@@@",)]
+    rule = firewall.parse(
+        "a", firewall.split(f"{HEAD}LUAuth2_24={text}|Name=a|"), FirewallPlace.LOCAL
+    )
+    assert [match.values for match in rule.matches if match.field is MatchField.USER] == [
+        ("O:LSD:(A;;CC;;;WD)",)
+    ]
+    broken = firewall.parse(
+        "a", firewall.split(f"{HEAD}LUAuth2_24=@@@|Name=a|"), FirewallPlace.LOCAL
+    )
+    assert [match.values for match in broken.matches if match.field is MatchField.USER] == [
+        ("@@@",)
+    ]

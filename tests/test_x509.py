@@ -1,4 +1,6 @@
-"""Certificates are read as ``openssl`` reads them, whatever certificates: those of this machine's bundle, and bad ones."""
+"""Certificates are read as ``openssl`` reads them, whatever certificates: those of this machine's
+bundle, and bad ones.
+"""
 
 import hashlib
 import re
@@ -10,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from runcommand import der
-from runcommand.chain import build, judge
+from runcommand.attest import der
+from runcommand.attest.chain import build, judge
+from runcommand.attest.x509 import X509, from_pem, name, readable, to_pem
 from runcommand.facts import ChainFault
 from runcommand.rules.issuers import common_name
 from runcommand.simulator import pki
-from runcommand.x509 import X509, from_pem, name, readable, to_pem
 
 BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 NOW = datetime(2026, 11, 23, tzinfo=timezone.utc)
@@ -23,12 +25,17 @@ NOW = datetime(2026, 11, 23, tzinfo=timezone.utc)
 
 def openssl(encoded, *arguments):
     done = subprocess.run(
-        ["openssl", "x509", "-inform", "DER", "-noout", *arguments], input=encoded, stdout=subprocess.PIPE, check=True
+        ["openssl", "x509", "-inform", "DER", "-noout", *arguments],
+        input=encoded,
+        stdout=subprocess.PIPE,
+        check=True,
     )
     return done.stdout.decode("utf-8", "replace")
 
 
-@pytest.mark.skipif(not (BUNDLE.exists() and shutil.which("openssl")), reason="no bundle, or no openssl")
+@pytest.mark.skipif(
+    not (BUNDLE.exists() and shutil.which("openssl")), reason="no bundle, or no openssl"
+)
 def test_every_certificate_of_the_bundle_is_read_as_openssl_reads_it():
     certificates = list(from_pem(BUNDLE.read_bytes(), 5000))
     assert len(certificates) == BUNDLE.read_text().count("BEGIN CERTIFICATE") > 50
@@ -48,12 +55,14 @@ def test_every_certificate_of_the_bundle_is_read_as_openssl_reads_it():
         values = dict(re.findall(r"^([^=\n]+?)\s*=\s*(.+)$", told, re.MULTILINE))
         assert fact.thumbprint == values["sha1 Fingerprint"].replace(":", "")
         assert int(fact.serial, 16) == int(values["serial"], 16)
-        assert fact.not_before == values["notBefore"].replace(" ", "T") and fact.not_after == values[
-            "notAfter"
-        ].replace(" ", "T")
+        assert fact.not_before == values["notBefore"].replace(
+            " ", "T"
+        ) and fact.not_after == values["notAfter"].replace(" ", "T")
         key = re.search(r"Identifier: \n\s+([0-9A-F:]+)", told)
         assert fact.subject_key_id == (key.group(1).replace(":", "") if key else None)
-        subject = openssl(encoded, "-subject", "-nameopt", "sep_comma_plus_space,dn_rev,sname,utf8,-esc_msb")
+        subject = openssl(
+            encoded, "-subject", "-nameopt", "sep_comma_plus_space,dn_rev,sname,utf8,-esc_msb"
+        )
         for part in re.findall(r"(?:^|, )(CN|O|C)=([A-Za-z0-9 .-]+)(?=, |$)", subject.strip()[8:]):
             assert "=".join(part) in fact.subject
 
@@ -69,17 +78,25 @@ def test_the_details_of_the_signing_certificate():
     fact = X509.read(pki.leaf("metadata.azure.com", "eastus")).fact
     assert fact.subject == "CN=metadata.azure.com, O=imds-check TEST MATERIAL, C=US"
     assert fact.issuer == "CN=Microsoft TLS G2 RSA CA OCSP 04, O=imds-check TEST MATERIAL, C=US"
-    assert fact.issuer_urls == (f"{pki.SECOND_AIA}{pki.ISSUING_FILE}", f"{pki.AIA}{pki.ISSUING_FILE}")
+    assert fact.issuer_urls == (
+        f"{pki.SECOND_AIA}{pki.ISSUING_FILE}",
+        f"{pki.AIA}{pki.ISSUING_FILE}",
+    )
     assert (fact.crl_urls, fact.ocsp_urls) == ((pki.CRL,), (pki.OCSP,))
     assert (fact.key, fact.signature) == ("RSA 2048", "SHA-384 with RSA")
-    assert fact.thumbprint == hashlib.sha1(pki.leaf("metadata.azure.com", "eastus")).hexdigest().upper()
+    assert (
+        fact.thumbprint
+        == hashlib.sha1(pki.leaf("metadata.azure.com", "eastus")).hexdigest().upper()
+    )
     assert (fact.not_before, fact.not_after) == ("2020-01-01T00:00:00Z", "2055-01-01T00:00:00Z")
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed")
 def test_other_curves_and_names(tmp_path):
     for curve, kind in (("prime256v1", "EC"), ("ed25519", "Ed25519")):
-        new = ["ed25519"] if curve == "ed25519" else ["ec", "-pkeyopt", f"ec_paramgen_curve:{curve}"]
+        new = (
+            ["ed25519"] if curve == "ed25519" else ["ec", "-pkeyopt", f"ec_paramgen_curve:{curve}"]
+        )
         subprocess.run(
             ["openssl", "req", "-x509", "-newkey", *new, "-nodes", "-keyout", "k", "-out", "c.der", "-outform", "DER", "-utf8", "-subj", "/CN=Stra\u00dfe/O=x"],
             cwd=tmp_path, check=True, stderr=subprocess.DEVNULL,
@@ -89,11 +106,17 @@ def test_other_curves_and_names(tmp_path):
 
 
 def test_a_bundle_with_comments_and_garbage():
-    text = b"# a comment\n" + to_pem(pki.root()) + b"-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n"
-    text += b"-----BEGIN CERTIFICATE-----\nAAA\n-----END CERTIFICATE-----\n" + to_pem(pki.cross()).replace(
-        b"\n", b"\r\n"
+    text = (
+        b"# a comment\n"
+        + to_pem(pki.root())
+        + b"-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n"
     )
-    assert list(from_pem(text, 10)) == [pki.root(), pki.cross()] and list(from_pem(text, 1)) == [pki.root()]
+    text += b"-----BEGIN CERTIFICATE-----\nAAA\n-----END CERTIFICATE-----\n" + to_pem(
+        pki.cross()
+    ).replace(b"\n", b"\r\n")
+    assert list(from_pem(text, 10)) == [pki.root(), pki.cross()] and list(from_pem(text, 1)) == [
+        pki.root()
+    ]
     assert len(readable(from_pem(text, 10))) == 2
 
 
@@ -108,7 +131,8 @@ def test_a_changed_certificate_is_refused_or_read():
                 pass
 
 
-# --- paths ----------------------------------------------------------------------------------------------------------
+# --- paths
+# ----------------------------------------------------------------------------------------------------------
 
 
 def certificates(*names):
@@ -164,7 +188,10 @@ def test_dates_are_judged_at_the_time_that_is_given():
 def test_a_forged_issuer_is_passed_over_for_the_real_one():
     """The same names and key identifiers, and another key."""
     forged = X509(pki.issuing().replace(pki.key("issuing").public, pki.key("leaf").public))
-    assert shown(build(LEAF, [forged, *certificates("issuing", "cross", "root")], ROOT, NOW))[1] == set()
+    assert (
+        shown(build(LEAF, [forged, *certificates("issuing", "cross", "root")], ROOT, NOW))[1]
+        == set()
+    )
     alone = build(LEAF, [forged, *certificates("cross", "root")], ROOT, NOW)
     assert ChainFault.SIGNATURE in {error.fault for error in alone.errors}
 
@@ -175,10 +202,17 @@ def test_circles_and_crowds_end():
     leaf = X509(pki.certificate("leaf", "leaf", "A", "root", 3, is_ca=False))
     assert shown(build(leaf, [one, other], frozenset(), NOW))[1] == {ChainFault.ISSUER_MISSING}
     crowd = [
-        X509(pki.certificate(pki.TLS_ROOT, "tls", pki.TLS_ROOT if n % 2 else pki.ISSUING, "tls", 100 + n))
+        X509(
+            pki.certificate(
+                pki.TLS_ROOT, "tls", pki.TLS_ROOT if n % 2 else pki.ISSUING, "tls", 100 + n
+            )
+        )
         for n in range(60)
     ]
-    crowd += [X509(pki.certificate(pki.ISSUING, "issuing", pki.TLS_ROOT, "tls", 300 + n)) for n in range(60)]
+    crowd += [
+        X509(pki.certificate(pki.ISSUING, "issuing", pki.TLS_ROOT, "tls", 300 + n))
+        for n in range(60)
+    ]
     began = time.monotonic()
     assert build(LEAF, crowd, frozenset(), NOW).errors
     assert time.monotonic() - began < 2
@@ -188,7 +222,12 @@ def test_a_chain_says_where_each_certificate_was_found():
     held = certificates("root", "issuing")
     stores = {held[0].thumbprint: ("here",), held[1].thumbprint: ("there",)}
     chain = judge([LEAF.encoded, pki.cross()], held, ROOT, stores, "2026-11-23T00:00:00Z")
-    assert chain.trusted and [item.stores for item in chain.certificates] == [(), ("there",), (), ("here",)]
+    assert chain.trusted and [item.stores for item in chain.certificates] == [
+        (),
+        ("there",),
+        (),
+        ("here",),
+    ]
 
 
 def test_the_right_issuer_is_found_among_hundreds_of_decoys():
@@ -227,7 +266,9 @@ def test_a_signature_of_an_unknown_kind_is_never_trusted(algorithm):
 
 
 def resized(certificate, old, new):
-    """The certificate with an element replaced wherever it stands, in its signed part and beside it."""
+    """The certificate with an element replaced wherever it stands, in its signed part and beside
+    it.
+    """
     parts = der.Reader(der.Reader(certificate, "x").take().content, "x")
     signed, _, signature = parts.take(), parts.take(), parts.take()
     return pki.sequence(pki.sequence(signed.content.replace(old, new)), new, signature.whole)
@@ -258,12 +299,16 @@ def test_an_issuer_that_cannot_be_read_is_passed_over():
 
 
 def test_a_comma_in_a_name_makes_no_second_part():
-    leaf = X509(pki.certificate("evil, CN=metadata.azure.com", "leaf", pki.ROOT, "root", 5, is_ca=False))
+    leaf = X509(
+        pki.certificate("evil, CN=metadata.azure.com", "leaf", pki.ROOT, "root", 5, is_ca=False)
+    )
     assert common_name(leaf.fact.subject) == "evil\\, CN=metadata.azure.com"
 
 
 def test_a_verified_path_is_preferred_to_one_that_is_not():
     """The same issuer once more, signed with an algorithm that is not verified here."""
-    unknown = X509(resized(pki.issuing(), pki.algorithm(pki.SHA384), pki.algorithm("1.2.840.10045.4.3.2")))
+    unknown = X509(
+        resized(pki.issuing(), pki.algorithm(pki.SHA384), pki.algorithm("1.2.840.10045.4.3.2"))
+    )
     path = build(LEAF, [unknown, *certificates("issuing", "cross", "root")], ROOT, NOW)
     assert path.is_verified and not path.errors and path.certificates[1].encoded == pki.issuing()

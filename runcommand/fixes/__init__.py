@@ -1,1 +1,3 @@
-"""What mends a VM: advice for a person, and commands for a shell, which are made of validated words only."""
+"""What mends a VM: advice for a person, and commands for a shell, which are made of validated words
+only.
+"""

@@ -1,11 +1,12 @@
 """What a fix is made of: advice, and commands that hold validated words only.
 
-A command is a template, which is a constant of this package's source, whose ``{name}`` are filled with words. A word is of a
-kind (an address, a MAC, a thumbprint ...), and each kind says what its words may be. A text that is not of that kind raises
-``UnfitWord``: there is no way to put a text of the VM, the network or the operator into a command without naming its kind.
+A command is a template, which is a constant of this package's source, whose ``{name}`` are filled
+with words. A word is of a kind (an address, a MAC, a thumbprint ...), and each kind says what its
+words may be. A text that is not of that kind raises ``UnfitWord``: there is no way to put a text of
+the VM, the network or the operator into a command without naming its kind.
 
-No word holds a character that ``cmd``, PowerShell or ``sh`` reads anything into, apart from those kinds that say so; a template
-puts quotes around the kinds that may hold blanks.
+No word holds a character that ``cmd``, PowerShell or ``sh`` reads anything into, apart from those
+kinds that say so; a template puts quotes around the kinds that may hold blanks.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ class Part:
 
 
 class Word(Part):
-    """One argument of a command, valid for its kind. A kind is a subclass with a pattern, a check or both."""
+    """One argument of a command, valid for its kind.
+
+    A kind is a subclass with a pattern, a check or both.
+    """
 
     PATTERN: ClassVar[Pattern[str]] = re.compile(r"(?!)")  # of no word at all: a kind names its own
 
@@ -52,7 +56,10 @@ class Word(Part):
 
     @staticmethod
     def normal(text: str) -> str:
-        """The form in which it stands in a command. Raises ``ValueError`` where it is invalid after all."""
+        """The form in which it stands in a command.
+
+        Raises ``ValueError`` where it is invalid after all.
+        """
         return text
 
     @property
@@ -82,7 +89,9 @@ class Network(Word):
 
 
 class Remote(Word):
-    """What a Windows firewall rule is for: an IPv4 or IPv6 address, or a range of them, ``10.0.0.1-10.0.0.9``."""
+    """What a Windows firewall rule is for: an IPv4 or IPv6 address, or a range of them,
+    ``10.0.0.1-10.0.0.9``.
+    """
 
     PATTERN = re.compile(r"[0-9a-fA-F.:]{2,39}(-[0-9a-fA-F.:]{2,39})?")
 
@@ -99,7 +108,9 @@ class Mac(Word):
 
 
 class Number(Word):
-    """A decimal number of up to 12 digits: an interface's index, a port, a metric, a priority, seconds."""
+    """A decimal number of up to 12 digits: an interface's index, a port, a metric, a priority,
+    seconds.
+    """
 
     PATTERN = re.compile(r"[0-9]{1,12}")
 
@@ -138,7 +149,9 @@ class ChainName(Word):
 
 
 class DisplayName(Word):
-    """A name that people gave: plain ASCII without quotes and without what a shell reads inside double quotes."""
+    """A name that people gave: plain ASCII without quotes and without what a shell reads inside
+    double quotes.
+    """
 
     PATTERN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._:@()#+-]{0,61}[A-Za-z0-9._:@()#+-])?")
 
@@ -168,7 +181,9 @@ class Thumbprint(Word):
 
 
 class Store(Word):
-    """One of Windows' certificate stores that a command may take something out of: neither roots nor private keys."""
+    """One of Windows' certificate stores that a command may take something out of: neither roots
+    nor private keys.
+    """
 
     PATTERN = re.compile(r"CA|Disallowed")
 
@@ -186,7 +201,9 @@ class LinuxUrl(Word):
 
 
 class WindowsUrl(Word):
-    """A plain HTTP address, its escapes resolved (``cmd`` reads ``%``), as it may stand between single quotes in PowerShell."""
+    """A plain HTTP address, its escapes resolved (``cmd`` reads ``%``), as it may stand between
+    single quotes in PowerShell.
+    """
 
     PATTERN = re.compile(r"http://[A-Za-z0-9:/._~ -]{1,300}")
 
@@ -216,7 +233,9 @@ class AccountKey(Word):
 
 
 class IptablesWord(Word):
-    """A value of an iptables option, in quotes where it holds blanks. (``iptables.py`` says which values an option takes.)"""
+    """A value of an iptables option, in quotes where it holds blanks. (``iptables.py`` says which
+    values an option takes.)
+    """
 
     PATTERN = re.compile(r"[A-Za-z0-9 ./:,_@%+=#()\[\]-]{0,255}")
 
@@ -256,7 +275,8 @@ def in_a_row(parts: Iterable[Part], separator: str = " ") -> Phrase:
     return Phrase(separator.join(part.text for part in parts))
 
 
-# --- Fixes ----------------------------------------------------------------------------------------------------------
+# --- Fixes
+# ----------------------------------------------------------------------------------------------------------
 
 
 class FixKind(str, Enum):
@@ -297,7 +317,9 @@ class Fix:
         return self.content.text if isinstance(self.content, Phrase) else self.content
 
 
-def command(shell: Shell, content: Phrase, run_on: RunOn = RunOn.VM, harmless: Optional[str] = None) -> Fix:
+def command(
+    shell: Shell, content: Phrase, run_on: RunOn = RunOn.VM, harmless: Optional[str] = None
+) -> Fix:
     """A command to be pasted on the VM, or on the operator's own machine."""
     return Fix(FixKind.COMMAND, content, shell, run_on, harmless)
 
@@ -312,7 +334,9 @@ def cmd(content: Phrase, harmless: Optional[str] = None) -> Fix:
 
 
 def powershell(content: Phrase, harmless: Optional[str] = None) -> Fix:
-    """For PowerShell, without ``$`` and double quotes: the report passes it to ``powershell -Command`` in double quotes."""
+    """For PowerShell, without ``$`` and double quotes: the report passes it to ``powershell
+    -Command`` in double quotes.
+    """
     return command(Shell.POWERSHELL, content, harmless=harmless)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import List, Optional, Sequence
 
 from ..facts import IMDS_ADDRESS, Adapter, Certificate, Neighbour, Proxy, Route, RoutingRule
-from ..rules.filtering import Obstacle
-from ..rules.finding import listed, quoted, short
+from ..firewall.filtering import Obstacle
+from ..model.words import listed, quoted, short
 from .commands import Fix, advice
 from .remedies import Wanted
 
@@ -20,28 +20,51 @@ class AdviceOnly:
     def bring_up(self, adapter: Adapter) -> List[Fix]:
         return [advice(f"Enable the NIC {quoted(adapter.name)}.")]
 
-    def set_mac(self, adapter: Adapter, mac: str, gateway: Optional[str], default: bool) -> List[Fix]:
-        return [advice(f"Remove what overrides the MAC of {quoted(adapter.name)}: Azure expects {mac}.")]
+    def set_mac(
+        self, adapter: Adapter, mac: str, gateway: Optional[str], default: bool
+    ) -> List[Fix]:
+        return [
+            advice(f"Remove what overrides the MAC of {quoted(adapter.name)}: Azure expects {mac}.")
+        ]
 
-    def set_address(self, adapter: Adapter, address: str, prefix: int, gateway: Optional[str]) -> List[Fix]:
-        return [advice(f"Let DHCP configure {quoted(adapter.name)}: Azure expects the address {address}/{prefix}.")]
+    def set_address(
+        self, adapter: Adapter, address: str, prefix: int, gateway: Optional[str]
+    ) -> List[Fix]:
+        return [
+            advice(
+                f"Let DHCP configure {quoted(adapter.name)}: Azure expects the address {address}/{prefix}."
+            )
+        ]
 
     def delete_address(self, adapter: Adapter, address: str, prefix: int) -> List[Fix]:
         return [advice(f"Remove the address {address}/{prefix} from {quoted(adapter.name)}.")]
 
     def set_source(self, adapter: Adapter, wrong: str, right: str) -> List[Fix]:
-        return [advice(f"Let requests to the platform carry {right} as their source, and not {wrong}.")]
+        return [
+            advice(f"Let requests to the platform carry {right} as their source, and not {wrong}.")
+        ]
 
     def add_route(
-        self, destination: str, gateway: str, adapter: Adapter, table: str = "main", source: Optional[str] = None
+        self,
+        destination: str,
+        gateway: str,
+        adapter: Adapter,
+        table: str = "main",
+        source: Optional[str] = None,
     ) -> List[Fix]:
-        return [advice(f"Add a route to {destination}/32 through {gateway} by {quoted(adapter.name)}.")]
+        return [
+            advice(f"Add a route to {destination}/32 through {gateway} by {quoted(adapter.name)}.")
+        ]
 
     def add_default_route(self, gateway: str, adapter: Adapter) -> List[Fix]:
         return [advice(f"Set the default route through {gateway} by {quoted(adapter.name)}.")]
 
     def routes_anew(self, gateway: str, adapter: Adapter, default: bool) -> List[Fix]:
-        return [advice(f"Set the routes to both platform addresses through {gateway} by {quoted(adapter.name)}.")]
+        return [
+            advice(
+                f"Set the routes to both platform addresses through {gateway} by {quoted(adapter.name)}."
+            )
+        ]
 
     def keep_routes(self, gateway: str, adapter: Adapter, table: str) -> List[Fix]:
         return []
@@ -50,7 +73,9 @@ class AdviceOnly:
         return [advice(f"Delete the route {route.destination} of type {route.kind.value}.")]
 
     def pass_rule(self, rule: RoutingRule, destination: str) -> List[Fix]:
-        return [advice(f"Delete the policy rule {rule.priority} that denies the way to {destination}.")]
+        return [
+            advice(f"Delete the policy rule {rule.priority} that denies the way to {destination}.")
+        ]
 
     def delete_persistent_route(self, destination: str, gateway: str) -> List[Fix]:
         return [advice(f"Delete the stored route to {destination} through {gateway}.")]
@@ -74,15 +99,23 @@ class AdviceOnly:
         return [advice(f"Look for what filters TCP 80 to {IMDS_ADDRESS} on this machine.")]
 
     def let_pass(self, obstacle: Obstacle, addresses: Sequence[str]) -> List[Fix]:
-        return [advice(f"Let TCP to {' and '.join(addresses)} pass the firewall, once you know who set the rule.")]
+        return [
+            advice(
+                f"Let TCP to {' and '.join(addresses)} pass the firewall, once you know who set the rule."
+            )
+        ]
 
     def bypass_proxy(self, proxy: Proxy, addresses: Sequence[str]) -> List[Fix]:
-        return [advice(f"Add {' and '.join(addresses)} to the bypass list of {short(proxy.place, 80)}.")]
+        return [
+            advice(f"Add {' and '.join(addresses)} to the bypass list of {short(proxy.place, 80)}.")
+        ]
 
     def certificate_folder(self) -> List[Fix]:
         return []
 
-    def install_certificate(self, url: str, is_reachable: bool, proxy: Optional[str], wanted: Wanted) -> List[Fix]:
+    def install_certificate(
+        self, url: str, is_reachable: bool, proxy: Optional[str], wanted: Wanted
+    ) -> List[Fix]:
         kind = "a trusted root" if wanted.root else "an intermediate"
         return [advice(f"Install the certificate of {short(url, 200)} as {kind}.")]
 

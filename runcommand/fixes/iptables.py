@@ -1,14 +1,16 @@
-"""A rule of iptables, as ``iptables-save`` writes it, made of words: only options that are known, only values of their kind.
+"""A rule of iptables, as ``iptables-save`` writes it, made of words: only options that are known,
+only values of their kind.
 
-An option that is not in the table makes the rule one that is not printed as a command: ``--modprobe`` runs a program,
-``-F`` empties a chain, ``-f`` after a second ``-I`` writes another rule. See iptables(8) and iptables-extensions(8).
+An option that is not in the table makes the rule one that is not printed as a command:
+``--modprobe`` runs a program, ``-F`` empties a chain, ``-f`` after a second ``-I`` writes another
+rule. See iptables(8) and iptables-extensions(8).
 """
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import Dict, List, Pattern, Tuple
-import re
 
 from .commands import ChainName, IptablesWord, Part, Phrase, UnfitWord, Word, in_a_row, phrase
 
@@ -21,9 +23,13 @@ NUMBERS = re.compile(r"[0-9]{1,10}([:-][0-9]{1,10})?")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+.@-]{0,31}")
 NAMES = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}(,[A-Za-z0-9][A-Za-z0-9_-]{0,31}){0,15}")
 MARK = re.compile(r"(0x)?[0-9a-fA-F]{1,8}(/(0x)?[0-9a-fA-F]{1,8})?")
-PLACE = re.compile(r"[0-9.]{7,15}(-[0-9.]{7,15})?(:[0-9]{1,5}(-[0-9]{1,5})?)?|:[0-9]{1,5}(-[0-9]{1,5})?")
+PLACE = re.compile(
+    r"[0-9.]{7,15}(-[0-9.]{7,15})?(:[0-9]{1,5}(-[0-9]{1,5})?)?|:[0-9]{1,5}(-[0-9]{1,5})?"
+)
 RATE = re.compile(r"[0-9]{1,10}/[a-z]{1,6}")
-TEXT = re.compile(r"[A-Za-z0-9 ./:,_@%+=#()\[\]-]{0,255}")  # a comment or the prefix of a log line: shown in quotes
+TEXT = re.compile(
+    r"[A-Za-z0-9 ./:,_@%+=#()\[\]-]{0,255}"
+)  # a comment or the prefix of a log line: shown in quotes
 NO_VALUE: Tuple[Pattern[str], ...] = ()
 
 # The options of matches and targets, and what their values are.
@@ -104,7 +110,8 @@ def delete_rule(rule: str) -> Phrase:
     """The words that delete a rule: ``-t filter -D OUTPUT -d 169.254.169.254/32 -j DROP``.
 
     :param rule: ``-t TABLE -A CHAIN ...`` (``FirewallRule.id``)
-    :raises UnfitWord: where it holds an option that is not known, or a value that is not of the option's kind
+    :raises UnfitWord: where it holds an option that is not known, or a value that is not of the
+    option's kind
     """
     if len(rule) > TEXT_LIMIT:
         raise UnfitWord("a rule that is too long to be printed")

@@ -1,11 +1,12 @@
-"""Linux: iproute2 for what acts at once, systemd-networkd, NetworkManager and chrony for what lasts."""
+"""Linux: iproute2 for what acts at once, systemd-networkd, NetworkManager and chrony for what
+lasts.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
-from ..conditions import PORTS
 from ..facts import (
     IMDS_ADDRESS,
     PLATFORM_ADDRESSES,
@@ -23,9 +24,10 @@ from ..facts import (
     RuleAction,
     network,
 )
-from ..rules.case import Case, in_subnet
-from ..rules.filtering import Obstacle
-from ..rules.finding import listed, quoted, short
+from ..firewall.conditions import PORTS
+from ..firewall.filtering import Obstacle
+from ..model.case import Case, in_subnet
+from ..model.words import listed, quoted, short
 from .commands import (
     Address,
     BypassEntry,
@@ -60,7 +62,9 @@ WITH_THE_LEASE = "Azure hands out the routes to both platform addresses with the
 LIST_LIMIT = 900  # characters of a bypass list: a longer one leaves no room in the report
 ROUTES_LIMIT = 8  # that one line puts back
 RED_HATS = ("rhel", "centos", "almalinux", "rocky", "ol", "fedora", "azurelinux", "mariner")
-COPIED = phrase("/run")  # where the operator puts a file that the VM cannot download: root alone writes there
+COPIED = phrase(
+    "/run"
+)  # where the operator puts a file that the VM cannot download: root alone writes there
 SESSION = (
     "A remote session through this NIC may break, and the line goes on without it. If you cannot get back in, use the "
     "serial console, or restart the VM from Azure: a restart undoes this line."
@@ -74,7 +78,8 @@ ON_PURPOSE = (
     "firewall and network security."
 )
 AGAIN = "Log in again and restart the services that use the proxy: they keep the environment they started with."
-# What ip answers where there is nothing to take away, or the thing is there already; kernels differ.
+# What ip answers where there is nothing to take away, or the thing is there already; kernels
+# differ.
 NOT_THERE = {
     "route": "No such process / FIB table does not exist",
     "address": "Address not found / Cannot assign requested address",
@@ -98,7 +103,8 @@ IPTABLES: Dict[FirewallPlace, Phrase] = {
     FirewallPlace.IPTABLES_LEGACY: phrase("iptables-legacy"),
     FirewallPlace.IPTABLES_NFT: phrase("iptables-nft"),
 }
-# By distribution: the folder of the administrator's own certificates, and the command that makes them count.
+# By distribution: the folder of the administrator's own certificates, and the command that makes
+# them count.
 ANCHORS = {
     "red hat": (phrase("/etc/pki/ca-trust/source/anchors"), phrase("update-ca-trust")),
     "suse": (phrase("/etc/pki/trust/anchors"), phrase("update-ca-certificates")),
@@ -141,7 +147,9 @@ class AnchorFile(Word):
 
 
 def via(gateway: str, adapter: Optional[Adapter] = None) -> Phrase:
-    """The next hop in ip's words; ``onlink`` where it lies on no subnet of the adapter (a /32 address)."""
+    """The next hop in ip's words; ``onlink`` where it lies on no subnet of the adapter (a /32
+    address).
+    """
     if ":" in gateway:
         return phrase("via inet6 {gateway}", gateway=NextHop(gateway))
     words = phrase("via {gateway}", gateway=Address(gateway))
@@ -186,7 +194,9 @@ def rule_words(rule: RoutingRule) -> Phrase:
     parts: List[Part] = [phrase("pref {priority}", priority=Number(rule.priority))]
     if rule.inverted:
         parts.append(phrase("not"))
-    parts.append(phrase("from {source}", source=Network(rule.source)) if rule.source else phrase("from all"))
+    parts.append(
+        phrase("from {source}", source=Network(rule.source)) if rule.source else phrase("from all")
+    )
     if rule.destination:
         parts.append(phrase("to {destination}", destination=Network(rule.destination)))
     if rule.iif:
@@ -202,7 +212,11 @@ def rule_words(rule: RoutingRule) -> Phrase:
     if rule.dport:
         parts.append(phrase("dport {port}", port=Selector(rule.dport)))
     if rule.uid_start is not None and rule.uid_end is not None:
-        parts.append(phrase("uidrange {first}-{last}", first=Number(rule.uid_start), last=Number(rule.uid_end)))
+        parts.append(
+            phrase(
+                "uidrange {first}-{last}", first=Number(rule.uid_start), last=Number(rule.uid_end)
+            )
+        )
     if rule.action not in DENYING:
         raise UnfitWord("a rule that does not deny is not deleted")
     parts.append(DENYING[rule.action])
@@ -211,9 +225,15 @@ def rule_words(rule: RoutingRule) -> Phrase:
 
 def _is_for(rule: FirewallRule, addresses: Sequence[str]) -> bool:
     """Whether a rule is for these addresses and no other."""
-    own = [match for match in rule.matches if match.field in (MatchField.DESTINATION, MatchField.SOURCE)]
+    own = [
+        match
+        for match in rule.matches
+        if match.field in (MatchField.DESTINATION, MatchField.SOURCE)
+    ]
     hosts = {host for address in addresses for host in (address, f"{address}/32")}
-    return any(match.values and not match.negated and hosts.issuperset(match.values) for match in own)
+    return any(
+        match.values and not match.negated and hosts.issuperset(match.values) for match in own
+    )
 
 
 class LinuxRemedies:
@@ -231,7 +251,11 @@ class LinuxRemedies:
                 )
             ]
         if adapter.dhcp is False:
-            return [advice(f"For good: turn DHCP on for {name} in this VM's network configuration. {WITH_THE_LEASE}")]
+            return [
+                advice(
+                    f"For good: turn DHCP on for {name} in this VM's network configuration. {WITH_THE_LEASE}"
+                )
+            ]
         by_hand = (
             f"For good: let whatever manages this VM's network renew the DHCP lease of {name}, and take the wrong "
             "setting out of its configuration."
@@ -243,12 +267,21 @@ class LinuxRemedies:
 
     @staticmethod
     def _renewing(adapter: Adapter) -> Dict[str, Phrase]:
-        """The words that each manager has for a new lease: NetworkManager's connection again, else its settings again."""
+        """The words that each manager has for a new lease: NetworkManager's connection again, else
+        its settings again.
+        """
         name = Interface(adapter.name)
         reapply = phrase("nmcli device reapply {name}", name=name)
         if adapter.profile and Uuid.fits(adapter.profile):
-            reapply = phrase("nmcli connection up uuid {uuid} ifname {name}", uuid=Uuid(adapter.profile), name=name)
-        return {"systemd-networkd": phrase("networkctl reconfigure {name}", name=name), "NetworkManager": reapply}
+            reapply = phrase(
+                "nmcli connection up uuid {uuid} ifname {name}",
+                uuid=Uuid(adapter.profile),
+                name=name,
+            )
+        return {
+            "systemd-networkd": phrase("networkctl reconfigure {name}", name=name),
+            "NetworkManager": reapply,
+        }
 
     @staticmethod
     def _connecting(adapter: Adapter) -> Dict[str, Phrase]:
@@ -259,7 +292,9 @@ class LinuxRemedies:
             "NetworkManager": phrase("nmcli device connect {name}", name=name),
         }
 
-    def _by_manager(self, adapter: Adapter, words: Callable[[Adapter], Dict[str, Phrase]]) -> List[Fix]:
+    def _by_manager(
+        self, adapter: Adapter, words: Callable[[Adapter], Dict[str, Phrase]]
+    ) -> List[Fix]:
         """The command of the manager that runs here and owns the NIC.
 
         :raises UnfitWord: where there is none, or the NIC's name cannot stand in a command
@@ -273,10 +308,14 @@ class LinuxRemedies:
     def bring_up(self, adapter: Adapter) -> List[Fix]:
         by_hand = f"Enable the NIC {quoted(adapter.name)} (ip link)."
         managed = instead("", lambda: self._by_manager(adapter, self._connecting))
-        at_once = instead(by_hand, lambda: [sh(phrase("ip link set dev {name} up", name=Interface(adapter.name)))])
+        at_once = instead(
+            by_hand, lambda: [sh(phrase("ip link set dev {name} up", name=Interface(adapter.name)))]
+        )
         return [*managed, *at_once]
 
-    def set_mac(self, adapter: Adapter, mac: str, gateway: Optional[str], default: bool) -> List[Fix]:
+    def set_mac(
+        self, adapter: Adapter, mac: str, gateway: Optional[str], default: bool
+    ) -> List[Fix]:
         durable = advice(
             "For good: remove the MAC override (netplan macaddress, cloned-mac-address, a .link file) and restart the VM."
         )
@@ -286,24 +325,37 @@ class LinuxRemedies:
         )
         return [durable, *instead(by_hand, lambda: self._set_mac(adapter, mac, gateway, default))]
 
-    def _set_mac(self, adapter: Adapter, mac: str, gateway: Optional[str], default: bool) -> List[Fix]:
-        """One line: the link goes down only for as long as it takes, comes up whatever happened, and gets its routes again."""
+    def _set_mac(
+        self, adapter: Adapter, mac: str, gateway: Optional[str], default: bool
+    ) -> List[Fix]:
+        """One line: the link goes down only for as long as it takes, comes up whatever happened,
+        and gets its routes again.
+        """
         name = Interface(adapter.name)
         colons = _MacWithColons(Mac(mac).text.replace("-", ":").lower())
         steps = [
             phrase("ip link set dev {name} down", name=name),
-            phrase("{{ ip link set dev {name} address {mac}; ip link set dev {name} up; }}", name=name, mac=colons),
+            phrase(
+                "{{ ip link set dev {name} address {mac}; ip link set dev {name} up; }}",
+                name=name,
+                mac=colons,
+            ),
         ]
         routes = [replace_route(words) for words in self._routes_to_keep(adapter, gateway, default)]
         if routes:
             steps.append(phrase("{{ {routes}; }}", routes=in_a_row(routes, "; ")))
-        ipv6 = "IPv6 addresses that were set by hand go away with the link, and have to be set again."
+        ipv6 = (
+            "IPv6 addresses that were set by hand go away with the link, and have to be set again."
+        )
         return [advice(f"{SESSION} {ipv6}"), sh(in_a_row(steps, " && "))]
 
-    def _routes_to_keep(self, adapter: Adapter, gateway: Optional[str], default: bool) -> List[Phrase]:
+    def _routes_to_keep(
+        self, adapter: Adapter, gateway: Optional[str], default: bool
+    ) -> List[Phrase]:
         """The routes that go away with the link, and those to the platform, each once.
 
-        :raises UnfitWord: where there are more than a line can hold, or a route has several next hops
+        :raises UnfitWord: where there are more than a line can hold, or a route has several next
+        hops
         """
         own = [row for row in self._case.routes if self._case.adapter_by(row) == adapter]
         lost = [row for row in own if row.kind is RouteKind.UNICAST and row.protocol != "kernel"]
@@ -312,31 +364,50 @@ class LinuxRemedies:
         kept: List[Phrase] = []
         if gateway:
             kept += self._platform_routes(gateway, adapter, default)
-        for row in sorted(lost, key=lambda row: row.gateway is not None):  # a next hop may need an on-link row
+        for row in sorted(
+            lost, key=lambda row: row.gateway is not None
+        ):  # a next hop may need an on-link row
             if not self._case.is_silent(adapter, row.gateway):
-                kept.append(route_words(row.destination, row.gateway, adapter, row.table, row.source, row.metric))
+                kept.append(
+                    route_words(
+                        row.destination, row.gateway, adapter, row.table, row.source, row.metric
+                    )
+                )
         if len(kept) > ROUTES_LIMIT:
             raise UnfitWord("more routes than one line can hold")
         return list(dict.fromkeys(kept))
 
     @staticmethod
-    def _platform_routes(gateway: str, adapter: Adapter, default: bool, source: Optional[str] = None) -> List[Phrase]:
+    def _platform_routes(
+        gateway: str, adapter: Adapter, default: bool, source: Optional[str] = None
+    ) -> List[Phrase]:
         destinations = [f"{address}/32" for address in PLATFORM_ADDRESSES]
         if default:
             destinations.insert(0, "0.0.0.0/0")
-        return [route_words(destination, gateway, adapter, source=source) for destination in destinations]
+        return [
+            route_words(destination, gateway, adapter, source=source)
+            for destination in destinations
+        ]
 
-    def set_address(self, adapter: Adapter, address: str, prefix: int, gateway: Optional[str]) -> List[Fix]:
-        """Adds the right address beside the wrong one, and sends from it: what the NIC carries stays, sessions too."""
+    def set_address(
+        self, adapter: Adapter, address: str, prefix: int, gateway: Optional[str]
+    ) -> List[Fix]:
+        """Adds the right address beside the wrong one, and sends from it: what the NIC carries
+        stays, sessions too.
+        """
         by_hand = f"At once: add {address}/{prefix} to {quoted(adapter.name)}, and send from it."
         return [
             *self.renew_lease(adapter),
             *instead(by_hand, lambda: self._set_address(adapter, address, prefix, gateway)),
         ]
 
-    def _set_address(self, adapter: Adapter, address: str, prefix: int, gateway: Optional[str]) -> List[Fix]:
+    def _set_address(
+        self, adapter: Adapter, address: str, prefix: int, gateway: Optional[str]
+    ) -> List[Fix]:
         held = Network(f"{Address(address).text}/{Number(prefix).text}")
-        steps = [phrase("ip addr replace {held} dev {name}", held=held, name=Interface(adapter.name))]
+        steps = [
+            phrase("ip addr replace {held} dev {name}", held=held, name=Interface(adapter.name))
+        ]
         if gateway:
             steps += map(replace_route, self._platform_routes(gateway, adapter, False, address))
         said = (
@@ -351,7 +422,9 @@ class LinuxRemedies:
 
     @staticmethod
     def _delete_address(adapter: Adapter, address: str, prefix: int) -> List[Fix]:
-        """One line: with an address go the secondary ones of its subnet (ip-address(8)); they are put back."""
+        """One line: with an address go the secondary ones of its subnet (ip-address(8)); they are
+        put back.
+        """
         name, gone = Interface(adapter.name), Network(f"{address}/{prefix}")
         steps = [phrase("ip addr del {gone} dev {name}", gone=gone, name=name)]
         for other in _secondaries(adapter, gone.text):
@@ -364,23 +437,34 @@ class LinuxRemedies:
         fixes = self.renew_lease(adapter)
         for way in (self._case.way, self._case.wireserver_way):
             if way.source == wrong and way.route and self._case.gateway:
-                fixes += self.add_route(way.destination, self._case.gateway, adapter, way.route.table, right)
+                fixes += self.add_route(
+                    way.destination, self._case.gateway, adapter, way.route.table, right
+                )
         return fixes
 
     # --- routes ---
 
     def add_route(
-        self, destination: str, gateway: str, adapter: Adapter, table: str = "main", source: Optional[str] = None
+        self,
+        destination: str,
+        gateway: str,
+        adapter: Adapter,
+        table: str = "main",
+        source: Optional[str] = None,
     ) -> List[Fix]:
         by_hand = f"Add a route to {destination}/32 through {gateway} by {quoted(adapter.name)} (ip route)."
         return instead(
             by_hand,
-            lambda: [sh(replace_route(route_words(f"{destination}/32", gateway, adapter, table, source)))],
+            lambda: [
+                sh(replace_route(route_words(f"{destination}/32", gateway, adapter, table, source)))
+            ],
         )
 
     def add_default_route(self, gateway: str, adapter: Adapter) -> List[Fix]:
         by_hand = f"Set the default route through {gateway} by {quoted(adapter.name)} (ip route)."
-        fixes = instead(by_hand, lambda: [sh(replace_route(route_words("0.0.0.0/0", gateway, adapter)))])
+        fixes = instead(
+            by_hand, lambda: [sh(replace_route(route_words("0.0.0.0/0", gateway, adapter)))]
+        )
         if not self._case.default_routes():
             return fixes
         return [advice(f"This replaces the default route. {SESSION}"), *fixes]
@@ -389,7 +473,10 @@ class LinuxRemedies:
         by_hand = f"Set the routes to both platform addresses through {gateway} by {quoted(adapter.name)} (ip route)."
         return instead(
             by_hand,
-            lambda: [sh(replace_route(words)) for words in self._platform_routes(gateway, adapter, default)],
+            lambda: [
+                sh(replace_route(words))
+                for words in self._platform_routes(gateway, adapter, default)
+            ],
         )
 
     def keep_routes(self, gateway: str, adapter: Adapter, table: str) -> List[Fix]:
@@ -431,7 +518,9 @@ class LinuxRemedies:
         return in_a_row(parts)
 
     def pass_rule(self, rule: RoutingRule, destination: str) -> List[Fix]:
-        """A rule that is meant for this address goes; one that denies more is passed by, where there is room before it."""
+        """A rule that is meant for this address goes; one that denies more is passed by, where
+        there is room before it.
+        """
         by_hand = f"Delete the policy rule {rule.priority} that denies the way to {destination} (ip rule)."
         return instead(by_hand, lambda: self._pass_rule(rule, destination))
 
@@ -456,7 +545,9 @@ class LinuxRemedies:
 
         def commands() -> List[Fix]:
             address, name = NextHop(neighbour.address), Interface(neighbour.interface or "")
-            return [sh(phrase("ip neigh del {address} dev {name}", address=address, name=name), GONE)]
+            return [
+                sh(phrase("ip neigh del {address} dev {name}", address=address, name=name), GONE)
+            ]
 
         return instead(by_hand, commands)
 
@@ -464,7 +555,9 @@ class LinuxRemedies:
 
     def restart_service(self, name: str) -> List[Fix]:
         by_hand = f"Restart the service {quoted(name)}."
-        return instead(by_hand, lambda: [sh(phrase("systemctl restart {name}", name=ServiceName(name)))])
+        return instead(
+            by_hand, lambda: [sh(phrase("systemctl restart {name}", name=ServiceName(name)))]
+        )
 
     def show_clients(self) -> List[Fix]:
         return [sh(phrase("ss -tnp dst {address}", address=Address(IMDS_ADDRESS)))]
@@ -480,7 +573,9 @@ class LinuxRemedies:
         if case.runs("systemd-timesyncd"):
             return [sh(phrase("systemctl restart systemd-timesyncd")), sh(step)]
         return [
-            advice("For good: run a time service, for example chrony with the host's clock (/dev/ptp_hyperv)."),
+            advice(
+                "For good: run a time service, for example chrony with the host's clock (/dev/ptp_hyperv)."
+            ),
             sh(step),
         ]
 
@@ -488,14 +583,25 @@ class LinuxRemedies:
 
     def show_firewall(self) -> List[Fix]:
         if self._case.facts.firewall is not None:
-            return [advice("Look for a security module or a BPF program that filters connects (bpftool cgroup tree).")]
+            return [
+                advice(
+                    "Look for a security module or a BPF program that filters connects (bpftool cgroup tree)."
+                )
+            ]
         return [
-            advice("The firewall could not be read: look for rules that drop TCP 80 (nft list ruleset, iptables-save).")
+            advice(
+                "The firewall could not be read: look for rules that drop TCP 80 (nft list ruleset, iptables-save)."
+            )
         ]
 
     def let_pass(self, obstacle: Obstacle, addresses: Sequence[str]) -> List[Fix]:
-        """A rule that is for these addresses alone goes; before any other, and before a policy, they are accepted."""
-        rule, chain = obstacle.rule, obstacle.rule.chain if obstacle.rule else obstacle.chain and obstacle.chain.id
+        """A rule that is for these addresses alone goes; before any other, and before a policy,
+        they are accepted.
+        """
+        rule, chain = (
+            obstacle.rule,
+            obstacle.rule.chain if obstacle.rule else obstacle.chain and obstacle.chain.id,
+        )
         fixes = [advice(ON_PURPOSE), *self._durable_firewall(chain or "", addresses, obstacle)]
         if rule and _is_for(rule, addresses):
             deletion = instead("", lambda: self._delete(rule))
@@ -507,11 +613,19 @@ class LinuxRemedies:
         )
         return fixes + instead(by_hand, lambda: self._acceptances(obstacle, chain or "", addresses))
 
-    def _durable_firewall(self, chain: str, addresses: Sequence[str], obstacle: Obstacle) -> List[Fix]:
-        """Where the rule comes from, as far as that is known: what is changed at once is gone with the next restart."""
+    def _durable_firewall(
+        self, chain: str, addresses: Sequence[str], obstacle: Obstacle
+    ) -> List[Fix]:
+        """Where the rule comes from, as far as that is known: what is changed at once is gone with
+        the next restart.
+        """
         firewall = self._case.facts.firewall
         chains = [item.id for item in firewall.chains] if firewall else []
-        of_ufw = "ufw" in chain or obstacle.chain is not None and any(" ufw" in known for known in chains)
+        of_ufw = (
+            "ufw" in chain
+            or obstacle.chain is not None
+            and any(" ufw" in known for known in chains)
+        )
         if self._case.runs("ufw") and of_ufw and not obstacle.incoming:
             return [sh(self._ufw_allow(address)) for address in addresses]
         if self._case.runs("firewalld") and "firewalld" in chain:
@@ -529,18 +643,30 @@ class LinuxRemedies:
     def _ufw_allow(address: str) -> Phrase:
         ports = in_a_row([Number(port) for port in PORTS[address]], ",")
         return phrase(
-            "ufw prepend allow out to {address} port {ports} proto tcp", address=Address(address), ports=ports
+            "ufw prepend allow out to {address} port {ports} proto tcp",
+            address=Address(address),
+            ports=ports,
         )
 
     @staticmethod
     def _delete(rule: FirewallRule) -> List[Fix]:
-        """Handles of nftables are given anew when the ruleset is loaded again: a person looks before a rule goes."""
+        """Handles of nftables are given anew when the ruleset is loaded again: a person looks
+        before a rule goes.
+        """
         if rule.place is not FirewallPlace.NFTABLES:
-            return [sh(phrase("{program} {rule}", program=_iptables(rule.place), rule=delete_rule(rule.id)))]
+            return [
+                sh(
+                    phrase(
+                        "{program} {rule}", program=_iptables(rule.place), rule=delete_rule(rule.id)
+                    )
+                )
+            ]
         chain, handle = _nft_chain(rule.chain or ""), Handle(rule.id)
         return [
             sh(phrase("nft -a list chain {chain}", chain=chain)),
-            advice(f"Only if handle {handle.text} is still the rule that is named above (else run this again):"),
+            advice(
+                f"Only if handle {handle.text} is still the rule that is named above (else run this again):"
+            ),
             sh(phrase("nft delete rule {chain} handle {handle}", chain=chain, handle=handle)),
         ]
 
@@ -553,7 +679,9 @@ class LinuxRemedies:
         program, words = _iptables(obstacle.place), chain.split(" ")
         if len(words) != 3:
             raise UnfitWord("not a chain of iptables")
-        place = phrase("-t {table} -I {chain}", table=ChainName(words[1]), chain=ChainName(words[2]))
+        place = phrase(
+            "-t {table} -I {chain}", table=ChainName(words[1]), chain=ChainName(words[2])
+        )
         return [
             sh(phrase("{program} {place} {rule}", program=program, place=place, rule=rule))
             for address in addresses
@@ -576,36 +704,57 @@ class LinuxRemedies:
 
     @staticmethod
     def _no_proxy(proxy: Proxy, addresses: Sequence[str]) -> List[Fix]:
-        entries = [*proxy.bypass, *(address for address in addresses if address not in proxy.bypass)]
+        entries = [
+            *proxy.bypass,
+            *(address for address in addresses if address not in proxy.bypass),
+        ]
         bypassed = in_a_row([BypassEntry(entry) for entry in entries], ",")
         both = phrase("no_proxy={bypassed} NO_PROXY={bypassed}", bypassed=bypassed)
         if len(both.text) > LIST_LIMIT:
             raise UnfitWord("a list that is too long to be printed")
         if proxy.place == "/etc/environment":
-            return [sh(phrase("printf '\\n%s\\n' {both} >> /etc/environment", both=both)), advice(AGAIN)]
+            return [
+                sh(phrase("printf '\\n%s\\n' {both} >> /etc/environment", both=both)),
+                advice(AGAIN),
+            ]
         if proxy.place.startswith("systemd"):
             lines = phrase("'[Manager]' 'DefaultEnvironment={both}'", both=both)
             return [
                 sh(phrase("mkdir -p /etc/systemd/system.conf.d")),
-                sh(phrase("printf '%s\\n' {lines} > /etc/systemd/system.conf.d/zzzz-azure-platform.conf", lines=lines)),
+                sh(
+                    phrase(
+                        "printf '%s\\n' {lines} > /etc/systemd/system.conf.d/zzzz-azure-platform.conf",
+                        lines=lines,
+                    )
+                ),
                 sh(phrase("systemctl set-environment {both}", both=both)),
                 advice(AGAIN),
             ]
         named = " and ".join(addresses)
-        return [advice(f"Where {short(proxy.place, 80)} is set, add {named} to its no_proxy and NO_PROXY.")]
+        return [
+            advice(
+                f"Where {short(proxy.place, 80)} is set, add {named} to its no_proxy and NO_PROXY."
+            )
+        ]
 
     # --- certificates ---
 
     def certificate_folder(self) -> List[Fix]:
         return []  # every distribution has one of its own
 
-    def install_certificate(self, url: str, is_reachable: bool, proxy: Optional[str], wanted: Wanted) -> List[Fix]:
-        """Straight into the folder from which the distribution makes its bundle, where root alone writes. What lies there is
-        checked there, and removed again where it is not what is wanted: all in there is trusted."""
+    def install_certificate(
+        self, url: str, is_reachable: bool, proxy: Optional[str], wanted: Wanted
+    ) -> List[Fix]:
+        """Straight into the folder from which the distribution makes its bundle, where root alone
+        writes. What lies there is checked there, and removed again where it is not what is wanted:
+        all in there is trusted.
+        """
         by_hand = f"Install the certificate of {short(url, 200)}"
         return instead(by_hand, lambda: self._install_certificate(url, is_reachable, proxy, wanted))
 
-    def _install_certificate(self, url: str, is_reachable: bool, proxy: Optional[str], wanted: Wanted) -> List[Fix]:
+    def _install_certificate(
+        self, url: str, is_reachable: bool, proxy: Optional[str], wanted: Wanted
+    ) -> List[Fix]:
         """One line. A file that is there already stays as it is."""
         file, address = CertificateFile(file_of(url)), LinuxUrl(url)
         folder, again = self._anchors()
@@ -614,11 +763,17 @@ class LinuxRemedies:
         fixes: List[Fix] = []
         if is_reachable:
             through = phrase(" -x http://{proxy}", proxy=bare_proxy(proxy)) if proxy else phrase("")
-            encoded = phrase("curl -fsS{through} '{url}' | openssl x509 -inform DER", through=through, url=address)
+            encoded = phrase(
+                "curl -fsS{through} '{url}' | openssl x509 -inform DER",
+                through=through,
+                url=address,
+            )
         else:
             copied = phrase("{folder}/{file}", folder=COPIED, file=file)
             fixes.append(
-                advice(f"On a machine that can, download {url} and copy it to this VM as {copied.text}; then:")
+                advice(
+                    f"On a machine that can, download {url} and copy it to this VM as {copied.text}; then:"
+                )
             )
             encoded = phrase("openssl x509 -inform DER -in '{copied}'", copied=copied)
         line = phrase(
@@ -635,13 +790,19 @@ class LinuxRemedies:
         thumbprint = f"the certificate with the SHA-1 thumbprint {short(certificate.thumbprint)}"
         if not held:
             return []
-        return [advice(f"Take {thumbprint} out of {folder}: it is in {listed([short(place, 60) for place in held])}.")]
+        return [
+            advice(
+                f"Take {thumbprint} out of {folder}: it is in {listed([short(place, 60) for place in held])}."
+            )
+        ]
 
     def trust_anew(self) -> List[Fix]:
         return []  # each certificate is made to count before the next one is checked
 
     def _anchors(self) -> Tuple[Phrase, Phrase]:
-        """The folder of the administrator's own certificates, and the command that makes them count."""
+        """The folder of the administrator's own certificates, and the command that makes them
+        count.
+        """
         machine = self._case.facts.machine
         distribution = (machine.os_id if machine else None) or ""
         if distribution in RED_HATS:
@@ -652,7 +813,9 @@ class LinuxRemedies:
 
 
 def _check_certificate(target: Phrase, wanted: Wanted) -> Phrase:
-    """Holds a file to its thumbprint, or to what is trusted already and to the key that it must have."""
+    """Holds a file to its thumbprint, or to what is trusted already and to the key that it must
+    have.
+    """
     if wanted.root:
         return phrase(
             "openssl x509 -in {target} -outform DER | sha1sum | grep -q '^{digest} '",
@@ -714,9 +877,13 @@ def _iptables_accepts(address: str, incoming: bool) -> List[Phrase]:
     for number in PORTS[address]:
         port = Number(number)
         if incoming:
-            rules.append(phrase("-s {host}/32 -p tcp --sport {port} -j ACCEPT", host=host, port=port))
+            rules.append(
+                phrase("-s {host}/32 -p tcp --sport {port} -j ACCEPT", host=host, port=port)
+            )
         else:
-            rules.append(phrase("-d {host}/32 -p tcp --dport {port} -j ACCEPT", host=host, port=port))
+            rules.append(
+                phrase("-d {host}/32 -p tcp --dport {port} -j ACCEPT", host=host, port=port)
+            )
     return rules
 
 
@@ -724,6 +891,9 @@ def _profile_script(addresses: Sequence[str]) -> Phrase:
     """A script of /etc/profile.d that adds to whatever the others have set."""
     added = in_a_row([Address(address) for address in addresses], ",")
     export = phrase(
-        'export no_proxy="${{no_proxy:+$no_proxy,}}{added}" NO_PROXY="${{NO_PROXY:+$NO_PROXY,}}{added}"', added=added
+        'export no_proxy="${{no_proxy:+$no_proxy,}}{added}" NO_PROXY="${{NO_PROXY:+$NO_PROXY,}}{added}"',
+        added=added,
     )
-    return phrase("printf '%s\\n' '{export}' > /etc/profile.d/zzzz-azure-platform.sh", export=export)
+    return phrase(
+        "printf '%s\\n' '{export}' > /etc/profile.d/zzzz-azure-platform.sh", export=export
+    )

@@ -11,7 +11,9 @@ ACCESS_PROFILE = phrase("az sig in-vm-access-control-profile-version")
 
 
 class AzureName(Word):
-    """The name of a resource or a resource group, where it may stand bare in a command of any shell."""
+    """The name of a resource or a resource group, where it may stand bare in a command of any
+    shell.
+    """
 
     PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,89}")
 
@@ -21,11 +23,13 @@ def az(words: Phrase) -> Fix:
 
 
 def change_access(group: Optional[str], name: Optional[str]) -> List[Fix]:
-    """Shows what decides on access to IMDS (Metadata Security Protocol), and lets it log instead of deny.
+    """Shows what decides on access to IMDS (Metadata Security Protocol), and lets it log instead of
+    deny.
 
     A VM has a profile or a mode of its own, never both: Azure refuses a mode beside a profile.
 
-    :param group: the VM's resource group; placeholders stand for both names where one is not known or not plain
+    :param group: the VM's resource group; placeholders stand for both names where one is not known
+    or not plain
     """
     fixes: List[Fix] = []
     if not (group and AzureName.fits(group)) or not (name and AzureName.fits(name)):

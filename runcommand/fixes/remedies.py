@@ -1,7 +1,7 @@
 """What mends a VM, in the commands of the system that the facts came from.
 
-A durable fix (the lease, the manager that owns the NIC) comes before the immediate one. A manager's command is given only
-where that manager runs on this VM and owns the NIC.
+A durable fix (the lease, the manager that owns the NIC) comes before the immediate one. A manager's
+command is given only where that manager runs on this VM and owns the NIC.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from ..facts import (
     contains,
     prefix_length,
 )
-from ..rules.case import Case, Way, same_nic
-from ..rules.filtering import Obstacle
-from ..rules.finding import quoted, short
+from ..firewall.filtering import Obstacle
+from ..model.case import Case, Way, same_nic
+from ..model.routing import longest_match
+from ..model.words import quoted, short
 from ..rules.pages import page_for
 from ..rules.unseen import unseen
-from ..rules.way import longest_match
 from .commands import Fix, ProxyServer, advice
 
 REDEPLOY_PAGE = "https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/redeploy-to-new-node-windows"
@@ -33,19 +33,29 @@ REDEPLOY_WARNING = "(Redeploying restarts the VM and empties its temporary disk.
 
 
 class Wanted(NamedTuple):
-    """What a certificate must be to be installed: a root by its thumbprint, another by its key and by who signed it."""
+    """What a certificate must be to be installed: a root by its thumbprint, another by its key and
+    by who signed it.
+    """
 
     root: Optional[str] = None  # SHA-1 thumbprint
     key_id: Optional[str] = None
 
 
 class Remedies(Protocol):
-    """The commands of one system. Each method gives the lines for one step, in order; none where no step is needed."""
+    """The commands of one system.
+
+    Each method gives the lines for one step, in order; none where no step is needed.
+    """
 
     def renew_lease(self, adapter: Adapter) -> List[Fix]: ...
     def bring_up(self, adapter: Adapter) -> List[Fix]: ...
     def add_route(
-        self, destination: str, gateway: str, adapter: Adapter, table: str = "main", source: Optional[str] = None
+        self,
+        destination: str,
+        gateway: str,
+        adapter: Adapter,
+        table: str = "main",
+        source: Optional[str] = None,
     ) -> List[Fix]: ...
     def add_default_route(self, gateway: str, adapter: Adapter) -> List[Fix]: ...
     def routes_anew(self, gateway: str, adapter: Adapter, default: bool) -> List[Fix]: ...
@@ -55,16 +65,22 @@ class Remedies(Protocol):
     def delete_persistent_route(self, destination: str, gateway: str) -> List[Fix]: ...
     def delete_neighbour(self, neighbour: Neighbour) -> List[Fix]: ...
     def delete_address(self, adapter: Adapter, address: str, prefix: int) -> List[Fix]: ...
-    def set_address(self, adapter: Adapter, address: str, prefix: int, gateway: Optional[str]) -> List[Fix]: ...
+    def set_address(
+        self, adapter: Adapter, address: str, prefix: int, gateway: Optional[str]
+    ) -> List[Fix]: ...
     def set_source(self, adapter: Adapter, wrong: str, right: str) -> List[Fix]: ...
-    def set_mac(self, adapter: Adapter, mac: str, gateway: Optional[str], default: bool) -> List[Fix]: ...
+    def set_mac(
+        self, adapter: Adapter, mac: str, gateway: Optional[str], default: bool
+    ) -> List[Fix]: ...
     def restart_service(self, name: str) -> List[Fix]: ...
     def show_clients(self) -> List[Fix]: ...
     def show_firewall(self) -> List[Fix]: ...
     def let_pass(self, obstacle: Obstacle, addresses: Sequence[str]) -> List[Fix]: ...
     def bypass_proxy(self, proxy: Proxy, addresses: Sequence[str]) -> List[Fix]: ...
     def certificate_folder(self) -> List[Fix]: ...
-    def install_certificate(self, url: str, is_reachable: bool, proxy: Optional[str], wanted: Wanted) -> List[Fix]: ...
+    def install_certificate(
+        self, url: str, is_reachable: bool, proxy: Optional[str], wanted: Wanted
+    ) -> List[Fix]: ...
     def remove_certificate(self, certificate: Certificate, places: Sequence[str]) -> List[Fix]: ...
     def trust_anew(self) -> List[Fix]: ...
     def shift_clock(self, seconds: float) -> List[Fix]: ...
@@ -92,7 +108,9 @@ def bare_proxy(proxy: str) -> ProxyServer:
 
 
 def remedies(case: Case) -> Remedies:
-    """The commands for the system that the facts came from; advice alone where it is none that is known."""
+    """The commands for the system that the facts came from; advice alone where it is none that is
+    known.
+    """
     if case.facts.system == "windows":
         from .windows import WindowsRemedies  # here: neither system's program carries the other's
 
@@ -112,7 +130,8 @@ def let_pass(case: Case, obstacle: Obstacle, addresses: Sequence[str]) -> Tuple[
 
 
 def way_through_primary(case: Case, *ways: Way) -> Tuple[Fix, ...]:
-    """Leads packets out through the primary NIC and its gateway, and takes away what leads them astray.
+    """Leads packets out through the primary NIC and its gateway, and takes away what leads them
+    astray.
 
     :param ways: by default the way to IMDS, and the WireServer's too where it goes astray
     """
@@ -126,11 +145,13 @@ def way_through_primary(case: Case, *ways: Way) -> Tuple[Fix, ...]:
     commands = remedies(case)
     fixes = commands.renew_lease(adapter)
     if case.gateway is None:
-        no_gateway = (
-            f"The gateway of {quoted(adapter.name)} is not known: the NIC has no lease, no default route and no subnet."
-        )
+        no_gateway = f"The gateway of {quoted(adapter.name)} is not known: the NIC has no lease, no default route and no subnet."
         return (*fixes, advice(f"{no_gateway} Once it has an address, run again."))
-    wrong_hop = case.way.route.gateway if case.way.route and case.way.route.gateway != case.gateway else None
+    wrong_hop = (
+        case.way.route.gateway
+        if case.way.route and case.way.route.gateway != case.gateway
+        else None
+    )
     if not case.default_routes() or (wrong_hop and case.default_gateway(adapter) == wrong_hop):
         fixes += commands.add_default_route(case.gateway, adapter)
     astray = [case.wireserver_way] if goes_astray(case, case.wireserver_way) else []
@@ -141,7 +162,9 @@ def way_through_primary(case: Case, *ways: Way) -> Tuple[Fix, ...]:
 
 
 def _mend(case: Case, way: Way, gateway: str, adapter: Adapter) -> List[Fix]:
-    """Takes away the rule or row that decides wrongly about one address, and puts the right row in its table."""
+    """Takes away the rule or row that decides wrongly about one address, and puts the right row in
+    its table.
+    """
     commands = remedies(case)
     fixes: List[Fix] = []
     if way.rule:
@@ -165,7 +188,11 @@ def _mend(case: Case, way: Way, gateway: str, adapter: Adapter) -> List[Fix]:
 def routes_anew(case: Case, adapter: Adapter) -> List[Fix]:
     """The routes that go away with a link. The default route only where no other NIC has one."""
     gateway = gateway_of(case, adapter)
-    return remedies(case).routes_anew(gateway, adapter, is_only_way_out(case, adapter)) if gateway else []
+    return (
+        remedies(case).routes_anew(gateway, adapter, is_only_way_out(case, adapter))
+        if gateway
+        else []
+    )
 
 
 def gateway_of(case: Case, adapter: Adapter) -> Optional[str]:
@@ -182,7 +209,9 @@ def is_only_way_out(case: Case, adapter: Adapter) -> bool:
 
 def set_mac(case: Case, adapter: Adapter, mac: str) -> List[Fix]:
     """Gives a NIC its MAC, and the routes that go away while its link is down."""
-    return remedies(case).set_mac(adapter, mac, gateway_of(case, adapter), is_only_way_out(case, adapter))
+    return remedies(case).set_mac(
+        adapter, mac, gateway_of(case, adapter), is_only_way_out(case, adapter)
+    )
 
 
 def set_address(case: Case, adapter: Adapter, address: str, prefix: int) -> List[Fix]:
@@ -191,7 +220,8 @@ def set_address(case: Case, adapter: Adapter, address: str, prefix: int) -> List
 
 
 def goes_astray(case: Case, way: Way) -> Optional[bool]:
-    """Whether packets take another way than out through the primary NIC and its gateway (or on-link there).
+    """Whether packets take another way than out through the primary NIC and its gateway (or on-link
+    there).
 
     None: it cannot be said.
     """
@@ -206,7 +236,9 @@ def goes_astray(case: Case, way: Way) -> Optional[bool]:
 
 
 def escalate(case: Case) -> Tuple[Fix, ...]:
-    """What is left when nothing on the VM explains it: what could not be looked at, another host, then the ticket."""
+    """What is left when nothing on the VM explains it: what could not be looked at, another host,
+    then the ticket.
+    """
     fixes: List[Fix] = []
     if case.proof:
         fixes.append(advice("Run again: if IMDS answers now, it was only slow."))
@@ -220,13 +252,20 @@ def escalate(case: Case) -> Tuple[Fix, ...]:
     if case.facts.firewall is None or case.firewall_left_out:
         fixes += remedies(case).show_firewall()
     if not case.reads_as_imds and not case.proof:
-        fixes.append(advice("Check that no network security group denies the service tag AzurePlatformIMDS."))
+        fixes.append(
+            advice("Check that no network security group denies the service tag AzurePlatformIMDS.")
+        )
     is_seen = case.reads_as_imds or not unseen(case)  # else the fault may as well lie on this VM
     if is_seen and not case.proof:
         page = page_for(REDEPLOY_PAGE, case.facts.system)
         where = "portal: Help > Redeploy + reapply; or az vm redeploy"
         fixes.append(advice(f"Redeploy the VM ({where}): {page} {REDEPLOY_WARNING}"))
-    return (*fixes, advice(f"If that does not help, open a support request with this report. Text: {_ticket(case)}"))
+    return (
+        *fixes,
+        advice(
+            f"If that does not help, open a support request with this report. Text: {_ticket(case)}"
+        ),
+    )
 
 
 def _ticket(case: Case) -> str:

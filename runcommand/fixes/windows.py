@@ -1,6 +1,8 @@
-"""Windows: route.exe, netsh and the NetAdapter and NetTCPIP cmdlets, with adapters by index wherever they take one.
+"""Windows: route.exe, netsh and the NetAdapter and NetTCPIP cmdlets, with adapters by index
+wherever they take one.
 
-PowerShell commands hold no ``$`` and no double quote, so that they can be passed to powershell.exe from either shell.
+PowerShell commands hold no ``$`` and no double quote, so that they can be passed to powershell.exe
+from either shell.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ from functools import partial
 from typing import List, Optional, Sequence, Tuple
 from urllib.parse import unquote
 
-from ..conditions import IpAddress, ends
 from ..facts import (
     HOST_PLUGIN_PORT,
     IMDS_ADDRESS,
@@ -30,9 +31,10 @@ from ..facts import (
     Scope,
     network,
 )
-from ..rules.case import Case
-from ..rules.filtering import Obstacle
-from ..rules.finding import quoted, short
+from ..firewall.conditions import IpAddress, ends
+from ..firewall.filtering import Obstacle
+from ..model.case import Case
+from ..model.words import quoted, short
 from .commands import (
     AccountKey,
     Address,
@@ -61,9 +63,7 @@ from .commands import (
 from .remedies import Wanted, bare_proxy, file_of, instead
 
 MANY = 3  # addresses: more of them are changed by one command
-POLICY_EDITOR = (
-    "Computer Configuration, Windows Settings, Security Settings, Windows Defender Firewall with Advanced Security"
-)
+POLICY_EDITOR = "Computer Configuration, Windows Settings, Security Settings, Windows Defender Firewall with Advanced Security"
 PROXY_POLICY = "Make proxy settings per-machine"
 SETTINGS = phrase("Software\\Microsoft\\Windows\\CurrentVersion\\Internet Settings")
 DOWNLOADS = phrase("C:\\Program Files\\imds-check")  # only administrators can write there
@@ -145,15 +145,23 @@ class WindowsRemedies:
     # --- the NIC ---
 
     def renew_lease(self, adapter: Adapter) -> List[Fix]:
-        return instead(f"Renew the DHCP lease of {quoted(adapter.name)}.", lambda: self._renew_lease(adapter))
+        return instead(
+            f"Renew the DHCP lease of {quoted(adapter.name)}.", lambda: self._renew_lease(adapter)
+        )
 
     @staticmethod
     def _renew_lease(adapter: Adapter) -> List[Fix]:
-        if adapter.dhcp is False:  # a NIC with several IP configurations has to be static on Windows: never unasked
-            others = " (and would drop the NIC's other addresses)" if len(adapter.addresses) > 1 else ""
+        if (
+            adapter.dhcp is False
+        ):  # a NIC with several IP configurations has to be static on Windows: never unasked
+            others = (
+                " (and would drop the NIC's other addresses)" if len(adapter.addresses) > 1 else ""
+            )
             name = quoted(adapter.name)
             return [
-                advice(f"The address of {name} is set by hand. With DHCP the NIC takes it from Azure again{others}.")
+                advice(
+                    f"The address of {name} is set by hand. With DHCP the NIC takes it from Azure again{others}."
+                )
             ]
         if DisplayName.fits(adapter.name):
             return [cmd(phrase('ipconfig /renew "{name}"', name=DisplayName(adapter.name)))]
@@ -162,13 +170,19 @@ class WindowsRemedies:
     def bring_up(self, adapter: Adapter) -> List[Fix]:
         def commands() -> List[Fix]:
             index = _index(adapter)
-            enable = phrase("Get-NetAdapter -InterfaceIndex {index} | Enable-NetAdapter -Confirm:0", index=index)
+            enable = phrase(
+                "Get-NetAdapter -InterfaceIndex {index} | Enable-NetAdapter -Confirm:0", index=index
+            )
             return [powershell(enable)]
 
         return instead(f"Enable the NIC {quoted(adapter.name)}.", commands)
 
-    def set_mac(self, adapter: Adapter, mac: str, gateway: Optional[str], default: bool) -> List[Fix]:
-        """Takes the override away: the NIC then has the MAC that Azure gave to it, and the lease brings its routes."""
+    def set_mac(
+        self, adapter: Adapter, mac: str, gateway: Optional[str], default: bool
+    ) -> List[Fix]:
+        """Takes the override away: the NIC then has the MAC that Azure gave to it, and the lease
+        brings its routes.
+        """
         by_hand = f"Remove what overrides the MAC of {quoted(adapter.name)}: its advanced property Network Address."
         return instead(by_hand, lambda: self._clear_mac(adapter))
 
@@ -187,27 +201,41 @@ class WindowsRemedies:
                 mac=Mac(adapter.mac),
             )
             back = f" To undo it (PowerShell): {again.text}."
-        nothing = "Where it finds no such property, nothing overrides the MAC, and nothing has changed."
+        nothing = (
+            "Where it finds no such property, nothing overrides the MAC, and nothing has changed."
+        )
         return [advice(f"This restarts the NIC. {SESSION}{back} {nothing}"), powershell(clear)]
 
-    def set_address(self, adapter: Adapter, address: str, prefix: int, gateway: Optional[str]) -> List[Fix]:
-        """Back to DHCP, where the NIC has nothing else; a NIC with several addresses gets the right one beside them."""
+    def set_address(
+        self, adapter: Adapter, address: str, prefix: int, gateway: Optional[str]
+    ) -> List[Fix]:
+        """Back to DHCP, where the NIC has nothing else; a NIC with several addresses gets the right
+        one beside them.
+        """
         if adapter.dhcp:
             return self.renew_lease(adapter)
-        by_hand = f"Give {quoted(adapter.name)} the address {address}/{prefix}, beside those that it has."
+        by_hand = (
+            f"Give {quoted(adapter.name)} the address {address}/{prefix}, beside those that it has."
+        )
         if len(adapter.addresses) > 1:
             return instead(by_hand, lambda: self._add_address(adapter, address, prefix))
-        return instead(f"Let DHCP configure {quoted(adapter.name)}.", lambda: self._to_dhcp(adapter))
+        return instead(
+            f"Let DHCP configure {quoted(adapter.name)}.", lambda: self._to_dhcp(adapter)
+        )
 
     def _to_dhcp(self, adapter: Adapter) -> List[Fix]:
         before = self._static_again(adapter)
         back = f" To undo it: {before.text}" if before else ""
-        to_dhcp = phrase("netsh interface ipv4 set address name={index} source=dhcp", index=_index(adapter))
+        to_dhcp = phrase(
+            "netsh interface ipv4 set address name={index} source=dhcp", index=_index(adapter)
+        )
         return [advice(f"{SESSION}{back}"), cmd(to_dhcp)]
 
     @staticmethod
     def _add_address(adapter: Adapter, address: str, prefix: int) -> List[Fix]:
-        """One line: the right address is added, and the others are marked so that nothing is sent from them unasked."""
+        """One line: the right address is added, and the others are marked so that nothing is sent
+        from them unasked.
+        """
         index = _index(adapter)
         add = phrase(
             "New-NetIPAddress -InterfaceIndex {index} -IPAddress {address} -PrefixLength {prefix} -ErrorAction Stop",
@@ -216,7 +244,9 @@ class WindowsRemedies:
             prefix=Number(prefix),
         )
         skip = _skip_all_but(adapter, address)
-        remove = phrase("Remove-NetIPAddress -IPAddress {address} -Confirm:0", address=Address(address))
+        remove = phrase(
+            "Remove-NetIPAddress -IPAddress {address} -Confirm:0", address=Address(address)
+        )
         unskip = phrase(
             "Get-NetIPAddress -InterfaceIndex {index} -AddressFamily IPv4 | Set-NetIPAddress -SkipAsSource 0",
             index=index,
@@ -267,7 +297,9 @@ class WindowsRemedies:
     @staticmethod
     def _set_source(adapter: Adapter, right: str) -> List[Fix]:
         skipped = [held.address for held in adapter.addresses if held.skip_as_source]
-        others = [held.address for held in adapter.addresses if held.address not in (right, *skipped)]
+        others = [
+            held.address for held in adapter.addresses if held.address not in (right, *skipped)
+        ]
         fixes = [powershell(_skip_as_source(right, False))] if right in skipped else []
         if len(others) <= MANY:
             return fixes + [powershell(_skip_as_source(address, True)) for address in others]
@@ -276,13 +308,20 @@ class WindowsRemedies:
     # --- routes ---
 
     def add_route(
-        self, destination: str, gateway: str, adapter: Adapter, table: str = "main", source: Optional[str] = None
+        self,
+        destination: str,
+        gateway: str,
+        adapter: Adapter,
+        table: str = "main",
+        source: Optional[str] = None,
     ) -> List[Fix]:
         by_hand = f"Add a route to {destination}/32 through {gateway} by {quoted(adapter.name)}."
 
         def commands() -> List[Fix]:
             to, hop = Address(destination), Address(gateway)
-            row = phrase("{to} mask 255.255.255.255 {hop} if {index}", to=to, hop=hop, index=_index(adapter))
+            row = phrase(
+                "{to} mask 255.255.255.255 {hop} if {index}", to=to, hop=hop, index=_index(adapter)
+            )
             return [cmd(phrase("route -p add {row}", row=row), "The object already exists")]
 
         return instead(by_hand, commands)
@@ -309,7 +348,9 @@ class WindowsRemedies:
     def delete_persistent_route(self, destination: str, gateway: str) -> List[Fix]:
         net = network(destination)
         to, mask = Address(str(net.network_address)), Address(str(net.netmask))
-        words = phrase("route -p delete {to} mask {mask} {gateway}", to=to, mask=mask, gateway=Address(gateway))
+        words = phrase(
+            "route -p delete {to} mask {mask} {gateway}", to=to, mask=mask, gateway=Address(gateway)
+        )
         return [cmd(words, NOT_FOUND)]
 
     def delete_neighbour(self, neighbour: Neighbour) -> List[Fix]:
@@ -332,10 +373,15 @@ class WindowsRemedies:
 
     def restart_service(self, name: str) -> List[Fix]:
         by_hand = f"Restart the service {quoted(name)}."
-        return instead(by_hand, lambda: [powershell(phrase("Restart-Service {name} -Force", name=ServiceName(name)))])
+        return instead(
+            by_hand,
+            lambda: [powershell(phrase("Restart-Service {name} -Force", name=ServiceName(name)))],
+        )
 
     def show_clients(self) -> List[Fix]:
-        connections = phrase("Get-NetTCPConnection -RemoteAddress {address}", address=Address(IMDS_ADDRESS))
+        connections = phrase(
+            "Get-NetTCPConnection -RemoteAddress {address}", address=Address(IMDS_ADDRESS)
+        )
         owners = phrase("Get-Process -Id ({connections}).OwningProcess", connections=connections)
         return [powershell(phrase("{owners} | Format-Table Id, ProcessName", owners=owners))]
 
@@ -406,7 +452,9 @@ class WindowsRemedies:
         return [advice(ON_PURPOSE), cmd(allow)]
 
     def _change(self, rule: FirewallRule, addresses: Sequence[str]) -> List[Fix]:
-        """A local rule that is for these addresses alone is switched off; any other one keeps all but them."""
+        """A local rule that is for these addresses alone is switched off; any other one keeps all
+        but them.
+        """
         named = " and ".join(addresses)
         by_hand = f"By hand (wf.msc): take {named} out of the outbound rule {quoted(rule.name or rule.id)}."
         return instead(by_hand, lambda: self._change_by_command(rule, addresses))
@@ -432,13 +480,22 @@ class WindowsRemedies:
         id = RuleId(rule.id)
         if not rest:
             return [powershell(phrase("Disable-NetFirewallRule -Name '{id}'", id=id))]
-        return [powershell(phrase("Set-NetFirewallRule -Name '{id}' -RemoteAddress {remote}", id=id, remote=remote))]
+        return [
+            powershell(
+                phrase(
+                    "Set-NetFirewallRule -Name '{id}' -RemoteAddress {remote}", id=id, remote=remote
+                )
+            )
+        ]
 
     # --- proxies ---
 
     def bypass_proxy(self, proxy: Proxy, addresses: Sequence[str]) -> List[Fix]:
         named, place = " and ".join(addresses), short(proxy.place, 80)
-        entries = [*proxy.bypass, *(address for address in addresses if address not in proxy.bypass)]
+        entries = [
+            *proxy.bypass,
+            *(address for address in addresses if address not in proxy.bypass),
+        ]
         if proxy.kind is ProxyKind.ENVIRONMENT:
             if proxy.bypass == ("*",):
                 gone = "NO_PROXY=* means that nobody is to use it, and not every client knows *."
@@ -455,7 +512,9 @@ class WindowsRemedies:
         bypassed = _listed(entries, ",")
         if not proxy.is_whole:
             raise UnfitWord("the setting says more than a command can keep")
-        again = advice("Restart the services that use the proxy: they keep the environment they started with.")
+        again = advice(
+            "Restart the services that use the proxy: they keep the environment they started with."
+        )
         key = _account(proxy)
         if proxy.scope is Scope.MACHINE and proxy.place.startswith("the machine"):
             return [cmd(phrase('setx /M NO_PROXY "{bypassed}"', bypassed=bypassed)), again]
@@ -488,13 +547,19 @@ class WindowsRemedies:
             ]
         return [
             cmd(phrase("netsh winhttp show proxy")),
-            advice(f'Set it again (netsh winhttp set proxy) with bypass-list="{short(bypassed.text, 200)}".'),
+            advice(
+                f'Set it again (netsh winhttp set proxy) with bypass-list="{short(bypassed.text, 200)}".'
+            ),
         ]
 
     @staticmethod
-    def _internet_settings(proxy: Proxy, entries: Sequence[str], addresses: Sequence[str]) -> List[Fix]:
+    def _internet_settings(
+        proxy: Proxy, entries: Sequence[str], addresses: Sequence[str]
+    ) -> List[Fix]:
         bypassed, key = _listed(entries, ";"), _account(proxy)
-        alone = proxy.is_whole and not proxy.pac_url and not proxy.auto_detect  # the command puts the others aside
+        alone = (
+            proxy.is_whole and not proxy.pac_url and not proxy.auto_detect
+        )  # the command puts the others aside
         is_plain = bool(proxy.server and ProxyServer.fits(proxy.server))
         if key in BITS_ACCOUNTS and alone and is_plain:
             account, server = BITS_ACCOUNTS[key or ""], ProxyServer(proxy.server or "")
@@ -511,7 +576,9 @@ class WindowsRemedies:
         named = " and ".join(addresses)
         if proxy.variable:  # the binary value decides, and no command changes it
             place = short(proxy.place, 80)
-            return [advice(f"Add {named} to the exceptions of {place} (inetcpl.cpl, LAN settings).")]
+            return [
+                advice(f"Add {named} to the exceptions of {place} (inetcpl.cpl, LAN settings).")
+            ]
         root = phrase("HKU\\{key}", key=AccountKey(key)) if key else phrase("HKLM")
         again = "The user signs out and in again."
         if not key:
@@ -534,19 +601,27 @@ class WindowsRemedies:
         """Below Program Files, where only administrators write: what they make there inherits that."""
         return [cmd(phrase('mkdir "{folder}"', folder=DOWNLOADS), EXISTS)]
 
-    def install_certificate(self, url: str, is_reachable: bool, proxy: Optional[str], wanted: Wanted) -> List[Fix]:
-        """Into the local machine's store: of intermediates, which vouch for nothing by themselves, or of roots. The file is
-        downloaded to, checked in and installed from a folder in which only administrators can write."""
+    def install_certificate(
+        self, url: str, is_reachable: bool, proxy: Optional[str], wanted: Wanted
+    ) -> List[Fix]:
+        """Into the local machine's store: of intermediates, which vouch for nothing by themselves,
+        or of roots. The file is downloaded to, checked in and installed from a folder in which only
+        administrators can write.
+        """
         by_hand = f"Install the certificate of {short(url, 200)}"
         return instead(by_hand, lambda: self._install_certificate(url, is_reachable, proxy, wanted))
 
     @staticmethod
-    def _install_certificate(url: str, is_reachable: bool, proxy: Optional[str], wanted: Wanted) -> List[Fix]:
+    def _install_certificate(
+        url: str, is_reachable: bool, proxy: Optional[str], wanted: Wanted
+    ) -> List[Fix]:
         name, address = CertificateFile(file_of(url)), WindowsUrl(unquote(url))
         file = phrase("{folder}\\{name}", folder=DOWNLOADS, name=name)
         fixes: List[Fix] = []
         if is_reachable:
-            through = phrase(" -Proxy http://{proxy}", proxy=bare_proxy(proxy)) if proxy else phrase("")
+            through = (
+                phrase(" -Proxy http://{proxy}", proxy=bare_proxy(proxy)) if proxy else phrase("")
+            )
             download = phrase(
                 "Invoke-WebRequest -UseBasicParsing{through} '{url}' -OutFile '{file}'",
                 through=through,
@@ -568,7 +643,9 @@ class WindowsRemedies:
         return [*fixes, powershell(line)]
 
     def remove_certificate(self, certificate: Certificate, places: Sequence[str]) -> List[Fix]:
-        """From those of these stores that are the local machine's own; what a policy or a user put elsewhere is by hand."""
+        """From those of these stores that are the local machine's own; what a policy or a user put
+        elsewhere is by hand.
+        """
         fixes: List[Fix] = []
         for place in places:
             if "\\" in place:
@@ -582,7 +659,9 @@ def _deletion(certificate: Certificate, place: str) -> List[Fix]:
     if where != "LocalMachine":
         raise UnfitWord("not a store of the local machine")
     store, thumbprint = Store(name), Thumbprint(certificate.thumbprint)
-    return [cmd(phrase("certutil -delstore {store} {thumbprint}", store=store, thumbprint=thumbprint))]
+    return [
+        cmd(phrase("certutil -delstore {store} {thumbprint}", store=store, thumbprint=thumbprint))
+    ]
 
 
 def _mask(held: InterfaceAddress) -> Address:
@@ -601,7 +680,11 @@ def _skip_all_but(adapter: Adapter, address: str) -> Phrase:
 
 def _skip_as_source(address: str, is_skipped: bool) -> Phrase:
     skip = Number(int(is_skipped))
-    return phrase("Set-NetIPAddress -IPAddress {address} -SkipAsSource {skip}", address=Address(address), skip=skip)
+    return phrase(
+        "Set-NetIPAddress -IPAddress {address} -SkipAsSource {skip}",
+        address=Address(address),
+        skip=skip,
+    )
 
 
 def _listed(entries: Sequence[str], separator: str) -> Phrase:

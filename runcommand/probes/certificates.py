@@ -1,7 +1,9 @@
-"""The signer's chain, from what is on the VM first, then by fetching issuers; and whether the hosts of certificates can be reached.
+"""The signer's chain, from what is on the VM first, then by fetching issuers; and whether the hosts
+of certificates can be reached.
 
-Fetching is what Windows' own chain engine does: from the addresses in the certificate (RFC 5280, 4.2.2.1), through the machine's
-proxy too. https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details
+Fetching is what Windows' own chain engine does: from the addresses in the certificate (RFC 5280,
+4.2.2.1), through the machine's proxy too.
+https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details
 """
 
 from __future__ import annotations
@@ -12,10 +14,10 @@ from functools import partial
 from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
-from .. import side_by_side
-from ..attested import host_time
-from ..collect import Board, NoFact, now
-from ..der import Malformed, Unsupported
+from ..attest.der import Malformed, Unsupported
+from ..attest.document import host_time
+from ..attest.x509 import X509, from_pem, readable
+from ..collect import Board, NoFact, now, side_by_side
 from ..facts import (
     LACKING,
     Certificate,
@@ -35,7 +37,6 @@ from ..facts import (
     instant,
 )
 from ..system import System
-from ..x509 import X509, from_pem, readable
 from . import web
 from .tcp import CONNECT_S, Attempt, Connector, connect, error_text
 
@@ -46,12 +47,16 @@ ITS_FETCH_S = 1.5  # what the system's own engine is given for each address
 PROXIES_S = 1.0  # how long the settings are waited for
 FAIR_S = 1.0  # with less, nothing is proven by silence
 EXCHANGE_S = 2.0
-IN_DOCUMENT, FETCHED = ("the document",), ("fetched",)  # where a certificate was found, beside the machine's stores
+IN_DOCUMENT, FETCHED = (
+    ("the document",),
+    ("fetched",),
+)  # where a certificate was found, beside the machine's stores
 STEPS = 4  # up the chain
 URLS, PROXIES = 4, 2  # that are asked for one issuer
 HOSTS = 24  # that are tried
 TELL_S = 0.3  # kept back of the time-out of the hosts
-# The documented hosts (azure-ca-details, "Certificate downloads and revocation lists"; the IMDS certificate article).
+# The documented hosts (azure-ca-details, "Certificate downloads and revocation lists"; the IMDS
+# certificate article).
 ENDPOINTS: Dict[str, Tuple[str, ...]] = {
     "caissuers.microsoft.com": ("AIA",),
     "www.microsoft.com": ("AIA", "CRL"),
@@ -67,18 +72,25 @@ ENDPOINTS: Dict[str, Tuple[str, ...]] = {
 }
 
 
-def ask(connector: Connector, system: System, board: Board, is_true: bool) -> Optional[Tuple[CertificateChain, ...]]:
-    """The chain from what is on the VM; where that is not trusted, with fetched issuers too, and by the system's own fetching.
+def ask(
+    connector: Connector, system: System, board: Board, is_true: bool
+) -> Optional[Tuple[CertificateChain, ...]]:
+    """The chain from what is on the VM; where that is not trusted, with fetched issuers too, and by
+    the system's own fetching.
 
-    None where there is no document with a signature that could be right. Without a chain of which ``fetched`` is True, fetching did
-    not come to its end.
+    None where there is no document with a signature that could be right. Without a chain of which
+    ``fetched`` is True, fetching did not come to its end.
     """
     imds: Optional[Imds] = board.wait("imds")
     certificates: Optional[Tuple[bytes, ...]] = board.wait(DOCUMENT, 0.0)
     if imds is None:
         raise NoFact("IMDS's answer is not known")
     document = imds.document
-    if not certificates or not document or document.signature in (SignatureState.INVALID, SignatureState.MALFORMED):
+    if (
+        not certificates
+        or not document
+        or document.signature in (SignatureState.INVALID, SignatureState.MALFORMED)
+    ):
         return None
     if not is_true:
         raise NoFact("not judged: the probes are pointed elsewhere")
@@ -102,7 +114,9 @@ def ask(connector: Connector, system: System, board: Board, is_true: bool) -> Op
     board.draft("certificate_chains", (_placed(first, certificates),))
     if first.trusted is not False or not _lacking(first):
         return (_placed(first, certificates),)
-    works = [fetch, let_fetch] if system.fetches_itself and _may_be_followed(certificates) else [fetch]
+    works = (
+        [fetch, let_fetch] if system.fetches_itself and _may_be_followed(certificates) else [fetch]
+    )
     reasons = side_by_side.run(works, board.remaining(CHAIN_S + 1.0))
     chains = dict(found)  # what comes later comes too late
     for who, why in zip(("imds-check", first.engine), reasons):
@@ -110,11 +124,17 @@ def ask(connector: Connector, system: System, board: Board, is_true: bool) -> Op
             board.note("certificate_chains", f"fetching by {who}: {why}")
     if let_fetch in works and "by itself" not in chains:
         chains["by itself"] = CertificateChain(True, first.engine, judged_at=at)
-    return tuple(_placed(chains[way], certificates) for way in ("at hand", "fetched", "by itself") if way in chains)
+    return tuple(
+        _placed(chains[way], certificates)
+        for way in ("at hand", "fetched", "by itself")
+        if way in chains
+    )
 
 
 def _may_be_followed(certificates: Sequence[bytes]) -> bool:
-    """Whether the system may be let follow the addresses in these certificates: it asks whatever they name."""
+    """Whether the system may be let follow the addresses in these certificates: it asks whatever
+    they name.
+    """
     try:
         urls = [url for item in readable(certificates) for url in item.fact.issuer_urls]
     except (Malformed, Unsupported):
@@ -123,10 +143,15 @@ def _may_be_followed(certificates: Sequence[bytes]) -> bool:
 
 
 def _placed(chain: CertificateChain, at_hand: Sequence[bytes]) -> CertificateChain:
-    """The chain, with what was in the document and what was fetched told among the stores of each certificate."""
+    """The chain, with what was in the document and what was fetched told among the stores of each
+    certificate.
+    """
     more = {item.certificate.thumbprint: FETCHED for item in chain.fetches if item.certificate}
     more.update({item.thumbprint: IN_DOCUMENT for item in readable(at_hand)})
-    placed = (replace(item, stores=(*item.stores, *more.get(item.thumbprint, ()))) for item in chain.certificates)
+    placed = (
+        replace(item, stores=(*item.stores, *more.get(item.thumbprint, ())))
+        for item in chain.certificates
+    )
     return replace(chain, certificates=tuple(placed))
 
 
@@ -138,8 +163,9 @@ def _fetch_up(
     first: CertificateChain,
     at: Instant,
 ) -> CertificateChain:
-    """Fetches issuer after issuer until the system is content, with no network of its own. Raises ``NoFact`` where the time of the
-    run does not suffice: what was cut off by it says nothing."""
+    """Fetches issuer after issuer until the system is content, with no network of its own. Raises
+    ``NoFact`` where the time of the run does not suffice: what was cut off by it says nothing.
+    """
     end = time.monotonic() + board.remaining(CHAIN_S)
     proxies = _proxies(board.wait("proxies", PROXIES_S) or ())
     issuers: List[bytes] = []
@@ -164,8 +190,9 @@ def _fetch_up(
 
 
 def _lacking(chain: CertificateChain) -> Optional[Certificate]:
-    """The certificate whose issuer is to be fetched: the last one, or the one below a root that is not trusted or below an issuer
-    that is outside its dates; None where fetching is no help."""
+    """The certificate whose issuer is to be fetched: the last one, or the one below a root that is
+    not trusted or below an issuer that is outside its dates; None where fetching is no help.
+    """
     held, faults = chain.certificates, {error.fault for error in chain.errors}
     stale = [error.certificate for error in chain.errors if error.fault is ChainFault.OUTSIDE_DATES]
     if faults & LACKING and held:
@@ -190,14 +217,23 @@ def _proxies(settings: Iterable[Proxy]) -> List[str]:
 def _fetch(
     connector: Connector, child: Certificate, proxies: Sequence[str], seconds: float
 ) -> Tuple[Optional[bytes], List[IssuerFetch]]:
-    """The issuer of a certificate from its addresses, directly and through the proxies, side by side: the first that comes."""
-    ways = [(url, proxy) for url in dict.fromkeys(child.issuer_urls[:URLS]) for proxy in (None, *proxies)]
+    """The issuer of a certificate from its addresses, directly and through the proxies, side by
+    side: the first that comes.
+    """
+    ways = [
+        (url, proxy)
+        for url in dict.fromkeys(child.issuer_urls[:URLS])
+        for proxy in (None, *proxies)
+    ]
     done: Dict[int, IssuerFetch] = {}
     found: List[bytes] = []
 
     def work(number: int, url: str, proxy: Optional[str]) -> None:
         done[number], issuer = _read(
-            child, url, proxy, web.get(connector, url, EXCHANGE_S, is_true=True, proxy=proxy, only_names=True)
+            child,
+            url,
+            proxy,
+            web.get(connector, url, EXCHANGE_S, is_true=True, proxy=proxy, only_names=True),
         )
         found.extend([issuer] if issuer else [])
 
@@ -220,7 +256,9 @@ def _read(
     if fetched.body is None:
         if status is None:
             return base, None
-        return replace(base, error=f"HTTP {status}" if status != 200 else "what came is not whole"), None
+        return replace(
+            base, error=f"HTTP {status}" if status != 200 else "what came is not whole"
+        ), None
     encoded = next(from_pem(fetched.body, 1), fetched.body)
     try:
         fact = X509.read(encoded).fact
@@ -232,13 +270,15 @@ def _read(
     return replace(base, certificate=fact), encoded
 
 
-# --- hosts ----------------------------------------------------------------------------------------------------------
+# --- hosts
+# ----------------------------------------------------------------------------------------------------------
 
 
 def try_endpoints(
     connector: Connector, board: Board, is_wanted: bool, is_true: bool
 ) -> Optional[Tuple[EndpointTrial, ...]]:
-    """Every host of certificates, revocation lists and OCSP on TCP 80, all side by side inside one time-out.
+    """Every host of certificates, revocation lists and OCSP on TCP 80, all side by side inside one
+    time-out.
 
     None where no certificate problem makes them matter, unless ``is_wanted``.
     """
@@ -253,25 +293,38 @@ def try_endpoints(
     hosts = _hosts(chains or ())
     proxies = _proxies(board.wait("proxies", 0.0) or ())
     resolving = "no answer of the resolver in time"
-    made = {host: EndpointTrial(host, own, error=resolving, is_name_unknown=True) for host, (own, _) in hosts.items()}
+    made = {
+        host: EndpointTrial(host, own, error=resolving, is_name_unknown=True)
+        for host, (own, _) in hosts.items()
+    }
     reached: Dict[Tuple[str, str], ProxyReach] = {}
     end = time.monotonic() + board.remaining(CONNECT_S)
-    works = [partial(_try_host, connector, host, purposes, made, end) for host, (purposes, _) in hosts.items()]
+    works = [
+        partial(_try_host, connector, host, purposes, made, end)
+        for host, (purposes, _) in hosts.items()
+    ]
     ways = [(host, path, proxy) for host, (_, path) in hosts.items() for proxy in proxies]
-    works += [partial(_try_through, connector, host, path, proxy, reached) for host, path, proxy in ways]
+    works += [
+        partial(_try_through, connector, host, path, proxy, reached) for host, path, proxy in ways
+    ]
     reasons = side_by_side.run(works, board.remaining(CONNECT_S))
     trials = []
     for (host, (purposes, _)), reason in zip(hosts.items(), reasons):
         trial = made[host]
         if reason and reason != side_by_side.LATE:
             trial = replace(trial, error=reason, is_name_unknown=False)
-        through = [reached.get((host, p)) or ProxyReach(p, Outcome.TIMED_OUT, error=side_by_side.LATE) for p in proxies]
+        through = [
+            reached.get((host, p)) or ProxyReach(p, Outcome.TIMED_OUT, error=side_by_side.LATE)
+            for p in proxies
+        ]
         trials.append(replace(trial, proxies=tuple(through)))
     return tuple(trials)
 
 
 def _hosts(chains: Sequence[CertificateChain]) -> Dict[str, Tuple[Tuple[str, ...], str]]:
-    """The hosts to try: those in the certificates, then the documented ones; for what each is, and a path to ask for."""
+    """The hosts to try: those in the certificates, then the documented ones; for what each is, and
+    a path to ask for.
+    """
     purposes: Dict[str, List[str]] = {}
     paths: Dict[str, str] = {}
     for certificate in (certificate for chain in chains for certificate in chain.certificates):
@@ -288,7 +341,9 @@ def _hosts(chains: Sequence[CertificateChain]) -> Dict[str, Tuple[Tuple[str, ...
     for host, documented in ENDPOINTS.items():
         own = purposes.setdefault(host, [])
         own += [purpose for purpose in documented if purpose not in own]
-    return {host: (tuple(own), paths.get(host, "/")) for host, own in list(purposes.items())[:HOSTS]}
+    return {
+        host: (tuple(own), paths.get(host, "/")) for host, own in list(purposes.items())[:HOSTS]
+    }
 
 
 def _split(url: str) -> Tuple[Optional[str], str]:
@@ -301,7 +356,11 @@ def _split(url: str) -> Tuple[Optional[str], str]:
 
 
 def _try_host(
-    connector: Connector, host: str, purposes: Tuple[str, ...], made: Dict[str, EndpointTrial], end: float
+    connector: Connector,
+    host: str,
+    purposes: Tuple[str, ...],
+    made: Dict[str, EndpointTrial],
+    end: float,
 ) -> None:
     """:param end: of the connect, so that it is told before all are left behind"""
     try:
@@ -310,17 +369,25 @@ def _try_host(
         made[host] = EndpointTrial(host, purposes, error=error_text(error), is_name_unknown=True)
         return
     if any(map(web.is_own, addresses)):
-        made[host] = EndpointTrial(host, purposes, error="not tried: its name leads to the platform or to this machine")
+        made[host] = EndpointTrial(
+            host, purposes, error="not tried: its name leads to the platform or to this machine"
+        )
         return
     made[host] = EndpointTrial(host, purposes, error="not connected in time")
-    ((connection, sock),) = connect(connector, [Attempt(addresses[0], 80)], max(0.1, end - time.monotonic() - TELL_S))
+    ((connection, sock),) = connect(
+        connector, [Attempt(addresses[0], 80)], max(0.1, end - time.monotonic() - TELL_S)
+    )
     if sock:
         sock.close()
     made[host] = EndpointTrial(host, purposes, connection)
 
 
 def _try_through(
-    connector: Connector, host: str, path: str, proxy: str, reached: Dict[Tuple[str, str], ProxyReach]
+    connector: Connector,
+    host: str,
+    path: str,
+    proxy: str,
+    reached: Dict[Tuple[str, str], ProxyReach],
 ) -> None:
     fetched = web.get(connector, f"http://{host}{path}", EXCHANGE_S, is_true=True, proxy=proxy)
     status = fetched.answer.status if fetched.answer else None

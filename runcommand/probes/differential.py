@@ -1,4 +1,6 @@
-"""The strongest evidence: when the plain request is not answered, from which local address would it be?"""
+"""The strongest evidence: when the plain request is not answered, from which local address would it
+be?
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,11 @@ WAYS = 256  # at most so many connects side by side
 
 
 def ask(asking: Asking, board: Board, by_device: bool) -> Optional[Tuple[Trial, ...]]:
-    """Tries every local address; None when the plain request was answered, so that there was no need.
+    """Tries every local address; None when the plain request was answered, so that there was no
+    need.
 
-    :param by_device: also try each address bound to its device (Linux; elsewhere the source address decides)
+    :param by_device: also try each address bound to its device (Linux; elsewhere the source address
+    decides)
     """
     plain: Optional[Imds] = board.wait("imds", PATIENCE_S, or_draft=True)
     if plain and is_from_imds(plain.attempts[-1]):
@@ -33,7 +37,9 @@ def ask(asking: Asking, board: Board, by_device: bool) -> Optional[Tuple[Trial, 
         if sock and left and connection.source not in asked:  # one request for each address
             asked.add(connection.source)
             left -= 1
-            exchange, _ = asking.get_over(sock, connection, f"{INSTANCE}?api-version={API_VERSIONS[0]}", EXCHANGE_S)
+            exchange, _ = asking.get_over(
+                sock, connection, f"{INSTANCE}?api-version={API_VERSIONS[0]}", EXCHANGE_S
+            )
             left = 0 if exchange.instance else left
         elif sock:
             sock.close()
@@ -42,11 +48,19 @@ def ask(asking: Asking, board: Board, by_device: bool) -> Optional[Tuple[Trial, 
 
 
 def ways(asking: Asking, adapters: Sequence[Adapter], by_device: bool) -> List[Attempt]:
-    """The likeliest first: NICs made by a device before those made by software, and what is bound to a device first."""
+    """The likeliest first: NICs made by a device before those made by software, and what is bound
+    to a device first.
+    """
     found: List[Attempt] = []
-    usable = [adapter for adapter in adapters if adapter.kind != "loopback" and adapter.state is not LinkState.DOWN]
+    usable = [
+        adapter
+        for adapter in adapters
+        if adapter.kind != "loopback" and adapter.state is not LinkState.DOWN
+    ]
     for adapter in sorted(usable, key=lambda adapter: not adapter.physical):
         for address in adapter.addresses:
             for device in (adapter.name, None) if by_device else (None,):
-                found.append(Attempt(asking.endpoint.address, asking.endpoint.port, address.address, device))
+                found.append(
+                    Attempt(asking.endpoint.address, asking.endpoint.port, address.address, device)
+                )
     return found[:WAYS]

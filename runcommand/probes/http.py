@@ -1,4 +1,6 @@
-"""One bounded HTTP GET: no proxy, no redirect followed, at most 1 MiB of body, its whole time bounded."""
+"""One bounded HTTP GET: no proxy, no redirect followed, at most 1 MiB of body, its whole time
+bounded.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ CHUNK = 65536
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back. ``head`` has lower-case names; ``complete`` says whether the body came to its end within the limits."""
+    """What came back. ``head`` has lower-case names; ``complete`` says whether the body came to its
+    end within the limits.
+    """
 
     outcome: Outcome
     error: Optional[str] = None
@@ -36,7 +40,9 @@ class Answer:
         return (self.head or {}).get(name)
 
 
-def get(sock: socket.socket, host: str, path: str, headers: Dict[str, str], seconds: float) -> Answer:
+def get(
+    sock: socket.socket, host: str, path: str, headers: Dict[str, str], seconds: float
+) -> Answer:
     """Sends one GET over a connected socket, reads the answer and closes the socket.
 
     :param host: for the Host header
@@ -44,8 +50,16 @@ def get(sock: socket.socket, host: str, path: str, headers: Dict[str, str], seco
     """
     stream = _Bounded(sock, seconds)
     try:
-        lines = [f"GET {path} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in headers.items())]
-        stream.send("\r\n".join([*lines, "Accept-Encoding: identity", "Connection: close", "", ""]).encode("ascii"))
+        lines = [
+            f"GET {path} HTTP/1.1",
+            f"Host: {host}",
+            *(f"{name}: {value}" for name, value in headers.items()),
+        ]
+        stream.send(
+            "\r\n".join([*lines, "Accept-Encoding: identity", "Connection: close", "", ""]).encode(
+                "ascii"
+            )
+        )
         return _read(stream)
     except (OSError, http.client.HTTPException, ValueError) as failure:
         return _failed(stream, failure)
@@ -53,7 +67,7 @@ def get(sock: socket.socket, host: str, path: str, headers: Dict[str, str], seco
         sock.close()
 
 
-def _read(stream: "_Bounded") -> Answer:
+def _read(stream: _Bounded) -> Answer:
     response = http.client.HTTPResponse(stream, method="GET")  # type: ignore[arg-type]
     try:
         response.begin()
@@ -73,20 +87,31 @@ def _read(stream: "_Bounded") -> Answer:
             cut = not isinstance(failure, socket.timeout)
             body += getattr(failure, "partial", b"")
         return Answer(
-            Outcome.HTTP, None, response.status, head, read_at, bytes(body[:BODY_LIMIT]), complete and not cut, cut
+            Outcome.HTTP,
+            None,
+            response.status,
+            head,
+            read_at,
+            bytes(body[:BODY_LIMIT]),
+            complete and not cut,
+            cut,
         )
     finally:
         response.close()
 
 
-def _failed(stream: "_Bounded", failure: Exception) -> Answer:
+def _failed(stream: _Bounded, failure: Exception) -> Answer:
     """No whole HTTP head came: what that is called depends on whether anything came at all."""
     if stream.received:
-        return Answer(Outcome.GARBLED, f"no HTTP head in {stream.received} bytes ({type(failure).__name__})")
+        return Answer(
+            Outcome.GARBLED, f"no HTTP head in {stream.received} bytes ({type(failure).__name__})"
+        )
     if isinstance(failure, http.client.RemoteDisconnected):
         return Answer(Outcome.RESET, "the connection was closed without an answer")
     outcome = outcome_of(failure) if isinstance(failure, OSError) else Outcome.FAILED
-    return Answer(outcome, "no answer to the request" if outcome is Outcome.TIMED_OUT else str(failure))
+    return Answer(
+        outcome, "no answer to the request" if outcome is Outcome.TIMED_OUT else str(failure)
+    )
 
 
 class _Bounded(io.RawIOBase):

@@ -1,6 +1,7 @@
 """Asks IMDS: instance metadata, attested document, managed identity. Never for a token.
 
-The rules of the service: https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
+The rules of the service:
+https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
 """
 
 from __future__ import annotations
@@ -13,8 +14,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Tuple
 
-from .. import attested as attested_data
-from ..confidential import beginning, without_secrets
+from ..attest import document as attested_data
 from ..facts import (
     UUID,
     Address,
@@ -37,6 +37,7 @@ from ..facts import (
     parse_mac,
     refuses_version,
 )
+from ..facts.confidential import beginning, without_secrets
 from . import http
 from .tcp import CONNECT_S, Attempt, Connector, Endpoint, connect
 
@@ -60,17 +61,23 @@ TEXT_LIMIT = 200  # characters kept of any text that an answer gives
 
 
 class Pace:
-    """Keeps the requests of a run under IMDS's limit for the whole VM (5 a second, which others use too)."""
+    """Keeps the requests of a run under IMDS's limit for the whole VM (5 a second, which others use
+    too).
+    """
 
     def __init__(self, per_second: int = 3, in_all: int = 12, window_s: float = 1.2) -> None:
-        """``window_s`` is longer than a second: between the right to send and the host lies a connect."""
+        """``window_s`` is longer than a second: between the right to send and the host lies a
+        connect.
+        """
         self._per_second, self._in_all, self._window_s = per_second, in_all, window_s
         self._sent: Deque[float] = deque(maxlen=per_second)
         self._lock = threading.Lock()
         self.requests = 0
 
     def take(self, at_most_s: float) -> bool:
-        """Waits for the right to send one request; False when there is none to be had in time or at all."""
+        """Waits for the right to send one request; False when there is none to be had in time or at
+        all.
+        """
         with self._lock:
             now = time.monotonic()
             full = len(self._sent) == self._per_second
@@ -99,19 +106,29 @@ class Asking:
         attempt = Attempt(self.endpoint.address, self.endpoint.port, source, device)
         ((connection, sock),) = connect(self.connector, [attempt], self.remaining(CONNECT_S))
         if sock is None:
-            return Exchange(path, connection, connection.outcome, elapsed_s=connection.elapsed_s), None
+            return Exchange(
+                path, connection, connection.outcome, elapsed_s=connection.elapsed_s
+            ), None
         return self.get_over(sock, connection, path)
 
     def get_over(
-        self, sock: Any, connection: Connection, path: str, seconds: float = http.EXCHANGE_S, to_proxy: bool = False
+        self,
+        sock: Any,
+        connection: Connection,
+        path: str,
+        seconds: float = http.EXCHANGE_S,
+        to_proxy: bool = False,
     ) -> Tuple[Exchange, Optional[Any]]:
         """The same over a connection that is open already, in at most ``seconds``.
 
-        :param to_proxy: the connection leads to a proxy, which is given the whole address (RFC 9112, 3.2.2)
+        :param to_proxy: the connection leads to a proxy, which is given the whole address (RFC
+        9112, 3.2.2)
         """
         if not self.pace.take(self.remaining(float("inf"))):
             sock.close()
-            failed = replace(connection, error="no request left under the rate limit or in the time")
+            failed = replace(
+                connection, error="no request left under the rate limit or in the time"
+            )
             return Exchange(path, failed, Outcome.FAILED), None
         began, allowed = time.monotonic(), self.remaining(seconds)
         target = f"http://{self.endpoint.address}{path}" if to_proxy else path
@@ -128,8 +145,10 @@ def ask(
 ) -> Imds:
     """The plain requests of a run.
 
-    :param so_far: told what is known after each request, the first time as soon as the very first one has ended
-    :param certificates: told those in the attested document (in DER, the signer's first), where there is one
+    :param so_far: told what is known after each request, the first time as soon as the very first
+        one has ended
+    :param certificates: told those in the attested document (in DER, the signer's first), where
+    there is one
     """
     version = API_VERSIONS[0]
     attempts: List[Exchange] = []
@@ -177,19 +196,27 @@ def _tries(asking: Asking, path: str) -> Iterator[Tuple[Exchange, Optional[Any]]
     for delay in (*RETRY_DELAYS_S, None):
         exchange, document = asking.get(path)
         yield exchange, document
-        if delay is None or not is_transient(exchange) or asking.remaining(delay + 1.0) < delay + 1.0:
+        if (
+            delay is None
+            or not is_transient(exchange)
+            or asking.remaining(delay + 1.0) < delay + 1.0
+        ):
             return
         time.sleep(delay)
 
 
-def _exchange(path: str, connection: Connection, answer: http.Answer) -> Tuple[Exchange, Optional[Any]]:
+def _exchange(
+    path: str, connection: Connection, answer: http.Answer
+) -> Tuple[Exchange, Optional[Any]]:
     exchange = Exchange(
         path,
         connection if not answer.error else replace(connection, error=answer.error),
         answer.outcome,
         answer.status,
         _text(answer.header("server")),
-        _text(answer.header("via") or answer.header("x-squid-error") or answer.header("proxy-agent")),
+        _text(
+            answer.header("via") or answer.header("x-squid-error") or answer.header("proxy-agent")
+        ),
         _text(answer.header("content-type")),
         _text(answer.header("location")),
         http.http_date(answer.header("date")),
@@ -210,10 +237,14 @@ def _exchange(path: str, connection: Connection, answer: http.Answer) -> Tuple[E
         except NotImds as reason:
             return replace(exchange, says=str(reason)), document
     error = document.get("error")
-    says = document.get("error_description") or (error.get("message") if isinstance(error, dict) else error)
+    says = document.get("error_description") or (
+        error.get("message") if isinstance(error, dict) else error
+    )
     named = list_of(str, document.get("newest-versions") or document.get("apiVersions"))
     dated = [version for version in named if re.fullmatch(r"\d{4}-\d\d-\d\d", version, re.ASCII)]
-    return replace(exchange, says=_text(says if isinstance(says, str) else None), versions=tuple(dated[:100])), document
+    return replace(
+        exchange, says=_text(says if isinstance(says, str) else None), versions=tuple(dated[:100])
+    ), document
 
 
 def read_body(answer: http.Answer, content_type: str) -> Tuple[Body, Optional[Any]]:
@@ -258,10 +289,15 @@ def _is_identity(exchange: Exchange, answer: Any) -> Optional[bool]:
     """IMDS names the tenant when there is an identity, and answers 400 or 404 when there is none."""
     if exchange.status == 200 and isinstance(answer, dict):
         return isinstance(answer.get("tenantId"), str)
-    return False if exchange.status in (400, 404) and isinstance(answer, dict) and not exchange.versions else None
+    return (
+        False
+        if exchange.status in (400, 404) and isinstance(answer, dict) and not exchange.versions
+        else None
+    )
 
 
-# --- /metadata/instance ---------------------------------------------------------------------------------------------
+# --- /metadata/instance
+# ---------------------------------------------------------------------------------------------
 
 
 class NotImds(ValueError):
@@ -317,7 +353,8 @@ def _interfaces(net: Any) -> Tuple[ImdsInterface, ...]:
 def _interface(item: Dict[str, Any]) -> ImdsInterface:
     ipv4 = dict_of(item.get("ipv4"))
     addresses = [
-        if_valid(parse_address, entry.get("privateIpAddress")) for entry in list_of(dict, ipv4.get("ipAddress"))[:512]
+        if_valid(parse_address, entry.get("privateIpAddress"))
+        for entry in list_of(dict, ipv4.get("ipAddress"))[:512]
     ]
     subnets = [
         if_valid(_subnet, f"{entry.get('address')}/{entry.get('prefix')}")

@@ -1,4 +1,6 @@
-"""The proof of a proxy: the same requests through it. And PAC files: fetched and searched, never evaluated."""
+"""The proof of a proxy: the same requests through it. And PAC files: fetched and searched, never
+evaluated.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
-from .. import side_by_side
-from ..bypass import through
-from ..collect import Board, NoFact
-from ..confidential import without_query
+from ..collect import Board, NoFact, side_by_side
 from ..facts import (
     IMDS_ADDRESS,
     PLATFORM_ADDRESSES,
@@ -24,7 +23,9 @@ from ..facts import (
     ProxyTrial,
     Scope,
 )
-from ..system.proxies import PAC_URLS
+from ..facts.confidential import without_query
+from ..proxy.bypass import through
+from ..proxy.settings import PAC_URLS
 from . import http, web
 from . import wireserver as wire_protocol
 from .imds import API_VERSIONS, INSTANCE, Asking
@@ -42,7 +43,9 @@ URL_LIMIT = 300  # characters
 
 @dataclass
 class _Job:
-    """One request through one proxy, in a thread of its own: resolving a name cannot be bounded otherwise."""
+    """One request through one proxy, in a thread of its own: resolving a name cannot be bounded
+    otherwise.
+    """
 
     server: str
     address: str  # of the platform's service that is asked for
@@ -61,12 +64,17 @@ def _settings(board: Board) -> Sequence[Proxy]:
 
 
 def _side_by_side(works: Sequence[Callable[[], None]], board: Board) -> List[Optional[str]]:
-    """Runs them until the proof's end, which is the same for all; why one has not ended, None where it has."""
-    return side_by_side.run(works, min(board.started + PROOF_S - time.monotonic(), board.remaining()))
+    """Runs them until the proof's end, which is the same for all; why one has not ended, None where
+    it has.
+    """
+    return side_by_side.run(
+        works, min(board.started + PROOF_S - time.monotonic(), board.remaining())
+    )
 
 
 def ask(asking: Asking, wire: Endpoint, board: Board) -> Tuple[ProxyTrial, ...]:
-    """A request for IMDS and for the WireServer through every proxy that some client uses for them, side by side.
+    """A request for IMDS and for the WireServer through every proxy that some client uses for them,
+    side by side.
 
     :param wire: the WireServer
     """
@@ -77,7 +85,9 @@ def ask(asking: Asking, wire: Endpoint, board: Board) -> Tuple[ProxyTrial, ...]:
             if through(proxy, address) and address not in wanted.setdefault(str(proxy.server), []):
                 wanted[str(proxy.server)].append(address)
     servers = [server for server, addresses in wanted.items() if addresses]
-    jobs: Dict[str, List[_Job]] = {server: [_Job(server, a) for a in wanted[server]] for server in servers[:PROXIES]}
+    jobs: Dict[str, List[_Job]] = {
+        server: [_Job(server, a) for a in wanted[server]] for server in servers[:PROXIES]
+    }
     all_jobs = [job for own in jobs.values() for job in own]
     reasons = _side_by_side([partial(_try, job, asking, wire, board) for job in all_jobs], board)
     for job, reason in zip(all_jobs, reasons):
@@ -89,9 +99,13 @@ def ask(asking: Asking, wire: Endpoint, board: Board) -> Tuple[ProxyTrial, ...]:
             found.append(ProxyTrial(server, error=f"not tried: {PROXIES} others were"))
             continue
         by_address = {job.address: job for job in jobs[server]}
-        imds, wireserver = (by_address[a].exchange if a in by_address else None for a in PLATFORM_ADDRESSES)
+        imds, wireserver = (
+            by_address[a].exchange if a in by_address else None for a in PLATFORM_ADDRESSES
+        )
         error = next((job.error for job in jobs[server] if job.error), None)
-        found.append(ProxyTrial(server, imds, wireserver, error, any(job.is_nowhere for job in jobs[server])))
+        found.append(
+            ProxyTrial(server, imds, wireserver, error, any(job.is_nowhere for job in jobs[server]))
+        )
     return tuple(found)
 
 
@@ -112,7 +126,11 @@ def _through(job: _Job, asking: Asking, wire: Endpoint, board: Board) -> Optiona
     if not web.may_be_asked(host, asking.endpoint.true_address):
         job.error = "not tried: the probes are pointed elsewhere"
         return None
-    path = f"{INSTANCE}?api-version={API_VERSIONS[0]}" if job.address == IMDS_ADDRESS else wire_protocol.VERSIONS
+    path = (
+        f"{INSTANCE}?api-version={API_VERSIONS[0]}"
+        if job.address == IMDS_ADDRESS
+        else wire_protocol.VERSIONS
+    )
     job.stage = f"the name {host}"
     try:
         addresses = asking.connector.resolve(host)
@@ -127,20 +145,28 @@ def _through(job: _Job, asking: Asking, wire: Endpoint, board: Board) -> Optiona
     job.stage = "waiting for its answer"
     if job.address == IMDS_ADDRESS:
         return asking.get_over(sock, connection, path, EXCHANGE_S, to_proxy=True)[0]
-    return wire_protocol.ask_over(sock, connection, wire, board.remaining(EXCHANGE_S), to_proxy=True)
+    return wire_protocol.ask_over(
+        sock, connection, wire, board.remaining(EXCHANGE_S), to_proxy=True
+    )
 
 
-# --- PAC ------------------------------------------------------------------------------------------------------------
+# --- PAC
+# ------------------------------------------------------------------------------------------------------------
 
 
 def fetch_pacs(connector: Connector, board: Board, is_true: bool) -> Tuple[PacFile, ...]:
-    """Every PAC file that is set, at most ``PACS``: from http addresses, and from files where no mere user names them.
+    """Every PAC file that is set, at most ``PACS``: from http addresses, and from files where no
+    mere user names them.
 
     :param is_true: the probes ask the platform's true addresses
     """
     proxies = _settings(board)
     told = board.wait(PAC_URLS, 0.0)
-    named = told if told is not None else [(proxy.scope, proxy.pac_url) for proxy in proxies if proxy.pac_url]
+    named = (
+        told
+        if told is not None
+        else [(proxy.scope, proxy.pac_url) for proxy in proxies if proxy.pac_url]
+    )
     urls: Dict[str, bool] = {}  # may a file be read?
     for scope, url in named:
         urls[url] = urls.get(url, False) or scope is not Scope.USER

@@ -14,7 +14,8 @@ from ..facts import Address, Connection, Outcome
 
 CONNECT_S = 3.0  # one TCP connect
 
-# What each error means, and how it is put into words that are the same on every system. Windows' WSA names are the same.
+# What each error means, and how it is put into words that are the same on every system. Windows'
+# WSA names are the same.
 _ERRORS = {
     "ECONNREFUSED": (Outcome.REFUSED, "connection refused"),
     "ETIMEDOUT": (Outcome.TIMED_OUT, "timed out"),
@@ -33,7 +34,9 @@ _ERRORS = {
     "ENOBUFS": (Outcome.FAILED, "no buffer space"),
 }
 _IN_PROGRESS = {
-    getattr(errno, name) for name in ("EINPROGRESS", "EWOULDBLOCK", "WSAEWOULDBLOCK") if hasattr(errno, name)
+    getattr(errno, name)
+    for name in ("EINPROGRESS", "EWOULDBLOCK", "WSAEWOULDBLOCK")
+    if hasattr(errno, name)
 }
 
 
@@ -61,7 +64,10 @@ def error_text(error: OSError) -> str:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a service of the platform is asked. ``true_address`` is False when the probes are pointed elsewhere."""
+    """Where a service of the platform is asked.
+
+    ``true_address`` is False when the probes are pointed elsewhere.
+    """
 
     address: Address
     port: int = 80
@@ -82,7 +88,10 @@ class Connector:
     """Makes the sockets, on the real network. The simulator puts another in its place."""
 
     def begin(self, attempt: Attempt) -> socket.socket:
-        """A non-blocking socket with its connect under way. Raises ``OSError`` when it fails at once."""
+        """A non-blocking socket with its connect under way.
+
+        Raises ``OSError`` when it fails at once.
+        """
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
@@ -99,10 +108,14 @@ class Connector:
     def _bind(sock: socket.socket, attempt: Attempt) -> None:
         try:
             if attempt.device:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, os.fsencode(attempt.device) + b"\0")
+                sock.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_BINDTODEVICE, os.fsencode(attempt.device) + b"\0"
+                )
             if attempt.source:
                 sock.bind((attempt.source, 0))
-        except OSError as error:  # says nothing of the network: it must not look like a refused connect
+        except (
+            OSError
+        ) as error:  # says nothing of the network: it must not look like a refused connect
             raise BindError(f"cannot be bound to it: {error_text(error)}") from None
 
     def local_address(self, sock: socket.socket) -> Optional[Address]:
@@ -114,7 +127,10 @@ class Connector:
         return None if local == "0.0.0.0" else Address(local)
 
     def resolve(self, host: str) -> List[Address]:
-        """The IPv4 addresses of a host name, or an IPv4 address itself. Raises ``OSError``. It may take as long as it likes."""
+        """The IPv4 addresses of a host name, or an IPv4 address itself.
+
+        Raises ``OSError``. It may take as long as it likes.
+        """
         try:
             found = socket.getaddrinfo(host, None, socket.AF_INET, socket.SOCK_STREAM)
         except UnicodeError:  # a name that no resolver takes
@@ -137,7 +153,9 @@ def connect(
     began = time.monotonic()
     results: Dict[int, Tuple[Connection, Optional[socket.socket]]] = {}
 
-    def end(number: int, sock: Optional[socket.socket], outcome: Outcome, error: Optional[str] = None) -> None:
+    def end(
+        number: int, sock: Optional[socket.socket], outcome: Outcome, error: Optional[str] = None
+    ) -> None:
         attempt = attempts[number]
         results[number] = (
             Connection(

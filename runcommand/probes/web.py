@@ -1,4 +1,7 @@
-"""One bounded GET of an http:// address, directly or through a proxy. Never of the platform's own addresses."""
+"""One bounded GET of an http:// address, directly or through a proxy.
+
+Never of the platform's own addresses.
+"""
 
 from __future__ import annotations
 
@@ -46,29 +49,44 @@ class Fetched:
 
 
 def may_be_asked(host: str, is_true: bool) -> bool:
-    """Whether a host may be asked at all: where the probes are pointed elsewhere (tests), nothing but loopback."""
+    """Whether a host may be asked at all: where the probes are pointed elsewhere (tests), nothing
+    but loopback.
+    """
     address = if_valid(parse_address, host)
     return is_true or host == "localhost" or address is not None and contains(LOOPBACK, address)
 
 
 def names_a_host(url: str) -> bool:
-    """Whether an address is http, on port 80, of a host with a name: no number in any notation, nothing without a dot."""
+    """Whether an address is http, on port 80, of a host with a name: no number in any notation,
+    nothing without a dot.
+    """
     try:
         parts = urlsplit(url)
-        return parts.scheme.lower() == "http" and parts.port in (None, 80) and bool(HOST_NAME.fullmatch(parts.netloc))
+        return (
+            parts.scheme.lower() == "http"
+            and parts.port in (None, 80)
+            and bool(HOST_NAME.fullmatch(parts.netloc))
+        )
     except ValueError:
         return False
 
 
 def get(
-    connector: Connector, url: str, seconds: float, is_true: bool, proxy: Optional[str] = None, only_names: bool = False
+    connector: Connector,
+    url: str,
+    seconds: float,
+    is_true: bool,
+    proxy: Optional[str] = None,
+    only_names: bool = False,
 ) -> Fetched:
     """One GET; whatever the address is, and whatever comes back, it is an outcome.
 
-    :param seconds: for request and answer, after the connect; resolving a name may take as long as it likes
+    :param seconds: for request and answer, after the connect; resolving a name may take as long as
+        it likes
     :param is_true: the probes ask the platform's true addresses
     :param proxy: ``host:port`` of the proxy to ask through
-    :param only_names: the address comes from strangers: only hosts with names, elsewhere than on this machine
+    :param only_names: the address comes from strangers: only hosts with names, elsewhere than on
+    this machine
     """
     try:
         parts = urlsplit(url)
@@ -89,16 +107,26 @@ def get(
     try:
         addresses: List[Address] = connector.resolve(asked)
     except OSError as error:
-        return Fetched(Outcome.FAILED, error=f"the name {asked}: {error_text(error)}", is_name_unknown=True)
+        return Fetched(
+            Outcome.FAILED, error=f"the name {asked}: {error_text(error)}", is_name_unknown=True
+        )
     if not proxy and any(map(is_own if only_names else is_platform, addresses)):
-        return Fetched(Outcome.FAILED, error="not fetched: its name leads to the platform or to this machine")
+        return Fetched(
+            Outcome.FAILED, error="not fetched: its name leads to the platform or to this machine"
+        )
     return _over(
-        connector, Attempt(addresses[0], int(proxy.rpartition(":")[2]) if proxy else port), parts, seconds, bool(proxy)
+        connector,
+        Attempt(addresses[0], int(proxy.rpartition(":")[2]) if proxy else port),
+        parts,
+        seconds,
+        bool(proxy),
     )
 
 
 def is_platform(host: str) -> bool:
-    """Whether a host is an address that is not to be asked for a file: the WireServer's, IMDS's, or another link-local one."""
+    """Whether a host is an address that is not to be asked for a file: the WireServer's, IMDS's, or
+    another link-local one.
+    """
     address = if_valid(parse_address, host)
     return address is not None and (address == WIRESERVER_ADDRESS or contains(LINK_LOCAL, address))
 
@@ -108,11 +136,15 @@ def is_own(address: str) -> bool:
     return is_platform(address) or contains(LOOPBACK, address) or contains(THIS_HOST, address)
 
 
-def _over(connector: Connector, attempt: Attempt, parts: SplitResult, seconds: float, to_proxy: bool) -> Fetched:
+def _over(
+    connector: Connector, attempt: Attempt, parts: SplitResult, seconds: float, to_proxy: bool
+) -> Fetched:
     ((connection, sock),) = connect(connector, [attempt], CONNECT_S)
     if sock is None:
         return Fetched(connection.outcome, connection, error=connection.error)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     host = parts.netloc.rpartition("@")[2]
-    answer = http.get(sock, host, f"http://{host}{target}" if to_proxy else target, HEADERS, seconds)
+    answer = http.get(
+        sock, host, f"http://{host}{target}" if to_proxy else target, HEADERS, seconds
+    )
     return Fetched(answer.outcome, connection, answer, answer.error)

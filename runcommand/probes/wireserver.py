@@ -1,4 +1,5 @@
-"""Asks the WireServer (168.63.129.16): its protocol versions on port 80, and whether port 32526 connects.
+"""Asks the WireServer (168.63.129.16): its protocol versions on port 80, and whether port 32526
+connects.
 
 https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
 """
@@ -18,8 +19,13 @@ from .tcp import CONNECT_S, Attempt, Connector, Endpoint, connect
 VERSIONS = "/?comp=versions"
 
 
-def ask(connector: Connector, endpoint: Endpoint, remaining: Callable[[float], float]) -> WireServer:
-    """Both ports side by side. Pointed elsewhere (tests, simulator), both are the endpoint's own port."""
+def ask(
+    connector: Connector, endpoint: Endpoint, remaining: Callable[[float], float]
+) -> WireServer:
+    """Both ports side by side.
+
+    Pointed elsewhere (tests, simulator), both are the endpoint's own port.
+    """
     plugin_port = HOST_PLUGIN_PORT if endpoint.true_address else endpoint.port
     attempts = [Attempt(endpoint.address, endpoint.port), Attempt(endpoint.address, plugin_port)]
     (web, sock), (plugin, plugin_sock) = connect(connector, attempts, remaining(CONNECT_S))
@@ -33,11 +39,19 @@ def ask(connector: Connector, endpoint: Endpoint, remaining: Callable[[float], f
 def _body(answer: http.Answer, is_versions: bool) -> Optional[Body]:
     if answer.outcome is not Outcome.HTTP:
         return None
-    return Body.TEXT if is_versions else read_body(answer, (answer.header("content-type") or "").lower())[0]
+    return (
+        Body.TEXT
+        if is_versions
+        else read_body(answer, (answer.header("content-type") or "").lower())[0]
+    )
 
 
 def ask_over(
-    sock: socket.socket, connection: Connection, endpoint: Endpoint, seconds: float, to_proxy: bool = False
+    sock: socket.socket,
+    connection: Connection,
+    endpoint: Endpoint,
+    seconds: float,
+    to_proxy: bool = False,
 ) -> Exchange:
     """One request for the versions over a connection that is open already, in at most ``seconds``.
 
@@ -57,7 +71,11 @@ def ask_over(
         body=_body(answer, is_versions),
         body_bytes=len(answer.body),
         versions=tuple(
-            re.findall(r"<Version>(\d{4}-\d\d-\d\d)</Version>", answer.body[:4096].decode("latin-1"), re.ASCII)
+            re.findall(
+                r"<Version>(\d{4}-\d\d-\d\d)</Version>",
+                answer.body[:4096].decode("latin-1"),
+                re.ASCII,
+            )
         )
         if is_versions
         else (),

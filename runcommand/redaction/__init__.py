@@ -1,8 +1,9 @@
-"""Facts without what names their owner: names, ids and addresses become pseudonyms, the same ones everywhere in a report.
+"""Facts without what names their owner: names, ids and addresses become pseudonyms, the same ones
+everywhere in a report.
 
-Who has only the report cannot undo that by trying values: each run draws a key of its own, which is written nowhere. So the same facts
-have other pseudonyms each time. The diagnosis stays the same: what rules compare comes out of the comparison as before, and the
-words that they look for stay.
+Who has only the report cannot undo that by trying values: each run draws a key of its own, which is
+written nowhere. So the same facts have other pseudonyms each time. The diagnosis stays the same:
+what rules compare comes out of the comparison as before, and the words that they look for stay.
 """
 
 from __future__ import annotations
@@ -14,9 +15,7 @@ from functools import lru_cache
 from typing import Any, Callable, Iterator, List, Mapping, Optional, Tuple, Union, get_type_hints
 
 from .. import facts as facts_module
-from ..bypass import through
 from ..collect import place
-from ..conditions import ends
 from ..facts import (
     PLATFORM_ADDRESSES,
     UUID,
@@ -37,14 +36,23 @@ from ..facts import (
     if_valid,
     parse_cidr,
 )
+from ..firewall.conditions import ends
+from ..model.case import AZURE_ASSET_TAG, MAIN_TABLES
+from ..proxy.bypass import through
 from ..rules.azure import NO_TAG
-from ..rules.case import AZURE_ASSET_TAG, MAIN_TABLES
 from .addresses import Addresses, parse
 from .key import Key
 from .texts import HOST, Texts
 from .vocabulary import DISTRIBUTIONS, NIC, REGION
 
-ACCOUNTS = ("", "root", "system", "local service", "network service", ".default")  # that every system has
+ACCOUNTS = (
+    "",
+    "root",
+    "system",
+    "local service",
+    "network service",
+    ".default",
+)  # that every system has
 TABLES = ("", *MAIN_TABLES, "local", "all", "?")
 KEYWORDS = (  # of Windows, for addresses ([MS-FASP] 2.2.21)
     "any", "*", "localsubnet", "localsubnet6", "dns", "dhcp", "wins", "defaultgateway", "internet", "intranet", "rmtintranet",
@@ -63,20 +71,27 @@ IN_TEXT = re.compile(  # networks: 10.0.0.0/8, 10.0.0.0  255.0.0.0, fd00::/8
     re.IGNORECASE,
 )
 HOSTS = re.compile(rf"(?<!\w)(?<!\w[-.])({HOST})(?![\w-])")
-# Of ``ipconfig /all``: a line whose value is a name, the lines after it that have more of them, and a heading, which ends with one.
-LABELLED = re.compile(r"([^\r\n:]{0,60}?(?:host|dns|suffix)[^\r\n:]{0,60}:[ \t]*)([^\r\n]*)(\s*)", re.IGNORECASE)
+# Of ``ipconfig /all``: a line whose value is a name, the lines after it that have more of them, and
+# a heading, which ends with one.
+LABELLED = re.compile(
+    r"([^\r\n:]{0,60}?(?:host|dns|suffix)[^\r\n:]{0,60}:[ \t]*)([^\r\n]*)(\s*)", re.IGNORECASE
+)
 MORE = re.compile(r"([ \t]{20,80})([^\s]+)(\s*)")
 HEADING = re.compile(r"\S[^\r\n]*:\s*")
 PATTERN_OF_NUMBERS = re.compile(r"[0-9.*?]+")
 OCTETS = re.compile(r"((?:[0-9]{1,3}\.){1,3})((?:\*\.)*\*?)")
-SOMEBODYS = {kind: Proxy("", kind, Scope.MACHINE, server="proxy:80", variable="http_proxy") for kind in ProxyKind}
+SOMEBODYS = {
+    kind: Proxy("", kind, Scope.MACHINE, server="proxy:80", variable="http_proxy")
+    for kind in ProxyKind
+}
 
 
 Way = Callable[["_Redaction", str], str]  # what becomes of a text
 
 
 def redacted(facts: Facts, key: Optional[Key] = None) -> Facts:
-    """The same facts under pseudonyms; those that are so already, as they are. A fault of this program costs the facts.
+    """The same facts under pseudonyms; those that are so already, as they are. A fault of this
+    program costs the facts.
 
     :param key: for tests, which need the same pseudonyms twice; otherwise a new random one
     """
@@ -89,16 +104,23 @@ def redacted(facts: Facts, key: Optional[Key] = None) -> Facts:
 
 
 def nothing_of(facts: Facts, error: Exception) -> Facts:
-    """What is left of facts that could not be redacted: why, without what the error says, which may hold a name."""
+    """What is left of facts that could not be redacted: why, without what the error says, which may
+    hold a name.
+    """
     kept = {
-        name: getattr(facts, name) for name in ("system", "collected_at", "elapsed_s", "deadline_s", "tool_version")
+        name: getattr(facts, name)
+        for name in ("system", "collected_at", "elapsed_s", "deadline_s", "tool_version")
     }
-    missing = Unavailable("imds", f"nothing could be redacted: {type(error).__name__}{place(error)}")
+    missing = Unavailable(
+        "imds", f"nothing could be redacted: {type(error).__name__}{place(error)}"
+    )
     return Facts(host="-", redacted=True, unavailable=(missing,), **kept)
 
 
 class _Redaction:
-    """One report's. What is a name by itself is read first, then the texts are for more; then all is written anew."""
+    """One report's. What is a name by itself is read first, then the texts are for more; then all
+    is written anew.
+    """
 
     def __init__(self, facts: Facts, key: Key) -> None:
         self._facts = facts
@@ -167,10 +189,16 @@ class _Redaction:
         if isinstance(value, RawText):
             return dataclasses.replace(value, text=self._output(value))
         new = {
-            name: self._value(getattr(value, name), hint, WAY_OF.get(f"{kind.__name__}.{name}", _Redaction.text))
+            name: self._value(
+                getattr(value, name), hint, WAY_OF.get(f"{kind.__name__}.{name}", _Redaction.text)
+            )
             for name, hint in _hints(kind).items()
         }
-        if isinstance(value, RoutingRule) and value.uid_start is not None and value.uid_end is not None:
+        if (
+            isinstance(value, RoutingRule)
+            and value.uid_start is not None
+            and value.uid_end is not None
+        ):
             new["uid_start"], new["uid_end"] = self._texts.owners(value.uid_start, value.uid_end)
         made = dataclasses.replace(value, **new)
         return self._certificate(value, made) if isinstance(value, Certificate) else made
@@ -214,7 +242,9 @@ class _Redaction:
         if parse(text)[0] is not None:
             return self._addresses(text)
         return (
-            (self._texts.learn(first, "vm", True) if first else "") + dot + (self._texts.host(domain) if domain else "")
+            (self._texts.learn(first, "vm", True) if first else "")
+            + dot
+            + (self._texts.host(domain) if domain else "")
         )
 
     def group(self, text: str) -> str:
@@ -229,7 +259,11 @@ class _Redaction:
 
     def tag(self, text: str) -> str:
         plain = text.strip()
-        return text if plain == AZURE_ASSET_TAG or plain.lower() in NO_TAG else self._texts.learn(text, "tag")
+        return (
+            text
+            if plain == AZURE_ASSET_TAG or plain.lower() in NO_TAG
+            else self._texts.learn(text, "tag")
+        )
 
     def nic(self, text: str) -> str:
         if not text or NIC.fullmatch(text):
@@ -243,16 +277,28 @@ class _Redaction:
             return text
         if re.fullmatch("[0-9]{1,10}([-:][0-9]{1,10})?", text):
             return self._texts.owner(text)
-        return self._texts.rewrite(text) if "S-1-" in text or "(" in text else self._texts.learn(text, "user", True)
+        return (
+            self._texts.rewrite(text)
+            if "S-1-" in text or "(" in text
+            else self._texts.learn(text, "user", True)
+        )
 
     def identity(self, text: str) -> str:
-        return self._texts.guid(text) if UUID.fullmatch(text) else self._texts.learn(text, "id") if text else text
+        return (
+            self._texts.guid(text)
+            if UUID.fullmatch(text)
+            else self._texts.learn(text, "id")
+            if text
+            else text
+        )
 
     def resource(self, text: str) -> str:
         """``/subscriptions/.../resourceGroups/...``: every second part is a value."""
         parts = text.split("/")
         return "/".join(
-            self.words(part) if number % 2 or part.startswith("Microsoft.") else self._value_of_resource(part)
+            self.words(part)
+            if number % 2 or part.startswith("Microsoft.")
+            else self._value_of_resource(part)
             for number, part in enumerate(parts)
         )
 
@@ -281,7 +327,9 @@ class _Redaction:
         octets = OCTETS.fullmatch(entry)
         if octets:
             count = octets.group(1).count(".")
-            mapped = self._addresses(octets.group(1) + ".".join("0" * (4 - count)), 8 * count).split(".")[:count]
+            mapped = self._addresses(
+                octets.group(1) + ".".join("0" * (4 - count)), 8 * count
+            ).split(".")[:count]
             return f"{'.'.join(mapped)}.{octets.group(2)}"
         if _matters(entry):
             return entry
@@ -299,13 +347,20 @@ class _Redaction:
             made = [item for value in match.values for item in self._nics(value)]
         else:
             way = (
-                self.account if match.field in OWNER_FIELDS else self.words if match.field in WORD_FIELDS else self.text
+                self.account
+                if match.field in OWNER_FIELDS
+                else self.words
+                if match.field in WORD_FIELDS
+                else self.text
             )
             made = [way(value) for value in match.values]
         return dataclasses.replace(match, values=tuple(made))
 
     def _range(self, value: str) -> List[str]:
-        """Addresses as a rule has them. A range becomes networks: those hold afterwards what they held before."""
+        """Addresses as a rule has them.
+
+        A range becomes networks: those hold afterwards what they held before.
+        """
         if value.lower() in KEYWORDS:
             return [value]
         if value.startswith("@"):
@@ -352,7 +407,11 @@ class _Redaction:
         return (self._texts.digest(value) * 2)[: len(value)].upper()
 
     def _output(self, raw: RawText) -> str:
-        """What a program printed. In ``ip``'s words there are few that are not its own; Windows' programs speak the user's language."""
+        """What a program printed.
+
+        In ``ip``'s words there are few that are not its own; Windows' programs speak the user's
+        language.
+        """
         if raw.command == "route print":
             return self.text(raw.text)
         if raw.command != "ipconfig /all":
@@ -370,7 +429,11 @@ class _Redaction:
 
     def _named(self, value: str) -> str:
         plain = value.strip().partition("%")[0]
-        return self.text(value) if not plain or parse(plain)[0] is not None else self._texts.host(value.strip())
+        return (
+            self.text(value)
+            if not plain or parse(plain)[0] is not None
+            else self._texts.host(value.strip())
+        )
 
 
 def _parts(cidr: str) -> Tuple[str, int]:
@@ -380,7 +443,9 @@ def _parts(cidr: str) -> Tuple[str, int]:
 
 @lru_cache(maxsize=None)
 def _matters(entry: str) -> bool:
-    """Whether an entry of a bypass list makes a difference for one of the platform's addresses, to any client."""
+    """Whether an entry of a bypass list makes a difference for one of the platform's addresses, to
+    any client.
+    """
     return any(
         through(dataclasses.replace(proxy, bypass=(entry,)), address) != through(proxy, address)
         for proxy in SOMEBODYS.values()
@@ -394,7 +459,8 @@ def _hints(cls: Any) -> Mapping[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
-# --- every text of the facts ----------------------------------------------------------------------------------------
+# --- every text of the facts
+# ----------------------------------------------------------------------------------------
 
 # What becomes of it, by the class and the field that it stands in.
 WAYS = {
@@ -440,4 +506,6 @@ WAYS = {
     _Redaction.url: "Proxy.pac_url PacFile.url IssuerFetch.url Certificate.issuer_urls Certificate.crl_urls Certificate.ocsp_urls",
     _Redaction.bypass: "Proxy.bypass Proxy.bypass_capitals",
 }
-WAY_OF = {field: way for way, fields in WAYS.items() for field in fields.split()}  # what is not in it is a text
+WAY_OF = {
+    field: way for way, fields in WAYS.items() for field in fields.split()
+}  # what is not in it is a text

@@ -1,11 +1,14 @@
-"""Addresses under other names: bijections, by a secret key, after which two that shared a prefix still share one as long.
+"""Addresses under other names: bijections, by a secret key, after which two that shared a prefix
+still share one as long.
 
-So routes, subnets and what is on-link keep their meaning (J. Xu et al., "Prefix-preserving IP address anonymization", ICNP 2002). What
-everybody has (loopback, link-local, the platform's own addresses, masks) keeps its name, and nothing else takes it.
+So routes, subnets and what is on-link keep their meaning (J. Xu et al., "Prefix-preserving IP
+address anonymization", ICNP 2002). What everybody has (loopback, link-local, the platform's own
+addresses, masks) keeps its name, and nothing else takes it.
 
-What remains visible: which addresses lie in one network, whether they are private, the length of each network, its first, second
-and last address, and between which powers of two an address lies in its network (in a /29 that is nearly all). Of a MAC
-address: its vendor, and whether two of them follow each other.
+What remains visible: which addresses lie in one network, whether they are private, the length of
+each network, its first, second and last address, and between which powers of two an address lies in
+its network (in a /29 that is nearly all). Of a MAC address: its vendor, and whether two of them
+follow each other.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import re
 from typing import Dict, List, Optional, Set, Tuple
 
 from ..facts import IMDS_ADDRESS, WIRESERVER_ADDRESS
-from ..rules.case import AZURE_ARP_MAC
+from ..model.case import AZURE_ARP_MAC
 from .key import Key
 
 # Networks whose addresses all keep their names.
@@ -27,11 +30,33 @@ EVERYBODYS = (
     f"{IMDS_ADDRESS}/32",
     f"{WIRESERVER_ADDRESS}/32",
 )
-EVERYBODYS_6 = ("::/127", "ff01::/16", "ff02::/112", "ff02::1:0/112", "ff05::/16", "fe80::1234:5678:9abc/128")
-# Those whose addresses remain in them: private ones (RFC 1918, 6598, 4193), global ones, link-local and solicited-node ones. And
-# single addresses: the first of a network, a mask.
-KEPT = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "128.0.0.0/32", "192.0.0.0/32")
-KEPT_6 = ("fc00::/8", "fd00::/8", "2000::/3", "fe80::/64", "ff02::1:ff00:0/104", "ff00::/128", "::ffff:0:0/96")
+EVERYBODYS_6 = (
+    "::/127",
+    "ff01::/16",
+    "ff02::/112",
+    "ff02::1:0/112",
+    "ff05::/16",
+    "fe80::1234:5678:9abc/128",
+)
+# Those whose addresses remain in them: private ones (RFC 1918, 6598, 4193), global ones, link-local
+# and solicited-node ones. And single addresses: the first of a network, a mask.
+KEPT = (
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "100.64.0.0/10",
+    "128.0.0.0/32",
+    "192.0.0.0/32",
+)
+KEPT_6 = (
+    "fc00::/8",
+    "fd00::/8",
+    "2000::/3",
+    "fe80::/64",
+    "ff02::1:ff00:0/104",
+    "ff00::/128",
+    "::ffff:0:0/96",
+)
 # Bits of a MAC address that stay: its vendor; of one that was given locally, only what says so.
 VENDOR, LOCAL = 24, 8
 LOCALLY_GIVEN = 0x02 << 40  # the bit that says so (IEEE 802)
@@ -39,7 +64,8 @@ STEP = 8  # bits that one digest tells the flips of
 
 
 class PrefixMap:
-    """A bijection of the numbers of some bits. A bit is flipped, or not, by a keyed function of those before it.
+    """A bijection of the numbers of some bits. A bit is flipped, or not, by a keyed function of
+    those before it.
 
     :param begin: the bits before it are never flipped
     """
@@ -54,7 +80,9 @@ class PrefixMap:
 
     def keep(self, value: int, length: int, begin: int = 0) -> None:
         """No flip on the way to the first ``length`` bits of ``value``, from the bit ``begin`` on."""
-        self._still.update(1 << depth | value >> self._bits - depth for depth in range(begin, length))
+        self._still.update(
+            1 << depth | value >> self._bits - depth for depth in range(begin, length)
+        )
 
     def keep_all(self, value: int, length: int) -> None:
         """All numbers with this prefix are mapped to themselves."""
@@ -62,7 +90,9 @@ class PrefixMap:
         self._same.append((self._bits - length, value >> self._bits - length))
 
     def keep_ends(self, value: int, length: int) -> None:
-        """The first and the last number with this prefix are so again, and the second comes after the first."""
+        """The first and the last number with this prefix are so again, and the second comes after
+        the first.
+        """
         rest = (1 << self._bits - length) - 1
         self.keep(value & ~rest, self._bits, length)
         self.keep(value | rest, self._bits, length)
@@ -84,7 +114,9 @@ class PrefixMap:
     def _tree(self, node: int) -> int:
         """The flips of the next bits, by their place in the tree that begins at a node."""
         if node not in self._flips:
-            self._flips[node] = int.from_bytes(self._key.digest(node.to_bytes(self._bits // 8 + 1, "big")), "big")
+            self._flips[node] = int.from_bytes(
+                self._key.digest(node.to_bytes(self._bits // 8 + 1, "big")), "big"
+            )
         return self._flips[node]
 
 
@@ -106,7 +138,8 @@ class Addresses:
                 macs.keep(int(mac.replace("-", ""), 16), 48)
 
     def know(self, address: str, length: int) -> None:
-        """A network of this VM: the names of its first, second and last address keep that place, as a gateway's has to.
+        """A network of this VM: the names of its first, second and last address keep that place, as
+        a gateway's has to.
 
         :param address: one of its addresses, IPv4 or IPv6; what is none is passed over
         """
@@ -134,16 +167,26 @@ class Addresses:
         """The same for ``10.0.0.0/24``; with a mask instead of the length, that stays."""
         address, slash, length = cidr.partition("/")
         mask, _ = parse(length)
-        size = int(length) if re.fullmatch("[0-9]{1,3}", length) else None if mask is None else f"{mask:b}".count("1")
+        size = (
+            int(length)
+            if re.fullmatch("[0-9]{1,3}", length)
+            else None
+            if mask is None
+            else f"{mask:b}".count("1")
+        )
         return self(address, size) + slash + length
 
     def mac(self, mac: str) -> str:
-        """Another name for a MAC address, in its own notation: its vendor's bytes stay, where a vendor gave it."""
+        """Another name for a MAC address, in its own notation: its vendor's bytes stay, where a
+        vendor gave it.
+        """
         number = int(re.sub("[^0-9A-Fa-f]", "", mac), 16)
         macs = self._local_mac if number & LOCALLY_GIVEN else self._mac
         digits = iter(f"{macs(number):012x}")
         made = "".join(next(digits) if c.isalnum() else c for c in mac)
-        return made.upper() if re.search("[A-F]", mac) or "-" in mac and mac == mac.upper() else made
+        return (
+            made.upper() if re.search("[A-F]", mac) or "-" in mac and mac == mac.upper() else made
+        )
 
 
 def parse(address: str) -> Tuple[Optional[int], bool]:
@@ -154,7 +197,9 @@ def parse(address: str) -> Tuple[Optional[int], bool]:
         except ValueError:
             return None, True
     parts = address.split(".")
-    if len(parts) != 4 or not all(re.fullmatch("[0-9]{1,3}", part) and int(part) < 256 for part in parts):
+    if len(parts) != 4 or not all(
+        re.fullmatch("[0-9]{1,3}", part) and int(part) < 256 for part in parts
+    ):
         return None, False
     one, two, three, four = map(int, parts)
     return one << 24 | two << 16 | three << 8 | four, False

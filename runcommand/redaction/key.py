@@ -1,7 +1,8 @@
 """The key of one report's pseudonyms. It lives as long as the run and is written nowhere.
 
-A MAC address or an address of a network has so few possible values that a plain digest could be undone by trying them all. What is
-computed here cannot be computed without the key (HMAC with SHA-256, RFC 2104).
+A MAC address or an address of a network has so few possible values that a plain digest could be
+undone by trying them all. What is computed here cannot be computed without the key (HMAC with
+SHA-256, RFC 2104).
 """
 
 from __future__ import annotations
@@ -28,6 +29,6 @@ class Key:
         made.update(message)
         return made.digest()
 
-    def derived(self, purpose: str) -> "Key":
+    def derived(self, purpose: str) -> Key:
         """Another key, for one purpose: the same value then has unrelated digests in two places."""
         return Key(self.digest(purpose.encode()))

@@ -6,18 +6,23 @@ import re
 from typing import Any, Callable, Dict, List, Match, Optional, Tuple
 
 from ..facts import PLATFORM_ADDRESSES
-from ..rules.finding import to_ascii
+from ..model.words import to_ascii
 from .addresses import Addresses, parse
 from .key import Key
 from .vocabulary import NIC, PUBLIC, SERVICES, SHARED, WORDS
 
 TOKEN = re.compile(r"[^\W_]+")
 NEXT_TOKEN = re.compile(r"[^\w\r\n]{0,3}_?(?P<word>[^\W_]+)")  # of a name of several words
-TOKENS, SHORTEST, NAMES = 12, 3, 20_000  # of a name, that count; letters of one that is looked for; that are looked for
+TOKENS, SHORTEST, NAMES = (
+    12,
+    3,
+    20_000,
+)  # of a name, that count; letters of one that is looked for; that are looked for
 LABELS = 20  # of a host's name
 STEM, STEMS = 4, 50  # letters of a word that is looked for in longer ones; such words
 BARE = re.compile(
-    r"[0-9]+[a-z]{0,3}|0x[0-9a-f]+|[a-z][0-9]{1,3}|(?:el|fc|gen|wsl|rc)[0-9]{1,3}|.{1,2}", re.IGNORECASE
+    r"[0-9]+[a-z]{0,3}|0x[0-9a-f]+|[a-z][0-9]{1,3}|(?:el|fc|gen|wsl|rc)[0-9]{1,3}|.{1,2}",
+    re.IGNORECASE,
 )  # "80", "10s", "v2", "of"; "el9", "gen2"
 HOST = r"\w[\w-]{0,62}(?:\.\w[\w-]{0,62}){0,9}\.[^\W\d_][\w-]{1,62}"  # with a dot
 HOME_FOLDER = (
@@ -27,9 +32,7 @@ HOME_FOLDER = (
 HOME = re.compile(rf"(?<![\w.-]){HOME_FOLDER}", re.IGNORECASE)  # not in the path of a URL
 OCTET = "(?:0|[1-9][0-9]{0,2})"
 # An address as it stands in the name of a host: ip-10-0-0-4
-DASHED = (
-    rf"(?<![0-9A-Za-z])(?<![0-9][-_])(?:(?:{OCTET}-){{3}}{OCTET}|(?:{OCTET}_){{3}}{OCTET})(?![0-9A-Za-z]|[-_][0-9])"
-)
+DASHED = rf"(?<![0-9A-Za-z])(?<![0-9][-_])(?:(?:{OCTET}-){{3}}{OCTET}|(?:{OCTET}_){{3}}{OCTET})(?![0-9A-Za-z]|[-_][0-9])"
 IN_A_NAME = re.compile(DASHED)
 # Bounded, and begun only where a word begins: the time is linear in the text.
 PATTERN = re.compile(
@@ -58,18 +61,25 @@ FREE = re.compile(
 PATH = re.compile(
     r"(?<![\w./\\])(?:/[\w.+@-]{1,80}){1,20}|(?<!\w)[A-Za-z]:(?:\\[^\s\\:;,\"'<>|]{1,80}){1,20}|(?<=exit status )[0-9]{1,3}: .*"
 )
-FIRST_USER = 1000  # below it numbers are the system's own: of accounts on Linux, of what every Windows domain has
+# below it numbers are the system's own: of accounts on Linux, of what every Windows domain has
+FIRST_USER = 1000
 EVERYBODYS_NUMBERS = (65534, 65535, 2**32 - 2, 2**32 - 1)  # nobody, none, the end of a range
 MAILBOX = re.compile(r"(?<![\w.%+-])[\w.%+-]{1,64}@(?=[\w-]{1,63}\.)")
 EVERYBODYS_FOLDERS = ("public", "default", "default user", "all users", "administrator")
 AUTHORITY = re.compile(r"(\[[^\]]*\]|[^:]*)(:[0-9]{0,5})?.*", re.DOTALL)
 EXTENSIONS = re.compile(r"\.(?:crt|cer|der|crl|p7[bc]|pac|dat|js)$", re.IGNORECASE)
 LAST_PARTS = ("cn", "sh", "py")  # that stay: rules look for the first, people for the others
-# SIDs that a machine, a domain or a tenant has given, or that are a digest of a name: of a service, a pool, an app.
+# SIDs that a machine, a domain or a tenant has given, or that are a digest of a name: of a service,
+# a pool, an app.
 OF_PEOPLE = re.compile(
-    r"(S-1-5-21|S-1-5-8[0-9]|S-1-5-5|S-1-11-96|S-1-12-1|S-1-15-[23]|S-1-22-[12])((?:-[0-9]+)+)", re.IGNORECASE
+    r"(S-1-5-21|S-1-5-8[0-9]|S-1-5-5|S-1-11-96|S-1-12-1|S-1-15-[23]|S-1-22-[12])((?:-[0-9]+)+)",
+    re.IGNORECASE,
 )
-OF_NAMES = ("S-1-5-80", "S-1-15-2", "S-1-15-3")  # of these, the short ones are everybody's: all services, all apps
+OF_NAMES = (
+    "S-1-5-80",
+    "S-1-15-2",
+    "S-1-15-3",
+)  # of these, the short ones are everybody's: all services, all apps
 TRUSTED_INSTALLER = "S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464"
 
 
@@ -80,7 +90,8 @@ class Texts:
         self._key, self._addresses = key.derived("texts"), addresses
         self._given: Dict[str, str] = {}  # a name in lower case: its pseudonym
         self._counts: Dict[str, int] = {}
-        # A tree of names: by the next word the rest of them, by "" the pseudonym of the one that ends there.
+        # A tree of names: by the next word the rest of them, by "" the pseudonym of the one that
+        # ends there.
         self._names: Dict[str, Any] = {}
         self._stems: Dict[str, None] = {}
         self._macs: Dict[str, str] = {}  # without separators
@@ -114,7 +125,8 @@ class Texts:
         return _as_written(value, self._given[plain])
 
     def learn(self, value: str, kind: str = "name", is_stem: bool = False) -> str:
-        """The same, for a name that is to be replaced wherever it stands; with it go its words, where they are not everybody's.
+        """The same, for a name that is to be replaced wherever it stands; with it go its words,
+        where they are not everybody's.
 
         :param is_stem: and longer words that hold one of them
         """
@@ -139,7 +151,9 @@ class Texts:
 
     def know_mac(self, mac: str) -> None:
         """A MAC address that is to be replaced also where it has no separators."""
-        self._macs[re.sub("[^0-9a-f]", "", mac.lower())] = re.sub("[^0-9a-f]", "", self.mac(mac).lower())
+        self._macs[re.sub("[^0-9a-f]", "", mac.lower())] = re.sub(
+            "[^0-9a-f]", "", self.mac(mac).lower()
+        )
 
     def digest(self, value: str) -> str:
         """64 hexadecimal digits that only who has the key can make of a value."""
@@ -148,7 +162,9 @@ class Texts:
     # --- texts ---
 
     def learn_people(self, text: str) -> None:
-        """The users whose folders and mailboxes a text names: they are replaced wherever else they stand."""
+        """The users whose folders and mailboxes a text names: they are replaced wherever else they
+        stand.
+        """
         for home in HOME.finditer(text):
             self._home(home.group("home"))
         if "@" in text:
@@ -214,7 +230,9 @@ class Texts:
         return self._addresses(text.replace(separator, ".")).replace(".", separator)
 
     def mac(self, text: str) -> str:
-        """A MAC address in any notation; of longer link-layer addresses and DHCP's identifiers nothing stays."""
+        """A MAC address in any notation; of longer link-layer addresses and DHCP's identifiers
+        nothing stays.
+        """
         if len(re.sub("[^0-9A-Fa-f]", "", text)) == 12:
             return self._addresses.mac(text)
         digits = iter(self.digest(re.sub("[^0-9a-f]", "", text.lower())))
@@ -222,11 +240,15 @@ class Texts:
         return made.upper() if text.isupper() else made
 
     def guid(self, text: str) -> str:
-        """Also with the first three parts' bytes in the other order, as SMBIOS has them: the pseudonym is then so too."""
+        """Also with the first three parts' bytes in the other order, as SMBIOS has them: the
+        pseudonym is then so too.
+        """
         digits = text.replace("-", "").lower()
         if len(set(digits)) == 1:
             return text
-        other = "".join(_reversed(digits[a:b]) for a, b in ((0, 8), (8, 12), (12, 16))) + digits[16:]
+        other = (
+            "".join(_reversed(digits[a:b]) for a, b in ((0, 8), (8, 12), (12, 16))) + digits[16:]
+        )
         made = self.digest(min(digits, other))[:32]
         if digits > other:
             made = "".join(_reversed(made[a:b]) for a, b in ((0, 8), (8, 12), (12, 16))) + made[16:]
@@ -234,7 +256,9 @@ class Texts:
         return "".join(next(rest) if c != "-" else c for c in text)
 
     def sid(self, text: str) -> str:
-        """A security identifier: the machine, domain or tenant is replaced; a number below 1000 in it (500: the administrator) stays."""
+        """A security identifier: the machine, domain or tenant is replaced; a number below 1000 in
+        it (500: the administrator) stays.
+        """
         match = OF_PEOPLE.fullmatch(text)
         if not match or text.upper() == TRUSTED_INSTALLER:
             return text
@@ -248,7 +272,9 @@ class Texts:
         return "-".join([match.group(1), *made, *rest])
 
     def owner(self, text: str) -> str:
-        """The number of a user or a group, or a range of such, as firewalls and policy rules have them."""
+        """The number of a user or a group, or a range of such, as firewalls and policy rules have
+        them.
+        """
         first, mark, last = re.split("([-:])", text) if re.search("[-:]", text) else (text, "", "")
         if not mark:
             return str(self._owner(int(text)))
@@ -274,7 +300,9 @@ class Texts:
         return f"{match.group(1)}{mark}{self.learn(plain, 'comment').lower()}{mark}"
 
     def sentence(self, text: str) -> str:
-        """A sentence of this program: of a path in it, and of what another program said, each word that is not everybody's."""
+        """A sentence of this program: of a path in it, and of what another program said, each word
+        that is not everybody's.
+        """
         return self.rewrite(text, strict_paths=True)
 
     def learn_paths(self, text: str) -> None:
@@ -302,7 +330,11 @@ class Texts:
 
     def _host(self, name: str) -> str:
         if parse(name.strip("[]"))[0] is not None:
-            return self._addresses(name.strip("[]")) if name[:1] != "[" else f"[{self._addresses(name[1:-1])}]"
+            return (
+                self._addresses(name.strip("[]"))
+                if name[:1] != "["
+                else f"[{self._addresses(name[1:-1])}]"
+            )
         mark = "*." if name.startswith("*.") else "." if name.startswith(".") else ""
         plain = name[len(mark) :]
         lower = plain.lower().rstrip(".")
@@ -316,7 +348,9 @@ class Texts:
         for domain in SHARED:
             if _is_below(lower, (domain,)):
                 rest = lower[: -len(domain)].strip(".")
-                kept = next((f"{service}." for service in SERVICES if rest.endswith(f".{service}")), "")
+                kept = next(
+                    (f"{service}." for service in SERVICES if rest.endswith(f".{service}")), ""
+                )
                 own = rest[: len(rest) - len(kept)]
                 return f"{mark}{self.learn(own)}.{kept}{domain}" if own else name
         first, _, rest = lower.partition(".")
@@ -326,7 +360,9 @@ class Texts:
             if len(label) > SHORTEST:
                 self.learn(label, is_stem=True)
         last = lower.rpartition(".")[2]
-        return mark + self.name(plain, end=f".{last if last in WORDS or last in LAST_PARTS else 'example'}")
+        return mark + self.name(
+            plain, end=f".{last if last in WORDS or last in LAST_PARTS else 'example'}"
+        )
 
     def authority(self, text: str) -> str:
         """``host:port``"""
@@ -334,7 +370,9 @@ class Texts:
         return self.host(match.group(1)) + (match.group(2) or "") if match else self.name(text)
 
     def url(self, text: str) -> str:
-        """An address without its query; of the path only what kind of file it names, unless the host is everybody's."""
+        """An address without its query; of the path only what kind of file it names, unless the
+        host is everybody's.
+        """
         end = len(text.rstrip(".,;:"))
         scheme, _, rest = text[:end].partition("://")
         at = next((i for i, c in enumerate(rest) if c in "/?#\\"), len(rest))

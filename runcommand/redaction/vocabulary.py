@@ -1,12 +1,15 @@
-"""Words and names that are everybody's: what is none of these may be a customer's own name, where only few words are expected."""
+"""Words and names that are everybody's: what is none of these may be a customer's own name, where
+only few words are expected.
+"""
 
 from __future__ import annotations
 
 import re
 from http.client import responses
 
-# Beside those of HTTP's statuses: of answers, of firewalls, of paths and programs, of certificates, of what the systems' own programs print; in lower case, and no
-# shorter than three letters: shorter ones name nobody.
+# Beside those of HTTP's statuses: of answers, of firewalls, of paths and programs, of certificates,
+# of what the systems' own programs print; in lower case, and no shorter than three letters: shorter
+# ones name nobody.
 WORDS = frozenset(
     """
     about accept access account ack action adapter address addresses addrtype administrator after again agent all allow allowlist

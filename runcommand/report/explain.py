@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import List, Optional
 
 from ..facts import Facts
-from ..rules import BY_CAUSE, RULES
+from ..rules.catalogue import BY_CAUSE, RULES
 from ..rules.checks import CHECKS, CheckKind
 from ..rules.finding import Rule
 from ..rules.pages import pages_of

@@ -6,7 +6,7 @@ from typing import Dict, List, Sequence, Set, Tuple
 
 from ..diagnosis import Diagnosis
 from ..facts import Facts
-from ..rules.finding import to_ascii
+from ..model.words import to_ascii
 from .tree import Section, end, head, sections, word
 
 PORTAL_LIMIT = 3900  # bytes, every line end counted as two (CRLF)
@@ -14,7 +14,9 @@ MORE = "  (+{} more in the full report)"
 
 
 def last_resort(facts: Facts, error: Exception) -> str:
-    """What is printed where a report cannot be made: the END line all the same, made of nothing that could fail."""
+    """What is printed where a report cannot be made: the END line all the same, made of nothing
+    that could fail.
+    """
     said = to_ascii(f"{type(error).__name__}: {error}")[:400]
     return (
         f"IMDS-CHECK\nVERDICT  INCONCLUSIVE: tool-failed\n  The report could not be written: {said}.\n"
@@ -32,10 +34,11 @@ def full(diagnosis: Diagnosis, files: str = "not written") -> str:
 
 
 def portal(diagnosis: Diagnosis, files: str = "not written") -> str:
-    """What matters, in at most ``PORTAL_LIMIT`` bytes: verdict, cause, fix and END line are always whole.
+    """What matters, in at most ``PORTAL_LIMIT`` bytes: verdict, cause, fix and END line are always
+    whole.
 
-    How the warnings are mended stands in it where there is room: when nothing else has to give way to it, or when there
-    is nothing else to mend and ALSO stays whole.
+    How the warnings are mended stands in it where there is room: when nothing else has to give way
+    to it, or when there is nothing else to mend and ALSO stays whole.
     """
     lines, cut = _laid_out(diagnosis, sections(diagnosis, files, full=False, with_fixes=True))
     is_too_much = "ALSO" in cut if diagnosis.main is None else bool(cut)
@@ -46,18 +49,28 @@ def portal(diagnosis: Diagnosis, files: str = "not written") -> str:
 
 def _laid_out(diagnosis: Diagnosis, found: List[Section]) -> Tuple[List[str], Set[str]]:
     """The lines of the portal report, and the titles of the sections that had to be cut."""
-    fixed = [head(diagnosis), end(diagnosis), *(line for s in found if s.whole for line in _print(s, s.lines))]
+    fixed = [
+        head(diagnosis),
+        end(diagnosis),
+        *(line for s in found if s.whole for line in _print(s, s.lines)),
+    ]
     left = PORTAL_LIMIT - sum(map(_cost, fixed))
     shares = _shares([section for section in found if not section.whole], left)
     lines = [head(diagnosis)]
     for section in found:
         lines += _print(section, section.lines if section.whole else shares[section.title])
-    cut = {section.title for section in found if not section.whole and shares[section.title] != list(section.lines)}
+    cut = {
+        section.title
+        for section in found
+        if not section.whole and shares[section.title] != list(section.lines)
+    }
     return [*lines, end(diagnosis)], cut
 
 
 def _shares(optional: List[Section], left: int) -> Dict[str, List[str]]:
-    """What each section may show of its lines: FILES and PATH first, then each in order as far as the room goes."""
+    """What each section may show of its lines: FILES and PATH first, then each in order as far as
+    the room goes.
+    """
     shares: Dict[str, List[str]] = {}
     ordered = sorted(optional, key=lambda section: section.title not in ("FILES", "PATH"))
     reserved = sum(map(_least, ordered))
@@ -76,7 +89,9 @@ def _least(section: Section) -> int:
 
 
 def _fitting(section: Section, left: int) -> List[str]:
-    """The lines from the top that fit into ``left`` bytes with the title and a word of how many are left out."""
+    """The lines from the top that fit into ``left`` bytes with the title and a word of how many are
+    left out.
+    """
     whole = _print(section, section.lines)
     if sum(map(_cost, whole)) <= left:
         return list(section.lines)

@@ -21,11 +21,20 @@ from ..facts import (
     network,
     prefix_length,
 )
-from ..rules.case import Case, Way, holds, in_words, listener_in_words, matches_platform, program_in_words
+from ..firewall.filtering import described
+from ..model.case import (
+    Case,
+    Way,
+    holds,
+    in_words,
+    listener_in_words,
+    matches_platform,
+    program_in_words,
+)
+from ..model.errors import error_in_words
+from ..model.words import capital, listed, quoted, short, to_ascii
 from ..rules.checks import Check, Status
-from ..rules.errors import error_in_words
-from ..rules.filtering import described
-from ..rules.finding import Finding, Fix, FixKind, RunOn, Severity, Shell, capital, listed, quoted, short, to_ascii
+from ..rules.finding import Finding, Fix, FixKind, RunOn, Severity, Shell
 from ..rules.issuers import common_name
 from ..rules.proxy import described as described_proxy
 from ..rules.proxy import hits, path_words, what_came
@@ -33,7 +42,9 @@ from ..rules.route import policy_rule, rule_in_words
 from ..rules.unseen import without_rights
 
 WIDTH = 118
-FIRST_WORDS = re.compile(r"[a-z0-9]+( [a-z-][a-z0-9-]*){1,2}(?= |$)")  # of a command: by them a person knows it again
+FIRST_WORDS = re.compile(
+    r"[a-z0-9]+( [a-z-][a-z0-9-]*){1,2}(?= |$)"
+)  # of a command: by them a person knows it again
 SHOWN = (
     ("azEnvironment", "az_environment"),
     ("location", "location"),
@@ -48,7 +59,10 @@ _ORDER = {Status.FAIL: 0, Status.ERROR: 1, Status.WARN: 2, Status.OK: 3, Status.
 
 @dataclass(frozen=True)
 class Section:
-    """A titled block of lines. ``whole`` is never cut; of the others, the lines at the end go first."""
+    """A titled block of lines.
+
+    ``whole`` is never cut; of the others, the lines at the end go first.
+    """
 
     title: str  # empty: the lines stand without one
     lines: Tuple[str, ...]
@@ -56,8 +70,11 @@ class Section:
     beside: str = ""  # what stands in the title's line
 
 
-def sections(diagnosis: Diagnosis, files: str, full: bool, with_fixes: bool = False) -> List[Section]:
-    """All sections but the first and the last line, in the order in which they are printed; every line is plain ASCII.
+def sections(
+    diagnosis: Diagnosis, files: str, full: bool, with_fixes: bool = False
+) -> List[Section]:
+    """All sections but the first and the last line, in the order in which they are printed; every
+    line is plain ASCII.
 
     :param full: everything, for the ticket
     :param with_fixes: ALSO shows how its warnings are mended (in the full report it always does)
@@ -86,7 +103,10 @@ def head(diagnosis: Diagnosis) -> str:
 
 
 def end(diagnosis: Diagnosis) -> str:
-    """The last line, which alone carries the verdict. Made for machines: words without spaces, ``-`` for none."""
+    """The last line, which alone carries the verdict.
+
+    Made for machines: words without spaces, ``-`` for none.
+    """
     facts = diagnosis.facts
     return (
         f"END IMDS-CHECK verdict={diagnosis.verdict.value} cause={diagnosis.cause or '-'} exit={diagnosis.exit_code} "
@@ -117,12 +137,16 @@ def verdict(diagnosis: Diagnosis) -> Section:
 
 def redaction(diagnosis: Diagnosis) -> Section:
     """That what stands here is not what it is called on the VM; never cut."""
-    line = "REDACTED Names, ids and addresses are pseudonyms: commands cannot be pasted as they stand."
+    line = (
+        "REDACTED Names, ids and addresses are pseudonyms: commands cannot be pasted as they stand."
+    )
     return Section("", (line,) if diagnosis.facts.redacted else (), whole=True)
 
 
 def fix(diagnosis: Diagnosis) -> Section:
-    """How the cause is mended; beside the title where the first of the commands are to be run, and with which rights."""
+    """How the cause is mended; beside the title where the first of the commands are to be run, and
+    with which rights.
+    """
     main = diagnosis.main
     if main is None or not (main.fix or main.doc):
         return Section("FIX", ())
@@ -131,8 +155,8 @@ def fix(diagnosis: Diagnosis) -> Section:
 
 
 def fix_lines(finding: Finding, place: str = "") -> List[str]:
-    """The fixes in order, commands as they are pasted, and the page. Where commands are to be run somewhere else than
-    those before them, a heading says so.
+    """The fixes in order, commands as they are pasted, and the page. Where commands are to be run
+    somewhere else than those before them, a heading says so.
 
     :param place: where the first ones are to be run, if a heading has said it
     """
@@ -149,12 +173,16 @@ def fix_lines(finding: Finding, place: str = "") -> List[str]:
 
 
 def _harmless_answers(finding: Finding) -> List[str]:
-    """What the commands may answer without that being a fault, each answer with the command that gives it."""
+    """What the commands may answer without that being a fault, each answer with the command that
+    gives it.
+    """
     answers: Dict[str, str] = {}
     for item in finding.fix:
         if item.harmless:
             begins = FIRST_WORDS.match(item.text)
-            answers.setdefault(item.harmless, begins.group() if begins else item.text.partition(" ")[0])
+            answers.setdefault(
+                item.harmless, begins.group() if begins else item.text.partition(" ")[0]
+            )
     if not answers:
         return []
     named = ", ".join(f'"{answer}" ({command})' for answer, command in answers.items())
@@ -177,14 +205,22 @@ def _fix_line(item: Fix) -> List[str]:
 
 
 def as_pasted(item: Fix) -> str:
-    """A command as it can be pasted into the system's usual shell: on Windows that is cmd or PowerShell, whichever is open."""
-    return f'powershell -NoProfile -Command "{item.text}"' if item.shell is Shell.POWERSHELL else item.text
+    """A command as it can be pasted into the system's usual shell: on Windows that is cmd or
+    PowerShell, whichever is open.
+    """
+    return (
+        f'powershell -NoProfile -Command "{item.text}"'
+        if item.shell is Shell.POWERSHELL
+        else item.text
+    )
 
 
 def path_line(case: Case) -> str:
     """The way of the plain request from the client to the host, with the place where it ends."""
     way, egress = case.way, case.egress
-    client = f"  client{f' from {way.source}' if way.source and way.known and not way.error else ''}"
+    client = (
+        f"  client{f' from {way.source}' if way.source and way.known and not way.error else ''}"
+    )
     cross = "-?->" if case.answer is None else "->" if case.reads_as_imds else "-X->"
     begin = f"{client} -> {path_words(case)}"
     if not way.known:
@@ -202,8 +238,14 @@ def path_line(case: Case) -> str:
     if way.route.kind is RouteKind.LOCAL:
         return f"{begin} -> {way.route.destination} on this machine itself {cross} host"
     via = f"via {way.route.gateway}" if way.route.gateway else "on-link"
-    name = f"{quoted(egress.name)} {egress.mac or ''}".strip() if egress else quoted(way.route.interface or "?")
-    first, second = ("->", cross) if case.leaves_by_primary or case.primary is None else (cross, "->")
+    name = (
+        f"{quoted(egress.name)} {egress.mac or ''}".strip()
+        if egress
+        else quoted(way.route.interface or "?")
+    )
+    first, second = (
+        ("->", cross) if case.leaves_by_primary or case.primary is None else (cross, "->")
+    )
     return f"{begin} -> route /{prefix_length(way.route.destination)} {via} {first} {name} {second} host"
 
 
@@ -259,7 +301,9 @@ def also(diagnosis: Diagnosis, full: bool, with_fixes: bool = False) -> Section:
     known = _commands(diagnosis.main) if diagnosis.main else set()
     lines: List[str] = []
     for finding in rest:
-        lines += wrap(f"{finding.severity.value:4} {finding.cause}: {finding.detail}", "  ", "       ")
+        lines += wrap(
+            f"{finding.severity.value:4} {finding.cause}: {finding.detail}", "  ", "       "
+        )
         is_warning = finding.severity is Severity.WARN and not _commands(finding) <= known
         if full:
             lines += [f"     {line}" for line in fix_lines(finding)]
@@ -273,15 +317,19 @@ def _commands(finding: Finding) -> Set[str]:
 
 
 def check_lines(checks: Sequence[Check], full: bool) -> List[str]:
-    """A line for each check. In the portal's report the ones that matter come first, and all that did not apply share a
-    line; the full report says of each why."""
+    """A line for each check. In the portal's report the ones that matter come first, and all that
+    did not apply share a line; the full report says of each why.
+    """
     if full:
         return list(map(check_line, checks))
     skipped = [check for check in checks if check.status is Status.SKIP]
     if len(skipped) < 2:
         return list(map(check_line, ranked(checks)))
     lines = [check_line(check) for check in ranked(checks) if check.status is not Status.SKIP]
-    return [*lines, f"  {Status.SKIP.value:5} did not apply: {', '.join(short(check.id, 40) for check in skipped)}"]
+    return [
+        *lines,
+        f"  {Status.SKIP.value:5} did not apply: {', '.join(short(check.id, 40) for check in skipped)}",
+    ]
 
 
 def ranked(checks: Iterable[Check]) -> List[Check]:
@@ -292,12 +340,15 @@ def check_line(check: Check) -> str:
     return f"  {check.status.value:5} {short(check.id, 40):20} {short(check.summary, 2 * WIDTH)}"
 
 
-# --- evidence -------------------------------------------------------------------------------------------------------
+# --- evidence
+# -------------------------------------------------------------------------------------------------------
 
 
 def evidence(case: Case, full: bool) -> Section:
     lines = [
-        *([] if full else certificates(case, full)),  # where they are a fault, they are what matters
+        *(
+            [] if full else certificates(case, full)
+        ),  # where they are a fault, they are what matters
         *route_table(case, full),
         *adapter_table(case, full),
         *answers(case),
@@ -310,15 +361,23 @@ def evidence(case: Case, full: bool) -> Section:
 
 
 def route_table(case: Case, full: bool) -> List[str]:
-    """The rows that match either platform address (in the full report every row), most specific first, ``>`` at the one
-    that wins, and below it the policy rule that leads there; then what no row matches."""
+    """The rows that match either platform address (in the full report every row), most specific
+    first, ``>`` at the one that wins, and below it the policy rule that leads there; then what no
+    row matches.
+    """
     rows = [route for route in case.routes if full or matches_platform(route.destination)]
     rows.sort(
-        key=lambda route: (not matches_platform(route.destination), -prefix_length(route.destination), route.metric)
+        key=lambda route: (
+            not matches_platform(route.destination),
+            -prefix_length(route.destination),
+            route.metric,
+        )
     )
     lines: List[str] = []
     if rows:
-        lines.append(f"  {'Network Destination':20}{'Netmask':17}{'Gateway':17}{'Interface':17}{'Metric':>6}")
+        lines.append(
+            f"  {'Network Destination':20}{'Netmask':17}{'Gateway':17}{'Interface':17}{'Metric':>6}"
+        )
     winners = _winners(case)
     for route in rows:
         won = [winner for winner in winners if winner.has_won(route)]
@@ -375,9 +434,10 @@ def _route_line(case: Case, route: Route, won: Sequence[_Winner]) -> str:
 
 
 def _source(case: Case, route: Route) -> Optional[str]:
-    """The source address of packets that take a row: the row's own, else the one that the system chooses on that
-    adapter, else the adapter's address on the gateway's subnet, else its first one. An address that is not for sending
-    (secondary, SkipAsSource) is the last choice."""
+    """The source address of packets that take a row: the row's own, else the one that the system
+    chooses on that adapter, else the adapter's address on the gateway's subnet, else its first one.
+    An address that is not for sending (secondary, SkipAsSource) is the last choice.
+    """
     if route.source:
         return route.source
     adapter = case.adapter_by(route)
@@ -385,7 +445,11 @@ def _source(case: Case, route: Route) -> Optional[str]:
         return None
     for way in (case.way, case.wireserver_way):
         chosen_by_row = way.route is not None and way.route.source is not None
-        if case.adapter_by(way.route) == adapter and holds(adapter, way.source) and not chosen_by_row:
+        if (
+            case.adapter_by(way.route) == adapter
+            and holds(adapter, way.source)
+            and not chosen_by_row
+        ):
             return way.source
     gateway = route.gateway if route.gateway and ":" not in route.gateway else None
     held = sorted(
@@ -399,7 +463,9 @@ def _source(case: Case, route: Route) -> Optional[str]:
 
 
 def _not_routed(case: Case) -> List[str]:
-    """Of the platform's addresses those that no row matches, or to which a policy rule denies the way."""
+    """Of the platform's addresses those that no row matches, or to which a policy rule denies the
+    way.
+    """
     lines: List[str] = []
     for way in (case.way, case.wireserver_way):
         matching = (row for row in case.routes if contains(row.destination, way.destination))
@@ -414,12 +480,18 @@ def policy_rules(case: Case) -> List[str]:
     """Every policy rule in its order, ``>`` at those that lead to the platform's addresses."""
     deciding = [policy_rule(case, way) for way in (case.way, case.wireserver_way)]
     rules = sorted(case.facts.routing_rules or (), key=lambda rule: rule.priority)
-    return [f"{'>' if rule in deciding else ' '} policy rule {rule_in_words(rule)}" for rule in rules]
+    return [
+        f"{'>' if rule in deciding else ' '} policy rule {rule_in_words(rule)}" for rule in rules
+    ]
 
 
 def adapter_table(case: Case, full: bool) -> List[str]:
     """The NICs, ``*`` at the primary one; in the full report every adapter, and who manages it."""
-    shown = list(case.adapters) if full else [adapter for adapter in case.adapters if _is_told(case, adapter)]
+    shown = (
+        list(case.adapters)
+        if full
+        else [adapter for adapter in case.adapters if _is_told(case, adapter)]
+    )
     primary = case.primary.adapter if case.primary else None
     shown.sort(key=lambda adapter: (adapter != primary, adapter != case.egress, adapter.index))
     lines: List[str] = []
@@ -469,7 +541,9 @@ def _more_of_adapter(adapter: Adapter, system: str) -> str:
     if adapter.metric is not None:
         parts.append(f"metric {adapter.metric}")
     parts += [f"{item.address}/{item.prefix}" for item in adapter.addresses[3:]]
-    secondary = [item.address for item in adapter.addresses if item.secondary or item.skip_as_source]
+    secondary = [
+        item.address for item in adapter.addresses if item.secondary or item.skip_as_source
+    ]
     if secondary:
         parts.append(f"not for sending: {', '.join(secondary)}")
     return f"      {', '.join(parts)}"
@@ -499,7 +573,9 @@ def _trial(case: Case, trial: Trial) -> str:
 
 
 def filters(case: Case, full: bool) -> List[str]:
-    """The firewall rules that stand in the way; in the full report all that could concern the platform."""
+    """The firewall rules that stand in the way; in the full report all that could concern the
+    platform.
+    """
     found = case.imds_filtering
     named = [o.rule for o in (*found.blocked, *found.possible, *found.limited)] if found else []
     named += [o.rule for item in case.wireserver_filtering.values() if item for o in item.blocked]
@@ -519,11 +595,15 @@ def _defaults(firewall: Firewall) -> List[str]:
         known = {True: "on", False: "off", None: "not set"}[profile.enabled]
         active = {True: ", active", False: "", None: ", active or not"}[profile.active]
         outbound = profile.default_outbound.value if profile.default_outbound else "not set"
-        lines.append(f"  firewall profile {profile.name} {known}{active}: outbound by default {outbound}")
+        lines.append(
+            f"  firewall profile {profile.name} {known}{active}: outbound by default {outbound}"
+        )
     for chain in firewall.chains:
         if chain.hook:
             where = f"{chain.kind}, hook {chain.hook}, priority {chain.priority}"
-            lines.append(f"  {chain.place.value} {quoted(chain.id)} ({where}): policy {chain.policy.value}")
+            lines.append(
+                f"  {chain.place.value} {quoted(chain.id)} ({where}): policy {chain.policy.value}"
+            )
     return lines
 
 
@@ -535,7 +615,11 @@ def _filter_line(rule: FirewallRule) -> str:
         f"{match.field.value} {'not ' if match.negated else ''}{listed([short(value) for value in match.values], 4)}"
         for match in rule.matches
     ]
-    where = f"{quoted(rule.chain)} rule {short(rule.id)}" if rule.chain else quoted(rule.name or rule.id)
+    where = (
+        f"{quoted(rule.chain)} rule {short(rule.id)}"
+        if rule.chain
+        else quoted(rule.name or rule.id)
+    )
     to = f" {short(rule.target)}" if rule.target else ""
     return f"{rule.place.value} {where}: {'; '.join(conditions) or 'everything'} -> {rule.action.value}{to}{seen}"
 
@@ -550,12 +634,16 @@ def proxies(case: Case, full: bool) -> List[str]:
             pac = f", PAC {short(proxy.pac_url, 120)}" if proxy.pac_url else ""
             detect = ", automatic detection" if proxy.auto_detect else ""
             lines.append(f"  proxy {server}, {proxy.scope.value}: bypasses {kept}{pac}{detect}")
-    return lines + [f"  through {described_proxy(hit.proxy)}: {what_came(hit)}" for hit in hits(case, IMDS_ADDRESS)]
+    return lines + [
+        f"  through {described_proxy(hit.proxy)}: {what_came(hit)}"
+        for hit in hits(case, IMDS_ADDRESS)
+    ]
 
 
 def certificates(case: Case, full: bool) -> List[str]:
-    """The chain of the attested document's signer, and what fetching brought, where there is something to see; else in the full
-    report only."""
+    """The chain of the attested document's signer, and what fetching brought, where there is
+    something to see; else in the full report only.
+    """
     chain = case.chain
     if chain is None or (chain.trusted and not full):
         return []
@@ -563,8 +651,12 @@ def certificates(case: Case, full: bool) -> List[str]:
     for number, item in enumerate(chain.certificates):
         places = listed([short(place, 60) for place in item.stores], 3) or "in no store of this VM"
         until = f"until {item.not_after}" if item.not_after else ""
-        lines.append(f"  certificate {number} {quoted(common_name(item.subject))} {item.thumbprint} {until}: {places}")
-    for fetch in (fetch for known in case.facts.certificate_chains or () for fetch in known.fetches):
+        lines.append(
+            f"  certificate {number} {quoted(common_name(item.subject))} {item.thumbprint} {until}: {places}"
+        )
+    for fetch in (
+        fetch for known in case.facts.certificate_chains or () for fetch in known.fetches
+    ):
         through = f" through {short(fetch.proxy)}" if fetch.proxy else ""
         error = error_in_words(fetch.error or in_words(fetch.outcome), case.facts.system, 80)
         brought = "the issuer" if fetch.certificate else error
@@ -580,15 +672,21 @@ def surroundings(case: Case) -> List[str]:
         for item in facts.neighbours or ()
     ]
     for stored in facts.persistent_routes or ():
-        lines.append(f"  stored route {stored.destination} via {stored.gateway}, metric {stored.metric}")
+        lines.append(
+            f"  stored route {stored.destination} via {stored.gateway}, metric {stored.metric}"
+        )
     for service in facts.services or ():
         start = f", start {short(service.start, 24)}" if service.start else ""
         lines.append(f"  service {short(service.name)}: {service.state.value}{start}")
     for listener in facts.listeners or ():
-        lines.append(f"  listens on {listener.address}:{listener.port}: {listener_in_words(listener)}")
+        lines.append(
+            f"  listens on {listener.address}:{listener.port}: {listener_in_words(listener)}"
+        )
     for connection in facts.connections or ():
         who = program_in_words(connection.process, connection.pid)
-        lines.append(f"  connected to IMDS from port {connection.local_port}: {who}, {short(connection.state, 24)}")
+        lines.append(
+            f"  connected to IMDS from port {connection.local_port}: {who}, {short(connection.state, 24)}"
+        )
     return lines
 
 
@@ -602,16 +700,22 @@ def raw(diagnosis: Diagnosis) -> List[Section]:
     for item in diagnosis.facts.raw or ():
         lines = [f"  {line.expandtabs()}".rstrip() for line in item.text.splitlines()]
         found.append(
-            Section(f"OUTPUT of {short(item.command)}", tuple(lines + (["  (cut)"] if item.truncated else [])))
+            Section(
+                f"OUTPUT of {short(item.command)}",
+                tuple(lines + (["  (cut)"] if item.truncated else [])),
+            )
         )
     return found
 
 
-# --- lines ----------------------------------------------------------------------------------------------------------
+# --- lines
+# ----------------------------------------------------------------------------------------------------------
 
 
 def wrap(text: str, first: str, rest: Optional[str] = None) -> List[str]:
-    """Text in lines of ``WIDTH`` at most where it can be broken; every line is indented, so none can pass for an END line."""
+    """Text in lines of ``WIDTH`` at most where it can be broken; every line is indented, so none
+    can pass for an END line.
+    """
     rest = first if rest is None else rest
     lines, line = [], first
     for piece in to_ascii(text).split(" "):

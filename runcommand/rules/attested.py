@@ -5,13 +5,18 @@ from __future__ import annotations
 from typing import List, Optional, Tuple
 
 from ..facts import Body, ChainFault, Outcome, SignatureState, parse_instant
-from .case import Case, says
-from .clock import host_time, span
-from .finding import Fix, Seen, Severity, Verdict, advice, quoted, rule, short
 from ..fixes.remedies import REDEPLOY_WARNING
+from ..model.case import Case, says
+from ..model.words import quoted, short
+from .clock import host_time, span
+from .finding import Fix, Seen, Severity, Verdict, advice, rule
 
 FAIR_S = 3.0  # an answer that had less time than this was cut off by this program's own deadline
-ESU_RELEASES = ("Windows 10", "Windows Server 2012", "Windows Server 2016")  # out of support, or soon
+ESU_RELEASES = (
+    "Windows 10",
+    "Windows Server 2012",
+    "Windows Server 2016",
+)  # out of support, or soon
 
 
 def who_cares(case: Case) -> str:
@@ -29,12 +34,17 @@ def who_cares(case: Case) -> str:
 
 
 def attested_had_time(case: Case) -> bool:
-    """Whether the answer failed by itself, and not because this program's own time or requests were used up."""
+    """Whether the answer failed by itself, and not because this program's own time or requests were
+    used up.
+    """
     attested = case.facts.imds.attested if case.facts.imds else None
     if attested is None or attested.outcome is Outcome.FAILED:
         return False
     in_time = attested.outcome is Outcome.HTTP and attested.body not in (None, Body.ENDLESS)
-    return in_time or min(attested.allowed_s or FAIR_S, attested.connection.allowed_s or FAIR_S) >= FAIR_S
+    return (
+        in_time
+        or min(attested.allowed_s or FAIR_S, attested.connection.allowed_s or FAIR_S) >= FAIR_S
+    )
 
 
 KEEPER = "keeps answers of 169.254.169.254: a caching proxy, a metadata proxy of containers"
@@ -77,13 +87,19 @@ def attested_unavailable(case: Case) -> Optional[Seen]:
         or not attested_had_time(case)
     ):
         return None
-    if case.instance and case.instance.az_environment.lower().replace(" ", "").startswith("azurestack"):
+    if case.instance and case.instance.az_environment.lower().replace(" ", "").startswith(
+        "azurestack"
+    ):
         return None
     what = "" if imds.attested.status != 200 else " The answer holds no signed document."
     return Seen(
         f"/metadata/instance answers; /metadata/attested/document: {case.in_words(imds.attested)}.{says(imds.attested)}{what} "
         "Activation of Azure Edition, Extended Security Updates and node attestation need it.",
-        (advice(f"Wait a minute and run again; if it stays so, redeploy the VM to another host. {REDEPLOY_WARNING}"),),
+        (
+            advice(
+                f"Wait a minute and run again; if it stays so, redeploy the VM to another host. {REDEPLOY_WARNING}"
+            ),
+        ),
     )
 
 
@@ -105,7 +121,9 @@ def attested_signature_invalid(case: Case) -> Optional[Seen]:
     document = case.document
     if document is None:
         return None
-    forged = next((error for error in case.chain_errors if error.fault is ChainFault.SIGNATURE), None)
+    forged = next(
+        (error for error in case.chain_errors if error.fault is ChainFault.SIGNATURE), None
+    )
     if document.signature is SignatureState.INVALID:
         what = f"does not verify: {short(document.reason or '', 160)}"
     elif document.signature is SignatureState.MALFORMED:
@@ -141,7 +159,9 @@ def attested_unverifiable(case: Case) -> Optional[Seen]:
     if document is None or document.signature is not SignatureState.UNVERIFIABLE:
         return None
     reason = short(document.reason or "", 160)
-    return Seen(f"The attested document's signature was not verified here: {reason}.", (), Severity.INFO)
+    return Seen(
+        f"The attested document's signature was not verified here: {reason}.", (), Severity.INFO
+    )
 
 
 @rule(Verdict.DEGRADED)
@@ -209,7 +229,11 @@ def attested_vm_mismatch(case: Case) -> Optional[Seen]:
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
     """
     document, instance = case.read_document, case.instance
-    if document is None or instance is None or (document.vm_id or "").lower() == instance.vm_id.lower():
+    if (
+        document is None
+        or instance is None
+        or (document.vm_id or "").lower() == instance.vm_id.lower()
+    ):
         return None
     return Seen(
         f"The attested document is of vmId {short(document.vm_id or 'none')}, and /metadata/instance of {instance.vm_id}. "
@@ -226,7 +250,10 @@ def differences(case: Case) -> List[str]:
     document, instance = case.read_document, case.instance
     if document is None or instance is None:
         return []
-    pairs = {"sku": (document.sku, instance.sku), "subscription": (document.subscription_id, instance.subscription_id)}
+    pairs = {
+        "sku": (document.sku, instance.sku),
+        "subscription": (document.subscription_id, instance.subscription_id),
+    }
     return [
         f"{name} {short(signed)} instead of {short(told)}"
         for name, (signed, told) in pairs.items()

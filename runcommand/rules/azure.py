@@ -1,4 +1,6 @@
-"""The platform beside IMDS's instance metadata: WireServer, attested document, clock; is this Azure; and this program."""
+"""The platform beside IMDS's instance metadata: WireServer, attested document, clock; is this
+Azure; and this program.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,12 @@ from ..facts import (
     RouteKind,
     Unavailable,
 )
-from .case import AZURE_ASSET_TAG, GUEST_AGENTS, Case, in_words, is_azure_mac
-from .errors import error_in_words
-from .filtering import described
-from .finding import Finding, Seen, Severity, Verdict, advice, listed, rule, short
+from ..firewall.filtering import described
 from ..fixes.remedies import REDEPLOY_WARNING, goes_astray, let_pass, way_through_primary
+from ..model.case import AZURE_ASSET_TAG, GUEST_AGENTS, Case, in_words, is_azure_mac
+from ..model.errors import error_in_words
+from ..model.words import listed, short
+from .finding import Finding, Seen, Severity, Verdict, advice, rule
 from .unseen import failed_to_read, unseen
 
 NO_TAG = (
@@ -33,7 +36,9 @@ NO_TAG = (
 ARC_AGENTS = ("himds", "himdsd")
 AGAIN = (
     advice("Run again, with --deadline 60."),
-    advice("If it fails again, open an issue at the project's issue tracker, with report.json attached."),
+    advice(
+        "If it fails again, open an issue at the project's issue tracker, with report.json attached."
+    ),
 )
 LET_IT_FINISH = (advice("Run again, and let it finish."),)
 
@@ -59,9 +64,13 @@ def wireserver_unreachable(case: Case) -> Optional[Seen]:
     plugin_works = server.host_plugin.outcome is Outcome.ANSWERED
     if case.wireserver_speaks and plugin_works:
         return None
-    stranger = ", which is not the WireServer's answer" if server.http.outcome is Outcome.HTTP else ""
+    stranger = (
+        ", which is not the WireServer's answer" if server.http.outcome is Outcome.HTTP else ""
+    )
     closed = [] if case.wireserver_speaks else [f"port 80 {case.in_words(server.http)}{stranger}"]
-    closed += [] if plugin_works else [f"port {HOST_PLUGIN_PORT} {in_words(server.host_plugin.outcome)}"]
+    closed += (
+        [] if plugin_works else [f"port {HOST_PLUGIN_PORT} {in_words(server.host_plugin.outcome)}"]
+    )
     verb = "answers in part" if len(closed) == 1 else "does not"
     detail = f"IMDS answers, but the WireServer, {WIRESERVER_ADDRESS}, {verb}: {'; '.join(closed)}."
     way, astray = case.wireserver_way, goes_astray(case, case.wireserver_way)
@@ -73,10 +82,14 @@ def wireserver_unreachable(case: Case) -> Optional[Seen]:
             f"{detail} Its way does not lead through the primary NIC and its gateway ({what}).",
             case.check_first(way_through_primary(case, way)),
         )
-    blocked = dict.fromkeys(item for found in case.wireserver_filtering.values() if found for item in found.blocked)
+    blocked = dict.fromkeys(
+        item for found in case.wireserver_filtering.values() if found for item in found.blocked
+    )
     if blocked:
         what = f"In the way: {listed([described(obstacle) for obstacle in blocked])}."
-        fixes = dict.fromkeys(fix for item in blocked for fix in let_pass(case, item, [WIRESERVER_ADDRESS]))
+        fixes = dict.fromkeys(
+            fix for item in blocked for fix in let_pass(case, item, [WIRESERVER_ADDRESS])
+        )
         return Seen(f"{detail} {what}", tuple(fixes))
     own_fixes = [
         advice(
@@ -85,8 +98,13 @@ def wireserver_unreachable(case: Case) -> Optional[Seen]:
         )
     ]
     if not unseen(case):  # else what blocks it may as well lie on this VM
-        own_fixes.append(advice(f"If nothing on the VM blocks it, redeploy the VM. {REDEPLOY_WARNING}"))
-    return Seen(f"{detail} Its route {'could not be checked' if astray is None else 'is right'}.", tuple(own_fixes))
+        own_fixes.append(
+            advice(f"If nothing on the VM blocks it, redeploy the VM. {REDEPLOY_WARNING}")
+        )
+    return Seen(
+        f"{detail} Its route {'could not be checked' if astray is None else 'is right'}.",
+        tuple(own_fixes),
+    )
 
 
 @rule(Verdict.INCONCLUSIVE)
@@ -118,7 +136,11 @@ def not_azure(case: Case) -> Optional[Seen]:
     if arc:
         return Seen(
             f"This is an Azure Arc-enabled server (service {arc.name}): its metadata service is at 127.0.0.1:40342.",
-            (advice("Ask http://127.0.0.1:40342 on an Arc-enabled server; imds-check is for Azure VMs."),),
+            (
+                advice(
+                    "Ask http://127.0.0.1:40342 on an Arc-enabled server; imds-check is for Azure VMs."
+                ),
+            ),
         )
     if foreign:
         vendor = f" (vendor {short(machine.vendor)})" if machine and machine.vendor else ""
@@ -134,8 +156,14 @@ def _azure_signs(case: Case) -> bool:
     return any(
         (
             case.facts.machine is not None and case.facts.machine.asset_tag == AZURE_ASSET_TAG,
-            any(adapter.dhcp_server == WIRESERVER_ADDRESS or is_azure_mac(adapter.mac) for adapter in case.adapters),
-            any(route.destination in hosts and route.kind is not RouteKind.LOCAL for route in case.routes),
+            any(
+                adapter.dhcp_server == WIRESERVER_ADDRESS or is_azure_mac(adapter.mac)
+                for adapter in case.adapters
+            ),
+            any(
+                route.destination in hosts and route.kind is not RouteKind.LOCAL
+                for route in case.routes
+            ),
             case.service(*GUEST_AGENTS) is not None,
             any(answer and answer.outcome in (Outcome.HTTP, Outcome.GARBLED) for answer in answers),
         )
@@ -157,11 +185,15 @@ def tool_failed(case: Case) -> Optional[Seen]:
     """
     answer, imds = case.answer, case.facts.imds
     again = LET_IT_FINISH if case.facts.interrupted else AGAIN
-    if case.facts.interrupted and (answer is None or case.imds_answers and imds and imds.attested is None):
+    if case.facts.interrupted and (
+        answer is None or case.imds_answers and imds and imds.attested is None
+    ):
         return Seen("The check of IMDS did not finish: the run was interrupted.", again)
     if answer is None:
         missing = Unavailable("imds", "it was not asked")
-        reason = next((item for item in case.facts.unavailable if item.fact == "imds"), missing).reason
+        reason = next(
+            (item for item in case.facts.unavailable if item.fact == "imds"), missing
+        ).reason
         return Seen(f"The check of IMDS did not finish: {short(reason, 200)}.", again)
     if answer.outcome is Outcome.FAILED:
         error = error_in_words(answer.connection.error or "unknown", case.facts.system, 160)
@@ -173,5 +205,11 @@ def failure(what: str, error: Exception) -> Finding:
     """The finding of a part of this program that failed."""
     detail = f"{what} failed: {short(f'{type(error).__name__}: {error}', 160)}."
     return Finding(
-        tool_failed.cause, Severity.FAIL, Verdict.INCONCLUSIVE, tool_failed.title, detail, AGAIN, tool_failed.doc
+        tool_failed.cause,
+        Severity.FAIL,
+        Verdict.INCONCLUSIVE,
+        tool_failed.title,
+        detail,
+        AGAIN,
+        tool_failed.doc,
     )

@@ -1,4 +1,6 @@
-"""The certificate that signs the attested document: its dates, its names, and its chain to a root that this VM trusts."""
+"""The certificate that signs the attested document: its dates, its names, and its chain to a root
+that this VM trusts.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +8,12 @@ import re
 from typing import List, Optional
 
 from ..facts import LACKING, Certificate, ChainFault, is_distrusting, parse_instant
+from ..fixes.remedies import remedies
+from ..model.case import Case
+from ..model.words import host_of, listed, quoted, short
 from .attested import outside, who_cares
-from .case import Case
 from .clock import host_time, span
-from .finding import Fix, Seen, Severity, Verdict, advice, host_of, listed, quoted, rule, short
+from .finding import Fix, Seen, Severity, Verdict, advice, rule
 from .issuers import (
     CA_PAGE,
     ROOTS,
@@ -23,7 +27,6 @@ from .issuers import (
     what_fetching_brought,
     why_closed,
 )
-from ..fixes.remedies import remedies
 
 DOMAINS = {  # of azEnvironment, in lower case
     "azurepubliccloud": "metadata.azure.com",
@@ -41,7 +44,8 @@ def _by_engine(case: Case) -> str:
     return f"By {case.chain.engine.partition(' (')[0]}: {said}." if case.chain else ""
 
 
-# --- rules ----------------------------------------------------------------------------------------------------------
+# --- rules
+# ----------------------------------------------------------------------------------------------------------
 
 
 @rule(Verdict.DEGRADED)
@@ -68,7 +72,9 @@ def cert_expired(case: Case) -> Optional[Seen]:
             f"{_dates(signer, case)}, by the host's clock ({when:%Y-%m-%dT%H:%M:%SZ}). {who_cares(case)}",
             outside("the platform renews its certificate by itself."),
         )
-    expired = next((error for error in case.chain_errors if error.fault is ChainFault.OUTSIDE_DATES), None)
+    expired = next(
+        (error for error in case.chain_errors if error.fault is ChainFault.OUTSIDE_DATES), None
+    )
     if expired is None or case.chain is None:
         return None
     number = expired.certificate or 0
@@ -82,7 +88,11 @@ def cert_expired(case: Case) -> Optional[Seen]:
     anew = [] if own.is_self_issued else [Missing(common_name(own.subject), child.issuer_urls)]
     removal = remedies(case).remove_certificate(own, own.stores)
     if own.is_self_issued:
-        removal = [advice(f"Look in Azure's list for the root that is in use now: {CA_PAGE} Some expired roots have to stay.")]
+        removal = [
+            advice(
+                f"Look in Azure's list for the root that is in use now: {CA_PAGE} Some expired roots have to stay."
+            )
+        ]
     return Seen(
         f"{quoted(common_name(own.subject))} in the chain of the attested document's certificate {_dates(own, case)}.{kept} "
         f"{who_cares(case)}",
@@ -93,7 +103,9 @@ def cert_expired(case: Case) -> Optional[Seen]:
 def _off_dates(certificate: Certificate, case: Case) -> bool:
     when = host_time(case)
     begin, end = certificate.not_before, certificate.not_after
-    return bool(begin and end) and not parse_instant(begin or "") <= when <= parse_instant(end or "")
+    return bool(begin and end) and not parse_instant(begin or "") <= when <= parse_instant(
+        end or ""
+    )
 
 
 def _dates(certificate: Certificate, case: Case) -> str:
@@ -139,7 +151,9 @@ def cert_san_mismatch(case: Case) -> Optional[Seen]:
 def is_under(name: str, domain: str) -> bool:
     """Whether a DNS name is a domain or below it."""
     plain = name.lower()
-    return bool(re.fullmatch(r"[a-z0-9.*_-]{1,253}", plain)) and (plain == domain or plain.endswith(f".{domain}"))
+    return bool(re.fullmatch(r"[a-z0-9.*_-]{1,253}", plain)) and (
+        plain == domain or plain.endswith(f".{domain}")
+    )
 
 
 @rule(Verdict.DEGRADED)
@@ -160,18 +174,27 @@ def cert_chain_rejected(case: Case) -> Optional[Seen]:
         return None
     if ChainFault.DISTRUSTED not in faults and faults & LACKING:
         return None
-    banned = {item: [place for place in item.stores if is_distrusting(place)] for item in case.chain.certificates}
+    banned = {
+        item: [place for place in item.stores if is_distrusting(place)]
+        for item in case.chain.certificates
+    }
     where = "".join(
-        f" {quoted(common_name(item.subject))} is in {listed(places)}." for item, places in banned.items() if places
+        f" {quoted(common_name(item.subject))} is in {listed(places)}."
+        for item, places in banned.items()
+        if places
     )
     fixes = [
-        advice("Ask who put it there: it may be a decision of your security team, and Group Policy may put it back.")
+        advice(
+            "Ask who put it there: it may be a decision of your security team, and Group Policy may put it back."
+        )
     ]
     for item, places in banned.items():
         fixes += remedies(case).remove_certificate(item, places) if places else []
     return Seen(
         f"The chain of the attested document's certificate is complete, and rejected. {_by_engine(case)}{where} {who_cares(case)}",
-        (*fixes, *remedies(case).trust_anew()) if where else (advice(f"Compare the chain in EVIDENCE with {CA_PAGE}"),),
+        (*fixes, *remedies(case).trust_anew())
+        if where
+        else (advice(f"Compare the chain in EVIDENCE with {CA_PAGE}"),),
     )
 
 
@@ -196,7 +219,9 @@ def cert_root_untrusted(case: Case) -> Optional[Seen]:
     root = case.chain.certificates[-1]
     name = common_name(root.subject)
     stranger = (
-        advice("Do not trust it. Look for what answers in IMDS's place, or in that of the certificates' hosts."),
+        advice(
+            "Do not trust it. Look for what answers in IMDS's place, or in that of the certificates' hosts."
+        ),
     )
     if len(case.chain.certificates) == 1:
         return Seen(
@@ -205,7 +230,11 @@ def cert_root_untrusted(case: Case) -> Optional[Seen]:
             stranger,
         )
     places = [place for place in root.stores if place.startswith("S-1-")]
-    only = f" It is only in {listed(places)}: a user's store does not count for services." if places else ""
+    only = (
+        f" It is only in {listed(places)}: a user's store does not count for services."
+        if places
+        else ""
+    )
     detail = (
         f"The chain of the attested document's certificate ends at {quoted(name)} (thumbprint {root.thumbprint}), which this VM "
         f"does not trust.{only} "
@@ -254,7 +283,9 @@ def cert_intermediate_missing(case: Case) -> Optional[Seen]:
     by = f", issued by {first.issuer}" if first.issuer else ", a root" if first.root else ""
     key = f", key identifier {short(first.key_id, 40)}" if first.key_id else ""
     brought = what_fetching_brought(case)
-    brought_by_us = {common_name(item.certificate.subject) for item in fetches(case) if item.certificate}
+    brought_by_us = {
+        common_name(item.certificate.subject) for item in fetches(case) if item.certificate
+    }
     if first.name in brought_by_us:
         how = "Windows does not fetch it, although imds-check could"
     else:
@@ -279,7 +310,9 @@ def cert_intermediate_missing(case: Case) -> Optional[Seen]:
 
 def _old_build(case: Case) -> List[Fix]:
     """Windows Server 2022 before the update that brought newer trust lists."""
-    build = re.fullmatch(r"(\d+)\.(\d+)", (case.facts.machine.build if case.facts.machine else None) or "")
+    build = re.fullmatch(
+        r"(\d+)\.(\d+)", (case.facts.machine.build if case.facts.machine else None) or ""
+    )
     if not build or int(build.group(1)) != FIXED_BUILD[0] or int(build.group(2)) >= FIXED_BUILD[1]:
         return []
     return [
@@ -309,14 +342,24 @@ def cert_endpoints_blocked(case: Case) -> Optional[Seen]:
     if not closed:
         return None
     named = listed(
-        [f"{short(trial.host, 60)} ({', '.join(trial.purposes)}): {why_closed(trial)}" for trial in closed], 4
+        [
+            f"{short(trial.host, 60)} ({', '.join(trial.purposes)}): {why_closed(trial)}"
+            for trial in closed
+        ],
+        4,
     )
     names = sum(trial.is_name_unknown for trial in closed)
-    fixes = [advice("Let TCP 80 out to these hosts, in the VM's firewall, the network security group and the proxy.")]
+    fixes = [
+        advice(
+            "Let TCP 80 out to these hosts, in the VM's firewall, the network security group and the proxy."
+        )
+    ]
     if names:
         fixes.insert(0, advice(f"Look at DNS first: {names} of the names have no address."))
     return Seen(
-        f"{len(closed)} of {len(trials)} hosts of certificates cannot be reached: {named}.", tuple(fixes), Severity.WARN
+        f"{len(closed)} of {len(trials)} hosts of certificates cannot be reached: {named}.",
+        tuple(fixes),
+        Severity.WARN,
     )
 
 
@@ -357,7 +400,10 @@ def misplaced(case: Case) -> List[str]:
     """Certificates of the chain in stores where they do not belong."""
     found = []
     for item in case.chain.certificates if case.chain else ():
-        name, places = quoted(common_name(item.subject)), [place for place in item.stores if "\\" in place]
+        name, places = (
+            quoted(common_name(item.subject)),
+            [place for place in item.stores if "\\" in place],
+        )
         roots = [place for place in places if place.endswith(ROOT_STORES)]
         if roots and not item.is_self_issued:
             found.append(f"{name}, an intermediate, is in {listed(roots)}")

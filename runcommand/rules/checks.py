@@ -1,7 +1,7 @@
 """The lines of the report's CHECKS: each says what was looked at and how it came out.
 
-A check is one function: facts in, a status and a summary out. The ones that repeat what rules judge take their status from
-the findings, so that the two can never disagree.
+A check is one function: facts in, a status and a summary out. The ones that repeat what rules judge
+take their status from the findings, so that the two can never disagree.
 """
 
 from __future__ import annotations
@@ -11,20 +11,32 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Callable, Mapping, NamedTuple, Optional, Tuple
 
-from ..attested import AGREE_S
+from ..attest.document import AGREE_S
 from ..facts import IMDS_ADDRESS, LACKING, Outcome, RouteKind, ServiceState
+from ..firewall.filtering import Obstacle
+from ..firewall.filtering import described as described_obstacle
+from ..fixes.remedies import goes_astray
+from ..model.case import (
+    AZURE_ASSET_TAG,
+    BECAUSE,
+    GUEST_AGENTS,
+    PROXY_AGENTS,
+    Case,
+    Way,
+    holds,
+    in_words,
+    milliseconds,
+    nic,
+)
+from ..model.errors import error_in_words
+from ..model.words import listed, quoted, short
 from . import proxy
 from .attested import attested_had_time, differences, who_cares
-from .case import AZURE_ASSET_TAG, BECAUSE, GUEST_AGENTS, PROXY_AGENTS, Case, Way, holds, in_words, milliseconds, nic
 from .certificates import misplaced
 from .clock import document_skew, skew
-from .errors import error_in_words
-from .filtering import Obstacle
-from .filtering import described as described_obstacle
-from .finding import Severity, listed, quoted, short
-from .nic import compared
+from .finding import Severity
 from .issuers import common_name, concerns, is_reached, why_closed
-from ..fixes.remedies import goes_astray
+from .nic import compared
 from .route import described, policy_rule, rule_in_words
 
 
@@ -63,13 +75,24 @@ class CheckKind:
         status, summary = self.judge(case)
         found = [severities[cause] for cause in self.causes if cause in severities]
         if status in (None, Status.OK):
-            worst = Status.FAIL if Severity.FAIL in found else Status.WARN if Severity.WARN in found else Status.OK
+            worst = (
+                Status.FAIL
+                if Severity.FAIL in found
+                else Status.WARN
+                if Severity.WARN in found
+                else Status.OK
+            )
             status = worst if status is None or worst is not Status.OK else status
         return Check(self.id, status, summary)
 
 
-def check(id: str, *causes: str, facts: Tuple[str, ...] = ()) -> Callable[[Callable[[Case], Judged]], CheckKind]:
-    """Makes a check of a function. Its docstring is the help page: title, text, and the facts that it looks at."""
+def check(
+    id: str, *causes: str, facts: Tuple[str, ...] = ()
+) -> Callable[[Callable[[Case], Judged]], CheckKind]:
+    """Makes a check of a function.
+
+    Its docstring is the help page: title, text, and the facts that it looks at.
+    """
 
     def make(judge: Callable[[Case], Judged]) -> CheckKind:
         title, _, text = (inspect.getdoc(judge) or "").partition("\n")
@@ -79,7 +102,9 @@ def check(id: str, *causes: str, facts: Tuple[str, ...] = ()) -> Callable[[Calla
 
 
 def unknown(case: Case, fact: str) -> Judged:
-    reason = next((item.reason for item in case.facts.unavailable if item.fact == fact), "not collected")
+    reason = next(
+        (item.reason for item in case.facts.unavailable if item.fact == fact), "not collected"
+    )
     return Judged(Status.ERROR, short(reason, 120))
 
 
@@ -101,9 +126,7 @@ def imds_reachable(case: Case) -> Judged:
         bound = f" by {quoted(proof.device)}" if proof.device else ""
         summary += f"; answered in {milliseconds(case.proof.exchange.elapsed_s)} from {proof.local_address}{bound}"
     elif case.trials and case.silent:
-        summary += (
-            f"; no answer from any local address ({len({trial.connection.source for trial in case.trials})} tried)"
-        )
+        summary += f"; no answer from any local address ({len({trial.connection.source for trial in case.trials})} tried)"
     failed = {True: Status.FAIL, False: Status.OK}[case.silent]
     return Judged(Status.ERROR if answer.outcome is Outcome.FAILED else failed, summary)
 
@@ -121,7 +144,10 @@ def imds_metadata(case: Case) -> Judged:
         return Judged(Status.SKIP, "not asked" if answer is None else "no answer")
     version = case.facts.imds.api_version if case.facts.imds else None
     if case.imds_answers:
-        return Judged(Status.OK, f"vmId {answer.instance.vm_id if answer.instance else ''}, api-version {version}")
+        return Judged(
+            Status.OK,
+            f"vmId {answer.instance.vm_id if answer.instance else ''}, api-version {version}",
+        )
     body = f", {answer.body.value} body" if answer.body else ""
     return Judged(Status.FAIL, f"{case.in_words(answer)}{body}")
 
@@ -145,11 +171,15 @@ def imds_attested(case: Case) -> Judged:
     if document is None:
         failed = None if attested_had_time(case) else Status.ERROR
         return Judged(failed, f"{case.in_words(imds.attested)}, no document")
-    signed = f"signature {document.signature.value}" + (f" ({document.algorithm})" if document.algorithm else "")
+    signed = f"signature {document.signature.value}" + (
+        f" ({document.algorithm})" if document.algorithm else ""
+    )
     if case.read_document is None:
         return Judged(None, f"{signed}: {short(document.reason or '', 80)}")
     nonce = "nonce ours" if document.nonce == document.asked_nonce else "nonce not ours"
-    until = f"good until {document.expires_on}" if document.expires_on else "without a time of expiry"
+    until = (
+        f"good until {document.expires_on}" if document.expires_on else "without a time of expiry"
+    )
     return Judged(None, ", ".join([signed, nonce, until, *differences(case)]))
 
 
@@ -176,17 +206,23 @@ def cert_chain(case: Case) -> Judged:
         c.fetched for c in case.facts.certificate_chains or ()
     ):
         return Judged(
-            Status.ERROR, f"not trusted without fetching ({short(chain.engine, 60)}), and fetching did not end in time"
+            Status.ERROR,
+            f"not trusted without fetching ({short(chain.engine, 60)}), and fetching did not end in time",
         )
     names = " <- ".join(quoted(common_name(item.subject)) for item in chain.certificates[:5])
     how = "with fetched issuers" if chain.fetched else "without fetching"
     trust = (
-        f"trusted {how}" if chain.trusted else f"not trusted: {listed([short(e.text, 60) for e in chain.errors], 2)}"
+        f"trusted {how}"
+        if chain.trusted
+        else f"not trusted: {listed([short(e.text, 60) for e in chain.errors], 2)}"
     )
     signer = case.read_document.signer
     until = f"good until {signer.not_after}" if signer and signer.not_after else ""
     return Judged(
-        None, "; ".join(filter(None, [f"{trust} ({short(chain.engine, 60)})", *misplaced(case), until, names]))
+        None,
+        "; ".join(
+            filter(None, [f"{trust} ({short(chain.engine, 60)})", *misplaced(case), until, names])
+        ),
     )
 
 
@@ -202,10 +238,14 @@ def cert_endpoints(case: Case) -> Judged:
     if case.facts.endpoints is None:
         missing = any(item.fact == "endpoints" for item in case.facts.unavailable)
         return (
-            unknown(case, "endpoints") if missing else Judged(Status.SKIP, "no certificate problem makes them matter")
+            unknown(case, "endpoints")
+            if missing
+            else Judged(Status.SKIP, "no certificate problem makes them matter")
         )
     trials = [trial for trial in case.facts.endpoints if concerns(case, trial)]
-    closed = [f"{short(trial.host, 40)} {why_closed(trial)}" for trial in trials if not is_reached(trial)]
+    closed = [
+        f"{short(trial.host, 40)} {why_closed(trial)}" for trial in trials if not is_reached(trial)
+    ]
     return Judged(
         None,
         f"{len(trials) - len(closed)} of {len(trials)} reachable on TCP 80"
@@ -226,7 +266,9 @@ def imds_identity(case: Case) -> Judged:
         return Judged(Status.SKIP, "not asked")
     if imds.identity_present is None:
         return Judged(Status.ERROR, case.in_words(imds.identity))
-    return Judged(Status.OK, "managed identity present" if imds.identity_present else "no managed identity")
+    return Judged(
+        Status.OK, "managed identity present" if imds.identity_present else "no managed identity"
+    )
 
 
 @check("wireserver.reachable", "wireserver-unreachable", facts=("wireserver",))
@@ -241,7 +283,11 @@ def wireserver_reachable(case: Case) -> Judged:
     server = case.facts.wireserver
     if server is None:
         return unknown(case, "wireserver")
-    stranger = ", not its versions" if server.http.outcome is Outcome.HTTP and not case.wireserver_speaks else ""
+    stranger = (
+        ", not its versions"
+        if server.http.outcome is Outcome.HTTP and not case.wireserver_speaks
+        else ""
+    )
     summary = f"port 80 {case.in_words(server.http)}{stranger}; port 32526 {in_words(server.host_plugin.outcome)}"
     works = case.wireserver_speaks and server.host_plugin.outcome is Outcome.ANSWERED
     if not works and not case.wireserver_can_be_judged:
@@ -307,9 +353,13 @@ def route_wireserver(case: Case) -> Judged:
     if not way.known:
         return unknown(case, "routes")
     other_source = (
-        case.primary is not None and case.primary.ip is not None and way.source not in (None, case.primary.ip)
+        case.primary is not None
+        and case.primary.ip is not None
+        and way.source not in (None, case.primary.ip)
     )
-    return Judged(Status.WARN if goes_astray(case, way) or other_source else Status.OK, _way(case, way))
+    return Judged(
+        Status.WARN if goes_astray(case, way) or other_source else Status.OK, _way(case, way)
+    )
 
 
 @check("route.persistent", "route-stale-persistent")
@@ -323,7 +373,10 @@ def route_persistent(case: Case) -> Judged:
     """
     stored = case.facts.persistent_routes
     if stored is None:
-        return Judged(Status.SKIP, "this system keeps none" if case.facts.system != "windows" else "not collected")
+        return Judged(
+            Status.SKIP,
+            "this system keeps none" if case.facts.system != "windows" else "not collected",
+        )
     return Judged(None, f"{len(stored)} stored by route -p")
 
 
@@ -367,7 +420,8 @@ def nic_primary(case: Case) -> Judged:
     adapter = case.primary.adapter
     because = BECAUSE[case.primary.known_from]
     return Judged(
-        None, f"{nic(adapter, case.primary.ip)} {adapter.mac}, {adapter.state.value}; primary because {because}"
+        None,
+        f"{nic(adapter, case.primary.ip)} {adapter.mac}, {adapter.state.value}; primary because {because}",
     )
 
 
@@ -425,7 +479,9 @@ def proxy_bypass(case: Case) -> Judged:
         return Judged(None, "no proxy is set")
     found = proxy.hits(case, IMDS_ADDRESS)
     if found:
-        summary = "; ".join(f"{proxy.described(hit.proxy)}: {proxy.what_came(hit)}" for hit in found[:2])
+        summary = "; ".join(
+            f"{proxy.described(hit.proxy)}: {proxy.what_came(hit)}" for hit in found[:2]
+        )
         return Judged(None, summary + (f"; and {len(found) - 2} more" if len(found) > 2 else ""))
     more = f"; and {len(proxies) - 2} more" if len(proxies) > 2 else ""
     return Judged(None, "; ".join(proxy.set_aside(item) for item in proxies[:2]) + more)
@@ -451,7 +507,9 @@ def firewall_imds(case: Case) -> Judged:
         return unknown(case, "firewall")
     read = f"{firewall.rules_read} rules ({listed(firewall.sources, 4)})"
     active = [profile.name for profile in firewall.profiles if profile.active]
-    read += f"; profile {', '.join(active)}, by {firewall.active_from}" if firewall.active_from else ""
+    read += (
+        f"; profile {', '.join(active)}, by {firewall.active_from}" if firewall.active_from else ""
+    )
     if found.redirected:
         return Judged(None, f"{described_obstacle(Obstacle(found.redirected))} redirects; {read}")
     for obstacle in (*found.blocked, *found.possible, *found.limited):
@@ -459,7 +517,10 @@ def firewall_imds(case: Case) -> Judged:
     if case.way.route and case.way.route.kind is RouteKind.LOCAL:
         return Judged(Status.SKIP, f"the requests do not leave this VM; {read}")
     forbidden = case.answer is not None and case.answer.outcome is Outcome.FORBIDDEN
-    return Judged(None, f"{'no rule explains the refusal' if forbidden else 'nothing stands in the way'}; {read}")
+    return Judged(
+        None,
+        f"{'no rule explains the refusal' if forbidden else 'nothing stands in the way'}; {read}",
+    )
 
 
 @check("firewall.wireserver", "firewall-blocks-wireserver")
@@ -498,7 +559,9 @@ def clock_skew(case: Case) -> Judged:
         also = f"; {abs(by_document):.0f} s {'ahead of' if by_document > 0 else 'behind'} the attested document's time"
     if abs(ahead) < 2:  # the header's resolution is a second
         return Judged(None, f"agrees with the host's{also}")
-    return Judged(None, f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the host's{also}")
+    return Judged(
+        None, f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the host's{also}"
+    )
 
 
 @check("agent.guest", facts=("services",))
@@ -515,7 +578,8 @@ def agent_guest(case: Case) -> Judged:
     if agent is None:
         return Judged(Status.SKIP, "not installed")
     return Judged(
-        Status.OK if agent.state is ServiceState.RUNNING else Status.WARN, f"{agent.name} {agent.state.value}"
+        Status.OK if agent.state is ServiceState.RUNNING else Status.WARN,
+        f"{agent.name} {agent.state.value}",
     )
 
 
@@ -546,7 +610,10 @@ def vm_activation(case: Case) -> Judged:
         return Judged(Status.SKIP, "only Windows is activated")
     state = case.facts.activation
     if state is None:
-        return Judged(Status.SKIP, f"state not known: {unknown(case, 'activation').summary}. {who_cares(case)}")
+        return Judged(
+            Status.SKIP,
+            f"state not known: {unknown(case, 'activation').summary}. {who_cares(case)}",
+        )
     status = {"genuine": Status.OK, "offline": Status.SKIP}.get(state, Status.WARN)
     return Judged(status, who_cares(case))
 
@@ -567,7 +634,9 @@ def vm_azure(case: Case) -> Judged:
     tag = machine.asset_tag
     if tag == AZURE_ASSET_TAG:
         return Judged(Status.OK, "chassis asset tag is Azure's")
-    return Judged(None, f'chassis asset tag "{short(tag)}"' if tag else "no chassis asset tag to read")
+    return Judged(
+        None, f'chassis asset tag "{short(tag)}"' if tag else "no chassis asset tag to read"
+    )
 
 
 CHECKS: Tuple[CheckKind, ...] = (

@@ -5,16 +5,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Optional
 
-from .. import attested
-from ..attested import AGREE_S, is_fresh
+from ..attest import document as attested
+from ..attest.document import AGREE_S, is_fresh
 from ..facts import parse_instant
-from .case import Case
-from .finding import Seen, Severity, Verdict, advice, rule
 from ..fixes.remedies import remedies
+from ..model.case import Case
+from .finding import Seen, Severity, Verdict, advice, rule
 
 
 def skew(case: Case) -> Optional[float]:
-    """Seconds by which this VM's clock is ahead of the host's Date header (negative: behind); None where there is none."""
+    """Seconds by which this VM's clock is ahead of the host's Date header (negative: behind); None
+    where there is none.
+    """
     genuine = case.genuine
     if genuine is None or not genuine.date or not genuine.read_at:
         return None
@@ -22,13 +24,23 @@ def skew(case: Case) -> Optional[float]:
 
 
 def document_skew(case: Case) -> Optional[float]:
-    """Seconds by which it is ahead of the time at which the attested document, made for this request, says that it was made."""
+    """Seconds by which it is ahead of the time at which the attested document, made for this
+    request, says that it was made.
+    """
     imds, document = case.facts.imds, case.document
-    if not imds or not imds.attested or not imds.attested.read_at or not document or not document.created_on:
+    if (
+        not imds
+        or not imds.attested
+        or not imds.attested.read_at
+        or not document
+        or not document.created_on
+    ):
         return None
     if not is_fresh(document):
         return None
-    return (parse_instant(imds.attested.read_at) - parse_instant(document.created_on)).total_seconds()
+    return (
+        parse_instant(imds.attested.read_at) - parse_instant(document.created_on)
+    ).total_seconds()
 
 
 @rule(Verdict.DEGRADED)
@@ -64,11 +76,19 @@ def clock_skew(case: Case) -> Optional[Seen]:
         return Seen(
             f"{detail}, but it agrees with the time in the attested document, which was made for this request: the host's header "
             "is what is wrong.",
-            (advice("Nothing on the VM needs mending. If it stays so, redeploy the VM to another host."),),
+            (
+                advice(
+                    "Nothing on the VM needs mending. If it stays so, redeploy the VM to another host."
+                ),
+            ),
             Severity.WARN,
         )
     same = abs(by_document - ahead) <= AGREE_S
-    also = "The attested document says the same" if same else f"By the attested document it is {_off(by_document)} it"
+    also = (
+        "The attested document says the same"
+        if same
+        else f"By the attested document it is {_off(by_document)} it"
+    )
     return Seen(f"{detail}. {also}: the VM's clock is what is wrong.", mended)
 
 
@@ -79,10 +99,18 @@ def _off(ahead: float) -> str:
 def span(seconds: float) -> str:
     """A length of time in words: ``7 minutes``, ``3.0 hours``, ``2.5 days``."""
     minutes, hours, days = seconds / 60, seconds / 3600, seconds / 86400
-    return f"{days:.1f} days" if days >= 2 else f"{hours:.1f} hours" if hours >= 2 else f"{minutes:.0f} minutes"
+    return (
+        f"{days:.1f} days"
+        if days >= 2
+        else f"{hours:.1f} hours"
+        if hours >= 2
+        else f"{minutes:.0f} minutes"
+    )
 
 
 def host_time(case: Case) -> datetime:
     """The time by the host's clock, where IMDS's own answers tell it; else by the VM's."""
     by_answer = attested.host_time(case.facts.imds) if case.facts.imds else None
-    return by_answer or parse_instant((case.genuine.date if case.genuine else None) or case.facts.collected_at)
+    return by_answer or parse_instant(
+        (case.genuine.date if case.genuine else None) or case.facts.collected_at
+    )

@@ -5,14 +5,13 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Callable, Optional, Sequence, Tuple
-from urllib.parse import urlsplit
+from typing import Any, Callable, Optional, Tuple
 
 from ..fixes.commands import Fix, FixKind, RunOn, Shell, advice
+from ..model.words import short
 
 __all__ = ["Fix", "FixKind", "RunOn", "Shell", "advice"]  # rules make their findings of these
 
-NAME_LIMIT = 48  # bytes of a name in a sentence
 DETAIL_LIMIT = 800  # bytes of a detail, so that the portal report can always show it whole
 
 
@@ -52,10 +51,14 @@ class Seen:
 
 @dataclass(frozen=True)
 class Rule:
-    """One cause. Its help page is the docstring of its function: the title line, the text, the Microsoft page."""
+    """One cause. Its help page is the docstring of its function: the title line, the text, the
+    Microsoft page.
+    """
 
     cause: str
-    verdicts: Tuple[Verdict, ...]  # that it can give; the first one unless the function says another; none: a warning
+    verdicts: Tuple[
+        Verdict, ...
+    ]  # that it can give; the first one unless the function says another; none: a warning
     recognise: Callable[[Any], Optional[Seen]]
     title: str
     text: str
@@ -67,62 +70,32 @@ class Rule:
             return None
         verdict = (seen.verdict or self.verdicts[0]) if seen.severity is Severity.FAIL else None
         return Finding(
-            self.cause, seen.severity, verdict, self.title, short(seen.detail, DETAIL_LIMIT), seen.fix, self.doc
+            self.cause,
+            seen.severity,
+            verdict,
+            self.title,
+            short(seen.detail, DETAIL_LIMIT),
+            seen.fix,
+            self.doc,
         )
 
 
 def rule(*verdicts: Verdict) -> Callable[[Callable[[Any], Optional[Seen]]], Rule]:
-    """Makes a rule of a function whose name is the cause (``_`` for ``-``) and whose docstring is its help page."""
+    """Makes a rule of a function whose name is the cause (``_`` for ``-``) and whose docstring is
+    its help page.
+    """
 
     def make(function: Callable[[Any], Optional[Seen]]) -> Rule:
         title, _, rest = (inspect.getdoc(function) or "").partition("\n")
         text, _, doc = rest.strip().rpartition("\n")
-        if not (title and text and doc.startswith("https://")):  # also under python -OO, which this program cannot bear
-            raise RuntimeError(f"{function.__name__}: its docstring, which is its help page, is missing")
-        return Rule(function.__name__.replace("_", "-"), verdicts, function, title, text.strip(), doc)
+        if not (
+            title and text and doc.startswith("https://")
+        ):  # also under python -OO, which this program cannot bear
+            raise RuntimeError(
+                f"{function.__name__}: its docstring, which is its help page, is missing"
+            )
+        return Rule(
+            function.__name__.replace("_", "-"), verdicts, function, title, text.strip(), doc
+        )
 
     return make
-
-
-# --- Words ----------------------------------------------------------------------------------------------------------
-
-
-def to_ascii(text: str) -> str:
-    """Printable ASCII: every other character, control characters too, as ``\\uXXXX`` of its UTF-16 form."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(c if " " <= c <= "~" else _escape(c) for c in text)
-
-
-def _escape(character: str) -> str:
-    units = character.encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{int.from_bytes(units[i : i + 2], 'big'):04X}" for i in range(0, len(units), 2))
-
-
-def short(text: str, limit: int = NAME_LIMIT) -> str:
-    """A name from the VM or the network as it may stand in a sentence: printable ASCII, bounded."""
-    plain = to_ascii(text[: limit + 1])  # one more, to see that there is more
-    return plain if len(plain) <= limit else plain[: limit - 3] + "..."
-
-
-def capital(text: str) -> str:
-    """A text that begins a sentence."""
-    return text[:1].upper() + text[1:]
-
-
-def quoted(name: str) -> str:
-    return f'"{short(name)}"'
-
-
-def listed(items: Sequence[str], at_most: int = 3) -> str:
-    """``a, b, c and 4 more``"""
-    more = len(items) - at_most
-    return ", ".join(items[:at_most]) + (f" and {more} more" if more > 0 else "")
-
-
-def host_of(url: str) -> str:
-    """The host that an address from the VM or the network names; empty where it names none."""
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""

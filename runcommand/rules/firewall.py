@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Dict, List, Optional, Sequence
 
-from ..conditions import HTTP_PORT
 from ..facts import (
     HOST_PLUGIN_PORT,
     IMDS_ADDRESS,
@@ -14,11 +13,13 @@ from ..facts import (
     Outcome,
     RuleVerdict,
 )
-from .case import Case
-from .errors import error_in_words
-from .filtering import Obstacle, described
-from .finding import Fix, Seen, Severity, Verdict, advice, capital, listed, rule, short
+from ..firewall.conditions import HTTP_PORT
+from ..firewall.filtering import Obstacle, described
 from ..fixes.remedies import let_pass, remedies
+from ..model.case import Case
+from ..model.errors import error_in_words
+from ..model.words import capital, listed, short
+from .finding import Fix, Seen, Severity, Verdict, advice, rule
 
 FIXES = 12  # lines
 WHOM = {
@@ -35,7 +36,11 @@ def _does(obstacle: Obstacle) -> str:
     if rule is None:
         verb = "drops" if obstacle.chain else "blocks"
     else:
-        verbs = {RuleVerdict.DROP: "drops", RuleVerdict.REJECT: "rejects", RuleVerdict.REDIRECT: "redirects"}
+        verbs = {
+            RuleVerdict.DROP: "drops",
+            RuleVerdict.REJECT: "rejects",
+            RuleVerdict.REDIRECT: "redirects",
+        }
         verb = verbs.get(rule.action, "blocks")
     return verb
 
@@ -44,13 +49,20 @@ def _whom(matches: Sequence[FirewallMatch]) -> str:
     """Whom conditions on programs, services and users hit: ``only the program curl.exe``"""
     texts = [] if matches else ["all but the user 0"]
     for match in matches:
-        values = listed([short(value.rpartition("\\")[2] or value, 60) for value in match.values], 2)
-        texts.append(f"{'all but ' if match.negated else 'only '}{WHOM.get(match.field, match.field.value)} {values}")
+        values = listed(
+            [short(value.rpartition("\\")[2] or value, 60) for value in match.values], 2
+        )
+        texts.append(
+            f"{'all but ' if match.negated else 'only '}{WHOM.get(match.field, match.field.value)} {values}"
+        )
     return " and ".join(texts)
 
 
 def _why_unsure(obstacle: Obstacle) -> str:
-    conditions = [short(f"{match.field.value} {listed(match.values)}".strip(), 60) for match in obstacle.unless]
+    conditions = [
+        short(f"{match.field.value} {listed(match.values)}".strip(), 60)
+        for match in obstacle.unless
+    ]
     if conditions:
         return f" (not decided here: {listed(conditions, 2)})"
     return f" ({obstacle.doubt})" if obstacle.doubt else ""
@@ -93,21 +105,37 @@ def firewall_blocks_imds(case: Case) -> Optional[Seen]:
         first, *others = case.stopped_by
         where = "the answers of" if first.incoming else "connections to"
         detail = f"{capital(described(first))} {_does(first)} {where} 169.254.169.254 port 80.{_counted(first)}"
-        detail += f" After it there is {listed([described(item) for item in others], 2)}." if others else ""
-        fixes = dict.fromkeys(fix for item in case.stopped_by for fix in let_pass(case, item, _addresses(case, item)))
+        detail += (
+            f" After it there is {listed([described(item) for item in others], 2)}."
+            if others
+            else ""
+        )
+        fixes = dict.fromkeys(
+            fix for item in case.stopped_by for fix in let_pass(case, item, _addresses(case, item))
+        )
         return Seen(detail + _and_the_wireserver(case, case.stopped_by), tuple(fixes)[:FIXES])
     suspects = (*found.blocked, *found.possible)
     if suspects:
-        named = listed([described(item) + ("" if item.is_sure else _why_unsure(item)) for item in suspects], 2)
+        named = listed(
+            [described(item) + ("" if item.is_sure else _why_unsure(item)) for item in suspects], 2
+        )
         still = " IMDS answers all the same." if case.imds_answers else ""
         if found.blocked and not case.imds_answers and case.answer:
             still = f" But the request ended otherwise: {case.in_words(case.answer)}."
-        does = "redirect" if suspects[0].rule and suspects[0].rule.action is RuleVerdict.REDIRECT else "block"
-        return Seen(f"{capital(named)} may {does} 169.254.169.254 port 80.{still}", (), Severity.WARN)
+        does = (
+            "redirect"
+            if suspects[0].rule and suspects[0].rule.action is RuleVerdict.REDIRECT
+            else "block"
+        )
+        return Seen(
+            f"{capital(named)} may {does} 169.254.169.254 port 80.{still}", (), Severity.WARN
+        )
     limited = sorted(found.limited, key=lambda obstacle: not _names_a_destination(obstacle))
     if not limited:
         return None
-    named = listed([f"{described(obstacle)} hits {_whom(obstacle.unless)}" for obstacle in limited], 2)
+    named = listed(
+        [f"{described(obstacle)} hits {_whom(obstacle.unless)}" for obstacle in limited], 2
+    )
     severity = Severity.WARN if _names_a_destination(limited[0]) else Severity.INFO
     return Seen(f"For 169.254.169.254 port 80, {named}.", (), severity)
 
@@ -119,7 +147,9 @@ def _names_a_destination(obstacle: Obstacle) -> bool:
 
 def _addresses(case: Case, obstacle: Obstacle) -> List[str]:
     """The platform's addresses that one obstacle stands before."""
-    others = [item for found in case.wireserver_filtering.values() if found for item in found.blocked]
+    others = [
+        item for found in case.wireserver_filtering.values() if found for item in found.blocked
+    ]
     both = any(_is_same(obstacle, item) for item in others)
     return [IMDS_ADDRESS, WIRESERVER_ADDRESS] if both else [IMDS_ADDRESS]
 
@@ -170,8 +200,14 @@ def firewall_blocks_wireserver(case: Case) -> Optional[Seen]:
         still = " (which answers all the same)" if all(answers[port] for port in own) else ""
         where = f"168.63.129.16 port {' and '.join(map(str, own))}"
         texts.append(f"{described(obstacle)} {does} {where}{still}{_met(obstacle)}")
-    harmful = [item for item, own in ports.items() if item.is_sure and not all(answers[port] for port in own)]
-    fixes = dict.fromkeys(fix for item in harmful for fix in let_pass(case, item, [WIRESERVER_ADDRESS]))
+    harmful = [
+        item
+        for item, own in ports.items()
+        if item.is_sure and not all(answers[port] for port in own)
+    ]
+    fixes = dict.fromkeys(
+        fix for item in harmful for fix in let_pass(case, item, [WIRESERVER_ADDRESS])
+    )
     return Seen(f"{capital(listed(texts))}.", tuple(fixes)[:FIXES], Severity.WARN)
 
 
@@ -195,10 +231,16 @@ def firewall_unknown(case: Case) -> Optional[Seen]:
     filters = [Obstacle(item) for item in case.facts.wfp_filters or ()]
     limited = list(case.imds_filtering.limited) if case.imds_filtering else []
     suspects = filters or limited
-    named = f" It may be {listed([described(suspect) for suspect in suspects], 2)}." if suspects else ""
+    named = (
+        f" It may be {listed([described(suspect) for suspect in suspects], 2)}." if suspects else ""
+    )
     unread = case.facts.firewall is None
     looked = "" if unread else " No rule that was read explains it."
-    looked += " Nor does a filter of the Windows Filtering Platform." if case.facts.wfp_filters == () else ""
+    looked += (
+        " Nor does a filter of the Windows Filtering Platform."
+        if case.facts.wfp_filters == ()
+        else ""
+    )
     fixes: List[Fix] = [
         advice(
             "Allow TCP port 80 to 169.254.169.254 in the firewall or security product of this VM, for every program, once "

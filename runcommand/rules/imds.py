@@ -14,10 +14,11 @@ from ..facts import (
     parse_instant,
     refuses_version,
 )
-from .case import PROXY_AGENTS, Case, in_words, program_in_words, says
-from .finding import Fix, Seen, Verdict, advice, listed, rule, short
 from ..fixes.operator import change_access
 from ..fixes.remedies import escalate, remedies
+from ..model.case import PROXY_AGENTS, Case, in_words, program_in_words, says
+from ..model.words import listed, short
+from .finding import Fix, Seen, Verdict, advice, rule
 
 
 @rule(Verdict.BROKEN)
@@ -37,10 +38,19 @@ def guest_proxy_agent_failing(case: Case) -> Optional[Seen]:
     https://learn.microsoft.com/azure/virtual-machines/metadata-security-protocol/troubleshoot-guide
     """
     agent, answer = case.service(*PROXY_AGENTS), case.answer
-    if agent is None or answer is None or agent.start == "disabled" and agent.state is not ServiceState.RUNNING:
+    if (
+        agent is None
+        or answer is None
+        or agent.start == "disabled"
+        and agent.state is not ServiceState.RUNNING
+    ):
         return None
     listeners = case.facts.listeners
-    listens = None if listeners is None else any(listener.port == PROXY_AGENT_PORT for listener in listeners)
+    listens = (
+        None
+        if listeners is None
+        else any(listener.port == PROXY_AGENT_PORT for listener in listeners)
+    )
     down = agent.state is not ServiceState.RUNNING or listens is False
     taken_over = (answer.connection.local_address or "").startswith("127.")
     if answer.outcome in (Outcome.REFUSED, Outcome.RESET) and down or case.silent and taken_over:
@@ -49,11 +59,20 @@ def guest_proxy_agent_failing(case: Case) -> Optional[Seen]:
         seen = f"the request came back with HTTP {answer.status}.{says(answer)}".rstrip(".")
     else:
         return None
-    port = "" if listens is None else f", port {PROXY_AGENT_PORT} is {'open' if listens else 'closed'}"
-    logs = r"C:\WindowsAzure\ProxyAgent\Logs" if case.facts.system == "windows" else "/var/log/azure-proxy-agent"
+    port = (
+        "" if listens is None else f", port {PROXY_AGENT_PORT} is {'open' if listens else 'closed'}"
+    )
+    logs = (
+        r"C:\WindowsAzure\ProxyAgent\Logs"
+        if case.facts.system == "windows"
+        else "/var/log/azure-proxy-agent"
+    )
     return Seen(
         f"Metadata Security Protocol's agent {agent.name} is {agent.state.value}{port}, and {seen}.",
-        (*remedies(case).restart_service(agent.name), advice(f"If it fails again, its log says why: {logs}")),
+        (
+            *remedies(case).restart_service(agent.name),
+            advice(f"If it fails again, its log says why: {logs}"),
+        ),
     )
 
 
@@ -82,7 +101,9 @@ def imds_access_denied(case: Case) -> Optional[Seen]:
 
 
 def _change_access(case: Case) -> Tuple[Fix, ...]:
-    """An instance of a uniform scale set is no VM to ``az vm``: it counts as one whose name is not known."""
+    """An instance of a uniform scale set is no VM to ``az vm``: it counts as one whose name is not
+    known.
+    """
     instance = case.instance
     if instance is None or "/virtualmachinescalesets/" in instance.resource_id.lower():
         return tuple(change_access(None, None))
@@ -139,7 +160,9 @@ def imds_throttled(case: Case) -> Optional[Seen]:
     answer = case.answer
     if not answer or answer.status != 429 or not case.reads_as_imds:
         return None
-    users = sorted({program_in_words(item.process, item.pid) for item in case.facts.connections or ()})
+    users = sorted(
+        {program_in_words(item.process, item.pid) for item in case.facts.connections or ()}
+    )
     who = f" Connected to it now: {listed(users)}." if users else ""
     return Seen(
         f"IMDS answered HTTP 429 (too many requests) {_each_time(case)}.{who}",
@@ -233,7 +256,11 @@ def form(answer: Exchange) -> str:
 
 def from_whom(answer: Exchange) -> str:
     """Who says that the answer is theirs: ``, from squid/5.7``; empty where nobody does."""
-    return f", from {short(answer.via or answer.server or '', 60)}" if answer.via or answer.server else ""
+    return (
+        f", from {short(answer.via or answer.server or '', 60)}"
+        if answer.via or answer.server
+        else ""
+    )
 
 
 @rule(Verdict.BROKEN)
@@ -251,7 +278,13 @@ def platform_unreachable(case: Case) -> Optional[Seen]:
     https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
     """
     server = case.facts.wireserver
-    if not case.answer or not case.silent or not case.wireserver_silent or case.proof or server is None:
+    if (
+        not case.answer
+        or not case.silent
+        or not case.wireserver_silent
+        or case.proof
+        or server is None
+    ):
         return None
     if server.http.outcome is Outcome.FAILED or server.host_plugin.outcome is Outcome.FAILED:
         return None  # it was not asked, for a reason of this program's own

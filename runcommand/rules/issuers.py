@@ -1,4 +1,6 @@
-"""What the chain of the attested document's certificate lacks, where that can be had, and which hosts have it."""
+"""What the chain of the attested document's certificate lacks, where that can be had, and which
+hosts have it.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..facts import EndpointTrial, IssuerFetch, Outcome
-from .case import Case, in_words
-from .errors import error_in_words
-from .finding import Fix, advice, host_of, quoted, short
 from ..fixes.remedies import Wanted, remedies
+from ..model.case import Case, in_words
+from ..model.errors import error_in_words
+from ..model.words import host_of, quoted, short
+from .finding import Fix, advice
 
 CA_PAGE = "https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details"
 ISSUING = re.compile(r"Microsoft TLS G2 RSA CA OCSP \d\d")
@@ -19,7 +22,9 @@ DENIED = (403, 407, 502, 503, 504)  # what a proxy says where it does not let th
 
 
 class CrossSigned(NamedTuple):
-    """A certificate that signs itself under one name, and under the same name is signed by a root that VMs trust."""
+    """A certificate that signs itself under one name, and under the same name is signed by a root
+    that VMs trust.
+    """
 
     url: str  # of the second form
     issuer: str
@@ -30,7 +35,8 @@ class Root(NamedTuple):
     thumbprint: str
 
 
-# Of Azure's hierarchy, as Azure documents it (``CA_PAGE``). "Root" or not: most VMs know the first only as signed by the second.
+# Of Azure's hierarchy, as Azure documents it (``CA_PAGE``). "Root" or not: most VMs know the first
+# only as signed by the second.
 CROSS = {
     "Microsoft TLS RSA Root G2": CrossSigned(
         "http://caissuers.microsoft.com/pkiops/certs/Microsoft%20TLS%20RSA%20Root%20G2%20-%20xsign.crt",
@@ -39,7 +45,8 @@ CROSS = {
 }
 ROOTS = {
     "DigiCert Global Root G2": Root(
-        "http://cacerts.digicert.com/DigiCertGlobalRootG2.crt", "DF3C24F9BFD666761B268073FE06D1CC8D4F82A4"
+        "http://cacerts.digicert.com/DigiCertGlobalRootG2.crt",
+        "DF3C24F9BFD666761B268073FE06D1CC8D4F82A4",
     )
 }
 
@@ -63,12 +70,19 @@ def common_name(name: str) -> str:
 
 
 def missing(case: Case) -> List[Missing]:
-    """What the chain lacks, from the bottom up; nothing where it reaches a root that has no other face.
+    """What the chain lacks, from the bottom up; nothing where it reaches a root that has no other
+    face.
 
-    First come those that could be fetched by this program and not by the system, then the one that nobody could fetch.
+    First come those that could be fetched by this program and not by the system, then the one that
+    nobody could fetch.
     """
     chains = case.facts.certificate_chains or ()
-    if not case.chain or not case.chain.certificates or not case.chain_errors or not any(c.fetched for c in chains):
+    if (
+        not case.chain
+        or not case.chain.certificates
+        or not case.chain_errors
+        or not any(c.fetched for c in chains)
+    ):
         return []
     held = case.chain.certificates
     furthest = max((held, *(chain.certificates for chain in chains)), key=len)
@@ -76,7 +90,12 @@ def missing(case: Case) -> List[Missing]:
     if held[-1].is_self_issued:  # the last word ends at one
         return [replace(_cross(top), key_id=held[-1].subject_key_id)] if top in CROSS else []
     found = [
-        Missing(common_name(item.subject), below.issuer_urls, common_name(item.issuer), item.subject_key_id)
+        Missing(
+            common_name(item.subject),
+            below.issuer_urls,
+            common_name(item.issuer),
+            item.subject_key_id,
+        )
         for below, item in zip(furthest[len(held) - 1 :], furthest[len(held) :])
         if not item.is_self_issued
     ]
@@ -89,7 +108,9 @@ def missing(case: Case) -> List[Missing]:
         return [*found, Missing(name, (known.url,), None, last.authority_key_id, known.thumbprint)]
     if name in CROSS:
         return [*found, replace(_cross(name), key_id=last.authority_key_id)]
-    above = [_cross(other) for other in CROSS] if ISSUING.fullmatch(name) else []  # as rarely on a VM
+    above = (
+        [_cross(other) for other in CROSS] if ISSUING.fullmatch(name) else []
+    )  # as rarely on a VM
     issuer = above[0].name if above else None
     return [*found, Missing(name, last.issuer_urls, issuer, last.authority_key_id), *above]
 
@@ -98,7 +119,8 @@ def _cross(name: str) -> Missing:
     return Missing(name, (CROSS[name].url,), CROSS[name].issuer)
 
 
-# --- where a certificate can be had ---------------------------------------------------------------------------------
+# --- where a certificate can be had
+# ---------------------------------------------------------------------------------
 
 
 class Source(NamedTuple):
@@ -110,7 +132,9 @@ class Source(NamedTuple):
 
 
 def source(case: Case, urls: Sequence[str]) -> Optional[Source]:
-    """The best of these addresses and their mirrors: one that was fetched, else one whose host answers, else any."""
+    """The best of these addresses and their mirrors: one that was fetched, else one whose host
+    answers, else any.
+    """
     candidates = [
         url
         for url in dict.fromkeys(item for url in urls for item in (url, *_mirrors(url)))
@@ -149,8 +173,12 @@ def _is_open(trial: EndpointTrial) -> bool:
 
 
 def is_reached(trial: EndpointTrial) -> bool:
-    """Whether a host of certificates can be reached at all, directly or through a proxy of the machine."""
-    return _is_open(trial) or any(way.status is not None and way.status not in DENIED for way in trial.proxies)
+    """Whether a host of certificates can be reached at all, directly or through a proxy of the
+    machine.
+    """
+    return _is_open(trial) or any(
+        way.status is not None and way.status not in DENIED for way in trial.proxies
+    )
 
 
 def concerns(case: Case, trial: EndpointTrial) -> bool:
@@ -163,7 +191,11 @@ def why_closed(trial: EndpointTrial) -> str:
     """Why a host cannot be reached: ``no address for its name``, ``timed out``."""
     if trial.is_name_unknown:
         return "no address for its name"
-    return in_words(trial.connection.outcome) if trial.connection else short(trial.error or "not tried", 60)
+    return (
+        in_words(trial.connection.outcome)
+        if trial.connection
+        else short(trial.error or "not tried", 60)
+    )
 
 
 def what_fetching_brought(case: Case) -> str:
@@ -172,16 +204,24 @@ def what_fetching_brought(case: Case) -> str:
     for fetch in fetches(case):
         if not fetch.certificate:
             host = host_of(fetch.url) + (f" through {fetch.proxy}" if fetch.proxy else "")
-            unknown = "no address for its name" if fetch.is_name_unknown and not fetch.proxy else None
-            error = unknown or (
-                in_words(fetch.outcome) if fetch.outcome not in (Outcome.HTTP, Outcome.FAILED) else fetch.error
+            unknown = (
+                "no address for its name" if fetch.is_name_unknown and not fetch.proxy else None
             )
-            found.setdefault(host, error_in_words(error or fetch.outcome.value, case.facts.system, 60))
+            error = unknown or (
+                in_words(fetch.outcome)
+                if fetch.outcome not in (Outcome.HTTP, Outcome.FAILED)
+                else fetch.error
+            )
+            found.setdefault(
+                host, error_in_words(error or fetch.outcome.value, case.facts.system, 60)
+            )
     return "; ".join(f"{short(host, 60)}: {error}" for host, error in list(found.items())[:4])
 
 
 def install(case: Case, items: Sequence[Missing]) -> List[Fix]:
-    """The commands that put certificates into the machine's stores, from the top down, and what makes it count."""
+    """The commands that put certificates into the machine's stores, from the top down, and what
+    makes it count.
+    """
     commands = remedies(case)
     fixes = commands.certificate_folder() if items else []
     for item in reversed(items):

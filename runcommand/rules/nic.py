@@ -5,9 +5,19 @@ from __future__ import annotations
 from typing import List, Optional, Sequence, Set, Tuple
 
 from ..facts import Adapter, InterfaceAddress, LinkState, Outcome, prefix_length
-from .case import BECAUSE, WHERE_AZURE_SAYS, Case, KnownFrom, PrimaryNic, is_down, nic, same_nic
-from .finding import Fix, Seen, Severity, Verdict, advice, listed, quoted, rule
 from ..fixes.remedies import remedies, routes_anew, set_address, set_mac
+from ..model.case import (
+    BECAUSE,
+    WHERE_AZURE_SAYS,
+    Case,
+    KnownFrom,
+    PrimaryNic,
+    is_down,
+    nic,
+    same_nic,
+)
+from ..model.words import listed, quoted
+from .finding import Fix, Seen, Severity, Verdict, advice, rule
 
 CHECK_VALUE = f"Before you change anything, check the value that was given: {WHERE_AZURE_SAYS}."
 
@@ -40,7 +50,11 @@ def nic_down(case: Case) -> Optional[Seen]:
         ]
     else:
         commands = remedies(case)
-        fixes = [*commands.bring_up(adapter), *commands.renew_lease(adapter), *routes_anew(case, adapter)]
+        fixes = [
+            *commands.bring_up(adapter),
+            *commands.renew_lease(adapter),
+            *routes_anew(case, adapter),
+        ]
     words = "is disabled" if adapter.state is LinkState.DOWN else "is enabled, but has no link"
     return case.local(
         f"The primary NIC {nic(adapter)} {words}. Assumed to be the primary NIC because {because}.",
@@ -68,7 +82,10 @@ def _down(case: Case) -> Tuple[Optional[Adapter], str]:
 def _is_up(case: Case, adapter: Adapter) -> bool:
     """Whether another face of the NIC is up."""
     return any(
-        face.state is LinkState.UP and face.addresses and same_nic(adapter, face) and face.index != adapter.index
+        face.state is LinkState.UP
+        and face.addresses
+        and same_nic(adapter, face)
+        and face.index != adapter.index
         for face in case.adapters
     )
 
@@ -107,12 +124,15 @@ def nic_mac_mismatch(case: Case) -> Optional[Seen]:
         return _mac_refuted(case, expected)
     if expected in own:
         return None
-    return _unless_it_never_left(case, _has_other_mac(case, "--expected-mac", [expected], [advice(CHECK_VALUE)]))
+    return _unless_it_never_left(
+        case, _has_other_mac(case, "--expected-mac", [expected], [advice(CHECK_VALUE)])
+    )
 
 
 def _unless_it_never_left(case: Case, seen: Optional[Seen]) -> Optional[Seen]:
-    """What rests on the operator's word; a warning without commands where the VM itself stopped the request: no packet left
-    it, so that neither the MAC nor the address can be the reason."""
+    """What rests on the operator's word; a warning without commands where the VM itself stopped the
+    request: no packet left it, so that neither the MAC nor the address can be the reason.
+    """
     forbidden = case.answer is not None and case.answer.outcome is Outcome.FORBIDDEN
     if seen is None or not (forbidden or case.stopped_by):
         return seen
@@ -143,7 +163,11 @@ def _has_other_mac(case: Case, source: str, wanted: List[str], first: List[Fix])
         fixes += set_mac(case, strays[0], wanted[0])
     replaced = "If the NIC was replaced in Azure instead: stop (deallocate) and start the VM, then run again."
     fixes.append(advice(replaced))
-    return Seen(_differs("MAC", wanted, source, _macs_of(case, strays)), tuple(fixes), verdict=_by_answer(case))
+    return Seen(
+        _differs("MAC", wanted, source, _macs_of(case, strays)),
+        tuple(fixes),
+        verdict=_by_answer(case),
+    )
 
 
 def _differs(what: str, wanted: Sequence[str], source: str, has: str) -> str:
@@ -157,18 +181,24 @@ def _macs_of(case: Case, adapters: Sequence[Adapter]) -> str:
 
 
 def _mac_refuted(case: Case, expected: str) -> Optional[Seen]:
-    """The warning that --expected-mac is not the MAC of the NIC that the platform answers; None where it is."""
+    """The warning that --expected-mac is not the MAC of the NIC that the platform answers; None
+    where it is.
+    """
     named = case.adapter_with_mac(expected)
     if named and case.believed.mac == expected:
         return None
-    return _mistaken(case, _other_mac_than(case, expected), "another NIC" if named else "another VM")
+    return _mistaken(
+        case, _other_mac_than(case, expected), "another NIC" if named else "another VM"
+    )
 
 
 def _other_mac_than(case: Case, expected: str) -> str:
     """The sentence that --expected-mac is not the MAC of the primary NIC."""
     named = case.adapter_with_mac(expected)
     if named:
-        return f"--expected-mac {expected} is the MAC of {nic(named)}, which is not the primary NIC."
+        return (
+            f"--expected-mac {expected} is the MAC of {nic(named)}, which is not the primary NIC."
+        )
     strays = [case.primary.adapter] if case.primary else case.nics
     return _differs("MAC", [expected], "--expected-mac", _macs_of(case, strays))
 
@@ -178,7 +208,9 @@ def _mistaken(case: Case, detail: str, whose: str) -> Seen:
     answer = case.platform_answers[0]
     answered = nic(answer.adapter, answer.address) if answer.adapter else "this VM"
     refuted = f"But {answer.by} answered {answered}, so the value given is most likely mistyped, or that of {whose}."
-    fix = advice(f"Check the value that was given: {WHERE_AZURE_SAYS}. Nothing on the VM needs to change for it.")
+    fix = advice(
+        f"Check the value that was given: {WHERE_AZURE_SAYS}. Nothing on the VM needs to change for it."
+    )
     return Seen(f"{detail} {refuted}", (fix,), Severity.WARN)
 
 
@@ -219,7 +251,9 @@ def _unlike_azure(case: Case) -> Optional[Seen]:
     reported = case.reported(adapter)
     if reported:
         return _has_other_address(case, adapter, "IMDS", reported.addresses, [])
-    answered = any(item.adapter and same_nic(item.adapter, adapter) for item in case.platform_answers)
+    answered = any(
+        item.adapter and same_nic(item.adapter, adapter) for item in case.platform_answers
+    )
     if answered or case.imds_answers or not adapter.dhcp_server or not adapter.lease_address:
         return None  # the address that gets an answer is right, and another one in the lease is old
     return _has_other_address(case, adapter, "its DHCP lease", [adapter.lease_address], [])
@@ -274,7 +308,9 @@ def _holds(case: Case, adapter: Adapter) -> str:
 
 
 def _address_refuted(case: Case, expected: str) -> Optional[Seen]:
-    """The warning that --expected-ip is not the address that the platform answers; None where it is."""
+    """The warning that --expected-ip is not the address that the platform answers; None where it
+    is.
+    """
     owner = case.adapter_of(expected)
     if owner and case.believed.ip == expected:
         return None
@@ -290,9 +326,13 @@ def _other_address_than(case: Case, expected: str) -> str:
     owner = case.adapter_of(expected)
     adapter = case.primary.adapter if case.primary else None
     if owner is None:
-        return _differs("address", [expected], "--expected-ip", _holds(case, adapter) if adapter else "others")
+        return _differs(
+            "address", [expected], "--expected-ip", _holds(case, adapter) if adapter else "others"
+        )
     if adapter and same_nic(owner, adapter):
-        return f"--expected-ip {expected} is an address of {quoted(owner.name)}, not its primary one."
+        return (
+            f"--expected-ip {expected} is an address of {quoted(owner.name)}, not its primary one."
+        )
     return f"--expected-ip {expected} is an address of {quoted(owner.name)}, which is not the primary NIC."
 
 
@@ -322,7 +362,9 @@ def _compared_macs(case: Case, primary: PrimaryNic) -> Tuple[List[str], List[str
     if faces & reported:
         agree.append("IMDS")
     elif reported:
-        found.append(_differs("MAC", sorted(reported), "IMDS", _macs_of(case, [primary.adapter])).rstrip("."))
+        found.append(
+            _differs("MAC", sorted(reported), "IMDS", _macs_of(case, [primary.adapter])).rstrip(".")
+        )
     return found, _agreed("MAC", primary.adapter.mac, agree)
 
 
@@ -346,7 +388,9 @@ def _agreed(what: str, value: Optional[str], sources: List[str]) -> List[str]:
     """``MAC X is what IMDS says``, by all who say so; nothing where nobody does."""
     if not sources:
         return []
-    return [f"{what} {value} is what {' and '.join(sources)} {'say' if len(sources) > 1 else 'says'}"]
+    return [
+        f"{what} {value} is what {' and '.join(sources)} {'say' if len(sources) > 1 else 'says'}"
+    ]
 
 
 @rule()

@@ -1,6 +1,7 @@
 """Microsoft's pages that exist once for Windows and once for Linux.
 
-A rule names one page. Where Microsoft has its twin for the other system, the report of a VM names the twin instead.
+A rule names one page. Where Microsoft has its twin for the other system, the report of a VM names
+the twin instead.
 """
 
 from __future__ import annotations
@@ -20,8 +21,14 @@ class Pair(NamedTuple):
 
 PAIRS: Tuple[Pair, ...] = (
     Pair(f"{SUPPORT}/windows/windows-vm-imds-connection", f"{SUPPORT}/linux/linux-vm-imds-tool"),
-    Pair(f"{SUPPORT}/windows/reset-network-interface", f"{SUPPORT}/linux/reset-network-interface-azure-linux-vm"),
-    Pair(f"{SUPPORT}/windows/redeploy-to-new-node-windows", f"{SUPPORT}/linux/redeploy-to-new-node-linux"),
+    Pair(
+        f"{SUPPORT}/windows/reset-network-interface",
+        f"{SUPPORT}/linux/reset-network-interface-azure-linux-vm",
+    ),
+    Pair(
+        f"{SUPPORT}/windows/redeploy-to-new-node-windows",
+        f"{SUPPORT}/linux/redeploy-to-new-node-linux",
+    ),
     Pair(f"{VIRTUAL_MACHINES}/windows/time-sync", f"{VIRTUAL_MACHINES}/linux/time-sync"),
 )
 _TWINS: Dict[str, Pair] = {page: pair for pair in PAIRS for page in pair}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List, Optional, Sequence, Tuple
 
-from ..bypass import Client, clients, through
 from ..facts import (
     IMDS_ADDRESS,
     PLATFORM_ADDRESSES,
@@ -18,16 +17,20 @@ from ..facts import (
     ProxyTrial,
     Scope,
 )
-from .case import Case, in_words
-from .errors import error_in_words
-from .finding import Fix, Seen, Severity, Verdict, advice, listed, quoted, rule, short
-from .imds import form
 from ..fixes.remedies import remedies
+from ..model.case import Case, in_words
+from ..model.errors import error_in_words
+from ..model.words import listed, quoted, short
+from ..proxy.bypass import Client, clients, through
+from .finding import Fix, Seen, Severity, Verdict, advice, rule
+from .imds import form
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A proxy that some clients use for one of the platform's addresses, and what a request through it brought."""
+    """A proxy that some clients use for one of the platform's addresses, and what a request through
+    it brought.
+    """
 
     proxy: Proxy
     clients: Tuple[Client, ...]
@@ -60,8 +63,13 @@ def hits(case: Case, address: str) -> List[Hit]:
     for proxy in sorted(case.facts.proxies or (), key=lambda proxy: proxy.scope is Scope.USER):
         own = through(proxy, address)
         if own:
-            trial = next((item for item in case.facts.proxy_trials or () if item.server == proxy.server), None)
-            exchange = (trial.imds if address == IMDS_ADDRESS else trial.wireserver) if trial else None
+            trial = next(
+                (item for item in case.facts.proxy_trials or () if item.server == proxy.server),
+                None,
+            )
+            exchange = (
+                (trial.imds if address == IMDS_ADDRESS else trial.wireserver) if trial else None
+            )
             found.append(Hit(proxy, own, trial, exchange))
     return found
 
@@ -74,10 +82,14 @@ def described(proxy: Proxy) -> str:
 
 
 def what_came(hit: Hit) -> str:
-    """What a request through a proxy brought: ``gets HTTP 403 and a web page "Denied" from 10.1.2.3:3128``"""
+    """What a request through a proxy brought: ``gets HTTP 403 and a web page "Denied" from
+    10.1.2.3:3128``
+    """
     answer = hit.exchange
     if answer is None:
-        return f"fails: {short(hit.trial.error or 'no answer', 120)}" if hit.trial else "was not made"
+        return (
+            f"fails: {short(hit.trial.error or 'no answer', 120)}" if hit.trial else "was not made"
+        )
     at = f"{answer.connection.address}:{answer.connection.port}"
     if answer.outcome is Outcome.HTTP:
         says = f' "{short(answer.says, 60)}"' if answer.says else ""
@@ -91,14 +103,20 @@ def _who(hit: Hit) -> str:
     """Which clients go through it, where not all that read the setting do."""
     others = [client.value for client in clients(hit.proxy) if client not in hit.clients]
     names = listed([client.value for client in hit.clients], 6)
-    return f" Clients that use it: {names}" + (f"; that go around it: {listed(others, 6)}." if others else ".")
+    return f" Clients that use it: {names}" + (
+        f"; that go around it: {listed(others, 6)}." if others else "."
+    )
 
 
 def _bypasses(case: Case, found: Sequence[Hit]) -> Tuple[Fix, ...]:
     """The commands for each place, each once."""
     fixes: List[Fix] = []
     for hit in found:
-        fixes += [fix for fix in remedies(case).bypass_proxy(hit.proxy, PLATFORM_ADDRESSES) if fix not in fixes]
+        fixes += [
+            fix
+            for fix in remedies(case).bypass_proxy(hit.proxy, PLATFORM_ADDRESSES)
+            if fix not in fixes
+        ]
     return tuple(fixes)
 
 
@@ -140,7 +158,9 @@ def proxy_intercepts_imds(case: Case) -> Optional[Seen]:
         detail = f"The proxy {described(hit.proxy)} may not be bypassed for 169.254.169.254: the setting is {short(hit.proxy.undecided)}."
         detail += f"{_who(hit)}{also}"
     elif hit.gets_through:
-        detail += f". IMDS's answer comes back through it, which Azure does not support.{_who(hit)}{also}"
+        detail += (
+            f". IMDS's answer comes back through it, which Azure does not support.{_who(hit)}{also}"
+        )
     else:
         detail += f"; a request through it {what_came(hit)}.{_who(hit)}{also}"
     return Seen(detail, _bypasses(case, found), Severity.WARN)
@@ -159,9 +179,13 @@ def proxy_intercepts_wireserver(case: Case) -> Optional[Seen]:
     Fix: add 168.63.129.16 to the bypass list, where the proxy is set.
     https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
     """
-    known = [hit.proxy for hit in hits(case, IMDS_ADDRESS) if not hit.gets_through]  # told with IMDS
+    known = [
+        hit.proxy for hit in hits(case, IMDS_ADDRESS) if not hit.gets_through
+    ]  # told with IMDS
     found = [
-        hit for hit in hits(case, WIRESERVER_ADDRESS) if hit.proxy.scope is not Scope.USER and hit.proxy not in known
+        hit
+        for hit in hits(case, WIRESERVER_ADDRESS)
+        if hit.proxy.scope is not Scope.USER and hit.proxy not in known
     ]
     found = [hit for hit in found if not hit.gets_through]
     if not found:
@@ -188,7 +212,9 @@ def proxy_user_only(case: Case) -> Optional[Seen]:
         return None
     users = listed(sorted({quoted(hit.proxy.user or "?") for hit in found}), 3)
     detail = f"Only for {users}: the proxy {described(found[0].proxy)} is not bypassed for 169.254.169.254; a request through it "
-    return Seen(f"{detail}{what_came(found[0])}.{_who(found[0])}", _bypasses(case, found), Severity.WARN)
+    return Seen(
+        f"{detail}{what_came(found[0])}.{_who(found[0])}", _bypasses(case, found), Severity.WARN
+    )
 
 
 @rule()
@@ -211,9 +237,16 @@ def proxy_pac_present(case: Case) -> Optional[Seen]:
     texts = []
     for proxy in found[:2]:
         file = next(
-            (file for file in case.facts.pac_files or () if file.url == (proxy.pac_url or "")[: len(file.url)]), None
+            (
+                file
+                for file in case.facts.pac_files or ()
+                if file.url == (proxy.pac_url or "")[: len(file.url)]
+            ),
+            None,
         )
-        texts.append(f"{short(proxy.pac_url or '', 120)} ({short(proxy.place)}): {_pac(case, file)}")
+        texts.append(
+            f"{short(proxy.pac_url or '', 120)} ({short(proxy.place)}): {_pac(case, file)}"
+        )
     more = f" {len(found) - 2} more are set." if len(found) > 2 else ""
     return Seen(
         f"A PAC file chooses the proxy: {'; '.join(texts)}. It is not evaluated here.{more}",
@@ -257,5 +290,7 @@ def path_words(case: Case) -> str:
         return f"no proxy (one user's clients: {short(users[0].proxy.server or '', 60)})"
     if any(proxy.pac_url for proxy in case.facts.proxies):
         return "no proxy (PAC clients: ?)"
-    is_set = any(proxy.server and proxy.kind is not ProxyKind.GUEST_AGENT for proxy in case.facts.proxies)
+    is_set = any(
+        proxy.server and proxy.kind is not ProxyKind.GUEST_AGENT for proxy in case.facts.proxies
+    )
     return "proxy bypassed" if is_set else "no proxy"

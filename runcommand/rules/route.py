@@ -1,12 +1,26 @@
-"""The way to 169.254.169.254: which route wins, by which NIC, through which next hop, from which address."""
+"""The way to 169.254.169.254: which route wins, by which NIC, through which next hop, from which
+address.
+"""
 
 from __future__ import annotations
 
 from typing import List, Optional
 
-from ..conditions import HTTP_PORT
-from ..facts import IMDS_ADDRESS, LINK_LOCAL, Route, RouteKind, RoutingRule, RuleAction, contains, prefix_length
-from .case import (
+from ..facts import (
+    IMDS_ADDRESS,
+    LINK_LOCAL,
+    Route,
+    RouteKind,
+    RoutingRule,
+    RuleAction,
+    contains,
+    prefix_length,
+)
+from ..firewall.conditions import HTTP_PORT
+from ..firewall.filtering import Obstacle
+from ..firewall.filtering import described as described_obstacle
+from ..fixes.remedies import escalate, let_pass, remedies, way_through_primary
+from ..model.case import (
     AZURE_ARP_MAC,
     BECAUSE,
     Case,
@@ -19,12 +33,10 @@ from .case import (
     matches_platform,
     nic,
 )
-from .errors import error_in_words
-from .filtering import Obstacle
-from .filtering import described as described_obstacle
-from .finding import Fix, Seen, Severity, Verdict, advice, capital, listed, quoted, rule, short
-from ..fixes.remedies import escalate, let_pass, remedies, way_through_primary
-from .way import USUAL_RULES, walk
+from ..model.errors import error_in_words
+from ..model.routing import USUAL_RULES, walk
+from ..model.words import capital, listed, quoted, short
+from .finding import Fix, Seen, Severity, Verdict, advice, rule
 
 ANY_ADDRESS = "0.0.0.0"  # of a listener for every address of the machine
 
@@ -37,8 +49,9 @@ def described(route: Route) -> str:
 
 
 def policy_rule(case: Case, way: Way) -> Optional[RoutingRule]:
-    """The policy rule that leads packets this way, or denies the way. None: one of the three that every Linux has, or
-    it is not known."""
+    """The policy rule that leads packets this way, or denies the way. None: one of the three that
+    every Linux has, or it is not known.
+    """
     if way.rule:
         return way.rule
     if case.facts.routing_rules is None or way.route is None:
@@ -65,7 +78,9 @@ def rule_in_words(rule: RoutingRule) -> str:
         "sport": rule.sport,
         "dport": rule.dport,
     }
-    words += [f"{name} {short(value, 24)}" for name, value in selectors.items() if value is not None]
+    words += [
+        f"{name} {short(value, 24)}" for name, value in selectors.items() if value is not None
+    ]
     if rule.uid_start is not None:
         words.append(f"uidrange {rule.uid_start}-{rule.uid_end}")
     if rule.action is RuleAction.TABLE:
@@ -115,7 +130,9 @@ def address_claimed_locally(case: Case) -> Optional[Seen]:
         return case.local(capital(detail), let_pass(case, Obstacle(redirected), [IMDS_ADDRESS]))
     commands = remedies(case)
     fixes = [
-        advice("For good: remove what configures the address (a metadata proxy, a container platform, a start script).")
+        advice(
+            "For good: remove what configures the address (a metadata proxy, a container platform, a start script)."
+        )
     ]
     if holder:
         prefix = next(held.prefix for held in holder.addresses if held.address == IMDS_ADDRESS)
@@ -183,11 +200,19 @@ def route_link_local_shadow(case: Case) -> Optional[Seen]:
     if case.way.error or route is None or not is_link_local_shadow(route):
         return None
     on_primary = case.leaves_by_primary
-    if on_primary and not case.proof and (case.reads_as_imds or neighbour and neighbour.mac == AZURE_ARP_MAC):
+    if (
+        on_primary
+        and not case.proof
+        and (case.reads_as_imds or neighbour and neighbour.mac == AZURE_ARP_MAC)
+    ):
         return None  # Azure's network answers for every address: the on-link route works
     where = nic(case.egress) if case.egress else quoted(route.interface or "?")
     automatic = ""
-    if on_primary and case.egress and all(contains(LINK_LOCAL, held.address) for held in case.egress.addresses):
+    if (
+        on_primary
+        and case.egress
+        and all(contains(LINK_LOCAL, held.address) for held in case.egress.addresses)
+    ):
         automatic = " That adapter has only an automatic address: DHCP gave it none."
     return case.local(
         f"The on-link route {route.destination} of {where} wins, so packets to 169.254.169.254 stay on that link instead of "
@@ -247,12 +272,19 @@ def source_not_primary_ip(case: Case) -> Optional[Seen]:
     https://learn.microsoft.com/azure/virtual-network/ip-services/virtual-network-multiple-ip-addresses-portal
     """
     primary, source = case.primary, case.way.source
-    if primary is None or primary.ip is None or not case.leaves_by_primary or source in (None, primary.ip):
+    if (
+        primary is None
+        or primary.ip is None
+        or not case.leaves_by_primary
+        or source in (None, primary.ip)
+    ):
         return None
     if case.egress and case.egress.index != primary.adapter.index and holds(case.egress, source):
         return None  # another face of the NIC, with an address of its own
     owner = case.adapter_of(source)
-    whose = f"another address of {quoted(owner.name)}" if owner else "which is no address of any NIC"
+    whose = (
+        f"another address of {quoted(owner.name)}" if owner else "which is no address of any NIC"
+    )
     return case.local(
         f"The system sends from {source}, {whose}. The primary address is {primary.ip}, and Azure answers no other.",
         case.check_first(remedies(case).set_source(primary.adapter, str(source), primary.ip)),
@@ -277,7 +309,14 @@ def route_wrong_gateway(case: Case) -> Optional[Seen]:
     https://learn.microsoft.com/azure/virtual-network/virtual-networks-faq
     """
     route, hop, gateway = case.way.route, case.next_hop, case.gateway
-    if case.primary is None or not case.leaves_by_primary or gateway is None or route is None or not hop or ":" in hop:
+    if (
+        case.primary is None
+        or not case.leaves_by_primary
+        or gateway is None
+        or route is None
+        or not hop
+        or ":" in hop
+    ):
         return None
     if is_link_local_shadow(route):
         return None
@@ -292,16 +331,18 @@ def route_wrong_gateway(case: Case) -> Optional[Seen]:
     if hop == gateway:
         detail = f"The route {described(route)} {by} through its gateway {hop}."
     else:
-        outside = "" if in_subnet(adapter, hop) or not route.gateway else ", and is not even in its subnet"
+        outside = (
+            ""
+            if in_subnet(adapter, hop) or not route.gateway
+            else ", and is not even in its subnet"
+        )
         detail = f"The route {described(route)} {by}, whose gateway is {gateway}: {hop} is not it{outside}."
     detail += _chosen_by(case)
     fixes = way_through_primary(case)
     if case.next_hop_is_dead and case.next_hop_neighbour:
         detail += f" {hop} does not answer ARP ({case.next_hop_neighbour.state.value})."
     if forged:
-        detail += (
-            f" The ARP entry of {hop}, {forged.mac}, was set by hand; Azure's network answers with {AZURE_ARP_MAC}."
-        )
+        detail += f" The ARP entry of {hop}, {forged.mac}, was set by hand; Azure's network answers with {AZURE_ARP_MAC}."
         fixes = (*remedies(case).delete_neighbour(forged), *(fixes if hop != gateway else ()))
     elif hop == gateway:
         fixes = (*remedies(case).renew_lease(adapter), *escalate(case))
@@ -322,7 +363,12 @@ def route_not_specific(case: Case) -> Optional[Seen]:
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
     route = case.way.route
-    if not case.imds_answers or case.way.error or route is None or prefix_length(route.destination) != 0:
+    if (
+        not case.imds_answers
+        or case.way.error
+        or route is None
+        or prefix_length(route.destination) != 0
+    ):
         return None
     return Seen(
         f"There is no 169.254.169.254/32 route; {described(route)} serves.",
@@ -350,7 +396,8 @@ def route_stale_persistent(case: Case) -> Optional[Seen]:
     stale = [
         stored
         for stored in case.facts.persistent_routes
-        if stored.gateway != "0.0.0.0" and not any(in_subnet(adapter, stored.gateway) for adapter in case.adapters)
+        if stored.gateway != "0.0.0.0"
+        and not any(in_subnet(adapter, stored.gateway) for adapter in case.adapters)
     ]
     if not stale:
         return None
@@ -360,15 +407,23 @@ def route_stale_persistent(case: Case) -> Optional[Seen]:
     for stored in platform[:3]:
         if not _may_come_back(case, stored.gateway):
             fixes += commands.delete_persistent_route(stored.destination, stored.gateway)
-    named = listed([f"{stored.destination} through {stored.gateway}" for stored in (platform or stale)])
+    named = listed(
+        [f"{stored.destination} through {stored.gateway}" for stored in (platform or stale)]
+    )
     return Seen(
-        f"A stored route leads through a gateway on no subnet of this VM: {named}.", tuple(fixes), Severity.WARN
+        f"A stored route leads through a gateway on no subnet of this VM: {named}.",
+        tuple(fixes),
+        Severity.WARN,
     )
 
 
 def _may_come_back(case: Case, gateway: str) -> bool:
     """Whether a gateway may be right again once every NIC is up and has its address."""
-    known = [address for adapter in case.adapters for address in (adapter.lease_gateway, *adapter.gateways)]
+    known = [
+        address
+        for adapter in case.adapters
+        for address in (adapter.lease_gateway, *adapter.gateways)
+    ]
     if gateway in known or gateway == case.gateway:
         return True
     return any(is_down(adapter) or not adapter.addresses for adapter in case.nics)

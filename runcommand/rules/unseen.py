@@ -1,4 +1,6 @@
-"""What a run could not look at, and what it takes to look at it: said before anything is concluded without it."""
+"""What a run could not look at, and what it takes to look at it: said before anything is concluded
+without it.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,9 @@ from dataclasses import replace
 from typing import List
 
 from ..facts import ABSENT, Unavailable
-from .case import Case
-from .finding import DETAIL_LIMIT, Finding, Fix, advice, short
+from ..model.case import Case
+from ..model.words import short
+from .finding import DETAIL_LIMIT, Finding, Fix, advice
 
 # The facts that may explain why IMDS does not answer, as they are called in a sentence.
 EXPLAINING = {
@@ -21,12 +24,15 @@ EXPLAINING = {
 
 
 def failed_to_read(case: Case, *facts: str) -> List[Unavailable]:
-    """Those of these facts that another run may bring: one with more time, memory or rights. (No other run brings a program
-    that is not on the VM.)"""
+    """Those of these facts that another run may bring: one with more time, memory or rights. (No
+    other run brings a program that is not on the VM.)
+    """
     return [
         item
         for item in case.facts.unavailable
-        if item.fact in facts and getattr(case.facts, item.fact) is None and not ABSENT.fullmatch(item.reason)
+        if item.fact in facts
+        and getattr(case.facts, item.fact) is None
+        and not ABSENT.fullmatch(item.reason)
     ]
 
 
@@ -52,8 +58,8 @@ def _missing(case: Case) -> List[Unavailable]:
 def qualified(case: Case, finding: Finding, is_residual: bool) -> Finding:
     """The finding that explains the verdict, with what could not be looked at.
 
-    It stands first, and the fix begins with looking there. A cause that is shown by what was read stays, whatever else was not:
-    of it only a want of rights is said.
+    It stands first, and the fix begins with looking there. A cause that is shown by what was read
+    stays, whatever else was not: of it only a want of rights is said.
 
     :param is_residual: the finding says that nothing on the VM explains the failure
     """
@@ -74,7 +80,9 @@ def without_rights(case: Case) -> str:
 
 
 def _could_not(case: Case, missing: List[Unavailable]) -> str:
-    """``Could not look at: routes, firewall (not finished when the time was up).`` CHECKS has the other reasons."""
+    """``Could not look at: routes, firewall (not finished when the time was up).`` CHECKS has the
+    other reasons.
+    """
     if not missing:
         return ""
     names = [EXPLAINING[item.fact] for item in missing]
@@ -92,8 +100,18 @@ def _first_steps(case: Case, missing: List[Unavailable]) -> List[Fix]:
         how = "in an elevated prompt (Run as administrator)" if is_windows else "as root, with sudo"
         steps.append(advice(f"Run this again {how}."))
     elif missing and case.facts.interrupted:
-        steps.append(advice("Run this again, and let it finish: the reason may be where it could not look."))
+        steps.append(
+            advice("Run this again, and let it finish: the reason may be where it could not look.")
+        )
     elif missing:
-        limits = "" if is_windows else ", and without limits on memory, processes and open files (ulimit -a shows them)"
-        steps.append(advice(f"Run this again with --deadline 60{limits}: the reason may be where it could not look."))
+        limits = (
+            ""
+            if is_windows
+            else ", and without limits on memory, processes and open files (ulimit -a shows them)"
+        )
+        steps.append(
+            advice(
+                f"Run this again with --deadline 60{limits}: the reason may be where it could not look."
+            )
+        )
     return steps

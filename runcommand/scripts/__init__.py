@@ -1,1 +1,3 @@
-"""What is pasted into Run Command: the templates of the two scripts, which ``build.py scripts`` fills in, and the start of the tool."""
+"""What is pasted into Run Command: the templates of the two scripts, which ``build.py scripts``
+fills in, and the start of the tool.
+"""

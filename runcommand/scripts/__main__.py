@@ -3,12 +3,12 @@
 import os
 import sys
 
-from runcommand import interrupts
+from .. import interrupts
 
 interrupts.note(even_if_ignored=True)  # before the long imports
 
-from runcommand import cli, limits  # noqa: E402
-from runcommand.scripts.parameters import WrongParameter, arguments  # noqa: E402
+from .. import cli, limits
+from .parameters import WrongParameter, arguments
 
 limits.raise_open_files()
 try:

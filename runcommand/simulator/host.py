@@ -1,4 +1,6 @@
-"""The simulated host: IMDS and the WireServer as HTTP servers that can misbehave in every way that a scenario needs."""
+"""The simulated host: IMDS and the WireServer as HTTP servers that can misbehave in every way that
+a scenario needs.
+"""
 
 from __future__ import annotations
 
@@ -60,8 +62,13 @@ class Behaviour:
     clock_ahead_s: float = 0.0  # of the real clock
     recovers_after: Optional[int] = None  # so many misbehaved answers, then it is well
     everything: Optional[str] = None  # how any path is answered: by a proxy, or a web server
-    document: str = "genuine"  # what is wrong with the attested document: a key of ``pki.DOCUMENTS``
-    embedded: Tuple[str, ...] = ("issuing", "cross")  # certificates in it beside the signer's: keys of ``pki.ISSUERS``
+    document: str = (
+        "genuine"  # what is wrong with the attested document: a key of ``pki.DOCUMENTS``
+    )
+    embedded: Tuple[str, ...] = (
+        "issuing",
+        "cross",
+    )  # certificates in it beside the signer's: keys of ``pki.ISSUERS``
 
 
 @dataclass
@@ -74,7 +81,9 @@ class Host:
     _servers: List[socketserver.ThreadingTCPServer] = field(default_factory=list)
 
     def listen(self, address: str = "127.0.0.1", port: int = 0) -> Tuple[str, int]:
-        """Serves both services (they differ by path) at an address until ``close``; port 0 takes a free one."""
+        """Serves both services (they differ by path) at an address until ``close``; port 0 takes a
+        free one.
+        """
         host = self
 
         class Handler(socketserver.BaseRequestHandler):
@@ -90,7 +99,9 @@ class Host:
                 pass  # the client went away
 
         server = Server((address, port), Handler)
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        ).start()
         self._servers.append(server)
         return server.server_address[0], server.server_address[1]  # type: ignore[return-value]
 
@@ -110,15 +121,27 @@ class Host:
         request_line, *lines = head.decode("latin-1").split("\r\n\r\n")[0].split("\r\n")
         method, _, rest = request_line.partition(" ")
         url = urlsplit(rest.partition(" ")[0])
-        headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        headers = {
+            name.strip().lower(): value.strip()
+            for name, _, value in (line.partition(":") for line in lines)
+        }
         self.log.append((time.monotonic(), url.path))
         self._answer(sock, method, url.path, parse_qs(url.query, keep_blank_values=True), headers)
 
     def _answer(
-        self, sock: socket.socket, method: str, path: str, query: Dict[str, List[str]], headers: Dict[str, str]
+        self,
+        sock: socket.socket,
+        method: str,
+        path: str,
+        query: Dict[str, List[str]],
+        headers: Dict[str, str],
     ) -> None:
         reply = Reply(sock, self.behaviour.clock_ahead_s)
-        kind = {INSTANCE: self.behaviour.instance, ATTESTED: self.behaviour.attested, "/": self.behaviour.wireserver}
+        kind = {
+            INSTANCE: self.behaviour.instance,
+            ATTESTED: self.behaviour.attested,
+            "/": self.behaviour.wireserver,
+        }
         name = self.behaviour.everything or kind.get(path, "metadata")
         asked = sum(1 for _, known in self.log if known == path)
         if self.behaviour.recovers_after is not None and asked > self.behaviour.recovers_after:
@@ -180,7 +203,8 @@ class Reply:
         self.sock.sendall(data)
 
 
-# --- misbehaviour ---------------------------------------------------------------------------------------------------
+# --- misbehaviour
+# ---------------------------------------------------------------------------------------------------
 
 PAGE = b"<!DOCTYPE html><html><head><title>Sign in to the network</title></head><body>Please sign in.</body></html>"
 
@@ -200,7 +224,12 @@ def misbehave(name: str, reply: Reply) -> None:
     """Answers by a name of ``ANSWERS``, or with the error of a status (``429``)."""
     if name.isdigit():
         reply.json(
-            int(name), {"error": {"500": "Internal server error", "429": "Too many requests"}.get(name, "Error")}
+            int(name),
+            {
+                "error": {"500": "Internal server error", "429": "Too many requests"}.get(
+                    name, "Error"
+                )
+            },
         )
     else:
         ANSWERS[name](reply)
@@ -251,24 +280,39 @@ def _chunked_garbage(reply: Reply) -> None:
 ANSWERS: Dict[str, Callable[[Reply], None]] = {
     "html": lambda reply: reply.send(200, PAGE, "text/html"),
     "html-403": lambda reply: reply.send(403, PAGE, "text/html"),
-    "proxy-503": lambda reply: reply.send(503, PAGE, "text/html", "Via: 1.1 proxy.contoso.com (squid/5.7)"),
+    "proxy-503": lambda reply: reply.send(
+        503, PAGE, "text/html", "Via: 1.1 proxy.contoso.com (squid/5.7)"
+    ),
     "pac": lambda reply: reply.send(200, PAC, "application/x-ns-proxy-autoconfig"),
     "redirect": lambda reply: reply.send(
         302, b"", "text/html", "Location: http://user:secret@portal.contoso.com/in?token=1"
     ),
-    "token-json": lambda reply: reply.json(401, {"error": "invalid_token", "error_description": f"Not this: {TOKENS}"}),
-    "token-html": lambda reply: reply.send(
-        403, f"<html><title>{TOKENS}</title></html>".encode(), "text/html", f"Via: 1.1 proxy (key={TOKEN})"
+    "token-json": lambda reply: reply.json(
+        401, {"error": "invalid_token", "error_description": f"Not this: {TOKENS}"}
     ),
-    "other-json": lambda reply: reply.json(200, {"instanceId": "i-0123456789abcdef0", "region": "us-east-1"}),
+    "token-html": lambda reply: reply.send(
+        403,
+        f"<html><title>{TOKENS}</title></html>".encode(),
+        "text/html",
+        f"Via: 1.1 proxy (key={TOKEN})",
+    ),
+    "other-json": lambda reply: reply.json(
+        200, {"instanceId": "i-0123456789abcdef0", "region": "us-east-1"}
+    ),
     "json-list": lambda reply: reply.json(200, ["compute", "network"]),
-    "broken-json": lambda reply: reply.send(200, b'{"compute": {"vmId": "02aab8a4', "application/json"),
+    "broken-json": lambda reply: reply.send(
+        200, b'{"compute": {"vmId": "02aab8a4', "application/json"
+    ),
     "deep-json": lambda reply: reply.send(200, b"[" * 200000, "application/json"),
     "empty": lambda reply: reply.send(200, b"", "application/json"),
     "text": lambda reply: reply.send(200, b"It works!", "text/plain"),
-    "invalid-utf8": lambda reply: reply.send(200, b'{"compute": {"name": "\xff\xfe\x80"}}', "application/json"),
+    "invalid-utf8": lambda reply: reply.send(
+        200, b'{"compute": {"name": "\xff\xfe\x80"}}', "application/json"
+    ),
     "endless": _endless,
-    "trickle": lambda reply: _trickle(reply, b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"),
+    "trickle": lambda reply: _trickle(
+        reply, b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
+    ),
     "trickle-body": _trickle_body,
     "header-flood": lambda reply: reply.raw(
         b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: y\r\n" % i for i in range(10000)) + b"\r\n"
@@ -289,7 +333,8 @@ ANSWERS: Dict[str, Callable[[Reply], None]] = {
 }
 
 
-# --- documents ------------------------------------------------------------------------------------------------------
+# --- documents
+# ------------------------------------------------------------------------------------------------------
 
 
 def instance_document(vm: Vm) -> Dict[str, Any]:
@@ -307,7 +352,9 @@ def instance_document(vm: Vm) -> Dict[str, Any]:
             "name": vm.name,
             "offer": vm.offer,
             "osType": vm.os_type,
-            "publicKeys": [{"keyData": "ssh-rsa SECRETKEY", "path": "/home/azureuser/.ssh/authorized_keys"}],
+            "publicKeys": [
+                {"keyData": "ssh-rsa SECRETKEY", "path": "/home/azureuser/.ssh/authorized_keys"}
+            ],
             "publisher": vm.publisher,
             "resourceGroupName": group,
             "resourceId": f"/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Compute/virtualMachines/{vm.name}",
@@ -329,7 +376,9 @@ def _interface(nic: Nic) -> Dict[str, Any]:
     address, _, prefix = nic.subnet.partition("/")
     return {
         "ipv4": {
-            "ipAddress": [{"privateIpAddress": address, "publicIpAddress": ""} for address in nic.addresses],
+            "ipAddress": [
+                {"privateIpAddress": address, "publicIpAddress": ""} for address in nic.addresses
+            ],
             "subnet": [{"address": address, "prefix": prefix}],
         },
         "ipv6": {"ipAddress": []},
@@ -342,12 +391,16 @@ def attested_document(vm: Vm, nonce: str, behaviour: Behaviour) -> Dict[str, str
     compute = instance_document(vm)["compute"]
     what = {name: compute[name] for name in ("licenseType", "sku", "subscriptionId", "vmId")}
     now = datetime.now(timezone.utc) + timedelta(seconds=behaviour.clock_ahead_s)
-    signed = pki.document(behaviour.document, what, nonce, now, vm.environment, vm.location, behaviour.embedded)
+    signed = pki.document(
+        behaviour.document, what, nonce, now, vm.environment, vm.location, behaviour.embedded
+    )
     return {"encoding": "pkcs7", "signature": base64.b64encode(signed).decode()}
 
 
 def _wireserver_versions() -> bytes:
-    versions = "".join(f"<Version>{version}</Version>" for version in ("2015-04-05", "2012-11-30", "2011-12-31"))
+    versions = "".join(
+        f"<Version>{version}</Version>" for version in ("2015-04-05", "2012-11-30", "2011-12-31")
+    )
     return (
         '<?xml version="1.0" encoding="utf-8"?>\n<Versions><Preferred><Version>2015-04-05</Version></Preferred>'
         f"<Supported>{versions}</Supported></Versions>"

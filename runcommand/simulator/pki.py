@@ -1,7 +1,9 @@
-"""The simulated host's certificates and signatures: a hierarchy like the one that signs Azure's attested documents, all made here.
+"""The simulated host's certificates and signatures: a hierarchy like the one that signs Azure's
+attested documents, all made here.
 
-TEST MATERIAL. The private keys below are public: nothing that they sign may ever be trusted. Names and addresses are those of
-Azure's hierarchy, so that what is said of it applies; the organization tells that it is not.
+TEST MATERIAL. The private keys below are public: nothing that they sign may ever be trusted. Names
+and addresses are those of Azure's hierarchy, so that what is said of it applies; the organization
+tells that it is not.
 """
 
 from __future__ import annotations
@@ -13,8 +15,8 @@ from functools import lru_cache
 from typing import Callable, Dict, Sequence, Tuple
 from urllib.parse import unquote, urlsplit
 
-from ..attested import DATA, SIGNED_DATA
-from ..x509 import DIGEST_INFO, RSA_ENCRYPTION, WITH_RSA
+from ..attest.document import DATA, SIGNED_DATA
+from ..attest.x509 import DIGEST_INFO, RSA_ENCRYPTION, WITH_RSA
 
 # TEST PRIVATE KEYS, RSA 2048 with the exponent 65537: the two primes of each, in hexadecimal.
 TEST_PRIVATE_KEYS = {
@@ -53,7 +55,11 @@ TEST_PRIVATE_KEYS = {
 }
 EXPONENT = 65537
 ORGANIZATION = "imds-check TEST MATERIAL"
-ROOT, TLS_ROOT, ISSUING = "imds-check Test Global Root", "Microsoft TLS RSA Root G2", "Microsoft TLS G2 RSA CA OCSP 04"
+ROOT, TLS_ROOT, ISSUING = (
+    "imds-check Test Global Root",
+    "Microsoft TLS RSA Root G2",
+    "Microsoft TLS G2 RSA CA OCSP 04",
+)
 AIA = "http://caissuers.microsoft.com/pkiops/certs/"
 SECOND_AIA = "http://www.microsoft.com/pkiops/certs/"
 ROOT_URL = "http://cacerts.digicert.com/imds-check%20Test%20Global%20Root.crt"
@@ -68,7 +74,8 @@ SHA1 = "1.2.840.113549.1.1.5"
 _PREFIXES = {**DIGEST_INFO, "sha1": bytes.fromhex("3021300906052b0e03021a05000414")}
 
 
-# --- DER ------------------------------------------------------------------------------------------------------------
+# --- DER
+# ------------------------------------------------------------------------------------------------------------
 
 
 def tlv(tag: int, *contents: bytes) -> bytes:
@@ -109,8 +116,14 @@ def bit_string(content: bytes) -> bytes:
 
 
 def name(common_name: str) -> bytes:
-    parts = (("2.5.4.6", 0x13, "US"), ("2.5.4.10", 0x0C, ORGANIZATION), ("2.5.4.3", 0x0C, common_name))
-    return sequence(*(tlv(0x31, sequence(oid(kind), tlv(tag, text.encode()))) for kind, tag, text in parts))
+    parts = (
+        ("2.5.4.6", 0x13, "US"),
+        ("2.5.4.10", 0x0C, ORGANIZATION),
+        ("2.5.4.3", 0x0C, common_name),
+    )
+    return sequence(
+        *(tlv(0x31, sequence(oid(kind), tlv(tag, text.encode()))) for kind, tag, text in parts)
+    )
 
 
 def _time(when: datetime) -> bytes:
@@ -119,7 +132,8 @@ def _time(when: datetime) -> bytes:
     return tlv(tag, when.strftime(form).encode())
 
 
-# --- keys -----------------------------------------------------------------------------------------------------------
+# --- keys
+# -----------------------------------------------------------------------------------------------------------
 
 
 class Key:
@@ -155,7 +169,8 @@ def key(name: str) -> Key:
     return Key(name)
 
 
-# --- certificates ---------------------------------------------------------------------------------------------------
+# --- certificates
+# ---------------------------------------------------------------------------------------------------
 
 
 def _extension(dotted: str, content: bytes, critical: bool = False) -> bytes:
@@ -186,7 +201,9 @@ def certificate(
         _extension("2.5.29.35", sequence(tlv(0x80, key(signer).identifier))),
     ]
     if names:
-        extensions.append(_extension("2.5.29.17", sequence(*(tlv(0x82, item.encode()) for item in names))))
+        extensions.append(
+            _extension("2.5.29.17", sequence(*(tlv(0x82, item.encode()) for item in names)))
+        )
     if urls:
         places = [sequence(oid("1.3.6.1.5.5.7.48.2"), tlv(0x86, url.encode())) for url in urls]
         places.append(sequence(oid("1.3.6.1.5.5.7.48.1"), tlv(0x86, OCSP.encode())))
@@ -239,7 +256,8 @@ def files() -> Dict[str, bytes]:
     return {unquote(urlsplit(url).path): content for url, content in served.items()}
 
 
-# --- documents ------------------------------------------------------------------------------------------------------
+# --- documents
+# ------------------------------------------------------------------------------------------------------
 
 
 DOMAINS = {
@@ -248,7 +266,12 @@ DOMAINS = {
     "AzureGermanCloud": "metadata.microsoftazure.de",
 }
 LIFE = timedelta(hours=6)
-ISSUERS: Dict[str, Callable[[], bytes]] = {"issuing": issuing, "cross": cross, "tls_root": tls_root, "root": root}
+ISSUERS: Dict[str, Callable[[], bytes]] = {
+    "issuing": issuing,
+    "cross": cross,
+    "tls_root": tls_root,
+    "root": root,
+}
 # What is wrong with a document, by name.
 DOCUMENTS = (
     "genuine",
@@ -265,7 +288,13 @@ DOCUMENTS = (
 
 
 def document(
-    kind: str, what: Dict[str, str], nonce: str, now: datetime, environment: str, location: str, embedded: Sequence[str]
+    kind: str,
+    what: Dict[str, str],
+    nonce: str,
+    now: datetime,
+    environment: str,
+    location: str,
+    embedded: Sequence[str],
 ) -> bytes:
     """What IMDS signs: SignedData around JSON.
 
@@ -288,11 +317,20 @@ def document(
         content["vmId"] = "00000000-1111-2222-3333-444444444444"
     if kind == "other-subscription":
         content["subscriptionId"] = "00000000-5555-6666-7777-888888888888"
-    domain = "portal.contoso.com" if kind == "wrong-name" else DOMAINS.get(environment, "metadata.azure.com")
+    domain = (
+        "portal.contoso.com"
+        if kind == "wrong-name"
+        else DOMAINS.get(environment, "metadata.azure.com")
+    )
     own = leaf(domain, location, kind == "expired-certificate")
     encoded = json.dumps(content, separators=(",", ":")).encode()
     certificates = [own, *(ISSUERS[name]() for name in embedded)]
-    signed = sign(encoded, certificates, 6 if kind == "expired-certificate" else 5, SHA1 if kind == "sha1" else SHA256)
+    signed = sign(
+        encoded,
+        certificates,
+        6 if kind == "expired-certificate" else 5,
+        SHA1 if kind == "sha1" else SHA256,
+    )
     return signed.replace(b'"vmId":"', b'"vmID":"') if kind == "tampered" else signed
 
 
@@ -301,7 +339,9 @@ def _stamp(when: datetime) -> str:
 
 
 def sign(content: bytes, certificates: Sequence[bytes], serial: int, method: str = SHA256) -> bytes:
-    """SignedData over the content, as IMDS makes it: no signed attributes, the digest named by the signature algorithm."""
+    """SignedData over the content, as IMDS makes it: no signed attributes, the digest named by the
+    signature algorithm.
+    """
     info = sequence(
         integer(1),
         sequence(name(ISSUING), integer(serial)),

@@ -32,8 +32,8 @@ from ..facts import (
     Neighbour,
     NeighbourState,
     NextHop,
-    PrefixLength,
     PersistentRoute,
+    PrefixLength,
     Proxy,
     ProxyKind,
     Route,
@@ -45,8 +45,8 @@ from ..facts import (
     ServiceState,
     network,
 )
+from ..model.case import AZURE_ARP_MAC, AZURE_ASSET_TAG, Case
 from ..probes.certificates import ENDPOINTS
-from ..rules.case import AZURE_ARP_MAC, AZURE_ASSET_TAG, Case
 from .host import Behaviour, Nic, Vm
 from .world import ROOTS, Scenario, services
 
@@ -59,14 +59,17 @@ ALONE = Behaviour(embedded=())  # the document holds the signing certificate alo
 HOSTS = tuple(f"{address}/32" for address in PLATFORM_ADDRESSES)
 
 
-# --- the two VMs ----------------------------------------------------------------------------------------------------
+# --- the two VMs
+# ----------------------------------------------------------------------------------------------------
 
 
 def held(address: str, prefix: int = 24, **flags: bool) -> InterfaceAddress:
     return InterfaceAddress(Address(address), PrefixLength(prefix), **flags)
 
 
-def row(destination: str, gateway: Optional[str], adapter: Adapter, metric: int = 0, **more: str) -> Route:
+def row(
+    destination: str, gateway: Optional[str], adapter: Adapter, metric: int = 0, **more: str
+) -> Route:
     via = NextHop(gateway) if gateway else None
     return Route(Cidr(destination), via, adapter.name, adapter.index, metric, **more)  # type: ignore[arg-type]
 
@@ -80,8 +83,12 @@ def nic(index: int, name: str, mac: str, address: str, gateway: str, **more: obj
     return replace(base, **more)  # type: ignore[arg-type]
 
 
-def rows_of(adapter: Adapter, gateway: Optional[str], metric: int, specific: bool) -> Tuple[Route, ...]:
-    """The routes that Azure's lease gives a NIC: its subnet, and through a gateway the default and the two hosts."""
+def rows_of(
+    adapter: Adapter, gateway: Optional[str], metric: int, specific: bool
+) -> Tuple[Route, ...]:
+    """The routes that Azure's lease gives a NIC: its subnet, and through a gateway the default and
+    the two hosts.
+    """
     subnet = str(network(f"{adapter.addresses[0].address}/{adapter.addresses[0].prefix}"))
     found = [row(subnet, None, adapter, metric)]
     if gateway:
@@ -93,7 +100,11 @@ def rows_of(adapter: Adapter, gateway: Optional[str], metric: int, specific: boo
 ETHERNET = nic(7, "Ethernet", "00-0D-3A-E5-1C-C0", "172.16.69.7", "172.16.69.1", metric=10)
 ETHERNET2 = nic(9, "Ethernet 2", "00-0D-3A-E5-1C-C1", "10.1.0.5", "", metric=10)
 LOOPBACK = Adapter(
-    1, "Loopback Pseudo-Interface 1", kind="loopback", state=LinkState.UP, addresses=(held("127.0.0.1", 8),)
+    1,
+    "Loopback Pseudo-Interface 1",
+    kind="loopback",
+    state=LinkState.UP,
+    addresses=(held("127.0.0.1", 8),),
 )
 WINDOWS_VM = Vm(
     "testWs",
@@ -102,11 +113,18 @@ WINDOWS_VM = Vm(
         Nic("00-0D-3A-E5-1C-C1", ("10.1.0.5",), "10.1.0.0/24"),
     ),
 )
-ETH0 = nic(2, "eth0", "00-0D-3A-7F-20-04", "10.0.0.4", "10.0.0.1", driver="hv_netvsc", description="")
+ETH0 = nic(
+    2, "eth0", "00-0D-3A-7F-20-04", "10.0.0.4", "10.0.0.1", driver="hv_netvsc", description=""
+)
 ETH1 = nic(3, "eth1", "00-0D-3A-7F-20-05", "10.0.1.5", "", driver="hv_netvsc", description="")
 LO = Adapter(1, "lo", kind="loopback", state=LinkState.UP, addresses=(held("127.0.0.1", 8),))
 DOCKER0 = Adapter(
-    4, "docker0", kind="bridge", mac=Mac("02-42-AC-11-00-01"), state=LinkState.UP, addresses=(held("172.17.0.1", 16),)
+    4,
+    "docker0",
+    kind="bridge",
+    mac=Mac("02-42-AC-11-00-01"),
+    state=LinkState.UP,
+    addresses=(held("172.17.0.1", 16),),
 )
 LINUX_VM = Vm(
     "testlx",
@@ -124,7 +142,9 @@ LINUX_VM = Vm(
 
 
 def with_lookups(facts: Facts, **sources: str) -> Facts:
-    """Adds what the simulated system would answer when asked for the way: its own longest match, and a source address."""
+    """Adds what the simulated system would answer when asked for the way: its own longest match,
+    and a source address.
+    """
     case = Case(replace(facts, lookups=None))
     found = []
     for way in (case.way, case.wireserver_way):
@@ -154,18 +174,26 @@ def to_host(address: str = IMDS_ADDRESS, port: str = "80") -> Tuple[FirewallMatc
 def outbound(name: str, *matches: FirewallMatch, **more: object) -> FirewallRule:
     """An outbound rule of the Windows firewall that blocks."""
     base = FirewallRule(
-        "{6E1C1C4B-2B33-4F4C-9D54-0D7A3F1A0C11}", FirewallPlace.LOCAL, RuleVerdict.BLOCK, name, matches=matches
+        "{6E1C1C4B-2B33-4F4C-9D54-0D7A3F1A0C11}",
+        FirewallPlace.LOCAL,
+        RuleVerdict.BLOCK,
+        name,
+        matches=matches,
     )
     return replace(base, **more)  # type: ignore[arg-type]
 
 
-def windows_firewall(*rules: FirewallRule, outbound: RuleVerdict = RuleVerdict.ALLOW, **more: object) -> Firewall:
+def windows_firewall(
+    *rules: FirewallRule, outbound: RuleVerdict = RuleVerdict.ALLOW, **more: object
+) -> Firewall:
     """As Windows has it: on, outbound connects allowed, the network public."""
     profiles = tuple(
         FirewallProfile(name, enabled=True, active=name == "public", default_outbound=outbound)
         for name in ("domain", "private", "public")
     )
-    base = Firewall(rules, profiles=profiles, active_from="INetFwPolicy2", sources=("local",), rules_read=412)
+    base = Firewall(
+        rules, profiles=profiles, active_from="INetFwPolicy2", sources=("local",), rules_read=412
+    )
     return replace(base, **more)  # type: ignore[arg-type]
 
 
@@ -174,7 +202,9 @@ OUTPUT = FirewallChain("inet filter output", FirewallPlace.NFTABLES, "output")
 
 def chained(id: str, action: RuleVerdict, *matches: FirewallMatch, **more: object) -> FirewallRule:
     """An nftables rule of the output chain."""
-    base = FirewallRule(id, FirewallPlace.NFTABLES, action, chain=OUTPUT.id, matches=matches, packets=0)
+    base = FirewallRule(
+        id, FirewallPlace.NFTABLES, action, chain=OUTPUT.id, matches=matches, packets=0
+    )
     return replace(base, **more)  # type: ignore[arg-type]
 
 
@@ -183,14 +213,21 @@ def linux_firewall(*rules: FirewallRule, **more: object) -> Firewall:
     return replace(Firewall(rules, (OUTPUT,), sources=("nftables",), rules_read=len(rules)), **more)  # type: ignore[arg-type]
 
 
-def setting(place: str, kind: ProxyKind, scope: Scope, server: Optional[str], *bypass: str, **more: object) -> Proxy:
+def setting(
+    place: str, kind: ProxyKind, scope: Scope, server: Optional[str], *bypass: str, **more: object
+) -> Proxy:
     return replace(Proxy(place, kind, scope, server=server, bypass=bypass), **more)  # type: ignore[arg-type]
 
 
 PROXY_PLACE, PROXY = "10.1.2.3", "10.1.2.3:3128"
 WINHTTP_PROXY = setting("WinHTTP", ProxyKind.WINHTTP, Scope.MACHINE, PROXY, "*.contoso.com")
 SYSTEM_PROXY = setting(
-    "Internet Settings of S-1-5-18", ProxyKind.INTERNET_SETTINGS, Scope.SYSTEM, PROXY, "<local>", user="SYSTEM"
+    "Internet Settings of S-1-5-18",
+    ProxyKind.INTERNET_SETTINGS,
+    Scope.SYSTEM,
+    PROXY,
+    "<local>",
+    user="SYSTEM",
 )
 USER_PROXY = setting(
     "Internet Settings of S-1-5-21-1004336348-1177238915-682003330-1001", ProxyKind.INTERNET_SETTINGS, Scope.USER,
@@ -234,7 +271,8 @@ def windows(
         adapters=adapters,
         routes=own if routes is None else routes,
         neighbours=tuple(
-            Neighbour(gateway, None, None, Mac(AZURE_ARP_MAC), NeighbourState.REACHABLE) for gateway in gateways
+            Neighbour(gateway, None, None, Mac(AZURE_ARP_MAC), NeighbourState.REACHABLE)
+            for gateway in gateways
         ),
         persistent_routes=(),
         services=(
@@ -276,8 +314,12 @@ def linux(
         ),  # fmt: skip
         adapters=adapters,
         routes=own if routes is None else routes,
-        routing_rules=tuple(RoutingRule(p, table=t) for p, t in ((0, "local"), (32766, "main"), (32767, "default"))),
-        neighbours=(Neighbour(NextHop("10.0.0.1"), "eth0", 2, Mac(AZURE_ARP_MAC), NeighbourState.REACHABLE),),
+        routing_rules=tuple(
+            RoutingRule(p, table=t) for p, t in ((0, "local"), (32766, "main"), (32767, "default"))
+        ),
+        neighbours=(
+            Neighbour(NextHop("10.0.0.1"), "eth0", 2, Mac(AZURE_ARP_MAC), NeighbourState.REACHABLE),
+        ),
         services=(
             Service("walinuxagent", ServiceState.RUNNING, "enabled"),
             Service("systemd-networkd", ServiceState.RUNNING, "enabled"),
@@ -296,14 +338,19 @@ def managed(adapter: Adapter, **more: object) -> Adapter:
     return replace(adapter, managed_by="systemd-networkd", profile=profile, **more)  # type: ignore[arg-type]
 
 
-# --- the catalogue --------------------------------------------------------------------------------------------------
+# --- the catalogue
+# --------------------------------------------------------------------------------------------------
 
 
-def _on_windows(name: str, cause: Optional[str], title: str, facts: Facts, **more: object) -> Scenario:
+def _on_windows(
+    name: str, cause: Optional[str], title: str, facts: Facts, **more: object
+) -> Scenario:
     return Scenario(name, cause, title, WINDOWS_VM, facts, **more)  # type: ignore[arg-type]
 
 
-def _on_linux(name: str, cause: Optional[str], title: str, facts: Facts, **more: object) -> Scenario:
+def _on_linux(
+    name: str, cause: Optional[str], title: str, facts: Facts, **more: object
+) -> Scenario:
     return Scenario(name, cause, title, LINUX_VM, facts, **more)  # type: ignore[arg-type]
 
 
@@ -325,16 +372,40 @@ def _catalogue() -> List[Scenario]:
     )  # fmt: skip
     tun0 = Adapter(8, "tun0", kind="tun", state=LinkState.UP, addresses=(held("10.8.0.2"),))
     apipa = Adapter(
-        5, "cni0", kind="bridge", mac=Mac("02-42-AC-11-00-02"), state=LinkState.UP, addresses=(held("169.254.7.1", 16),)
+        5,
+        "cni0",
+        kind="bridge",
+        mac=Mac("02-42-AC-11-00-02"),
+        state=LinkState.UP,
+        addresses=(held("169.254.7.1", 16),),
     )
-    secondary = replace(ETHERNET, addresses=(held("172.16.69.7", dynamic=True), held("172.16.69.8")))
-    two_addresses = replace(eth0, addresses=(held("10.0.0.4", dynamic=True), held("10.0.0.5", secondary=True)))
-    wrong_hop = tuple(replace(r, gateway=NextHop("10.0.0.99")) if r.destination in HOSTS else r for r in lease)
+    secondary = replace(
+        ETHERNET, addresses=(held("172.16.69.7", dynamic=True), held("172.16.69.8"))
+    )
+    two_addresses = replace(
+        eth0, addresses=(held("10.0.0.4", dynamic=True), held("10.0.0.5", secondary=True))
+    )
+    wrong_hop = tuple(
+        replace(r, gateway=NextHop("10.0.0.99")) if r.destination in HOSTS else r for r in lease
+    )
     proxied = (*windows().services, Service("GuestProxyAgent", ServiceState.STOPPED, "auto"))  # type: ignore[misc]
     claimed = replace(LO, addresses=(*LO.addresses, held(IMDS_ADDRESS, 32)))
-    wrong_ip = replace(ETHERNET, addresses=(held("172.16.69.99"),), dhcp=False, dhcp_server=None, lease_address=None)
+    wrong_ip = replace(
+        ETHERNET,
+        addresses=(held("172.16.69.99"),),
+        dhcp=False,
+        dhcp_server=None,
+        lease_address=None,
+    )
     no_trace = dict(services=(), persistent_routes=())
-    foreign = nic(7, "Ethernet", "0A-58-A9-FE-00-07", "192.168.1.7", "192.168.1.1", dhcp_server=Address("192.168.1.1"))
+    foreign = nic(
+        7,
+        "Ethernet",
+        "0A-58-A9-FE-00-07",
+        "192.168.1.7",
+        "192.168.1.1",
+        dhcp_server=Address("192.168.1.1"),
+    )
     foreign_rows = rows_of(foreign, "192.168.1.1", 25, False)
     dark = {IMDS: "drops", **services()}
     return [
@@ -544,17 +615,26 @@ def _catalogue() -> List[Scenario]:
 def _from(facts: Facts, source: str) -> Facts:
     """The system chooses this source address."""
     assert facts.lookups is not None
-    return replace(facts, lookups=tuple(replace(lookup, source=Address(source)) for lookup in facts.lookups))
+    return replace(
+        facts, lookups=tuple(replace(lookup, source=Address(source)) for lookup in facts.lookups)
+    )
 
 
 def _by_rule(facts: Facts, route: Route) -> Facts:
     """A policy rule sends IMDS's address to a table with this route."""
-    assert facts.lookups is not None and facts.routes is not None and facts.routing_rules is not None
+    assert (
+        facts.lookups is not None and facts.routes is not None and facts.routing_rules is not None
+    )
     rule = RoutingRule(100, destination=Cidr(HOSTS[0]), table=route.table)
     adapter = Case(facts).adapter_by(route)
     source = adapter.addresses[0].address if adapter else None
     lookups = (replace(facts.lookups[0], source=source, route=route), *facts.lookups[1:])
-    return replace(facts, lookups=lookups, routes=(*facts.routes, route), routing_rules=(*facts.routing_rules, rule))
+    return replace(
+        facts,
+        lookups=lookups,
+        routes=(*facts.routes, route),
+        routing_rules=(*facts.routing_rules, rule),
+    )
 
 
 SCENARIOS: Tuple[Scenario, ...] = tuple(_catalogue())
@@ -564,5 +644,7 @@ BY_NAME: Dict[str, Scenario] = {scenario.name: scenario for scenario in SCENARIO
 def table() -> str:
     """What ``demo --list`` prints."""
     lines = [f"{'SCENARIO':32}{'CAUSE':28}"]
-    lines += [f"{scenario.name:32}{scenario.cause or '-':28}{scenario.title}" for scenario in SCENARIOS]
+    lines += [
+        f"{scenario.name:32}{scenario.cause or '-':28}{scenario.title}" for scenario in SCENARIOS
+    ]
     return "\n".join([*lines, ""])

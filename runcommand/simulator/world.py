@@ -1,7 +1,9 @@
-"""A simulated VM and the network to its host: sockets on loopback are real, the way between is a model of Azure's.
+"""A simulated VM and the network to its host: sockets on loopback are real, the way between is a
+model of Azure's.
 
-The model: the host answers only what leaves by the primary NIC with its primary address, through a next hop that lives.
-What the simulated VM's routes do to a packet is read from the very facts that the diagnosis sees.
+The model: the host answers only what leaves by the primary NIC with its primary address, through a
+next hop that lives. What the simulated VM's routes do to a packet is read from the very facts that
+the diagnosis sees.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from weakref import WeakKeyDictionary
 
-from .. import chain
+from ..attest import chain
+from ..attest.x509 import X509
 from ..check import Target, run
 from ..collect import Board, Collector, NoFact, Run
 from ..diagnosis import Diagnosis
@@ -33,14 +36,21 @@ from ..facts import (
     is_distrusting,
     parse_address,
 )
+from ..model.case import SILENT_ARP, Case, holds
 from ..probes.tcp import Attempt, Connector
-from ..rules.case import SILENT_ARP, Case, holds
-from ..x509 import X509
 from . import pki
 from .host import Behaviour, Host, Vm
 
 ROOTS = {"windows": "LocalMachine\\Root", "linux": "/etc/ssl/certs/ca-certificates.crt"}
-PROBED = ("imds", "wireserver", "differential", "proxy_trials", "pac_files", "certificate_chains", "endpoints")
+PROBED = (
+    "imds",
+    "wireserver",
+    "differential",
+    "proxy_trials",
+    "pac_files",
+    "certificate_chains",
+    "endpoints",
+)
 GIVEN = (
     "system",
     "host",
@@ -67,7 +77,9 @@ class Scenario:
     vm: Vm
     facts: Facts  # of the operating system; the probes' are found out
     behaviour: Behaviour = Behaviour()
-    outcomes: Mapping[Place, str] = field(default_factory=dict)  # of services: drops, refuses, forbids, fails
+    outcomes: Mapping[Place, str] = field(
+        default_factory=dict
+    )  # of services: drops, refuses, forbids, fails
     web: Mapping[str, str] = field(
         default_factory=dict
     )  # other hosts, by name or address: how they answer, as ``ANSWERS`` has it, or "drops"
@@ -100,10 +112,14 @@ class SimulatedSystem:
     def cleanup(self) -> None:
         pass
 
-    def judge_chain(self, certificates: Sequence[bytes], at: Instant, fetch: bool, seconds: float) -> CertificateChain:
+    def judge_chain(
+        self, certificates: Sequence[bytes], at: Instant, fetch: bool, seconds: float
+    ) -> CertificateChain:
         held = {X509(pki.ISSUERS[name]()): store for name, store in self._stores.items()}
         stores = {item.thumbprint: (store,) for item, store in held.items()}
-        trusted = frozenset(item.thumbprint for item, store in held.items() if store == ROOTS[self.name])
+        trusted = frozenset(
+            item.thumbprint for item, store in held.items() if store == ROOTS[self.name]
+        )
         judged = chain.judge(certificates, list(held), trusted, stores, at)
         distrusted = (
             ChainError(ChainFault.DISTRUSTED, "explicitly distrusted (EXPLICIT_DISTRUST)", number)
@@ -112,7 +128,9 @@ class SimulatedSystem:
         )
         errors = (*judged.errors, *distrusted)
         engine = {"windows": "crypt32, simulated", "linux": "openssl verify, simulated"}[self.name]
-        return replace(judged, engine=engine, trusted=False if errors else judged.trusted, errors=errors)
+        return replace(
+            judged, engine=engine, trusted=False if errors else judged.trusted, errors=errors
+        )
 
 
 def _gives(value: Any) -> Collector:
@@ -127,7 +145,9 @@ def _refuses(reason: str) -> Collector:
 
 
 class LoopbackConnector(Connector):
-    """Leads each connect to where it would get in the simulated world: the host's service on loopback, or nowhere."""
+    """Leads each connect to where it would get in the simulated world: the host's service on
+    loopback, or nowhere.
+    """
 
     def __init__(self, scenario: Scenario, service: Place, web: Mapping[str, Place]) -> None:
         """:param web: where the other hosts of the scenario are served, by their addresses"""
@@ -135,7 +155,7 @@ class LoopbackConnector(Connector):
         self._service = service
         self._web = web
         self._case = Case(scenario.facts)
-        self._sources: "WeakKeyDictionary[socket.socket, Optional[str]]" = WeakKeyDictionary()
+        self._sources: WeakKeyDictionary[socket.socket, Optional[str]] = WeakKeyDictionary()
         self._other_ends: List[socket.socket] = []
         self._closed = socket.socket()
         self._closed.bind(("127.0.0.1", 0))  # bound and not listening: refuses
@@ -148,7 +168,9 @@ class LoopbackConnector(Connector):
 
     def begin(self, attempt: Attempt) -> socket.socket:
         if attempt.address in self._web:
-            return super().begin(Attempt(Address(self._web[attempt.address][0]), self._web[attempt.address][1]))
+            return super().begin(
+                Attempt(Address(self._web[attempt.address][0]), self._web[attempt.address][1])
+            )
         if attempt.address not in PLATFORM_ADDRESSES:
             return self._never_connects()
         adapter, source = self._way(attempt)
@@ -176,11 +198,18 @@ class LoopbackConnector(Connector):
             sock.close()
 
     def _way(self, attempt: Attempt) -> Tuple[Optional[Adapter], Optional[str]]:
-        """By which adapter, and from which address, the packet leaves. Raises ``OSError`` where there is no way."""
+        """By which adapter, and from which address, the packet leaves.
+
+        Raises ``OSError`` where there is no way.
+        """
         case = self._case
         way = case.way if attempt.address == IMDS_ADDRESS else case.wireserver_way
-        if attempt.device:  # bound to a device, Linux takes the destination as on-link where it has no route
-            return next((item for item in case.adapters if item.name == attempt.device), None), attempt.source
+        if (
+            attempt.device
+        ):  # bound to a device, Linux takes the destination as on-link where it has no route
+            return next(
+                (item for item in case.adapters if item.name == attempt.device), None
+            ), attempt.source
         if attempt.source and not self._scenario.facts.system == "linux":
             return case.adapter_of(attempt.source), attempt.source  # the strong host model
         if way.error:
@@ -192,14 +221,20 @@ class LoopbackConnector(Connector):
         primary = self._scenario.vm.nics[0] if self._scenario.vm.nics else None
         if primary is None or adapter is None or adapter.state is not LinkState.UP:
             return False
-        return adapter.mac == primary.mac and source == primary.addresses[0] and not self._strays(adapter, source)
+        return (
+            adapter.mac == primary.mac
+            and source == primary.addresses[0]
+            and not self._strays(adapter, source)
+        )
 
     def _strays(self, adapter: Adapter, source: Optional[str]) -> bool:
         """Whether the next hop is dead."""
         way = self._case.way
         if way.route is None or self._case.adapter_by(way.route) != adapter or source != way.source:
             return False
-        silent = [item.address for item in self._case.facts.neighbours or () if item.state in SILENT_ARP]
+        silent = [
+            item.address for item in self._case.facts.neighbours or () if item.state in SILENT_ARP
+        ]
         return way.route.gateway in silent
 
     def _never_connects(self) -> socket.socket:
@@ -216,9 +251,14 @@ class LoopbackConnector(Connector):
 
 
 def places(scenario: Scenario) -> Dict[str, Address]:
-    """The addresses of a scenario's other hosts: themselves, or of the range kept for documentation (RFC 5737)."""
+    """The addresses of a scenario's other hosts: themselves, or of the range kept for documentation
+    (RFC 5737).
+    """
     numbered = enumerate(scenario.web, 1)
-    return {name: if_valid(parse_address, name) or Address(f"192.0.2.{number}") for number, name in numbered}
+    return {
+        name: if_valid(parse_address, name) or Address(f"192.0.2.{number}")
+        for number, name in numbered
+    }
 
 
 def simulate(
@@ -238,7 +278,9 @@ def simulate(
     web: Dict[str, Place] = {address: other.listen() for address, other in others.items()}
     connector = LoopbackConnector(scenario, host.listen(), web)
     facts = scenario.facts
-    conditions = Run(facts.system, facts.host, expected_mac=facts.expected.mac, expected_ip=facts.expected.ip)
+    conditions = Run(
+        facts.system, facts.host, expected_mac=facts.expected.mac, expected_ip=facts.expected.ip
+    )
     try:
         target = Target(SimulatedSystem(facts, scenario.stores), connector)
         return run(target, conditions, interrupted, progress, redact)

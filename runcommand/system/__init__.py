@@ -40,10 +40,13 @@ class System(Protocol):
     def cleanup(self) -> None:
         """Ends what is still running of the programs that the collectors started."""
 
-    def judge_chain(self, certificates: Sequence[bytes], at: Instant, fetch: bool, seconds: float) -> CertificateChain:
+    def judge_chain(
+        self, certificates: Sequence[bytes], at: Instant, fetch: bool, seconds: float
+    ) -> CertificateChain:
         """What the system makes of the chain of the first certificate. Raises ``NoFact``.
 
-        :param certificates: in DER, the leaf first; the others may be its issuers, and are not trusted
+        :param certificates: in DER, the leaf first; the others may be its issuers, and are not
+            trusted
         :param at: the time for which it is judged
         :param fetch: whether it may fetch issuers, where ``fetches_itself``
         :param seconds: for one fetch
@@ -57,7 +60,8 @@ class LocalSystem(System, Protocol):
         """The host name."""
 
     def run_folder(self, base: Optional[Path], name: str) -> RunFolder:
-        """Makes the folder ``name`` under ``base`` (None: the usual place) and prunes old ones beside it.
+        """Makes the folder ``name`` under ``base`` (None: the usual place) and prunes old ones
+        beside it.
 
         Raises ``OSError`` where the folder cannot be made, or not safely.
         """
@@ -79,7 +83,9 @@ class Unknown:
     def cleanup(self) -> None:
         pass
 
-    def judge_chain(self, certificates: Sequence[bytes], at: Instant, fetch: bool, seconds: float) -> CertificateChain:
+    def judge_chain(
+        self, certificates: Sequence[bytes], at: Instant, fetch: bool, seconds: float
+    ) -> CertificateChain:
         raise NoFact("certificates are not judged on this system")
 
     def run_folder(self, base: Optional[Path], name: str) -> RunFolder:
@@ -95,12 +101,17 @@ def host_name() -> str:
 
 
 def after_the_connect(board: Board) -> None:
-    """Waits until the plain connect to IMDS has ended: only then the neighbour table tells of its next hop."""
+    """Waits until the plain connect to IMDS has ended: only then the neighbour table tells of its
+    next hop.
+    """
     board.wait("imds", NEIGHBOURS_S, or_draft=True)
 
 
 def udp_source(destination: Address) -> Tuple[Optional[Address], Optional[str]]:
-    """The source address that the system chooses for ``destination``, or POSIX' name of its error. Nothing is sent."""
+    """The source address that the system chooses for ``destination``, or POSIX' name of its error.
+
+    Nothing is sent.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         try:
             sock.connect((destination, 9))

@@ -1,4 +1,6 @@
-"""Runs the system's own programs: absolute path, no shell, bounded in time and output, ended with their children."""
+"""Runs the system's own programs: absolute path, no shell, bounded in time and output, ended with
+their children.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +13,27 @@ import time
 from pathlib import Path
 from typing import IO, Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Set, Tuple
 
-from .. import threads
-from ..collect import NoFact, NoProgram, is_shortage
+from ..collect import NoFact, NoProgram, is_shortage, threads
 from ..facts import RawText
 
 PROGRAM_S = 5.0
 OUTPUT_LIMIT = 16 * 1024 * 1024
 ERRORS_LIMIT = 4096
 PATIENCE_S = 2.0  # in all, that a run waits so; a lasting want costs no more
-AGAIN_S = 0.1  # between tries to start a program, while memory, processes or file descriptors are short
+AGAIN_S = (
+    0.1  # between tries to start a program, while memory, processes or file descriptors are short
+)
 DYING_S = 0.2  # that killed programs are waited for
 STARTING_S = 0.2  # that the end of the run waits for one that is being started
 RAW_LIMIT = 256 * 1024  # characters of it that a report holds
 CREATE_NO_WINDOW = 0x08000000  # processthreadsapi.h
-_OPTIONS: Dict[str, Any] = {"start_new_session": True} if os.name == "posix" else {"creationflags": CREATE_NO_WINDOW}
+_OPTIONS: Dict[str, Any] = (
+    {"start_new_session": True} if os.name == "posix" else {"creationflags": CREATE_NO_WINDOW}
+)
 End = Callable[[], None]  # ends a program with its children
 
 
-def process_group(process: "subprocess.Popen[bytes]") -> End:
+def process_group(process: subprocess.Popen[bytes]) -> End:
     """How a POSIX system ends a program that leads a process group of its own."""
 
     def end() -> None:
@@ -55,20 +60,21 @@ class Programs:
 
     :param directories: where programs are looked for: never PATH, never the current folder
     :param environment: all that a program inherits
-    :param contain: is given each program that was started, and gives back what ends it with its children
+    :param contain: is given each program that was started, and gives back what ends it with its
+    children
     """
 
     def __init__(
         self,
         directories: Sequence[str],
         environment: Mapping[str, str],
-        contain: Callable[["subprocess.Popen[bytes]"], End] = process_group,
+        contain: Callable[[subprocess.Popen[bytes]], End] = process_group,
     ) -> None:
         self._directories: Tuple[str, ...] = tuple(directories)
         self._environment = dict(environment)
         self._lock = threading.Lock()
         self._contain = contain
-        self._running: Dict["subprocess.Popen[bytes]", End] = {}
+        self._running: Dict[subprocess.Popen[bytes], End] = {}
         self._hung: Set[str] = set()  # what did not finish once gets no second chance
         self._closed = False
         self._patience_s = PATIENCE_S
@@ -82,15 +88,23 @@ class Programs:
         raise NoProgram(f"{program}: not found")
 
     def run(self, program: str, arguments: Sequence[str], seconds: float = PROGRAM_S) -> bytes:
-        """What the program prints. Raises ``NoFact`` when it is not there, fails, hangs or never stops printing."""
+        """What the program prints.
+
+        Raises ``NoFact`` when it is not there, fails, hangs or never stops printing.
+        """
         done = self.complete(program, arguments, seconds)
         if done.status:
             said = done.errors.strip().partition("\n")[0][:200]
-            raise NoFact(f"{_shown(program, arguments)}: exit status {done.status}{': ' + said if said else ''}")
+            raise NoFact(
+                f"{_shown(program, arguments)}: exit status {done.status}{': ' + said if said else ''}"
+            )
         return done.output
 
     def complete(self, program: str, arguments: Sequence[str], seconds: float = PROGRAM_S) -> Done:
-        """How the program ended, whatever its exit status. Raises ``NoFact`` when it is not there, hangs or never stops printing."""
+        """How the program ended, whatever its exit status.
+
+        Raises ``NoFact`` when it is not there, hangs or never stops printing.
+        """
         shown = _shown(program, arguments)
         end = time.monotonic() + seconds
         process = self._start_in_time(program, arguments, shown, end)
@@ -112,8 +126,12 @@ class Programs:
                 kill(process, end_it)
         return Done(status, bytes(output), errors.decode("utf-8", "replace"))
 
-    def raw_text(self, command: str, program: str, arguments: Sequence[str], encoding: str = "utf-8") -> RawText:
-        """What the program prints, or why it does not, for the full report; ``command`` is how people call it."""
+    def raw_text(
+        self, command: str, program: str, arguments: Sequence[str], encoding: str = "utf-8"
+    ) -> RawText:
+        """What the program prints, or why it does not, for the full report; ``command`` is how
+        people call it.
+        """
         try:
             text = self.run(program, arguments).decode(encoding, "replace")
         except NoFact as missing:
@@ -122,8 +140,10 @@ class Programs:
 
     def _start_in_time(
         self, program: str, arguments: Sequence[str], shown: str, end: float
-    ) -> "subprocess.Popen[bytes]":
-        """Starts it, as soon as what it needs is not taken up by other programs and collectors any more."""
+    ) -> subprocess.Popen[bytes]:
+        """Starts it, as soon as what it needs is not taken up by other programs and collectors any
+        more.
+        """
         while True:
             try:
                 return self._start(program, arguments, shown)
@@ -132,10 +152,12 @@ class Programs:
                     self._patience_s -= AGAIN_S
                     is_over = self._patience_s < 0 or time.monotonic() + AGAIN_S > end
                 if is_over or not is_shortage(error):
-                    raise NoFact(f"{shown}: {getattr(error, 'strerror', None) or 'not enough memory'}") from None
+                    raise NoFact(
+                        f"{shown}: {getattr(error, 'strerror', None) or 'not enough memory'}"
+                    ) from None
                 time.sleep(AGAIN_S)
 
-    def _start(self, program: str, arguments: Sequence[str], shown: str) -> "subprocess.Popen[bytes]":
+    def _start(self, program: str, arguments: Sequence[str], shown: str) -> subprocess.Popen[bytes]:
         """Raises ``OSError``, ``MemoryError`` and ``NoFact``."""
         command = [self.find(program), *arguments]
         with self._lock:
@@ -160,8 +182,12 @@ class Programs:
             return process
 
     def close(self) -> None:
-        """Ends every program that is still running; no other one starts. Returns soon, whatever hangs."""
-        self._closed = True  # before the lock: one that is being started just now is ended by its starter
+        """Ends every program that is still running; no other one starts. Returns soon, whatever
+        hangs.
+        """
+        self._closed = (
+            True  # before the lock: one that is being started just now is ended by its starter
+        )
         is_free = self._lock.acquire(timeout=STARTING_S)
         try:
             running, self._running = self._running, {}
@@ -176,8 +202,12 @@ class Programs:
             _wait(process, max(0.0, end - time.monotonic()))
 
 
-def _read(process: "subprocess.Popen[bytes]", output: bytearray, errors: bytearray, end: float) -> bool:
-    """Reads what a program prints, until it has closed both streams or printed too much; False where ``end`` came first."""
+def _read(
+    process: subprocess.Popen[bytes], output: bytearray, errors: bytearray, end: float
+) -> bool:
+    """Reads what a program prints, until it has closed both streams or printed too much; False
+    where ``end`` came first.
+    """
     assert process.stdout and process.stderr
     streams = [
         _Stream(process.stdout, output, OUTPUT_LIMIT + 1, ends_when_full=True),
@@ -185,7 +215,9 @@ def _read(process: "subprocess.Popen[bytes]", output: bytearray, errors: bytearr
     ]
     if hasattr(select, "poll"):
         return _read_in_turn(streams, end)
-    done = [_read_beside(stream) for stream in streams]  # Windows' pipes cannot be waited for together
+    done = [
+        _read_beside(stream) for stream in streams
+    ]  # Windows' pipes cannot be waited for together
     return all([item.wait(max(0.0, end - time.monotonic())) for item in done])
 
 
@@ -195,7 +227,9 @@ class _Stream(NamedTuple):
     pipe: IO[bytes]
     into: bytearray
     limit: int  # bytes that are kept
-    ends_when_full: bool  # else it is read on: a program that warns at length would die of a closed pipe
+    ends_when_full: (
+        bool  # else it is read on: a program that warns at length would die of a closed pipe
+    )
 
     def read(self) -> bool:
         """Waits for the next piece; False when there is no more to read."""
@@ -239,7 +273,7 @@ def _read_beside(stream: _Stream) -> threading.Event:
     return done
 
 
-def kill(process: "subprocess.Popen[bytes]", end: End) -> None:
+def kill(process: subprocess.Popen[bytes], end: End) -> None:
     """Ends a program with its children, and waits a moment for it."""
     _end(end)
     _wait(process, DYING_S)
@@ -252,7 +286,7 @@ def _end(end: End) -> None:
         pass
 
 
-def _wait(process: "subprocess.Popen[bytes]", seconds: float) -> None:
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:

@@ -1,4 +1,6 @@
-"""What a run's folder is called, what is in it, and which of the old ones go; the same on every system."""
+"""What a run's folder is called, what is in it, and which of the old ones go; the same on every
+system.
+"""
 
 from __future__ import annotations
 

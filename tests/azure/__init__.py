@@ -1,1 +1,3 @@
-"""The real Azure CLI against a stand-in for Azure on loopback, which runs what it is sent in a VM of the lab."""
+"""The real Azure CLI against a stand-in for Azure on loopback, which runs what it is sent in a VM
+of the lab.
+"""

@@ -1,4 +1,6 @@
-"""``python -m tests.azure`` installs the Azure CLI for the tests; ``python -m tests.azure transcripts`` makes ``samples/az`` anew."""
+"""``python -m tests.azure`` installs the Azure CLI for the tests; ``python -m tests.azure
+transcripts`` makes ``samples/az`` anew.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,10 @@ def main() -> int:
         try:
             client.set_up()
         except subprocess.CalledProcessError as error:
-            print(f"installing azure-cli {client.VERSION} failed with exit code {error.returncode}", file=sys.stderr)
+            print(
+                f"installing azure-cli {client.VERSION} failed with exit code {error.returncode}",
+                file=sys.stderr,
+            )
             return 1
         print(f"az: {client.program()}")
         return 0

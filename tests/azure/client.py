@@ -1,4 +1,6 @@
-"""The real Azure CLI, in a virtual environment of its own, logged in to the stand-in and to nothing else."""
+"""The real Azure CLI, in a virtual environment of its own, logged in to the stand-in and to nothing
+else.
+"""
 
 from __future__ import annotations
 
@@ -48,8 +50,17 @@ def set_up() -> None:
     if (folder() / ".ready").exists():
         return
     shutil.rmtree(folder(), ignore_errors=True)
-    subprocess.run([sys.executable, "-m", "venv", str(folder())], check=True, stdin=subprocess.DEVNULL)
-    pip = [str(folder() / "bin" / "python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+    subprocess.run(
+        [sys.executable, "-m", "venv", str(folder())], check=True, stdin=subprocess.DEVNULL
+    )
+    pip = [
+        str(folder() / "bin" / "python"),
+        "-m",
+        "pip",
+        "install",
+        "-qq",
+        "--disable-pip-version-check",
+    ]
     subprocess.run([*pip, f"azure-cli=={VERSION}"], check=True, stdin=subprocess.DEVNULL)
     (folder() / ".ready").touch()
 
@@ -61,7 +72,7 @@ class Client:
         self._azure = azure
         self._folder = tempfile.TemporaryDirectory(prefix="imds-check-az-")
 
-    def __enter__(self) -> "Client":
+    def __enter__(self) -> Client:
         bin = Path(self._folder.name) / "bin"
         bin.mkdir()
         az = program()
@@ -74,12 +85,20 @@ class Client:
 
     @property
     def environment(self) -> Dict[str, str]:
-        """With ``az`` first on PATH, this Python next, and nothing of this machine's own CLI or proxies."""
+        """With ``az`` first on PATH, this Python next, and nothing of this machine's own CLI or
+        proxies.
+        """
         own = namespace.own_environment()
-        kept = {name: value for name, value in own.items() if not name.startswith(("AZURE_", "PYTHON", "IDENTITY_"))}
+        kept = {
+            name: value
+            for name, value in own.items()
+            if not name.startswith(("AZURE_", "PYTHON", "IDENTITY_"))
+        }
         return {
             **kept,
-            "PATH": os.pathsep.join([f"{self._folder.name}/bin", str(Path(sys.executable).parent), own["PATH"]]),
+            "PATH": os.pathsep.join(
+                [f"{self._folder.name}/bin", str(Path(sys.executable).parent), own["PATH"]]
+            ),
             "AZURE_CONFIG_DIR": f"{self._folder.name}/config",
             "AZURE_CORE_COLLECT_TELEMETRY": "0",
             "REQUESTS_CA_BUNDLE": str(self._azure.certificate),
@@ -88,7 +107,7 @@ class Client:
             "IDENTITY_HEADER": "x",
         }
 
-    def run(self, command: Sequence[str], **more: Any) -> "subprocess.CompletedProcess[str]":
+    def run(self, command: Sequence[str], **more: Any) -> subprocess.CompletedProcess[str]:
         """A program that finds ``az`` on its path."""
         return subprocess.run(
             command,
@@ -101,7 +120,7 @@ class Client:
             **more,
         )
 
-    def az(self, *arguments: str, **more: Any) -> "subprocess.CompletedProcess[str]":
+    def az(self, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
         return self.run(["az", *arguments], **more)
 
     def json(self, *arguments: str, **more: Any) -> Any:
@@ -112,7 +131,14 @@ class Client:
 
     def login(self) -> None:
         for arguments in (
-            ("cloud", "register", "-n", CLOUD, "--endpoint-resource-manager", f"{self._azure.url}/"),
+            (
+                "cloud",
+                "register",
+                "-n",
+                CLOUD,
+                "--endpoint-resource-manager",
+                f"{self._azure.url}/",
+            ),
             ("cloud", "set", "-n", CLOUD),
             ("login", "--identity"),
         ):

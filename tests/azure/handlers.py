@@ -1,7 +1,9 @@
-"""What the agents of an Azure VM do with the script of a run command; here the VM is one of the lab.
+"""What the agents of an Azure VM do with the script of a run command; here the VM is one of the
+lab.
 
-Managed run commands: as github.com/Azure/run-command-handler-linux does it (internal/exec, internal/files, internal/cmds).
-Action run commands: as users tell of the script that they found on their VM (azure-cli #9596, #10400 and #29750).
+Managed run commands: as github.com/Azure/run-command-handler-linux does it (internal/exec,
+internal/files, internal/cmds). Action run commands: as users tell of the script that they found on
+their VM (azure-cli #9596, #10400 and #29750).
 """
 
 from __future__ import annotations
@@ -34,9 +36,11 @@ class Output:
 
 
 def action(lab: Lab, script: Sequence[str], parameters: Parameters) -> Output:
-    """RunShellScript. ``script``: as the client sends it, lines or whole files; the parameters become lines of it.
+    """RunShellScript. ``script``: as the client sends it, lines or whole files; the parameters
+    become lines of it.
 
-    They go on top, unquoted; but an element that begins with ``#!`` stays the first one, be it a line or a whole file.
+    They go on top, unquoted; but an element that begins with ``#!`` stays the first one, be it a
+    line or a whole file.
     """
     top = script[:1] if script[0].startswith(("#!", BOM + "#!")) else []
     exported = " ".join(f"{name}={value}" for name, value in parameters)
@@ -46,23 +50,31 @@ def action(lab: Lab, script: Sequence[str], parameters: Parameters) -> Output:
 
 
 def managed(lab: Lab, script: str, parameters: Parameters) -> Output:
-    """A managed run command: parameters with a name become variables, the others words for the shell to split."""
+    """A managed run command: parameters with a name become variables, the others words for the
+    shell to split.
+    """
     named = {name: value for name, value in parameters if name and value}
     words = "".join(f" {value}" for name, value in parameters if not name and value)
     return _run(lab, script, "/bin/bash", words, named)
 
 
 def powershell(lab: PowerShellLab, script: Sequence[str], parameters: Parameters) -> Output:
-    """RunPowerShellScript. Of a value, what stands before its first blank arrives (azure-powershell #7269)."""
-    done = lab.power_shell("\n".join(script), {name: value.partition(" ")[0] for name, value in parameters})
+    """RunPowerShellScript. Of a value, what stands before its first blank arrives (azure-powershell
+    #7269).
+    """
+    done = lab.power_shell(
+        "\n".join(script), {name: value.partition(" ")[0] for name, value in parameters}
+    )
     return Output(_tail(done.out), _tail(done.err), done.code)
 
 
-@lru_cache()
+@lru_cache
 def demo(scenario: str) -> Output:
     """What the demo prints, in the place of a run in a Windows VM."""
     command = [sys.executable, "-m", "runcommand", "demo", scenario]
-    done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    done = subprocess.run(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     return Output(_tail(done.stdout), _tail(done.stderr), 0)
 
 
@@ -90,12 +102,22 @@ def status(output: Output, os: str) -> List[Dict[str, object]]:
     """What an action run command's answer says of an output. Exit codes are not reported there."""
 
     def entry(code: str, message: str) -> Dict[str, object]:
-        return {"code": code, "level": "Info", "displayStatus": "Provisioning succeeded", "message": message}
+        return {
+            "code": code,
+            "level": "Info",
+            "displayStatus": "Provisioning succeeded",
+            "message": message,
+        }
 
     if os == "Windows":
         streams = (("StdOut", output.out), ("StdErr", output.err))
         return [entry(f"ComponentStatus/{name}/succeeded", text) for name, text in streams]
-    return [entry("ProvisioningState/succeeded", f"Enable succeeded: \n[stdout]\n{output.out}\n[stderr]\n{output.err}")]
+    return [
+        entry(
+            "ProvisioningState/succeeded",
+            f"Enable succeeded: \n[stdout]\n{output.out}\n[stderr]\n{output.err}",
+        )
+    ]
 
 
 def instance_view(output: Output, began: str, ended: str) -> Dict[str, object]:

@@ -1,4 +1,6 @@
-"""A Linux VM and a Windows VM in the stand-in for Azure, and beside them the Azure CLI and a checkout with what was built."""
+"""A Linux VM and a Windows VM in the stand-in for Azure, and beside them the Azure CLI and a
+checkout with what was built.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,11 @@ MEND = f"ip route del {IMDS}/32 via 10.0.1.1 dev eth1"
 class Setting:
     """All of it, while it is entered; the CLI is not logged in yet, and the Linux VM is healthy."""
 
-    def __enter__(self) -> "Setting":
+    def __enter__(self) -> Setting:
         with ExitStack() as stack:
-            self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imds-check-azure-")))
+            self.folder = Path(
+                stack.enter_context(tempfile.TemporaryDirectory(prefix="imds-check-azure-"))
+            )
             self.checkout = self.folder / "operator's checkout"
             _check_out(self.checkout)
             self.lab = stack.enter_context(Lab())
@@ -40,7 +44,9 @@ class Setting:
 
 
 def _check_out(folder: Path) -> None:
-    """This checkout's samples and package, and the two scripts as they are built from it now (without the exe)."""
+    """This checkout's samples and package, and the two scripts as they are built from it now
+    (without the exe).
+    """
     (folder / "dist").mkdir(parents=True)
     (folder / "runcommand").symlink_to(ROOT / "runcommand")
     (folder / "samples").mkdir()

@@ -1,7 +1,9 @@
-"""A small HTTPS server on loopback that plays Azure Resource Manager, and a managed identity for the login.
+"""A small HTTPS server on loopback that plays Azure Resource Manager, and a managed identity for
+the login.
 
-It knows virtual machines, their network interfaces and their run commands, both kinds, and answers as
-https://learn.microsoft.com/rest/api/compute/virtual-machine-run-commands tells. No credential of any kind is needed.
+It knows virtual machines, their network interfaces and their run commands, both kinds, and answers
+as https://learn.microsoft.com/rest/api/compute/virtual-machine-run-commands tells. No credential of
+any kind is needed.
 """
 
 from __future__ import annotations
@@ -75,7 +77,9 @@ class Nic:
 
 @dataclass
 class Machine:
-    """A virtual machine. ``action`` and ``managed`` do there what is sent; the rest is what Azure says of it."""
+    """A virtual machine. ``action`` and ``managed`` do there what is sent; the rest is what Azure
+    says of it.
+    """
 
     name: str
     os: str  # Linux, Windows
@@ -95,7 +99,10 @@ class Machine:
 
     def as_json(self) -> Json:
         nics = [
-            {"id": nic.id, **({} if nic.is_primary is None else {"properties": {"primary": nic.is_primary}})}
+            {
+                "id": nic.id,
+                **({} if nic.is_primary is None else {"properties": {"primary": nic.is_primary}}),
+            }
             for nic in self.nics
         ]
         return {
@@ -107,7 +114,11 @@ class Machine:
                 "vmId": "02aab8a4-74ef-476e-8182-f6d2ba4166a6",
                 "hardwareProfile": {"vmSize": "Standard_D2s_v5"},
                 "storageProfile": {
-                    "osDisk": {"name": f"{self.name}_OsDisk_1", "osType": self.os, "createOption": "FromImage"}
+                    "osDisk": {
+                        "name": f"{self.name}_OsDisk_1",
+                        "osType": self.os,
+                        "createOption": "FromImage",
+                    }
                 },
                 "osProfile": {"computerName": self.name},
                 "networkProfile": {"networkInterfaces": nics},
@@ -168,13 +179,21 @@ class Azure:
         self._operations: Dict[str, Json] = {}
         self._servers: List[ThreadingHTTPServer] = []
         key = folder / "localhost.key"
-        command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext".split()
-        command += ["subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(self.certificate)]
+        command = (
+            "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext".split()
+        )
+        command += [
+            "subjectAltName=DNS:localhost",
+            "-keyout",
+            str(key),
+            "-out",
+            str(self.certificate),
+        ]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(self.certificate, key)
 
-    def __enter__(self) -> "Azure":
+    def __enter__(self) -> Azure:
         azure = self
 
         class Handler(_Handler):
@@ -185,7 +204,9 @@ class Azure:
             server.daemon_threads = True
             if context:
                 server.socket = context.wrap_socket(server.socket, server_side=True)
-            threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+            threading.Thread(
+                target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+            ).start()
             self._servers.append(server)
         return self
 
@@ -204,7 +225,9 @@ class Azure:
         """Of the managed identity, in the form that App Service has."""
         return f"http://127.0.0.1:{self._servers[1].server_port}/msi"
 
-    def _answer(self, method: str, address: str, body: Json, is_known: bool) -> Tuple[int, Json, Dict[str, str]]:
+    def _answer(
+        self, method: str, address: str, body: Json, is_known: bool
+    ) -> Tuple[int, Json, Dict[str, str]]:
         """Status, body and headers."""
         path, query = unquote(urlsplit(address).path), parse_qs(urlsplit(address).query)
         if path == "/metadata/endpoints":
@@ -212,14 +235,22 @@ class Azure:
         if path == "/msi":
             return 200, _token(query["resource"][0]), {}
         if not is_known:
-            raise Refused(401, "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing.")
+            raise Refused(
+                401,
+                "AuthenticationFailed",
+                "Authentication failed. The 'Authorization' header is missing.",
+            )
         if path == "/subscriptions":
             return 200, {"value": [_subscription()]}, {}
-        found = re.fullmatch(r"/subscriptions/([^/]+)/(?:resourceGroups/([^/]+)/)?providers/(.+)", path, re.I)
+        found = re.fullmatch(
+            r"/subscriptions/([^/]+)/(?:resourceGroups/([^/]+)/)?providers/(.+)", path, re.I
+        )
         if not found:
             raise Refused(404, "NotFound", f"This stand-in does not know {path}")
         if found[1] != SUBSCRIPTION:
-            raise Refused(404, "SubscriptionNotFound", f"The subscription '{found[1]}' could not be found.")
+            raise Refused(
+                404, "SubscriptionNotFound", f"The subscription '{found[1]}' could not be found."
+            )
         kind, _, rest = found[3].partition("/")[2].partition("/")
         if kind.lower() == "locations":
             return self._operation(rest.split("/")[-1], is_result="monitor" in query)
@@ -264,7 +295,9 @@ class Azure:
 
     def _machine(self, group: str, name: str) -> Machine:
         if group.lower() != GROUP:
-            raise Refused(404, "ResourceGroupNotFound", f"Resource group '{group}' could not be found.")
+            raise Refused(
+                404, "ResourceGroupNotFound", f"Resource group '{group}' could not be found."
+            )
         for machine in self.machines:
             if machine.name.lower() == name.lower():
                 return machine
@@ -284,7 +317,11 @@ class Azure:
         if not machine.may_run:
             raise _forbidden("Microsoft.Compute/virtualMachines/runCommand/action", machine.id)
         if not machine.is_running:
-            raise Refused(409, "OperationNotAllowed", "The operation requires the VM to be running (or set to run).")
+            raise Refused(
+                409,
+                "OperationNotAllowed",
+                "The operation requires the VM to be running (or set to run).",
+            )
         if not machine.busy.acquire(blocking=False):
             text = "Run command extension execution is in progress. Please wait for completion before invoking a run command."
             raise Refused(409, "Conflict", text)
@@ -324,14 +361,20 @@ class Azure:
             def work() -> Json:
                 _await_agent(machine)
                 began = _now()
-                output = machine.managed(body["properties"]["source"]["script"], _pairs(body["properties"]))
-                command["properties"]["instanceView"] = handlers.instance_view(output, began, _now())
+                output = machine.managed(
+                    body["properties"]["source"]["script"], _pairs(body["properties"])
+                )
+                command["properties"]["instanceView"] = handlers.instance_view(
+                    output, began, _now()
+                )
                 command["properties"]["provisioningState"] = "Succeeded"
                 return shown(command)
 
             return 201, shown(command), self._start(work)
         if name not in machine.commands:
-            raise _not_found("Microsoft.Compute/virtualMachines/runCommands", f"{machine.name}/{name}", GROUP)
+            raise _not_found(
+                "Microsoft.Compute/virtualMachines/runCommands", f"{machine.name}/{name}", GROUP
+            )
         if method == "DELETE":
             del machine.commands[name]
             return 200, {}, {}
@@ -390,7 +433,9 @@ def _not_found(kind: str, name: str, group: str) -> Refused:
 
 
 def _forbidden(right: str, scope: str) -> Refused:
-    text = f"The client does not have authorization to perform action '{right}' over scope '{scope}'."
+    text = (
+        f"The client does not have authorization to perform action '{right}' over scope '{scope}'."
+    )
     return Refused(403, "AuthorizationFailed", text)
 
 
@@ -413,7 +458,9 @@ def _token(resource: str) -> Json:
     """An unsigned token, which nobody checks."""
     claims = {"tid": TENANT, "oid": TENANT, "aud": resource, "exp": 4102444800}
     parts = ({"alg": "none", "typ": "JWT"}, claims)
-    encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts]
+    encoded = [
+        base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts
+    ]
     return {
         "access_token": ".".join([*encoded, ""]),
         "expires_on": "4102444800",
@@ -431,12 +478,18 @@ class _Handler(BaseHTTPRequestHandler):
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         try:
             is_known = bool(self.headers.get("Authorization"))
-            status, body, headers = self.answer(self.command, self.path, json.loads(content or b"{}"), is_known)
+            status, body, headers = self.answer(
+                self.command, self.path, json.loads(content or b"{}"), is_known
+            )
         except Refused as refused:
             status, body, headers = refused.status, refused.body, {}
         sent = json.dumps(body).encode() if body else b""
         self.send_response(status)
-        for name, value in {**headers, "Content-Type": "application/json", "Content-Length": str(len(sent))}.items():
+        for name, value in {
+            **headers,
+            "Content-Type": "application/json",
+            "Content-Length": str(len(sent)),
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(sent)

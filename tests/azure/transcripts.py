@@ -1,4 +1,5 @@
-"""What the Azure CLI and ``samples/diagnose-vm.sh`` print against the stand-in, as ``samples/az`` keeps it.
+"""What the Azure CLI and ``samples/diagnose-vm.sh`` print against the stand-in, as ``samples/az``
+keeps it.
 
 Times are settled, so that two recordings differ only where something changed.
 """
@@ -44,16 +45,37 @@ def make(setting: Setting) -> Dict[str, str]:
             ],
         )
         made["invoke-windows.json"] = _json(
-            setting, [*invoke, "RunPowerShellScript", "-n", windows.name, "--scripts", "@dist/imds-check.ps1"]
+            setting,
+            [
+                *invoke,
+                "RunPowerShellScript",
+                "-n",
+                windows.name,
+                "--scripts",
+                "@dist/imds-check.ps1",
+            ],
         )
-        for name, more in (("show-instance-view.json", []), ("show-instance-view-verdict.json", ["ExitCode=verdict"])):
+        for name, more in (
+            ("show-instance-view.json", []),
+            ("show-instance-view-verdict.json", ["ExitCode=verdict"]),
+        ):
             create = ["vm", "run-command", "create", *at, *managed, "--location", LOCATION]
             setting.client.json(
-                *create, "--script", "@dist/imds-check.sh", "--parameters", *parameters, *more, cwd=setting.checkout
+                *create,
+                "--script",
+                "@dist/imds-check.sh",
+                "--parameters",
+                *parameters,
+                *more,
+                cwd=setting.checkout,
             )
-            made[name] = _json(setting, ["vm", "run-command", "show", *at, *managed, "--instance-view"])
+            made[name] = _json(
+                setting, ["vm", "run-command", "show", *at, *managed, "--instance-view"]
+            )
             setting.client.az("vm", "run-command", "delete", *at, *managed, "--yes")
-        made["diagnose-vm.txt"] = _transcript(setting, ["samples/diagnose-vm.sh", "-g", GROUP, "-n", linux.name])
+        made["diagnose-vm.txt"] = _transcript(
+            setting, ["samples/diagnose-vm.sh", "-g", GROUP, "-n", linux.name]
+        )
         with linux.busy:
             made["diagnose-vm-conflict.txt"] = _transcript(
                 setting, ["samples/diagnose-vm.sh", "-g", GROUP, "-n", linux.name]
@@ -64,8 +86,12 @@ def make(setting: Setting) -> Dict[str, str]:
 
 
 def _transcript(setting: Setting, command: Sequence[str]) -> str:
-    """The command as it is typed, what it prints to the terminal, and its exit code where it is not 0."""
-    done = setting.client.run(["sh", "-c", f"exec {shlex.join(command)} 2>&1"], cwd=setting.checkout)
+    """The command as it is typed, what it prints to the terminal, and its exit code where it is not
+    0.
+    """
+    done = setting.client.run(
+        ["sh", "-c", f"exec {shlex.join(command)} 2>&1"], cwd=setting.checkout
+    )
     ended = f"(exit code {done.returncode})\n" if done.returncode else ""
     return settled(f"$ {shlex.join(command)}\n{done.stdout}{ended}")
 
@@ -86,7 +112,9 @@ def settled(text: str) -> str:
 
 
 def shape(name: str, text: str) -> List[str]:
-    """What is the same in every recording: keys and their types, and of text the beginnings of its lines."""
+    """What is the same in every recording: keys and their types, and of text the beginnings of its
+    lines.
+    """
     if name.endswith(".json"):
         return sorted(_keys(json.loads(text), ""))
     return [" ".join(re.sub(r"\d+", "0", line).split()[:2]) for line in text.splitlines()]
@@ -96,7 +124,9 @@ def _keys(value: Any, path: str) -> List[str]:
     if isinstance(value, dict):
         return [found for key, item in value.items() for found in _keys(item, f"{path}.{key}")]
     if isinstance(value, list):
-        return [found for number, item in enumerate(value) for found in _keys(item, f"{path}[{number}]")]
+        return [
+            found for number, item in enumerate(value) for found in _keys(item, f"{path}[{number}]")
+        ]
     # a report inside is told by its last line
     end = re.search(r"END IMDS-CHECK (.*) host=", value) if isinstance(value, str) else None
     return [f"{path}: {type(value).__name__}" + (f" {end[1]}" if end else "")]

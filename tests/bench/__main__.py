@@ -1,4 +1,5 @@
-"""``python -m tests.bench [RUNS]``: wall time, IMDS requests and peak memory of whole runs in the lab, and sizes.
+"""``python -m tests.bench [RUNS]``: wall time, IMDS requests and peak memory of whole runs in the
+lab, and sizes.
 
 With ``--exe`` the same of the exe under Wine, beside a bare one-file exe with the same exclusions.
 """
@@ -15,7 +16,7 @@ from statistics import median
 from typing import Callable, List, Sequence
 
 import build
-from runcommand import attested
+from runcommand.attest import document as attested
 from runcommand.probes.tcp import CONNECT_S
 from runcommand.simulator.host import Behaviour, attested_document
 
@@ -36,7 +37,10 @@ class Sample:
 
 
 def sample(command: Sequence[str]) -> Sample:
-    """One whole process, from its start to its end. The peak is its own high-water mark, seen up to 5 ms before its end."""
+    """One whole process, from its start to its end.
+
+    The peak is its own high-water mark, seen up to 5 ms before its end.
+    """
     began = time.monotonic()
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -116,7 +120,9 @@ def a_document(runs: int) -> None:
 
 
 def of_script(runs: int) -> None:
-    """The script for Run Command: its size, and a whole healthy run, in which Python compiles all that it imports."""
+    """The script for Run Command: its size, and a whole healthy run, in which Python compiles all
+    that it imports.
+    """
     build.DIST.mkdir(exist_ok=True)
     script = build.DIST / f"{build.NAME}.sh"
     script.write_text(build.shell_script(), "ascii")
@@ -140,20 +146,29 @@ def of_exe(runs: int) -> None:
     with WindowsLab(exe) as lab:
 
         def times(program: str, *arguments: str) -> List[float]:
-            return [lab.program(program, *arguments).seconds for _ in range(runs + 1)][1:]  # the first to warm up
+            return [lab.program(program, *arguments).seconds for _ in range(runs + 1)][
+                1:
+            ]  # the first to warm up
 
         start, own = times(str(bare)), times(str(exe), "--version")
         show("bare exe", start, "s", "")
         show("exe --version", own, "s", f"{1.3 * median(start):.2f} (1.3 x the bare one)")
         show("exe, healthy", times(str(exe), "--no-files"), "s", "")
         go_dark(lab)
-        show("exe, all dark", times(str(exe), "--no-files"), "s", f"{1.5 * CONNECT_S + 1:.1f} (1.5 x one connect + 1)")
+        show(
+            "exe, all dark",
+            times(str(exe), "--no-files"),
+            "s",
+            f"{1.5 * CONNECT_S + 1:.1f} (1.5 x one connect + 1)",
+        )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
     parser.add_argument("runs", nargs="?", type=int, default=5)
-    parser.add_argument("--exe", action="store_true", help="the exe, under Wine, instead of the package")
+    parser.add_argument(
+        "--exe", action="store_true", help="the exe, under Wine, instead of the package"
+    )
     options = parser.parse_args()
     reason = why_not() or (wine.why_not() if options.exe else None)
     if reason:
@@ -169,7 +184,9 @@ def main() -> int:
 
 
 def of_package(runs: int) -> None:
-    version = [sample([sys.executable, "-m", "runcommand", "--version"]).seconds for _ in range(runs)]
+    version = [
+        sample([sys.executable, "-m", "runcommand", "--version"]).seconds for _ in range(runs)
+    ]
     bare = [sample([sys.executable, "-c", "pass"]).seconds for _ in range(runs)]
     show("bare interpreter", bare, "s", "")
     show("--version", version, "s", "")
@@ -183,9 +200,19 @@ def of_package(runs: int) -> None:
     whole_runs("wrong interface", runs, "", wrong_interface)
     whole_runs("a silent proxy", runs, "", silent_proxy)
     whole_runs("20,000 nftables rules", runs, "", many_rules)
-    whole_runs("--endpoints, all dark", runs, f"{CONNECT_S:.1f} more than healthy", without_issuers, "--endpoints")
     whole_runs(
-        "issuers missing, all dark", runs, f"{2 * CONNECT_S:.1f} more than healthy", without_issuers, behaviour=ALONE
+        "--endpoints, all dark",
+        runs,
+        f"{CONNECT_S:.1f} more than healthy",
+        without_issuers,
+        "--endpoints",
+    )
+    whole_runs(
+        "issuers missing, all dark",
+        runs,
+        f"{2 * CONNECT_S:.1f} more than healthy",
+        without_issuers,
+        behaviour=ALONE,
     )
     a_document(runs)
     of_script(runs)

@@ -1,5 +1,6 @@
-"""``python -m tests.lab [NAME ...]``: every scenario of the lab as a table; with ``--script FILE`` through the script for Run
-Command; with ``--exe FILE``, those that Wine can show."""
+"""``python -m tests.lab [NAME ...]``: every scenario of the lab as a table; with ``--script FILE``
+through the script for Run Command; with ``--exe FILE``, those that Wine can show.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +12,9 @@ from typing import Callable, Sequence
 
 from .. import wine
 from . import windows
+from .linux import LINUX
 from .namespace import Lab, why_not
 from .run import run_all
-from .linux import LINUX
 from .scenarios import Broken
 from .script import ScriptLab
 
@@ -31,9 +32,14 @@ def main() -> int:
     known = windows.shown() if options.exe else LINUX
     chosen = [scenario for scenario in known if not options.names or scenario.name in options.names]
     if not chosen:
-        print(f"no scenario of the lab has one of these names: {', '.join(options.names)}", file=sys.stderr)
+        print(
+            f"no scenario of the lab has one of these names: {', '.join(options.names)}",
+            file=sys.stderr,
+        )
         return 2
-    make: Callable[..., Lab] = partial(windows.WindowsLab, options.exe.absolute()) if options.exe else Lab
+    make: Callable[..., Lab] = (
+        partial(windows.WindowsLab, options.exe.absolute()) if options.exe else Lab
+    )
     if options.script:
         make = partial(ScriptLab, options.script.absolute())
     wrong = table(chosen, make)

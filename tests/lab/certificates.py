@@ -1,4 +1,6 @@
-"""The attested document and its certificates: what the lab's host signs, what the VM holds, and who answers at the certificates' hosts."""
+"""The attested document and its certificates: what the lab's host signs, what the VM holds, and who
+answers at the certificates' hosts.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,19 @@ from .namespace import IMDS, WIRESERVER
 from .registry import HKLM, USER, stored
 from .scenarios import Broken, healthy, platform
 
-SERVED, REFUSING, DARK = "10.0.0.50", "10.0.0.1", "203.0.113.77"  # a web server; nothing on port 80; nobody at all
+SERVED, REFUSING, DARK = (
+    "10.0.0.50",
+    "10.0.0.1",
+    "203.0.113.77",
+)  # a web server; nothing on port 80; nobody at all
 ALL_DARK = (f"rule add pref 1 to {DARK} blackhole",)
 ALONE = Behaviour(embedded=())  # the signing certificate alone, as Azure has it
 TWO = ("caissuers.microsoft.com", "www.microsoft.com")
-FETCHED, ENDPOINTS_CLOSED, MISSING = "cert-fetched-from-aia", "cert-endpoints-blocked", "cert-intermediate-missing"
+FETCHED, ENDPOINTS_CLOSED, MISSING = (
+    "cert-fetched-from-aia",
+    "cert-endpoints-blocked",
+    "cert-intermediate-missing",
+)
 PROXY_PORT = 3128
 BYPASSED = f"http_proxy=http://{SERVED}:{PROXY_PORT}\nno_proxy={IMDS},{WIRESERVER}\n"
 
@@ -27,7 +37,9 @@ def at(address: str, *hosts: str) -> Dict[str, str]:
     return dict.fromkeys(hosts or ENDPOINTS, address)
 
 
-def web(how: str = "certificates", port: int = 80, address: str = SERVED) -> Dict[Tuple[str, int], str]:
+def web(
+    how: str = "certificates", port: int = 80, address: str = SERVED
+) -> Dict[Tuple[str, int], str]:
     return {(address, port): how}
 
 
@@ -62,7 +74,8 @@ CERTIFICATES: List[Broken] = [
     lacking("its hosts reset", names=at(SERVED), web=web("reset"), heals=True),
     lacking("the cross-certificate", trust=("root", "issuing"), names={**at(SERVED), **at(REFUSING, TWO[0])}, web=web(), heals=True),
     lacking("the second root in its place", behaviour=replace(ALONE, embedded=("issuing", "tls_root")), names={**at(SERVED), **at(REFUSING, TWO[0])}, web=web(), heals=True),
-    Broken("cert-root-untrusted", "degraded", "cert-root-untrusted", behaviour=ALONE, trust=(), names=at(SERVED), web=web()),  # a stranger's root: advice
+    # a stranger's root: advice
+    Broken("cert-root-untrusted", "degraded", "cert-root-untrusted", behaviour=ALONE, trust=(), names=at(SERVED), web=web()),
     signed("attested-signature-invalid", "tampered"),
     signed("attested-signature-invalid", "garbage"),
     signed("attested-document-expired", "stale"),

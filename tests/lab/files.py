@@ -1,7 +1,8 @@
 """A web server on the host's side of the lab, from which imds-check.exe is downloaded, or not.
 
-``python -m tests.lab.files EXE``, until it is killed: over HTTPS at 10.0.0.50, port 443 with a certificate of the root that
-the VM trusts, port 444 with one signed by itself, and over HTTP at port 80. The path says how it answers.
+``python -m tests.lab.files EXE``, until it is killed: over HTTPS at 10.0.0.50, port 443 with a
+certificate of the root that the VM trusts, port 444 with one signed by itself, and over HTTP at
+port 80. The path says how it answers.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from pathlib import Path
 from typing import Callable, Dict
 from urllib.parse import urlsplit
 
+from runcommand.attest.x509 import to_pem
 from runcommand.simulator import pki
 from runcommand.simulator.host import PAGE
-from runcommand.x509 import to_pem
 
 ADDRESS, NAME = "10.0.0.50", "files.contoso.com"
 QUERY = "sv=2024-11-04&sr=b&sig=secret%2Fsignature%3D"  # as a SAS has it
@@ -39,7 +40,11 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def answer(
-        self, body: bytes, status: int = 200, content_type: str = "application/octet-stream", length: int = -1
+        self,
+        body: bytes,
+        status: int = 200,
+        content_type: str = "application/octet-stream",
+        length: int = -1,
     ) -> None:
         """``length``: another Content-Length than the body's; None of it at 0."""
         self.send_response(status)
@@ -114,7 +119,9 @@ def serve(port: int, certificate: bytes = b"") -> None:
             file.write(to_pem(certificate) + _private_key("leaf"))
             file.flush()
             context.load_cert_chain(file.name)
-        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        server.socket = context.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
     server.handle_error = lambda *_: None  # type: ignore[method-assign]  # the client went away
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
@@ -123,7 +130,17 @@ def _private_key(name: str) -> bytes:
     """RSAPrivateKey (RFC 8017, A.1.2) in PEM."""
     p, q = (int(prime, 16) for prime in pki.TEST_PRIVATE_KEYS[name])
     private = pow(pki.EXPONENT, -1, (p - 1) * (q - 1))
-    numbers = (0, p * q, pki.EXPONENT, private, p, q, private % (p - 1), private % (q - 1), pow(q, -1, p))
+    numbers = (
+        0,
+        p * q,
+        pki.EXPONENT,
+        private,
+        p,
+        q,
+        private % (p - 1),
+        private % (q - 1),
+        pow(q, -1, p),
+    )
     text = base64.encodebytes(pki.sequence(*map(pki.integer, numbers)))
     return b"-----BEGIN RSA PRIVATE KEY-----\n" + text + b"-----END RSA PRIVATE KEY-----\n"
 

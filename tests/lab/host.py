@@ -1,4 +1,5 @@
-"""The host's side of the lab, in the host's namespace: ``python -m tests.lab.host OPTIONS`` (JSON), until it is killed.
+"""The host's side of the lab, in the host's namespace: ``python -m tests.lab.host OPTIONS`` (JSON),
+until it is killed.
 
 It answers each line on standard input with the log of what it was asked.
 """
@@ -17,7 +18,9 @@ from .namespace import IMDS, VM, WIRESERVER
 
 def main() -> None:
     options = json.loads(sys.argv[1])
-    given: Dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in options["behaviour"].items()}
+    given: Dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in options["behaviour"].items()
+    }
     behaviour = Behaviour(**given)
     closed = [tuple(place) for place in options["not_listening"]]
     host = Host(replace(VM, environment=options["environment"]), behaviour)

@@ -1,8 +1,9 @@
 """Two network namespaces with no way out: a VM with two NICs, and the host behind both of them.
 
-The host answers at the true addresses, and only what comes from the primary address (10.0.0.4) of the primary NIC (eth0,
-with its MAC address); everything else to them is dropped without a word, as Azure does. The VM also has a mount namespace
-of its own, in which it has a chassis, leases, services and an empty /var/log.
+The host answers at the true addresses, and only what comes from the primary address (10.0.0.4) of
+the primary NIC (eth0, with its MAC address); everything else to them is dropped without a word, as
+Azure does. The VM also has a mount namespace of its own, in which it has a chassis, leases,
+services and an empty /var/log.
 """
 
 from __future__ import annotations
@@ -20,17 +21,27 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 from urllib.parse import unquote, urlsplit
 
+from runcommand.attest.x509 import to_pem
 from runcommand.simulator import pki
 from runcommand.simulator.host import Behaviour
 from runcommand.simulator.scenarios import LINUX_VM
-from runcommand.x509 import to_pem
 
 ROOT = Path(__file__).resolve().parents[2]
 ETH0_MAC, ETH1_MAC = "00:0d:3a:7f:20:04", "00:0d:3a:7f:20:05"
 AZURE_ARP_MAC = "12:34:56:78:9a:bc"
 IMDS, WIRESERVER = "169.254.169.254", "168.63.129.16"
 AZURE_TAG = "7783-7084-3265-9085-8269-3286-77"
-PROGRAMS = ("ip", "nsenter", "unshare", "mount", "nft", "iptables", "curl", "openssl", "update-ca-certificates")
+PROGRAMS = (
+    "ip",
+    "nsenter",
+    "unshare",
+    "mount",
+    "nft",
+    "iptables",
+    "curl",
+    "openssl",
+    "update-ca-certificates",
+)
 VM = replace(LINUX_VM, name="labvm")
 _numbers = itertools.count(1)
 
@@ -47,7 +58,12 @@ def why_not() -> Optional[str]:
 
 def sh(command: str, check: bool = True) -> str:
     """Runs a command line of this machine (no shell: it is split at blanks)."""
-    done = subprocess.run(shlex.split(command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    done = subprocess.run(
+        shlex.split(command),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+    )
     if check and done.returncode:
         raise RuntimeError(f"{command}: {done.stderr.strip()}")
     return done.stdout
@@ -69,12 +85,12 @@ class Lab:
         }
         number = f"{os.getpid()}-{next(_numbers)}"
         self._host_ns, self._vm_ns = f"imdshost{number}", f"imdsvm{number}"
-        self._holder: Optional["subprocess.Popen[str]"] = None
-        self._server: Optional["subprocess.Popen[str]"] = None
-        self._inside: Optional["subprocess.Popen[str]"] = None
-        self._webs: List["subprocess.Popen[str]"] = []
+        self._holder: Optional[subprocess.Popen[str]] = None
+        self._server: Optional[subprocess.Popen[str]] = None
+        self._inside: Optional[subprocess.Popen[str]] = None
+        self._webs: List[subprocess.Popen[str]] = []
 
-    def __enter__(self) -> "Lab":
+    def __enter__(self) -> Lab:
         try:
             self._make()
         except BaseException:
@@ -134,7 +150,7 @@ class Lab:
         ]  # frames go to the MAC that Azure knows
         return commands
 
-    def _serve(self, enter: Sequence[str], options: Dict[str, Any]) -> "subprocess.Popen[str]":
+    def _serve(self, enter: Sequence[str], options: Dict[str, Any]) -> subprocess.Popen[str]:
         """Starts the simulated host in a namespace that ``enter`` leads into."""
         server = subprocess.Popen(
             [*enter, sys.executable, "-m", "tests.lab.host", json.dumps(options)],
@@ -147,7 +163,9 @@ class Lab:
         return server
 
     def web(self, address: str, port: int, everything: str) -> None:
-        """Another server on the host's side of the network: a proxy, or a web server, that answers all paths alike."""
+        """Another server on the host's side of the network: a proxy, or a web server, that answers
+        all paths alike.
+        """
         options = {
             **self._options,
             "behaviour": asdict(Behaviour(everything=everything)),
@@ -194,7 +212,12 @@ class Lab:
     def write(self, path: str, text: str) -> None:
         """A file inside the VM's own mount namespace."""
         script = 'mkdir -p "$(dirname "$1")"; cat > "$1"'
-        subprocess.run(self.enter(["sh", "-c", script, "sh", path]), input=text, universal_newlines=True, check=True)
+        subprocess.run(
+            self.enter(["sh", "-c", script, "sh", path]),
+            input=text,
+            universal_newlines=True,
+            check=True,
+        )
 
     def index(self, name: str) -> int:
         return int(self.vm(f"cat /sys/class/net/{name}/ifindex"))
@@ -209,7 +232,10 @@ class Lab:
 
     def hosts(self, names: Dict[str, str]) -> None:
         """The names that the VM can resolve, and their addresses."""
-        lines = ["127.0.0.1 localhost labvm", *(f"{address} {name}" for name, address in names.items())]
+        lines = [
+            "127.0.0.1 localhost labvm",
+            *(f"{address} {name}" for name, address in names.items()),
+        ]
         self.write("/etc/hosts", "\n".join([*lines, ""]))
 
     def trust(self, names: Sequence[str]) -> None:
@@ -228,8 +254,11 @@ class Lab:
         self.write("/run/lab/units", "\n".join(units))
 
     def tool(
-        self, *arguments: str, environment: Optional[Dict[str, str]] = None, user: Optional[int] = None
-    ) -> "subprocess.CompletedProcess[str]":
+        self,
+        *arguments: str,
+        environment: Optional[Dict[str, str]] = None,
+        user: Optional[int] = None,
+    ) -> subprocess.CompletedProcess[str]:
         """Runs ``python -m runcommand ARGUMENTS`` inside the VM."""
         command = [sys.executable, "-m", "runcommand", *arguments]
         if user is not None:
@@ -242,10 +271,17 @@ class Lab:
             stderr=subprocess.PIPE,
             universal_newlines=True,
             timeout=60,
-            env={**own_environment(), "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **(environment or {})},
+            env={
+                **own_environment(),
+                "PYTHONPATH": str(ROOT),
+                "PYTHONDONTWRITEBYTECODE": "1",
+                **(environment or {}),
+            },
         )
 
-    def diagnose(self, *arguments: str, environment: Optional[Dict[str, str]] = None) -> Tuple[Dict[str, Any], float]:
+    def diagnose(
+        self, *arguments: str, environment: Optional[Dict[str, str]] = None
+    ) -> Tuple[Dict[str, Any], float]:
         """The JSON report of one run, and the seconds that the run took."""
         began = time.monotonic()
         done = self.tool("--format", "json", "--no-files", *arguments, environment=environment)
@@ -261,7 +297,9 @@ class Lab:
         """Starts what is no part of a run, so that it does not count; for a VM that is prepared."""
 
     def apply(self, report: Dict[str, Any]) -> List[str]:
-        """Executes the commands of the first finding's fix, by a shell, as far as the lab has the programs; gives what was executed."""
+        """Executes the commands of the first finding's fix, by a shell, as far as the lab has the
+        programs; gives what was executed.
+        """
         fixes = report["findings"][0]["fix"]
         commands = [fix["text"] for fix in fixes if fix.get("run_on") == "vm"]
         executed = [text for text in commands if text.split()[0] in EXECUTABLE]
@@ -282,7 +320,11 @@ class Lab:
         for url in downloads(report["findings"][0]["fix"]):
             path = unquote(urlsplit(url).path)
             file = f"{COPIED}/{path.rpartition('/')[2]}"
-            subprocess.run(self.enter(["sh", "-c", 'cat > "$1"', "sh", file]), input=pki.files()[path], check=True)
+            subprocess.run(
+                self.enter(["sh", "-c", 'cat > "$1"', "sh", file]),
+                input=pki.files()[path],
+                check=True,
+            )
 
     def mends(self, report: Dict[str, Any]) -> bool:
         """Whether what the program prints can be executed here."""
@@ -297,7 +339,9 @@ def downloads(fixes: Sequence[Dict[str, str]]) -> List[str]:
 
 def own_environment() -> Dict[str, str]:
     """This process's environment without the proxies that this machine may need."""
-    return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    return {
+        name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")
+    }
 
 
 EXECUTABLE = (

@@ -1,4 +1,6 @@
-"""Firewalls and proxies of the lab's Linux VM: what must be found, what must be mended, what is no fault."""
+"""Firewalls and proxies of the lab's Linux VM: what must be found, what must be mended, what is no
+fault.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,10 @@ from .namespace import IMDS, WIRESERVER
 from .scenarios import MISTYPED_MAC, Broken, broken, healthy
 
 PROXY = "10.0.0.50:3128"  # on the host's side of the network
-TABLE = ("nft add table inet lab", "nft add chain inet lab out { type filter hook output priority 0 ; }")
+TABLE = (
+    "nft add table inet lab",
+    "nft add chain inet lab out { type filter hook output priority 0 ; }",
+)
 JUMP = (
     *TABLE,
     "nft add chain inet lab metadata",
@@ -62,7 +67,9 @@ def bypassed(name: str, **more: object) -> Broken:
 
 
 WRONG_WAY = f"route add {IMDS}/32 via 10.0.1.1 dev eth1"
-BLANKS = ("a=b" + " " * 16000 + "\x01 y\n") * 12  # in a script: a pattern with overlapping blanks never ends on it
+BLANKS = (
+    "a=b" + " " * 16000 + "\x01 y\n"
+) * 12  # in a script: a pattern with overlapping blanks never ends on it
 LEASES = "/var/lib/dhcp/dhclient.eth0.leases"
 LEASE = 'lease {{\n  interface "eth0";\n  fixed-address {};\n  option routers 10.0.0.1;\n  option dhcp-server-identifier 168.63.129.16;\n}}\n'
 

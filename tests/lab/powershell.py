@@ -1,7 +1,7 @@
 """The lab's VM as Windows, with imds-check.ps1 run in it by PowerShell's own engine.
 
-``python -m tests.lab.powershell [NAME ...]``: every scenario as a table. The engine is the folder that ``$IMDS_CHECK_PWSH``
-names, with ``windows/pwsh.exe`` and ``linux/pwsh`` in it.
+``python -m tests.lab.powershell [NAME ...]``: every scenario as a table. The engine is the folder
+that ``$IMDS_CHECK_PWSH`` names, with ``windows/pwsh.exe`` and ``linux/pwsh`` in it.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from .scenarios import NO_HOST_ROUTES, NO_ROUTES
 from .windows import PREFIX, WindowsLab
 
 EXE = ROOT / "dist" / "imds-check.exe"
-# .NET needs Wine's mscoree; and what it maps twice, to write and to execute, it does not find again under Wine when it collects
-# garbage ("Internal CLR error" in DynamicResolver).
+# .NET needs Wine's mscoree; and what it maps twice, to write and to execute, it does not find again
+# under Wine when it collects garbage ("Internal CLR error" in DynamicResolver).
 ENGINE = {
     "WINEDLLOVERRIDES": "mshtml,winedbg.exe=d",
     "DOTNET_EnableWriteXorExecute": "0",
@@ -43,7 +43,9 @@ SENT = "/run/lab/script.ps1"
 HTTPS = f"https://{NAME}"
 END = re.compile(r"END IMDS-CHECK verdict=(\S+) cause=(\S+) exit=(\d) host=\S+ at=\S+Z v=\S+")
 # What of the engine's or of Wine's is on standard error.
-NOISE = re.compile(r'wine: Read access denied for device L"[^"]*", FS volume label and serial are not available\.\r?\n')
+NOISE = re.compile(
+    r'wine: Read access denied for device L"[^"]*", FS volume label and serial are not available\.\r?\n'
+)
 
 
 def engine(system: str) -> Optional[Path]:
@@ -58,8 +60,17 @@ def engine(system: str) -> Optional[Path]:
 
 def why_not_here() -> Optional[str]:
     """Why the script cannot be run here; None when it can."""
-    missing = None if engine("windows") else "no PowerShell engine for Windows: $IMDS_CHECK_PWSH names its folder"
-    return why_not() or wine.why_not() or missing or (None if EXE.exists() else "no dist/imds-check.exe: build.py exe")
+    missing = (
+        None
+        if engine("windows")
+        else "no PowerShell engine for Windows: $IMDS_CHECK_PWSH names its folder"
+    )
+    return (
+        why_not()
+        or wine.why_not()
+        or missing
+        or (None if EXE.exists() else "no dist/imds-check.exe: build.py exe")
+    )
 
 
 class PowerShellLab(WindowsLab):
@@ -68,7 +79,7 @@ class PowerShellLab(WindowsLab):
     def __init__(self, *arguments: object, **more: object) -> None:
         super().__init__(EXE, *arguments, **more)
 
-    def __enter__(self) -> "PowerShellLab":
+    def __enter__(self) -> PowerShellLab:
         super().__enter__()
         return self
 
@@ -81,7 +92,16 @@ class PowerShellLab(WindowsLab):
     def offer(self) -> None:
         """Starts the web server that has the exe."""
         server = subprocess.Popen(
-            ["ip", "netns", "exec", self._host_ns, sys.executable, "-m", "tests.lab.files", str(EXE)],
+            [
+                "ip",
+                "netns",
+                "exec",
+                self._host_ns,
+                sys.executable,
+                "-m",
+                "tests.lab.files",
+                str(EXE),
+            ],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             universal_newlines=True,
@@ -96,7 +116,11 @@ class PowerShellLab(WindowsLab):
         subprocess.run(self.enter(["sh", "-c", script, "sh", path]), input=content, check=True)
 
     def power_shell(
-        self, script: str, parameters: Mapping[str, str] = {}, env: Mapping[str, str] = {}, timeout: float = 120
+        self,
+        script: str,
+        parameters: Mapping[str, str] = {},
+        env: Mapping[str, str] = {},
+        timeout: float = 120,
     ) -> wine.Done:
         """Runs a script with named parameters."""
         self.put(SENT, script.encode("ascii"))
@@ -108,11 +132,16 @@ class PowerShellLab(WindowsLab):
 
 
 def made(exe: Optional[bytes] = None, exe_uri: str = "") -> str:
-    """The script that ``build.py`` makes for an exe (by default the real one), with the line ends of Windows."""
-    return build.powershell_script(EXE.read_bytes() if exe is None else exe, exe_uri).replace("\n", "\r\n")
+    """The script that ``build.py`` makes for an exe (by default the real one), with the line ends
+    of Windows.
+    """
+    return build.powershell_script(EXE.read_bytes() if exe is None else exe, exe_uri).replace(
+        "\n", "\r\n"
+    )
 
 
-# --- scenarios ------------------------------------------------------------------------------------------------------
+# --- scenarios
+# ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -165,14 +194,20 @@ class Seen:
         return " ".join(self.out.split())
 
 
-def broken(name: str, *says: str, verdict: str = "broken", code: int = 1, **more: object) -> Scenario:
+def broken(
+    name: str, *says: str, verdict: str = "broken", code: int = 1, **more: object
+) -> Scenario:
     """A VM without the exe: the short report alone."""
     return Scenario(name, "none", verdict, code, says, **more)  # type: ignore[arg-type]
 
 
 def cannot(name: str, way: str, *says: str, **more: object) -> Scenario:
     """A healthy VM on which the exe cannot be had or run."""
-    told = ("IMDS answers; what else may be wrong was not looked at.", "This is the short report", *says)
+    told = (
+        "IMDS answers; what else may be wrong was not looked at.",
+        "This is the short report",
+        *says,
+    )
     given = {"verdict": "inconclusive", "code": 3, "says": told, **more}
     return Scenario(name, way, **given)  # type: ignore[arg-type]
 
@@ -290,7 +325,8 @@ SCENARIOS: List[Scenario] = [
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
 
-# --- running them ---------------------------------------------------------------------------------------------------
+# --- running them
+# ---------------------------------------------------------------------------------------------------
 
 
 def run(scenario: Scenario, lab: PowerShellLab) -> Seen:
@@ -314,14 +350,21 @@ def run(scenario: Scenario, lab: PowerShellLab) -> Seen:
         lab.vm(command)
     done = lab.power_shell(script, parameters, scenario.env)
     left = lab.vm(f"find '{FOLDER}' -mindepth 1 -printf '%f\\n'", check=False).split()
-    return Seen(done.out.decode("ascii"), done.err.decode("ascii"), done.code, done.seconds, tuple(left))
+    return Seen(
+        done.out.decode("ascii"), done.err.decode("ascii"), done.code, done.seconds, tuple(left)
+    )
 
 
 def run_all(scenarios: Sequence[Scenario]) -> Dict[str, Seen]:
-    """All of them, several VMs side by side: those that break theirs or take long in VMs of their own."""
+    """All of them, several VMs side by side: those that break theirs or take long in VMs of their
+    own.
+    """
     alone = [[scenario] for scenario in scenarios if not scenario.shares]
     shared = [scenario for scenario in scenarios if scenario.shares]
-    groups = [*sorted(alone, key=lambda group: not group[0].slow), *(shared[i::6] for i in range(6))]
+    groups = [
+        *sorted(alone, key=lambda group: not group[0].slow),
+        *(shared[i::6] for i in range(6)),
+    ]
     seen: Dict[str, Seen] = {}
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         for found in pool.map(_run_group, [group for group in groups if group]):
@@ -349,12 +392,17 @@ def wrong(scenario: Scenario, seen: Seen) -> List[str]:
     match = END.fullmatch(seen.end)
     found = (
         []
-        if match and (match[1], int(match[3]), seen.code) == (scenario.verdict, scenario.code, scenario.code)
+        if match
+        and (match[1], int(match[3]), seen.code) == (scenario.verdict, scenario.code, scenario.code)
         else ["END"]
     )
     found += ["size"] if len(seen.out.replace("\r\n", "\n").replace("\n", "\r\n")) > 3900 else []
     found += [text for text in scenario.says if text not in seen.flat]
-    found += [f"err: {text}" for text in scenario.err or ("",) if text not in seen.err or (not text and seen.err)]
+    found += [
+        f"err: {text}"
+        for text in scenario.err or ("",)
+        if text not in seen.err or (not text and seen.err)
+    ]
     found += [f"not: {text}" for text in scenario.never if text in seen.out + seen.err]
     return found
 
@@ -373,7 +421,9 @@ def main() -> int:
         found = wrong(BY_NAME[name], seen)
         failed += bool(found)
         end = seen.end.partition(" host=")[0]
-        print(f"{name:{width}}{BY_NAME[name].way:17}{seen.seconds:5.1f}  {'NO' if found else 'yes':7}{end}")
+        print(
+            f"{name:{width}}{BY_NAME[name].way:17}{seen.seconds:5.1f}  {'NO' if found else 'yes':7}{end}"
+        )
         for text in found:
             print(f"    {text}")
         if found or names:

@@ -1,4 +1,6 @@
-"""Firewalls and proxies of the lab's VM as Windows: settings of the registry, and what must be found in them."""
+"""Firewalls and proxies of the lab's VM as Windows: settings of the registry, and what must be
+found in them.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ NETWORK = rf"{HKLM}\SOFTWARE\Microsoft\Windows NT\CurrentVersion\NetworkList\Pro
 SETTINGS = r"Software\Microsoft\Windows\CurrentVersion\Internet Settings"
 SYSTEM, USER = rf"{HKU}\S-1-5-18", rf"{HKU}\S-1-5-21-1004336348-1177238915-682003330-1001"
 ENVIRONMENT = rf"{HKLM}\SYSTEM\CurrentControlSet\Control\Session Manager\Environment"
-FORBID = (f"rule add pref 100 to {IMDS} prohibit",)  # as a block of the Windows firewall looks to a program: 10013
+FORBID = (
+    f"rule add pref 100 to {IMDS} prohibit",
+)  # as a block of the Windows firewall looks to a program: 10013
 FORBID_BOTH = (*FORBID, f"rule add pref 100 to {WIRESERVER} prohibit")
 RULE = "{0B5F7C1E-0000-4000-8000-000000000001}"
 TO_IMDS = f"Protocol=6|RPort=80|RA4={IMDS}|"
@@ -26,7 +30,9 @@ BOTH = f"{IMDS};{WIRESERVER}"
 
 def key(path: str, **values: object) -> str:
     """One key of a .reg file."""
-    return f"[{path}]\n" + "".join(f'"{name.replace("__", " ")}"={_value(value)}\n' for name, value in values.items())
+    return f"[{path}]\n" + "".join(
+        f'"{name.replace("__", " ")}"={_value(value)}\n' for name, value in values.items()
+    )
 
 
 def _value(value: object) -> str:
@@ -38,10 +44,18 @@ def _value(value: object) -> str:
 
 
 def stored(store: str, encoded: bytes) -> str:
-    """A certificate in one of the machine's stores: the properties CERT_HASH (3) and CERT_CERT (32), as crypt32 keeps them."""
+    """A certificate in one of the machine's stores: the properties CERT_HASH (3) and CERT_CERT
+    (32), as crypt32 keeps them.
+    """
     digest = hashlib.sha1(encoded).digest()
-    value = b"".join(struct.pack("<III", number, 1, len(data)) + data for number, data in ((3, digest), (32, encoded)))
-    return key(rf"{HKLM}\Software\Microsoft\SystemCertificates\{store}\Certificates\{digest.hex().upper()}", Blob=value)
+    value = b"".join(
+        struct.pack("<III", number, 1, len(data)) + data
+        for number, data in ((3, digest), (32, encoded))
+    )
+    return key(
+        rf"{HKLM}\Software\Microsoft\SystemCertificates\{store}\Certificates\{digest.hex().upper()}",
+        Blob=value,
+    )
 
 
 def rules(*texts: str, store: str = rf"{FIREWALL}\FirewallRules") -> str:
@@ -60,7 +74,9 @@ def public(category: int = 0) -> str:
 
 
 def settings(account: str, servers: str = PROXY, bypass: str = "", **more: object) -> str:
-    return key(rf"{account}\{SETTINGS}", ProxyEnable=1, ProxyServer=servers, ProxyOverride=bypass, **more)
+    return key(
+        rf"{account}\{SETTINGS}", ProxyEnable=1, ProxyServer=servers, ProxyOverride=bypass, **more
+    )
 
 
 def blob(version: int, flags: int, *texts: str) -> bytes:
@@ -70,7 +86,10 @@ def blob(version: int, flags: int, *texts: str) -> bytes:
 
 
 def winhttp(servers: str = PROXY, bypass: str = "") -> str:
-    return key(rf"{HKLM}\{SETTINGS}\Connections", WinHttpSettings=blob(0x18, 3 if servers else 1, servers, bypass))
+    return key(
+        rf"{HKLM}\{SETTINGS}\Connections",
+        WinHttpSettings=blob(0x18, 3 if servers else 1, servers, bypass),
+    )
 
 
 def blocked(name: str, *registry: str, vm: Sequence[str] = FORBID, **more: object) -> Broken:
@@ -86,7 +105,9 @@ def not_fooled(name: str, *registry: str, **more: object) -> Broken:
 
 
 def proxy(name: str, *registry: str, **more: object) -> Broken:
-    return Broken(f"{HITS} ({name})", "degraded", HITS, registry=registry, web=web("proxy-503"), **more)  # type: ignore[arg-type]
+    return Broken(
+        f"{HITS} ({name})", "degraded", HITS, registry=registry, web=web("proxy-503"), **more
+    )  # type: ignore[arg-type]
 
 
 def fine(name: str, *registry: str, **more: object) -> Broken:

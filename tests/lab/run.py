@@ -1,4 +1,6 @@
-"""Runs scenarios of the lab: break, diagnose, execute the printed fix, diagnose again; several side by side."""
+"""Runs scenarios of the lab: break, diagnose, execute the printed fix, diagnose again; several side
+by side.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def run_all(scenarios: Sequence[Broken], make: Callable[..., Lab] = Lab) -> Iter
 
 
 def run(scenario: Broken, make: Callable[..., Lab]) -> Result:
-    """One scenario. Wine hangs now and then: a VM in which a run does not end is given up once for a new one."""
+    """One scenario. Wine hangs now and then: a VM in which a run does not end is given up once for
+    a new one.
+    """
     try:
         return _run(scenario, make)
     except subprocess.TimeoutExpired:
@@ -52,6 +56,10 @@ def _run(scenario: Broken, make: Callable[..., Lab]) -> Result:
         if scenario.heals and lab.mends(report):
             executed = len(lab.apply(report)) if report["findings"] else 0
             healed, _ = lab.diagnose(*scenario.arguments, environment=scenario.variables)
-            after = healed["verdict"] if healed["verdict"] == "healthy" else f"{healed['verdict']}: {healed['cause']}"
+            after = (
+                healed["verdict"]
+                if healed["verdict"] == "healthy"
+                else f"{healed['verdict']}: {healed['cause']}"
+            )
             right = right and after == "healthy" and executed > 0
         return Result(report["verdict"], report["cause"], seconds, report, after, executed, right)

@@ -1,4 +1,6 @@
-"""Every way in which the lab is broken, what must be said of it, and whether the printed fix must heal it."""
+"""Every way in which the lab is broken, what must be said of it, and whether the printed fix must
+heal it.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +34,13 @@ class Broken:
     leased: bool = True  # the network manager has a lease
     inside: Optional[Behaviour] = None  # a server inside the VM, at the address that it claims
     commands: Tuple[str, ...] = ()  # other commands in the VM, run after ``vm``
-    web: Dict[Tuple[str, int], str] = field(default_factory=dict)  # servers beside the host's: how they answer
+    web: Dict[Tuple[str, int], str] = field(
+        default_factory=dict
+    )  # servers beside the host's: how they answer
     names: Dict[str, str] = field(default_factory=dict)  # of other hosts: their addresses
-    trust: Tuple[str, ...] = ("root",)  # certificates that the VM holds, as ``pki.ISSUERS`` names them
+    trust: Tuple[str, ...] = (
+        "root",
+    )  # certificates that the VM holds, as ``pki.ISSUERS`` names them
     variables: Dict[str, str] = field(default_factory=dict)  # of the program's own environment
     registry: Tuple[str, ...] = ()  # keys as a .reg file has them; for the VM as Windows
     also: Tuple[str, ...] = ()  # causes that must be among the other findings

@@ -20,14 +20,19 @@ class ScriptLab(Lab):
         self.script = script
 
     def tool(
-        self, *arguments: str, environment: Optional[Dict[str, str]] = None, user: Optional[int] = None
-    ) -> "subprocess.CompletedProcess[str]":
+        self,
+        *arguments: str,
+        environment: Optional[Dict[str, str]] = None,
+        user: Optional[int] = None,
+    ) -> subprocess.CompletedProcess[str]:
         assert user is None, "Run Command runs as root"
-        return self.run("sh", str(self.script), "ExitCode=verdict", *arguments, environment=environment)
+        return self.run(
+            "sh", str(self.script), "ExitCode=verdict", *arguments, environment=environment
+        )
 
     def run(
         self, *command: str, environment: Optional[Dict[str, str]] = None, given: str = ""
-    ) -> "subprocess.CompletedProcess[str]":
+    ) -> subprocess.CompletedProcess[str]:
         """A command inside the VM, with ``given`` on its standard input."""
         return subprocess.run(
             self.enter(command),
@@ -41,8 +46,16 @@ class ScriptLab(Lab):
         )
 
     def hide(self, *programs: str) -> None:
-        """Takes programs away from the VM: a file that cannot be executed lies over each, wherever it is."""
+        """Takes programs away from the VM: a file that cannot be executed lies over each, wherever
+        it is.
+        """
         self.write(HIDDEN, "")
         self.vm(f"chmod 644 {HIDDEN}")
-        cover = 'for name; do for file in $(which -a "$name"); do mount --bind "$0" "$file"; done; done'
-        subprocess.run(self.enter(["sh", "-c", cover, HIDDEN, *programs]), check=True, env={"PATH": SYSTEM_PATH})
+        cover = (
+            'for name; do for file in $(which -a "$name"); do mount --bind "$0" "$file"; done; done'
+        )
+        subprocess.run(
+            self.enter(["sh", "-c", cover, HIDDEN, *programs]),
+            check=True,
+            env={"PATH": SYSTEM_PATH},
+        )

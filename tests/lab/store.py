@@ -1,7 +1,8 @@
-"""Does, under Wine, what ``certutil -addstore`` and ``-delstore`` do: ``store.py add STORE FILE``, ``store.py del STORE THUMBPRINT``.
+"""Does, under Wine, what ``certutil -addstore`` and ``-delstore`` do: ``store.py add STORE FILE``,
+``store.py del STORE THUMBPRINT``.
 
-Run by the Windows Python. A certificate (base64) is added through crypt32; Wine's crypt32 does not take away what it did not add
-itself, so that the store's key is what goes.
+Run by the Windows Python. A certificate (base64) is added through crypt32; Wine's crypt32 does not
+take away what it did not add itself, so that the store's key is what goes.
 """
 
 import base64
@@ -28,7 +29,9 @@ def add(name: str, file: str) -> None:
         ctypes.c_void_p, wintypes.DWORD, ctypes.c_char_p, wintypes.DWORD, wintypes.DWORD, ctypes.c_void_p,
     ]  # fmt: skip
     crypt32.CertCloseStore.argtypes = [ctypes.c_void_p, wintypes.DWORD]
-    store = crypt32.CertOpenStore(CERT_STORE_PROV_SYSTEM_W, 0, None, CERT_SYSTEM_STORE_LOCAL_MACHINE, name)
+    store = crypt32.CertOpenStore(
+        CERT_STORE_PROV_SYSTEM_W, 0, None, CERT_SYSTEM_STORE_LOCAL_MACHINE, name
+    )
     with open(file, encoding="ascii") as opened:
         encoded = base64.b64decode(opened.read())
     replacing = CERT_STORE_ADD_REPLACE_EXISTING

@@ -1,8 +1,9 @@
-"""The lab's VM as Windows: the same namespaces, and in them the exe under Wine, in a prefix that only this VM has.
+"""The lab's VM as Windows: the same namespaces, and in them the exe under Wine, in a prefix that
+only this VM has.
 
-Wine opens sockets and reads routes in processes of its own (wineserver, winedevice.exe), which live where the first process
-of their prefix was started. The prefix is an overlay inside the VM's mount namespace: nothing outside can start them, and
-nothing inside can reach those of another VM.
+Wine opens sockets and reads routes in processes of its own (wineserver, winedevice.exe), which live
+where the first process of their prefix was started. The prefix is an overlay inside the VM's mount
+namespace: nothing outside can start them, and nothing inside can reach those of another VM.
 """
 
 from __future__ import annotations
@@ -26,14 +27,20 @@ SERVICES = "System\\\\CurrentControlSet\\\\Services"  # as Wine writes a key: ev
 FIREWALL_POLICY = "System\\CurrentControlSet\\Services\\SharedAccess\\Parameters\\FirewallPolicy"
 CERTUTIL = re.compile(r'certutil -(add|del)store (\w+) "?([^"|&]+?)"?(?: \|\||$)')
 STORE_TOOL = "Z:" + str(Path(__file__).with_name("store.py"))
-NAMES = {"walinuxagent": "WindowsAzureGuestAgent", "azure_proxy_agent": "GuestProxyAgent", "firewall": "MpsSvc"}
+NAMES = {
+    "walinuxagent": "WindowsAzureGuestAgent",
+    "azure_proxy_agent": "GuestProxyAgent",
+    "firewall": "MpsSvc",
+}
 
 # What Wine cannot show, and why.
 NO_RULES = "Windows has no policy routing: no table shows why the connect fails"
 NO_KINDS = "Windows has no such routes: no table shows why the connect fails"
 STRONG_HOST = "on Windows a packet leaves by the NIC that holds its source address"
 NO_DEVICE = "Windows binds no socket to a device: nothing answers past such a VPN, and then the operator's word decides"
-LINUX_LEASE = "a lease file of Linux; Windows keeps leases in the registry, for as long as they are in use"
+LINUX_LEASE = (
+    "a lease file of Linux; Windows keeps leases in the registry, for as long as they are in use"
+)
 CANNOT: Dict[str, str] = {
     "healthy: a stale lease file": LINUX_LEASE,
     "route-wrong-interface (stale lease)": LINUX_LEASE,
@@ -61,7 +68,12 @@ CANNOT: Dict[str, str] = {
 def shown() -> List[Broken]:
     """The scenarios that Wine can show, and those of Windows alone."""
     own = [
-        Broken("firewall-unknown", "broken", "firewall-unknown", vm=(f"rule add pref 100 to {IMDS} prohibit",)),
+        Broken(
+            "firewall-unknown",
+            "broken",
+            "firewall-unknown",
+            vm=(f"rule add pref 100 to {IMDS} prohibit",),
+        ),
     ]
     return (
         [scenario for scenario in (*SCENARIOS, *CERTIFICATES) if scenario.name not in CANNOT]
@@ -72,7 +84,9 @@ def shown() -> List[Broken]:
 
 
 class WindowsLab(Lab):
-    """The VM runs the exe. Its leases and services are in the registry of its prefix, from before Wine starts."""
+    """The VM runs the exe. Its leases and services are in the registry of its prefix, from before
+    Wine starts.
+    """
 
     def __init__(self, exe: Path, *arguments: object, **more: object) -> None:
         super().__init__(*arguments, **more)  # type: ignore[arg-type]
@@ -84,7 +98,7 @@ class WindowsLab(Lab):
         self._intermediates: Sequence[str] = ()
         self._started = False
 
-    def __enter__(self) -> "WindowsLab":
+    def __enter__(self) -> WindowsLab:
         super().__enter__()
         return self
 
@@ -92,7 +106,9 @@ class WindowsLab(Lab):
         super()._make()
         self.services(firewall="active")
         self.key(f"{FIREWALL_POLICY}\\PublicProfile", '"EnableFirewall"=dword:00000001')
-        self.write("/sys/class/dmi/id/chassis_vendor", "Microsoft Corporation\n")  # without it Wine tells no asset tag
+        self.write(
+            "/sys/class/dmi/id/chassis_vendor", "Microsoft Corporation\n"
+        )  # without it Wine tells no asset tag
         self.write("/sys/class/dmi/id/chassis_asset_tag", f"{AZURE_TAG}\n")
 
     def __exit__(self, *_: object) -> None:
@@ -121,7 +137,9 @@ class WindowsLab(Lab):
             )
 
     def key(self, key: str, *values: str) -> None:
-        """A key below HKLM (``A\\B``) from before Wine starts, with its values as Wine writes them (``"name"=dword:00000001``)."""
+        """A key below HKLM (``A\\B``) from before Wine starts, with its values as Wine writes them
+        (``"name"=dword:00000001``).
+        """
         escaped = key.replace("\\", "\\\\")
         self._registry.append(f"[{escaped}] 1\n" + "".join(f"{value}\n" for value in values))
 
@@ -134,7 +152,9 @@ class WindowsLab(Lab):
             super().write(path.replace("asset_tag", "tag"), text)
 
     def trust(self, names: Sequence[str]) -> None:
-        """Roots from the bundle, of which Wine makes its own store of them; the others in the machine's CA store."""
+        """Roots from the bundle, of which Wine makes its own store of them; the others in the
+        machine's CA store.
+        """
         super().trust([name for name in names if "root" in name])
         self._intermediates = [name for name in names if "root" not in name]
 
@@ -150,23 +170,34 @@ class WindowsLab(Lab):
         layers = f"lowerdir={wine.prefix()},upperdir=/run/wine/upper,workdir=/run/wine/work"
         self.vm(f"mount -t overlay wine -o {layers} {PREFIX}")
         self.write(
-            "/run/wine/more.reg", "\n" + "\n".join([*self._leases.values(), *self._services.values(), *self._registry])
+            "/run/wine/more.reg",
+            "\n" + "\n".join([*self._leases.values(), *self._services.values(), *self._registry]),
         )
-        subprocess.run(self.enter(["sh", "-c", f"cat /run/wine/more.reg >> {PREFIX}/system.reg"]), check=True)
+        subprocess.run(
+            self.enter(["sh", "-c", f"cat /run/wine/more.reg >> {PREFIX}/system.reg"]), check=True
+        )
         self._started = True
 
     def warm_up(self) -> None:
         self.program("C:/windows/system32/hostname.exe")  # and with it Wine's own services
         held = "".join(stored("CA", pki.ISSUERS[name]()) for name in self._intermediates)
         if self._import or held:
-            text = f"Windows Registry Editor Version 5.00\n{self._import}\n{held}\n".replace("\n", "\r\n")
+            text = f"Windows Registry Editor Version 5.00\n{self._import}\n{held}\n".replace(
+                "\n", "\r\n"
+            )
             self.write("/run/wine/import.reg", text)
             done = self.program("C:/windows/system32/reg.exe", "import", "Z:/run/wine/import.reg")
             assert done.code == 0, done
 
     def mends(self, report: Dict[str, Any]) -> bool:
-        """Wine has neither route.exe nor netsh, and its certutil does nothing: what that would do is done through crypt32."""
-        return any(CERTUTIL.search(fix["text"]) for finding in report["findings"][:1] for fix in finding["fix"])
+        """Wine has neither route.exe nor netsh, and its certutil does nothing: what that would do
+        is done through crypt32.
+        """
+        return any(
+            CERTUTIL.search(fix["text"])
+            for finding in report["findings"][:1]
+            for fix in finding["fix"]
+        )
 
     def apply(self, report: Dict[str, Any]) -> List[str]:
         """Does what the ``certutil`` commands of the first finding's fix say."""
@@ -186,14 +217,19 @@ class WindowsLab(Lab):
             assert done.code == 0, done
         return executed
 
-    def program(self, *command: str, env: Optional[Dict[str, str]] = None, timeout: float = 60) -> wine.Done:
+    def program(
+        self, *command: str, env: Optional[Dict[str, str]] = None, timeout: float = 60
+    ) -> wine.Done:
         """Runs a Windows program inside the VM."""
         self.start()
         return wine.run(command, prefix=PREFIX, enter=self.enter([]), env=env, timeout=timeout)
 
     def tool(
-        self, *arguments: str, environment: Optional[Dict[str, str]] = None, user: Optional[int] = None
-    ) -> "subprocess.CompletedProcess[str]":
+        self,
+        *arguments: str,
+        environment: Optional[Dict[str, str]] = None,
+        user: Optional[int] = None,
+    ) -> subprocess.CompletedProcess[str]:
         """Runs ``imds-check.exe ARGUMENTS`` inside the VM."""
         done = self.program(str(self.exe), *arguments, env=environment)
         texts = [text.decode("ascii").replace("\r\n", "\n") for text in (done.out, done.err)]

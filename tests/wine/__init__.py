@@ -1,8 +1,8 @@
 """A real Windows Python under Wine: set up once outside the checkout, and run with pipes.
 
-What has to be known of it: a Windows Python under Wine dies when a standard stream is a plain file or standard input is
-closed, so they are pipes and /dev/null here. The pipes are inherited by Wine's services, so reading ends soon after the
-program itself has ended, not at the end of the pipe.
+What has to be known of it: a Windows Python under Wine dies when a standard stream is a plain file
+or standard input is closed, so they are pipes and /dev/null here. The pipes are inherited by Wine's
+services, so reading ends soon after the program itself has ended, not at the end of the pipe.
 """
 
 from __future__ import annotations
@@ -38,30 +38,44 @@ def why_not() -> Optional[str]:
     """Why no Windows program can run here; None when it can."""
     if not sys.platform.startswith("linux"):
         return "Wine is for Linux"
-    return None if (folder() / ".ready").exists() else "Wine is not set up: python build.py exe --wine"
+    return (
+        None if (folder() / ".ready").exists() else "Wine is not set up: python build.py exe --wine"
+    )
 
 
 def set_up() -> None:
     """Makes the prefix where it is not there yet (30 s, 225 MB of downloads).
 
-    Raises ``subprocess.CalledProcessError`` when the script failed (it has said why), ``OSError`` without ``bash``.
+    Raises ``subprocess.CalledProcessError`` when the script failed (it has said why), ``OSError``
+    without ``bash``.
     """
     subprocess.run(["bash", str(SETUP), str(folder())], check=True, stdin=subprocess.DEVNULL)
 
 
 @lru_cache(maxsize=None)
 def compiled(source: str, *libraries: str) -> bytes:
-    """A program of Windows, made of a C file in this folder. (``stand_in.c``: in the place of one that Wine does not have.)"""
+    """A program of Windows, made of a C file in this folder. (``stand_in.c``: in the place of one
+    that Wine does not have.)
+    """
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "made.exe"
-        command = ["x86_64-w64-mingw32-gcc", "-Os", "-s", "-o", str(made), str(Path(__file__).with_name(source))]
+        command = [
+            "x86_64-w64-mingw32-gcc",
+            "-Os",
+            "-s",
+            "-o",
+            str(made),
+            str(Path(__file__).with_name(source)),
+        ]
         subprocess.run([*command, *(f"-l{name}" for name in libraries)], check=True)
         return made.read_bytes()
 
 
 def environment(prefix: Path) -> Dict[str, str]:
     """This process's environment, with what Wine needs."""
-    own = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    own = {
+        key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")
+    }
     return {
         **own,
         "WINEPREFIX": str(prefix),

@@ -1,4 +1,7 @@
-"""Linux: iproute2, sysfs, procfs, DHCP leases, systemd and the packet filter. Each collector reads one thing and judges nothing."""
+"""Linux: iproute2, sysfs, procfs, DHCP leases, systemd and the packet filter.
+
+Each collector reads one thing and judges nothing.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ from ..program import Programs
 from . import adapters, certificates, firewall, folder, machine, proxies, routes, services
 
 DIRECTORIES = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
-# OpenSSL 3 trusts what lies in its folder of certificates beside what it is told to trust, unless that is elsewhere.
+# OpenSSL 3 trusts what lies in its folder of certificates beside what it is told to trust, unless
+# that is elsewhere.
 ENVIRONMENT = {"LC_ALL": "C", "PATH": ":".join(DIRECTORIES), "SSL_CERT_DIR": "/nonexistent"}
 REPORTS = Path("/var/log/azure/imds-check")
 
@@ -51,7 +55,9 @@ class Linux:
     def cleanup(self) -> None:
         self._programs.close()
 
-    def judge_chain(self, given: Sequence[bytes], at: Instant, fetch: bool, seconds: float) -> CertificateChain:
+    def judge_chain(
+        self, given: Sequence[bytes], at: Instant, fetch: bool, seconds: float
+    ) -> CertificateChain:
         return certificates.judge(self._programs, given, at)
 
     def run_folder(self, base: Optional[Path], name: str) -> RunFolder:

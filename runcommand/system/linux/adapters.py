@@ -1,4 +1,6 @@
-"""Network adapters: ``ip -j addr`` and sysfs (without ``ip``: ``getifaddrs``), and what DHCP gave them."""
+"""Network adapters: ``ip -j addr`` and sysfs (without ``ip``: ``getifaddrs``), and what DHCP gave
+them.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,11 @@ def parse_adapter(row: Dict[str, Any]) -> Optional[Adapter]:
         local = if_valid(parse_address, entry.get("local"))
         if local and entry.get("family") == "inet" and entry.get("prefixlen") in range(33):
             secondary, dynamic = entry.get("secondary") is True, entry.get("dynamic") is True
-            addresses.append(InterfaceAddress(local, PrefixLength(entry["prefixlen"]), secondary, dynamic=dynamic))
+            addresses.append(
+                InterfaceAddress(
+                    local, PrefixLength(entry["prefixlen"]), secondary, dynamic=dynamic
+                )
+            )
     return Adapter(
         index,
         name,
@@ -79,7 +85,9 @@ def parse_adapter(row: Dict[str, Any]) -> Optional[Adapter]:
 def _kind(row: Dict[str, Any], info_kind: str) -> str:
     if row.get("link_type") == "loopback":
         return "loopback"
-    return info_kind or {"ether": "ethernet", "none": "tun"}.get(str(row.get("link_type")), str(row.get("link_type")))
+    return info_kind or {"ether": "ethernet", "none": "tun"}.get(
+        str(row.get("link_type")), str(row.get("link_type"))
+    )
 
 
 def _state(up: bool, carrier: bool) -> LinkState:
@@ -91,7 +99,10 @@ def _from_sysfs() -> Iterator[Adapter]:
     addresses: Dict[str, List[InterfaceAddress]] = {}
     for name, address, prefix in getifaddrs.ipv4():
         held = addresses.setdefault(name, [])
-        secondary = any(other.prefix == prefix and contains(f"{other.address}/{prefix}", address) for other in held)
+        secondary = any(
+            other.prefix == prefix and contains(f"{other.address}/{prefix}", address)
+            for other in held
+        )
         held.append(InterfaceAddress(address, PrefixLength(prefix), secondary))
     try:
         names = sorted(os.listdir(SYS_CLASS_NET))
@@ -135,7 +146,11 @@ def _with_lease(adapter: Adapter, known: List[leases.Lease]) -> Adapter:
         dynamic = any(address.dynamic for address in adapter.addresses)
         return replace(adapter, dhcp=True if dynamic else None)
     return replace(
-        adapter, dhcp=True, dhcp_server=lease.server, lease_address=lease.address, lease_gateway=lease.gateway
+        adapter,
+        dhcp=True,
+        dhcp_server=lease.server,
+        lease_address=lease.address,
+        lease_gateway=lease.gateway,
     )
 
 
@@ -143,9 +158,18 @@ def _with_manager(adapter: Adapter) -> Adapter:
     """Who looks after the NIC, from the run state that the two managers publish."""
     networkd = key_values(read(NETWORKD_LINKS / str(adapter.index), STATE_LIMIT) or "")
     if networkd.get("ADMIN_STATE") in ("configured", "configuring"):
-        dhcp = adapter.dhcp or (False if networkd["ADMIN_STATE"] == "configured" else None)  # configured, and no lease
-        return replace(adapter, managed_by="systemd-networkd", profile=networkd.get("NETWORK_FILE") or None, dhcp=dhcp)
+        dhcp = adapter.dhcp or (
+            False if networkd["ADMIN_STATE"] == "configured" else None
+        )  # configured, and no lease
+        return replace(
+            adapter,
+            managed_by="systemd-networkd",
+            profile=networkd.get("NETWORK_FILE") or None,
+            dhcp=dhcp,
+        )
     manager = key_values(read(NETWORKMANAGER_DEVICES / str(adapter.index), STATE_LIMIT) or "")
     if manager.get("managed") in ("1", "true"):
-        return replace(adapter, managed_by="NetworkManager", profile=manager.get("connection-uuid") or None)
+        return replace(
+            adapter, managed_by="NetworkManager", profile=manager.get("connection-uuid") or None
+        )
     return adapter

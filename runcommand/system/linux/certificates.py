@@ -1,4 +1,6 @@
-"""What Linux makes of a certificate: the distribution's bundle of trusted roots, and ``openssl verify``."""
+"""What Linux makes of a certificate: the distribution's bundle of trusted roots, and ``openssl
+verify``.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Iterator, List, Sequence, Tuple
 
-from ... import chain
+from ...attest import chain
+from ...attest.der import Malformed, Unsupported
+from ...attest.x509 import X509, from_pem, readable, to_pem
 from ...collect import NoFact
-from ...der import Malformed, Unsupported
 from ...facts import CertificateChain, ChainError, ChainFault, Instant, parse_instant
-from ...x509 import X509, from_pem, readable, to_pem
 from ..program import Programs
 from .files import read
 
@@ -40,7 +42,8 @@ VERIFY_ERROR = re.compile(
 
 
 def judge(programs: Programs, certificates: Sequence[bytes], at: Instant) -> CertificateChain:
-    """The path of the first certificate to a trusted root, by what is given and what the bundle holds. Raises ``NoFact``.
+    """The path of the first certificate to a trusted root, by what is given and what the bundle
+    holds. Raises ``NoFact``.
 
     :param certificates: in DER, the leaf first; the others are not trusted, and may be issuers
     :param at: the time for which it is judged
@@ -56,7 +59,10 @@ def judge(programs: Programs, certificates: Sequence[bytes], at: Instant) -> Cer
     except NoFact as missing:
         return replace(judged, engine=f"{judged.engine} ({missing})")
     return replace(
-        judged, engine="openssl verify", trusted=not errors, errors=(*errors, *judged.errors) if errors else ()
+        judged,
+        engine="openssl verify",
+        trusted=not errors,
+        errors=(*errors, *judged.errors) if errors else (),
     )
 
 
@@ -70,12 +76,17 @@ def _bundle() -> Tuple[Path, List[X509]]:
 
 
 def _openssl(
-    programs: Programs, certificates: Sequence[bytes], held: Sequence[X509], judged: CertificateChain, at: Instant
+    programs: Programs,
+    certificates: Sequence[bytes],
+    held: Sequence[X509],
+    judged: CertificateChain,
+    at: Instant,
 ) -> Tuple[ChainError, ...]:
     """What ``openssl verify`` says against it; nothing where it is content. Raises ``NoFact``.
 
-    It is given the bundle's roots as trusted, and as issuers those of the path that was found: it takes the first that fits, and
-    looks for no other where that one leads nowhere. Where no path was found, it is given all.
+    It is given the bundle's roots as trusted, and as issuers those of the path that was found: it
+    takes the first that fits, and looks for no other where that one leads nowhere. Where no path
+    was found, it is given all.
     """
     roots = [item.encoded for item in held if item.is_self_signed]
     path = {item.thumbprint for item in judged.certificates}
@@ -84,7 +95,9 @@ def _openssl(
         for item in (*readable(certificates[1:]), *held)
         if item.encoded not in roots and (not judged.trusted or item.thumbprint in path)
     ]
-    with _as_file(certificates[:1]) as leaf, _as_file(others) as untrusted, _as_file(roots) as trusted:
+    with _as_file(certificates[:1]) as leaf, _as_file(others) as untrusted, _as_file(
+        roots
+    ) as trusted:
         when = str(int(parse_instant(at).timestamp()))
         more = ["-untrusted", untrusted] if others else []
         arguments = ["verify", "-attime", when, "-no-CApath", "-CAfile", trusted, *more, leaf]
@@ -98,14 +111,19 @@ def _openssl(
         )
         for match in VERIFY_ERROR.finditer(said)
     ]
-    if not found and not (done.status == 0 and ": OK" in said):  # before 1.1.0 the status is always 0
+    if not found and not (
+        done.status == 0 and ": OK" in said
+    ):  # before 1.1.0 the status is always 0
         raise NoFact(f"openssl verify: exit status {done.status}: {said.strip()[:120]}")
     return tuple(dict.fromkeys(found))
 
 
 @contextmanager
 def _as_file(certificates: Sequence[bytes]) -> Iterator[str]:
-    """Certificates as a file in memory that a program of this user can open by its name. Raises ``NoFact``."""
+    """Certificates as a file in memory that a program of this user can open by its name.
+
+    Raises ``NoFact``.
+    """
     create = getattr(os, "memfd_create", None)
     if create is None:
         raise NoFact("this system has no files in memory")

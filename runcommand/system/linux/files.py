@@ -1,4 +1,6 @@
-"""Small text files of the system, read with care: bounded, whatever is in them, absent as easily as present."""
+"""Small text files of the system, read with care: bounded, whatever is in them, absent as easily as
+present.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # POSIX'
 Note = Callable[[str], None]
 
 
-def read(path: Path, limit: int = SIZE_LIMIT, note: Optional[Note] = None, last: bool = False) -> Optional[str]:
+def read(
+    path: Path, limit: int = SIZE_LIMIT, note: Optional[Note] = None, last: bool = False
+) -> Optional[str]:
     """The text of a file without blanks at its ends; None where it cannot be read or is empty.
 
     Of a file of more than ``limit`` bytes whole lines are kept: half a line may be half a password.
@@ -30,7 +34,9 @@ def read(path: Path, limit: int = SIZE_LIMIT, note: Optional[Note] = None, last:
             if len(content) > limit:
                 content = _part(file, content, limit, last)
                 if note:
-                    note(f"{path}: only its {'last' if last else 'first'} {limit >> 10} KiB are read")
+                    note(
+                        f"{path}: only its {'last' if last else 'first'} {limit >> 10} KiB are read"
+                    )
             return content.decode("utf-8", "replace").strip() or None
     except OSError:
         return None

@@ -1,4 +1,6 @@
-"""The packet filter of Linux: nftables' ruleset and iptables' tables, as far as they can concern the platform's addresses."""
+"""The packet filter of Linux: nftables' ruleset and iptables' tables, as far as they can concern
+the platform's addresses.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,20 @@ from dataclasses import replace
 from typing import Dict, List, Optional, Set, Tuple
 
 from ...collect import Board, NoFact, NoProgram
-from ...facts import Firewall, FirewallPlace, FirewallRule, Imds, MatchField, Outcome, RuleVerdict, WireServer
+from ...facts import (
+    Firewall,
+    FirewallPlace,
+    FirewallRule,
+    Imds,
+    MatchField,
+    Outcome,
+    RuleVerdict,
+    WireServer,
+)
+from ...firewall.ruleset import RULES_READ, Ruleset, reduced
 from .. import NEIGHBOURS_S
 from ..program import Programs
 from . import iptables, nftables
-from .ruleset import RULES_READ, Ruleset, reduced
 
 RULES = 2000  # that are kept
 STOPPING = (RuleVerdict.DROP, RuleVerdict.REJECT, RuleVerdict.REDIRECT)
@@ -19,8 +30,9 @@ TRIES_S = NEIGHBOURS_S  # the plain tries have ended by then
 
 
 def collect(programs: Programs, board: Board) -> Firewall:
-    """The rules of all of them. Where one that counts could have stopped a try that failed, its counter is read again
-    after the tries: what it has met is the evidence."""
+    """The rules of all of them. Where one that counts could have stopped a try that failed, its
+    counter is read again after the tries: what it has met is the evidence.
+    """
     found, notes = read(programs)
     board.draft("firewall", found)
     for note in notes:
@@ -36,7 +48,9 @@ def collect(programs: Programs, board: Board) -> Firewall:
 
 
 def has_a_try_failed(board: Board) -> bool:
-    """Waits until IMDS and the WireServer have been asked: whether one of them has not answered as it should."""
+    """Waits until IMDS and the WireServer have been asked: whether one of them has not answered as
+    it should.
+    """
     end = time.monotonic() + TRIES_S
     imds: Optional[Imds] = board.wait("imds", TRIES_S, or_draft=True)
     server: Optional[WireServer] = board.wait("wireserver", max(0.0, end - time.monotonic()))
@@ -52,15 +66,20 @@ def _without_counters(firewall: Firewall) -> Firewall:
 
 
 def read(programs: Programs) -> Tuple[Firewall, List[str]]:
-    """The rules as they are now, and what is to be said of how they were read. What iptables keeps in nftables' tables is
-    told once. Raises ``NoFact``."""
+    """The rules as they are now, and what is to be said of how they were read. What iptables keeps
+    in nftables' tables is told once. Raises ``NoFact``.
+    """
     notes: List[str] = []
     by_iptables: List[Ruleset] = []
     sources: List[FirewallPlace] = []
     reasons: List[NoFact] = []
     usual = ""
     shared: Optional[Ruleset] = None  # what iptables keeps in nftables
-    for place in (FirewallPlace.IPTABLES, FirewallPlace.IPTABLES_NFT, FirewallPlace.IPTABLES_LEGACY):
+    for place in (
+        FirewallPlace.IPTABLES,
+        FirewallPlace.IPTABLES_NFT,
+        FirewallPlace.IPTABLES_LEGACY,
+    ):
         if usual and (place is FirewallPlace.IPTABLES_NFT) is (iptables.NF_TABLES in usual):
             continue  # the usual one by its other name
         try:
@@ -82,20 +101,28 @@ def read(programs: Programs) -> Tuple[Firewall, List[str]]:
         parts = [merged(shared, all_rules), *by_iptables]
         sources.append(FirewallPlace.NFTABLES)
         if all_rules.of_devices:
-            notes.append(f"nftables chains of the hook {' and '.join(all_rules.of_devices)} are not looked at")
+            notes.append(
+                f"nftables chains of the hook {' and '.join(all_rules.of_devices)} are not looked at"
+            )
     except NoFact as missing:
         reasons.append(missing)
     if not sources:
         raise NoFact("; ".join(map(str, reasons)))
     unread = sum(part.unread for part in parts)
     if unread:
-        notes.append(f"{unread} rules cannot be read or are beyond the first {RULES_READ:,}, and are left out")
+        notes.append(
+            f"{unread} rules cannot be read or are beyond the first {RULES_READ:,}, and are left out"
+        )
     for reason in reasons:
         if not isinstance(reason, NoProgram):  # a program that is not there has set no rules
             notes.append(str(reason))
-    chains, rules = reduced([c for part in parts for c in part.chains], [r for part in parts for r in part.rules])
+    chains, rules = reduced(
+        [c for part in parts for c in part.chains], [r for part in parts for r in part.rules]
+    )
     if len(rules) > RULES:
-        notes.append(f"{len(rules) - RULES} rules are left out: more than {RULES} could concern the platform")
+        notes.append(
+            f"{len(rules) - RULES} rules are left out: more than {RULES} could concern the platform"
+        )
     made = Firewall(
         rules=tuple(rules[:RULES]),
         chains=tuple(chains),
@@ -109,12 +136,14 @@ def read(programs: Programs) -> Tuple[Firewall, List[str]]:
 def merged(shared: Optional[Ruleset], all_rules: Ruleset) -> Ruleset:
     """nftables' ruleset, in which the tables that iptables keeps there are told as iptables does.
 
-    iptables leaves out what only nftables knows (a set, a map): a rule of which nftables shows other conditions, and all of them, is
-    told as nftables does.
+    iptables leaves out what only nftables knows (a set, a map): a rule of which nftables shows
+    other conditions, and all of them, is told as nftables does.
     """
     if shared is None:
         return all_rules
-    theirs: Dict[str, List[List[FirewallRule]]] = {}  # chain: its rules in their order, each perhaps in several parts
+    theirs: Dict[
+        str, List[List[FirewallRule]]
+    ] = {}  # chain: its rules in their order, each perhaps in several parts
     for rule in all_rules.rules:
         own = theirs.setdefault(rule.chain or "", [])
         if own and own[-1][0].id == rule.id:
@@ -131,9 +160,15 @@ def merged(shared: Optional[Ruleset], all_rules: Ruleset) -> Ruleset:
         for number, rule in enumerate(own_rules):
             twin = twins[number] if len(twins) == len(own_rules) else [rule]
             is_whole = (chain, twin[0].id) not in all_rules.opaque
-            rules += twin if is_whole and (len(twin) > 1 or _looks_at(rule) != _looks_at(twin[0])) else [rule]
+            rules += (
+                twin
+                if is_whole and (len(twin) > 1 or _looks_at(rule) != _looks_at(twin[0]))
+                else [rule]
+            )
     unread = shared.unread + all_rules.unread
-    return Ruleset([*shared.chains, *chains], rules, shared.tables | all_rules.tables, unread=unread)
+    return Ruleset(
+        [*shared.chains, *chains], rules, shared.tables | all_rules.tables, unread=unread
+    )
 
 
 def _table(chain: Optional[str]) -> str:

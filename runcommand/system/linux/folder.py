@@ -1,4 +1,6 @@
-"""The report folder: made, written and pruned through directory descriptors, so that no link can lead astray."""
+"""The report folder: made, written and pruned through directory descriptors, so that no link can
+lead astray.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +35,15 @@ class Folder:
 
 
 def make(chosen: Optional[Path], default: Path, name: str) -> RunFolder:
-    """A new folder ``name`` under ``chosen`` (the operator's word counts) or ``default`` (each step is checked).
+    """A new folder ``name`` under ``chosen`` (the operator's word counts) or ``default`` (each step
+    is checked).
 
     Raises ``OSError``.
     """
     base = chosen or default
-    descriptor = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if chosen else _walk(base)
+    descriptor = (
+        os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if chosen else _walk(base)
+    )
     try:
         unique = _new(descriptor, name)
         folder = os.open(unique, _OPEN, dir_fd=descriptor)
@@ -59,7 +64,9 @@ def _new(base: int, name: str) -> str:
 
 
 def _walk(path: Path) -> int:
-    """Opens each step of an absolute path, making those that are missing; refuses what another user could redirect."""
+    """Opens each step of an absolute path, making those that are missing; refuses what another user
+    could redirect.
+    """
     descriptor = os.open("/", _OPEN)
     for number, step in enumerate(path.parts[1:], 2):
         try:
@@ -78,12 +85,17 @@ def _walk(path: Path) -> int:
             open_to_others and not (about.st_mode & stat.S_ISVTX and not last)
         ):
             os.close(descriptor)
-            raise PermissionError(errno.EPERM, "other users could write there", str(Path(*path.parts[:number])))
+            raise PermissionError(
+                errno.EPERM, "other users could write there", str(Path(*path.parts[:number]))
+            )
     return descriptor
 
 
 def _prune(base: int, newest: str) -> None:
-    """Removes our oldest folders. One that is not wholly ours stays, and nothing in it is touched."""
+    """Removes our oldest folders.
+
+    One that is not wholly ours stays, and nothing in it is touched.
+    """
     if os.fstat(base).st_uid not in _us():
         return
     for name in outdated(os.listdir(base), newest):
@@ -103,8 +115,9 @@ def _prune(base: int, newest: str) -> None:
 
 
 def _is_ours(base: int, name: str, descriptor: int) -> bool:
-    """Whether a folder was left by a run of ours: it is root's (or this user's), nobody else can write in it, nothing is
-    mounted there, and it holds plain files of ours alone."""
+    """Whether a folder was left by a run of ours: it is root's (or this user's), nobody else can
+    write in it, nothing is mounted there, and it holds plain files of ours alone.
+    """
     about = os.fstat(descriptor)
     if about.st_uid not in _us() or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return False
@@ -123,7 +136,9 @@ def _us() -> Tuple[int, int]:
 
 
 def _mount(descriptor: int) -> str:
-    """Which mount an open folder is on (proc_pid_fdinfo(5)); a bind mount has the device number of what it shows."""
+    """Which mount an open folder is on (proc_pid_fdinfo(5)); a bind mount has the device number of
+    what it shows.
+    """
     with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as file:
         for line in file:
             if line.startswith("mnt_id:"):

@@ -10,7 +10,11 @@ from ...facts import Address
 
 
 class sockaddr_in(ctypes.Structure):
-    _fields_ = [("sin_family", ctypes.c_ushort), ("sin_port", ctypes.c_ushort), ("sin_addr", ctypes.c_ubyte * 4)]
+    _fields_ = [
+        ("sin_family", ctypes.c_ushort),
+        ("sin_port", ctypes.c_ushort),
+        ("sin_addr", ctypes.c_ubyte * 4),
+    ]
 
 
 class ifaddrs(ctypes.Structure):
@@ -29,13 +33,18 @@ ifaddrs._fields_ = [
 
 
 def ipv4() -> List[Tuple[str, Address, int]]:
-    """(name, address, prefix length) of each, in the kernel's order; none where the library cannot be asked."""
+    """(name, address, prefix length) of each, in the kernel's order; none where the library cannot
+    be asked.
+    """
     try:
         libc = ctypes.CDLL(None, use_errno=True)
         getifaddrs, freeifaddrs = libc.getifaddrs, libc.freeifaddrs
     except (OSError, AttributeError):
         return []
-    getifaddrs.argtypes, getifaddrs.restype = [ctypes.POINTER(ctypes.POINTER(ifaddrs))], ctypes.c_int
+    getifaddrs.argtypes, getifaddrs.restype = (
+        [ctypes.POINTER(ctypes.POINTER(ifaddrs))],
+        ctypes.c_int,
+    )
     freeifaddrs.argtypes, freeifaddrs.restype = [ctypes.POINTER(ifaddrs)], None
     first = ctypes.POINTER(ifaddrs)()
     if getifaddrs(ctypes.byref(first)):
@@ -46,12 +55,18 @@ def ipv4() -> List[Tuple[str, Address, int]]:
         freeifaddrs(first)
 
 
-def _walk(entry: "ctypes._Pointer[ifaddrs]") -> Iterator[Tuple[str, Address, int]]:
+def _walk(entry: ctypes._Pointer[ifaddrs]) -> Iterator[Tuple[str, Address, int]]:
     while entry:
         item = entry.contents
-        if item.ifa_addr and item.ifa_netmask and item.ifa_addr.contents.sin_family == socket.AF_INET:
+        if (
+            item.ifa_addr
+            and item.ifa_netmask
+            and item.ifa_addr.contents.sin_family == socket.AF_INET
+        ):
             bits = sum(bin(byte).count("1") for byte in item.ifa_netmask.contents.sin_addr)
             address = socket.inet_ntoa(bytes(item.ifa_addr.contents.sin_addr))
-            name = item.ifa_name.decode("utf-8", "surrogateescape").partition(":")[0]  # eth0:1 is a label of eth0
+            name = item.ifa_name.decode("utf-8", "surrogateescape").partition(":")[
+                0
+            ]  # eth0:1 is a label of eth0
             yield name, Address(address), bits
         entry = item.ifa_next

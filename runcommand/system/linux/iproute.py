@@ -19,7 +19,9 @@ def ip(programs: Programs, *arguments: str, note: Note = lambda text: None) -> L
     return parse(output, arguments, note)
 
 
-def parse(output: bytes, arguments: Sequence[str], note: Note = lambda text: None) -> List[Dict[str, Any]]:
+def parse(
+    output: bytes, arguments: Sequence[str], note: Note = lambda text: None
+) -> List[Dict[str, Any]]:
     """The same of what was printed."""
     shown = f"ip -j {' '.join(arguments)}"
     try:

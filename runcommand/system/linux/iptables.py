@@ -5,12 +5,25 @@ from __future__ import annotations
 import re
 from typing import Dict, List, Optional, Set, Tuple
 
-from ...facts import FirewallChain, FirewallMatch, FirewallPlace, FirewallRule, MatchField, RuleVerdict
+from ...facts import (
+    FirewallChain,
+    FirewallMatch,
+    FirewallPlace,
+    FirewallRule,
+    MatchField,
+    RuleVerdict,
+)
+from ...firewall.ruleset import RULES_READ, Ruleset
 from . import shell
-from .ruleset import RULES_READ, Ruleset
 
 NF_TABLES = "(nf_tables)"  # in the head line of the variant that keeps its rules in nftables
-PRIORITIES = {"raw": -300, "mangle": -150, "nat": -100, "filter": 0, "security": 50}  # linux/netfilter_ipv4.h
+PRIORITIES = {
+    "raw": -300,
+    "mangle": -150,
+    "nat": -100,
+    "filter": 0,
+    "security": 50,
+}  # linux/netfilter_ipv4.h
 TARGETS = {
     "ACCEPT": RuleVerdict.ACCEPT,
     "DROP": RuleVerdict.DROP,
@@ -45,7 +58,18 @@ FIELDS = {
     "--dst-type": MatchField.DESTINATION_TYPE,
 }
 NOT_CONDITIONS = ("-m", "--comment", "--socket-exists", "-j", "-g")
-MODULES = ("tcp", "udp", "multiport", "iprange", "owner", "conntrack", "state", "mark", "addrtype", "comment")
+MODULES = (
+    "tcp",
+    "udp",
+    "multiport",
+    "iprange",
+    "owner",
+    "conntrack",
+    "state",
+    "mark",
+    "addrtype",
+    "comment",
+)
 ALL_FLAGS = "FIN,SYN,RST,PSH,ACK,URG"
 COUNTERS = re.compile(r"\[([0-9]{1,20}):[0-9]{1,20}\] ")
 LINE_LIMIT = 16384  # characters; a comment has at most 255, a list of ports 15 entries
@@ -66,11 +90,15 @@ def parse(text: str, place: FirewallPlace) -> Ruleset:
             tables.add(f"ip {table}")
         elif line.startswith(":"):
             name, _, rest = line[1:].partition(" ")
-            policy = {"ACCEPT": RuleVerdict.ACCEPT, "DROP": RuleVerdict.DROP}.get(rest.partition(" ")[0])
+            policy = {"ACCEPT": RuleVerdict.ACCEPT, "DROP": RuleVerdict.DROP}.get(
+                rest.partition(" ")[0]
+            )
             hook, kind = name.lower() if policy else None, "nat" if table == "nat" else "filter"
             priority = PRIORITIES.get(table, 0)
             id = f"{family} {table} {name}"
-            chains.append(FirewallChain(id, place, hook, kind, priority, policy or RuleVerdict.ACCEPT))
+            chains.append(
+                FirewallChain(id, place, hook, kind, priority, policy or RuleVerdict.ACCEPT)
+            )
         elif " -A " in f" {line}":
             lines.append((table, line))
     known = {chain.id for chain in chains}
@@ -96,7 +124,9 @@ def _rule(line: str, table: str, place: FirewallPlace, chains: Set[str]) -> Opti
     values: Dict[str, str] = {}
     for negated, option, value in _options(words[2:]):
         known = _match(option, value, negated)
-        if known and "-j" not in values and "-g" not in values:  # what follows the target is the target's own
+        if (
+            known and "-j" not in values and "-g" not in values
+        ):  # what follows the target is the target's own
             matches.append(known)
         values[option] = value
     action, goes_to = RuleVerdict.OTHER, None
@@ -106,7 +136,10 @@ def _rule(line: str, table: str, place: FirewallPlace, chains: Set[str]) -> Opti
         if action is RuleVerdict.MARK:
             goes_to = "mark" if "MARK" in target else "state"
         if action is RuleVerdict.REDIRECT:
-            goes_to = values.get("--to-destination") or f"port {values.get('--to-ports', '?')} of this machine"
+            goes_to = (
+                values.get("--to-destination")
+                or f"port {values.get('--to-ports', '?')} of this machine"
+            )
     elif target in QUEUES:
         action = RuleVerdict.DROP
         matches.append(FirewallMatch(MatchField.OTHER, (f"-j {target}",)))
@@ -136,7 +169,10 @@ def _match(option: str, value: str, negated: bool) -> Optional[FirewallMatch]:
         mask, _, wanted = value.partition(" ") if value else ("FIN,SYN,RST,ACK", "", "SYN")
         flags = f"{mask}/{wanted}".replace("ALL", ALL_FLAGS)
         return FirewallMatch(MatchField.TCP_FLAGS, (flags,), negated)
-    if option in ("-f", "--fragment"):  # a further piece of a packet, which a small one does not have
+    if option in (
+        "-f",
+        "--fragment",
+    ):  # a further piece of a packet, which a small one does not have
         return FirewallMatch(MatchField.PROTOCOL, ("fragment",), negated)
     if option == "-m" and value not in MODULES or option not in NOT_CONDITIONS:
         return FirewallMatch(MatchField.OTHER, (f"{option} {value}".strip(),))
@@ -144,7 +180,9 @@ def _match(option: str, value: str, negated: bool) -> Optional[FirewallMatch]:
 
 
 def _options(words: List[str]) -> List[Tuple[bool, str, str]]:
-    """(negated, option, value) of a rule's words; an option with several values has them in one text."""
+    """(negated, option, value) of a rule's words; an option with several values has them in one
+    text.
+    """
     found: List[Tuple[bool, str, str]] = []
     negated = False
     at = 0

@@ -13,8 +13,9 @@ from .files import Note, key_values, read
 FILES = 200  # of one folder, the newest
 SIZE_LIMIT = 256 * 1024  # bytes of one file: the last ones, where the newest leases stand
 FOLDER_LIMIT = 1024 * 1024  # of all files of a folder
-# ISC dhclient's file, as far as it is looked at. A string is one piece, so that what is in it is no statement. Nothing
-# in a pattern is without a bound but what ends at its first other character, so the time grows with the file alone.
+# ISC dhclient's file, as far as it is looked at. A string is one piece, so that what is in it is no
+# statement. Nothing in a pattern is without a bound but what ends at its first other character, so
+# the time grows with the file alone.
 STATEMENT = re.compile(
     r""""[^"\n]*" | (?P<end>\}) | \b(?P<begin>lease)\s{0,16}\{
     | \binterface\s{1,16}"(?P<interface>[^"\n]{1,64})"
@@ -32,13 +33,17 @@ class Lease:
     address: Optional[Address]
     server: Optional[Address]
     gateway: Optional[Address]
-    current: bool = False  # of a manager that runs now; the others are files that may be of another time
+    current: bool = (
+        False  # of a manager that runs now; the others are files that may be of another time
+    )
 
 
 def of_adapter(leases: Iterable[Lease], adapter: Adapter) -> Optional[Lease]:
-    """The lease of an adapter: a running manager's, else the newest file whose address the adapter still holds.
+    """The lease of an adapter: a running manager's, else the newest file whose address the adapter
+    still holds.
 
-    An image, a moved disk or a DHCP client that is no longer used leave lease files behind that are of no meaning.
+    An image, a moved disk or a DHCP client that is no longer used leave lease files behind that are
+    of no meaning.
     """
     held = {address.address for address in adapter.addresses}
     for lease in leases:
@@ -49,7 +54,8 @@ def of_adapter(leases: Iterable[Lease], adapter: Adapter) -> Optional[Lease]:
 
 
 def read_all(note: Note = lambda text: None) -> List[Lease]:
-    """Every lease that this machine's files tell of, the running managers' first, then the newest first.
+    """Every lease that this machine's files tell of, the running managers' first, then the newest
+    first.
 
     :param note: is told of what is not read
     """
@@ -76,7 +82,9 @@ def _each(
         paths = list(Path(folder).glob(pattern))
     except OSError:
         return
-    dated = sorted(((_changed(path), path) for path in paths), key=lambda found: (-found[0], found[1]))
+    dated = sorted(
+        ((_changed(path), path) for path in paths), key=lambda found: (-found[0], found[1])
+    )
     if len(dated) > FILES:
         note(f"{folder}: of {len(dated)} lease files the newest {FILES} are read")
     size = 0
@@ -98,11 +106,15 @@ def _changed(path: Path) -> float:
 
 
 def _networkd(path: Path, text: str) -> Iterator[Lease]:
-    """systemd-networkd's lease, named by the index; NetworkManager's internal client writes the same, by UUID and name."""
+    """systemd-networkd's lease, named by the index; NetworkManager's internal client writes the
+    same, by UUID and name.
+    """
     values = key_values(text)
     index = _index(path)
     interface = _after_uuid(path.stem) if index is None else None
-    yield _lease(interface, index, values.get("ADDRESS"), values.get("SERVER_ADDRESS"), values.get("ROUTER"))
+    yield _lease(
+        interface, index, values.get("ADDRESS"), values.get("SERVER_ADDRESS"), values.get("ROUTER")
+    )
 
 
 def _networkmanager(path: Path, text: str) -> Iterator[Lease]:
@@ -131,7 +143,9 @@ def _dhclient(path: Path, text: str) -> Iterator[Lease]:
             if name:
                 address, server = values.get("fixed-address"), values.get("dhcp-server-identifier")
                 lease = _lease(name, None, address, server, values.get("routers"))
-                if lease.address or name not in last:  # a damaged one does not hide the one before it
+                if (
+                    lease.address or name not in last
+                ):  # a damaged one does not hide the one before it
                     last[name] = lease
             values = None
         elif values is not None and match.group("interface"):
@@ -162,8 +176,14 @@ def _match(pattern: str, text: str) -> Optional[str]:
 
 
 def _lease(
-    interface: Optional[str], index: Optional[int], address: Optional[str], server: Optional[str], router: Optional[str]
+    interface: Optional[str],
+    index: Optional[int],
+    address: Optional[str],
+    server: Optional[str],
+    router: Optional[str],
 ) -> Lease:
     first_router = re.match(r"[\s,]*([0-9.]{7,15})(?![^\s,])", router or "")
     gateway = if_valid(parse_address, first_router.group(1)) if first_router else None
-    return Lease(interface, index, if_valid(parse_address, address), if_valid(parse_address, server), gateway)
+    return Lease(
+        interface, index, if_valid(parse_address, address), if_valid(parse_address, server), gateway
+    )

@@ -19,7 +19,9 @@ DMI = Path("/sys/class/dmi/id")
 
 def collect(board: Board) -> Machine:
     texts = (read(path, RELEASE_LIMIT) for path in OS_RELEASE)
-    release = {key: value[:VALUE_LIMIT] for key, value in key_values(next(filter(None, texts), "")).items()}
+    release = {
+        key: value[:VALUE_LIMIT] for key, value in key_values(next(filter(None, texts), "")).items()
+    }
     return Machine(
         os_name=release.get("PRETTY_NAME") or release.get("NAME"),
         os_id=release.get("ID"),
@@ -35,5 +37,11 @@ def collect(board: Board) -> Machine:
 
 
 def collect_raw(programs: Programs, board: Board) -> Tuple[RawText, ...]:
-    shown = (["-4", "route", "show", "table", "all"], ["-4", "rule", "show"], ["-4", "addr", "show"])
-    return tuple(programs.raw_text(f"ip {' '.join(arguments)}", "ip", arguments) for arguments in shown)
+    shown = (
+        ["-4", "route", "show", "table", "all"],
+        ["-4", "rule", "show"],
+        ["-4", "addr", "show"],
+    )
+    return tuple(
+        programs.raw_text(f"ip {' '.join(arguments)}", "ip", arguments) for arguments in shown
+    )

@@ -6,7 +6,6 @@ import re
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ...collect import NoFact
-from ...conditions import ends
 from ...facts import (
     PLATFORM_ADDRESSES,
     FirewallChain,
@@ -19,7 +18,8 @@ from ...facts import (
     list_of,
     parse_json,
 )
-from .ruleset import RULES_READ, Ruleset
+from ...firewall.conditions import ends
+from ...firewall.ruleset import RULES_READ, Ruleset
 
 FAMILIES = ("ip", "inet")
 DEVICE_HOOKS = ("ingress", "egress")  # not looked at
@@ -51,7 +51,21 @@ PORTS = {"dport": MatchField.DESTINATION_PORT, "sport": MatchField.SOURCE_PORT}
 NO_CONDITIONS = (  # statements that let the packet go on
     "counter", "log", "ct helper", "ct timeout", "set", "map", "flow", "masquerade", "snat", "last", "dup",
 )  # fmt: skip
-TRANSPORTS = ("tcp", "udp", "udplite", "sctp", "dccp", "icmp", "icmpv6", "igmp", "ah", "esp", "comp", "gre", "ip6")
+TRANSPORTS = (
+    "tcp",
+    "udp",
+    "udplite",
+    "sctp",
+    "dccp",
+    "icmp",
+    "icmpv6",
+    "igmp",
+    "ah",
+    "esp",
+    "comp",
+    "gre",
+    "ip6",
+)
 KNOWN_FLAGS = re.compile(r"\b(owner|persist)\b")
 XT_TARGETS = {
     "REJECT": RuleVerdict.REJECT,
@@ -71,13 +85,16 @@ class _Where(NamedTuple):
 
 
 def parse(output: bytes) -> Ruleset:
-    """All rules of the IPv4 families. A rule without a verdict is there too, as it has a place. Raises ``NoFact``.
+    """All rules of the IPv4 families. A rule without a verdict is there too, as it has a place.
+    Raises ``NoFact``.
 
-    A table that sleeps (``dormant``) is left out; where its flags cannot be read, what is in it is not decided. (nft 1.0.6 writes
-    nonsense there.)
+    A table that sleeps (``dormant``) is left out; where its flags cannot be read, what is in it is
+    not decided. (nft 1.0.6 writes nonsense there.)
     """
     try:
-        objects = list_of(dict, dict_of(parse_json(output.decode("utf-8", "replace"))).get("nftables"))
+        objects = list_of(
+            dict, dict_of(parse_json(output.decode("utf-8", "replace"))).get("nftables")
+        )
     except ValueError as reason:
         raise NoFact(f"nft -j list ruleset: {reason}") from None
     where = _Where({}, {})
@@ -89,7 +106,10 @@ def parse(output: bytes) -> Ruleset:
         for item in _items(objects, "table")
         if "flags" in item
     }
-    chains = [_chain(item, table, bool(_doubt(flags, table))) for table, item in _awake(objects, "chain", flags)]
+    chains = [
+        _chain(item, table, bool(_doubt(flags, table)))
+        for table, item in _awake(objects, "chain", flags)
+    ]
     rules: List[FirewallRule] = []
     opaque: Set[Tuple[str, str]] = set()
     unread = 0
@@ -110,10 +130,16 @@ def _items(objects: Sequence[Dict[str, Any]], kind: str) -> List[Dict[str, Any]]
     return [dict_of(entry[kind]) for entry in objects if kind in entry]
 
 
-def _awake(objects: Sequence[Dict[str, Any]], kind: str, flags: Dict[str, str]) -> List[Tuple[str, Dict[str, Any]]]:
+def _awake(
+    objects: Sequence[Dict[str, Any]], kind: str, flags: Dict[str, str]
+) -> List[Tuple[str, Dict[str, Any]]]:
     """The objects of one kind in tables for IPv4 that do not sleep, each with its table's name."""
     named = [(f"{item.get('family')} {item.get('table')}", item) for item in _items(objects, kind)]
-    return [(t, item) for t, item in named if item.get("family") in FAMILIES and "dormant" not in flags.get(t, "")]
+    return [
+        (t, item)
+        for t, item in named
+        if item.get("family") in FAMILIES and "dormant" not in flags.get(t, "")
+    ]
 
 
 def _doubt(flags: Dict[str, str], table: str) -> Tuple[FirewallMatch, ...]:
@@ -134,7 +160,9 @@ def _chain(item: Dict[str, Any], table: str, in_doubt: bool) -> FirewallChain:
     )
 
 
-def _rules(item: Dict[str, Any], table: str, where: _Where, doubt: Tuple[FirewallMatch, ...]) -> List[FirewallRule]:
+def _rules(
+    item: Dict[str, Any], table: str, where: _Where, doubt: Tuple[FirewallMatch, ...]
+) -> List[FirewallRule]:
     """One rule; of a verdict map (vmap) one for each of its elements.
 
     :param doubt: conditions of the whole table
@@ -188,7 +216,9 @@ def _rules(item: Dict[str, Any], table: str, where: _Where, doubt: Tuple[Firewal
 
 def _if_known(name: str, body: Any) -> Tuple[FirewallMatch, ...]:
     """A redirection to what a map says may be one, or not: the map may have nothing for the packet."""
-    is_map = name in ("dnat", "redirect") and any(isinstance(value, dict) for value in dict_of(body).values())
+    is_map = name in ("dnat", "redirect") and any(
+        isinstance(value, dict) for value in dict_of(body).values()
+    )
     return (FirewallMatch(MatchField.OTHER, (f"{name} by a map",)),) if is_map else ()
 
 
@@ -215,7 +245,9 @@ def _verdict(name: str, body: Any, table: str) -> Tuple[RuleVerdict, Optional[st
     return action, None
 
 
-def _vmap(body: Dict[str, Any], where: _Where) -> List[Tuple[Tuple[FirewallMatch, ...], Dict[str, Any]]]:
+def _vmap(
+    body: Dict[str, Any], where: _Where
+) -> List[Tuple[Tuple[FirewallMatch, ...], Dict[str, Any]]]:
     """The elements of a verdict map, with their conditions; what is for all others comes last."""
     data = body.get("data")
     if isinstance(data, str):
@@ -257,13 +289,24 @@ def _match(body: Dict[str, Any], where: _Where) -> List[FirewallMatch]:
 
 
 def _range(op: str, port: int) -> str:
-    return {"<": f"0-{port - 1}", "<=": f"0-{port}", ">": f"{port + 1}-65535", ">=": f"{port}-65535"}[op]
+    return {
+        "<": f"0-{port - 1}",
+        "<=": f"0-{port}",
+        ">": f"{port + 1}-65535",
+        ">=": f"{port}-65535",
+    }[op]
 
 
 def _flags(left: Any, right: Any) -> Optional[Tuple[str, ...]]:
     """``tcp flags & (fin | syn) == syn`` as it stands in a ``FirewallMatch``."""
     mask = dict_of(left)["&"][1]
-    wanted = [right] if isinstance(right, str) else list_of(str, right) if isinstance(right, list) else None
+    wanted = (
+        [right]
+        if isinstance(right, str)
+        else list_of(str, right)
+        if isinstance(right, list)
+        else None
+    )
     looked_at = [mask] if isinstance(mask, str) else list_of(str, mask)
     return None if wanted is None else (f"{','.join(looked_at)}/{','.join(wanted)}",)
 
@@ -288,7 +331,11 @@ def _field(left: Any, depth: int = 0) -> Optional[MatchField]:
             return MatchField.PROTOCOL if key == "nfproto" else META.get(key)
         if kind == "ct" and "dir" not in detail:
             return {"state": MatchField.STATE, "mark": MatchField.MARK}.get(str(detail.get("key")))
-        if kind == "fib" and detail.get("result") == "type" and detail.get("flags") in ("daddr", ["daddr"]):
+        if (
+            kind == "fib"
+            and detail.get("result") == "type"
+            and detail.get("flags") in ("daddr", ["daddr"])
+        ):
             return MatchField.DESTINATION_TYPE
     return None
 
@@ -352,6 +399,8 @@ def _shown(left: Any) -> str:
     for kind, body in dict_of(left).items():
         detail = dict_of(body)
         return " ".join(
-            str(part) for part in (kind, detail.get("protocol"), detail.get("field") or detail.get("key")) if part
+            str(part)
+            for part in (kind, detail.get("protocol"), detail.get("field") or detail.get("key"))
+            if part
         )
     return "?"

@@ -1,4 +1,6 @@
-"""Where Linux keeps proxy settings: environments, of this process, of logins, of services; and the Azure agent's own."""
+"""Where Linux keeps proxy settings: environments, of this process, of logins, of services; and the
+Azure agent's own.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,8 @@ from typing import Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional
 
 from ...collect import Board, NoFact
 from ...facts import Proxy, ProxyKind, Scope
+from ...proxy.settings import PROCESS, of_environment, read_server
 from ..program import Programs
-from ..proxies import PROCESS, of_environment, read_server
 from . import shell
 from .files import key_values, read
 
@@ -25,13 +27,17 @@ FILES = 200  # of profile.d
 SCRIPT_LIMIT, SCRIPTS_LIMIT = 256 * 1024, 512 * 1024  # bytes of one script, of all
 LINE_LIMIT, VALUE_LIMIT = 16384, 8192  # characters
 EXPANSION_LIMIT = 1024 * 1024  # characters that variables expand to, in all scripts together
-AMBIGUOUS = "no proxy is read from it: a # or a blank in it may be a comment's, or part of a password"
+AMBIGUOUS = (
+    "no proxy is read from it: a # or a blank in it may be a comment's, or part of a password"
+)
 IN_A_CONDITION = "in a condition or a function"
 WORKED_OUT = "worked out by the script"
 SYSTEMCTL_S = 1.5  # the requests through the proxies wait for it
 REFERENCE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::?([+-])([^{}]*))?\})")
 HALF_AN_ADDRESS = re.compile(r"#(?:\S[^@]*)?@")  # a comment that may be the other half
-ITS_OTHER_HALF = re.compile(r"[ \t]+[^;&|()<>=]*@|[;&|()<>]+[^\s;&|()<>=]*@")  # the words behind an address
+ITS_OTHER_HALF = re.compile(
+    r"[ \t]+[^;&|()<>=]*@|[;&|()<>]+[^\s;&|()<>=]*@"
+)  # the words behind an address
 UNKNOWN = re.compile(r"`[^`]*`?|\$\([^)]*\)?|\$\{[^}]*\}?|\$\w*")
 ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|([0-7]{3})|(.))", re.DOTALL)  # in $'...'
 LETTERS = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "s": " "}
@@ -40,22 +46,32 @@ Note = Callable[[str], None]
 
 
 def collect(programs: Programs, board: Board) -> Tuple[Proxy, ...]:
-    """Every setting that names a proxy. What this process has of one of the other places is told once, as that place's."""
+    """Every setting that names a proxy.
+
+    What this process has of one of the other places is told once, as that place's.
+    """
 
     def note(text: str) -> None:
         board.note("proxies", text)
 
     environment = read(ENVIRONMENT, note=note) or ""
-    found = of_file(environment, note) + of_profiles(_profiles(note), note, read_environment(environment))
+    found = of_file(environment, note) + of_profiles(
+        _profiles(note), note, read_environment(environment)
+    )
     found += of_agent(read(WAAGENT_CONF, note=note) or "", note)
     try:
-        shown = programs.run("systemctl", ["show-environment"], SYSTEMCTL_S).decode("utf-8", "replace")
+        shown = programs.run("systemctl", ["show-environment"], SYSTEMCTL_S).decode(
+            "utf-8", "replace"
+        )
         found += of_environment(parse_shown(shown), SYSTEMD, note)
     except NoFact as missing:
         note(str(missing))
     known = {(proxy.server, proxy.variable, proxy.bypass) for proxy in found}
     own = of_environment(dict(os.environ), PROCESS, note)
-    return tuple(found + [proxy for proxy in own if (proxy.server, proxy.variable, proxy.bypass) not in known])
+    return tuple(
+        found
+        + [proxy for proxy in own if (proxy.server, proxy.variable, proxy.bypass) not in known]
+    )
 
 
 def of_file(text: str, note: Note) -> List[Proxy]:
@@ -66,12 +82,14 @@ def of_file(text: str, note: Note) -> List[Proxy]:
 def read_environment(text: str, note: Note = lambda text: None) -> Dict[str, str]:
     """The variables of ``/etc/environment``.
 
-    To pam_env (_assemble_line and _parse_env_file of its pam_env.c, and so it is seen to behave) the first ``#`` of a line
-    begins a comment wherever it stands, between quotes too; nothing is expanded; one pair of quotes around a value goes; a
-    backslash at the end joins lines; the last line of a name counts. What else reads the file (``EnvironmentFile=`` of
-    systemd, a shell) takes a ``#`` inside a value for a part of it. So a proxy whose password has one is a proxy to some, and
-    a broken address to the programs of a login. Half of it is no proxy, and may be half of the password: the whole value
-    is taken where it is one word or quoted; otherwise none is. ``note`` is told.
+    To pam_env (_assemble_line and _parse_env_file of its pam_env.c, and so it is seen to behave)
+    the first ``#`` of a line begins a comment wherever it stands, between quotes too; nothing is
+    expanded; one pair of quotes around a value goes; a backslash at the end joins lines; the last
+    line of a name counts. What else reads the file (``EnvironmentFile=`` of systemd, a shell) takes
+    a ``#`` inside a value for a part of it. So a proxy whose password has one is a proxy to some,
+    and a broken address to the programs of a login. Half of it is no proxy, and may be half of the
+    password: the whole value is taken where it is one word or quoted; otherwise none is. ``note``
+    is told.
     """
     found: Dict[str, str] = {}
     cut: Dict[str, bool] = {}
@@ -103,14 +121,18 @@ def read_environment(text: str, note: Note = lambda text: None) -> Dict[str, str
 
 
 def _without_comment(text: str) -> Tuple[str, bool]:
-    """A value without its quotes and without a comment behind it; True where the ``#`` stands inside an address."""
+    """A value without its quotes and without a comment behind it; True where the ``#`` stands
+    inside an address.
+    """
     quote = _quote(text)
     kept, sign, rest = text.partition("#")
     if quote and sign and quote not in kept[1:]:  # the quote is closed behind the #
         inside = rest.partition(quote)[0]
     else:
         inside = re.split(r"\s", rest, maxsplit=1)[0]
-    if kept.strip() and "@" in inside:  # kept may end in the middle of a password: it is never taken alone
+    if (
+        kept.strip() and "@" in inside
+    ):  # kept may end in the middle of a password: it is never taken alone
         is_one_word = bool(quote) or kept[-1:].strip() != ""
         return (f"{kept}#{inside}".strip("\"'").strip() if is_one_word else ""), True
     kept = kept.strip()
@@ -127,9 +149,11 @@ def _quote(text: str) -> str:
 
 
 def _is_ambiguous(text: str) -> bool:
-    """Whether an ``@`` stands behind a blank or a ``#`` that may end the address before it, or may be a part of its password.
+    """Whether an ``@`` stands behind a blank or a ``#`` that may end the address before it, or may
+    be a part of its password.
 
-    Not where quotes hold all of it, where it is one word, or behind a comment that stands apart: blank, ``#``, blank.
+    Not where quotes hold all of it, where it is one word, or behind a comment that stands apart:
+    blank, ``#``, blank.
     """
     quote = _quote(text)
     closed = 0
@@ -144,7 +168,9 @@ def _is_ambiguous(text: str) -> bool:
 
 
 def parse_shown(text: str) -> Dict[str, str]:
-    """The variables of ``systemctl show-environment``: as they are, or in ``$'...'`` with escapes. It has no comments."""
+    """The variables of ``systemctl show-environment``: as they are, or in ``$'...'`` with escapes.
+    It has no comments.
+    """
     found: Dict[str, str] = {}
     for line in text.splitlines():
         name, equals, value = line.partition("=")
@@ -154,7 +180,7 @@ def parse_shown(text: str) -> Dict[str, str]:
     return found
 
 
-def _character(match: "re.Match[str]") -> str:
+def _character(match: re.Match[str]) -> str:
     """What an escape in ``$'...'`` stands for."""
     hexadecimal, octal, other = match.groups()
     if other:
@@ -192,7 +218,9 @@ class _Login:
     """The variables of a login while its scripts are read."""
 
     def __init__(self, before: Mapping[str, str]) -> None:
-        self.variables = {name: _Assigned(before[name]) for name in ("no_proxy", "NO_PROXY") if name in before}
+        self.variables = {
+            name: _Assigned(before[name]) for name in ("no_proxy", "NO_PROXY") if name in before
+        }
         self.expansion_left = EXPANSION_LIMIT
         self.refused = 0  # values that would have expanded to more
 
@@ -205,9 +233,11 @@ class _Login:
         return True
 
 
-def of_profiles(scripts: Iterable[Tuple[str, str]], note: Note, before: Mapping[str, str] = {}) -> List[Proxy]:
-    """What the assignments of login scripts come to. They are read, not run: what stands in a condition or a function, and what a
-    program works out, is undecided.
+def of_profiles(
+    scripts: Iterable[Tuple[str, str]], note: Note, before: Mapping[str, str] = {}
+) -> List[Proxy]:
+    """What the assignments of login scripts come to. They are read, not run: what stands in a
+    condition or a function, and what a program works out, is undecided.
 
     :param scripts: (path, text) in their order
     :param before: the environment that a login has before them
@@ -221,12 +251,22 @@ def of_profiles(scripts: Iterable[Tuple[str, str]], note: Note, before: Mapping[
             f"variables expand to more than {EXPANSION_LIMIT // 1024} KiB in all"
         )
     mine = {name: login.variables[name] for name in VARIABLES if name in login.variables}
-    place = next((item.place for name, item in mine.items() if name in SERVERS and item.value and item.place), None)
+    place = next(
+        (
+            item.place
+            for name, item in mine.items()
+            if name in SERVERS and item.value and item.place
+        ),
+        None,
+    )
     if not any(name in SERVERS and item.place for name, item in mine.items()):
         return []
     doubt = next((item.doubt for item in mine.values() if item.doubt and item.value), None)
     values = {name: item.value for name, item in mine.items()}
-    return [replace(proxy, undecided=doubt) for proxy in of_environment(values, place or str(PROFILE_D), note)]
+    return [
+        replace(proxy, undecided=doubt)
+        for proxy in of_environment(values, place or str(PROFILE_D), note)
+    ]
 
 
 def _read_script(path: str, text: str, login: _Login, note: Note) -> None:
@@ -257,7 +297,8 @@ def _read_script(path: str, text: str, login: _Login, note: Note) -> None:
 
 
 def _is_cut_short(code: str, written: str) -> bool:
-    """Whether a line sets a proxy's address whose other half, with the ``@``, stands outside of the word.
+    """Whether a line sets a proxy's address whose other half, with the ``@``, stands outside of the
+    word.
 
     :param code: the line without its comment
     :param written: all of it
@@ -289,7 +330,8 @@ def _assign(assignment: shell.Assignment, path: str, doubt: Optional[str], login
 def _expand(raw: str, login: _Login) -> Tuple[str, bool]:
     """The value of an assignment, and whether all of it is known. One that grows too long is none.
 
-    The words are split first. What a variable holds was split when it was assigned, and is put in as it is.
+    The words are split first. What a variable holds was split when it was assigned, and is put in
+    as it is.
     """
     if len(raw) > VALUE_LIMIT:
         return "", False
@@ -312,8 +354,12 @@ def _split(raw: str) -> Tuple[str, bool]:
     return " ".join(words), literal == raw
 
 
-def _with_references(plain: str, is_whole: bool, references: List["re.Match[str]"], login: _Login) -> Tuple[str, bool]:
-    """A value in which ``$NAME``, ``${NAME}``, ``${NAME:-other}`` and ``${NAME:+other}`` are replaced."""
+def _with_references(
+    plain: str, is_whole: bool, references: List[re.Match[str]], login: _Login
+) -> Tuple[str, bool]:
+    """A value in which ``$NAME``, ``${NAME}``, ``${NAME:-other}`` and ``${NAME:+other}`` are
+    replaced.
+    """
     pieces = plain.split("\0")  # each second one is the number of a reference
     size = 0
     for at in range(1, len(pieces), 2):
@@ -327,7 +373,7 @@ def _with_references(plain: str, is_whole: bool, references: List["re.Match[str]
     return "".join(pieces), is_whole
 
 
-def _referred(match: "re.Match[str]", login: _Login) -> Tuple[str, bool]:
+def _referred(match: re.Match[str], login: _Login) -> Tuple[str, bool]:
     """What one reference stands for, and whether all of that is known."""
     name, sign, other = match.group(1) or match.group(2), match.group(3), match.group(4)
     own = ""
@@ -356,4 +402,8 @@ def of_agent(text: str, note: Note) -> List[Proxy]:
     except ValueError as reason:
         note(f"{WAAGENT_CONF}: HttpProxy.Host: {reason}")
         return []
-    return [Proxy(str(WAAGENT_CONF), ProxyKind.GUEST_AGENT, Scope.SYSTEM, None, server, "HttpProxy.Host")]
+    return [
+        Proxy(
+            str(WAAGENT_CONF), ProxyKind.GUEST_AGENT, Scope.SYSTEM, None, server, "HttpProxy.Host"
+        )
+    ]

@@ -1,4 +1,6 @@
-"""Routes, policy rules, the kernel's own choice for both platform addresses, and the neighbour table."""
+"""Routes, policy rules, the kernel's own choice for both platform addresses, and the neighbour
+table.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ RTF_UP, RTF_GATEWAY, RTF_REJECT = 0x1, 0x2, 0x200  # linux/route.h
 
 
 def collect(programs: Programs, board: Board) -> Tuple[Route, ...]:
-    """Every IPv4 row of every table; from ``/proc/net/route`` (main table only) where ``ip`` cannot tell."""
+    """Every IPv4 row of every table; from ``/proc/net/route`` (main table only) where ``ip`` cannot
+    tell.
+    """
 
     def note(text: str) -> None:
         board.note("routes", text)
@@ -66,7 +70,9 @@ def collect(programs: Programs, board: Board) -> Tuple[Route, ...]:
 
 
 def parse_routes(row: Dict[str, Any], indexes: Dict[str, int]) -> Iterator[Route]:
-    """The rows of one object of ``ip -j route``: one for each next hop. A row that makes no sense is left out."""
+    """The rows of one object of ``ip -j route``: one for each next hop. A row that makes no sense
+    is left out.
+    """
     kind = row.get("type", "unicast")
     destination = _cidr(row.get("dst"))
     if destination is None or kind in ("broadcast", "multicast", "anycast"):
@@ -109,7 +115,9 @@ def collect_rules(programs: Programs, board: Board) -> Tuple[RoutingRule, ...]:
 
 
 def _is_readable(row: Dict[str, Any]) -> bool:
-    """Whether a rule's place and both of its selectors can be read: without one, it would hold for every packet."""
+    """Whether a rule's place and both of its selectors can be read: without one, it would hold for
+    every packet.
+    """
     if type(row.get("priority")) is not int:
         return False
     for key in ("src", "dst"):
@@ -142,7 +150,11 @@ def parse_rule(row: Dict[str, Any]) -> RoutingRule:
 
 
 def _action(word: Any) -> RuleAction:
-    known = {"unreachable": RuleAction.UNREACHABLE, "blackhole": RuleAction.BLACKHOLE, "prohibit": RuleAction.PROHIBIT}
+    known = {
+        "unreachable": RuleAction.UNREACHABLE,
+        "blackhole": RuleAction.BLACKHOLE,
+        "prohibit": RuleAction.PROHIBIT,
+    }
     return RuleAction.TABLE if word is None else known.get(str(word), RuleAction.OTHER)
 
 
@@ -159,8 +171,8 @@ def collect_lookups(programs: Programs, board: Board) -> Tuple[Lookup, ...]:
 def look_up(programs: Programs, destination: Address) -> Lookup:
     """What the kernel would do with a TCP connect to port 80 of ``destination``; nothing is sent.
 
-    Like the kernel, it asks twice: for the source address, then for the way of a packet from that address. Where ``ip``
-    cannot tell, a connected UDP socket gives the source or the error.
+    Like the kernel, it asks twice: for the source address, then for the way of a packet from that
+    address. Where ``ip`` cannot tell, a connected UDP socket gives the source or the error.
     """
     source, error = udp_source(destination)
     first = _get(programs, destination)
@@ -175,15 +187,29 @@ def look_up(programs: Programs, destination: Address) -> Lookup:
     if not chosen or not rows:
         return lookup
     hop = chosen[0]  # of a multipath route, the one that this flow takes
-    winner = next((row for row in rows if (row.gateway, row.interface) == (hop.gateway, hop.interface)), rows[0])
+    winner = next(
+        (row for row in rows if (row.gateway, row.interface) == (hop.gateway, hop.interface)),
+        rows[0],
+    )
     return replace(lookup, route=winner)
 
 
-def _get(programs: Programs, destination: Address, *words: str, fibmatch: bool = False) -> List[Route]:
+def _get(
+    programs: Programs, destination: Address, *words: str, fibmatch: bool = False
+) -> List[Route]:
     """``ip route get``, for TCP port 80 where this ``ip`` takes that; nothing where it fails."""
     for flow in (("ipproto", "tcp", "dport", "80"), ()):
         try:
-            found = ip(programs, "-4", "route", "get", *(["fibmatch"] if fibmatch else []), destination, *words, *flow)
+            found = ip(
+                programs,
+                "-4",
+                "route",
+                "get",
+                *(["fibmatch"] if fibmatch else []),
+                destination,
+                *words,
+                *flow,
+            )
         except NoFact:
             continue
         indexes = _indexes()
@@ -202,7 +228,10 @@ def collect_neighbours(programs: Programs, board: Board) -> Tuple[Neighbour, ...
             _text(row.get("dev")),
             indexes.get(str(row.get("dev"))),
             if_valid(parse_mac, row.get("lladdr")),
-            next((_STATES[word] for word in list_of(str, row.get("state")) if word in _STATES), NeighbourState.UNKNOWN),
+            next(
+                (_STATES[word] for word in list_of(str, row.get("state")) if word in _STATES),
+                NeighbourState.UNKNOWN,
+            ),
         )
         for row in rows
         if if_valid(parse_next_hop, row.get("dst"))
@@ -213,7 +242,10 @@ _STATES = {state.name: state for state in NeighbourState}
 
 
 def _proc_routes(text: str, note: Note = lambda text: None) -> Iterator[Route]:
-    """The rows of ``/proc/net/route``. One with a cell that makes no sense is left out, and ``note`` is told how many are."""
+    """The rows of ``/proc/net/route``.
+
+    One with a cell that makes no sense is left out, and ``note`` is told how many are.
+    """
     indexes = _indexes()
     rows = list(filter(None, text.splitlines()[1:]))
     garbled = 0
@@ -230,7 +262,10 @@ def _proc_routes(text: str, note: Note = lambda text: None) -> Iterator[Route]:
 
 
 def _proc_route(cells: Sequence[str], indexes: Dict[str, int]) -> Optional[Route]:
-    """One row; None where it is not up. Raises ``IndexError`` or ``ValueError`` where a cell makes no sense."""
+    """One row; None where it is not up.
+
+    Raises ``IndexError`` or ``ValueError`` where a cell makes no sense.
+    """
     device, flags = cells[0], hex_number(cells[3])
     network, gateway, mask = (hex_address(cells[number]) for number in (1, 2, 7))
     if not METRIC.fullmatch(cells[6]):

@@ -32,7 +32,8 @@ def collect(programs: Programs, board: Board) -> Tuple[Service, ...]:
     """The units of the list that are installed."""
     units = [f"{unit}.service" for unit in UNITS]
     output = programs.run(
-        "systemctl", ["show", "--no-pager", "--property=Id,LoadState,ActiveState,UnitFileState", *units]
+        "systemctl",
+        ["show", "--no-pager", "--property=Id,LoadState,ActiveState,UnitFileState", *units],
     )
     found = {service.name: service for service in parse_units(output.decode("utf-8", "replace"))}
     return tuple(found.values())  # two names of one unit (waagent, walinuxagent) are one service
@@ -44,7 +45,9 @@ def parse_units(text: str) -> Iterator[Service]:
         if unit.get("LoadState") == "loaded" and unit.get("Id"):
             state = unit.get("ActiveState", "")
             name = unit["Id"][: -len(".service")] if unit["Id"].endswith(".service") else unit["Id"]
-            yield Service(name, STATES.get(state, ServiceState.UNKNOWN), unit.get("UnitFileState") or None)
+            yield Service(
+                name, STATES.get(state, ServiceState.UNKNOWN), unit.get("UnitFileState") or None
+            )
 
 
 def collect_listeners(board: Board) -> Tuple[Listener, ...]:
@@ -66,7 +69,8 @@ def collect_listeners(board: Board) -> Tuple[Listener, ...]:
 def collect_connections(board: Board) -> Tuple[ProcessConnection, ...]:
     """Connections to IMDS that a process has, other than this one.
 
-    A socket without an owner may be one that this program has just closed: it counts only where it is another user's.
+    A socket without an owner may be one that this program has just closed: it counts only where it
+    is another user's.
     """
     rows = [
         row

@@ -1,6 +1,7 @@
 """Shell words and lines of login scripts: read, never run, in time that grows with their length.
 
-``shlex`` is no help: it appends to its word character by character, and its time grows with the square of a word.
+``shlex`` is no help: it appends to its word character by character, and its time grows with the
+square of a word.
 """
 
 from __future__ import annotations
@@ -8,11 +9,13 @@ from __future__ import annotations
 import re
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
-# One piece after the other is matched where the last one ended. No two kinds begin alike, so nothing is tried twice.
+# One piece after the other is matched where the last one ended. No two kinds begin alike, so
+# nothing is tried twice.
 _QUOTED = r"""(?P<double>"[^"\\]*(?:\\.[^"\\]*)*")|(?P<single>'[^']*')|(?P<escaped>\\.)"""
 _WORD = re.compile(rf"""(?P<blank>\s+)|(?P<plain>[^\s"'\\]+)|{_QUOTED}""", re.DOTALL)
 _LINE = re.compile(
-    rf"""(?P<blank>\s+)|(?P<plain>[^\s"'\\;&|()<>#]+)|{_QUOTED}|(?P<operator>;|[&|()<>]+)|(?P<hash>\#+)""", re.DOTALL
+    rf"""(?P<blank>\s+)|(?P<plain>[^\s"'\\;&|()<>#]+)|{_QUOTED}|(?P<operator>;|[&|()<>]+)|(?P<hash>\#+)""",
+    re.DOTALL,
 )
 _ESCAPED = re.compile(r'\\(["\\])')  # what a backslash escapes between double quotes
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w{0,63})(\+?)=", re.ASCII)
@@ -23,7 +26,10 @@ _BEFORE_A_COMMAND = ("then", "do", "else", "elif", "if", "while", "until", "!", 
 
 
 def split(text: str) -> List[str]:
-    """The words of a text without their quotes, as a POSIX shell splits them. Raises ``ValueError`` for an open quote."""
+    """The words of a text without their quotes, as a POSIX shell splits them.
+
+    Raises ``ValueError`` for an open quote.
+    """
     words: List[str] = []
     word: List[str] = []
     at, is_word = 0, False
@@ -132,7 +138,9 @@ def _assignments(command: Sequence[str]) -> Optional[List[Assignment]]:
 
 
 def assignments_anywhere(code: str, names: Sequence[str]) -> List[Assignment]:
-    """The assignments to some variables wherever they stand in a line: in a condition, a function or a quoted command."""
+    """The assignments to some variables wherever they stand in a line: in a condition, a function
+    or a quoted command.
+    """
     return [assignment for assignment, _ in places_of_assignments(code, names)]
 
 
@@ -143,7 +151,9 @@ def places_of_assignments(code: str, names: Sequence[str]) -> List[Tuple[Assignm
     match = wanted.search(code)
     while match:
         end = _end_of_word(code, match.end())
-        found.append((Assignment(match.group(1), bool(match.group(2)), code[match.end() : end]), end))
+        found.append(
+            (Assignment(match.group(1), bool(match.group(2)), code[match.end() : end]), end)
+        )
         match = wanted.search(code, end)
     return found
 
@@ -158,7 +168,9 @@ def _end_of_word(text: str, at: int) -> int:
 
 
 def nesting(words: Sequence[str]) -> Tuple[int, int]:
-    """How many blocks (conditions, loops, functions) a line closes that were open before it, and how many it leaves open."""
+    """How many blocks (conditions, loops, functions) a line closes that were open before it, and
+    how many it leaves open.
+    """
     closed = opened = 0
     before = ";"
     for word in words:

@@ -1,4 +1,6 @@
-"""TCP sockets of this network namespace, and the programs that own them (proc(5): /proc/net/tcp, /proc/PID/fd)."""
+"""TCP sockets of this network namespace, and the programs that own them (proc(5): /proc/net/tcp,
+/proc/PID/fd).
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,10 @@ def sockets(note: Note = lambda text: None) -> Tuple[TcpSocket, ...]:
 
 
 def parse(text: str, note: Note = lambda text: None) -> Iterator[TcpSocket]:
-    """The rows of /proc/net/tcp. One that makes no sense is left out, and ``note`` is told how many are."""
+    """The rows of /proc/net/tcp.
+
+    One that makes no sense is left out, and ``note`` is told how many are.
+    """
     rows = [line for line in text.splitlines()[1:] if line]
     garbled = 0
     for line in rows:
@@ -101,8 +106,9 @@ def owners(inodes: Set[str]) -> Dict[str, Owner]:
 
 
 def program_of(pid: int) -> str:
-    """The name of a process's program. The kernel keeps 15 characters of it: where they are the beginning of the program
-    file's name, that one is the whole name."""
+    """The name of a process's program. The kernel keeps 15 characters of it: where they are the
+    beginning of the program file's name, that one is the whole name.
+    """
     name = read(PROC / str(pid) / "comm", 64) or "-"
     file = _target(PROC / str(pid) / "exe").rpartition("/")[2]
     return file if len(name) == COMM_LENGTH and file.startswith(name) else name

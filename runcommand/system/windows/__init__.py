@@ -1,4 +1,7 @@
-"""Windows: iphlpapi, advapi32, kernel32, winhttp, the firewall and the registry. Each collector reads one thing and judges nothing."""
+"""Windows: iphlpapi, advapi32, kernel32, winhttp, the firewall and the registry.
+
+Each collector reads one thing and judges nothing.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,18 @@ from ...collect import Collector, NoFact
 from ...facts import CertificateChain, Instant
 from .. import RunFolder, host_name
 from ..program import Programs
-from . import activation, adapters, crypt32, firewall, folder, machine, proxies, routes, services, wfp
+from . import (
+    activation,
+    adapters,
+    crypt32,
+    firewall,
+    folder,
+    machine,
+    proxies,
+    routes,
+    services,
+    wfp,
+)
 from .dll import function
 from .job import contain
 
@@ -22,12 +36,16 @@ class Windows:
     """Windows, for one run."""
 
     name = "windows"
-    by_device = False  # the strong host model: the source address decides by which adapter a packet leaves
+    by_device = (
+        False  # the strong host model: the source address decides by which adapter a packet leaves
+    )
     fetches_itself = True
 
     def __init__(self) -> None:
         system = system_directory()
-        self._programs = Programs((system,), {"SystemRoot": os.path.dirname(system), "PATH": system}, contain)
+        self._programs = Programs(
+            (system,), {"SystemRoot": os.path.dirname(system), "PATH": system}, contain
+        )
 
     def host(self) -> str:
         return host_name()
@@ -53,7 +71,9 @@ class Windows:
     def cleanup(self) -> None:
         self._programs.close()
 
-    def judge_chain(self, certificates: Sequence[bytes], at: Instant, fetch: bool, seconds: float) -> CertificateChain:
+    def judge_chain(
+        self, certificates: Sequence[bytes], at: Instant, fetch: bool, seconds: float
+    ) -> CertificateChain:
         return crypt32.judge(certificates, at, fetch, seconds)
 
     def run_folder(self, base: Optional[Path], name: str) -> RunFolder:

@@ -1,12 +1,13 @@
-"""Whether Windows is genuine: ``SLIsGenuineLocal`` of slwga.dll (slpublic.h), which asks the Software Protection service."""
+"""Whether Windows is genuine: ``SLIsGenuineLocal`` of slwga.dll (slpublic.h), which asks the
+Software Protection service.
+"""
 
 from __future__ import annotations
 
 from ctypes import POINTER, byref, c_int, c_long, c_void_p
 from typing import List
 
-from ... import side_by_side
-from ...collect import Board, NoFact
+from ...collect import Board, NoFact, side_by_side
 from .dll import failed, function
 from .guid import GUID
 
@@ -20,7 +21,9 @@ WAIT_S = 2.0  # the service may have to be started
 def collect(board: Board) -> str:
     """``genuine``, ``not-genuine``, ``tampered`` or ``offline``."""
     found: List[str] = []
-    (reason,) = side_by_side.run([lambda: found.append(is_genuine_local())], board.remaining(WAIT_S))
+    (reason,) = side_by_side.run(
+        [lambda: found.append(is_genuine_local())], board.remaining(WAIT_S)
+    )
     if not found:
         raise NoFact(f"SLIsGenuineLocal: {reason}")
     return found[0]

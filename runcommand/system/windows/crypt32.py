@@ -1,4 +1,6 @@
-"""What Windows makes of a certificate (crypt32.dll): the chain engine's path, its errors, and the stores that hold its parts."""
+"""What Windows makes of a certificate (crypt32.dll): the chain engine's path, its errors, and the
+stores that hold its parts.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,17 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
+from ...attest.x509 import readable
 from ...collect import NoFact
-from ...facts import Certificate, CertificateChain, ChainError, ChainFault, Instant, is_distrusting, parse_instant
-from ...x509 import readable
+from ...facts import (
+    Certificate,
+    CertificateChain,
+    ChainError,
+    ChainFault,
+    Instant,
+    is_distrusting,
+    parse_instant,
+)
 from . import registry
 from .dll import failed, function, last_error
 
@@ -32,8 +42,14 @@ CERT_TRUST: Dict[int, Tuple[ChainFault, str]] = {
     0x200: (ChainFault.OTHER, "a policy constraint is violated (INVALID_POLICY_CONSTRAINTS)"),
     0x400: (ChainFault.OTHER, "a basic constraint is violated (INVALID_BASIC_CONSTRAINTS)"),
     0x800: (ChainFault.OTHER, "a name constraint is violated (INVALID_NAME_CONSTRAINTS)"),
-    0x1000: (ChainFault.OTHER, "a name constraint is not supported (HAS_NOT_SUPPORTED_NAME_CONSTRAINT)"),
-    0x2000: (ChainFault.OTHER, "a name constraint is not defined (HAS_NOT_DEFINED_NAME_CONSTRAINT)"),
+    0x1000: (
+        ChainFault.OTHER,
+        "a name constraint is not supported (HAS_NOT_SUPPORTED_NAME_CONSTRAINT)",
+    ),
+    0x2000: (
+        ChainFault.OTHER,
+        "a name constraint is not defined (HAS_NOT_DEFINED_NAME_CONSTRAINT)",
+    ),
     0x4000: (ChainFault.OTHER, "no name constraint permits it (HAS_NOT_PERMITTED_NAME_CONSTRAINT)"),
     0x8000: (ChainFault.OTHER, "a name constraint excludes it (HAS_EXCLUDED_NAME_CONSTRAINT)"),
     0x10000: (ChainFault.ISSUER_MISSING, "an issuer is not found (PARTIAL_CHAIN)"),
@@ -41,7 +57,10 @@ CERT_TRUST: Dict[int, Tuple[ChainFault, str]] = {
     0x1000000: (ChainFault.OTHER, "the revocation server is offline (IS_OFFLINE_REVOCATION)"),
     0x2000000: (ChainFault.OTHER, "it has no issuance policy (NO_ISSUANCE_CHAIN_POLICY)"),
     0x4000000: (ChainFault.DISTRUSTED, "explicitly distrusted (EXPLICIT_DISTRUST)"),
-    0x8000000: (ChainFault.OTHER, "a critical extension is not supported (HAS_NOT_SUPPORTED_CRITICAL_EXT)"),
+    0x8000000: (
+        ChainFault.OTHER,
+        "a critical extension is not supported (HAS_NOT_SUPPORTED_CRITICAL_EXT)",
+    ),
 }
 ELEMENTS = 32  # of a chain, that are read
 EPOCH = datetime(1601, 1, 1, tzinfo=timezone.utc)
@@ -122,23 +141,35 @@ class CERT_CHAIN_PARA(Structure):
     ]
 
 
-def judge(certificates: Sequence[bytes], at: Instant, fetch: bool, seconds: float) -> CertificateChain:
-    """The engine's chain of the first certificate, as services of this machine get it. Raises ``NoFact``.
+def judge(
+    certificates: Sequence[bytes], at: Instant, fetch: bool, seconds: float
+) -> CertificateChain:
+    """The engine's chain of the first certificate, as services of this machine get it. Raises
+    ``NoFact``.
 
     :param certificates: in DER, the leaf first; the others are at hand for the engine
     :param at: the time for which it is judged
-    :param fetch: whether the engine may ask the network for issuers; without, what is cached counts too
+    :param fetch: whether the engine may ask the network for issuers; without, what is cached counts
+        too
     :param seconds: for each fetch
     """
-    elements, errors = _chain(certificates, at, 0 if fetch else CERT_CHAIN_CACHE_ONLY_URL_RETRIEVAL, seconds)
+    elements, errors = _chain(
+        certificates, at, 0 if fetch else CERT_CHAIN_CACHE_ONLY_URL_RETRIEVAL, seconds
+    )
     in_stores = stores_of()
-    facts = [replace(parsed.fact, stores=in_stores(parsed.thumbprint)) for parsed in readable(elements)]
+    facts = [
+        replace(parsed.fact, stores=in_stores(parsed.thumbprint)) for parsed in readable(elements)
+    ]
     errors += _disallowed(facts, errors)
     return CertificateChain(fetch, "crypt32", not errors, tuple(errors), tuple(facts), at)
 
 
-def _disallowed(certificates: Sequence[Certificate], errors: Sequence[ChainError]) -> List[ChainError]:
-    """What is in a store of distrusted certificates of the machine, where the engine does not say so (Wine's does not)."""
+def _disallowed(
+    certificates: Sequence[Certificate], errors: Sequence[ChainError]
+) -> List[ChainError]:
+    """What is in a store of distrusted certificates of the machine, where the engine does not say
+    so (Wine's does not).
+    """
     if any(error.fault is ChainFault.DISTRUSTED for error in errors):
         return []
     return [
@@ -158,12 +189,21 @@ def _chain(
         c_void_p, c_void_p, POINTER(FILETIME), c_void_p, POINTER(CERT_CHAIN_PARA), DWORD, c_void_p, POINTER(c_void_p),
     )  # fmt: skip
     free = function("crypt32", "CertFreeCertificateChain", None, c_void_p)
-    parameters = CERT_CHAIN_PARA(cbSize=sizeof(CERT_CHAIN_PARA), dwUrlRetrievalTimeout=max(1, int(seconds * 1000)))
+    parameters = CERT_CHAIN_PARA(
+        cbSize=sizeof(CERT_CHAIN_PARA), dwUrlRetrievalTimeout=max(1, int(seconds * 1000))
+    )
     chain = c_void_p()
     context, store = _context(certificates[0]), _memory_store(certificates[1:])
     try:
         if not get(
-            HCCE_LOCAL_MACHINE, context, byref(_file_time(at)), store, byref(parameters), flags, None, byref(chain)
+            HCCE_LOCAL_MACHINE,
+            context,
+            byref(_file_time(at)),
+            store,
+            byref(parameters),
+            flags,
+            None,
+            byref(chain),
         ):
             raise failed("CertGetCertificateChain", last_error())
         try:
@@ -185,13 +225,21 @@ def _context(encoded: bytes) -> int:
 
 def _memory_store(certificates: Sequence[bytes]) -> int:
     """A store of its own that holds these certificates; what the engine cannot read is left out."""
-    store = function("crypt32", "CertOpenStore", c_void_p, c_void_p, DWORD, c_void_p, DWORD, c_void_p)(
-        CERT_STORE_PROV_MEMORY, 0, None, 0, None
-    )
+    store = function(
+        "crypt32", "CertOpenStore", c_void_p, c_void_p, DWORD, c_void_p, DWORD, c_void_p
+    )(CERT_STORE_PROV_MEMORY, 0, None, 0, None)
     if not store:
         raise failed("CertOpenStore", last_error())
     add = function(
-        "crypt32", "CertAddEncodedCertificateToStore", BOOL, c_void_p, DWORD, c_char_p, DWORD, DWORD, c_void_p
+        "crypt32",
+        "CertAddEncodedCertificateToStore",
+        BOOL,
+        c_void_p,
+        DWORD,
+        c_char_p,
+        DWORD,
+        DWORD,
+        c_void_p,
     )
     for encoded in certificates:
         add(store, X509_ASN_ENCODING, encoded, len(encoded), CERT_STORE_ADD_ALWAYS, None)
@@ -221,16 +269,25 @@ def _read(chain: CERT_CHAIN_CONTEXT) -> Tuple[List[bytes], List[ChainError]]:
 
 def in_words(status: int, certificate: Optional[int]) -> List[ChainError]:
     """The bits of a ``dwErrorStatus``, one by one."""
-    known = [ChainError(fault, words, certificate) for bit, (fault, words) in CERT_TRUST.items() if status & bit]
+    known = [
+        ChainError(fault, words, certificate)
+        for bit, (fault, words) in CERT_TRUST.items()
+        if status & bit
+    ]
     rest = status & ~sum(CERT_TRUST)
-    return known + ([ChainError(ChainFault.OTHER, f"status {rest:#x}", certificate)] if rest else [])
+    return known + (
+        [ChainError(ChainFault.OTHER, f"status {rest:#x}", certificate)] if rest else []
+    )
 
 
-# --- stores ---------------------------------------------------------------------------------------------------------
+# --- stores
+# ---------------------------------------------------------------------------------------------------------
 
 
 def stores_of() -> Callable[[str], Tuple[str, ...]]:
-    """Tells the stores that hold the certificate of a thumbprint: ``LocalMachine\\\\CA``, ``S-1-5-18\\\\Root``."""
+    """Tells the stores that hold the certificate of a thumbprint: ``LocalMachine\\\\CA``,
+    ``S-1-5-18\\\\Root``.
+    """
     places: Dict[str, Tuple[registry.Root, str]] = {
         f"{where}\\{store}": (registry.Root.MACHINE, f"{root}\\{store}\\Certificates")
         for where, root in MACHINE_PLACES
@@ -247,7 +304,9 @@ def stores_of() -> Callable[[str], Tuple[str, ...]]:
 def _users() -> Iterator[str]:
     try:
         for name in registry.subkeys("", registry.Root.USERS):
-            if name.startswith("S-1-") and not name.endswith("_Classes"):  # .DEFAULT is S-1-5-18 once more
+            if name.startswith("S-1-") and not name.endswith(
+                "_Classes"
+            ):  # .DEFAULT is S-1-5-18 once more
                 yield name
     except NoFact:
         return

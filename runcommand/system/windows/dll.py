@@ -1,4 +1,6 @@
-"""Functions of the system's own DLLs, by ctypes: loaded from System32 only, with their types declared."""
+"""Functions of the system's own DLLs, by ctypes: loaded from System32 only, with their types
+declared.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,17 @@ LOAD_LIBRARY_SEARCH_SYSTEM32 = 0x00000800  # libloaderapi.h
 
 @lru_cache(maxsize=None)
 def _library(name: str) -> Any:
-    return getattr(ctypes, "WinDLL")(name, use_last_error=True, winmode=LOAD_LIBRARY_SEARCH_SYSTEM32)
+    return getattr(ctypes, "WinDLL")(
+        name, use_last_error=True, winmode=LOAD_LIBRARY_SEARCH_SYSTEM32
+    )
 
 
 @lru_cache(maxsize=None)
 def function(library: str, name: str, restype: Any, *argtypes: Any) -> Any:
-    """A function of a DLL, ready to be called. Raises ``NoFact`` where this system does not have it."""
+    """A function of a DLL, ready to be called.
+
+    Raises ``NoFact`` where this system does not have it.
+    """
     try:
         found = _library(library)[name]
     except (OSError, AttributeError):

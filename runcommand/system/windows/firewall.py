@@ -1,4 +1,5 @@
-"""The Windows firewall's rules and profiles, from the registry ([MS-GPFAS]), and the active profile, from the firewall itself.
+"""The Windows firewall's rules and profiles, from the registry ([MS-GPFAS]), and the active
+profile, from the firewall itself.
 
 https://learn.microsoft.com/openspecs/windows_protocols/ms-gpfas
 """
@@ -12,7 +13,6 @@ from dataclasses import replace
 from typing import Any, Callable, Dict, FrozenSet, List, Optional, Tuple
 
 from ...collect import Board, NoFact
-from ...conditions import PROFILES, REQUESTS, could_hold
 from ...facts import (
     PROFILE_UNKNOWN,
     Firewall,
@@ -23,6 +23,7 @@ from ...facts import (
     MatchField,
     RuleVerdict,
 )
+from ...firewall.conditions import PROFILES, REQUESTS, could_hold
 from . import netfw, registry
 from .registry import NoKey
 
@@ -43,12 +44,14 @@ CATEGORIES = {0: "public", 1: "private", 2: "domain"}  # NLM_NETWORK_CATEGORY, n
 RULES = 2000  # that are kept
 VERSIONED = re.compile(r"2_[0-9]{1,4}$")  # the end of a key
 RULE_LIMIT = 16384  # characters of one
-# Where a profile is kept, the first that has a value counts. Locally the private one is called as before Vista.
+# Where a profile is kept, the first that has a value counts. Locally the private one is called as
+# before Vista.
 PROFILE_KEYS = {"domain": "DomainProfile", "private": "StandardProfile", "public": "PublicProfile"}
 POLICY_KEYS = {"domain": "DomainProfile", "private": "PrivateProfile", "public": "PublicProfile"}
 
 ACTIONS = {"allow": RuleVerdict.ALLOW, "block": RuleVerdict.BLOCK, "bypass": RuleVerdict.BYPASS}
-# [MS-GPFAS] 2.2.2.19, and what later versions of Windows write besides; the part of a key from "2_" on is a version.
+# [MS-GPFAS] 2.2.2.19, and what later versions of Windows write besides; the part of a key from "2_"
+# on is a version.
 FIELDS = {
     "protocol": MatchField.PROTOCOL,
     "profile": MatchField.PROFILE,
@@ -66,7 +69,10 @@ FIELDS = {
     "apppkgid": MatchField.PACKAGE,
     "pfn": MatchField.PACKAGE,
 }
-IPV6 = {key: MatchField.SOURCE if key == "la6" else MatchField.DESTINATION for key in ("ra6", "ra62", "ra63", "la6")}
+IPV6 = {
+    key: MatchField.SOURCE if key == "la6" else MatchField.DESTINATION
+    for key in ("ra6", "ra62", "ra63", "la6")
+}
 ANY_IPV6 = "::/0"
 NO_CONDITIONS = (
     "name desc embedctxt edge defer lsm lom pcross skipver security security2 autogenipsec authbypassout rmauth ruauth "
@@ -78,7 +84,7 @@ VERSION = re.compile(r"v2\.\d{1,3}", re.IGNORECASE)
 def collect(board: Board) -> Firewall:
     """The outbound rules of all stores that can concern the platform, and the profiles."""
     rules: List[FirewallRule] = []
-    names: "Counter[str]" = Counter()
+    names: Counter[str] = Counter()
     sources: List[str] = []
     read = unread = 0
 
@@ -107,14 +113,20 @@ def collect(board: Board) -> Firewall:
     if unread:
         note(f"{unread} of {read} rules are of a form that cannot be read, and are left out")
     if len(rules) > RULES:
-        note(f"{len(rules) - RULES} rules are left out: more than {RULES} could concern the platform")
+        note(
+            f"{len(rules) - RULES} rules are left out: more than {RULES} could concern the platform"
+        )
         rules.sort(key=lambda rule: rule.action is RuleVerdict.ALLOW)
     active, source = active_profiles(board)
     known = profiles(active, lambda key: registry.values_if_any(key, note))
-    if not sources and all(profile.enabled is None and profile.default_outbound is None for profile in known):
+    if not sources and all(
+        profile.enabled is None and profile.default_outbound is None for profile in known
+    ):
         raise NoFact(f"HKLM\\{LOCAL}: neither rules nor profiles")
     return Firewall(
-        rules=tuple(replace(rule, is_name_unique=names[rule.name.lower()] == 1) for rule in rules[:RULES]),
+        rules=tuple(
+            replace(rule, is_name_unique=names[rule.name.lower()] == 1) for rule in rules[:RULES]
+        ),
         profiles=known,
         active_from=source,
         sources=tuple(sources),
@@ -124,15 +136,17 @@ def collect(board: Board) -> Firewall:
 
 
 def active_profiles(board: Board) -> Tuple[Optional[FrozenSet[str]], Optional[str]]:
-    """The active profiles and where they were read: from the firewall; else, where all networks that this machine has known are of
-    one category, that one.
+    """The active profiles and where they were read: from the firewall; else, where all networks
+    that this machine has known are of one category, that one.
     """
     try:
         return netfw.active_profiles(), netfw.SOURCE
     except NoFact as missing:
         reason = str(missing)
     try:
-        networks = [registry.values(f"{NETWORKS}\\{guid}") for guid in registry.subkeys(NETWORKS)[:1000]]
+        networks = [
+            registry.values(f"{NETWORKS}\\{guid}") for guid in registry.subkeys(NETWORKS)[:1000]
+        ]
     except NoFact as missing:
         board.note("firewall", f"{PROFILE_UNKNOWN}: {reason}; {missing}")
         return None, None
@@ -161,17 +175,21 @@ def _first(fields: List[Tuple[str, str]], key: str) -> str:
 
 
 def is_active(fields: List[Tuple[str, str]], place: FirewallPlace) -> bool:
-    """Whether a rule is switched on and outbound. Rules that restrict services need not say that they are on."""
+    """Whether a rule is switched on and outbound.
+
+    Rules that restrict services need not say that they are on.
+    """
     active = _first(fields, "active").lower()
     on = active == "true" or not active and place is FirewallPlace.APP_ISOLATION
     return on and _first(fields, "dir").lower() == "out"
 
 
 def parse(id: str, fields: List[Tuple[str, str]], place: FirewallPlace) -> Optional[FirewallRule]:
-    """A rule with its conditions: values of one kind are alternatives, kinds must all hold. None where it has no action.
+    """A rule with its conditions: values of one kind are alternatives, kinds must all hold. None
+    where it has no action.
 
-    A key that is not known may narrow the rule: it is a condition that cannot be decided. A rule for IPv6 addresses only holds for
-    no IPv4 address.
+    A key that is not known may narrow the rule: it is a condition that cannot be decided. A rule
+    for IPv6 addresses only holds for no IPv4 address.
     """
     action = ACTIONS.get(_first(fields, "action").lower())
     if action is None:
@@ -187,7 +205,9 @@ def parse(id: str, fields: List[Tuple[str, str]], place: FirewallPlace) -> Optio
         field = FIELDS.get(key, MatchField.OTHER)
         found.setdefault(field, []).extend(_values_of(field, name, value))
     for own, other in (("ra4", "ra6"), ("la4", "la6")):
-        if not any(key.startswith(own) for key in keys) and any(key.startswith(other) for key in keys):
+        if not any(key.startswith(own) for key in keys) and any(
+            key.startswith(other) for key in keys
+        ):
             found.setdefault(FIELDS[own], []).append(ANY_IPV6)
     if "platform" in keys and _first(fields, "platform2").lower() != "gteq":
         found.setdefault(MatchField.OTHER, []).append(f"Platform={_first(fields, 'platform')}")
@@ -197,7 +217,9 @@ def parse(id: str, fields: List[Tuple[str, str]], place: FirewallPlace) -> Optio
     elif action is RuleVerdict.ALLOW and is_secured:  # IMDS speaks no IPsec
         found.setdefault(MatchField.OTHER, []).append("Security=")
     alternatives = [
-        FirewallMatch(field, (value,)) if field is MatchField.OTHER else FirewallMatch(field, tuple(values))
+        FirewallMatch(field, (value,))
+        if field is MatchField.OTHER
+        else FirewallMatch(field, tuple(values))
         for field, values in found.items()
         for value in (values if field is MatchField.OTHER else values[:1])
     ]
@@ -207,7 +229,12 @@ def parse(id: str, fields: List[Tuple[str, str]], place: FirewallPlace) -> Optio
 def _values_of(field: MatchField, key: str, value: str) -> List[str]:
     if field is MatchField.PROFILE:
         return list(PROFILES) if value.lower() in ("any", "all") else [value.lower()]
-    if field in (MatchField.SOURCE_PORT, MatchField.DESTINATION_PORT, MatchField.DESTINATION, MatchField.SOURCE):
+    if field in (
+        MatchField.SOURCE_PORT,
+        MatchField.DESTINATION_PORT,
+        MatchField.DESTINATION,
+        MatchField.SOURCE,
+    ):
         # a list, as rules made by hand have it
         return list(dict.fromkeys(item.strip() for item in value.split(",")))
     if key == "luauth2_24":
@@ -218,20 +245,28 @@ def _values_of(field: MatchField, key: str, value: str) -> List[str]:
     return [value] if field is not MatchField.OTHER else [f"{key}={value}"]
 
 
-def profiles(active: Optional[FrozenSet[str]], values: Callable[[str], Dict[str, Any]]) -> Tuple[FirewallProfile, ...]:
-    """The three profiles. Group Policy's value of a setting counts before the one of device management and the local one.
+def profiles(
+    active: Optional[FrozenSet[str]], values: Callable[[str], Dict[str, Any]]
+) -> Tuple[FirewallProfile, ...]:
+    """The three profiles. Group Policy's value of a setting counts before the one of device
+    management and the local one.
 
     :param values: the values of a key of HKLM; none where there is no such key
     """
     standard = values(f"{POLICY}\\StandardProfile")
     found: List[FirewallProfile] = []
     by_policy = {name: values(f"{POLICY}\\{key}") for name, key in POLICY_KEYS.items()}
-    stands_in = not (by_policy["private"] or by_policy["public"])  # 2.2.3: only where neither is there
+    stands_in = not (
+        by_policy["private"] or by_policy["public"]
+    )  # 2.2.3: only where neither is there
     for name in PROFILES:
         policy = by_policy[name] or (standard if stands_in and name != "domain" else {})
         local = (
             (policy, FirewallPlace.GROUP_POLICY),
-            (values(f"{MDM}\\{POLICY_KEYS[name]}") or values(f"{MDM}\\{PROFILE_KEYS[name]}"), FirewallPlace.MDM),
+            (
+                values(f"{MDM}\\{POLICY_KEYS[name]}") or values(f"{MDM}\\{PROFILE_KEYS[name]}"),
+                FirewallPlace.MDM,
+            ),
             (values(f"{LOCAL}\\{PROFILE_KEYS[name]}"), FirewallPlace.LOCAL),
         )
         enabled, _ = _setting(local, "EnableFirewall")
@@ -241,7 +276,9 @@ def profiles(active: Optional[FrozenSet[str]], values: Callable[[str], Dict[str,
                 name,
                 enabled=None if enabled is None else enabled != 0,
                 active=None if active is None else name in active,
-                default_outbound={0: RuleVerdict.ALLOW, 1: RuleVerdict.BLOCK}.get(-1 if outbound is None else outbound),
+                default_outbound={0: RuleVerdict.ALLOW, 1: RuleVerdict.BLOCK}.get(
+                    -1 if outbound is None else outbound
+                ),
                 default_place=place,
                 local_rules=_setting(local[:2], "AllowLocalPolicyMerge")[0] != 0,
             )

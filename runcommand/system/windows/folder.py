@@ -1,8 +1,9 @@
-"""The report folder: made with an access list of its own, behind handles that nobody can swap for a link.
+"""The report folder: made with an access list of its own, behind handles that nobody can swap for a
+link.
 
-The way to it (``%ProgramData%\\imds-check``) must belong to the system, to administrators or to this user at every step,
-and hold no reparse point; the folder itself must be writable by nobody else.
-https://learn.microsoft.com/windows/win32/fileio/file-security-and-access-rights
+The way to it (``%ProgramData%\\imds-check``) must belong to the system, to administrators or to
+this user at every step, and hold no reparse point; the folder itself must be writable by nobody
+else. https://learn.microsoft.com/windows/win32/fileio/file-security-and-access-rights
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from .dll import close_handle, function, last_error
 
 FOLDERID_PROGRAM_DATA = uuid.UUID("62AB5D82-FDC1-4DC3-A9DD-070D1D495D97")  # knownfolders.h
 NAME = "imds-check"
-# Owner and group Administrators, nothing inherited, all rights for SYSTEM and Administrators (and who made it, where the
-# operator chose the place), also on what is in it.
+# Owner and group Administrators, nothing inherited, all rights for SYSTEM and Administrators (and
+# who made it, where the operator chose the place), also on what is in it.
 ADMINISTRATORS_ONLY = "O:BAG:BAD:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)"
 ADMINISTRATORS_AND_OWNER = "D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)(A;OICI;FA;;;{})"
 TRUSTED = {
@@ -40,8 +41,8 @@ SE_FILE_OBJECT, OWNER_SECURITY_INFORMATION, DACL_SECURITY_INFORMATION = 1, 0x1, 
 SDDL_REVISION_1, ERROR_INVALID_OWNER = 1, 1307
 ACCESS_ALLOWED_ACE_TYPE, INHERIT_ONLY_ACE = 0, 0x8
 TOKEN_QUERY, TOKEN_USER = 0x8, 1
-# FILE_ADD_FILE, FILE_ADD_SUBDIRECTORY, FILE_DELETE_CHILD, FILE_WRITE_ATTRIBUTES (which may make a folder a link), DELETE,
-# WRITE_DAC, WRITE_OWNER, GENERIC_ALL, GENERIC_WRITE
+# FILE_ADD_FILE, FILE_ADD_SUBDIRECTORY, FILE_DELETE_CHILD, FILE_WRITE_ATTRIBUTES (which may make a
+# folder a link), DELETE, WRITE_DAC, WRITE_OWNER, GENERIC_ALL, GENERIC_WRITE
 WRITING = 0x2 | 0x4 | 0x40 | 0x100 | 0x10000 | 0x40000 | 0x80000 | 0x10000000 | 0x40000000
 
 
@@ -100,7 +101,13 @@ class Folder:
 
     def write(self, name: str, content: bytes) -> None:
         path = os.path.join(self.path, name)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY") | getattr(os, "O_NOINHERIT")
+        flags = (
+            os.O_WRONLY
+            | os.O_CREAT
+            | os.O_EXCL
+            | getattr(os, "O_BINARY")
+            | getattr(os, "O_NOINHERIT")
+        )
         descriptor = os.open(path, flags)
         try:
             with open(descriptor, "wb") as file:
@@ -111,7 +118,8 @@ class Folder:
 
 
 def make(chosen: Optional[Path], name: str) -> RunFolder:
-    """A new folder ``name`` under ``chosen`` (the operator's word counts) or the usual place (each step is checked).
+    """A new folder ``name`` under ``chosen`` (the operator's word counts) or the usual place (each
+    step is checked).
 
     Raises ``OSError``.
     """
@@ -148,8 +156,9 @@ def _in(base: Path, name: str, access: str) -> Folder:
 def _prune(base: Path, newest: str) -> None:
     """Removes our oldest folders. One that is not wholly ours stays, and nothing in it is touched.
 
-    Ours: it and the folder that it lies in belong to SYSTEM, administrators or this user; nobody else can write in it; it is no
-    link or mount point; and it holds plain files of ours alone, which are no links and belong to the same.
+    Ours: it and the folder that it lies in belong to SYSTEM, administrators or this user; nobody
+    else can write in it; it is no link or mount point; and it holds plain files of ours alone,
+    which are no links and belong to the same.
     """
     try:
         with _opened(base, link=True) as parent:
@@ -186,7 +195,13 @@ def _check_file(path: Path) -> None:
 def _program_data() -> Path:
     guid_type = c_ubyte * 16
     call = function(
-        "shell32", "SHGetKnownFolderPath", ctypes.c_long, POINTER(guid_type), DWORD, HANDLE, POINTER(c_void_p)
+        "shell32",
+        "SHGetKnownFolderPath",
+        ctypes.c_long,
+        POINTER(guid_type),
+        DWORD,
+        HANDLE,
+        POINTER(c_void_p),
     )
     free = function("ole32", "CoTaskMemFree", None, c_void_p)
     found, guid = c_void_p(), guid_type(*FOLDERID_PROGRAM_DATA.bytes_le)
@@ -223,8 +238,12 @@ def _opened(path: Path, link: bool = False, is_folder: bool = True) -> Iterator[
     :param link: it may be a link (or kept in a cloud, which looks the same); else that is refused
     :param is_folder: False: a file, in a folder's place
     """
-    create = function("kernel32", "CreateFileW", HANDLE, LPCWSTR, DWORD, DWORD, c_void_p, DWORD, DWORD, HANDLE)
-    inform = function("kernel32", "GetFileInformationByHandle", BOOL, HANDLE, POINTER(BY_HANDLE_FILE_INFORMATION))
+    create = function(
+        "kernel32", "CreateFileW", HANDLE, LPCWSTR, DWORD, DWORD, c_void_p, DWORD, DWORD, HANDLE
+    )
+    inform = function(
+        "kernel32", "GetFileInformationByHandle", BOOL, HANDLE, POINTER(BY_HANDLE_FILE_INFORMATION)
+    )
     flags = FILE_FLAG_BACKUP_SEMANTICS | (0 if link else FILE_FLAG_OPEN_REPARSE_POINT)
     access, share = READ_CONTROL | FILE_LIST_DIRECTORY, FILE_SHARE_READ | FILE_SHARE_WRITE
     handle = create(str(path), access, share, None, OPEN_EXISTING, flags, None)
@@ -235,7 +254,9 @@ def _opened(path: Path, link: bool = False, is_folder: bool = True) -> Iterator[
         if not inform(handle, byref(about)):
             raise _error(path)
         if bool(about.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) is not is_folder:
-            raise NotADirectoryError(errno.ENOTDIR, "not a folder" if is_folder else "not a file", str(path))
+            raise NotADirectoryError(
+                errno.ENOTDIR, "not a folder" if is_folder else "not a file", str(path)
+            )
         if about.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT and not link:
             raise PermissionError(errno.EPERM, "a link that leads elsewhere", str(path))
         yield handle
@@ -244,14 +265,18 @@ def _opened(path: Path, link: bool = False, is_folder: bool = True) -> Iterator[
 
 
 def _check(handle: int, path: Path, only: bool) -> None:
-    """Raises ``PermissionError`` where another user, who is no administrator, owns a folder or (``only``) can write there."""
+    """Raises ``PermissionError`` where another user, who is no administrator, owns a folder or
+    (``only``) can write there.
+    """
     inform = function(
         "advapi32", "GetSecurityInfo",
         DWORD, HANDLE, DWORD, DWORD, POINTER(c_void_p), c_void_p, POINTER(c_void_p), c_void_p, POINTER(c_void_p),
     )  # fmt: skip
     owner, dacl, descriptor = c_void_p(), c_void_p(), c_void_p()
     what = OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION
-    code = inform(handle, SE_FILE_OBJECT, what, byref(owner), None, byref(dacl), None, byref(descriptor))
+    code = inform(
+        handle, SE_FILE_OBJECT, what, byref(owner), None, byref(dacl), None, byref(descriptor)
+    )
     if code:
         raise _error(path, code)
     try:
@@ -293,7 +318,9 @@ def _own_sid() -> str:
     """The SID of the user that this process runs as."""
     process = function("kernel32", "GetCurrentProcess", HANDLE)
     open_token = function("advapi32", "OpenProcessToken", BOOL, HANDLE, DWORD, POINTER(HANDLE))
-    inform = function("advapi32", "GetTokenInformation", BOOL, HANDLE, DWORD, c_void_p, DWORD, POINTER(DWORD))
+    inform = function(
+        "advapi32", "GetTokenInformation", BOOL, HANDLE, DWORD, c_void_p, DWORD, POINTER(DWORD)
+    )
     token, buffer, size = HANDLE(), ctypes.create_string_buffer(256), DWORD()
     if not open_token(process(), TOKEN_QUERY, byref(token)):
         raise _error(None)

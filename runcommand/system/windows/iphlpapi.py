@@ -1,8 +1,9 @@
-"""The IP Helper functions of iphlpapi.dll: declarations, one call each, plain dataclasses out. Nothing is judged here.
+"""The IP Helper functions of iphlpapi.dll: declarations, one call each, plain dataclasses out.
+Nothing is judged here.
 
-Structures are declared in full, with the names of iptypes.h, iprtrmib.h, ipmib.h, tcpmib.h, netioapi.h and ws2ipdef.h
-(https://learn.microsoft.com/windows/win32/api/_iphlp/). Each function raises ``NoFact`` where the system does not have it
-or it fails.
+Structures are declared in full, with the names of iptypes.h, iprtrmib.h, ipmib.h, tcpmib.h,
+netioapi.h and ws2ipdef.h (https://learn.microsoft.com/windows/win32/api/_iphlp/). Each function
+raises ``NoFact`` where the system does not have it or it fails.
 """
 
 from __future__ import annotations
@@ -34,7 +35,13 @@ from .dll import failed, function
 
 DLL = "iphlpapi"
 AF_INET = 2
-NO_ERROR, ERROR_BUFFER_OVERFLOW, ERROR_INSUFFICIENT_BUFFER, ERROR_NO_DATA, ERROR_NOT_FOUND = 0, 111, 122, 232, 1168
+NO_ERROR, ERROR_BUFFER_OVERFLOW, ERROR_INSUFFICIENT_BUFFER, ERROR_NO_DATA, ERROR_NOT_FOUND = (
+    0,
+    111,
+    122,
+    232,
+    1168,
+)
 GAA_FLAG_SKIP_ANYCAST, GAA_FLAG_SKIP_MULTICAST, GAA_FLAG_SKIP_DNS_SERVER = 0x2, 0x4, 0x8
 GAA_FLAG_INCLUDE_GATEWAYS = 0x80
 IP_ADAPTER_DHCP_ENABLED = 0x4
@@ -43,7 +50,8 @@ ULONG64, INT = c_ulonglong, c_int
 GUID = c_ubyte * 16
 
 
-# --- structures -----------------------------------------------------------------------------------------------------
+# --- structures
+# -----------------------------------------------------------------------------------------------------
 
 
 class MIB_IPFORWARDROW(Structure):
@@ -87,7 +95,12 @@ class MIB_TCPROW_OWNER_PID(Structure):
 
 
 class SOCKADDR_IN(Structure):
-    _fields_ = [("sin_family", USHORT), ("sin_port", USHORT), ("sin_addr", c_ubyte * 4), ("sin_zero", c_ubyte * 8)]
+    _fields_ = [
+        ("sin_family", USHORT),
+        ("sin_port", USHORT),
+        ("sin_addr", c_ubyte * 4),
+        ("sin_zero", c_ubyte * 8),
+    ]
 
 
 class SOCKADDR_IN6(Structure):
@@ -274,12 +287,16 @@ IP_ADAPTER_ADDRESSES._fields_ = [
 ]
 
 
-# --- what comes out -------------------------------------------------------------------------------------------------
+# --- what comes out
+# -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class ForwardRow:
-    """A row of the IPv4 routing table. ``metric``: the route's and the interface's together, as Windows compares them."""
+    """A row of the IPv4 routing table.
+
+    ``metric``: the route's and the interface's together, as Windows compares them.
+    """
 
     destination: str
     mask: str
@@ -335,7 +352,10 @@ class InterfaceRow:
 
 @dataclass(frozen=True)
 class BestRoute:
-    """What ``GetBestRoute2`` or ``GetBestRoute`` chooses. ``source`` is None where the older one was asked."""
+    """What ``GetBestRoute2`` or ``GetBestRoute`` chooses.
+
+    ``source`` is None where the older one was asked.
+    """
 
     destination: str
     prefix: int
@@ -363,13 +383,16 @@ class TcpRow:
     pid: int
 
 
-# --- calls ----------------------------------------------------------------------------------------------------------
+# --- calls
+# ----------------------------------------------------------------------------------------------------------
 
 
 def forward_table() -> List[ForwardRow]:
     """``GetIpForwardTable``."""
     call = function(DLL, "GetIpForwardTable", DWORD, c_void_p, POINTER(ULONG), BOOL)
-    rows = _rows("GetIpForwardTable", MIB_IPFORWARDROW, lambda buffer, size: call(buffer, size, True))
+    rows = _rows(
+        "GetIpForwardTable", MIB_IPFORWARDROW, lambda buffer, size: call(buffer, size, True)
+    )
     return [
         ForwardRow(
             _dotted(row.dwForwardDest),
@@ -386,9 +409,18 @@ def forward_table() -> List[ForwardRow]:
 
 def adapters() -> List[AdapterRow]:
     """``GetAdaptersAddresses`` for IPv4, with gateways."""
-    call = function(DLL, "GetAdaptersAddresses", ULONG, ULONG, ULONG, c_void_p, c_void_p, POINTER(ULONG))
-    flags = GAA_FLAG_SKIP_ANYCAST | GAA_FLAG_SKIP_MULTICAST | GAA_FLAG_SKIP_DNS_SERVER | GAA_FLAG_INCLUDE_GATEWAYS
-    buffer = _filled("GetAdaptersAddresses", lambda buffer, size: call(AF_INET, flags, None, buffer, size))
+    call = function(
+        DLL, "GetAdaptersAddresses", ULONG, ULONG, ULONG, c_void_p, c_void_p, POINTER(ULONG)
+    )
+    flags = (
+        GAA_FLAG_SKIP_ANYCAST
+        | GAA_FLAG_SKIP_MULTICAST
+        | GAA_FLAG_SKIP_DNS_SERVER
+        | GAA_FLAG_INCLUDE_GATEWAYS
+    )
+    buffer = _filled(
+        "GetAdaptersAddresses", lambda buffer, size: call(AF_INET, flags, None, buffer, size)
+    )
     return [
         AdapterRow(
             item.IfIndex,
@@ -455,7 +487,9 @@ def addresses_to_skip() -> List[Tuple[int, str]]:
 def best_route2(destination: str) -> BestRoute:
     """``GetBestRoute2``: the row and the source address that Windows would choose."""
     row_pointer, inet = POINTER(MIB_IPFORWARD_ROW2), POINTER(SOCKADDR_INET)
-    call = function(DLL, "GetBestRoute2", DWORD, c_void_p, ULONG, inet, inet, ULONG, row_pointer, inet)
+    call = function(
+        DLL, "GetBestRoute2", DWORD, c_void_p, ULONG, inet, inet, ULONG, row_pointer, inet
+    )
     to, source, row = SOCKADDR_INET(), SOCKADDR_INET(), MIB_IPFORWARD_ROW2()
     to.Ipv4.sin_family, to.Ipv4.sin_addr = AF_INET, (c_ubyte * 4)(*socket.inet_aton(destination))
     code = call(None, 0, None, byref(to), 0, byref(row), byref(source))
@@ -463,7 +497,12 @@ def best_route2(destination: str) -> BestRoute:
         raise failed("GetBestRoute2", code)
     prefix = row.DestinationPrefix
     return BestRoute(
-        _inet(prefix.Prefix), prefix.PrefixLength, _inet(row.NextHop), row.InterfaceIndex, row.Metric, _inet(source)
+        _inet(prefix.Prefix),
+        prefix.PrefixLength,
+        _inet(row.NextHop),
+        row.InterfaceIndex,
+        row.Metric,
+        _inet(source),
     )
 
 
@@ -488,14 +527,21 @@ def neighbours() -> List[NeighbourRow]:
     call = function(DLL, "GetIpNetTable", ULONG, c_void_p, POINTER(ULONG), BOOL)
     rows = _rows("GetIpNetTable", MIB_IPNETROW, lambda buffer, size: call(buffer, size, True))
     return [
-        NeighbourRow(row.dwIndex, _dotted(row.dwAddr), bytes(row.bPhysAddr[: min(row.dwPhysAddrLen, 8)]), row.dwType)
+        NeighbourRow(
+            row.dwIndex,
+            _dotted(row.dwAddr),
+            bytes(row.bPhysAddr[: min(row.dwPhysAddrLen, 8)]),
+            row.dwType,
+        )
         for row in rows
     ]
 
 
 def tcp_table() -> List[TcpRow]:
     """``GetExtendedTcpTable``: IPv4 endpoints with the processes that own them."""
-    call = function(DLL, "GetExtendedTcpTable", DWORD, c_void_p, POINTER(DWORD), BOOL, ULONG, INT, ULONG)
+    call = function(
+        DLL, "GetExtendedTcpTable", DWORD, c_void_p, POINTER(DWORD), BOOL, ULONG, INT, ULONG
+    )
     rows = _rows(
         "GetExtendedTcpTable",
         MIB_TCPROW_OWNER_PID,
@@ -540,7 +586,8 @@ def _rows(name: str, row: Any, call: Callable[[Any, Any], int]) -> Any:
 
 
 def _allocated_rows(name: str, row: Any, *family: int) -> List[Any]:
-    """Copies of the rows of a table that the system allocates (aligned to 8 bytes), which is then given back.
+    """Copies of the rows of a table that the system allocates (aligned to 8 bytes), which is then
+    given back.
 
     :param family: an ADDRESS_FAMILY, for the functions that take one
     """
@@ -566,7 +613,11 @@ def _dotted(number: int) -> str:
 
 
 def _address(found: SOCKET_ADDRESS) -> Optional[str]:
-    if not found.lpSockaddr or found.iSockaddrLength < 8 or found.lpSockaddr.contents.sin_family != AF_INET:
+    if (
+        not found.lpSockaddr
+        or found.iSockaddrLength < 8
+        or found.lpSockaddr.contents.sin_family != AF_INET
+    ):
         return None
     return socket.inet_ntoa(bytes(found.lpSockaddr.contents.sin_addr))
 

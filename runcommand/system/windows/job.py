@@ -11,8 +11,9 @@ from ..program import End
 from .dll import close_handle, function
 
 
-def contain(process: "subprocess.Popen[bytes]") -> End:
-    """Puts a program into a job of its own; gives what ends all that is in it, and may be called once.
+def contain(process: subprocess.Popen[bytes]) -> End:
+    """Puts a program into a job of its own; gives what ends all that is in it, and may be called
+    once.
 
     https://learn.microsoft.com/windows/win32/procthread/job-objects
     """

@@ -34,11 +34,14 @@ def collect(board: Board) -> Machine:
         chassis = parse_smbios(firmware_table())
     except NoFact as missing:
         board.note("machine", str(missing))
-    build = registry.text(version.get("CurrentBuildNumber")) or registry.text(version.get("CurrentBuild"))
+    build = registry.text(version.get("CurrentBuildNumber")) or registry.text(
+        version.get("CurrentBuild")
+    )
     revision = version.get("UBR")
     return Machine(
         os_name=product_name(registry.text(version.get("ProductName")), build),
-        os_version=registry.text(version.get("DisplayVersion")) or registry.text(version.get("ReleaseId")),
+        os_version=registry.text(version.get("DisplayVersion"))
+        or registry.text(version.get("ReleaseId")),
         edition=registry.text(version.get("EditionID")),
         build=f"{build}.{revision}" if build and type(revision) is int else build,
         architecture=os.environ.get("PROCESSOR_ARCHITECTURE"),
@@ -52,7 +55,13 @@ def collect(board: Board) -> Machine:
 
 def product_name(name: Optional[str], build: Optional[str]) -> Optional[str]:
     """The product's name; of Windows 11 the registry keeps that of its predecessor."""
-    if name and name.startswith("Windows 10") and build and build.isdecimal() and int(build) >= FIRST_WINDOWS_11:
+    if (
+        name
+        and name.startswith("Windows 10")
+        and build
+        and build.isdecimal()
+        and int(build) >= FIRST_WINDOWS_11
+    ):
         return name.replace("Windows 10", "Windows 11", 1)
     return name
 
@@ -64,7 +73,8 @@ def _is_elevated() -> Optional[bool]:
         return None
 
 
-# --- SMBIOS ---------------------------------------------------------------------------------------------------------
+# --- SMBIOS
+# ---------------------------------------------------------------------------------------------------------
 
 
 def firmware_table() -> bytes:
@@ -79,14 +89,19 @@ def firmware_table() -> bytes:
 
 
 def parse_smbios(raw: bytes) -> Machine:
-    """Vendor, product, UUID and chassis asset tag from RawSMBIOSData: a header of 8 bytes, then the structures.
+    """Vendor, product, UUID and chassis asset tag from RawSMBIOSData: a header of 8 bytes, then the
+    structures.
 
     What is cut or makes no sense is left out. https://www.dmtf.org/standards/smbios
     """
     vendor = product = identity = tag = None
     for kind, body, strings in _structures(raw[8:]):
         if kind == SYSTEM and not vendor:
-            vendor, product, identity = _string(body, 4, strings), _string(body, 5, strings), _uuid(body[8:24])
+            vendor, product, identity = (
+                _string(body, 4, strings),
+                _string(body, 5, strings),
+                _uuid(body[8:24]),
+            )
         if kind == CHASSIS and not tag:
             tag = _string(body, 8, strings)
     return Machine(vendor=vendor, product=product, smbios_uuid=identity, asset_tag=tag)
@@ -107,7 +122,11 @@ def _structures(table: bytes) -> Iterator[Tuple[int, bytes, List[bytes]]]:
 def _string(body: bytes, offset: int, strings: List[bytes]) -> Optional[str]:
     """The string that the byte at ``offset`` counts to, from 1."""
     number = body[offset] if offset < len(body) else 0
-    return strings[number - 1].decode("ascii", "replace").strip() or None if 0 < number <= len(strings) else None
+    return (
+        strings[number - 1].decode("ascii", "replace").strip() or None
+        if 0 < number <= len(strings)
+        else None
+    )
 
 
 def _uuid(field: bytes) -> Optional[str]:
@@ -115,18 +134,22 @@ def _uuid(field: bytes) -> Optional[str]:
     return str(uuid.UUID(bytes_le=field)).upper() if known else None
 
 
-# --- the article's steps --------------------------------------------------------------------------------------------
+# --- the article's steps
+# --------------------------------------------------------------------------------------------
 
 
 def collect_raw(programs: Programs, board: Board) -> Tuple[RawText, ...]:
     encoding = console_encoding()
     return tuple(
-        programs.raw_text(f"{program[:-4]} {argument}", program, [argument], encoding) for program, argument in COMMANDS
+        programs.raw_text(f"{program[:-4]} {argument}", program, [argument], encoding)
+        for program, argument in COMMANDS
     )
 
 
 def console_encoding() -> str:
-    """The OEM code page: the system's programs run here in a console of their own, and that begins with it."""
+    """The OEM code page: the system's programs run here in a console of their own, and that begins
+    with it.
+    """
     try:
         return codecs.lookup(f"cp{function('kernel32', 'GetOEMCP', UINT)()}").name
     except (NoFact, LookupError):

@@ -1,4 +1,5 @@
-"""Where Windows keeps proxy settings: WinHTTP's default, Internet Settings of the machine and of accounts, environments.
+"""Where Windows keeps proxy settings: WinHTTP's default, Internet Settings of the machine and of
+accounts, environments.
 
 https://learn.microsoft.com/troubleshoot/windows-client/networking/configure-client-proxy-server-settings-by-registry-file
 """
@@ -11,9 +12,9 @@ from dataclasses import replace
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from ...collect import Board, NoFact
-from ...confidential import without_query
 from ...facts import Proxy, ProxyKind, Scope
-from ..proxies import PAC_URLS, PROCESS, of_environment, read_bypass, read_servers
+from ...facts.confidential import without_query
+from ...proxy.settings import PAC_URLS, PROCESS, of_environment, read_bypass, read_servers
 from . import registry, winhttp
 from .registry import Root
 
@@ -30,9 +31,13 @@ SERVICE_ACCOUNTS = {
     "S-1-5-19": "LOCAL SERVICE",
     "S-1-5-20": "NETWORK SERVICE",
 }
-WINHTTP_SEPARATORS, SETTINGS_SEPARATOR = r";\s", ";"  # what else separates is each client's own matter
+WINHTTP_SEPARATORS, SETTINGS_SEPARATOR = (
+    r";\s",
+    ";",
+)  # what else separates is each client's own matter
 ACCOUNTS = 500  # whose hives are read; SYSTEM's first
-# Connections\DefaultConnectionSettings: the flags after a version and a counter (wininet.h, PROXY_TYPE_*), then three texts
+# Connections\DefaultConnectionSettings: the flags after a version and a counter (wininet.h,
+# PROXY_TYPE_*), then three texts
 PROXY_TYPE_PROXY, PROXY_TYPE_AUTO_PROXY_URL, PROXY_TYPE_AUTO_DETECT = 0x2, 0x4, 0x8
 
 Note = Callable[[str], None]
@@ -48,14 +53,18 @@ class Blob(NamedTuple):
 
 
 def collect(board: Board) -> Tuple[Proxy, ...]:
-    """Every setting that names a proxy, a PAC or auto-detection; the machine's first, then SYSTEM's, then the users'."""
+    """Every setting that names a proxy, a PAC or auto-detection; the machine's first, then
+    SYSTEM's, then the users'.
+    """
     pacs: List[Tuple[Scope, str]] = []
     found: List[Proxy] = []
 
     def note(text: str) -> None:
         board.note("proxies", text)
 
-    def add(place: str, scope: Scope, user: Optional[str], values: Dict[str, Any], blob: Blob) -> None:
+    def add(
+        place: str, scope: Scope, user: Optional[str], values: Dict[str, Any], blob: Blob
+    ) -> None:
         for setting in of_settings(place, scope, user, values, blob, note):
             if setting.pac_url:
                 pacs.append((scope, setting.pac_url))
@@ -65,14 +74,26 @@ def collect(board: Board) -> Tuple[Proxy, ...]:
     found += _of_winhttp(note)
     machine_environment = registry.values_if_any(ENVIRONMENT, note)
     found += of_environment(_texts(machine_environment), MACHINE_ENVIRONMENT, note, any_case=True)
-    per_user = registry.number(registry.values_if_any(POLICY, note).get("ProxySettingsPerUser")) != 0
+    per_user = (
+        registry.number(registry.values_if_any(POLICY, note).get("ProxySettingsPerUser")) != 0
+    )
     if not per_user:
-        add("Internet Settings of the machine", Scope.MACHINE, None, *_settings(SETTINGS, Root.MACHINE, note))
+        add(
+            "Internet Settings of the machine",
+            Scope.MACHINE,
+            None,
+            *_settings(SETTINGS, Root.MACHINE, note),
+        )
     for sid in _accounts(note):
         scope = Scope.SYSTEM if sid in SERVICE_ACCOUNTS else Scope.USER
         user = SERVICE_ACCOUNTS.get(sid) or _user(sid)
         if per_user:
-            add(f"Internet Settings of {sid}", scope, user, *_settings(f"{sid}\\{SETTINGS}", Root.USERS, note))
+            add(
+                f"Internet Settings of {sid}",
+                scope,
+                user,
+                *_settings(f"{sid}\\{SETTINGS}", Root.USERS, note),
+            )
         own = _texts(registry.values_if_any(f"{sid}\\Environment", note, Root.USERS))
         found += of_environment(own, f"the environment of {sid}", note, scope, user, any_case=True)
     known = {(proxy.server, proxy.bypass) for proxy in found if proxy.kind is ProxyKind.ENVIRONMENT}
@@ -93,13 +114,20 @@ def _of_winhttp(note: Note) -> List[Proxy]:
         return []
     bypass = read_bypass(default.bypass, WINHTTP_SEPARATORS, lambda text: note(f"WinHTTP: {text}"))
     is_whole = "=" not in default.servers
-    return [Proxy("WinHTTP", ProxyKind.WINHTTP, Scope.MACHINE, None, server, None, is_whole, bypass=bypass)]
+    return [
+        Proxy(
+            "WinHTTP", ProxyKind.WINHTTP, Scope.MACHINE, None, server, None, is_whole, bypass=bypass
+        )
+    ]
 
 
 def of_settings(
     place: str, scope: Scope, user: Optional[str], values: Dict[str, Any], blob: Blob, note: Note
 ) -> List[Proxy]:
-    """What the values of an Internet Settings key come to, with the whole address of the PAC. The binary value counts where the named ones turn no proxy on."""
+    """What the values of an Internet Settings key come to, with the whole address of the PAC.
+
+    The binary value counts where the named ones turn no proxy on.
+    """
     enabled = registry.number(values.get("ProxyEnable"))
     servers = registry.text(values.get("ProxyServer")) if enabled else None
     bypass = registry.text(values.get("ProxyOverride")) or ""
@@ -111,7 +139,12 @@ def of_settings(
     if not servers and blob.servers:
         servers, bypass, variable = blob.servers, blob.bypass, "DefaultConnectionSettings"
     server = None
-    for name, kinds in (("ProxyEnable", int), ("ProxyServer", str), ("ProxyOverride", str), ("AutoConfigURL", str)):
+    for name, kinds in (
+        ("ProxyEnable", int),
+        ("ProxyServer", str),
+        ("ProxyOverride", str),
+        ("AutoConfigURL", str),
+    ):
         if name in values and type(values[name]) is not kinds:
             note(f"{place}: {name} has a value of another type")
     if servers:
@@ -159,7 +192,9 @@ def parse_blob(raw: Any) -> Blob:
 
 
 def _settings(key: str, root: Root, note: Note) -> Tuple[Dict[str, Any], Blob]:
-    blob = registry.values_if_any(f"{key}\\Connections", note, root).get("DefaultConnectionSettings")
+    blob = registry.values_if_any(f"{key}\\Connections", note, root).get(
+        "DefaultConnectionSettings"
+    )
     return registry.values_if_any(key, note, root), parse_blob(blob)
 
 
@@ -170,7 +205,9 @@ def _accounts(note: Note) -> List[str]:
     except NoFact as missing:
         note(str(missing))
         return []
-    sids = [name for name in names if name.startswith("S-1-") and not name.lower().endswith("_classes")]
+    sids = [
+        name for name in names if name.startswith("S-1-") and not name.lower().endswith("_classes")
+    ]
     if LOCAL_SYSTEM not in sids and DEFAULT_HIVE in names:
         sids.append(DEFAULT_HIVE)
     return sorted(sids, key=lambda sid: (sid not in SERVICE_ACCOUNTS, sid))[:ACCOUNTS]

@@ -1,4 +1,6 @@
-"""The registry, read with care: keys absent as easily as present, values of any type, hives that are broken."""
+"""The registry, read with care: keys absent as easily as present, values of any type, hives that
+are broken.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,21 @@ class NoKey(NoFact):
 
 
 def values(key: str, root: Root = Root.MACHINE) -> Dict[str, Any]:
-    """The values of a key, in the 64-bit view. Raises ``NoKey``, or ``NoFact`` where it may not or cannot be read."""
-    return dict(_each(key, root, 1, lambda winreg, opened, index: winreg.EnumValue(opened, index)[:2]))
+    """The values of a key, in the 64-bit view.
+
+    Raises ``NoKey``, or ``NoFact`` where it may not or cannot be read.
+    """
+    return dict(
+        _each(key, root, 1, lambda winreg, opened, index: winreg.EnumValue(opened, index)[:2])
+    )
 
 
-def values_if_any(key: str, note: Callable[[str], None], root: Root = Root.MACHINE) -> Dict[str, Any]:
-    """The values of a key; none where it is not there, or may not be read, of which ``note`` is told."""
+def values_if_any(
+    key: str, note: Callable[[str], None], root: Root = Root.MACHINE
+) -> Dict[str, Any]:
+    """The values of a key; none where it is not there, or may not be read, of which ``note`` is
+    told.
+    """
     try:
         return values(key, root)
     except NoKey:
@@ -82,7 +93,11 @@ def text(value: Any) -> Optional[str]:
 
 def texts(value: Any) -> List[str]:
     """The texts of a REG_MULTI_SZ, or of a REG_SZ in its place."""
-    return [item for item in map(text, list_of(str, value) if isinstance(value, list) else [value]) if item]
+    return [
+        item
+        for item in map(text, list_of(str, value) if isinstance(value, list) else [value])
+        if item
+    ]
 
 
 def number(value: Any) -> Optional[int]:

@@ -1,9 +1,19 @@
-"""The agents and services that matter (advapi32), and who listens or asks where it matters (``GetExtendedTcpTable``)."""
+"""The agents and services that matter (advapi32), and who listens or asks where it matters
+(``GetExtendedTcpTable``).
+"""
 
 from __future__ import annotations
 
 import os
-from ctypes import POINTER, Structure, byref, cast, create_string_buffer, create_unicode_buffer, sizeof
+from ctypes import (
+    POINTER,
+    Structure,
+    byref,
+    cast,
+    create_string_buffer,
+    create_unicode_buffer,
+    sizeof,
+)
 from ctypes.wintypes import BOOL, DWORD, HANDLE, LPCWSTR, LPWSTR
 from typing import Optional, Tuple
 
@@ -13,7 +23,16 @@ from .. import LISTENED_PORTS
 from . import iphlpapi
 from .dll import close_handle, failed, function, last_error
 
-NAMES = ("WindowsAzureGuestAgent", "RdAgent", "GuestProxyAgent", "himds", "Dhcp", "BFE", "MpsSvc", "W32Time")
+NAMES = (
+    "WindowsAzureGuestAgent",
+    "RdAgent",
+    "GuestProxyAgent",
+    "himds",
+    "Dhcp",
+    "BFE",
+    "MpsSvc",
+    "W32Time",
+)
 SC_MANAGER_CONNECT, SERVICE_QUERY_CONFIG, SERVICE_QUERY_STATUS = 0x1, 0x1, 0x4  # winsvc.h
 SC_STATUS_PROCESS_INFO = 0
 ERROR_SERVICE_DOES_NOT_EXIST = 1060
@@ -26,14 +45,23 @@ STATES = {
     6: ServiceState.STOPPING,
     7: ServiceState.STOPPED,  # SERVICE_PAUSED: it serves nobody
 }
-STARTS = {0: "boot", 1: "system", 2: "auto", 3: "demand", 4: "disabled"}  # SERVICE_AUTO_START and its neighbours
+STARTS = {
+    0: "boot",
+    1: "system",
+    2: "auto",
+    3: "demand",
+    4: "disabled",
+}  # SERVICE_AUTO_START and its neighbours
 TCP_STATES = (
     "", "closed", "listen", "syn-sent", "syn-received", "established", "fin-wait-1", "fin-wait-2", "close-wait",
     "closing", "last-ack", "time-wait", "delete-tcb",
 )  # fmt: skip
 LISTEN, TIME_WAIT = TCP_STATES.index("listen"), TCP_STATES.index("time-wait")
 PROCESS_QUERY_LIMITED_INFORMATION = 0x1000
-KERNEL, KERNEL_NAME = 4, "System"  # the process of the kernel, http.sys's listeners among it: it has no program file
+KERNEL, KERNEL_NAME = (
+    4,
+    "System",
+)  # the process of the kernel, http.sys's listeners among it: it has no program file
 
 
 class SERVICE_STATUS_PROCESS(Structure):
@@ -92,7 +120,14 @@ def _service(manager: int, name: str) -> Optional[Service]:
 
 def _state(handle: int) -> ServiceState:
     query = function(
-        "advapi32", "QueryServiceStatusEx", BOOL, HANDLE, DWORD, POINTER(SERVICE_STATUS_PROCESS), DWORD, POINTER(DWORD)
+        "advapi32",
+        "QueryServiceStatusEx",
+        BOOL,
+        HANDLE,
+        DWORD,
+        POINTER(SERVICE_STATUS_PROCESS),
+        DWORD,
+        POINTER(DWORD),
     )
     status, needed = SERVICE_STATUS_PROCESS(), DWORD()
     done = query(handle, SC_STATUS_PROCESS_INFO, byref(status), sizeof(status), byref(needed))
@@ -110,9 +145,16 @@ def _start(handle: int) -> Optional[str]:
 
 def collect_listeners(board: Board) -> Tuple[Listener, ...]:
     """IPv4 listeners on the ports that matter, with the programs that they are of."""
-    rows = [row for row in iphlpapi.tcp_table() if row.state == LISTEN and row.local_port in LISTENED_PORTS]
+    rows = [
+        row
+        for row in iphlpapi.tcp_table()
+        if row.state == LISTEN and row.local_port in LISTENED_PORTS
+    ]
     return tuple(
-        Listener(Address(row.local_address), row.local_port, _process_name(row.pid), row.pid or None) for row in rows
+        Listener(
+            Address(row.local_address), row.local_port, _process_name(row.pid), row.pid or None
+        )
+        for row in rows
     )
 
 
@@ -131,12 +173,16 @@ def collect_connections(board: Board) -> Tuple[ProcessConnection, ...]:
 
 
 def _process_name(pid: int) -> str:
-    """The file name of a process's program, without its folder; ``-`` where it has ended or may not be asked."""
+    """The file name of a process's program, without its folder; ``-`` where it has ended or may not
+    be asked.
+    """
     if pid == KERNEL:
         return KERNEL_NAME
     try:
         open_process = function("kernel32", "OpenProcess", HANDLE, DWORD, BOOL, DWORD)
-        query = function("kernel32", "QueryFullProcessImageNameW", BOOL, HANDLE, DWORD, LPWSTR, POINTER(DWORD))
+        query = function(
+            "kernel32", "QueryFullProcessImageNameW", BOOL, HANDLE, DWORD, LPWSTR, POINTER(DWORD)
+        )
     except NoFact:
         return "-"
     handle = open_process(PROCESS_QUERY_LIMITED_INFORMATION, False, pid) if pid else None

@@ -1,4 +1,5 @@
-"""The filters of the Windows Filtering Platform that forbid a connect to IMDS, whoever set them: ``netsh wfp show filters``.
+"""The filters of the Windows Filtering Platform that forbid a connect to IMDS, whoever set them:
+``netsh wfp show filters``.
 
 https://learn.microsoft.com/windows-server/administration/windows-commands/netsh-wfp
 """
@@ -10,8 +11,17 @@ import re
 from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Tuple
 
 from ...collect import Board, NoFact
-from ...conditions import HTTP_PORT, could_hold, request
-from ...facts import IMDS_ADDRESS, FirewallMatch, FirewallPlace, FirewallRule, Imds, MatchField, Outcome, RuleVerdict
+from ...facts import (
+    IMDS_ADDRESS,
+    FirewallMatch,
+    FirewallPlace,
+    FirewallRule,
+    Imds,
+    MatchField,
+    Outcome,
+    RuleVerdict,
+)
+from ...firewall.conditions import HTTP_PORT, could_hold, request
 from ..program import Programs
 from .machine import console_encoding
 
@@ -25,7 +35,11 @@ ARGUMENTS = (
 IMDS_S = 6.0  # how long the outcome of the connect is waited for
 DECLARATION = re.compile(r"\A<\?xml[^>]{0,200}\?>")
 FILTERS = 50  # that are kept
-LAYERS = ("FWPM_LAYER_ALE_AUTH_CONNECT_V4", "FWPM_LAYER_ALE_RESOURCE_ASSIGNMENT_V4", "FWPM_LAYER_OUTBOUND_TRANSPORT_V4")
+LAYERS = (
+    "FWPM_LAYER_ALE_AUTH_CONNECT_V4",
+    "FWPM_LAYER_ALE_RESOURCE_ASSIGNMENT_V4",
+    "FWPM_LAYER_OUTBOUND_TRANSPORT_V4",
+)
 BLOCK = "FWP_ACTION_BLOCK"
 FIELDS = {
     "FWPM_CONDITION_IP_REMOTE_ADDRESS": MatchField.DESTINATION,
@@ -41,7 +55,9 @@ ADDRESS_FIELDS = (MatchField.DESTINATION, MatchField.SOURCE)
 
 
 def collect(programs: Programs, board: Board) -> Optional[Tuple[FirewallRule, ...]]:
-    """The filters that could have forbidden the connect; None where it was not forbidden, so that there was no need."""
+    """The filters that could have forbidden the connect; None where it was not forbidden, so that
+    there was no need.
+    """
     imds: Optional[Imds] = board.wait("imds", IMDS_S, or_draft=True)
     if imds is None or imds.attempts[-1].outcome is not Outcome.FORBIDDEN:
         return None
@@ -50,7 +66,8 @@ def collect(programs: Programs, board: Board) -> Optional[Tuple[FirewallRule, ..
 
 
 def parse(text: str, note: Callable[[str], None] = lambda text: None) -> Tuple[FirewallRule, ...]:
-    """The blocking filters of outbound connects that hold for TCP 80 to IMDS, or may. Raises ``NoFact``.
+    """The blocking filters of outbound connects that hold for TCP 80 to IMDS, or may. Raises
+    ``NoFact``.
 
     :param note: is told where there are more than are kept
     """
@@ -69,15 +86,19 @@ def parse(text: str, note: Callable[[str], None] = lambda text: None) -> Tuple[F
     for item in root.iter("item"):
         if item.findtext("layerKey") in LAYERS and item.findtext("action/type") == BLOCK:
             rule = _filter(item)
-            is_for_apps = any(match.field is MatchField.PACKAGE for match in rule.matches)  # every Windows has such
+            is_for_apps = any(
+                match.field is MatchField.PACKAGE for match in rule.matches
+            )  # every Windows has such
             if not is_for_apps and could_hold(rule.matches, [request(IMDS_ADDRESS)]):
                 found.append(rule)
     if len(found) > FILTERS:
-        note(f"{len(found) - FILTERS} filters are left out: more than {FILTERS} could have forbidden the connect")
+        note(
+            f"{len(found) - FILTERS} filters are left out: more than {FILTERS} could have forbidden the connect"
+        )
     return tuple(found[:FILTERS])
 
 
-def _filter(item: "Element") -> FirewallRule:
+def _filter(item: Element) -> FirewallRule:
     """One filter. Conditions of one field are alternatives."""
     values: Dict[MatchField, List[str]] = {}
     negated: List[FirewallMatch] = []
@@ -85,8 +106,14 @@ def _filter(item: "Element") -> FirewallRule:
         key, how = condition.findtext("fieldKey") or "?", condition.findtext("matchType") or "?"
         field, value = FIELDS.get(key, MatchField.OTHER), _value(condition.find("conditionValue"))
         if value and field in ADDRESS_FIELDS and re.fullmatch(r"\d{1,10}(-\d{1,10})?", value):
-            value = "-".join(str(ipaddress.IPv4Address(int(part) % 2**32)) for part in value.split("-"))
-        if value is None or how not in ("FWP_MATCH_EQUAL", "FWP_MATCH_RANGE", "FWP_MATCH_NOT_EQUAL"):
+            value = "-".join(
+                str(ipaddress.IPv4Address(int(part) % 2**32)) for part in value.split("-")
+            )
+        if value is None or how not in (
+            "FWP_MATCH_EQUAL",
+            "FWP_MATCH_RANGE",
+            "FWP_MATCH_NOT_EQUAL",
+        ):
             field, value = MatchField.OTHER, key
         if field is MatchField.OTHER:
             negated.append(FirewallMatch(field, (key,)))
@@ -105,8 +132,10 @@ def _filter(item: "Element") -> FirewallRule:
     )
 
 
-def _value(value: Optional["Element"]) -> Optional[str]:
-    """The value of a condition as it stands in a ``FirewallMatch``; None where it is of a form that is not known."""
+def _value(value: Optional[Element]) -> Optional[str]:
+    """The value of a condition as it stands in a ``FirewallMatch``; None where it is of a form that
+    is not known.
+    """
     if value is None:
         return None
     low, high = value.find("rangeValue/valueLow"), value.find("rangeValue/valueHigh")
@@ -116,7 +145,7 @@ def _value(value: Optional["Element"]) -> Optional[str]:
     return _single(value)
 
 
-def _single(value: "Element") -> Optional[str]:
+def _single(value: Element) -> Optional[str]:
     """The value of a condition that is no range."""
     masked = value.find("v4AddrMask")
     if masked is not None:

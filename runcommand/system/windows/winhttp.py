@@ -21,17 +21,27 @@ class DefaultProxy(NamedTuple):
 
 
 def default_proxy() -> Optional[DefaultProxy]:
-    """``WinHttpGetDefaultProxyConfiguration``; None where requests go out directly. Raises ``NoFact``."""
-    get = function("winhttp", "WinHttpGetDefaultProxyConfiguration", BOOL, POINTER(WINHTTP_PROXY_INFO))
+    """``WinHttpGetDefaultProxyConfiguration``; None where requests go out directly. Raises
+    ``NoFact``.
+    """
+    get = function(
+        "winhttp", "WinHttpGetDefaultProxyConfiguration", BOOL, POINTER(WINHTTP_PROXY_INFO)
+    )
     free = function("kernel32", "GlobalFree", c_void_p, c_void_p)
     info = WINHTTP_PROXY_INFO()
     if not get(byref(info)):
         raise failed("WinHttpGetDefaultProxyConfiguration", last_error())
     pointers = (info.lpszProxy, info.lpszProxyBypass)
     try:
-        servers, bypass = (cast(pointer, LPWSTR).value or "" if pointer else "" for pointer in pointers)
+        servers, bypass = (
+            cast(pointer, LPWSTR).value or "" if pointer else "" for pointer in pointers
+        )
     finally:
         for pointer in pointers:
             if pointer:
                 free(pointer)
-    return DefaultProxy(servers, bypass) if info.dwAccessType == WINHTTP_ACCESS_TYPE_NAMED_PROXY else None
+    return (
+        DefaultProxy(servers, bypass)
+        if info.dwAccessType == WINHTTP_ACCESS_TYPE_NAMED_PROXY
+        else None
+    )

@@ -1,4 +1,6 @@
-"""Reads DER (ITU-T X.690): definite lengths of the shortest form, nothing left over. Whatever the bytes, it ends at once."""
+"""Reads DER (ITU-T X.690): definite lengths of the shortest form, nothing left over. Whatever the
+bytes, it ends at once.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ class Reader:
         return self._data[self._at] if self._at < len(self._data) else None
 
     def take(self, *tags: int) -> Element:
-        """The next element, which must have one of these tags (none given: any). Raises ``Malformed``, ``Unsupported``."""
+        """The next element, which must have one of these tags (none given: any). Raises
+        ``Malformed``, ``Unsupported``.
+        """
         data, start = self._data, self._at
         if start + 2 > len(data):
             raise Malformed(f"{self._what} ends too early")
@@ -60,12 +64,18 @@ class Reader:
             if count > LONGEST_LENGTH or len(octets) < count:
                 raise Malformed(f"{self._what} has a length that is none")
             if octets[0] == 0:
-                raise Unsupported(f"{self._what} has a length in a longer form than needed, so it is not DER")
+                raise Unsupported(
+                    f"{self._what} has a length in a longer form than needed, so it is not DER"
+                )
             length, at = int.from_bytes(octets, "big"), at + count
             if length < 0x80:
-                raise Unsupported(f"{self._what} has a length in a longer form than needed, so it is not DER")
+                raise Unsupported(
+                    f"{self._what} has a length in a longer form than needed, so it is not DER"
+                )
         if at + length > len(data):
-            raise Malformed(f"{self._what} has a length of {length} bytes, and {len(data) - at} are left")
+            raise Malformed(
+                f"{self._what} has a length of {length} bytes, and {len(data) - at} are left"
+            )
         self._at = at + length
         return Element(tag, data[at : self._at], data[start : self._at])
 
@@ -73,7 +83,7 @@ class Reader:
         """The next element if it has this tag; else None, and it stays the next."""
         return self.take() if self.next_tag() == tag else None
 
-    def enter(self, tag: int, what: str) -> "Reader":
+    def enter(self, tag: int, what: str) -> Reader:
         """The elements inside the next one, which must have this tag."""
         return Reader(self.take(tag).content, what)
 
@@ -84,7 +94,10 @@ class Reader:
 
 
 def elements(data: bytes, what: str, at_most: int, *tags: int) -> List[Element]:
-    """All elements of some contents, each of one of these tags. Raises ``Malformed`` where there are more than ``at_most``."""
+    """All elements of some contents, each of one of these tags.
+
+    Raises ``Malformed`` where there are more than ``at_most``.
+    """
     reader = Reader(data, what)
     found: List[Element] = []
     while reader.next_tag() is not None:

@@ -6,9 +6,20 @@ import ipaddress
 import re
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Callable, Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import (
+    Callable,
+    Dict,
+    FrozenSet,
+    Iterable,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
-from .facts import (
+from ..facts import (
     HOST_PLUGIN_PORT,
     IMDS_ADDRESS,
     PLATFORM_ADDRESSES,
@@ -21,13 +32,18 @@ from .facts import (
 HTTP_PORT = 80
 PROFILES = ("domain", "private", "public")
 EPHEMERAL = (1024, 65535)  # where a client's own port lies, on any system and by any setting
-EVERYBODY = re.compile(r"(?:O:\w+)?(?:G:\w+)?D:\w*(?:\(A;;CC;;;(?:WD|S-1-1-0)\))+")  # an SDDL that lets each user match
+EVERYBODY = re.compile(
+    r"(?:O:\w+)?(?:G:\w+)?D:\w*(?:\(A;;CC;;;(?:WD|S-1-1-0)\))+"
+)  # an SDDL that lets each user match
 PROTOCOLS = {"tcp": True, "6": True, "all": True, "any": True, "256": True, "ip": True}
 
 
 @dataclass(frozen=True)
 class Packet:
-    """A TCP packet of a client on this machine or an answer to it. What is None is not known. It begins without a mark."""
+    """A TCP packet of a client on this machine or an answer to it.
+
+    What is None is not known. It begins without a mark.
+    """
 
     source: Optional[str] = None
     destination: Optional[str] = None
@@ -55,11 +71,18 @@ def reply(address: str, port: int = HTTP_PORT) -> Packet:
     return Packet(source=address, source_port=port, state="established")
 
 
-PORTS = {IMDS_ADDRESS: (HTTP_PORT,), WIRESERVER_ADDRESS: (HTTP_PORT, HOST_PLUGIN_PORT)}  # that the platform listens on
+PORTS = {
+    IMDS_ADDRESS: (HTTP_PORT,),
+    WIRESERVER_ADDRESS: (HTTP_PORT, HOST_PLUGIN_PORT),
+}  # that the platform listens on
 PLACES = tuple((address, port) for address, ports in PORTS.items() for port in ports)
 # Whatever may have been done to them on the way.
-REQUESTS = tuple(replace(request(address, port), is_marked=True, is_untracked=True) for address, port in PLACES)
-REPLIES = tuple(replace(reply(address, port), is_marked=True, is_untracked=True) for address, port in PLACES)
+REQUESTS = tuple(
+    replace(request(address, port), is_marked=True, is_untracked=True) for address, port in PLACES
+)
+REPLIES = tuple(
+    replace(reply(address, port), is_marked=True, is_untracked=True) for address, port in PLACES
+)
 
 
 def could_hold(matches: Sequence[FirewallMatch], packets: Iterable[Packet]) -> bool:
@@ -68,7 +91,10 @@ def could_hold(matches: Sequence[FirewallMatch], packets: Iterable[Packet]) -> b
 
 
 def applies(rule: FirewallRule, packet: Packet) -> Optional[bool]:
-    """Whether all conditions of a rule hold. None: at least one cannot be decided, and no other fails."""
+    """Whether all conditions of a rule hold.
+
+    None: at least one cannot be decided, and no other fails.
+    """
     answers = [holds(match, packet) for match in rule.matches]
     return False if False in answers else None if None in answers else True
 
@@ -111,7 +137,10 @@ IpAddress = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 @lru_cache(maxsize=65536)
 def ends(value: str) -> Tuple[IpAddress, IpAddress]:
-    """The first and the last address of a single one, a network or a range. Raises ``ValueError``."""
+    """The first and the last address of a single one, a network or a range.
+
+    Raises ``ValueError``.
+    """
     if "-" in value:
         low, high = map(ipaddress.ip_address, value.split("-", 1))
         if low.version != high.version:
@@ -166,11 +195,17 @@ def _user(value: str, packet: Packet) -> Optional[bool]:
         return None
     text = "0" if value == "root" else value
     match = re.fullmatch(r"(\d{1,10})(?:[-:](\d{1,10}))?", text, re.ASCII)
-    return int(match.group(1)) <= packet.uid <= int(match.group(2) or match.group(1)) if match else None
+    return (
+        int(match.group(1)) <= packet.uid <= int(match.group(2) or match.group(1))
+        if match
+        else None
+    )
 
 
 def _profile(values: Sequence[str], packet: Packet) -> Optional[bool]:
-    """Where several profiles are active, each for networks of its own, one of them decides for IMDS's, and it is not known which."""
+    """Where several profiles are active, each for networks of its own, one of them decides for
+    IMDS's, and it is not known which.
+    """
     if set(values) >= set(PROFILES):
         return True
     if packet.profiles is None:
@@ -193,15 +228,23 @@ def _unknown(value: str, packet: Packet) -> Optional[bool]:
 _FIELDS: Dict[MatchField, Callable[[str, Packet], Optional[bool]]] = {
     MatchField.PROTOCOL: _protocol,
     MatchField.SOURCE: lambda value, packet: _address(value, packet.source, {}),
-    MatchField.DESTINATION: lambda value, packet: _address(value, packet.destination, packet.keywords),
+    MatchField.DESTINATION: lambda value, packet: _address(
+        value, packet.destination, packet.keywords
+    ),
     MatchField.SOURCE_PORT: lambda value, packet: _port(value, packet.source_port),
     MatchField.DESTINATION_PORT: lambda value, packet: _port(value, packet.destination_port),
     MatchField.INTERFACE_IN: lambda value, packet: _interface(value, packet.interface_in),
     MatchField.INTERFACE_OUT: lambda value, packet: _interface(value, packet.interface_out),
-    MatchField.INTERFACE_TYPE: lambda value, packet: value.lower() == "lan",  # what a NIC in Azure is
-    MatchField.DESTINATION_TYPE: lambda value, packet: value.lower() == "unicast" if packet.state == "new" else None,
+    MatchField.INTERFACE_TYPE: lambda value, packet: (
+        value.lower() == "lan"
+    ),  # what a NIC in Azure is
+    MatchField.DESTINATION_TYPE: lambda value, packet: (
+        value.lower() == "unicast" if packet.state == "new" else None
+    ),
     MatchField.TCP_FLAGS: _flags,
-    MatchField.STATE: lambda value, packet: None if packet.is_untracked else value.lower() == packet.state,
+    MatchField.STATE: lambda value, packet: (
+        None if packet.is_untracked else value.lower() == packet.state
+    ),
     MatchField.USER: _user,
     MatchField.GROUP: _user,
     MatchField.MARK: _mark,

@@ -1,7 +1,8 @@
 """What was seen: frozen dataclasses that hold every fact of a run, to JSON and back without loss.
 
-A field that is ``None`` could not be found out; ``Facts.unavailable`` says why. An empty tuple was found out: there are
-none. Addresses are dotted IPv4 unless a field says otherwise, times are UTC in ISO 8601, durations are seconds.
+A field that is ``None`` could not be found out; ``Facts.unavailable`` says why. An empty tuple was
+found out: there are none. Addresses are dotted IPv4 unless a field says otherwise, times are UTC in
+ISO 8601, durations are seconds.
 """
 
 from __future__ import annotations
@@ -15,7 +16,19 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
 from functools import lru_cache
-from typing import Any, Callable, Dict, List, NewType, Optional, Tuple, Type, TypeVar, Union, get_type_hints
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    List,
+    NewType,
+    Optional,
+    Tuple,
+    Type,
+    TypeVar,
+    Union,
+    get_type_hints,
+)
 
 IMDS_ADDRESS = "169.254.169.254"
 WIRESERVER_ADDRESS = "168.63.129.16"
@@ -25,7 +38,9 @@ PROXY_AGENT_PORT = 3080  # Metadata Security Protocol's agent in the guest, on l
 UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 Address = NewType("Address", str)  # "10.0.0.4"
-NextHop = NewType("NextHop", str)  # the same, or IPv6: a next hop or neighbour of an IPv4 route may be one (RFC 5549)
+NextHop = NewType(
+    "NextHop", str
+)  # the same, or IPv6: a next hop or neighbour of an IPv4 route may be one (RFC 5549)
 Cidr = NewType("Cidr", str)  # an IPv4 network: "169.254.0.0/16"
 PrefixLength = NewType("PrefixLength", int)  # 0 to 32
 Mac = NewType("Mac", str)  # "00-0D-3A-E5-1C-C0"
@@ -85,7 +100,9 @@ class RuleAction(str, Enum):
 
 
 class NeighbourState(str, Enum):
-    """The state of an ARP entry (rtnetlink's names; Windows' static, dynamic and invalid are the last three)."""
+    """The state of an ARP entry (rtnetlink's names; Windows' static, dynamic and invalid are the
+    last three).
+    """
 
     INCOMPLETE = "incomplete"
     STALE = "stale"
@@ -186,10 +203,11 @@ class MatchField(str, Enum):
     OTHER = "other"  # what this version does not know
 
 
-# The reason of a fact whose programs are not on the VM. A program that fails is told with its arguments: "nft -j list
-# ruleset: exit status 1: x: not found" is none of these.
+# The reason of a fact whose programs are not on the VM. A program that fails is told with its
+# arguments: "nft -j list ruleset: exit status 1: x: not found" is none of these.
 ABSENT = re.compile(r"[^\s:;]+: not found(; [^\s:;]+: not found)*")
-PROFILE_UNKNOWN = "the active profile is not known"  # begins a note on the firewall of Windows, whose rules were read
+# begins a note on the firewall of Windows, whose rules were read
+PROFILE_UNKNOWN = "the active profile is not known"
 
 
 @dataclass(frozen=True)
@@ -210,7 +228,9 @@ class Note:
 
 @dataclass(frozen=True)
 class Expected:
-    """What the operator says that Azure says of the primary NIC (``--expected-mac``, ``--expected-ip``)."""
+    """What the operator says that Azure says of the primary NIC (``--expected-mac``,
+    ``--expected-ip``).
+    """
 
     mac: Optional[Mac] = None
     ip: Optional[Address] = None
@@ -250,8 +270,11 @@ class Adapter:
     index: int
     name: str
     description: str = ""
-    kind: str = "ethernet"  # Linux link kind ("ethernet", "loopback", "bridge", "tun", ...), Windows IfType by name
-    physical: bool = False  # backed by a device (a synthetic or virtual function NIC), not made by software
+    # Linux link kind ("ethernet", "loopback", "bridge", "tun", ...), Windows IfType by name
+    kind: str = "ethernet"
+    physical: bool = (
+        False  # backed by a device (a synthetic or virtual function NIC), not made by software
+    )
     mac: Optional[Mac] = None
     state: LinkState = LinkState.UNKNOWN
     driver: Optional[str] = None
@@ -345,7 +368,9 @@ class Listener:
 
     address: Address
     port: int
-    process: Optional[str] = None  # the file name of the program, without its folder; None: not known
+    process: Optional[str] = (
+        None  # the file name of the program, without its folder; None: not known
+    )
     pid: Optional[int] = None
 
 
@@ -368,13 +393,18 @@ class Proxy:
     scope: Scope
     user: Optional[str] = None  # whose it is: an account's name or SID; None: everybody's
     server: Optional[str] = (
-        None  # of http:// addresses: "10.1.2.3:3128"; another protocol is told: "socks5://10.1.2.3:1080"
+        # of http:// addresses: "10.1.2.3:3128"; another protocol is told: "socks5://10.1.2.3:1080"
+        None
     )
-    variable: Optional[str] = None  # of an environment: "http_proxy"; of a key, where it is not the usual one
-    is_whole: bool = (
-        True  # False: the setting says more (proxies of single protocols, a second list): not to be written anew
+    variable: Optional[str] = (
+        None  # of an environment: "http_proxy"; of a key, where it is not the usual one
     )
-    undecided: Optional[str] = None  # why it cannot be said what the setting comes to: "in a condition"
+    # False: the setting says more (proxies of single protocols, a second list): not to be written
+    # anew
+    is_whole: bool = True
+    undecided: Optional[str] = (
+        None  # why it cannot be said what the setting comes to: "in a condition"
+    )
     bypass: Tuple[str, ...] = ()
     bypass_capitals: Optional[Tuple[str, ...]] = None  # of NO_PROXY, where it differs from no_proxy
     rivals: Tuple[str, ...] = ()  # variables of the same environment that name another proxy
@@ -384,7 +414,9 @@ class Proxy:
 
 @dataclass(frozen=True)
 class PacFile:
-    """A proxy auto-configuration file: fetched, searched for the platform's addresses, never evaluated."""
+    """A proxy auto-configuration file: fetched, searched for the platform's addresses, never
+    evaluated.
+    """
 
     url: str  # without its query
     outcome: Outcome  # ``http``: the file is here
@@ -397,11 +429,12 @@ class PacFile:
 
 @dataclass(frozen=True)
 class FirewallMatch:
-    """One condition of a rule, which holds where the packet's field is (``negated``: is not) one of the values.
+    """One condition of a rule, which holds where the packet's field is (``negated``: is not) one of
+    the values.
 
-    Addresses are single, a network (``10.0.0.0/8``), a range (``10.0.0.1-10.0.0.9``) or one of Windows' keywords
-    (``LocalSubnet``); ports are single or a range. A value that begins with ``@`` stands for elements of a set that are left out:
-    none of them holds an address of the platform.
+    Addresses are single, a network (``10.0.0.0/8``), a range (``10.0.0.1-10.0.0.9``) or one of
+    Windows' keywords (``LocalSubnet``); ports are single or a range. A value that begins with ``@``
+    stands for elements of a set that are left out: none of them holds an address of the platform.
     """
 
     field: MatchField
@@ -419,7 +452,8 @@ class FirewallRule:
     name: str = ""  # Windows' display name, a comment
     chain: Optional[str] = None  # Linux: the ``FirewallChain.id`` that it stands in
     target: Optional[str] = (
-        None  # of a jump: ``FirewallChain.id``; of a redirection: where to; of a mark: "mark", "state"
+        # of a jump: ``FirewallChain.id``; of a redirection: where to; of a mark: "mark", "state"
+        None
     )
     matches: Tuple[FirewallMatch, ...] = ()
     packets: Optional[int] = None  # that its counter has seen
@@ -431,7 +465,9 @@ class FirewallRule:
 class FirewallChain:
     """A chain of nftables or iptables. Without a hook it is reached by jumps only."""
 
-    id: str  # family or program, table and chain: "inet filter output", "ip filter OUTPUT", "iptables-legacy filter OUTPUT"
+    # family or program, table and chain: "inet filter output", "ip filter OUTPUT", "iptables-legacy
+    # filter OUTPUT"
+    id: str
     place: FirewallPlace
     hook: Optional[str] = None  # "output", "input", ...
     kind: str = "filter"  # filter, nat, route
@@ -441,7 +477,10 @@ class FirewallChain:
 
 @dataclass(frozen=True)
 class FirewallProfile:
-    """A profile of the Windows firewall. What is None is not set; Windows then takes the firewall to be on, outbound allowed."""
+    """A profile of the Windows firewall.
+
+    What is None is not set; Windows then takes the firewall to be on, outbound allowed.
+    """
 
     name: str  # domain, private, public
     enabled: Optional[bool] = None
@@ -453,7 +492,10 @@ class FirewallProfile:
 
 @dataclass(frozen=True)
 class Firewall:
-    """What filters packets on this machine. Rules that are inactive or cannot concern the platform's addresses are left out."""
+    """What filters packets on this machine.
+
+    Rules that are inactive or cannot concern the platform's addresses are left out.
+    """
 
     rules: Tuple[FirewallRule, ...] = ()  # in their order
     chains: Tuple[FirewallChain, ...] = ()  # Linux
@@ -461,12 +503,16 @@ class Firewall:
     active_from: Optional[str] = None  # where the active profile was read
     sources: Tuple[str, ...] = ()  # that were read: "nftables", "iptables", "local policy"
     rules_read: int = 0  # in all, with those left out
-    cut_off: int = 0  # rules that could concern the platform and are left out all the same: nothing is certain then
+    # rules that could concern the platform and are left out all the same: nothing is certain then
+    cut_off: int = 0
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """An X.509 certificate (RFC 5280). ``thumbprint`` is the SHA-1 of its DER form, as Windows shows it."""
+    """An X.509 certificate (RFC 5280).
+
+    ``thumbprint`` is the SHA-1 of its DER form, as Windows shows it.
+    """
 
     subject: str
     issuer: str
@@ -480,7 +526,9 @@ class Certificate:
     issuer_urls: Tuple[str, ...] = ()  # authority information access: CA issuers
     crl_urls: Tuple[str, ...] = ()
     ocsp_urls: Tuple[str, ...] = ()
-    stores: Tuple[str, ...] = ()  # where it was found: this machine's stores, "the document", "fetched"
+    stores: Tuple[
+        str, ...
+    ] = ()  # where it was found: this machine's stores, "the document", "fetched"
     key: str = ""  # "RSA 2048"
     signature: str = ""  # "SHA-384 with RSA"
 
@@ -491,7 +539,9 @@ class Certificate:
 
 
 def is_distrusting(store: str) -> bool:
-    """Whether it is one of the Windows machine's stores for what is distrusted. (A user's counts for that user alone.)"""
+    """Whether it is one of the Windows machine's stores for what is distrusted. (A user's counts
+    for that user alone.)
+    """
     place, _, name = store.rpartition("\\")
     return name == "Disallowed" and place in ("LocalMachine", "Group Policy", "Enterprise")
 
@@ -507,7 +557,10 @@ class SignatureState(str, Enum):
 
 @dataclass(frozen=True)
 class AttestedDocument:
-    """What ``/metadata/attested/document`` signs. What is None is not in it, or could not be read."""
+    """What ``/metadata/attested/document`` signs.
+
+    What is None is not in it, or could not be read.
+    """
 
     signature: SignatureState
     reason: Optional[str] = None  # why it is not valid
@@ -525,7 +578,9 @@ class AttestedDocument:
 
 @dataclass(frozen=True)
 class IssuerFetch:
-    """One try to fetch an issuer's certificate from where a certificate says that it is (authority information access)."""
+    """One try to fetch an issuer's certificate from where a certificate says that it is (authority
+    information access).
+    """
 
     url: str
     outcome: Outcome  # ``http``: there was an answer
@@ -547,7 +602,9 @@ class ChainFault(str, Enum):
     OTHER = "other"
 
 
-LACKING = frozenset({ChainFault.ISSUER_MISSING, ChainFault.ROOT_UNTRUSTED})  # what another certificate may mend
+LACKING = frozenset(
+    {ChainFault.ISSUER_MISSING, ChainFault.ROOT_UNTRUSTED}
+)  # what another certificate may mend
 
 
 @dataclass(frozen=True)
@@ -561,7 +618,10 @@ class ChainError:
 
 @dataclass(frozen=True)
 class CertificateChain:
-    """What this machine makes of the attested document's signer, with or without fetching issuers. The leaf comes first."""
+    """What this machine makes of the attested document's signer, with or without fetching issuers.
+
+    The leaf comes first.
+    """
 
     fetched: bool
     engine: str = ""  # "crypt32", "openssl verify", ...
@@ -583,7 +643,9 @@ class RawText:
 
 @dataclass(frozen=True)
 class Connection:
-    """One TCP connect. ``source`` and ``device`` are what it was bound to, ``local_address`` what the system used."""
+    """One TCP connect. ``source`` and ``device`` are what it was bound to, ``local_address`` what
+    the system used.
+    """
 
     address: Address
     port: int
@@ -620,7 +682,10 @@ class EndpointTrial:
 
 @dataclass(frozen=True)
 class ImdsInterface:
-    """One NIC as IMDS reports it. IMDS gives them in no particular order and marks none as primary."""
+    """One NIC as IMDS reports it.
+
+    IMDS gives them in no particular order and marks none as primary.
+    """
 
     mac: Optional[Mac]
     addresses: Tuple[Address, ...] = ()
@@ -629,7 +694,10 @@ class ImdsInterface:
 
 @dataclass(frozen=True)
 class Instance:
-    """What ``/metadata/instance`` says of this VM. Secrets (customData, userData, publicKeys, tags) are never read."""
+    """What ``/metadata/instance`` says of this VM.
+
+    Secrets (customData, userData, publicKeys, tags) are never read.
+    """
 
     vm_id: str
     az_environment: str = ""
@@ -666,8 +734,12 @@ class Exchange:
     read_at: Optional[Instant] = None  # this machine's clock when the head had been read
     body: Optional[Body] = None
     body_bytes: int = 0
-    says: Optional[str] = None  # the error text of the answer, or the title of its page; never metadata
-    versions: Tuple[str, ...] = ()  # api-versions, or WireServer protocol versions, that the answer names
+    says: Optional[str] = (
+        None  # the error text of the answer, or the title of its page; never metadata
+    )
+    versions: Tuple[
+        str, ...
+    ] = ()  # api-versions, or WireServer protocol versions, that the answer names
     instance: Optional[Instance] = None  # set when the answer is IMDS's metadata of this VM
     elapsed_s: float = 0.0
     allowed_s: float = 0.0  # that request and answer could have taken, after the connect
@@ -675,7 +747,10 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Imds:
-    """The plain, unproxied requests to IMDS. The last of ``attempts`` (``/metadata/instance``) decides."""
+    """The plain, unproxied requests to IMDS.
+
+    The last of ``attempts`` (``/metadata/instance``) decides.
+    """
 
     attempts: Tuple[Exchange, ...]
     api_version: Optional[str] = None
@@ -696,7 +771,10 @@ class WireServer:
 
 @dataclass(frozen=True)
 class ProxyTrial:
-    """The same requests as the plain ones, through a proxy. An exchange that is None was not tried; ``error`` says why."""
+    """The same requests as the plain ones, through a proxy.
+
+    An exchange that is None was not tried; ``error`` says why.
+    """
 
     server: str  # ``Proxy.server``
     imds: Optional[Exchange] = None
@@ -736,10 +814,14 @@ class Facts:
     listeners: Optional[Tuple[Listener, ...]] = None
     connections: Optional[Tuple[ProcessConnection, ...]] = None
     proxies: Optional[Tuple[Proxy, ...]] = None
-    proxy_trials: Optional[Tuple[ProxyTrial, ...]] = None  # of the proxies that some client does not bypass
+    proxy_trials: Optional[Tuple[ProxyTrial, ...]] = (
+        None  # of the proxies that some client does not bypass
+    )
     pac_files: Optional[Tuple[PacFile, ...]] = None
     firewall: Optional[Firewall] = None
-    wfp_filters: Optional[Tuple[FirewallRule, ...]] = None  # Windows; None: not asked, because no connect was forbidden
+    wfp_filters: Optional[Tuple[FirewallRule, ...]] = (
+        None  # Windows; None: not asked, because no connect was forbidden
+    )
     certificate_chains: Optional[Tuple[CertificateChain, ...]] = (
         None  # from what is at hand; then, if need be, with fetching
     )
@@ -749,14 +831,18 @@ class Facts:
     raw: Optional[Tuple[RawText, ...]] = None
     imds: Optional[Imds] = None
     wireserver: Optional[WireServer] = None
-    differential: Optional[Tuple[Trial, ...]] = None  # None: not asked, because the plain request was answered
+    differential: Optional[Tuple[Trial, ...]] = (
+        None  # None: not asked, because the plain request was answered
+    )
     unavailable: Tuple[Unavailable, ...] = ()
     notes: Tuple[Note, ...] = ()
 
 
 def refuses_version(exchange: Exchange) -> bool:
     """Whether IMDS says that it does not know the api-version that was asked for."""
-    return exchange.status == 400 and (bool(exchange.versions) or "api-version" in (exchange.says or ""))
+    return exchange.status == 400 and (
+        bool(exchange.versions) or "api-version" in (exchange.says or "")
+    )
 
 
 def is_transient(exchange: Exchange) -> bool:
@@ -765,9 +851,11 @@ def is_transient(exchange: Exchange) -> bool:
 
 
 def is_from_imds(exchange: Exchange) -> bool:
-    """Whether IMDS itself gave this answer to ``/metadata/instance``: the metadata, or one of its documented errors.
+    """Whether IMDS itself gave this answer to ``/metadata/instance``: the metadata, or one of its
+    documented errors.
 
-    A page for people (HTML) is IMDS's only with a status that a web server's own error page has, and never from a proxy.
+    A page for people (HTML) is IMDS's only with a status that a web server's own error page has,
+    and never from a proxy.
     """
     if exchange.instance:
         return True
@@ -775,10 +863,15 @@ def is_from_imds(exchange: Exchange) -> bool:
         return False
     if is_transient(exchange):
         return exchange.body is not Body.ENDLESS
-    return exchange.status in (400, 401, 403) and exchange.body in (Body.JSON, Body.TEXT, Body.EMPTY)
+    return exchange.status in (400, 401, 403) and exchange.body in (
+        Body.JSON,
+        Body.TEXT,
+        Body.EMPTY,
+    )
 
 
-# --- JSON -----------------------------------------------------------------------------------------------------------
+# --- JSON
+# -----------------------------------------------------------------------------------------------------------
 
 T = TypeVar("T")
 JSON = Union[None, bool, int, float, str, List["JSON"], Dict[str, "JSON"]]
@@ -791,20 +884,28 @@ class FactsError(ValueError):
 def to_json(value: Any) -> Any:
     """A fact (dataclass, tuple, enum or plain value) as what ``json.dumps`` takes."""
     if dataclasses.is_dataclass(value):
-        return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {
+            field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
     if isinstance(value, tuple):
         return [to_json(item) for item in value]
     return value.value if isinstance(value, Enum) else value
 
 
 def facts_from_json(value: Any) -> Facts:
-    """Facts from parsed JSON. Unknown keys are passed over; anything of the wrong type raises ``FactsError``."""
+    """Facts from parsed JSON.
+
+    Unknown keys are passed over; anything of the wrong type raises ``FactsError``.
+    """
     facts: Facts = _decode(Facts, value, "facts")
     return facts
 
 
 def parse_json(text: Union[str, bytes]) -> Any:
-    """``json.loads`` held to RFC 8259 (no NaN). Raises ``ValueError``, also where the nesting is too deep."""
+    """``json.loads`` held to RFC 8259 (no NaN).
+
+    Raises ``ValueError``, also where the nesting is too deep.
+    """
 
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is not JSON")
@@ -863,7 +964,10 @@ def _decode(expected: Any, value: Any, path: str) -> Any:
     if origin is tuple:
         if not isinstance(value, list):
             raise _mismatch(path, "list", value)
-        return tuple(_decode(expected.__args__[0], item, f"{path}[{number}]") for number, item in enumerate(value))
+        return tuple(
+            _decode(expected.__args__[0], item, f"{path}[{number}]")
+            for number, item in enumerate(value)
+        )
     if isinstance(expected, type) and dataclasses.is_dataclass(expected):
         if not isinstance(value, dict):
             raise _mismatch(path, "object", value)
@@ -906,7 +1010,8 @@ def _show(value: Any) -> str:
     return repr(value)[:60] if isinstance(value, (str, int, float)) else _type_name(value)
 
 
-# --- Addresses and times --------------------------------------------------------------------------------------------
+# --- Addresses and times
+# --------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=65536)
@@ -982,7 +1087,9 @@ def parse_next_hop(text: str) -> NextHop:
 
 
 def list_of(kind: Type[T], value: Any) -> List[T]:
-    """The items of a parsed JSON list that are of one type; none where it is no list (data from the VM or the network)."""
+    """The items of a parsed JSON list that are of one type; none where it is no list (data from the
+    VM or the network).
+    """
     return [item for item in value if isinstance(item, kind)] if isinstance(value, list) else []
 
 
@@ -992,7 +1099,9 @@ def dict_of(value: Any) -> Dict[str, Any]:
 
 
 def if_valid(parse: Callable[[str], T], value: Any) -> Optional[T]:
-    """``parse(value)``; None where the value is no text or ``parse`` refuses it (data from the VM or the network)."""
+    """``parse(value)``; None where the value is no text or ``parse`` refuses it (data from the VM
+    or the network).
+    """
     try:
         return parse(value) if isinstance(value, str) else None
     except ValueError:
@@ -1010,4 +1119,6 @@ def parse_instant(text: str) -> datetime:
     if not match:
         raise ValueError(f"not a UTC time: {text[:40]!r}")
     whole = datetime.strptime(match.group(1), "%Y-%m-%dT%H:%M:%S")
-    return whole.replace(microsecond=int((match.group(2) or "0").ljust(6, "0")), tzinfo=timezone.utc)
+    return whole.replace(
+        microsecond=int((match.group(2) or "0").ljust(6, "0")), tzinfo=timezone.utc
+    )

@@ -1,8 +1,10 @@
-"""What Azure's clients print of a run command, taken apart: the script's two streams, or the error in their place.
+"""What Azure's clients print of a run command, taken apart: the script's two streams, or the error
+in their place.
 
-The shapes: ``az vm run-command invoke`` and its REST answer (a list of statuses; Windows has one for each stream, Linux one
-message with both), ``az vm run-command show --instance-view`` and its REST answer, the objects of ``Invoke-AzVMRunCommand``
-and ``Get-AzVMRunCommand`` by ``ConvertTo-Json``, and the portal's text.
+The shapes: ``az vm run-command invoke`` and its REST answer (a list of statuses; Windows has one
+for each stream, Linux one message with both), ``az vm run-command show --instance-view`` and its
+REST answer, the objects of ``Invoke-AzVMRunCommand`` and ``Get-AzVMRunCommand`` by
+``ConvertTo-Json``, and the portal's text.
 
 https://learn.microsoft.com/azure/virtual-machines/run-command-overview
 """
@@ -67,13 +69,16 @@ def read(content: bytes) -> List[Result]:
     results = list(_results(value, 0))
     if not results:
         raise NoResult(
-            _error(value) or f"it is JSON, but not what a run command gives back: {_kind(value)}{_hint(value)}"
+            _error(value)
+            or f"it is JSON, but not what a run command gives back: {_kind(value)}{_hint(value)}"
         )
     return results
 
 
 def is_given_back(content: bytes) -> bool:
-    """Whether a file looks like what Run Command gave back: a client's JSON, the portal's text, Azure's error, a report's text."""
+    """Whether a file looks like what Run Command gave back: a client's JSON, the portal's text,
+    Azure's error, a report's text.
+    """
     text = text_given_back(content)
     if _streams(text) or "END IMDS-CHECK " in text or _CLI_ERROR.search(text):
         return True
@@ -82,12 +87,16 @@ def is_given_back(content: bytes) -> bool:
 
 
 def text_given_back(content: bytes) -> str:
-    """The text of a file, whatever wrote it; line ends as LF, blanks that a browser made unbreakable as blanks, unquoted."""
+    """The text of a file, whatever wrote it; line ends as LF, blanks that a browser made
+    unbreakable as blanks, unquoted.
+    """
     return _unquoted(_lines(text_of(content, "replace")).replace("\u00a0", " "))
 
 
 def _unquoted(text: str) -> str:
-    """The text without the ``> `` that a mail or a ticket has put before each line; as it is where one line has none."""
+    """The text without the ``> `` that a mail or a ticket has put before each line; as it is where
+    one line has none.
+    """
     lines = text.split("\n")
     for _ in range(QUOTES):
         first = {line.lstrip(" \t")[:1] for line in lines}
@@ -105,8 +114,13 @@ def _lines(text: str) -> str:
 
 
 def _json(text: str) -> Any:
-    """The JSON in a text, behind the warnings that a client may have printed before it; ``_NOT_JSON`` where there is none."""
-    for start in [0, *(match.end() for match in re.finditer(r"\A(?:(?:WARNING|ERROR)[^\n]*\n)+", text))]:
+    """The JSON in a text, behind the warnings that a client may have printed before it;
+    ``_NOT_JSON`` where there is none.
+    """
+    for start in [
+        0,
+        *(match.end() for match in re.finditer(r"\A(?:(?:WARNING|ERROR)[^\n]*\n)+", text)),
+    ]:
         try:
             return parse_json(text[start:])
         except ValueError:
@@ -123,7 +137,9 @@ def _results(value: Any, depth: int) -> Iterator[Result]:
         inner = value
     elif isinstance(value, dict):
         keys = _lower(value)
-        view = {key.replace("instanceview", "", 1): found for key, found in keys.items()}  # as Az.Compute flattens it
+        view = {
+            key.replace("instanceview", "", 1): found for key, found in keys.items()
+        }  # as Az.Compute flattens it
         if isinstance(view.get("output"), str) and ("executionstate" in view or "exitcode" in view):
             yield Result(_lines(view["output"]), _lines(_text(view.get("error"))), _state(view))
             return
@@ -141,7 +157,11 @@ def _lower(value: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _is_status(status: Dict[str, Any]) -> bool:
-    return isinstance(status.get("code"), str) and "/" in status["code"] and isinstance(status.get("message"), str)
+    return (
+        isinstance(status.get("code"), str)
+        and "/" in status["code"]
+        and isinstance(status.get("message"), str)
+    )
 
 
 def _of_statuses(statuses: List[Dict[str, Any]]) -> Result:
@@ -155,7 +175,9 @@ def _of_statuses(statuses: List[Dict[str, Any]]) -> Result:
         elif both:
             return both
         elif status["message"].strip():
-            found["state"].append(f"{_text(status.get('displaystatus')) or state}: {status['message'].strip()}")
+            found["state"].append(
+                f"{_text(status.get('displaystatus')) or state}: {status['message'].strip()}"
+            )
     return Result("".join(found["out"]), "".join(found["err"]), "".join(found["state"]))
 
 
@@ -175,7 +197,9 @@ def _streams(message: str) -> Optional[Result]:
 
 def _state(view: Dict[str, Any]) -> str:
     said = [_text(view.get("executionstate")), _text(view.get("executionmessage"))]
-    return ": ".join(word.strip() for word in said if word.strip()) if said[0] != "Succeeded" else ""
+    return (
+        ": ".join(word.strip() for word in said if word.strip()) if said[0] != "Succeeded" else ""
+    )
 
 
 def _text(value: Any) -> str:
@@ -193,7 +217,9 @@ def _error(value: Any) -> Optional[str]:
 
 def _of_azure(code: str, message: str) -> str:
     what = f"it is an error of Azure, not a script's output: {code}: {message.strip()}"
-    return "\n".join([what, *(f"- {to_do}" for word, to_do in _TO_DO.items() if word in f"{code} {message}")])
+    return "\n".join(
+        [what, *(f"- {to_do}" for word, to_do in _TO_DO.items() if word in f"{code} {message}")]
+    )
 
 
 def _hint(value: Any) -> str:
@@ -205,5 +231,9 @@ def _hint(value: Any) -> str:
 
 def _kind(value: Any) -> str:
     if isinstance(value, dict):
-        return f"an object with {', '.join(map(repr, list(value)[:6]))}" if value else "an empty object"
+        return (
+            f"an object with {', '.join(map(repr, list(value)[:6]))}"
+            if value
+            else "an empty object"
+        )
     return f"a list of {len(value)}" if isinstance(value, list) else json.dumps(value)[:60]

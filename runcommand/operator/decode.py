@@ -50,7 +50,10 @@ def _decode(result: Result) -> Decoded:
     if not ends:
         return Decoded("", NO_REPORT, [*told, *_instead(result.out)], result.err)
     end = ends[-1]
-    heads = [match.start() for match in _HEAD.finditer(out, ends[-2].end() if len(ends) > 1 else 0, end.start())]
+    heads = [
+        match.start()
+        for match in _HEAD.finditer(out, ends[-2].end() if len(ends) > 1 else 0, end.start())
+    ]
     before, report = out[: heads[0]] if heads else "", out[heads[0] if heads else 0 : end.end()]
     if not heads:
         told.append(
@@ -64,10 +67,12 @@ def _decode(result: Result) -> Decoded:
 
 
 def _outdented(out: str) -> str:
-    """A report that stands indented or quoted, without what stands before each of its lines; any other text as it is.
+    """A report that stands indented or quoted, without what stands before each of its lines; any
+    other text as it is.
 
-    Within a report every line that another wrote is indented, so that none passes for its last line. What is taken away is
-    therefore only what stands before its first line too; where that is cut off, what stands before every line.
+    Within a report every line that another wrote is indented, so that none passes for its last
+    line. What is taken away is therefore only what stands before its first line too; where that is
+    cut off, what stands before every line.
     """
     if _HEAD.search(out) or _END.search(out):
         return out
@@ -76,7 +81,9 @@ def _outdented(out: str) -> str:
         return out
     lines = out.split("\n")
     before = head[1] if head else ends[-1]
-    if not head and not all(line.startswith(before) for line in lines[1:] if line.strip()):  # the first one may be cut
+    if not head and not all(
+        line.startswith(before) for line in lines[1:] if line.strip()
+    ):  # the first one may be cut
         return out
     return "\n".join(_without(line, before) for line in lines)
 
@@ -93,7 +100,11 @@ def _json_report(text: str) -> Optional[Decoded]:
         report = parse_json(text) if text.lstrip()[:1] == "{" else None
     except ValueError:
         return None
-    if not isinstance(report, dict) or report.get("schema") != SCHEMA or report.get("exit") not in (0, 1, 2, 3):
+    if (
+        not isinstance(report, dict)
+        or report.get("schema") != SCHEMA
+        or report.get("exit") not in (0, 1, 2, 3)
+    ):
         return None
     return Decoded(json.dumps(report, indent=1) + "\n", report["exit"], [], "")
 
@@ -112,5 +123,8 @@ def _instead(out: str) -> List[str]:
             shown,
         ]
     if "\\nEND IMDS-CHECK" in out:
-        return ["No report: it stands there with its line ends escaped, as by -o yaml. Take -o json.", shown]
+        return [
+            "No report: it stands there with its line ends escaped, as by -o yaml. Take -o json.",
+            shown,
+        ]
     return ["No report: there is no line that begins with END IMDS-CHECK.", shown]

@@ -1,4 +1,5 @@
-"""The attested document: CMS SignedData (RFC 5652) read and its signature verified, with the standard library alone. No I/O.
+"""The attested document: CMS SignedData (RFC 5652) read and its signature verified, with the
+standard library alone. No I/O.
 
 https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
 """
@@ -11,9 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Dict, List, Optional, Tuple
 
-from . import der
-from .der import Element, Malformed, Reader, Unsupported
-from .facts import (
+from ..facts import (
     AttestedDocument,
     Imds,
     Instant,
@@ -24,7 +23,18 @@ from .facts import (
     parse_instant,
     parse_json,
 )
-from .x509 import DIGESTS, RSA_ENCRYPTION, WITH_RSA, X509, Algorithm, NotVerified, algorithm, readable
+from . import der
+from .der import Element, Malformed, Reader, Unsupported
+from .x509 import (
+    DIGESTS,
+    RSA_ENCRYPTION,
+    WITH_RSA,
+    X509,
+    Algorithm,
+    NotVerified,
+    algorithm,
+    readable,
+)
 
 ENCODING = "pkcs7"  # the only one that IMDS has
 SIGNED_DATA, DATA = "1.2.840.113549.1.7.2", "1.2.840.113549.1.7.1"
@@ -32,7 +42,10 @@ CONTENT_TYPE, MESSAGE_DIGEST = "1.2.840.113549.1.9.3", "1.2.840.113549.1.9.4"
 SIGNING_TIME, COUNTERSIGNATURE = "1.2.840.113549.1.9.5", "1.2.840.113549.1.9.6"
 SINGLE = (CONTENT_TYPE, MESSAGE_DIGEST, SIGNING_TIME)  # of one value
 CONSTRUCTED = 0x20  # of an identifier octet (X.690, 8.1.2.5)
-SIZE_LIMIT, CONTENT_LIMIT = 2 * 1024 * 1024, 64 * 1024  # characters of base64; bytes of what is signed
+SIZE_LIMIT, CONTENT_LIMIT = (
+    2 * 1024 * 1024,
+    64 * 1024,
+)  # characters of base64; bytes of what is signed
 CERTIFICATES = 32  # in one document; beyond, it is none
 ATTRIBUTES = 32
 AGREE_S = 300.0  # so far apart two clocks are the same
@@ -55,7 +68,9 @@ class Message:
 
 @dataclass(frozen=True)
 class Read:
-    """What was read: the fact, and the certificates in the document as they are, the signer's first."""
+    """What was read: the fact, and the certificates in the document as they are, the signer's
+    first.
+    """
 
     document: AttestedDocument
     certificates: Tuple[bytes, ...] = ()
@@ -75,9 +90,13 @@ def read(encoding: str, text: str, asked_nonce: str) -> Read:
         certificates = tuple(item.encoded for item in message.certificates)
         signer = message.certificates[0].fact
     except Unsupported as reason:
-        return Read(AttestedDocument(SignatureState.UNVERIFIABLE, str(reason), asked_nonce=asked_nonce))
+        return Read(
+            AttestedDocument(SignatureState.UNVERIFIABLE, str(reason), asked_nonce=asked_nonce)
+        )
     except Malformed as reason:
-        return Read(AttestedDocument(SignatureState.MALFORMED, str(reason), asked_nonce=asked_nonce))
+        return Read(
+            AttestedDocument(SignatureState.MALFORMED, str(reason), asked_nonce=asked_nonce)
+        )
     state, why = SignatureState.VALID, None
     try:
         verify(message)
@@ -87,8 +106,13 @@ def read(encoding: str, text: str, asked_nonce: str) -> Read:
         state, why = SignatureState.INVALID, str(reason)
     except Malformed as reason:
         state, why = SignatureState.MALFORMED, str(reason)
-    found = AttestedDocument(state, why, _algorithm(message), signer, len(certificates), asked_nonce)
-    if state in (SignatureState.VALID, SignatureState.UNVERIFIABLE):  # what is not signed says nothing
+    found = AttestedDocument(
+        state, why, _algorithm(message), signer, len(certificates), asked_nonce
+    )
+    if state in (
+        SignatureState.VALID,
+        SignatureState.UNVERIFIABLE,
+    ):  # what is not signed says nothing
         found = _with_content(found, message.content)
     return Read(found, certificates)
 
@@ -102,14 +126,16 @@ def _decoded(text: str) -> bytes:
         raise Malformed("it is not base64") from None
 
 
-# --- the message ----------------------------------------------------------------------------------------------------
+# --- the message
+# ----------------------------------------------------------------------------------------------------
 
 
 def take_apart(encoded: bytes) -> Message:
-    """A SignedData in its ContentInfo. Raises ``Malformed``, or ``Unsupported`` for what is legal and not read here.
+    """A SignedData in its ContentInfo. Raises ``Malformed``, or ``Unsupported`` for what is legal
+    and not read here.
 
-    Versions, algorithm identifiers and what stands beside the signed parts are held to the letter of RFC 5652: a signature
-    does not cover them, so that nothing else would notice a change there.
+    Versions, algorithm identifiers and what stands beside the signed parts are held to the letter
+    of RFC 5652: a signature does not cover them, so that nothing else would notice a change there.
     """
     outer = Reader(encoded, "the document")
     info = outer.enter(der.SEQUENCE, "the document")
@@ -174,16 +200,24 @@ def _certificates(held: Optional[Element]) -> List[X509]:
     return readable(item.whole for item in listed)
 
 
-def _signer(parts: Reader, certificates: List[X509], content_type: str, content: bytes) -> Tuple[Message, bytes]:
+def _signer(
+    parts: Reader, certificates: List[X509], content_type: str, content: bytes
+) -> Tuple[Message, bytes]:
     """The message, and the signer's version (RFC 5652, 5.3)."""
     version, named = parts.take(der.INTEGER).content, parts.take(der.SEQUENCE, 0x80)
     if named.tag == 0x80:
-        expected, own = b"\3", [item for item in certificates if item.subject_key_id == named.content]
+        expected, own = (
+            b"\3",
+            [item for item in certificates if item.subject_key_id == named.content],
+        )
     else:
         reader = Reader(named.content, "the signer")
         issuer, serial = reader.take(der.SEQUENCE).whole, reader.take(der.INTEGER).content
         reader.end()
-        expected, own = b"\1", [item for item in certificates if (item.issuer, item.serial) == (issuer, serial)]
+        expected, own = (
+            b"\1",
+            [item for item in certificates if (item.issuer, item.serial) == (issuer, serial)],
+        )
     if version != expected:
         raise Unsupported("the signer's version is not the one that its name asks for")
     if not own:
@@ -198,10 +232,11 @@ def _signer(parts: Reader, certificates: List[X509], content_type: str, content:
 
 
 def verify(message: Message) -> None:
-    """The signature over the content, with the key of the signer's certificate (RFC 5652, 5.4 and 5.6).
+    """The signature over the content, with the key of the signer's certificate (RFC 5652, 5.4 and
+    5.6).
 
-    Whose key that is, the chain of the certificate must tell. Raises ``NotVerified``, ``Malformed``, or ``Unsupported`` for
-    algorithms and key sizes that are not verified here.
+    Whose key that is, the chain of the certificate must tell. Raises ``NotVerified``,
+    ``Malformed``, or ``Unsupported`` for algorithms and key sizes that are not verified here.
     """
     # IMDS names its digest by the signature algorithm that has it
     digest = DIGESTS.get(message.digest.oid) or WITH_RSA.get(message.digest.oid)
@@ -219,13 +254,19 @@ def verify(message: Message) -> None:
             raise Unsupported("its content is of a type that needs signed attributes")
         key.rsa.verify(digest, message.signature, hashlib.new(digest, message.content).digest())
         return
-    _check_attributes(message.attributes.content, message.content_type, hashlib.new(digest, message.content).digest())
+    _check_attributes(
+        message.attributes.content,
+        message.content_type,
+        hashlib.new(digest, message.content).digest(),
+    )
     signed = bytes([der.SET]) + message.attributes.whole[1:]
     key.rsa.verify(digest, message.signature, hashlib.new(digest, signed).digest())
 
 
 def _check_attributes(content: bytes, content_type: str, digest: bytes) -> None:
-    """The two attributes that must be there, with one value each (RFC 5652, 11.1 and 11.2); all in the order of DER, each once."""
+    """The two attributes that must be there, with one value each (RFC 5652, 11.1 and 11.2); all in
+    the order of DER, each once.
+    """
     values: Dict[str, List[Element]] = {}
     listed = der.elements(content, "the signed attributes", ATTRIBUTES, der.SEQUENCE)
     for element in listed:
@@ -259,7 +300,8 @@ def _algorithm(message: Message) -> str:
     return f"{message.certificates[0].key.name}, {SHOWN_DIGESTS.get(digest, message.digest.name)}"
 
 
-# --- what is signed -------------------------------------------------------------------------------------------------
+# --- what is signed
+# -------------------------------------------------------------------------------------------------
 
 
 def _with_content(found: AttestedDocument, content: bytes) -> AttestedDocument:
@@ -268,7 +310,9 @@ def _with_content(found: AttestedDocument, content: bytes) -> AttestedDocument:
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        return replace(found, signature=SignatureState.MALFORMED, reason="what is signed is not a JSON object")
+        return replace(
+            found, signature=SignatureState.MALFORMED, reason="what is signed is not a JSON object"
+        )
     stamp = dict_of(document.get("timeStamp"))
     return replace(
         found,
@@ -287,19 +331,29 @@ def is_fresh(document: AttestedDocument) -> bool:
 
 
 def host_time(imds: Imds) -> Optional[datetime]:
-    """The time by the host's clock when it gave the document: its Date header, which two others may contradict; None: unknown.
+    """The time by the host's clock when it gave the document: its Date header, which two others may
+    contradict; None: unknown.
 
-    A fresh document tells the time once more. Where it agrees with the VM's clock and not with the header, the header is wrong;
-    where there is no header, it is what there is.
+    A fresh document tells the time once more. Where it agrees with the VM's clock and not with the
+    header, the header is wrong; where there is no header, it is what there is.
     """
     answer, document = imds.attested, imds.document
     header, read = (
-        (parse_instant(at) if at else None for at in (answer.date, answer.read_at)) if answer else (None, None)
+        (parse_instant(at) if at else None for at in (answer.date, answer.read_at))
+        if answer
+        else (None, None)
     )
-    made = parse_instant(document.created_on) if document and document.created_on and is_fresh(document) else None
+    made = (
+        parse_instant(document.created_on)
+        if document and document.created_on and is_fresh(document)
+        else None
+    )
     if header is None or made is None or read is None:
         return header or made
-    contradicted = abs((header - made).total_seconds()) > AGREE_S and abs((read - made).total_seconds()) <= AGREE_S
+    contradicted = (
+        abs((header - made).total_seconds()) > AGREE_S
+        and abs((read - made).total_seconds()) <= AGREE_S
+    )
     return read if contradicted else header
 
 

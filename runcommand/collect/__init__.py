@@ -1,11 +1,13 @@
 """Runs every collector side by side under one deadline and makes the facts of what they find.
 
-A collector is a function that takes the ``Board`` and returns the value of the field of ``Facts`` that it is named for.
-It raises ``NoFact`` (or anything at all) where it finds nothing. It may wait on the board for what another
-one finds. One that hangs is left behind with its thread, and its child processes are killed.
+A collector is a function that takes the ``Board`` and returns the value of the field of ``Facts``
+that it is named for. It raises ``NoFact`` (or anything at all) where it finds nothing. It may wait
+on the board for what another one finds. One that hangs is left behind with its thread, and its
+child processes are killed.
 
-Where the system gives too few threads, those that there are take the collectors in turn: a thread that has done one begins
-the next, and one that waits for a collector that nobody has begun does its work itself. Without any, the main thread does.
+Where the system gives too few threads, those that there are take the collectors in turn: a thread
+that has done one begins the next, and one that waits for a collector that nobody has begun does its
+work itself. Without any, the main thread does.
 """
 
 from __future__ import annotations
@@ -20,18 +22,27 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
-from . import __version__, threads
-from .facts import Address, Expected, Facts, Instant, Mac, Note, Unavailable, instant
+from .. import __version__
+from ..facts import Address, Expected, Facts, Instant, Mac, Note, Unavailable, instant
+from . import threads
 
 Collector = Callable[["Board"], Any]
 DEFAULT_DEADLINE_S = 20.0  # as long as the shortest Run Command
 ENDING_S = 0.3  # kept back from the deadline, to judge and to write
-GRACE_S = 0.2  # collectors are told an earlier end, so that what they bring at their last moment still counts
+# collectors are told an earlier end, so that what they bring at their last moment still counts
+GRACE_S = 0.2
 SWITCH_S = 0.05  # how soon an interrupt is noticed while waiting
 LATE = "not finished when the time was up"
 INTERRUPTED = "the run was interrupted"
-SECOND_S = 0.1  # before a second try that another collector waits for: what was short may be free by then
-SHORTAGES = (errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE)  # pass when another collector has ended
+SECOND_S = (
+    0.1  # before a second try that another collector waits for: what was short may be free by then
+)
+SHORTAGES = (
+    errno.ENOMEM,
+    errno.EAGAIN,
+    errno.EMFILE,
+    errno.ENFILE,
+)  # pass when another collector has ended
 
 
 class NoFact(Exception):
@@ -39,7 +50,9 @@ class NoFact(Exception):
 
 
 class NoProgram(NoFact):
-    """A program is not on this system: its text is ``nft: not found``, and no other failure's is (``facts.ABSENT``)."""
+    """A program is not on this system: its text is ``nft: not found``, and no other failure's is
+    (``facts.ABSENT``).
+    """
 
 
 class TimeUp(NoFact):
@@ -54,7 +67,10 @@ def is_shortage(failure: BaseException) -> bool:
 
 
 class Board:
-    """What the collectors of one run have found so far, and how much time they have. Thread-safe."""
+    """What the collectors of one run have found so far, and how much time they have.
+
+    Thread-safe.
+    """
 
     def __init__(self, seconds: float, ending_s: float = ENDING_S) -> None:
         self.started = time.monotonic()
@@ -77,17 +93,23 @@ class Board:
             self._turns[name] = work
 
     def give_second_turn(self, name: str, work: Callable[[], None]) -> None:
-        """The same for what failed for want of something: it begins when all others are done, or when one waits for it."""
+        """The same for what failed for want of something: it begins when all others are done, or
+        when one waits for it.
+        """
         with self._news:
             self._second_turns[name] = work
             self._news.notify_all()  # one that waits for it takes it
 
     def start(self, interrupted: Callable[[], bool]) -> None:
-        """Begins what nobody has begun: each in a thread of its own, as far as the system gives them; without any, here."""
+        """Begins what nobody has begun: each in a thread of its own, as far as the system gives
+        them; without any, here.
+        """
         while True:
             with self._news:
                 name = next(iter(self._turns), "")
-                work = self._turns.pop(name, None)  # before its thread begins: or else one that waits for it would take it
+                work = self._turns.pop(
+                    name, None
+                )  # before its thread begins: or else one that waits for it would take it
                 self._threads += work is not None
             if work is None:
                 break
@@ -121,7 +143,9 @@ class Board:
             work()
 
     def next_turn(self, name: str = "") -> Optional[Callable[[], None]]:
-        """A piece of work that nobody else gets now: ``name``'s, by default the next one's. None where it is begun."""
+        """A piece of work that nobody else gets now: ``name``'s, by default the next one's. None
+        where it is begun.
+        """
         with self._news:
             if self.remaining() <= 0:
                 return None
@@ -161,7 +185,8 @@ class Board:
             return tuple(sorted(self._notes, key=lambda note: (note.fact, note.text)))
 
     def wait(self, name: str, at_most: float = float("inf"), or_draft: bool = False) -> Any:
-        """What was posted under ``name``, waiting for it; None if it failed or did not come in time.
+        """What was posted under ``name``, waiting for it; None if it failed or did not come in
+        time.
 
         :param or_draft: a draft will do
         """
@@ -188,9 +213,13 @@ class Board:
         return name in self._found or (or_draft and name in self._drafts)
 
     def wait_for_all(
-        self, names: List[str], interrupted: Callable[[], bool], progress: Callable[[str, float], None]
+        self,
+        names: List[str],
+        interrupted: Callable[[], bool],
+        progress: Callable[[str, float], None],
     ) -> None:
-        """Begins what is to be done, and returns when all are there, the time is up or ``interrupted`` says so.
+        """Begins what is to be done, and returns when all are there, the time is up or
+        ``interrupted`` says so.
 
         ``progress`` is told what is waited for.
         """
@@ -244,9 +273,10 @@ def collect(
 ) -> Facts:
     """All facts of one run, at most ``run.deadline_s`` after the call.
 
-    ``cleanup`` is called at the end; it kills the processes that are still running. When ``interrupted`` says True, the
-    waiting ends, and that is a fact itself. ``progress`` is told what is waited for, and for how many seconds.
-    ``ending_s`` of the deadline is kept back for what is done with the facts.
+    ``cleanup`` is called at the end; it kills the processes that are still running. When
+    ``interrupted`` says True, the waiting ends, and that is a fact itself. ``progress`` is told
+    what is waited for, and for how many seconds. ``ending_s`` of the deadline is kept back for what
+    is done with the facts.
     """
     board = Board(run.deadline_s, ending_s)
     collected_at = now()
@@ -291,7 +321,8 @@ def _work(name: str, collector: Collector, board: Board, is_second: bool = False
 
 
 def _until_alarm(seconds: float, work: Callable[[], None]) -> None:
-    """Does ``work``; in the main thread ``TimeUp`` is raised in it, again and again, after so many seconds (not on Windows).
+    """Does ``work``; in the main thread ``TimeUp`` is raised in it, again and again, after so many
+    seconds (not on Windows).
 
     It may ring anywhere, also between two collectors: that ends the work, and is no failure.
     """
@@ -330,4 +361,8 @@ def describe(failure: BaseException) -> str:
 def place(failure: BaseException) -> str:
     """Where it failed: `` at adapters.py:31``; empty where that is not known."""
     frames = traceback.extract_tb(failure.__traceback__)
-    return f" at {frames[-1].filename.replace(chr(92), '/').rpartition('/')[2]}:{frames[-1].lineno}" if frames else ""
+    return (
+        f" at {frames[-1].filename.replace(chr(92), '/').rpartition('/')[2]}:{frames[-1].lineno}"
+        if frames
+        else ""
+    )

@@ -1,12 +1,23 @@
-"""Which HTTP clients go around a proxy for an address, by each client's own rules: one list means different things to them."""
+"""Which HTTP clients go around a proxy for an address, by each client's own rules: one list means
+different things to them.
+"""
 
 from __future__ import annotations
 
 from enum import Enum
 from typing import Callable, Dict, Sequence, Tuple
 
-from .conditions import HTTP_PORT
-from .facts import LINK_LOCAL, LOOPBACK, Proxy, ProxyKind, contains, if_valid, parse_cidr, prefix_length
+from ..facts import (
+    LINK_LOCAL,
+    LOOPBACK,
+    Proxy,
+    ProxyKind,
+    contains,
+    if_valid,
+    parse_cidr,
+    prefix_length,
+)
+from ..firewall.conditions import HTTP_PORT
 
 NO_IMPLICIT = "<-loopback>"  # takes WinINET's implicit rules away
 
@@ -30,8 +41,9 @@ Bypass = Sequence[str]  # the entries of a list, as they were separated
 def clients(proxy: Proxy) -> Tuple[Client, ...]:
     """The clients that take a proxy from this place for http:// addresses.
 
-    curl reads no ``HTTP_PROXY`` in capitals (https://curl.se/docs/manpage.html, ENVIRONMENT), urllib and Go no ``all_proxy``. The
-    Azure Linux agent asks both platform addresses without its own proxy (Azure/WALinuxAgent, protocol/wire.py and imds.py).
+    curl reads no ``HTTP_PROXY`` in capitals (https://curl.se/docs/manpage.html, ENVIRONMENT),
+    urllib and Go no ``all_proxy``. The Azure Linux agent asks both platform addresses without its
+    own proxy (Azure/WALinuxAgent, protocol/wire.py and imds.py).
     """
     if proxy.server is None:
         return ()
@@ -41,8 +53,15 @@ def clients(proxy: Proxy) -> Tuple[Client, ...]:
         "HTTP_PROXY": (Client.PYTHON, Client.REQUESTS, Client.GO, Client.DOTNET),
         "all_proxy": (Client.CURL, Client.REQUESTS, Client.DOTNET),
         "ALL_PROXY": (Client.CURL, Client.REQUESTS, Client.DOTNET),
-    }.get(proxy.variable or "", (Client.CURL, Client.PYTHON, Client.REQUESTS, Client.GO, Client.DOTNET))
-    taken = {client for rival in proxy.rivals for client in _PREFER.get((rival, proxy.variable or ""), ())}
+    }.get(
+        proxy.variable or "",
+        (Client.CURL, Client.PYTHON, Client.REQUESTS, Client.GO, Client.DOTNET),
+    )
+    taken = {
+        client
+        for rival in proxy.rivals
+        for client in _PREFER.get((rival, proxy.variable or ""), ())
+    }
     return tuple(client for client in found if client not in taken)
 
 
@@ -63,21 +82,28 @@ def through(proxy: Proxy, address: str) -> Tuple[Client, ...]:
     """The clients that send requests for an IPv4 address (port 80) through a proxy."""
     rules = _RULES[proxy.kind]
     capitals = proxy.bypass if proxy.bypass_capitals is None else proxy.bypass_capitals
-    lists = {client: capitals if client is Client.GO else proxy.bypass for client in rules}  # Go reads NO_PROXY first
+    lists = {
+        client: capitals if client is Client.GO else proxy.bypass for client in rules
+    }  # Go reads NO_PROXY first
     return tuple(client for client in clients(proxy) if not rules[client](lists[client], address))
 
 
-# --- Internet Settings and WinHTTP ----------------------------------------------------------------------------------
+# --- Internet Settings and WinHTTP
+# ----------------------------------------------------------------------------------
 
 
 def _by_wininet(bypass: Bypass, address: str) -> bool:
-    """``[scheme://]host[:port]`` with ``*`` anywhere; ``<local>`` means names without a dot, no IPv4 address; link-local addresses
-    are bypassed without being named, unless ``<-loopback>`` takes that away
+    """``[scheme://]host[:port]`` with ``*`` anywhere; ``<local>`` means names without a dot, no
+    IPv4 address; link-local addresses are bypassed without being named, unless ``<-loopback>``
+    takes that away
     (https://learn.microsoft.com/windows/win32/wininet/enabling-internet-functionality;
-    https://chromium.googlesource.com/chromium/src/+/HEAD/net/docs/proxy.md, "Implicit bypass rules").
+    https://chromium.googlesource.com/chromium/src/+/HEAD/net/docs/proxy.md, "Implicit bypass
+    rules").
     """
     entries = [word.lower() for entry in bypass for word in entry.split()]
-    if NO_IMPLICIT not in entries and (contains(LINK_LOCAL, address) or contains(LOOPBACK, address)):
+    if NO_IMPLICIT not in entries and (
+        contains(LINK_LOCAL, address) or contains(LOOPBACK, address)
+    ):
         return True
     return _by_winhttp(entries, address)
 
@@ -89,14 +115,18 @@ def _by_winhttp(bypass: Bypass, address: str) -> bool:
     for entry in bypass:
         scheme, colons, rest = entry.lower().rpartition("://")
         name, colon, port = rest.partition(":")
-        if (scheme == "http" or not colons) and (not colon or port == str(HTTP_PORT)) and _glob(name, address):
+        if (
+            (scheme == "http" or not colons)
+            and (not colon or port == str(HTTP_PORT))
+            and _glob(name, address)
+        ):
             return True
     return False
 
 
 def _by_dotnet_framework(bypass: Bypass, address: str) -> bool:
-    """An entry with a port matches no address of the default port; nothing is bypassed without being named
-    (Microsoft's reference source, System.Net: WebProxy, WebProxyDataBuilder).
+    """An entry with a port matches no address of the default port; nothing is bypassed without
+    being named (Microsoft's reference source, System.Net: WebProxy, WebProxyDataBuilder).
     """
     for entry in bypass:
         scheme, colons, name = entry.lower().rpartition("://")
@@ -119,12 +149,16 @@ def _by_dotnet_settings(bypass: Bypass, address: str) -> bool:
 
 
 def _by_urllib_settings(bypass: Bypass, address: str) -> bool:
-    """Whole patterns (CPython, urllib.request.proxy_bypass_registry; before 3.13 the beginning was enough)."""
+    """Whole patterns (CPython, urllib.request.proxy_bypass_registry; before 3.13 the beginning was
+    enough).
+    """
     return any(_glob(entry.lower(), address) for entry in bypass)
 
 
 def _glob(pattern: str, text: str) -> bool:
-    """Whether a text is wholly of a pattern in which ``*`` stands for anything. (In linear time, whatever the pattern.)"""
+    """Whether a text is wholly of a pattern in which ``*`` stands for anything. (In linear time,
+    whatever the pattern.)
+    """
     first, *rest = pattern.split("*")
     if not rest:
         return text == pattern
@@ -139,14 +173,17 @@ def _glob(pattern: str, text: str) -> bool:
     return len(text) - at >= len(rest[-1]) and text.endswith(rest[-1])
 
 
-# --- no_proxy -------------------------------------------------------------------------------------------------------
+# --- no_proxy
+# -------------------------------------------------------------------------------------------------------
 
 
 def _by_curl(bypass: Bypass, address: str) -> bool:
     """Addresses, and networks since 7.86.0; ``*`` only alone; since 8.9.0 blanks do not separate
     (https://curl.se/libcurl/c/CURLOPT_NOPROXY.html).
     """
-    return list(bypass) == ["*"] or any(entry == address or _in_network(entry, address) for entry in bypass)
+    return list(bypass) == ["*"] or any(
+        entry == address or _in_network(entry, address) for entry in bypass
+    )
 
 
 def _by_urllib(bypass: Bypass, address: str) -> bool:
@@ -162,7 +199,9 @@ def _by_urllib(bypass: Bypass, address: str) -> bool:
 def _by_requests(bypass: Bypass, address: str) -> bool:
     """urllib's rules, and networks (psf/requests, requests.utils.should_bypass_proxies)."""
     entries = [entry.replace(" ", "") for entry in bypass]
-    return _by_urllib(bypass, address) or any(entry == address or _in_network(entry, address) for entry in entries)
+    return _by_urllib(bypass, address) or any(
+        entry == address or _in_network(entry, address) for entry in entries
+    )
 
 
 def _by_go(bypass: Bypass, address: str) -> bool:
@@ -186,7 +225,10 @@ def _by_dotnet(bypass: Bypass, address: str) -> bool:
     (https://learn.microsoft.com/dotnet/api/system.net.http.httpclient.defaultproxy).
     """
     entries = [entry.lower() for entry in bypass]
-    return any(address == entry or entry.startswith(".") and f".{address}".endswith(entry) for entry in entries)
+    return any(
+        address == entry or entry.startswith(".") and f".{address}".endswith(entry)
+        for entry in entries
+    )
 
 
 def _in_network(entry: str, address: str, shortest: int = 1) -> bool:

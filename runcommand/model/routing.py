@@ -1,4 +1,6 @@
-"""The kernel's routing decision, worked out from the tables: which policy rule matches, which row of its table wins."""
+"""The kernel's routing decision, worked out from the tables: which policy rule matches, which row
+of its table wins.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,19 @@ DENYING_KINDS = (RouteKind.UNREACHABLE, RouteKind.BLACKHOLE, RouteKind.PROHIBIT)
 DENYING_ACTIONS = (RuleAction.UNREACHABLE, RuleAction.BLACKHOLE, RuleAction.PROHIBIT)
 ERRORS = {"unreachable": "EHOSTUNREACH", "blackhole": "EINVAL", "prohibit": "EACCES"}
 USUAL_RULES = tuple(
-    RoutingRule(priority, table=table) for priority, table in ((0, "local"), (32766, "main"), (32767, "default"))
+    RoutingRule(priority, table=table)
+    for priority, table in ((0, "local"), (32766, "main"), (32767, "default"))
 )
 
 
 def walk(
-    rules: Optional[Sequence[RoutingRule]], routes: Iterable[Route], destination: str, source: Optional[str]
+    rules: Optional[Sequence[RoutingRule]],
+    routes: Iterable[Route],
+    destination: str,
+    source: Optional[str],
 ) -> Tuple[Optional[RoutingRule], Optional[Route]]:
-    """The rule that decides about TCP port 80 of ``destination``, and the row that wins; None and None: nothing matches.
+    """The rule that decides about TCP port 80 of ``destination``, and the row that wins; None and
+    None: nothing matches.
 
     :param rules: None: the usual three
     :param source: the source address; None: not chosen yet
@@ -28,15 +35,23 @@ def walk(
             continue
         if rule.action in DENYING_ACTIONS:
             return rule, None
-        best = longest_match(row for row in rows if row.table == rule.table and rule.action is RuleAction.TABLE)
+        best = longest_match(
+            row for row in rows if row.table == rule.table and rule.action is RuleAction.TABLE
+        )
         suppressed_to = -1 if rule.suppress_prefix_length is None else rule.suppress_prefix_length
-        if best and prefix_length(best.destination) > suppressed_to and best.kind is not RouteKind.THROW:
+        if (
+            best
+            and prefix_length(best.destination) > suppressed_to
+            and best.kind is not RouteKind.THROW
+        ):
             return rule, best
     return None, None
 
 
 def matches(rule: RoutingRule, destination: str, source: Optional[str]) -> bool:
-    """Whether a rule matches a connect of root to TCP port 80 that carries no mark and is bound to no device."""
+    """Whether a rule matches a connect of root to TCP port 80 that carries no mark and is bound to
+    no device.
+    """
     asked = (
         _is_in(rule.destination, destination),
         rule.source is None or (source is not None and _is_in(rule.source, source)),

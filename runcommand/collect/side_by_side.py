@@ -1,4 +1,6 @@
-"""Works side by side, each in a thread of its own, until one end of time: a name's resolution cannot be bounded otherwise."""
+"""Works side by side, each in a thread of its own, until one end of time: a name's resolution
+cannot be bounded otherwise.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +9,19 @@ import time
 from functools import partial
 from typing import Callable, List, Optional, Sequence
 
-from . import threads
-from .collect import NoFact
+from . import NoFact, threads
 
 LATE = "not done in time"
 
 
 def run(
-    works: Sequence[Callable[[], None]], seconds: float, is_enough: Callable[[], bool] = lambda: False
+    works: Sequence[Callable[[], None]],
+    seconds: float,
+    is_enough: Callable[[], bool] = lambda: False,
 ) -> List[Optional[str]]:
-    """Runs them all; of each, why it has not come to its end, None where it has. What has not ended is left behind with its
-    thread. Those for which the system gives no thread are run in turn by the caller's.
+    """Runs them all; of each, why it has not come to its end, None where it has. What has not ended
+    is left behind with its thread. Those for which the system gives no thread are run in turn by
+    the caller's.
 
     :param seconds: for all of them together
     :param is_enough: asked after each has ended: whether the others need not be waited for

@@ -1,7 +1,7 @@
 """Socket errors in words, as the system that they came from names them.
 
-Facts name them as POSIX does, on every system: ``EACCES (permission denied)``. Windows' own tools and documents know them by
-their numbers: ``WSAEACCES (10013, permission denied)``.
+Facts name them as POSIX does, on every system: ``EACCES (permission denied)``. Windows' own tools
+and documents know them by their numbers: ``WSAEACCES (10013, permission denied)``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Match
 
-from .finding import short
+from .words import short
 
 # https://learn.microsoft.com/windows/win32/winsock/windows-sockets-error-codes-2
 WINSOCK = {
@@ -45,7 +45,8 @@ _NAMED = re.compile(r"(?<![A-Za-z0-9])(E[A-Z]{3,15})(?: \(([a-z ]{1,60})\))?(?![
 
 
 def error_in_words(error: str, system: str, limit: int = 100) -> str:
-    """An error of a fact as it may stand in a sentence: printable ASCII, at most ``limit`` characters.
+    """An error of a fact as it may stand in a sentence: printable ASCII, at most ``limit``
+    characters.
 
     :param system: as in ``Facts.system``
     """

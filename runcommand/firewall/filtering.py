@@ -1,7 +1,9 @@
-"""What the firewall does with a connect to the platform: what blocks it for certain, what may, what hits only others.
+"""What the firewall does with a connect to the platform: what blocks it for certain, what may, what
+hits only others.
 
-Linux: the chains of the hooks that a packet passes are walked as the kernel does (https://wiki.nftables.org). Windows: block wins
-over allow, a bypass over both, the default decides last ([MS-FASP] 2.2.34).
+Linux: the chains of the hooks that a packet passes are walked as the kernel does
+(https://wiki.nftables.org). Windows: block wins over allow, a bypass over both, the default decides
+last ([MS-FASP] 2.2.34).
 """
 
 from __future__ import annotations
@@ -9,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Dict, Iterable, List, Optional, Tuple
 
-from ..conditions import Packet, applies, reply, request, undecided
 from ..facts import (
     PLATFORM_ADDRESSES,
     Firewall,
@@ -24,14 +25,24 @@ from ..facts import (
     ServiceState,
     contains,
 )
-from .finding import quoted, short
+from ..model.words import quoted, short
+from .conditions import Packet, applies, reply, request, undecided
 
 if TYPE_CHECKING:
-    from .case import Case
+    from ..model.case import Case
 
-ONLY_THEM = (MatchField.PROGRAM, MatchField.SERVICE, MatchField.USER, MatchField.GROUP, MatchField.PACKAGE)
+ONLY_THEM = (
+    MatchField.PROGRAM,
+    MatchField.SERVICE,
+    MatchField.USER,
+    MatchField.GROUP,
+    MatchField.PACKAGE,
+)
 UNDECIDED = "a rule before it cannot be decided here"
-DEPTH, STEPS = 16, 20_000  # of jumps, of rules looked at: the kernel knows no loops, a recorded run may
+DEPTH, STEPS = (
+    16,
+    20_000,
+)  # of jumps, of rules looked at: the kernel knows no loops, a recorded run may
 PLACES = {
     FirewallPlace.LOCAL: "local policy",
     FirewallPlace.GROUP_POLICY: "Group Policy",
@@ -59,7 +70,13 @@ class Obstacle:
     def place(self) -> FirewallPlace:
         if self.rule:
             return self.rule.place
-        return self.chain.place if self.chain else self.profile.default_place if self.profile else FirewallPlace.LOCAL
+        return (
+            self.chain.place
+            if self.chain
+            else self.profile.default_place
+            if self.profile
+            else FirewallPlace.LOCAL
+        )
 
 
 def described(obstacle: Obstacle) -> str:
@@ -89,14 +106,18 @@ def described(obstacle: Obstacle) -> str:
 class Filtering:
     """What becomes of connects to one port of one address."""
 
-    blocked: Tuple[Obstacle, ...] = ()  # for certain, whoever connects: each would stop what the others let pass
+    blocked: Tuple[
+        Obstacle, ...
+    ] = ()  # for certain, whoever connects: each would stop what the others let pass
     possible: Tuple[Obstacle, ...] = ()  # it may be, and it cannot be said
     limited: Tuple[Obstacle, ...] = ()  # only for one program, service or user
     redirected: Optional[FirewallRule] = None  # to another address
 
 
-def filtering(case: "Case", address: str, port: int) -> Optional[Filtering]:
-    """What the firewall does with a connect of SYSTEM or root; None where the firewall is not known."""
+def filtering(case: Case, address: str, port: int) -> Optional[Filtering]:
+    """What the firewall does with a connect of SYSTEM or root; None where the firewall is not
+    known.
+    """
     firewall = case.facts.firewall
     if firewall is None:
         return None
@@ -104,7 +125,9 @@ def filtering(case: "Case", address: str, port: int) -> Optional[Filtering]:
     if case.facts.system == "windows":
         found = _on_windows(case, firewall, outgoing)
     else:
-        found = _on_linux(firewall, outgoing, replace(reply(address, port), destination=outgoing.source))
+        found = _on_linux(
+            firewall, outgoing, replace(reply(address, port), destination=outgoing.source)
+        )
     if not firewall.cut_off:
         return found
     doubt = f"{firewall.cut_off} rules were cut off"
@@ -128,7 +151,7 @@ def fits(obstacle: Obstacle, outcome: Outcome) -> bool:
     return outcome in _ENDS[action]
 
 
-def _outgoing(case: "Case", address: str, port: int) -> Packet:
+def _outgoing(case: Case, address: str, port: int) -> Packet:
     way = case.way if address == PLATFORM_ADDRESSES[0] else case.wireserver_way
     adapter = case.adapter_by(way.route)
     machine = case.facts.machine
@@ -141,7 +164,8 @@ def _outgoing(case: "Case", address: str, port: int) -> Packet:
     )
 
 
-# --- Linux ----------------------------------------------------------------------------------------------------------
+# --- Linux
+# ----------------------------------------------------------------------------------------------------------
 
 
 def _on_linux(firewall: Firewall, outgoing: Packet, back: Packet) -> Filtering:
@@ -150,7 +174,11 @@ def _on_linux(firewall: Firewall, outgoing: Packet, back: Packet) -> Filtering:
     if not walk.redirected:
         back = replace(back, interface_in=outgoing.interface_out)
         obstacles += _Walk(firewall, back, HOOKS_IN, incoming=True).obstacles
-    some = [o for o in _Walk(firewall, replace(outgoing, uid=None), HOOKS_OUT).obstacles if _hits_only_some(o)]
+    some = [
+        o
+        for o in _Walk(firewall, replace(outgoing, uid=None), HOOKS_OUT).obstacles
+        if _hits_only_some(o)
+    ]
     another = _Walk(firewall, replace(outgoing, uid=NOBODY_IN_PARTICULAR), HOOKS_OUT).obstacles
     others = [o for o in another if o.is_sure and outgoing.uid == 0]
     known = [(o.rule, o.chain) for o in obstacles]
@@ -171,9 +199,13 @@ def _hits_only_some(obstacle: Obstacle) -> bool:
 
 
 class _Walk:
-    """One packet's way through the chains of some hooks, as if each rule that stops it were taken away in its turn."""
+    """One packet's way through the chains of some hooks, as if each rule that stops it were taken
+    away in its turn.
+    """
 
-    def __init__(self, firewall: Firewall, packet: Packet, hooks: Tuple[str, ...], incoming: bool = False) -> None:
+    def __init__(
+        self, firewall: Firewall, packet: Packet, hooks: Tuple[str, ...], incoming: bool = False
+    ) -> None:
         self.obstacles: List[Obstacle] = []
         self.redirected: Optional[FirewallRule] = None
         self._packet, self._incoming = packet, incoming
@@ -213,12 +245,17 @@ class _Walk:
                 self._stop(self._obstacle(rule), certain)
             elif rule.action is RuleVerdict.MARK:
                 of_state = rule.target == "state"
-                marked, untracked = self._packet.is_marked or not of_state, self._packet.is_untracked or of_state
+                marked, untracked = (
+                    self._packet.is_marked or not of_state,
+                    self._packet.is_untracked or of_state,
+                )
                 self._packet = replace(self._packet, is_marked=marked, is_untracked=untracked)
             elif rule.action is RuleVerdict.REDIRECT:
                 end = RuleVerdict.ACCEPT
                 if certain and not self._may_be_accepted:
-                    self.redirected = self.redirected or rule  # what comes after it sees another destination
+                    self.redirected = (
+                        self.redirected or rule
+                    )  # what comes after it sees another destination
                 else:
                     self._stop(self._obstacle(rule), False)
             elif rule.action in (RuleVerdict.JUMP, RuleVerdict.GOTO):
@@ -243,13 +280,16 @@ class _Walk:
 
     def _stop(self, obstacle: Obstacle, certain: bool) -> None:
         is_sure = certain and not self._may_be_accepted
-        self.obstacles.append(replace(obstacle, is_sure=is_sure, doubt="" if is_sure else UNDECIDED))
+        self.obstacles.append(
+            replace(obstacle, is_sure=is_sure, doubt="" if is_sure else UNDECIDED)
+        )
 
 
-# --- Windows --------------------------------------------------------------------------------------------------------
+# --- Windows
+# --------------------------------------------------------------------------------------------------------
 
 
-def _on_windows(case: "Case", firewall: Firewall, packet: Packet) -> Filtering:
+def _on_windows(case: Case, firewall: Firewall, packet: Packet) -> Filtering:
     service = case.service("MpsSvc")
     if service and service.state in (ServiceState.STOPPED, ServiceState.FAILED):
         return Filtering()  # without its service the firewall filters nothing
@@ -269,25 +309,42 @@ def _on_windows(case: "Case", firewall: Firewall, packet: Packet) -> Filtering:
         packet = replace(packet, profiles=frozenset(profile.name for profile in on))
     local = [profile.local_rules for profile in on]
     keeps_local = not local or any(local)
-    rules = [rule for rule in firewall.rules if keeps_local or rule.place is not FirewallPlace.LOCAL]
+    rules = [
+        rule for rule in firewall.rules if keeps_local or rule.place is not FirewallPlace.LOCAL
+    ]
     if local and any(local) and not all(local):
         doubts.append("Group Policy switches local rules off in a profile")
     bypass = _best(rules, RuleVerdict.BYPASS, packet)
-    doubts += [] if bypass is False else ["an allow-bypass rule lets it pass, if it applies without IPsec"]
+    doubts += (
+        []
+        if bypass is False
+        else ["an allow-bypass rule lets it pass, if it applies without IPsec"]
+    )
     doubt = "; ".join(doubts)
     found: List[Obstacle] = []
     for rule in rules:
         answer = applies(rule, packet) if rule.action is RuleVerdict.BLOCK else False
         if answer is not False:
             found.append(
-                Obstacle(rule, is_sure=answer is True and not doubts, unless=undecided(rule, packet), doubt=doubt)
+                Obstacle(
+                    rule,
+                    is_sure=answer is True and not doubts,
+                    unless=undecided(rule, packet),
+                    doubt=doubt,
+                )
             )
     blocking = [profile for profile in on if profile.default_outbound is RuleVerdict.BLOCK]
     allowed = _best(rules, RuleVerdict.ALLOW, packet)
     if blocking and allowed is not True:
         more = [] if len(blocking) == len(on) else ["which profile is active is not known"]
         more += [] if allowed is False else ["a rule that may apply allows it"]
-        found.append(Obstacle(profile=blocking[0], is_sure=not doubts and not more, doubt="; ".join([*doubts, *more])))
+        found.append(
+            Obstacle(
+                profile=blocking[0],
+                is_sure=not doubts and not more,
+                doubt="; ".join([*doubts, *more]),
+            )
+        )
     return Filtering(
         tuple(obstacle for obstacle in found if obstacle.is_sure),
         tuple(o for o in found if not o.is_sure and not _hits_only_some(o)),
@@ -302,7 +359,9 @@ def _on_windows(case: "Case", firewall: Firewall, packet: Packet) -> Filtering:
 
 
 def _best(rules: Iterable[FirewallRule], action: RuleVerdict, packet: Packet) -> Optional[bool]:
-    """Whether a rule of this action lets any program's packet pass; None: one may. (What allows one program allows not all.)"""
+    """Whether a rule of this action lets any program's packet pass; None: one may. (What allows one
+    program allows not all.)
+    """
     found: Optional[bool] = False
     for rule in rules:
         if rule.action is not action:
@@ -310,13 +369,17 @@ def _best(rules: Iterable[FirewallRule], action: RuleVerdict, packet: Packet) ->
         answer = applies(rule, packet)
         if answer is True:
             return True
-        if answer is None and not any(match.field in ONLY_THEM for match in undecided(rule, packet)):
+        if answer is None and not any(
+            match.field in ONLY_THEM for match in undecided(rule, packet)
+        ):
             found = None
     return found
 
 
-def _keywords(case: "Case", address: str) -> Dict[str, bool]:
-    """What Windows' words for remote addresses come to for one address, as far as it is known ([MS-FASP] 2.2.21)."""
+def _keywords(case: Case, address: str) -> Dict[str, bool]:
+    """What Windows' words for remote addresses come to for one address, as far as it is known
+    ([MS-FASP] 2.2.21).
+    """
     on_link = any(
         contains(f"{held.address}/{held.prefix}", address)
         for adapter in case.adapters

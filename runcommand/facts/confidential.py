@@ -1,4 +1,5 @@
-"""What is kept of a text from outside without what may be secret in it: credentials, queries, tokens.
+"""What is kept of a text from outside without what may be secret in it: credentials, queries,
+tokens.
 
 The time is linear in the text, whatever it is: each search goes on where the one before it ended.
 """
@@ -15,7 +16,9 @@ NOT_SHOWN = "{}:... (not shown)"  # an address of this scheme
 # Addresses and their credentials
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,15}):[/\\]")
 INNER_QUOTE = r"(?<=[\w!$%*+.~^-])[\"'](?=[\w!$%*+.~^@-])"  # one inside a word: pa"ss
-WORD = re.compile(rf"[^\s\"'<>]+(?:{INNER_QUOTE}[^\s\"'<>]+)*")  # what an address, with its credentials, may be
+WORD = re.compile(
+    rf"[^\s\"'<>]+(?:{INNER_QUOTE}[^\s\"'<>]+)*"
+)  # what an address, with its credentials, may be
 USER = re.compile(r"[\w.%+\\-]{0,64}\Z")
 QUOTED_CREDENTIALS = re.compile(  # "user:pass word@host", "http://user:pass word@host"
     r"([\"'](?:[\w-]{1,30}=)?)((?:[A-Za-z][A-Za-z0-9+.-]{0,15}:)?//)?[\w.%+\\-]{0,64}:(?![\s/])[^\"'<>\r\n]{1,200}@"
@@ -25,7 +28,8 @@ PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----")
 
 # Names of secrets
 LONGEST_NAME = 80  # the last characters of a name that are looked at
-SEPARATOR = re.compile(  # between a name and its value: name=value, "name": "value", "name" => "value", name%3Dvalue
+# between a name and its value: name=value, "name": "value", "name" => "value", name%3Dvalue
+SEPARATOR = re.compile(
     r"(?<=[\w.%\s\"';-])(?:=>|:=|[:=]|(?P<encoded>%(?:25){0,4}3[ADad]))\s{0,4}(?P<opening>\\{0,8}[\"']|&quot;)?"
 )
 HTML_QUOTE = "&quot;"
@@ -50,13 +54,20 @@ IN_A_VALUE = (  # a quote, or what else often ends one
     rf"{INNER_QUOTE}|(?<=\\)[\"'](?=\w)|[,;&](?![\s\"'&,;<>]|\Z|[lg]t;|quot;|#|{NEXT_NAME})"
 )
 VALUE = re.compile(rf"[^\s\"'&,;<>]*(?:(?:{IN_A_VALUE})[^\s\"'&,;<>]*)*")
-ENCODED_VALUE = re.compile(r"[^\s\"'&<>%]*(?:%(?!(?:25){0,4}26)[^\s\"'&<>%]*)*")  # up to %26, an encoded &
+ENCODED_VALUE = re.compile(
+    r"[^\s\"'&<>%]*(?:%(?!(?:25){0,4}26)[^\s\"'&<>%]*)*"
+)  # up to %26, an encoded &
 ELEMENT_VALUE = re.compile(r"<!\[CDATA\[[^<]*|[^<&]*(?:&(?!lt;)[^<&]*)*(?=</|&lt;/)")
 LINE = re.compile(r"[^\r\n]*")
 COOKIES = re.compile(r"[^\"'<>\r\n]*")  # all of a header: a=1; b=2
-PIECE_OF_JSON = re.compile(r"\\.|\"[^\"\\]*(?:\\.[^\"\\]*)*\"?|'[^'\\]*(?:\\.[^'\\]*)*'?|[\[{]|[\]}]", re.DOTALL)
-HEADER_SCHEME = re.compile(r"([A-Za-z][\w-]{0,30}[ \t]{1,4})(?=[^\s\"'<>])")  # and behind it what it needs
-# Options of a command: --password x, -u user:x. (Not -p: that is iptables' protocol and route's persistent as well.)
+PIECE_OF_JSON = re.compile(
+    r"\\.|\"[^\"\\]*(?:\\.[^\"\\]*)*\"?|'[^'\\]*(?:\\.[^'\\]*)*'?|[\[{]|[\]}]", re.DOTALL
+)
+HEADER_SCHEME = re.compile(
+    r"([A-Za-z][\w-]{0,30}[ \t]{1,4})(?=[^\s\"'<>])"
+)  # and behind it what it needs
+# Options of a command: --password x, -u user:x. (Not -p: that is iptables' protocol and route's
+# persistent as well.)
 OPTION = re.compile(
     r"((?<!\S)--?(?:[a-z-]{0,30}(?:password|passwd|passphrase|token|secret|key)|(?:[a-z-]{0,30}-)?(?:pass|pw|pwd))\s{1,4}(?!-)"
     r"|(?<!\S)(?:-[uU]|--(?:proxy-)?user)[\s=]{1,4}(?=[\"']?[^\s:\"']{1,64}:)"
@@ -74,12 +85,15 @@ SHORTEST_TOKEN = 24  # characters
 HEXADECIMAL = re.compile(r"[0-9a-fA-F]{32,}")
 DIGIT, SMALL_LETTER, CAPITAL = re.compile("[0-9]"), re.compile("[a-z]"), re.compile("[A-Z]")
 KIND_CHANGE = re.compile("(?<=[a-z])[A-Z0-9]|(?<=[A-Z])[a-z0-9]|(?<=[0-9])[A-Za-z]")
-# Changes between small letters, capitals and digits for each character of random text. Words have half of that.
+# Changes between small letters, capitals and digits for each character of random text. Words have
+# half of that.
 RANDOM_CHANGES = 0.3
 
 
 def without_query(url: str) -> str:
-    """An address without credentials, query and fragment; of one that may hide them elsewhere, only the scheme."""
+    """An address without credentials, query and fragment; of one that may hide them elsewhere, only
+    the scheme.
+    """
     plain = re.sub(r"//[^/@?#\\]*@", "//", url)
     if "@" in plain or "\\" in plain:
         return not_shown(plain)
@@ -93,7 +107,9 @@ def not_shown(url: str) -> str:
 
 
 def beginning(text: str, limit: int) -> str:
-    """The first characters of a text, whole words: of half an address it cannot be seen what in it is a password."""
+    """The first characters of a text, whole words: of half an address it cannot be seen what in it
+    is a password.
+    """
     if len(text) <= limit:
         return text
     words = text[:limit].rsplit(None, 1)
@@ -101,7 +117,9 @@ def beginning(text: str, limit: int) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """A text in which addresses have neither credentials nor query, and what looks secret is ``...``."""
+    """A text in which addresses have neither credentials nor query, and what looks secret is
+    ``...``.
+    """
     text = _without_private_keys(text)
     text = QUOTED_CREDENTIALS.sub(_without_quoted_credentials, text)
     text = QUERY.sub("", WORD.sub(_without_credentials, text))
@@ -181,7 +199,8 @@ def _without_named(text: str) -> str:
 
 
 def _name_before(text: str, begin: int, end: int) -> str:
-    """The name before a separator, in small letters, percent-decoded as often as it may have been encoded.
+    """The name before a separator, in small letters, percent-decoded as often as it may have been
+    encoded.
 
     :param begin: it does not begin before
     """
@@ -269,7 +288,9 @@ def _end(pattern: Pattern[str], text: str, at: int) -> int:
 
 
 def _closing(text: str, at: int, opening: str) -> int:
-    """Where a quoted value ends: at the quote that has no more backslashes before it than the opening one."""
+    """Where a quoted value ends: at the quote that has no more backslashes before it than the
+    opening one.
+    """
     quote, level = opening[-1], len(opening) - 1
     begin = at
     while True:
@@ -288,7 +309,9 @@ def _closing(text: str, at: int, opening: str) -> int:
 
 
 def _without_tokens(match: Match[str]) -> str:
-    """A run of base64's characters without tokens: base64 with slashes goes whole, of a path the parts that are no words."""
+    """A run of base64's characters without tokens: base64 with slashes goes whole, of a path the
+    parts that are no words.
+    """
     run = match.group()
     small, capital = SMALL_LETTER.search(run), CAPITAL.search(run)
     if not (small and capital) and not HEXADECIMAL.search(run):
@@ -309,7 +332,9 @@ def _without_tokens(match: Match[str]) -> str:
         gone[number] = gone[number] or (beside and _is_mixed(part))
     shown = [REMOVED if is_gone else part for is_gone, part in zip(gone, parts)]
     return "/".join(
-        part for number, part in enumerate(shown) if part != REMOVED or shown[number - 1 : number] != [REMOVED]
+        part
+        for number, part in enumerate(shown)
+        if part != REMOVED or shown[number - 1 : number] != [REMOVED]
     )
 
 
@@ -328,7 +353,9 @@ def _is_word(part: str) -> bool:
 
 
 def _is_token(text: str) -> bool:
-    """Whether a text is long, and of digits (or a plus), capitals and small letters, or of hexadecimal digits alone."""
+    """Whether a text is long, and of digits (or a plus), capitals and small letters, or of
+    hexadecimal digits alone.
+    """
     digit, small, capital = DIGIT.search(text), SMALL_LETTER.search(text), CAPITAL.search(text)
     is_mixed = bool(small and capital and (digit or "+" in text))
     return (len(text) >= SHORTEST_TOKEN and is_mixed) or bool(HEXADECIMAL.fullmatch(text))

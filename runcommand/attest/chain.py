@@ -1,4 +1,6 @@
-"""The path from a certificate up to a trusted root, by names, key identifiers, dates and RSA signatures. No I/O."""
+"""The path from a certificate up to a trusted root, by names, key identifiers, dates and RSA
+signatures. No I/O.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +8,37 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple
 
+from ..facts import CertificateChain, ChainError, ChainFault, Instant, parse_instant
 from .der import Malformed, Unsupported
-from .facts import CertificateChain, ChainError, ChainFault, Instant, parse_instant
 from .x509 import X509, NotVerified, readable
 
 ENGINE = "imds-check's own reader (dates, names, key identifiers), no proof"
 LONGEST_PATH = 8  # certificates
 STEPS = 2000  # that a search may take
-WORK = 20_000  # modular multiplications that it may cost: a signature takes as many as its key's exponent has bits
+# modular multiplications that it may cost: a signature takes as many as its key's exponent has bits
+WORK = 20_000
 
 
 @dataclass(frozen=True)
 class CertificationPath:
-    """A path from a certificate up (RFC 5280, 6). ``errors`` are empty where it ends at a trusted root and nothing is wrong."""
+    """A path from a certificate up (RFC 5280, 6).
+
+    ``errors`` are empty where it ends at a trusted root and nothing is wrong.
+    """
 
     certificates: Tuple[X509, ...]
     errors: Tuple[ChainError, ...]
     is_verified: bool  # False: a signature on the way is of a kind that is not verified here
 
 
-def build(leaf: X509, pool: Sequence[X509], trusted: FrozenSet[str], when: datetime) -> CertificationPath:
-    """The best path from ``leaf`` to a trusted root: the first that is verified without errors, or else the one that comes furthest.
+def build(
+    leaf: X509, pool: Sequence[X509], trusted: FrozenSet[str], when: datetime
+) -> CertificationPath:
+    """The best path from ``leaf`` to a trusted root: the first that is verified without errors, or
+    else the one that comes furthest.
 
-    :param pool: the certificates that may be issuers, roots included; the first of them are tried first
+    :param pool: the certificates that may be issuers, roots included; the first of them are tried
+        first
     :param trusted: the thumbprints of the trusted ones; only a self-signed one of them ends a path
     :param when: the time at which all must be valid
     """
@@ -45,11 +55,18 @@ def build(leaf: X509, pool: Sequence[X509], trusted: FrozenSet[str], when: datet
 
 
 def _rank(path: CertificationPath) -> Tuple[bool, bool, int, int]:
-    return not path.errors, path.certificates[-1].is_self_signed, -len(path.errors), len(path.certificates)
+    return (
+        not path.errors,
+        path.certificates[-1].is_self_signed,
+        -len(path.errors),
+        len(path.certificates),
+    )
 
 
 class _Search:
-    """A search through a pool of issuers that looks at each signature once, and leads over no bad one where there is a good one."""
+    """A search through a pool of issuers that looks at each signature once, and leads over no bad
+    one where there is a good one.
+    """
 
     def __init__(self, pool: Sequence[X509]) -> None:
         self._by_subject: Dict[bytes, List[X509]] = {}
@@ -65,7 +82,11 @@ class _Search:
             yield so_far
             return
         used = {item.encoded for item in so_far}
-        fitting = [i for i in self._by_subject.get(last.issuer, ()) if i.encoded not in used and _fits(last, i)]
+        fitting = [
+            i
+            for i in self._by_subject.get(last.issuer, ())
+            if i.encoded not in used and _fits(last, i)
+        ]
         good = [item for item in fitting if self.signature(last, item) is not False]
         for issuer in good or fitting[:1]:
             if self._steps <= 0:
@@ -76,7 +97,9 @@ class _Search:
             yield so_far
 
     def signature(self, certificate: X509, issuer: X509) -> Optional[bool]:
-        """Whether a certificate's signature is its issuer's; None where it is of a kind that is not verified here."""
+        """Whether a certificate's signature is its issuer's; None where it is of a kind that is not
+        verified here.
+        """
         edge = (certificate.encoded, issuer.encoded)
         if edge not in self._signatures:
             self._signatures[edge] = self._verify(certificate, issuer)
@@ -95,9 +118,15 @@ class _Search:
         except (Malformed, Unsupported):
             return None
 
-    def judged(self, path: Tuple[X509, ...], trusted: FrozenSet[str], when: datetime) -> CertificationPath:
-        signatures = [self.signature(certificate, issuer) for certificate, issuer in zip(path, path[1:])]
-        return CertificationPath(path, tuple(_errors(path, signatures, trusted, when)), None not in signatures)
+    def judged(
+        self, path: Tuple[X509, ...], trusted: FrozenSet[str], when: datetime
+    ) -> CertificationPath:
+        signatures = [
+            self.signature(certificate, issuer) for certificate, issuer in zip(path, path[1:])
+        ]
+        return CertificationPath(
+            path, tuple(_errors(path, signatures, trusted, when)), None not in signatures
+        )
 
 
 def _fits(certificate: X509, issuer: X509) -> bool:
@@ -108,7 +137,10 @@ def _fits(certificate: X509, issuer: X509) -> bool:
 
 
 def _errors(
-    path: Tuple[X509, ...], signatures: Sequence[Optional[bool]], trusted: FrozenSet[str], when: datetime
+    path: Tuple[X509, ...],
+    signatures: Sequence[Optional[bool]],
+    trusted: FrozenSet[str],
+    when: datetime,
 ) -> Iterator[ChainError]:
     last, top = path[-1], len(path) - 1
     if not last.is_self_signed:
@@ -130,7 +162,8 @@ def judge(
     stores: Mapping[str, Tuple[str, ...]],
     at: Instant,
 ) -> CertificateChain:
-    """What this makes of the first certificate. Raises ``Malformed`` or ``Unsupported`` where that cannot be read.
+    """What this makes of the first certificate. Raises ``Malformed`` or ``Unsupported`` where that
+    cannot be read.
 
     It is trusted, or not, or (None) a signature on the way is of a kind that is not verified here.
 
@@ -139,7 +172,11 @@ def judge(
     :param trusted: the thumbprints of its trusted roots
     :param stores: where it holds what, by thumbprint
     """
-    path = build(X509.read(certificates[0]), [*held, *readable(certificates)], trusted, parse_instant(at))
-    facts = tuple(replace(item.fact, stores=stores.get(item.thumbprint, ())) for item in path.certificates)
+    path = build(
+        X509.read(certificates[0]), [*held, *readable(certificates)], trusted, parse_instant(at)
+    )
+    facts = tuple(
+        replace(item.fact, stores=stores.get(item.thumbprint, ())) for item in path.certificates
+    )
     trusted_now = False if path.errors else True if path.is_verified else None
     return CertificateChain(False, ENGINE, trusted_now, path.errors, facts, at)

@@ -1,4 +1,6 @@
-"""Proxy settings as text: an address, a list for several protocols, a bypass list, an environment. Credentials are dropped."""
+"""Proxy settings as text: an address, a list for several protocols, a bypass list, an environment.
+Credentials are dropped.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,8 @@ from typing import Callable, Dict, List, Mapping, Optional, Tuple
 
 from ..facts import Proxy, ProxyKind, Scope
 
-PAC_URLS = (
-    "pac urls"  # the name on the board of (scope, whole url) pairs: the query, which may be a secret, is in no fact
-)
+# the name on the board of (scope, whole url) pairs: the query, which may be a secret, is in no fact
+PAC_URLS = "pac urls"
 PROCESS = "this process's environment"  # a place
 DEFAULT_PORTS = {"http": 80, "https": 443}
 SOCKS_PORT = 1080
@@ -20,10 +21,14 @@ ENTRIES = 2000  # of a bypass list; Windows and environments end long before
 
 
 def read_server(text: str) -> str:
-    """A proxy as ``host:port``; one that is not asked by plain HTTP keeps its scheme. Raises ``ValueError``."""
+    """A proxy as ``host:port``; one that is not asked by plain HTTP keeps its scheme. Raises
+    ``ValueError``.
+    """
     scheme, colons, rest = text.strip().rpartition("://")
     scheme = scheme.lower() if colons else "http"
-    authority = re.split(r"[/?#]", rest.rpartition("@")[2], maxsplit=1)[0]  # a password may hold anything
+    authority = re.split(r"[/?#]", rest.rpartition("@")[2], maxsplit=1)[
+        0
+    ]  # a password may hold anything
     match = re.fullmatch(rf"({HOST.pattern})(?::(\d{{0,5}}))?", authority)
     if not match or not re.fullmatch(r"[a-z][a-z0-9+.-]{0,15}", scheme):
         raise ValueError("no address of a proxy")
@@ -34,9 +39,11 @@ def read_server(text: str) -> str:
 
 
 def read_servers(text: str) -> Optional[str]:
-    """The proxy for http:// addresses of a list as WinINET and WinHTTP have it: ``host:80``, or ``http=host:80;https=...``.
+    """The proxy for http:// addresses of a list as WinINET and WinHTTP have it: ``host:80``, or
+    ``http=host:80;https=...``.
 
-    None where the list names proxies of other protocols only (``socks=`` serves all). Raises ``ValueError``.
+    None where the list names proxies of other protocols only (``socks=`` serves all). Raises
+    ``ValueError``.
     https://learn.microsoft.com/windows/win32/wininet/enabling-internet-functionality
     """
     entries = [entry for entry in re.split(r"[;\s]+", text.strip()) if entry]
@@ -58,7 +65,9 @@ def read_servers(text: str) -> Optional[str]:
     return None
 
 
-def read_bypass(text: str, separators: str, note: Callable[[str], None] = lambda text: None) -> Tuple[str, ...]:
+def read_bypass(
+    text: str, separators: str, note: Callable[[str], None] = lambda text: None
+) -> Tuple[str, ...]:
     """The entries of a bypass list, without credentials and without what a query says.
 
     :param separators: the characters between entries, as in a class of a regular expression

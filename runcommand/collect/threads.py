@@ -6,7 +6,9 @@ import _thread
 import threading
 from typing import Callable
 
-STACK = 4 * 1024 * 1024  # bytes: what the deepest recursion of any Python needs; the usual 8 MiB count against a limit
+STACK = (
+    4 * 1024 * 1024
+)  # bytes: what the deepest recursion of any Python needs; the usual 8 MiB count against a limit
 
 
 class NoThread(Exception):
@@ -14,9 +16,11 @@ class NoThread(Exception):
 
 
 def start(work: Callable[[], None]) -> None:
-    """Runs ``work``, which raises nothing, in a thread of its own that does not outlive the program. Raises ``NoThread``.
+    """Runs ``work``, which raises nothing, in a thread of its own that does not outlive the
+    program. Raises ``NoThread``.
 
-    ``threading.Thread.start`` waits until the thread has begun, and so for ever where memory ends just then.
+    ``threading.Thread.start`` waits until the thread has begun, and so for ever where memory ends
+    just then.
     """
     try:
         threading.stack_size(STACK)

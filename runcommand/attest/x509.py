@@ -11,14 +11,18 @@ from datetime import datetime
 from functools import cached_property
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
+from ..facts import Certificate, instant
+from ..facts.confidential import not_shown, without_query
 from . import der
-from .confidential import not_shown, without_query
 from .der import Element, Malformed, Reader, Unsupported
-from .facts import Certificate, instant
 
 RSA_ENCRYPTION = "1.2.840.113549.1.1.1"
 # RFC 8017, A.2.4: of each signature algorithm, its digest.
-WITH_RSA = {"1.2.840.113549.1.1.11": "sha256", "1.2.840.113549.1.1.12": "sha384", "1.2.840.113549.1.1.13": "sha512"}
+WITH_RSA = {
+    "1.2.840.113549.1.1.11": "sha256",
+    "1.2.840.113549.1.1.12": "sha384",
+    "1.2.840.113549.1.1.13": "sha512",
+}
 DIGESTS = {
     "2.16.840.1.101.3.4.2.1": "sha256",
     "2.16.840.1.101.3.4.2.2": "sha384",
@@ -58,17 +62,27 @@ _ATTRIBUTES = {
 SUBJECT_KEY_ID, SUBJECT_NAMES, BASIC_CONSTRAINTS = "2.5.29.14", "2.5.29.17", "2.5.29.19"
 CRL_POINTS, AUTHORITY_KEY_ID, AUTHORITY_INFO = "2.5.29.31", "2.5.29.35", "1.3.6.1.5.5.7.1.1"
 OCSP, CA_ISSUERS = "1.3.6.1.5.5.7.48.1", "1.3.6.1.5.5.7.48.2"
-_ENCODINGS = {der.BMP_STRING: "utf-16-be", der.UNIVERSAL_STRING: "utf-32-be", der.T61_STRING: "latin-1"}
+_ENCODINGS = {
+    der.BMP_STRING: "utf-16-be",
+    der.UNIVERSAL_STRING: "utf-32-be",
+    der.T61_STRING: "latin-1",
+}
 DNS_NAME, URI = 0x82, 0x86  # of a GeneralName
 NAME_LIMIT = 600  # characters of a whole name
-PARTS, NAMES_KEPT, URLS_KEPT, TEXT_LIMIT = 64, 50, 8, 300  # of a name or list; of a certificate; characters of each
+PARTS, NAMES_KEPT, URLS_KEPT, TEXT_LIMIT = (
+    64,
+    50,
+    8,
+    300,
+)  # of a name or list; of a certificate; characters of each
 
 
 class NotVerified(ValueError):
     """A signature that does not verify; the message says why."""
 
 
-# --- RSA ------------------------------------------------------------------------------------------------------------
+# --- RSA
+# ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -77,16 +91,20 @@ class RsaKey:
     exponent: int
 
     def verify(self, digest: str, signature: bytes, digested: bytes) -> None:
-        """RSASSA-PKCS1-v1_5 (RFC 8017, 8.2.2). Raises ``NotVerified``; ``Unsupported`` where the key is not one for it.
+        """RSASSA-PKCS1-v1_5 (RFC 8017, 8.2.2). Raises ``NotVerified``; ``Unsupported`` where the
+        key is not one for it.
 
-        What the signature opens to is compared whole with what it must open to: nothing of it is parsed.
+        What the signature opens to is compared whole with what it must open to: nothing of it is
+        parsed.
 
         :param digest: ``sha256``, ``sha384`` or ``sha512``
         :param digested: that digest of what is signed
         """
         bits = self.modulus.bit_length()
         if not SMALLEST_KEY <= bits <= LARGEST_KEY:
-            raise Unsupported(f"an RSA key of {bits} bits; {SMALLEST_KEY} to {LARGEST_KEY} are verified here")
+            raise Unsupported(
+                f"an RSA key of {bits} bits; {SMALLEST_KEY} to {LARGEST_KEY} are verified here"
+            )
         if not (self.modulus & 1 and self.exponent & 1 and 1 < self.exponent < LARGEST_EXPONENT):
             raise Unsupported("an RSA key that is none, or of an unusual exponent")
         size, value = (bits + 7) // 8, int.from_bytes(signature, "big")
@@ -110,7 +128,10 @@ class Algorithm(NamedTuple):
 
 
 def algorithm(reader: Reader) -> Algorithm:
-    """The next element as an AlgorithmIdentifier. What is known to take no parameters has NULL or none."""
+    """The next element as an AlgorithmIdentifier.
+
+    What is known to take no parameters has NULL or none.
+    """
     inner = reader.enter(der.SEQUENCE, "an algorithm")
     oid = der.object_identifier(inner.take(der.OID).content)
     parameters = inner.take().whole if inner.next_tag() is not None else b""
@@ -120,7 +141,8 @@ def algorithm(reader: Reader) -> Algorithm:
     return Algorithm(oid, parameters)
 
 
-# --- certificates ---------------------------------------------------------------------------------------------------
+# --- certificates
+# ---------------------------------------------------------------------------------------------------
 
 
 class Public(NamedTuple):
@@ -151,13 +173,21 @@ class X509:
         if version and version.content not in (b"\2\1\0", b"\2\1\1", b"\2\1\2"):
             raise Malformed("the certificate has a version that is none")
         self.serial = fields.take(der.INTEGER).content
-        if not self.serial or len(self.serial) > 1 and self.serial[0] == 0 and self.serial[1] < 0x80:
+        if (
+            not self.serial
+            or len(self.serial) > 1
+            and self.serial[0] == 0
+            and self.serial[1] < 0x80
+        ):
             raise Malformed("the certificate has a serial number that is none")
         if algorithm(fields) != self._algorithm:
             raise Malformed("the certificate names two signature algorithms")
         self.issuer = fields.take(der.SEQUENCE).whole  # a Name, as its bytes
         dates = fields.enter(der.SEQUENCE, "the certificate's validity")
-        self._dates = (dates.take(der.UTC_TIME, der.GENERALIZED_TIME), dates.take(der.UTC_TIME, der.GENERALIZED_TIME))
+        self._dates = (
+            dates.take(der.UTC_TIME, der.GENERALIZED_TIME),
+            dates.take(der.UTC_TIME, der.GENERALIZED_TIME),
+        )
         dates.end()
         self.subject = fields.take(der.SEQUENCE).whole
         self._key = fields.take(der.SEQUENCE)
@@ -167,10 +197,10 @@ class X509:
         fields.end()
 
     @classmethod
-    def read(cls, encoded: bytes) -> "X509":
+    def read(cls, encoded: bytes) -> X509:
         """A certificate, read to its last detail. Raises ``Malformed`` or ``Unsupported``."""
         made = cls(encoded)
-        made.fact  # noqa: B018
+        made.fact
         return made
 
     @cached_property
@@ -193,7 +223,10 @@ class X509:
     def is_self_signed(self) -> bool:
         """Whether it is its own issuer, by names and, where it has both, key identifiers: a root."""
         try:
-            return self.subject == self.issuer and self.authority_key_id in (None, self.subject_key_id)
+            return self.subject == self.issuer and self.authority_key_id in (
+                None,
+                self.subject_key_id,
+            )
         except (Malformed, Unsupported):
             return True
 
@@ -239,25 +272,38 @@ class X509:
         if content is None:
             return False
         flag = (
-            Reader(content, "the basic constraints").enter(der.SEQUENCE, "the basic constraints").take_if(der.BOOLEAN)
+            Reader(content, "the basic constraints")
+            .enter(der.SEQUENCE, "the basic constraints")
+            .take_if(der.BOOLEAN)
         )
         return flag is not None and flag.content == b"\xff"
 
     @cached_property
     def subject_key_id(self) -> Optional[bytes]:
         content = self.extensions.get(SUBJECT_KEY_ID)
-        return Reader(content, "the key identifier").take(der.OCTET_STRING).content if content else None
+        return (
+            Reader(content, "the key identifier").take(der.OCTET_STRING).content
+            if content
+            else None
+        )
 
     @cached_property
     def authority_key_id(self) -> Optional[bytes]:
         content = self.extensions.get(AUTHORITY_KEY_ID)
         if not content:
             return None
-        found = Reader(content, "the authority key identifier").enter(der.SEQUENCE, "the identifier").take_if(0x80)
+        found = (
+            Reader(content, "the authority key identifier")
+            .enter(der.SEQUENCE, "the identifier")
+            .take_if(0x80)
+        )
         return found.content if found else None
 
-    def verify_with(self, issuer: "X509") -> None:
-        """Its signature by the issuer's key. Raises ``NotVerified``, or ``Unsupported`` for algorithms that are not verified here."""
+    def verify_with(self, issuer: X509) -> None:
+        """Its signature by the issuer's key.
+
+        Raises ``NotVerified``, or ``Unsupported`` for algorithms that are not verified here.
+        """
         digest = WITH_RSA.get(self._algorithm.oid)
         if digest is None or issuer.key.rsa is None:
             raise Unsupported(f"{self._algorithm.name} with a key of {issuer.key.name}")
@@ -267,12 +313,15 @@ class X509:
     def _digested(self) -> bytes:
         return hashlib.new(WITH_RSA[self._algorithm.oid], self._signed).digest()
 
-    def may_be_issued_by(self, other: "X509") -> bool:
+    def may_be_issued_by(self, other: X509) -> bool:
         """Whether names, and key identifiers where both have them, fit."""
         is_root = other.is_self_signed and not other.extensions  # of version 1
         if self.issuer != other.subject or not (other.is_ca or is_root):
             return False
-        return None in (self.authority_key_id, other.subject_key_id) or self.authority_key_id == other.subject_key_id
+        return (
+            None in (self.authority_key_id, other.subject_key_id)
+            or self.authority_key_id == other.subject_key_id
+        )
 
     @cached_property
     def fact(self) -> Certificate:
@@ -301,7 +350,9 @@ def _hex(identifier: Optional[bytes]) -> Optional[str]:
 
 
 def name(encoded: bytes) -> str:
-    """A Name (RFC 5280, 4.1.2.4) as text, the most specific part first: ``CN=metadata.azure.com, O=Microsoft Corporation``."""
+    """A Name (RFC 5280, 4.1.2.4) as text, the most specific part first: ``CN=metadata.azure.com,
+    O=Microsoft Corporation``.
+    """
     parts = []
     content = Reader(encoded, "a name").take(der.SEQUENCE).content
     for relative in der.elements(content, "a name", PARTS, der.SET):
@@ -329,7 +380,9 @@ def _general_names(content: Optional[bytes], tag: int, at_most: int) -> Tuple[st
 
 
 def _url(content: bytes) -> str:
-    """An address in a certificate, without its query, which may be a secret; one with credentials is shown to nobody, nor asked."""
+    """An address in a certificate, without its query, which may be a secret; one with credentials
+    is shown to nobody, nor asked.
+    """
     text = content.decode("latin-1")
     return not_shown(text) if "@" in text else without_query(text)[:TEXT_LIMIT]
 
@@ -360,7 +413,8 @@ def _crl_urls(content: Optional[bytes]) -> Tuple[str, ...]:
     return tuple(found[:URLS_KEPT])
 
 
-# --- files ----------------------------------------------------------------------------------------------------------
+# --- files
+# ----------------------------------------------------------------------------------------------------------
 
 _PEM = re.compile(rb"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END")
 

@@ -1,4 +1,6 @@
-"""What follows from the facts, worked out once for all rules: the primary NIC, the way to IMDS, whether it answers."""
+"""What follows from the facts, worked out once for all rules: the primary NIC, the way to IMDS,
+whether it answers.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,6 @@ from enum import Enum
 from functools import cached_property
 from typing import Dict, Iterable, List, Optional, Tuple
 
-from ..conditions import HTTP_PORT, PORTS
 from ..facts import (
     IMDS_ADDRESS,
     LINK_LOCAL,
@@ -43,19 +44,34 @@ from ..facts import (
     network,
     prefix_length,
 )
+from ..firewall.conditions import HTTP_PORT, PORTS
+from ..firewall.filtering import Filtering, Obstacle, filtering, fits
+from ..rules.finding import Fix, Seen, Severity, advice
 from .errors import error_in_words
-from .filtering import Filtering, Obstacle, filtering, fits
-from .finding import Fix, Seen, Severity, advice, quoted, short
-from .way import DENYING_ACTIONS, DENYING_KINDS, ERRORS, longest_match, walk
+from .routing import DENYING_ACTIONS, DENYING_KINDS, ERRORS, longest_match, walk
+from .words import quoted, short
 
 AZURE_ASSET_TAG = "7783-7084-3265-9085-8269-3286-77"
-AZURE_MAC_PREFIXES = ("00-0D-3A", "00-22-48", "60-45-BD", "7C-1E-52", "7C-ED-8D", "00-17-FA", "00-12-5A")
+AZURE_MAC_PREFIXES = (
+    "00-0D-3A",
+    "00-22-48",
+    "60-45-BD",
+    "7C-1E-52",
+    "7C-ED-8D",
+    "00-17-FA",
+    "00-12-5A",
+)
 AZURE_ARP_MAC = "12-34-56-78-9A-BC"  # the virtual switch answers with it for every next hop
 NO_MAC = "00-00-00-00-00-00"
 GUEST_AGENTS = ("WindowsAzureGuestAgent", "RdAgent", "walinuxagent", "waagent")
 PROXY_AGENTS = ("GuestProxyAgent", "azure-proxy-agent")
-IMDS_SERVERS = ("IMDS/", "Microsoft-IIS/")  # how the Server header of IMDS begins; that of older hosts
-WHERE_AZURE_SAYS = "az vm nic show, or the portal's Properties page of the VM"  # what the primary NIC is
+IMDS_SERVERS = (
+    "IMDS/",
+    "Microsoft-IIS/",
+)  # how the Server header of IMDS begins; that of older hosts
+WHERE_AZURE_SAYS = (
+    "az vm nic show, or the portal's Properties page of the VM"  # what the primary NIC is
+)
 AZURE_EDITIONS = ("ServerTurbine", "ServerTurbineCor")  # EditionID
 DEFAULT = "0.0.0.0/0"
 MAIN_TABLES = ("main", "default")
@@ -98,16 +114,22 @@ class PrimaryNic:
 
     @property
     def is_proven(self) -> bool:
-        """Whether the operator or an answer of the platform says so; else it is concluded from leases and routes."""
-        return self.known_from in (KnownFrom.EXPECTED, KnownFrom.IMDS_ANSWER, KnownFrom.WIRESERVER_ANSWER)
+        """Whether the operator or an answer of the platform says so; else it is concluded from
+        leases and routes.
+        """
+        return self.known_from in (
+            KnownFrom.EXPECTED,
+            KnownFrom.IMDS_ANSWER,
+            KnownFrom.WIRESERVER_ANSWER,
+        )
 
 
 @dataclass(frozen=True)
 class PlatformAnswer:
     """An answer that only Azure gives, and where it came to.
 
-    ``adapter`` and ``address`` are both None where something on the VM stood between: the guest proxy
-    agent, which asks in the client's place, or whatever holds the platform's address itself.
+    ``adapter`` and ``address`` are both None where something on the VM stood between: the guest
+    proxy agent, which asks in the client's place, or whatever holds the platform's address itself.
     """
 
     by: str  # "IMDS", "the WireServer"
@@ -140,7 +162,9 @@ class Case:
     @cached_property
     def answer(self) -> Optional[Exchange]:
         """The last plain request for the instance metadata; None when it was not made."""
-        return self.facts.imds.attempts[-1] if self.facts.imds and self.facts.imds.attempts else None
+        return (
+            self.facts.imds.attempts[-1] if self.facts.imds and self.facts.imds.attempts else None
+        )
 
     @cached_property
     def imds_answers(self) -> bool:
@@ -165,11 +189,15 @@ class Case:
     @cached_property
     def proof(self) -> Optional[Trial]:
         """The way of the differential by which IMDS gave this VM's metadata."""
-        return next((trial for trial in self.trials if trial.exchange and trial.exchange.instance), None)
+        return next(
+            (trial for trial in self.trials if trial.exchange and trial.exchange.instance), None
+        )
 
     @cached_property
     def genuine(self) -> Optional[Exchange]:
-        """The exchange that brought this VM's metadata, by the plain request or by the differential."""
+        """The exchange that brought this VM's metadata, by the plain request or by the
+        differential.
+        """
         return self.answer if self.imds_answers else self.proof.exchange if self.proof else None
 
     @cached_property
@@ -179,9 +207,13 @@ class Case:
 
     @cached_property
     def is_azure_edition(self) -> bool:
-        """Whether this is Windows Server's Azure Edition, which is activated by the attested document."""
+        """Whether this is Windows Server's Azure Edition, which is activated by the attested
+        document.
+        """
         machine = self.facts.machine
-        return machine is not None and (machine.edition in AZURE_EDITIONS or "Azure Edition" in (machine.os_name or ""))
+        return machine is not None and (
+            machine.edition in AZURE_EDITIONS or "Azure Edition" in (machine.os_name or "")
+        )
 
     @cached_property
     def document(self) -> Optional[AttestedDocument]:
@@ -193,18 +225,26 @@ class Case:
         """The same, where what it says may be judged: its signature does not fail."""
         failed = (SignatureState.INVALID, SignatureState.MALFORMED)
         document = self.document
-        return document if document and document.signer and document.signature not in failed else None
+        return (
+            document if document and document.signer and document.signature not in failed else None
+        )
 
     @cached_property
     def chain(self) -> Optional[CertificateChain]:
-        """The last word on the chain of the document's signer: from what is at hand, or with fetching where that was needed.
+        """The last word on the chain of the document's signer: from what is at hand, or with
+        fetching where that was needed.
 
-        It has no word (``trusted`` is None) where the system's own fetching did not end, and this program's was not in vain.
+        It has no word (``trusted`` is None) where the system's own fetching did not end, and this
+        program's was not in vain.
         """
         chains = self.facts.certificate_chains
         if not chains or not self.read_document:
             return None
-        return chains[-2] if chains[-1].trusted is None and len(chains) > 1 and not chains[-2].trusted else chains[-1]
+        return (
+            chains[-2]
+            if chains[-1].trusted is None and len(chains) > 1 and not chains[-2].trusted
+            else chains[-1]
+        )
 
     @cached_property
     def chain_errors(self) -> Tuple[ChainError, ...]:
@@ -214,7 +254,14 @@ class Case:
     def reported(self, adapter: Adapter) -> Optional[ImdsInterface]:
         """What IMDS says of a NIC of the guest."""
         interfaces = self.instance.interfaces if self.instance else ()
-        return next((interface for interface in interfaces if interface.mac and interface.mac == adapter.mac), None)
+        return next(
+            (
+                interface
+                for interface in interfaces
+                if interface.mac and interface.mac == adapter.mac
+            ),
+            None,
+        )
 
     @cached_property
     def wireserver_speaks(self) -> bool:
@@ -222,7 +269,9 @@ class Case:
 
     @property
     def wireserver_can_be_judged(self) -> bool:
-        """On Linux the agent's own firewall rule keeps the WireServer to root: to another user its silence says nothing."""
+        """On Linux the agent's own firewall rule keeps the WireServer to root: to another user its
+        silence says nothing.
+        """
         machine = self.facts.machine
         return self.facts.wireserver is not None and not (machine and machine.elevated is False)
 
@@ -232,13 +281,24 @@ class Case:
         server = self.facts.wireserver
         if server is None or not self.wireserver_can_be_judged:
             return False
-        return server.http.outcome is not Outcome.HTTP and server.host_plugin.outcome is not Outcome.ANSWERED
+        return (
+            server.http.outcome is not Outcome.HTTP
+            and server.host_plugin.outcome is not Outcome.ANSWERED
+        )
 
     # --- services ---
 
     def service(self, *names: str) -> Optional[Service]:
         """The first of these services that is installed."""
-        return next((service for name in names for service in self.facts.services or () if service.name == name), None)
+        return next(
+            (
+                service
+                for name in names
+                for service in self.facts.services or ()
+                if service.name == name
+            ),
+            None,
+        )
 
     def runs(self, name: str) -> bool:
         service = self.service(name)
@@ -254,9 +314,13 @@ class Case:
         return None
 
     def adapter_with_mac(self, mac: Optional[str]) -> Optional[Adapter]:
-        """The adapter with a MAC; of a synthetic NIC and its virtual function (one MAC), the one with the addresses."""
+        """The adapter with a MAC; of a synthetic NIC and its virtual function (one MAC), the one
+        with the addresses.
+        """
         own = [adapter for adapter in self.adapters if mac and adapter.mac == mac]
-        return max(own, key=lambda adapter: (len(adapter.addresses), adapter.master is None), default=None)
+        return max(
+            own, key=lambda adapter: (len(adapter.addresses), adapter.master is None), default=None
+        )
 
     def adapter_by(self, route: Optional[Route]) -> Optional[Adapter]:
         """The adapter by which a route leaves."""
@@ -269,7 +333,8 @@ class Case:
 
     @cached_property
     def nics(self) -> List[Adapter]:
-        """What Azure may know as a NIC of this VM: made by a device, or with one of Azure's MAC addresses.
+        """What Azure may know as a NIC of this VM: made by a device, or with one of Azure's MAC
+        addresses.
 
         Each NIC once, by the face that has its addresses; in the order of the index.
         """
@@ -285,7 +350,9 @@ class Case:
         return found
 
     def may_be_primary(self, adapter: Adapter) -> bool:
-        """Whether an adapter is a NIC, or another face of one (a bridge over it); where none is known, not a tunnel."""
+        """Whether an adapter is a NIC, or another face of one (a bridge over it); where none is
+        known, not a tunnel.
+        """
         if not self.nics:
             return adapter.kind not in SOFTWARE_KINDS
         return any(same_nic(adapter, nic) for nic in self.nics)
@@ -296,8 +363,8 @@ class Case:
     def platform_answers(self) -> Tuple[PlatformAnswer, ...]:
         """The platform's answers, the surest first; empty where it gave none.
 
-        Azure answers the primary address of the primary NIC and no other, so the address that the metadata came to
-        leaves nothing for the other answers to say.
+        Azure answers the primary address of the primary NIC and no other, so the address that the
+        metadata came to leaves nothing for the other answers to say.
         """
         found: List[PlatformAnswer] = []
         if self.genuine:
@@ -315,10 +382,16 @@ class Case:
         return tuple(sorted(found, key=lambda item: item.adapter is None))
 
     def _refusals(self) -> List[Exchange]:
-        """The answers of IMDS that are no metadata (429, 503, ...), to the plain requests and in the differential."""
+        """The answers of IMDS that are no metadata (429, 503, ...), to the plain requests and in
+        the differential.
+        """
         attempts = self.facts.imds.attempts if self.facts.imds else ()
         tried = [*attempts, *(trial.exchange for trial in self.trials if trial.exchange)]
-        return [item for item in tried if is_from_imds(item) and (item.server or "").startswith(IMDS_SERVERS)]
+        return [
+            item
+            for item in tried
+            if is_from_imds(item) and (item.server or "").startswith(IMDS_SERVERS)
+        ]
 
     def _answered(self, by: str, connection: Connection) -> PlatformAnswer:
         owner = self._owner(connection)
@@ -335,8 +408,8 @@ class Case:
 
         --expected-mac and --expected-ip are typed by hand: a value is refuted when the platform
         answered, and to no NIC with that MAC, or not to that address. Where the guest proxy agent
-        relayed the answers, no NIC is known to have got them: leases and routes then say which NIC is
-        the primary one, as they do without the operator.
+        relayed the answers, no NIC is known to have got them: leases and routes then say which NIC
+        is the primary one, as they do without the operator.
         """
         said = self.facts.expected
         if not self.platform_answers:
@@ -349,7 +422,9 @@ class Case:
 
     @cached_property
     def rests_on_operator(self) -> bool:
-        """Whether only the operator's word makes the primary NIC and its address what they are here."""
+        """Whether only the operator's word makes the primary NIC and its address what they are
+        here.
+        """
         if self.primary is None or self.primary.known_from is not KnownFrom.EXPECTED:
             return False
         other = Case(replace(self.facts, expected=Expected())).primary
@@ -358,13 +433,18 @@ class Case:
         return not same_nic(other.adapter, self.primary.adapter) or other.ip != self.primary.ip
 
     def check_first(self, fixes: Iterable[Fix]) -> Tuple[Fix, ...]:
-        """These fixes, which go by the primary NIC; before them a check, where only the operator names it."""
+        """These fixes, which go by the primary NIC; before them a check, where only the operator
+        names it.
+        """
         found = tuple(fixes)
         if not found or not self.rests_on_operator or self.primary is None:
             return found
         named = nic(self.primary.adapter, self.primary.ip)
         reason = f"only --expected-mac or --expected-ip says that the primary NIC is {named}"
-        return (advice(f"Before you change anything, check the value: {reason} ({WHERE_AZURE_SAYS})."), *found)
+        return (
+            advice(f"Before you change anything, check the value: {reason} ({WHERE_AZURE_SAYS})."),
+            *found,
+        )
 
     # --- the primary NIC ---
 
@@ -385,13 +465,21 @@ class Case:
         yield KnownFrom.EXPECTED, [named] if named and self.may_be_primary(named) else []
         if server and self.wireserver_speaks:
             yield KnownFrom.WIRESERVER_ANSWER, self._owners(server.http.connection)
-        likely = self._distinct(adapter for adapter in self.adapters if self.may_be_primary(adapter))
+        likely = self._distinct(
+            adapter for adapter in self.adapters if self.may_be_primary(adapter)
+        )
         leased = [adapter for adapter in likely if adapter.dhcp_server == WIRESERVER_ADDRESS]
-        yield KnownFrom.DHCP_LEASE, [nic for nic in leased if nic.lease_gateway or self.default_gateway(nic)]
+        yield (
+            KnownFrom.DHCP_LEASE,
+            [nic for nic in leased if nic.lease_gateway or self.default_gateway(nic)],
+        )
         routed = [adapter for adapter in likely if self.default_gateway(adapter)]
         yield KnownFrom.DEFAULT_ROUTE, routed
         metrics = [self._default_metric(adapter) for adapter in routed]
-        yield KnownFrom.LOWEST_METRIC, [nic for nic, own in zip(routed, metrics) if own == min(metrics)]
+        yield (
+            KnownFrom.LOWEST_METRIC,
+            [nic for nic, own in zip(routed, metrics) if own == min(metrics)],
+        )
         yield KnownFrom.ONLY_NIC, self.nics
 
     def _owners(self, connection: Connection) -> List[Adapter]:
@@ -415,7 +503,9 @@ class Case:
         answered = self.genuine.connection.local_address if self.genuine else None
         answered = None if answered in PLATFORM_ADDRESSES else answered
         plain = [
-            address.address for address in adapter.addresses if not address.secondary and not address.skip_as_source
+            address.address
+            for address in adapter.addresses
+            if not address.secondary and not address.skip_as_source
         ]
         dynamic = [address.address for address in adapter.addresses if address.dynamic]
         for candidate in (answered, self.believed.ip, adapter.lease_address, *dynamic, *plain):
@@ -427,22 +517,32 @@ class Case:
 
     def default_routes(self) -> List[Route]:
         """The default routes that ordinary traffic uses (not those of policy tables)."""
-        return [row for row in self.routes if row.destination == DEFAULT and row.table in MAIN_TABLES and not row.dead]
+        return [
+            row
+            for row in self.routes
+            if row.destination == DEFAULT and row.table in MAIN_TABLES and not row.dead
+        ]
 
     def default_gateway(self, adapter: Adapter) -> Optional[str]:
         """The next hop of the adapter's own default route of the least metric."""
-        own = [row for row in self.default_routes() if row.gateway and self.adapter_by(row) == adapter]
+        own = [
+            row for row in self.default_routes() if row.gateway and self.adapter_by(row) == adapter
+        ]
         best = longest_match(own)
         return best.gateway if best else next(iter(adapter.gateways), None)
 
     def _default_metric(self, adapter: Adapter) -> int:
-        return min((row.metric for row in self.default_routes() if self.adapter_by(row) == adapter), default=2**31)
+        return min(
+            (row.metric for row in self.default_routes() if self.adapter_by(row) == adapter),
+            default=2**31,
+        )
 
     @cached_property
     def gateway(self) -> Optional[str]:
-        """The gateway of the primary NIC's subnet: the first address of the subnet that IMDS reports, else what the lease
-        says, else the default route's (unless it is dead), else the first address of the subnet that the NIC has.
-        Azure keeps a subnet's first address for it (https://learn.microsoft.com/azure/virtual-network/virtual-networks-faq).
+        """The gateway of the primary NIC's subnet: the first address of the subnet that IMDS
+        reports, else what the lease says, else the default route's (unless it is dead), else the
+        first address of the subnet that the NIC has. Azure keeps a subnet's first address for it
+        (https://learn.microsoft.com/azure/virtual-network/virtual-networks-faq).
         """
         if self.primary is None:
             return None
@@ -450,7 +550,11 @@ class Case:
         default = self.default_gateway(adapter)
         alive = default if default and not self.is_silent(adapter, default) else None
         return (
-            self.reported_gateway(adapter) or adapter.lease_gateway or alive or self.first_address(adapter) or default
+            self.reported_gateway(adapter)
+            or adapter.lease_gateway
+            or alive
+            or self.first_address(adapter)
+            or default
         )
 
     def is_silent(self, adapter: Adapter, address: Optional[str]) -> bool:
@@ -470,9 +574,15 @@ class Case:
 
     def first_address(self, adapter: Adapter) -> Optional[str]:
         """The first host address of the adapter's own subnet (an automatic address has none)."""
-        own = [held for held in adapter.addresses if held.prefix < 31 and not contains(LINK_LOCAL, held.address)]
+        own = [
+            held
+            for held in adapter.addresses
+            if held.prefix < 31 and not contains(LINK_LOCAL, held.address)
+        ]
         own.sort(key=lambda held: self.primary is None or held.address != self.primary.ip)
-        return str(network(f"{own[0].address}/{own[0].prefix}").network_address + 1) if own else None
+        return (
+            str(network(f"{own[0].address}/{own[0].prefix}").network_address + 1) if own else None
+        )
 
     # --- the way ---
 
@@ -483,16 +593,28 @@ class Case:
 
     @cached_property
     def wireserver_way(self) -> Way:
-        return self._way(WIRESERVER_ADDRESS, self.facts.wireserver.http if self.facts.wireserver else None)
+        return self._way(
+            WIRESERVER_ADDRESS, self.facts.wireserver.http if self.facts.wireserver else None
+        )
 
     def _way(self, destination: str, exchange: Optional[Exchange]) -> Way:
-        """What the system says it would do, corrected by what the plain connect really did, completed from the tables."""
-        lookup = next((lookup for lookup in self.facts.lookups or () if lookup.destination == destination), None)
+        """What the system says it would do, corrected by what the plain connect really did,
+        completed from the tables.
+        """
+        lookup = next(
+            (lookup for lookup in self.facts.lookups or () if lookup.destination == destination),
+            None,
+        )
         used = exchange.connection.local_address if exchange else None
-        source = used if used and not contains(LOOPBACK, used) else lookup.source if lookup else None
+        source = (
+            used if used and not contains(LOOPBACK, used) else lookup.source if lookup else None
+        )
         if any(holds(adapter, destination) for adapter in self.adapters):
             return Way(
-                destination, Route(Cidr(f"{destination}/32"), kind=RouteKind.LOCAL, table="local"), source, known=True
+                destination,
+                Route(Cidr(f"{destination}/32"), kind=RouteKind.LOCAL, table="local"),
+                source,
+                known=True,
             )
         rule, row = walk(self.facts.routing_rules, self.routes, destination, source)
         denies = (rule is not None and rule.action in DENYING_ACTIONS) or (
@@ -504,31 +626,60 @@ class Case:
             word = rule.action.value if rule and row is None else row.kind.value if row else ""
             row = row if denies else None
             return Way(
-                destination, row, source, error or ERRORS.get(word, "ENETUNREACH"), rule if row is None else None, known
+                destination,
+                row,
+                source,
+                error or ERRORS.get(word, "ENETUNREACH"),
+                rule if row is None else None,
+                known,
             )
-        route = lookup.route if lookup and lookup.route else self._by_source(row, destination, source)
+        route = (
+            lookup.route if lookup and lookup.route else self._by_source(row, destination, source)
+        )
         if route is None and lookup is None and self.facts.routes is not None:
             return Way(destination, None, source, "ENETUNREACH", known=True)
         return Way(destination, route, source, known=known)
 
     @staticmethod
     def _error(error: Optional[str], denies: bool, exchange: Optional[Exchange]) -> Optional[str]:
-        """The system's error, where it means that there is no way. A filter (BPF, a security module) says EACCES or EPERM
-        too; those, and a connect that failed at once, count only where a row or rule denies the way."""
+        """The system's error, where it means that there is no way. A filter (BPF, a security
+        module) says EACCES or EPERM too; those, and a connect that failed at once, count only where
+        a row or rule denies the way.
+        """
         if error in ("ENETUNREACH", "EHOSTUNREACH", "ENETDOWN"):
             return error
         if not denies:
             return None
-        at_once = exchange is not None and exchange.outcome in (Outcome.FORBIDDEN, Outcome.UNREACHABLE)
-        connect_error = (exchange.connection.error or "EACCES").partition(" ")[0] if exchange and at_once else None
+        at_once = exchange is not None and exchange.outcome in (
+            Outcome.FORBIDDEN,
+            Outcome.UNREACHABLE,
+        )
+        connect_error = (
+            (exchange.connection.error or "EACCES").partition(" ")[0]
+            if exchange and at_once
+            else None
+        )
         return error or connect_error
 
-    def _by_source(self, row: Optional[Route], destination: str, source: Optional[str]) -> Optional[Route]:
-        """Without a lookup and rules, a source address of another NIC shows that a policy table took over that is not known."""
+    def _by_source(
+        self, row: Optional[Route], destination: str, source: Optional[str]
+    ) -> Optional[Route]:
+        """Without a lookup and rules, a source address of another NIC shows that a policy table
+        took over that is not known.
+        """
         owner, adapter = self.adapter_of(source), self.adapter_by(row)
-        if self.facts.routing_rules is not None or owner is None or adapter is None or same_nic(owner, adapter):
+        if (
+            self.facts.routing_rules is not None
+            or owner is None
+            or adapter is None
+            or same_nic(owner, adapter)
+        ):
             return row
-        own = [r for r in self.routes if self.adapter_by(r) == owner and contains(r.destination, destination)]
+        own = [
+            r
+            for r in self.routes
+            if self.adapter_by(r) == owner and contains(r.destination, destination)
+        ]
         return longest_match(own) or Route(Cidr(DEFAULT), None, owner.name, owner.index, table="?")
 
     @cached_property
@@ -542,7 +693,9 @@ class Case:
 
     @property
     def next_hop(self) -> Optional[str]:
-        """The address that must answer ARP for a packet to IMDS: the gateway, or IMDS itself where it is on-link."""
+        """The address that must answer ARP for a packet to IMDS: the gateway, or IMDS itself where
+        it is on-link.
+        """
         route = self.way.route
         if route is None or self.way.error or route.kind is not RouteKind.UNICAST:
             return None
@@ -556,7 +709,9 @@ class Case:
             for neighbour in self.facts.neighbours or ()
             if neighbour.address == self.next_hop and route and _same_link(neighbour, route)
         ]
-        own.sort(key=lambda neighbour: neighbour.state in SILENT_ARP)  # Windows may keep a dead twin
+        own.sort(
+            key=lambda neighbour: neighbour.state in SILENT_ARP
+        )  # Windows may keep a dead twin
         return own[0] if own else None
 
     @property
@@ -567,7 +722,9 @@ class Case:
 
     @property
     def next_hop_is_forged(self) -> bool:
-        """Whether the next hop has an ARP entry set by hand that is not Azure's, and nothing comes back."""
+        """Whether the next hop has an ARP entry set by hand that is not Azure's, and nothing comes
+        back.
+        """
         neighbour = self.next_hop_neighbour
         is_permanent = neighbour is not None and neighbour.state is NeighbourState.PERMANENT
         return bool(is_permanent and neighbour and neighbour.mac != AZURE_ARP_MAC and self.silent)
@@ -582,20 +739,29 @@ class Case:
     @cached_property
     def wireserver_filtering(self) -> Dict[int, Optional[Filtering]]:
         """The same for both ports of the WireServer."""
-        return {port: filtering(self, WIRESERVER_ADDRESS, port) for port in PORTS[WIRESERVER_ADDRESS]}
+        return {
+            port: filtering(self, WIRESERVER_ADDRESS, port) for port in PORTS[WIRESERVER_ADDRESS]
+        }
 
     @cached_property
     def stopped_by(self) -> Tuple[Obstacle, ...]:
-        """What of the firewall stops the plain request, by all that is known; empty where it does not."""
+        """What of the firewall stops the plain request, by all that is known; empty where it does
+        not.
+        """
         found, answer = self.imds_filtering, self.answer
         if found is None or answer is None or self.proof:
             return ()
-        return found.blocked if any(fits(item, answer.connection.outcome) for item in found.blocked) else ()
+        return (
+            found.blocked
+            if any(fits(item, answer.connection.outcome) for item in found.blocked)
+            else ()
+        )
 
     # --- what a rule says ---
 
     def local(self, detail: str, fixes: Iterable[Fix], works: bool = False) -> Seen:
-        """A fault on the way out of the VM: a failure, unless IMDS answers as it is. What works needs no mending.
+        """A fault on the way out of the VM: a failure, unless IMDS answers as it is. What works
+        needs no mending.
 
         :param works: the way leads to IMDS for another reason
         """
@@ -613,7 +779,9 @@ class Case:
 
     @property
     def firewall_left_out(self) -> str:
-        """What of the firewall was not read, or why; empty where all of it was, or nothing (then it is unavailable)."""
+        """What of the firewall was not read, or why; empty where all of it was, or nothing (then it
+        is unavailable).
+        """
         firewall = self.facts.firewall
         if firewall is None:
             return ""
@@ -626,7 +794,9 @@ class Case:
         """What was looked at on the VM without finding the fault, and what could not be."""
         if self.proof:
             return f"So IMDS itself works.{self.told_by_proof()} What differs lies on this VM."
-        filtered = self.imds_filtering if self.facts.firewall and not self.firewall_left_out else None
+        filtered = (
+            self.imds_filtering if self.facts.firewall and not self.firewall_left_out else None
+        )
         firewall = "all of the firewall" if self.firewall_left_out else "firewall"
         looks = {
             "route": self.way.known,
@@ -639,7 +809,14 @@ class Case:
         missing = [name for name in looks if name not in right]
         tried = len({trial.connection.source for trial in self.trials})
         ways = f"IMDS answered none of the {tried} local addresses tried. " if tried else ""
-        refused = next((trial.exchange for trial in self.trials if trial.exchange and is_from_imds(trial.exchange)), None)
+        refused = next(
+            (
+                trial.exchange
+                for trial in self.trials
+                if trial.exchange and is_from_imds(trial.exchange)
+            ),
+            None,
+        )
         if refused:
             ways = f"Asked from {refused.connection.local_address}, IMDS answered HTTP {refused.status}. "
         found = f"Nothing wrong was found in: {', '.join(right)}. " if right else ""
@@ -653,7 +830,11 @@ class Case:
             to = f" to {source}" if origin else ""
             return f"HTTP {exchange.status}{to} in {milliseconds(exchange.elapsed_s)}"
         if exchange.outcome is Outcome.TIMED_OUT:
-            accepted = "connected, but silent, and " if exchange.connection.outcome is Outcome.ANSWERED else ""
+            accepted = (
+                "connected, but silent, and "
+                if exchange.connection.outcome is Outcome.ANSWERED
+                else ""
+            )
             return f"{accepted}timed out after {exchange.elapsed_s:.1f} s{origin}"
         error = exchange.connection.error
         words = f": {error_in_words(error, self.facts.system)}" if error else ""
@@ -661,7 +842,9 @@ class Case:
 
 
 def same_nic(one: Adapter, other: Adapter) -> bool:
-    """Whether two adapters are faces of one NIC: a VF and its synthetic NIC, a vSwitch, bridge or bond and its member."""
+    """Whether two adapters are faces of one NIC: a VF and its synthetic NIC, a vSwitch, bridge or
+    bond and its member.
+    """
     if one.index == other.index or (one.mac and one.mac == other.mac and one.mac != NO_MAC):
         return True
     return one.master == other.name or other.master == one.name
@@ -685,7 +868,11 @@ def is_azure_mac(mac: Optional[str]) -> bool:
 
 def in_words(outcome: Outcome) -> str:
     """The name of an outcome as it stands in a sentence."""
-    special = {Outcome.FORBIDDEN: "forbidden on this VM", Outcome.GARBLED: "not HTTP", Outcome.TIMED_OUT: "timed out"}
+    special = {
+        Outcome.FORBIDDEN: "forbidden on this VM",
+        Outcome.GARBLED: "not HTTP",
+        Outcome.TIMED_OUT: "timed out",
+    }
     return special.get(outcome, outcome.value)
 
 

@@ -1,0 +1,1 @@
+"""Reads and verifies the attested document."""

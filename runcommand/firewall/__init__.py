@@ -1,0 +1,1 @@
+"""What a packet filter does with a packet."""

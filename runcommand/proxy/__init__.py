@@ -1,0 +1,1 @@
+"""Which client goes through which proxy, by whose bypass rules."""
