@@ -44,7 +44,8 @@ def refuse(reason):  # type: (str) -> int
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     host = "-" if "--redact" in sys.argv else socket.gethostname()
     host = (
-        "".join(c if c.isalnum() and ord(c) < 128 or c in "._-" else "_" for c in host)[:63] or "-"
+        "".join(c if (c.isalnum() and ord(c) < 128) or c in "._-" else "_" for c in host)[:63]
+        or "-"
     )
     said = "".join(c if " " <= c <= "~" else "?" for c in reason)[:400]
     lines = (

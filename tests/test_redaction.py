@@ -859,7 +859,7 @@ def test_a_private_address_remains_private(private):
 )
 def test_an_ipv6_address_remains_in_its_kind(address):
     mapped = Addresses(KEY)(address)
-    assert mapped != address and mapped[:2] == address[:2] or mapped[0] in "23"
+    assert (mapped != address and mapped[:2] == address[:2]) or mapped[0] in "23"
     old, new = ipaddress.IPv6Address(address), ipaddress.IPv6Address(mapped)
     assert (old.is_private, old.is_link_local, old.is_multicast)[1:] == (
         new.is_private,

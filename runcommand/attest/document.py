@@ -274,7 +274,7 @@ def _check_attributes(content: bytes, content_type: str, digest: bytes) -> None:
         kind = der.object_identifier(inner.take(der.OID).content)
         found = der.elements(inner.take(der.SET).content, "a signed attribute", ATTRIBUTES)
         inner.end()
-        if kind in values or not found or len(found) > 1 and kind in SINGLE:
+        if kind in values or not found or (len(found) > 1 and kind in SINGLE):
             raise Malformed("a signed attribute is there twice, or has not one value")
         if kind == COUNTERSIGNATURE or not _is_sorted(found):
             raise Unsupported("its signed attributes are not as DER and RFC 5652 have them")

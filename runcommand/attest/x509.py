@@ -173,11 +173,8 @@ class X509:
         if version and version.content not in (b"\2\1\0", b"\2\1\1", b"\2\1\2"):
             raise Malformed("the certificate has a version that is none")
         self.serial = fields.take(der.INTEGER).content
-        if (
-            not self.serial
-            or len(self.serial) > 1
-            and self.serial[0] == 0
-            and self.serial[1] < 0x80
+        if not self.serial or (
+            len(self.serial) > 1 and self.serial[0] == 0 and self.serial[1] < 0x80
         ):
             raise Malformed("the certificate has a serial number that is none")
         if algorithm(fields) != self._algorithm:
@@ -259,7 +256,7 @@ class X509:
             inner = Reader(element.content, "an extension")
             oid = der.object_identifier(inner.take(der.OID).content)
             critical = inner.take_if(der.BOOLEAN)
-            if oid in found or critical and len(critical.content) != 1:
+            if oid in found or (critical and len(critical.content) != 1):
                 raise Malformed("an extension is there twice, or has a flag that is none")
             found[oid] = inner.take(der.OCTET_STRING).content
             inner.end()

@@ -32,7 +32,7 @@ def reduced(
     that could hold for it.
     """
     leaves = [
-        c for c in chains if c.hook == "output" or c.hook == "postrouting" and c.kind != "nat"
+        c for c in chains if c.hook == "output" or (c.hook == "postrouting" and c.kind != "nat")
     ]
     enters = [c for c in chains if c.hook in ("prerouting", "input") and c.kind != "nat"]
     asked, requests = _met(leaves, rules, REQUESTS)

@@ -621,10 +621,8 @@ class LinuxRemedies:
         """
         firewall = self._case.facts.firewall
         chains = [item.id for item in firewall.chains] if firewall else []
-        of_ufw = (
-            "ufw" in chain
-            or obstacle.chain is not None
-            and any(" ufw" in known for known in chains)
+        of_ufw = "ufw" in chain or (
+            obstacle.chain is not None and any(" ufw" in known for known in chains)
         )
         if self._case.runs("ufw") and of_ufw and not obstacle.incoming:
             return [sh(self._ufw_allow(address)) for address in addresses]

@@ -622,7 +622,7 @@ class Case:
         )
         error = self._error(lookup.error if lookup else None, denies, exchange)
         known = lookup is not None or self.facts.routes is not None
-        if error or denies and (lookup is None or lookup.route is None):
+        if error or (denies and (lookup is None or lookup.route is None)):
             word = rule.action.value if rule and row is None else row.kind.value if row else ""
             row = row if denies else None
             return Way(

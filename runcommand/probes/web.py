@@ -53,7 +53,7 @@ def may_be_asked(host: str, is_true: bool) -> bool:
     but loopback.
     """
     address = if_valid(parse_address, host)
-    return is_true or host == "localhost" or address is not None and contains(LOOPBACK, address)
+    return is_true or host == "localhost" or (address is not None and contains(LOOPBACK, address))
 
 
 def names_a_host(url: str) -> bool:

@@ -226,7 +226,7 @@ def _by_dotnet(bypass: Bypass, address: str) -> bool:
     """
     entries = [entry.lower() for entry in bypass]
     return any(
-        address == entry or entry.startswith(".") and f".{address}".endswith(entry)
+        address == entry or (entry.startswith(".") and f".{address}".endswith(entry))
         for entry in entries
     )
 

@@ -185,7 +185,7 @@ class Addresses:
         digits = iter(f"{macs(number):012x}")
         made = "".join(next(digits) if c.isalnum() else c for c in mac)
         return (
-            made.upper() if re.search("[A-F]", mac) or "-" in mac and mac == mac.upper() else made
+            made.upper() if re.search("[A-F]", mac) or ("-" in mac and mac == mac.upper()) else made
         )
 
 

@@ -217,7 +217,7 @@ class Texts:
             return self._macs[plain].upper() if word.isupper() else self._macs[plain], end
         if re.fullmatch("enx[0-9a-f]{12}", plain):  # systemd names a NIC by its MAC address
             return word[:3] + self.mac(plain[3:]), end
-        if not _is_own(word) or not strict and not any(stem in plain for stem in self._stems):
+        if not _is_own(word) or (not strict and not any(stem in plain for stem in self._stems)):
             return word, end
         return self.learn(word), end
 

@@ -186,7 +186,7 @@ def tool_failed(case: Case) -> Optional[Seen]:
     answer, imds = case.answer, case.facts.imds
     again = LET_IT_FINISH if case.facts.interrupted else AGAIN
     if case.facts.interrupted and (
-        answer is None or case.imds_answers and imds and imds.attested is None
+        answer is None or (case.imds_answers and imds and imds.attested is None)
     ):
         return Seen("The check of IMDS did not finish: the run was interrupted.", again)
     if answer is None:

@@ -41,8 +41,7 @@ def guest_proxy_agent_failing(case: Case) -> Optional[Seen]:
     if (
         agent is None
         or answer is None
-        or agent.start == "disabled"
-        and agent.state is not ServiceState.RUNNING
+        or (agent.start == "disabled" and agent.state is not ServiceState.RUNNING)
     ):
         return None
     listeners = case.facts.listeners
@@ -53,7 +52,9 @@ def guest_proxy_agent_failing(case: Case) -> Optional[Seen]:
     )
     down = agent.state is not ServiceState.RUNNING or listens is False
     taken_over = (answer.connection.local_address or "").startswith("127.")
-    if answer.outcome in (Outcome.REFUSED, Outcome.RESET) and down or case.silent and taken_over:
+    if (answer.outcome in (Outcome.REFUSED, Outcome.RESET) and down) or (
+        case.silent and taken_over
+    ):
         seen = f"the request is {case.in_words(answer)}"
     elif answer.status in (421, 502, 503):
         seen = f"the request came back with HTTP {answer.status}.{says(answer)}".rstrip(".")

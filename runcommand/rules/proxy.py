@@ -258,7 +258,7 @@ def proxy_pac_present(case: Case) -> Optional[Seen]:
 def _pac(case: Case, file: Optional[PacFile]) -> str:
     if file is None:
         return "not fetched"
-    if file.outcome is not Outcome.HTTP or not file.size and file.error:
+    if file.outcome is not Outcome.HTTP or (not file.size and file.error):
         return f"not fetched: {error_in_words(file.error or file.outcome.value, case.facts.system, 80)}"
     cut = f" ({short(file.error, 60)})" if file.error else ""
     if IMDS_ADDRESS in file.mentions:

@@ -203,7 +203,7 @@ def route_link_local_shadow(case: Case) -> Optional[Seen]:
     if (
         on_primary
         and not case.proof
-        and (case.reads_as_imds or neighbour and neighbour.mac == AZURE_ARP_MAC)
+        and (case.reads_as_imds or (neighbour and neighbour.mac == AZURE_ARP_MAC))
     ):
         return None  # Azure's network answers for every address: the on-link route works
     where = nic(case.egress) if case.egress else quoted(route.interface or "?")

@@ -174,7 +174,7 @@ def _match(option: str, value: str, negated: bool) -> Optional[FirewallMatch]:
         "--fragment",
     ):  # a further piece of a packet, which a small one does not have
         return FirewallMatch(MatchField.PROTOCOL, ("fragment",), negated)
-    if option == "-m" and value not in MODULES or option not in NOT_CONDITIONS:
+    if (option == "-m" and value not in MODULES) or option not in NOT_CONDITIONS:
         return FirewallMatch(MatchField.OTHER, (f"{option} {value}".strip(),))
     return None
 

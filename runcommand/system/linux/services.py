@@ -81,7 +81,7 @@ def collect_connections(board: Board) -> Tuple[ProcessConnection, ...]:
     found: List[ProcessConnection] = []
     for row in rows:
         owner = known.get(row.inode, NOBODY_KNOWN)
-        is_ours = owner.pid == os.getpid() or owner is NOBODY_KNOWN and row.uid == os.geteuid()
+        is_ours = owner.pid == os.getpid() or (owner is NOBODY_KNOWN and row.uid == os.geteuid())
         if not is_ours:
             found.append(ProcessConnection(owner.program, owner.pid, row.local_port, row.state))
     return tuple(found)

@@ -82,7 +82,7 @@ def read_line(text: str) -> Line:
     at = 0
     while at < len(text):
         match = _LINE.match(text, at)
-        if match is None or match.lastgroup == "hash" and not word:
+        if match is None or (match.lastgroup == "hash" and not word):
             break
         at = match.end()
         if match.lastgroup in ("blank", "operator"):
@@ -175,9 +175,9 @@ def nesting(words: Sequence[str]) -> Tuple[int, int]:
     before = ";"
     for word in words:
         is_command = before in _BEFORE_A_COMMAND or before[:1] in ";&|(" or before == ")"
-        if word == "{" or is_command and word in _OPENING:
+        if word == "{" or (is_command and word in _OPENING):
             opened += 1
-        elif word == "}" or is_command and word in _CLOSING:
+        elif word == "}" or (is_command and word in _CLOSING):
             closed, opened = (closed, opened - 1) if opened else (closed + 1, 0)
         before = word
     if words and words[-1] == "(":

@@ -180,7 +180,7 @@ def is_active(fields: List[Tuple[str, str]], place: FirewallPlace) -> bool:
     Rules that restrict services need not say that they are on.
     """
     active = _first(fields, "active").lower()
-    on = active == "true" or not active and place is FirewallPlace.APP_ISOLATION
+    on = active == "true" or (not active and place is FirewallPlace.APP_ISOLATION)
     return on and _first(fields, "dir").lower() == "out"
 
 

@@ -80,7 +80,9 @@ def _gateway(next_hop: str, adapter: Optional[AdapterRow]) -> Optional[NextHop]:
     """The next hop; None where the row is on-link, which the NIC's own address as next hop says
     too.
     """
-    return None if next_hop == ON_LINK or adapter and _has(adapter, next_hop) else NextHop(next_hop)
+    return (
+        None if next_hop == ON_LINK or (adapter and _has(adapter, next_hop)) else NextHop(next_hop)
+    )
 
 
 def collect_lookups(board: Board) -> Tuple[Lookup, ...]:
