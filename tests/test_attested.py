@@ -80,8 +80,7 @@ class Maker:
         return subprocess.run(
             ["openssl", *map(str, arguments)],
             cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             check=check,
         )
 

@@ -224,9 +224,7 @@ def test_any_option_reaches_powershell_as_it_was_typed(setting, tmp_path, way):
         diagnose_ps1(setting, "testWs", "-Script", script.name, "-ExeUri", uri, arguments)
     sent = tmp_path / "sent.ps1"
     sent.write_text("\n".join(setting.windows.received[-1]["script"]))
-    ran = subprocess.run(
-        [PWSH, "-File", str(sent)], stdout=subprocess.PIPE, universal_newlines=True
-    )
+    ran = subprocess.run([PWSH, "-File", str(sent)], stdout=subprocess.PIPE, text=True)
     assert (
         ran.stdout == f'00-0D-3A-E5-1C-C0|172.16.69.7|{uri}|--out "C:\\it\'s here" --deadline 9\n'
     )

@@ -167,8 +167,7 @@ def ordinary(lab):
         done = subprocess.run(
             lab.enter(command),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             timeout=60,
             cwd="/",
         )
@@ -255,7 +254,7 @@ def test_a_file_system_that_hangs(lab):
         lab.enter([sys.executable, "-c", script]),
         env=PATHS,
         stdout=subprocess.PIPE,
-        universal_newlines=True,
+        text=True,
         timeout=30,
     )
     assert (
@@ -309,8 +308,7 @@ def test_few_file_descriptors(lab):
     done = subprocess.run(
         lab.enter(["sh", "-c", script, sys.executable]),
         env=PATHS,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         timeout=60,
     )
     assert done.stderr == b"" and json.loads(done.stdout)["cause"] == "route-wrong-interface"
@@ -403,8 +401,7 @@ def limited(lab, limit, *arguments):
     script = f'ulimit {limit}; exec "$@"'
     command = [sys.executable, "-m", "runcommand", "--no-files", *arguments]
     return subprocess.run(
-        lab.enter(["sh", "-c", script, "sh", *command]), env=PATHS, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        universal_newlines=True, timeout=60,
+        lab.enter(["sh", "-c", script, "sh", *command]), env=PATHS, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
 
 
@@ -456,8 +453,7 @@ def pythons(*versions):
 @pytest.mark.parametrize("python", pythons("2.7", "3.6", "3.7"))
 def test_a_python_that_is_too_old_is_told_so(lab, python):
     done = subprocess.run(
-        lab.enter([python, "-m", "runcommand"]), env=PATHS, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        universal_newlines=True,
+        lab.enter([python, "-m", "runcommand"]), env=PATHS, capture_output=True, text=True,
     )  # fmt: skip
     assert (
         done.returncode == 3
@@ -474,7 +470,7 @@ def test_a_python_that_takes_the_texts_away_is_told_so(lab, how):
     flags, environment = how
     done = subprocess.run(
         lab.enter([sys.executable, *flags, "-m", "runcommand", "--redact"]), env={**PATHS, **environment},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True,
+        capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 3 and done.stderr == "" and "without -OO" in done.stdout
     assert (

@@ -18,7 +18,7 @@ from .command import ROOT
 def run(*arguments, **environment):
     return subprocess.run(
         [sys.executable, "build.py", *arguments], cwd=ROOT, env={**os.environ, **environment},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True,
+        capture_output=True, text=True,
     )  # fmt: skip
 
 

@@ -269,7 +269,7 @@ def test_curl_itself():
         cwd=ROOT,
         env={"PATH": os.environ["PATH"]},
         stdout=subprocess.PIPE,
-        universal_newlines=True,
+        text=True,
         timeout=120,
     )
     seen = done.stdout.split()

@@ -160,9 +160,7 @@ def test_no_check_is_lost_to_optimization(optimize):
         "--wireserver-url",
         "bogus",
     ]
-    done = subprocess.run(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True
-    )
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if (
         optimize == "-OO"
     ):  # the help pages are docstrings: without them the program refuses to start
@@ -445,9 +443,7 @@ def test_nor_does_one_whose_files_were_not_written(stand, tmp_path):
         "system.Unknown.run_folder = refuse\nsys.exit(cli.main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", script, *stand(), "--out", str(own), "--redact"]
-    done = subprocess.run(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True
-    )
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (
         "FILES    not written: Permission denied (DIR of --out/20" in done.stdout
         and "Contoso" not in done.stdout
@@ -528,9 +524,8 @@ def test_a_fault_of_the_program_itself_is_still_a_report(stand):
         done = subprocess.run(
             command,
             cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            universal_newlines=True,
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 3 and done.stderr == ""
         assert (
@@ -550,8 +545,7 @@ def test_closed_streams_cost_the_output_not_the_code(stand, closed):
     done = subprocess.run(
         ["sh", "-c", command, sys.executable, *stand(instance="html"), "--no-files"],
         cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         timeout=60,
     )
     assert done.returncode == 1 and b"Traceback" not in done.stderr
@@ -645,8 +639,7 @@ def test_odd_locales_and_time_zones(stand, environment):
     ran_bytes = subprocess.run(
         [sys.executable, "-m", "runcommand", *stand(), "--no-files"],
         cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         env={**os.environ, **environment},
         timeout=60,
     )

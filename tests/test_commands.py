@@ -336,12 +336,12 @@ def test_a_rule_of_known_options_is_deleted_in_full(rule):
     words_of = subprocess.run(
         ["sh", "-c", f"printf '%s\\n' {delete_rule(rule).text}"],
         stdout=subprocess.PIPE,
-        universal_newlines=True,
+        text=True,
     ).stdout.splitlines()
     wanted = subprocess.run(
         ["sh", "-c", f"printf '%s\\n' {rule.replace(' -A ', ' -D ')}"],
         stdout=subprocess.PIPE,
-        universal_newlines=True,
+        text=True,
     ).stdout.splitlines()
     assert words_of == wanted
 
@@ -496,9 +496,7 @@ def test_an_unknown_system_gets_advice_and_no_command_for_the_vm(path):
 )  # fmt: skip
 def test_what_can_be_ignored_is_what_the_program_answers(command, harmless):
     with Lab() as lab:
-        done = subprocess.run(
-            lab.enter(["sh", "-c", command]), stderr=subprocess.PIPE, universal_newlines=True
-        )
+        done = subprocess.run(lab.enter(["sh", "-c", command]), stderr=subprocess.PIPE, text=True)
     assert done.returncode != 0 and any(
         answer in done.stderr for answer in harmless.split(" / ")
     ), done.stderr

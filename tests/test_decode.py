@@ -21,7 +21,7 @@ CONFLICT = "Run command extension execution is in progress. Please wait for comp
 def run(content, *arguments):
     """``imds-check decode`` with this on its standard input: (exit code, output, error)."""
     given = content if isinstance(content, bytes) else content.encode()
-    done = subprocess.run([sys.executable, "-m", "runcommand", "decode", *arguments], input=given, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    done = subprocess.run([sys.executable, "-m", "runcommand", "decode", *arguments], input=given, cwd=ROOT, capture_output=True)  # fmt: skip
     return (
         done.returncode,
         done.stdout.decode("ascii").replace("\r\n", "\n"),

@@ -78,9 +78,7 @@ def evaluate(tmp_path, *expressions):
     path.write_text(
         "\n".join([functions, settings, *(f'"$({expression})"' for expression in expressions), ""])
     )
-    done = subprocess.run(
-        [str(LINUX), "-File", str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    done = subprocess.run([str(LINUX), "-File", str(path)], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("\n") == len(expressions)
     return done.stdout.splitlines()

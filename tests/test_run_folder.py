@@ -118,9 +118,7 @@ def test_what_is_mounted_there_stays(base, old, tmp_path):
         script,
         str(base),
     ]
-    done = subprocess.run(
-        inside, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True
-    )
+    done = subprocess.run(inside, cwd=ROOT, capture_output=True, text=True)
     if "ermission denied" in done.stderr or "not permitted" in done.stderr:
         pytest.skip("nothing can be mounted here")
     assert done.returncode == 0, done.stderr

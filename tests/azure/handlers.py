@@ -72,9 +72,7 @@ def powershell(lab: PowerShellLab, script: Sequence[str], parameters: Parameters
 def demo(scenario: str) -> Output:
     """What the demo prints, in the place of a run in a Windows VM."""
     command = [sys.executable, "-m", "runcommand", "demo", scenario]
-    done = subprocess.run(
-        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True)
     return Output(_tail(done.stdout), _tail(done.stderr), 0)
 
 
@@ -88,8 +86,7 @@ def _run(lab: Lab, text: str, shell: str, words: str, variables: Dict[str, str])
         lab.enter(["/bin/sh", "-c", command]),
         env={"PATH": PATH, "LANG": "C.UTF-8", **variables},
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
     )
     return Output(_tail(done.stdout), _tail(done.stderr), done.returncode)
 

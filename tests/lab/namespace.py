@@ -60,9 +60,8 @@ def sh(command: str, check: bool = True) -> str:
     """Runs a command line of this machine (no shell: it is split at blanks)."""
     done = subprocess.run(
         shlex.split(command),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
+        capture_output=True,
+        text=True,
     )
     if check and done.returncode:
         raise RuntimeError(f"{command}: {done.stderr.strip()}")
@@ -215,7 +214,7 @@ class Lab:
         subprocess.run(
             self.enter(["sh", "-c", script, "sh", path]),
             input=text,
-            universal_newlines=True,
+            text=True,
             check=True,
         )
 
@@ -267,9 +266,8 @@ class Lab:
             self.enter(command),
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            universal_newlines=True,
+            capture_output=True,
+            text=True,
             timeout=60,
             env={
                 **own_environment(),

@@ -38,9 +38,8 @@ class ScriptLab(Lab):
             self.enter(command),
             cwd="/",
             input=given,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            universal_newlines=True,
+            capture_output=True,
+            text=True,
             timeout=60,
             env={**own_environment(), **(environment or {})},
         )
