@@ -6,6 +6,7 @@ Each command imports what it needs, so that ``--version`` and a wrong argument c
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import os
 import re
@@ -78,10 +79,8 @@ def fail(message: str) -> NoReturn:
 def tell(text: str) -> None:
     """To standard error, where it takes it."""
     if sys.stderr is not None:
-        try:
+        with contextlib.suppress(OSError):
             sys.stderr.write(text)
-        except OSError:
-            pass
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -526,7 +525,6 @@ def write(report: str) -> None:
         sys.stdout.write(report)
         sys.stdout.flush()
     except (OSError, ValueError):
-        try:  # so that the interpreter's own flush at the end has nothing to complain of
+        # so that the interpreter's own flush at the end has nothing to complain of
+        with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        except (OSError, ValueError):
-            pass

@@ -2,6 +2,7 @@
 cause is still named.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -38,10 +39,8 @@ def stand_in(lab, text, name="ip"):
 def command_lines():
     """The command line of every process, its words ended by NUL."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
+        with contextlib.suppress(OSError):
             yield path.read_text("utf-8", "replace")
-        except OSError:
-            pass
 
 
 def report_of(lab, *arguments, **more):

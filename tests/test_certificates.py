@@ -227,7 +227,7 @@ def test_a_hostile_host_of_certificates(world, how):
     for host in TWO:
         world.serve(host, how)
     began = time.monotonic()
-    first, last = world.ask(world.board())
+    _first, last = world.ask(world.board())
     assert (
         not last.trusted
         and last.fetched
@@ -238,7 +238,7 @@ def test_a_hostile_host_of_certificates(world, how):
 
 
 def test_another_certificate_in_its_place_is_not_taken(world, mocker):
-    mocker.patch.object(pki, "files", lambda: dict.fromkeys(_paths(), pki.cross()))
+    mocker.patch.object(pki, "files", return_value=dict.fromkeys(_paths(), pki.cross()))
     for host in TWO:
         world.serve(host, "certificates")
     last = world.ask(world.board())[-1]
@@ -257,7 +257,7 @@ def test_a_certificate_as_text_is_read_too(world, mocker):
     from runcommand.attest.x509 import to_pem
 
     real = {path: to_pem(content) for path, content in pki.files().items()}
-    mocker.patch.object(pki, "files", lambda: real)
+    mocker.patch.object(pki, "files", return_value=real)
     for host in TWO:
         world.serve(host, "certificates")
     assert world.ask(world.board())[-1].trusted
@@ -465,7 +465,7 @@ def test_all_dark_is_one_time_out(world):
 
 def test_a_resolver_that_hangs_is_one_time_out(world, mocker):
     board = judged(world, world.board())
-    mocker.patch.object(world.connector, "resolve", lambda host: time.sleep(30))
+    mocker.patch.object(world.connector, "resolve", side_effect=lambda host: time.sleep(30))
     began = time.monotonic()
     found = tried(world, board)
     assert time.monotonic() - began < 3.5 and all(

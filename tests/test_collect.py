@@ -357,8 +357,8 @@ def test_a_thread_whose_work_fails_is_no_thread_at_work(mocker):
     def fails():
         raise MemoryError()
 
+    board._threads = 1
     with pytest.raises(MemoryError):
-        board._threads = 1
         board._take_turns(fails)
     assert board._threads == 0
 

@@ -82,13 +82,13 @@ def defined(path):
     return {node.name for node in top} | set(inner)
 
 
-@pytest.mark.parametrize(("path", "name"), REFERENCES)
+@pytest.mark.parametrize("path, name", REFERENCES)
 def test_every_function_that_it_names_is_there(path, name):
     assert name in defined(path)
 
 
 @pytest.mark.parametrize(
-    ("path", "name"),
+    "path, name",
     [
         ("runcommand/rules/catalogue.py", "RULES"),
         ("runcommand/simulator/world.py", "PROBED"),

@@ -150,7 +150,7 @@ def bare(facts):
 SECOND_NIC = (Expected(mac=ETH1.mac), Expected(ip="10.0.1.5"), Expected(ETH1.mac, "10.0.1.5"))
 
 
-@pytest.mark.parametrize("expected", (Expected(), *SECOND_NIC))
+@pytest.mark.parametrize("expected", [Expected(), *SECOND_NIC])
 def test_the_address_from_which_imds_answered_comes_first(expected):
     assert known(LINUX.healthy(expected=expected)) == ("eth0", "10.0.0.4", "imds-answer")
     assert known(LINUX.dark("10.0.1.5", expected=expected)) == ("eth0", "10.0.0.4", "imds-answer")

@@ -61,6 +61,8 @@ from .command import ROOT
 if not sys.platform.startswith("linux"):
     pytest.skip("the readers of Linux are among them", allow_module_level=True)
 
+import contextlib
+
 from runcommand.system.linux import (
     adapters,
     files,
@@ -450,10 +452,8 @@ def of_wfp(text: str) -> None:
         f"<?xml version='1.0'?><wfpdiag>{text}</wfpdiag>",
         f"<a>{text.translate(XML)}</a>",
     ):
-        try:
+        with contextlib.suppress(wfp.NoFact):
             wfp.parse(document)
-        except wfp.NoFact:
-            pass
 
 
 XML = {ord(c): " " for c in "<&\0\1\x0b\x0c"}

@@ -303,7 +303,7 @@ def test_imds_own_report_of_other_macs_is_a_failure_whatever_the_operator_says(s
     [(429, "imds-throttled"), (403, "imds-access-denied"), (500, "imds-unavailable")],
 )
 def test_an_error_of_imds_itself_is_an_answer_too(side, status, cause):
-    nic, second = nics_of(side)
+    _nic, second = nics_of(side)
     facts = side.answers(http(side.ip, status, server="IMDS/150.870.65.1854"))
     facts = replace(facts, wireserver=wireserver(side.ip, Outcome.TIMED_OUT))
     for expected in (
@@ -374,7 +374,7 @@ def test_an_old_lease_is_no_mismatch_where_the_wireserver_answers():
 
 @ON_BOTH
 def test_the_operators_nic_is_the_primary_one_and_the_fix_says_to_check_it(side):
-    nic, second = nics_of(side)
+    _nic, second = nics_of(side)
     diagnosis = diagnose(side.silent(expected=Expected(second.mac)))
     assert diagnosis.cause == "route-wrong-interface" and second.name in diagnosis.main.detail
     assert "assumed because --expected-mac or --expected-ip names it" in diagnosis.main.detail

@@ -301,9 +301,12 @@ def test_twenty_thousand_rules_are_read_and_the_one_is_found():
 )  # fmt: skip
 def test_output_that_is_no_ruleset_is_no_fact_or_empty(output):
     try:
-        assert reduced_nft(output).rules == []
-    except NoFact as reason:
-        assert "nft" in str(reason)
+        rules = reduced_nft(output).rules
+    except NoFact as missing:
+        reason = str(missing)
+        assert "nft" in reason
+    else:
+        assert rules == []
 
 
 def test_hostile_rulesets_never_raise():

@@ -416,7 +416,10 @@ def trial(server="10.1.2.3:3128", **more):
     return ProxyTrial(server, **{"imds": replace(given, connection=connection), **more})
 
 
-def judged(*proxies, base=WINDOWS, trials=(trial(),), **more):
+TRIALS = (trial(),)
+
+
+def judged(*proxies, base=WINDOWS, trials=TRIALS, **more):
     return diagnose(replace(base.healthy(), proxies=proxies, proxy_trials=trials, **more))
 
 

@@ -486,7 +486,7 @@ def test_a_broken_report_shows_it_too_where_nothing_else_gives_way():
 def test_where_there_is_no_room_the_warning_stands_without_its_command():
     rows = tuple(row(HOSTS[0], "10.1.0.1", ETH1, 5 + i) for i in range(40))
     facts = LINUX.dark(LINUX.other, routes=(*rows, *rows_of(ETH0, "10.0.0.1", 11, True)))
-    diagnosis, portal, full = holds(
+    _diagnosis, portal, full = holds(
         replace(facts, system="windows", persistent_routes=many_stored(1))
     )
     assert "route-stale-persistent" in portal and STORED not in portal.split("\n")

@@ -101,7 +101,7 @@ def test_a_guid_has_the_bytes_that_windows_expects():
 
 
 def test_the_state_of_the_licence(mocker):
-    mocker.patch.object(activation, "is_genuine_local", lambda: "genuine")
+    mocker.patch.object(activation, "is_genuine_local", return_value="genuine")
     assert activation.collect(Board(20)) == "genuine"
 
 
@@ -112,7 +112,7 @@ def test_a_licence_service_that_fails_or_hangs(mocker):
     mocker.patch.object(activation, "is_genuine_local", fail)
     with pytest.raises(NoFact, match="SLIsGenuineLocal: error 2147942402"):
         activation.collect(Board(20))
-    mocker.patch.object(activation, "is_genuine_local", lambda: time.sleep(30))
+    mocker.patch.object(activation, "is_genuine_local", side_effect=lambda: time.sleep(30))
     mocker.patch.object(activation, "WAIT_S", 0.2)
     began = time.monotonic()
     with pytest.raises(NoFact, match="not done in time"):

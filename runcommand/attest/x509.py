@@ -197,7 +197,7 @@ class X509:
     def read(cls, encoded: bytes) -> X509:
         """A certificate, read to its last detail. Raises ``Malformed`` or ``Unsupported``."""
         made = cls(encoded)
-        made.fact
+        _ = made.fact  # cached: whoever gets the certificate can read it
         return made
 
     @cached_property

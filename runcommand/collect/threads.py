@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import contextlib
 import threading
 from typing import Callable
 
@@ -22,10 +23,9 @@ def start(work: Callable[[], None]) -> None:
     ``threading.Thread.start`` waits until the thread has begun, and so for ever where memory ends
     just then.
     """
-    try:
+    # where it is refused, the system's own size will do
+    with contextlib.suppress(ValueError, RuntimeError):
         threading.stack_size(STACK)
-    except (ValueError, RuntimeError):
-        pass  # the system's own size will do
     try:
         _thread.start_new_thread(work, ())
     except (RuntimeError, MemoryError) as error:

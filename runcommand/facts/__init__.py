@@ -957,7 +957,7 @@ def _fields(cls: Type[Any]) -> Tuple[Tuple[str, Any, bool], ...]:
     )
 
 
-def _decode(expected: Any, value: Any, path: str) -> Any:
+def _decode(expected: Any, value: Any, path: str) -> Any:  # noqa: C901
     origin = getattr(expected, "__origin__", None)
     if origin is Union:  # Optional is the only union in the schema
         return None if value is None else _decode(expected.__args__[0], value, path)

@@ -225,7 +225,7 @@ class _Walk:
         if self._chain(chain.id, True, 0) is None and chain.policy is RuleVerdict.DROP:
             self._stop(Obstacle(chain=chain, incoming=self._incoming), True)
 
-    def _chain(self, id: str, is_sure: bool, depth: int) -> Optional[RuleVerdict]:
+    def _chain(self, id: str, is_sure: bool, depth: int) -> Optional[RuleVerdict]:  # noqa: C901
         """How a chain ends for the packet: ACCEPT, or None: it falls out at the end, or may.
 
         :param is_sure: whether the packet comes here for certain

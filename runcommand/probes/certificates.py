@@ -309,7 +309,7 @@ def try_endpoints(
     ]
     reasons = side_by_side.run(works, board.remaining(CONNECT_S))
     trials = []
-    for (host, (purposes, _)), reason in zip(hosts.items(), reasons):
+    for host, reason in zip(hosts, reasons):
         trial = made[host]
         if reason and reason != side_by_side.LATE:
             trial = replace(trial, error=reason, is_name_unknown=False)

@@ -187,8 +187,10 @@ class Texts:
         paths: List[Tuple[int, int]] = []  # where they begin and end, the first one last
         if strict_paths:
             paths = [path.span() for path in PATH.finditer(text)][::-1]
-        for match in iter(lambda: PATTERN.search(text, at), None):
-            assert match is not None
+        while True:
+            match = PATTERN.search(text, at)
+            if match is None:
+                break
             start, end = match.span(match.lastgroup or 0)
             if match.lastgroup == "word":
                 while paths and paths[-1][1] <= start:

@@ -128,7 +128,7 @@ class Host:
         self.log.append((time.monotonic(), url.path))
         self._answer(sock, method, url.path, parse_qs(url.query, keep_blank_values=True), headers)
 
-    def _answer(
+    def _answer(  # noqa: C901
         self,
         sock: socket.socket,
         method: str,

@@ -267,7 +267,7 @@ def windows(
             asset_tag=AZURE_ASSET_TAG,
             smbios_uuid="02AAB8A4-74EF-476E-8182-F6D2BA4166A6",
             elevated=True,
-        ),  # fmt: skip
+        ),
         adapters=adapters,
         routes=own if routes is None else routes,
         neighbours=tuple(
@@ -311,7 +311,7 @@ def linux(
             asset_tag=AZURE_ASSET_TAG,
             smbios_uuid="9a1f0c86-4c43-4d3e-8a3f-1a6f6f2b7d11",
             elevated=True,
-        ),  # fmt: skip
+        ),
         adapters=adapters,
         routes=own if routes is None else routes,
         routing_rules=tuple(

@@ -210,7 +210,7 @@ class LoopbackConnector(Connector):
             return next(
                 (item for item in case.adapters if item.name == attempt.device), None
             ), attempt.source
-        if attempt.source and not self._scenario.facts.system == "linux":
+        if attempt.source and self._scenario.facts.system != "linux":
             return case.adapter_of(attempt.source), attempt.source  # the strong host model
         if way.error:
             code = getattr(errno, way.error, errno.ENETUNREACH)

@@ -4,6 +4,7 @@ their children.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -280,14 +281,11 @@ def kill(process: subprocess.Popen[bytes], end: End) -> None:
 
 
 def _end(end: End) -> None:
-    try:
+    with contextlib.suppress(OSError):
         end()
-    except OSError:
-        pass
 
 
 def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
-    try:
+    # one that cannot be killed (a dead disk) is left behind
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        pass  # it cannot be killed (a dead disk): left behind

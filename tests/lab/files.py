@@ -15,7 +15,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Callable, Dict
+from typing import Callable, ClassVar, Dict
 from urllib.parse import urlsplit
 
 from runcommand.attest.x509 import to_pem
@@ -29,7 +29,7 @@ PATIENCE_S = 90.0
 
 class Handler(BaseHTTPRequestHandler):
     exe = b""
-    asked: Dict[str, int] = {}
+    asked: ClassVar[Dict[str, int]] = {}
 
     def do_GET(self) -> None:
         path = urlsplit(self.path).path

@@ -4,6 +4,7 @@ lead astray.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -70,10 +71,8 @@ def _walk(path: Path) -> int:
     descriptor = os.open("/", _OPEN)
     for number, step in enumerate(path.parts[1:], 2):
         try:
-            try:
+            with contextlib.suppress(FileExistsError):
                 os.mkdir(step, 0o700 if number == len(path.parts) else 0o755, dir_fd=descriptor)
-            except FileExistsError:
-                pass
             deeper = os.open(step, _OPEN, dir_fd=descriptor)
         finally:
             os.close(descriptor)

@@ -160,7 +160,7 @@ def _chain(item: Dict[str, Any], table: str, in_doubt: bool) -> FirewallChain:
     )
 
 
-def _rules(
+def _rules(  # noqa: C901
     item: Dict[str, Any], table: str, where: _Where, doubt: Tuple[FirewallMatch, ...]
 ) -> List[FirewallRule]:
     """One rule; of a verdict map (vmap) one for each of its elements.

@@ -12,7 +12,7 @@ import ctypes
 import errno
 import os
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ctypes import POINTER, Structure, byref, c_ubyte, c_void_p
 from ctypes.wintypes import BOOL, DWORD, HANDLE, LPCWSTR
 from pathlib import Path
@@ -131,10 +131,8 @@ def make(chosen: Optional[Path], name: str) -> RunFolder:
         base = program_data / NAME
         with _opened(program_data) as handle:
             _check(handle, program_data, only=False)
-            try:
+            with suppress(FileExistsError):
                 _create(base, ADMINISTRATORS_ONLY)
-            except FileExistsError:
-                pass
             with _opened(base) as own:
                 _check(own, base, only=True)
                 return _in(base, name, ADMINISTRATORS_ONLY)
