@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -326,8 +327,8 @@ def _until_alarm(seconds: float, work: Callable[[], None]) -> None:
 
     It may ring anywhere, also between two collectors: that ends the work, and is no failure.
     """
-    timer = getattr(signal, "setitimer", None)
-    if timer is None or seconds <= 0 or threading.current_thread() is not threading.main_thread():
+    is_main = threading.current_thread() is threading.main_thread()
+    if sys.platform == "win32" or seconds <= 0 or not is_main:
         work()
         return
     is_over: List[bool] = []
@@ -339,7 +340,7 @@ def _until_alarm(seconds: float, work: Callable[[], None]) -> None:
     before = signal.signal(signal.SIGALRM, ring)
     try:
         try:
-            timer(signal.ITIMER_REAL, seconds, SWITCH_S)
+            signal.setitimer(signal.ITIMER_REAL, seconds, SWITCH_S)
             work()
         except TimeUp:
             pass
@@ -349,7 +350,7 @@ def _until_alarm(seconds: float, work: Callable[[], None]) -> None:
         pass  # it rang once more before it was over
     finally:
         is_over.append(True)
-        timer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
 

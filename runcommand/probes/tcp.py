@@ -6,6 +6,7 @@ import errno
 import os
 import selectors
 import socket
+import sys
 import time
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence, Tuple
@@ -107,15 +108,14 @@ class Connector:
     @staticmethod
     def _bind(sock: socket.socket, attempt: Attempt) -> None:
         try:
-            if attempt.device:
+            if attempt.device and sys.platform == "linux":
                 sock.setsockopt(
                     socket.SOL_SOCKET, socket.SO_BINDTODEVICE, os.fsencode(attempt.device) + b"\0"
                 )
             if attempt.source:
                 sock.bind((attempt.source, 0))
-        except (
-            OSError
-        ) as error:  # says nothing of the network: it must not look like a refused connect
+        except OSError as error:
+            # says nothing of the network: it must not look like a refused connect
             raise BindError(f"cannot be bound to it: {error_text(error)}") from None
 
     def local_address(self, sock: socket.socket) -> Optional[Address]:

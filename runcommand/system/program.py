@@ -9,6 +9,7 @@ import os
 import select
 import signal
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -38,7 +39,8 @@ def process_group(process: subprocess.Popen[bytes]) -> End:
     """How a POSIX system ends a program that leads a process group of its own."""
 
     def end() -> None:
-        if process.returncode is None:  # before any wait: a zombie keeps its number
+        # before any wait: a zombie keeps its number
+        if process.returncode is None and sys.platform != "win32":
             os.killpg(process.pid, signal.SIGKILL)
 
     return end
@@ -214,11 +216,10 @@ def _read(
         _Stream(process.stdout, output, OUTPUT_LIMIT + 1, ends_when_full=True),
         _Stream(process.stderr, errors, ERRORS_LIMIT, ends_when_full=False),
     ]
-    if hasattr(select, "poll"):
+    if sys.platform != "win32" and hasattr(select, "poll"):
         return _read_in_turn(streams, end)
-    done = [
-        _read_beside(stream) for stream in streams
-    ]  # Windows' pipes cannot be waited for together
+    # Windows' pipes cannot be waited for together
+    done = [_read_beside(stream) for stream in streams]
     return all([item.wait(max(0.0, end - time.monotonic())) for item in done])
 
 
@@ -241,6 +242,8 @@ class _Stream(NamedTuple):
 
 
 def _read_in_turn(streams: List[_Stream], end: float) -> bool:
+    if sys.platform == "win32":
+        raise NotImplementedError("Windows has no poll")
     waiting = select.poll()
     left = {stream.pipe.fileno(): stream for stream in streams}
     for number in left:

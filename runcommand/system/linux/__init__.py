@@ -5,6 +5,7 @@ Each collector reads one thing and judges nothing.
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Mapping, Optional, Sequence
@@ -15,6 +16,7 @@ from .. import RunFolder, host_name
 from ..program import Programs
 from . import adapters, certificates, firewall, folder, machine, proxies, routes, services
 
+assert sys.platform != "win32"
 DIRECTORIES = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
 # OpenSSL 3 trusts what lies in its folder of certificates beside what it is told to trust, unless
 # that is elsewhere.

@@ -8,12 +8,14 @@ import contextlib
 import errno
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import Optional, Tuple
 
 from .. import RunFolder
 from ..run_folder import FILES, candidates, outdated
 
+assert sys.platform != "win32"
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 

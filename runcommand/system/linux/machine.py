@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from pathlib import Path
 from typing import Tuple
 
@@ -12,6 +13,7 @@ from ...facts import Machine, RawText
 from ..program import Programs
 from .files import key_values, read
 
+assert sys.platform != "win32"
 OS_RELEASE = (Path("/etc/os-release"), Path("/usr/lib/os-release"))
 RELEASE_LIMIT, VALUE_LIMIT = 64 * 1024, 200  # bytes of the file; characters of a value
 DMI = Path("/sys/class/dmi/id")

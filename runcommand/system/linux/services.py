@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from typing import Iterator, List, Tuple
 
@@ -13,6 +14,7 @@ from ..program import Programs
 from . import sockets
 from .files import key_values
 
+assert sys.platform != "win32"
 UNITS = (
     "walinuxagent", "waagent", "azure-proxy-agent", "himdsd", "systemd-networkd", "NetworkManager", "networking",
     "wicked", "cloud-init", "systemd-timesyncd", "chronyd", "chrony", "ntpd", "ntp", "ntpsec",

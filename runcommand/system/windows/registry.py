@@ -59,12 +59,11 @@ def _each(key: str, root: Root, which: int, read: Callable[[Any, Any, int], Any]
 
     :param which: the place of their number in what ``QueryInfoKey`` gives
     """
-    import winreg  # exists on Windows only; what reads the registry can be imported anywhere
-
+    winreg = _winreg()
     found: List[Any] = []
     try:
         with _open(key, root) as opened:
-            for index in range(min(winreg.QueryInfoKey(opened)[which], VALUES)):  # type: ignore[attr-defined]
+            for index in range(min(winreg.QueryInfoKey(opened)[which], VALUES)):
                 found.append(read(winreg, opened, index))
     except FileNotFoundError:  # taken away meanwhile
         pass
@@ -73,13 +72,19 @@ def _each(key: str, root: Root, which: int, read: Callable[[Any, Any, int], Any]
     return found
 
 
-def _open(key: str, root: Root) -> Any:
+def _winreg() -> Any:
+    """The module; only Windows has it, but what reads the registry can be imported anywhere."""
     import winreg
 
+    return winreg
+
+
+def _open(key: str, root: Root) -> Any:
+    winreg = _winreg()
     roots = {Root.MACHINE: "HKEY_LOCAL_MACHINE", Root.USERS: "HKEY_USERS"}
-    access = winreg.KEY_READ | winreg.KEY_WOW64_64KEY  # type: ignore[attr-defined]
+    access = winreg.KEY_READ | winreg.KEY_WOW64_64KEY
     try:
-        return winreg.OpenKey(getattr(winreg, roots[root]), key, access=access)  # type: ignore[attr-defined]
+        return winreg.OpenKey(getattr(winreg, roots[root]), key, access=access)
     except FileNotFoundError:
         raise NoKey(f"{root.value}\\{key}: no such key") from None
     except OSError as error:
