@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Callable, Dict, List, Optional
 
 from . import __version__
-from .collect import ENDING_S, Board, Collector, Run, collect, now, side_by_side
+from .collect import Board, Collector, RunOptions, collect, now, side_by_side
+from .collect.board import DOCUMENT, ENDING_S
+from .collect.system import LocalSystem, System
 from .diagnosis import Diagnosis, diagnose, failed
 from .facts import IMDS_ADDRESS, WIRESERVER_ADDRESS, Address, Facts
 from .probes import certificates, differential, imds, proxy, wireserver
 from .probes.imds import Asking, Pace
 from .probes.tcp import Connector, Endpoint
 from .report import json_report, text
-from .system import LocalSystem, System
 
 WRITING_S = 2.0  # a file system that hangs costs the files, not the report
 REDACTING = 0.2  # of the deadline, kept back to redact: 20,000 routes take seconds
@@ -35,7 +36,7 @@ class Target:
 
 def run(
     target: Target,
-    conditions: Run,
+    options: RunOptions,
     interrupted: Callable[[], bool] = lambda: False,
     progress: Callable[[str, float], None] = lambda name, elapsed: None,
     redact: bool = False,
@@ -46,25 +47,23 @@ def run(
     """
     began = time.monotonic()
     facts = Facts(
-        conditions.system,
-        conditions.host,
+        options.system,
+        options.host,
         now(),
-        deadline_s=conditions.deadline_s,
+        deadline_s=options.deadline_s,
         tool_version=__version__,
     )
     try:
         collectors = {
-            **probe_collectors(target, conditions.endpoints),
+            **probe_collectors(target, options.endpoints),
             **target.system.collectors(),
         }  # progress names the first that is missing
         ending_s = ENDING_S
         if redact:
-            ending_s += REDACTING * conditions.deadline_s
-        facts = collect(
-            conditions, collectors, target.system.cleanup, interrupted, progress, ending_s
-        )
+            ending_s += REDACTING * options.deadline_s
+        facts = collect(options, collectors, target.system.cleanup, interrupted, progress, ending_s)
         if redact:
-            facts = redacted_in_time(facts, began + conditions.deadline_s)
+            facts = redacted_in_time(facts, began + options.deadline_s)
         return diagnose(facts)
     except Exception as error:
         if redact:
@@ -107,7 +106,7 @@ def probe_collectors(target: Target, endpoints: bool) -> Dict[str, Collector]:
         "imds": lambda board: imds.ask(
             asking(board),
             lambda so_far: board.draft("imds", so_far),
-            lambda found: board.post(certificates.DOCUMENT, found),
+            lambda found: board.post(DOCUMENT, found),
         ),
         "wireserver": lambda board: wireserver.ask(connector, target.wireserver, board.remaining),
         "differential": lambda board: differential.ask(asking(board), board, system.by_device),

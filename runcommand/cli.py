@@ -259,7 +259,8 @@ def _option_names(command: argparse.ArgumentParser) -> List[str]:
 
 def do_check(options: argparse.Namespace) -> int:
     from .check import Target, keep, run
-    from .collect import DEFAULT_DEADLINE_S, Run
+    from .collect import RunOptions
+    from .collect.run import DEFAULT_DEADLINE_S
     from .probes.tcp import Connector
     from .system import current
 
@@ -272,7 +273,7 @@ def do_check(options: argparse.Namespace) -> int:
     if options.imds_url:
         target = Target(system, Connector(), options.imds_url, options.wireserver_url)
     deadline = options.deadline or DEFAULT_DEADLINE_S
-    conditions = Run(
+    conditions = RunOptions(
         system.name,
         system.host(),
         deadline,

@@ -12,6 +12,7 @@ import pytest
 
 from runcommand.attest import document as attested
 from runcommand.collect import Board, NoFact, side_by_side, threads
+from runcommand.collect.board import DOCUMENT
 from runcommand.facts import (
     Address,
     ChainFault,
@@ -98,7 +99,7 @@ class World:
             200,
             date=NOW,
         )
-        board.post(certificates.DOCUMENT, read.certificates)
+        board.post(DOCUMENT, read.certificates)
         board.post(
             "imds", Imds((exchange,), attested=exchange, attested_document=True, document=found)
         )
@@ -190,7 +191,7 @@ def test_an_expired_leaf_is_nothing_to_fetch_for(world):
 def _board_of_expired(world):
     board = world.board()
     old = pki.leaf("metadata.azure.com", "eastus", True)
-    board.post(certificates.DOCUMENT, (old, pki.issuing(), pki.cross()))
+    board.post(DOCUMENT, (old, pki.issuing(), pki.cross()))
     return board
 
 

@@ -13,11 +13,11 @@ from types import SimpleNamespace
 import pytest
 
 from runcommand import check
-from runcommand.collect import Board, NoFact, Run, collect, now, side_by_side, threads
+from runcommand.collect import Board, NoFact, RunOptions, collect, now, side_by_side, threads
 from runcommand.facts import Facts, Note, Unavailable
 from runcommand.system.program import DYING_S, Programs, process_group
 
-HERE = Run("linux", "testlx", deadline_s=1.5)
+HERE = RunOptions("linux", "testlx", deadline_s=1.5)
 
 
 def seconds(function):
@@ -98,7 +98,9 @@ def test_more_is_kept_back_where_the_facts_are_to_be_redacted(mocker, redact):
         "runcommand.check.collect", side_effect=lambda run, *more: Facts("linux", "x", now())
     )
     system = SimpleNamespace(collectors=dict, cleanup=lambda: None, by_device=None)
-    check.run(check.Target(system, None), Run("linux", "testlx", deadline_s=20.0), redact=redact)
+    check.run(
+        check.Target(system, None), RunOptions("linux", "testlx", deadline_s=20.0), redact=redact
+    )
     assert kept_back.call_args[0][-1] == (4.3 if redact else 0.3)
 
 

@@ -15,7 +15,7 @@ import pytest
 import runcommand.collect
 import runcommand.diagnosis
 from runcommand import facts as facts_module
-from runcommand.collect import Run
+from runcommand.collect import RunOptions
 from runcommand.facts import Facts, Outcome, facts_from_json, to_json
 from runcommand.probes.tcp import Connector, Endpoint
 from runcommand.report import json_report
@@ -240,7 +240,7 @@ def with_field(monkeypatch, line):
     field = (name, kind, dataclasses.field(default=None))
     wider = dataclasses.make_dataclass("Facts", [field], bases=(Facts,), frozen=True)
     wider.__module__ = facts_module.__name__
-    monkeypatch.setattr(runcommand.collect, "Facts", wider)
+    monkeypatch.setattr(runcommand.collect.run, "Facts", wider)
     monkeypatch.setattr(facts_module, "Facts", wider)
     return wider
 
@@ -252,7 +252,7 @@ def test_the_example_of_a_fact_is_collected_written_and_read_again(monkeypatch):
         "runcommand/system/linux/machine.py", BLOCKS["runcommand/system/linux/machine.py", ""]
     )
     found = runcommand.collect.collect(
-        Run("linux", "here"), {"uptime_s": collector["collect_uptime"]}
+        RunOptions("linux", "here"), {"uptime_s": collector["collect_uptime"]}
     )
     assert found.uptime_s > 0 and not found.unavailable
     assert facts_from_json(json.loads(json.dumps(to_json(found)))) == found
@@ -271,7 +271,7 @@ def test_the_example_of_a_fact_that_cannot_be_had_says_why(monkeypatch):
     )
     monkeypatch.setitem(collector, "read", lambda path: None)
     found = runcommand.collect.collect(
-        Run("linux", "here"), {"uptime_s": collector["collect_uptime"]}
+        RunOptions("linux", "here"), {"uptime_s": collector["collect_uptime"]}
     )
     assert found.uptime_s is None
     assert [(item.fact, item.reason) for item in found.unavailable] == [
@@ -330,7 +330,7 @@ def test_the_example_of_a_probe_is_a_collector_like_those_of_a_run(monkeypatch):
     endpoint = Endpoint(*host.listen(), true_address=False)
     try:
         found = runcommand.collect.collect(
-            Run("linux", "here"), {"resolver": lambda board: asked(endpoint)}
+            RunOptions("linux", "here"), {"resolver": lambda board: asked(endpoint)}
         )
     finally:
         host.close()

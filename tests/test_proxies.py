@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from runcommand.collect import Board, NoFact
+from runcommand.collect.board import PAC_URLS
 from runcommand.diagnosis import diagnose
 from runcommand.facts import (
     Body,
@@ -23,7 +24,7 @@ from runcommand.facts import (
 from runcommand.probes import proxy
 from runcommand.probes.imds import Asking, Pace
 from runcommand.probes.tcp import Connector, Endpoint
-from runcommand.proxy.settings import PAC_URLS, read_server
+from runcommand.proxy.settings import read_server
 from runcommand.simulator.host import Behaviour, Host
 from runcommand.simulator.scenarios import (
     ETC_PROXY,

@@ -8,7 +8,8 @@ import time
 import pytest
 
 from runcommand.facts import Outcome
-from runcommand.probes.tcp import Attempt, Connector, connect, error_text, outcome_of
+from runcommand.network import error_text, outcome_of
+from runcommand.probes.tcp import Attempt, Connector, connect
 
 BY_DEVICE = pytest.mark.skipif(
     not hasattr(socket, "SO_BINDTODEVICE"), reason="sockets cannot be bound to a device here"

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from runcommand.collect import Board, NoFact, Run, collect
+from runcommand.collect import Board, NoFact, RunOptions, collect
 from runcommand.facts import LinkState, NeighbourState
 from runcommand.simulator import scenarios
 from runcommand.system.windows import adapters, iphlpapi, machine, registry, routes
@@ -344,7 +344,7 @@ def test_a_driver_that_hangs_costs_its_detail_only(mocker):
     mocker.patch.object(iphlpapi, "adapters", return_value=[adapter_row()])
     mocker.patch.object(iphlpapi, "interfaces", side_effect=lambda: time.sleep(5))
     mocker.patch.object(registry, "values", return_value=LEASE)
-    facts = collect(Run("windows", "testWs", 1.0), {"adapters": adapters.collect})
+    facts = collect(RunOptions("windows", "testWs", 1.0), {"adapters": adapters.collect})
     assert [(adapter.name, adapter.lease_gateway) for adapter in facts.adapters] == [
         ("Ethernet", "172.16.69.1")
     ]

@@ -9,7 +9,8 @@ import time
 from functools import partial
 from typing import Callable, List, Optional, Sequence
 
-from . import NoFact, threads
+from . import threads
+from .errors import NoFact
 
 LATE = "not done in time"
 

@@ -18,6 +18,8 @@ from ..attest.der import Malformed, Unsupported
 from ..attest.document import host_time
 from ..attest.x509 import X509, from_pem, readable
 from ..collect import Board, NoFact, now, side_by_side
+from ..collect.board import DOCUMENT
+from ..collect.system import System
 from ..facts import (
     LACKING,
     Certificate,
@@ -36,11 +38,10 @@ from ..facts import (
     Unavailable,
     instant,
 )
-from ..system import System
+from ..network import CONNECT_S, error_text
 from . import web
-from .tcp import CONNECT_S, Attempt, Connector, connect, error_text
+from .tcp import Attempt, Connector, connect
 
-DOCUMENT = "attested certificates"  # what the board holds them under: in DER, the signer's first
 FETCH_S = CONNECT_S  # for one step up the chain, whatever the number of addresses and proxies
 CHAIN_S = 2 * FETCH_S  # for all fetching
 ITS_FETCH_S = 1.5  # what the system's own engine is given for each address

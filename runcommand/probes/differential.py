@@ -8,8 +8,9 @@ from typing import List, Optional, Sequence, Tuple
 
 from ..collect import Board
 from ..facts import Adapter, Exchange, Imds, LinkState, Trial, is_from_imds
+from ..network import CONNECT_S
 from .imds import API_VERSIONS, INSTANCE, Asking
-from .tcp import CONNECT_S, Attempt, connect
+from .tcp import Attempt, connect
 
 PATIENCE_S = 1.0  # how long the plain request may stay without an answer before this begins
 REQUESTS = 4  # HTTP requests that may be spent on the ways that connect

@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from typing import Dict, Optional
 
 from ..facts import Instant, Outcome, instant
-from .tcp import outcome_of
+from ..network import outcome_of
 
 BODY_LIMIT = 1024 * 1024
 EXCHANGE_S = 5.0  # one request and its whole answer, after the connect

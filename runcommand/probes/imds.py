@@ -38,8 +38,9 @@ from ..facts import (
     refuses_version,
 )
 from ..facts.confidential import beginning, without_secrets
+from ..network import CONNECT_S
 from . import http
-from .tcp import CONNECT_S, Attempt, Connector, Endpoint, connect
+from .tcp import Attempt, Connector, Endpoint, connect
 
 # The documented versions of the API, newest first.
 API_VERSIONS = (

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from ..collect import Board, NoFact, side_by_side
+from ..collect.board import PAC_URLS
 from ..facts import (
     IMDS_ADDRESS,
     PLATFORM_ADDRESSES,
@@ -24,12 +25,12 @@ from ..facts import (
     Scope,
 )
 from ..facts.confidential import without_query
+from ..network import CONNECT_S, error_text
 from ..proxy.bypass import through
-from ..proxy.settings import PAC_URLS
 from . import http, web
 from . import wireserver as wire_protocol
 from .imds import API_VERSIONS, INSTANCE, Asking
-from .tcp import CONNECT_S, Attempt, Connector, Endpoint, connect, error_text
+from .tcp import Attempt, Connector, Endpoint, connect
 
 SETTINGS_S = 6.0  # how long the settings are waited for
 PROOF_S = 4.8  # for everything: the name of the proxy, the connect, request and answer

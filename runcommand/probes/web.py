@@ -22,8 +22,9 @@ from ..facts import (
     if_valid,
     parse_address,
 )
+from ..network import CONNECT_S, error_text
 from . import http
-from .tcp import CONNECT_S, Attempt, Connector, connect, error_text
+from .tcp import Attempt, Connector, connect
 
 HEADERS = {"User-Agent": "imds-check"}
 HOST_NAME = re.compile(r"([A-Za-z0-9-]{1,63}\.)+[A-Za-z][A-Za-z0-9-]{0,62}(:80)?")

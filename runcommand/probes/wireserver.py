@@ -12,9 +12,10 @@ import time
 from typing import Callable, Optional
 
 from ..facts import HOST_PLUGIN_PORT, Body, Connection, Exchange, Outcome, WireServer
+from ..network import CONNECT_S
 from . import http
 from .imds import read_body
-from .tcp import CONNECT_S, Attempt, Connector, Endpoint, connect
+from .tcp import Attempt, Connector, Endpoint, connect
 
 VERSIONS = "/?comp=versions"
 

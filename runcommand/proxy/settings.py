@@ -9,8 +9,6 @@ from typing import Callable, Dict, List, Mapping, Optional, Tuple
 
 from ..facts import Proxy, ProxyKind, Scope
 
-# the name on the board of (scope, whole url) pairs: the query, which may be a secret, is in no fact
-PAC_URLS = "pac urls"
 PROCESS = "this process's environment"  # a place
 DEFAULT_PORTS = {"http": 80, "https": 443}
 SOCKS_PORT = 1080

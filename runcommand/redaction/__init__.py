@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any, Callable, Iterator, List, Mapping, Optional, Tuple, Union, get_type_hints
 
 from .. import facts as facts_module
-from ..collect import place
+from ..collect.errors import place
 from ..facts import (
     PLATFORM_ADDRESSES,
     UUID,

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 from ..attest import chain
 from ..attest.x509 import X509
 from ..check import Target, run
-from ..collect import Board, Collector, NoFact, Run
+from ..collect import Board, Collector, NoFact, RunOptions
 from ..diagnosis import Diagnosis
 from ..facts import (
     IMDS_ADDRESS,
@@ -278,7 +278,7 @@ def simulate(
     web: Dict[str, Place] = {address: other.listen() for address, other in others.items()}
     connector = LoopbackConnector(scenario, host.listen(), web)
     facts = scenario.facts
-    conditions = Run(
+    conditions = RunOptions(
         facts.system, facts.host, expected_mac=facts.expected.mac, expected_ip=facts.expected.ip
     )
     try:

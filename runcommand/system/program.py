@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 from typing import IO, Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Set, Tuple
 
-from ..collect import NoFact, NoProgram, is_shortage, threads
+from ..collect import NoFact, NoProgram, threads
+from ..collect.errors import is_shortage
 from ..facts import RawText
 
 PROGRAM_S = 5.0

@@ -17,7 +17,7 @@ from typing import Callable, List, Sequence
 
 import build
 from runcommand.attest import document as attested
-from runcommand.probes.tcp import CONNECT_S
+from runcommand.network import CONNECT_S
 from runcommand.simulator.host import Behaviour, attested_document
 
 from .. import wine

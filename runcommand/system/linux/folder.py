@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Optional, Tuple
 
-from .. import RunFolder
+from ...collect.system import RunFolder
 from ..run_folder import FILES, candidates, outdated
 
 assert sys.platform != "win32"

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Mapping, Optional, Sequence
 
 from ...collect import Collector, NoFact
+from ...collect.system import RunFolder
 from ...facts import CertificateChain, Instant
-from .. import RunFolder, host_name
+from .. import host_name
 from ..program import Programs
 from . import (
     activation,

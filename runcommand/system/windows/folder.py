@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Iterator, Optional
 
 from ...collect import NoFact
-from .. import RunFolder
+from ...collect.system import RunFolder
 from ..run_folder import FILES, candidates, outdated
 from .dll import close_handle, function, last_error
 

@@ -12,9 +12,10 @@ from dataclasses import replace
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from ...collect import Board, NoFact
+from ...collect.board import PAC_URLS
 from ...facts import Proxy, ProxyKind, Scope
 from ...facts.confidential import without_query
-from ...proxy.settings import PAC_URLS, PROCESS, of_environment, read_bypass, read_servers
+from ...proxy.settings import PROCESS, of_environment, read_bypass, read_servers
 from . import registry, winhttp
 from .registry import Root
 
