@@ -83,10 +83,10 @@ def lines_of(lab: Lab):
     assert not [fix for fix in report["findings"][0]["fix"] if fix["kind"] == "command"], (
         "a stranger's root: advice"
     )
-    case = diagnose(facts_from_json(report["facts"])).case
+    model = diagnose(facts_from_json(report["facts"])).model
     wanted = Wanted(root=thumbprint(pki.root()))
     return [
-        fix.text for fix in remedies(case).install_certificate(pki.ROOT_URL, True, None, wanted)
+        fix.text for fix in remedies(model).install_certificate(pki.ROOT_URL, True, None, wanted)
     ]
 
 
