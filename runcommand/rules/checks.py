@@ -523,7 +523,7 @@ def firewall_imds(model: Model) -> Judged:
     forbidden = model.answers.imds is not None and model.answers.imds.outcome is Outcome.FORBIDDEN
     return Judged(
         None,
-        f"{'no rule explains the refusal' if forbidden else 'nothing stands in the lookup'}; {read}",
+        f"{'no rule explains the refusal' if forbidden else 'nothing stands in the way'}; {read}",
     )
 
 
