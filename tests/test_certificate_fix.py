@@ -12,7 +12,8 @@ import pytest
 
 from runcommand.diagnosis import diagnose
 from runcommand.facts import facts_from_json
-from runcommand.fixes.remedies import Wanted, remedies
+from runcommand.fixes.remedies import remedies
+from runcommand.fixes.steps import Wanted
 from runcommand.simulator import pki
 
 from .lab.certificates import ALONE, SERVED, at, web

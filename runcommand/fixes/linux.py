@@ -57,7 +57,7 @@ from .commands import (
     sh,
 )
 from .iptables import delete_rule
-from .remedies import Wanted, bare_proxy, file_of, instead
+from .steps import Wanted, bare_proxy, file_of, instead
 
 WITH_THE_LEASE = "Azure hands out the routes to both platform addresses with the lease."
 LIST_LIMIT = 900  # characters of a bypass list: a longer one leaves no room in the report

@@ -61,7 +61,7 @@ from .commands import (
     phrase,
     powershell,
 )
-from .remedies import Wanted, bare_proxy, file_of, instead
+from .steps import Wanted, bare_proxy, file_of, instead
 
 MANY = 3  # addresses: more of them are changed by one command
 POLICY_EDITOR = "Computer Configuration, Windows Settings, Security Settings, Windows Defender Firewall with Advanced Security"

@@ -16,6 +16,18 @@ AZURE_MAC_PREFIXES = (
     "00-17-FA",
     "00-12-5A",
 )
+# What stands in an asset tag that nobody has set, in lower case.
+NO_TAG = (
+    "",
+    "none",
+    "no asset tag",
+    "not specified",
+    "default string",
+    "to be filled by o.e.m.",
+    "asset tag",
+    "n/a",
+    "null",
+)
 # The virtual switch answers ARP with it for every next hop.
 AZURE_ARP_MAC = "12-34-56-78-9A-BC"
 AZURE_EDITIONS = ("ServerTurbine", "ServerTurbineCor")  # EditionID

@@ -37,10 +37,9 @@ from ..facts import (
     parse_cidr,
 )
 from ..firewall.conditions import ends
-from ..model.azure import AZURE_ASSET_TAG
+from ..model.azure import AZURE_ASSET_TAG, NO_TAG
 from ..model.route_table import MAIN_TABLES
 from ..proxy.bypass import through
-from ..rules.azure import NO_TAG
 from .addresses import Addresses, parse
 from .key import Key
 from .texts import HOST, Texts

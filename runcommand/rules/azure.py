@@ -16,7 +16,7 @@ from ..facts import (
 )
 from ..firewall.filtering import described
 from ..fixes.remedies import REDEPLOY_WARNING, goes_astray, let_pass, route_through_primary_nic
-from ..model.azure import AZURE_ASSET_TAG, GUEST_AGENTS, is_azure_mac
+from ..model.azure import AZURE_ASSET_TAG, GUEST_AGENTS, NO_TAG, is_azure_mac
 from ..model.coverage import failed_to_read, is_incomplete
 from ..model.errors import error_in_words
 from ..model.model import Model
@@ -25,17 +25,6 @@ from ..model.words import listed, short
 from .finding import Finding, Seen, Severity, Verdict, advice, rule
 from .seen import check_first
 
-NO_TAG = (
-    "",
-    "none",
-    "no asset tag",
-    "not specified",
-    "default string",
-    "to be filled by o.e.m.",
-    "asset tag",
-    "n/a",
-    "null",
-)
 ARC_AGENTS = ("himds", "himdsd")
 AGAIN = (
     advice("Run again, with --deadline 60."),

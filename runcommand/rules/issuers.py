@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..facts import EndpointTrial, IssuerFetch, Outcome
-from ..fixes.remedies import Wanted, remedies
+from ..fixes.remedies import remedies
+from ..fixes.steps import Wanted
 from ..model.errors import error_in_words
 from ..model.model import Model
 from ..model.sentences import in_words
