@@ -37,7 +37,7 @@ def depends_on(check, name):
     for facts in recorded():
         if getattr(facts, name) != EMPTY[name]:
             without = replace(facts, **{name: EMPTY[name]})
-            if check.judge(Model(facts)) != check.judge(Model(without)):
+            if check.evaluate(Model(facts)) != check.evaluate(Model(without)):
                 return True
     return False
 

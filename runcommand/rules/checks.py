@@ -9,10 +9,10 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass
 from enum import Enum
-from typing import Callable, Mapping, NamedTuple, Optional, Tuple
+from typing import Callable, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
 from ..attest.document import AGREE_S
-from ..facts import IMDS_ADDRESS, LACKING, Outcome, RouteKind, ServiceState
+from ..facts import IMDS_ADDRESS, LACKING, CertificateChain, Outcome, Route, RouteKind, ServiceState
 from ..firewall.filtering import Obstacle
 from ..firewall.filtering import described as described_obstacle
 from ..fixes.remedies import goes_astray
@@ -49,7 +49,7 @@ class Check:
     summary: str
 
 
-class Judged(NamedTuple):
+class Result(NamedTuple):
     """A status, or None: what the findings of the check's causes say."""
 
     status: Optional[Status]
@@ -62,48 +62,52 @@ class CheckKind:
     title: str
     causes: Tuple[str, ...]
     facts: Tuple[str, ...]  # that it speaks for: where one is missing, its line says why
-    judge: Callable[[Model], Judged]
+    evaluate: Callable[[Model], Result]
     text: str = ""  # its help page, below the title
 
     def __call__(self, model: Model, severities: Mapping[str, Severity]) -> Check:
-        status, summary = self.judge(model)
-        found = [severities[cause] for cause in self.causes if cause in severities]
+        status, summary = self.evaluate(model)
         if status in (None, Status.OK):
-            worst = (
-                Status.FAIL
-                if Severity.FAIL in found
-                else Status.WARN
-                if Severity.WARN in found
-                else Status.OK
-            )
-            status = worst if status is None or worst is not Status.OK else status
+            worst = _worst(severities[cause] for cause in self.causes if cause in severities)
+            if status is None or worst is not Status.OK:
+                status = worst
         return Check(self.id, status, summary)
+
+
+def _worst(found: Iterable[Severity]) -> Status:
+    """What the findings of a check's causes make of it."""
+    severities = set(found)
+    if Severity.FAIL in severities:
+        return Status.FAIL
+    if Severity.WARN in severities:
+        return Status.WARN
+    return Status.OK
 
 
 def check(
     id: str, *causes: str, facts: Tuple[str, ...] = ()
-) -> Callable[[Callable[[Model], Judged]], CheckKind]:
+) -> Callable[[Callable[[Model], Result]], CheckKind]:
     """Makes a check of a function.
 
     Its docstring is the help page: title, text, and the facts that it looks at.
     """
 
-    def make(judge: Callable[[Model], Judged]) -> CheckKind:
-        title, _, text = (inspect.getdoc(judge) or "").partition("\n")
-        return CheckKind(id, title, causes, facts, judge, text.strip())
+    def make(evaluate: Callable[[Model], Result]) -> CheckKind:
+        title, _, text = (inspect.getdoc(evaluate) or "").partition("\n")
+        return CheckKind(id, title, causes, facts, evaluate, text.strip())
 
     return make
 
 
-def unknown(model: Model, fact: str) -> Judged:
+def unknown(model: Model, fact: str) -> Result:
     reason = next(
         (item.reason for item in model.facts.unavailable if item.fact == fact), "not collected"
     )
-    return Judged(Status.ERROR, short(reason, 120))
+    return Result(Status.ERROR, short(reason, 120))
 
 
 @check("imds.reachable", facts=("imds",))
-def imds_reachable(model: Model) -> Judged:
+def imds_reachable(model: Model) -> Result:
     """Does anything answer at 169.254.169.254 port 80?
 
     The outcome of the plain request, made as any client would make it. If nothing answered, the
@@ -114,43 +118,52 @@ def imds_reachable(model: Model) -> Judged:
     answer = model.answers.imds
     if answer is None:
         return unknown(model, "imds")
-    summary = model.answers.in_words(answer)
-    if model.answers.proof and model.answers.proof.exchange:
-        proof = model.answers.proof.connection
-        bound = f" by {quoted(proof.device)}" if proof.device else ""
-        summary += f"; answered in {milliseconds(model.answers.proof.exchange.elapsed_s)} from {proof.local_address}{bound}"
-    elif model.answers.trials and model.answers.imds_is_silent:
-        summary += f"; no answer from any local address ({len({trial.connection.source for trial in model.answers.trials})} tried)"
-    failed = {True: Status.FAIL, False: Status.OK}[model.answers.imds_is_silent]
-    return Judged(Status.ERROR if answer.outcome is Outcome.FAILED else failed, summary)
+    status = Status.OK
+    if answer.outcome is Outcome.FAILED:
+        status = Status.ERROR
+    elif model.answers.imds_is_silent:
+        status = Status.FAIL
+    return Result(status, model.answers.in_words(answer) + _differential(model))
+
+
+def _differential(model: Model) -> str:
+    """What the differential showed, to stand after the plain request's outcome."""
+    proof, trials = model.answers.proof, model.answers.trials
+    if proof and proof.exchange:
+        source, device = proof.connection.local_address, proof.connection.device
+        bound = f" by {quoted(device)}" if device else ""
+        return f"; answered in {milliseconds(proof.exchange.elapsed_s)} from {source}{bound}"
+    if trials and model.answers.imds_is_silent:
+        tried = {trial.connection.source for trial in trials}
+        return f"; no answer from any local address ({len(tried)} tried)"
+    return ""
 
 
 @check("imds.metadata")
-def imds_metadata(model: Model) -> Judged:
+def imds_metadata(model: Model) -> Result:
     """Is the answer this VM's metadata?
 
     IMDS's own answer is JSON with a vmId. Anything else is shown with its HTTP status and form.
 
     Facts: imds
     """
-    answer = model.answers.imds
-    if answer is None or answer.outcome not in (Outcome.HTTP, Outcome.GARBLED):
-        return Judged(Status.SKIP, "not asked" if answer is None else "no answer")
-    version = model.facts.imds.api_version if model.facts.imds else None
-    if model.answers.imds_gives_metadata:
-        return Judged(
-            Status.OK,
-            f"vmId {answer.instance.vm_id if answer.instance else ''}, api-version {version}",
-        )
+    answer, imds = model.answers.imds, model.facts.imds
+    if answer is None or imds is None:
+        return Result(Status.SKIP, "not asked")
+    if answer.outcome not in (Outcome.HTTP, Outcome.GARBLED):
+        return Result(Status.SKIP, "no answer")
+    if answer.instance:
+        vm_id = answer.instance.vm_id
+        return Result(Status.OK, f"vmId {vm_id}, api-version {imds.api_version}")
     body = f", {answer.body.value} body" if answer.body else ""
-    return Judged(Status.FAIL, f"{model.answers.in_words(answer)}{body}")
+    return Result(Status.FAIL, f"{model.answers.in_words(answer)}{body}")
 
 
 @check(
     "imds.attested", "attested-unavailable", "attested-signature-invalid", "attested-nonce-mismatch",
     "attested-document-expired", "attested-vm-mismatch",
 )  # fmt: skip
-def imds_attested(model: Model) -> Judged:
+def imds_attested(model: Model) -> Result:
     """Is there an attested document, signed, fresh, and for this VM?
 
     The document that Windows activation, Extended Security Updates and node attestors rely on: its
@@ -160,28 +173,28 @@ def imds_attested(model: Model) -> Judged:
     """
     imds = model.facts.imds
     if imds is None or imds.attested is None:
-        return Judged(Status.SKIP, "not asked")
+        return Result(Status.SKIP, "not asked")
     document = imds.document
     if document is None:
-        failed = None if attested_had_time(model) else Status.ERROR
-        return Judged(failed, f"{model.answers.in_words(imds.attested)}, no document")
-    signed = f"signature {document.signature.value}" + (
-        f" ({document.algorithm})" if document.algorithm else ""
-    )
+        status = None if attested_had_time(model) else Status.ERROR
+        return Result(status, f"{model.answers.in_words(imds.attested)}, no document")
+    signed = f"signature {document.signature.value}"
+    if document.algorithm:
+        signed += f" ({document.algorithm})"
     if model.answers.readable_document is None:
-        return Judged(None, f"{signed}: {short(document.reason or '', 80)}")
+        return Result(None, f"{signed}: {short(document.reason or '', 80)}")
     nonce = "nonce ours" if document.nonce == document.asked_nonce else "nonce not ours"
-    until = (
-        f"good until {document.expires_on}" if document.expires_on else "without a time of expiry"
-    )
-    return Judged(None, ", ".join([signed, nonce, until, *differences(model)]))
+    until = "without a time of expiry"
+    if document.expires_on:
+        until = f"good until {document.expires_on}"
+    return Result(None, ", ".join([signed, nonce, until, *differences(model)]))
 
 
 @check(
     "cert.chain", "cert-expired", "cert-san-mismatch", "cert-chain-rejected", "cert-root-untrusted",
     "cert-intermediate-missing", facts=("certificate_chains",),
 )  # fmt: skip
-def cert_chain(model: Model) -> Judged:
+def cert_chain(model: Model) -> Result:
     """Does this VM trust the certificate that signs the attested document?
 
     What the system's own engine (crypt32, openssl verify) says about the chain, first with the
@@ -189,39 +202,42 @@ def cert_chain(model: Model) -> Judged:
 
     Facts: certificate_chains, imds
     """
-    if model.answers.readable_document is None:
-        return Judged(Status.SKIP, "no document to judge")
+    document = model.answers.readable_document
+    if document is None:
+        return Result(Status.SKIP, "no document to judge")
     chain = model.answers.chain
     if chain is None:
         return unknown(model, "certificate_chains")
+    engine = short(chain.engine, 60)
     if chain.trusted is None:
-        return Judged(Status.ERROR, f"fetching by {short(chain.engine, 60)} did not end in time")
-    if LACKING & {error.fault for error in model.answers.chain_errors} and not any(
-        c.fetched for c in model.facts.certificate_chains or ()
-    ):
-        return Judged(
-            Status.ERROR,
-            f"not trusted without fetching ({short(chain.engine, 60)}), and fetching did not end in time",
-        )
-    names = " <- ".join(quoted(common_name(item.subject)) for item in chain.certificates[:5])
-    how = "with fetched issuers" if chain.fetched else "without fetching"
-    trust = (
-        f"trusted {how}"
-        if chain.trusted
-        else f"not trusted: {listed([short(e.text, 60) for e in chain.errors], 2)}"
-    )
-    signer = model.answers.readable_document.signer
-    until = f"good until {signer.not_after}" if signer and signer.not_after else ""
-    return Judged(
-        None,
-        "; ".join(
-            filter(None, [f"{trust} ({short(chain.engine, 60)})", *misplaced(model), until, names])
-        ),
-    )
+        return Result(Status.ERROR, f"fetching by {engine} did not end in time")
+    is_lacking = any(error.fault in LACKING for error in model.answers.chain_errors)
+    if is_lacking and not _was_fetched(model):
+        summary = f"not trusted without fetching ({engine}), and fetching did not end in time"
+        return Result(Status.ERROR, summary)
+    parts = [f"{_trust(chain)} ({engine})", *misplaced(model)]
+    if document.signer and document.signer.not_after:
+        parts.append(f"good until {document.signer.not_after}")
+    names = [quoted(common_name(item.subject)) for item in chain.certificates[:5]]
+    if names:
+        parts.append(" <- ".join(names))
+    return Result(None, "; ".join(parts))
+
+
+def _was_fetched(model: Model) -> bool:
+    """Whether a chain was built with issuers from the network."""
+    return any(chain.fetched for chain in model.facts.certificate_chains or ())
+
+
+def _trust(chain: CertificateChain) -> str:
+    if chain.trusted:
+        return "trusted with fetched issuers" if chain.fetched else "trusted without fetching"
+    errors = [short(error.text, 60) for error in chain.errors]
+    return f"not trusted: {listed(errors, 2)}"
 
 
 @check("cert.endpoints", "cert-endpoints-blocked", facts=("endpoints",))
-def cert_endpoints(model: Model) -> Judged:
+def cert_endpoints(model: Model) -> Result:
     """Can the hosts of certificates, revocation lists and OCSP be reached?
 
     Tried only if a certificate problem makes them matter, or with --endpoints: TCP port 80 to each
@@ -230,25 +246,20 @@ def cert_endpoints(model: Model) -> Judged:
     Facts: endpoints
     """
     if model.facts.endpoints is None:
-        missing = any(item.fact == "endpoints" for item in model.facts.unavailable)
-        return (
-            unknown(model, "endpoints")
-            if missing
-            else Judged(Status.SKIP, "no certificate problem makes them matter")
-        )
+        if any(item.fact == "endpoints" for item in model.facts.unavailable):
+            return unknown(model, "endpoints")
+        return Result(Status.SKIP, "no certificate problem makes them matter")
     trials = [trial for trial in model.facts.endpoints if concerns(model, trial)]
-    closed = [
-        f"{short(trial.host, 40)} {why_closed(trial)}" for trial in trials if not is_reached(trial)
-    ]
-    return Judged(
-        None,
-        f"{len(trials) - len(closed)} of {len(trials)} reachable on TCP 80"
-        + (f"; {listed(closed, 3)}" if closed else ""),
-    )
+    closed = [trial for trial in trials if not is_reached(trial)]
+    summary = f"{len(trials) - len(closed)} of {len(trials)} reachable on TCP 80"
+    if closed:
+        named = [f"{short(trial.host, 40)} {why_closed(trial)}" for trial in closed]
+        summary += f"; {listed(named, 3)}"
+    return Result(None, summary)
 
 
 @check("imds.identity")
-def imds_identity(model: Model) -> Judged:
+def imds_identity(model: Model) -> Result:
     """Does the VM have a managed identity?
 
     Information only. Asks /metadata/identity/info; no token is ever requested.
@@ -257,16 +268,16 @@ def imds_identity(model: Model) -> Judged:
     """
     imds = model.facts.imds
     if imds is None or imds.identity is None:
-        return Judged(Status.SKIP, "not asked")
+        return Result(Status.SKIP, "not asked")
     if imds.identity_present is None:
-        return Judged(Status.ERROR, model.answers.in_words(imds.identity))
-    return Judged(
-        Status.OK, "managed identity present" if imds.identity_present else "no managed identity"
-    )
+        return Result(Status.ERROR, model.answers.in_words(imds.identity))
+    if imds.identity_present:
+        return Result(Status.OK, "managed identity present")
+    return Result(Status.OK, "no managed identity")
 
 
 @check("wireserver.reachable", "wireserver-unreachable", facts=("wireserver",))
-def wireserver_reachable(model: Model) -> Judged:
+def wireserver_reachable(model: Model) -> Result:
     """Does the WireServer answer at 168.63.129.16, ports 80 and 32526?
 
     The guest agent, extensions and Run Command need both ports. Only root or an administrator can
@@ -277,50 +288,51 @@ def wireserver_reachable(model: Model) -> Judged:
     server = model.facts.wireserver
     if server is None:
         return unknown(model, "wireserver")
-    stranger = (
-        ", not its versions"
-        if server.http.outcome is Outcome.HTTP and not model.answers.wireserver_gives_versions
-        else ""
-    )
-    summary = f"port 80 {model.answers.in_words(server.http)}{stranger}; port 32526 {in_words(server.host_plugin.outcome)}"
-    works = (
-        model.answers.wireserver_gives_versions and server.host_plugin.outcome is Outcome.ANSWERED
-    )
-    if not works and not model.answers.wireserver_is_conclusive:
-        return Judged(Status.SKIP, f"{summary} (an ordinary user's answer proves nothing)")
-    return Judged(Status.OK if works else Status.FAIL, summary)
+    gives_versions = model.answers.wireserver_gives_versions
+    http = model.answers.in_words(server.http)
+    if server.http.outcome is Outcome.HTTP and not gives_versions:
+        http += ", not its versions"
+    summary = f"port 80 {http}; port 32526 {in_words(server.host_plugin.outcome)}"
+    if gives_versions and server.host_plugin.outcome is Outcome.ANSWERED:
+        return Result(Status.OK, summary)
+    if not model.answers.wireserver_is_conclusive:
+        return Result(Status.SKIP, f"{summary} (an ordinary user's answer proves nothing)")
+    return Result(Status.FAIL, summary)
 
 
-def _way(model: Model, lookup: RouteLookup) -> str:
+def _lookup_in_words(model: Model, lookup: RouteLookup) -> str:
+    route = lookup.route
     rule = policy_rule(model, lookup)
     chosen = f"; policy rule {rule_in_words(rule)}" if rule else ""
     if lookup.error:
-        denied = f", {lookup.route.kind.value} {lookup.route.destination}" if lookup.route else ""
-        return f"no route: {error_in_words(lookup.error, model.facts.system)}{denied}{chosen}"
-    if lookup.route is None:
+        denied = f", {route.kind.value} {route.destination}" if route else ""
+        error = error_in_words(lookup.error, model.facts.system)
+        return f"no route: {error}{denied}{chosen}"
+    if route is None:
         return f"source {lookup.source}"
-    if lookup.route.kind is RouteKind.LOCAL:
-        return _claimed(model, lookup)
-    by = f" by {quoted(lookup.route.interface)}" if lookup.route.interface else ""
-    source = f", source {lookup.source}" if lookup.source else ""
-    return f"{described(lookup.route)}{by}{source}{chosen}"
+    if route.kind is RouteKind.LOCAL:
+        return _claimed(model, lookup.destination, route)
+    words = described(route)
+    if route.interface:
+        words += f" by {quoted(route.interface)}"
+    if lookup.source:
+        words += f", source {lookup.source}"
+    return words + chosen
 
 
-def _claimed(model: Model, lookup: RouteLookup) -> str:
+def _claimed(model: Model, destination: str, route: Route) -> str:
     """That packets to an address do not leave this VM, and why."""
-    holder = next(
-        (adapter for adapter in model.adapters.all if holds(adapter, lookup.destination)), None
-    )
-    if holder:
-        return f"{lookup.destination} is an address of {quoted(holder.name)} on this VM"
-    return f"a local route on this VM claims {lookup.route.destination}" if lookup.route else ""
+    for adapter in model.adapters.all:
+        if holds(adapter, destination):
+            return f"{destination} is an address of {quoted(adapter.name)} on this VM"
+    return f"a local route on this VM claims {route.destination}"
 
 
 @check(
     "route.imds", "route-missing", "route-link-local-shadow", "route-wrong-interface", "route-wrong-gateway",
     "source-not-primary-ip", facts=("routes",),
 )  # fmt: skip
-def route_imds(model: Model) -> Judged:
+def route_imds(model: Model) -> Result:
     """Which route do packets to IMDS take, and from which source address?
 
     The system's own route lookup, and the row of the routing table or the policy rule that decides
@@ -329,20 +341,18 @@ def route_imds(model: Model) -> Judged:
 
     Facts: routes, lookups, routing_rules, adapters
     """
-    if not model.routing.to_imds.known:
+    lookup = model.routing.to_imds
+    if not lookup.known:
         return unknown(model, "routes")
-    ends_here = (
-        model.routing.to_imds.route is not None
-        and model.routing.to_imds.route.kind is RouteKind.LOCAL
-    )
     status = None
-    if model.routing.to_imds.error or ends_here:
+    ends_here = lookup.route is not None and lookup.route.kind is RouteKind.LOCAL
+    if lookup.error or ends_here:
         status = Status.WARN if model.answers.imds_gives_metadata else Status.FAIL
-    return Judged(status, _way(model, model.routing.to_imds))
+    return Result(status, _lookup_in_words(model, lookup))
 
 
 @check("route.wireserver", facts=("routes",))
-def route_wireserver(model: Model) -> Judged:
+def route_wireserver(model: Model) -> Result:
     """Which route do packets to the WireServer take?
 
     The same as route.imds, for 168.63.129.16. A warning if they do not leave through the primary
@@ -350,22 +360,19 @@ def route_wireserver(model: Model) -> Judged:
 
     Facts: routes, lookups, adapters
     """
-    lookup = model.routing.to_wireserver
+    lookup, primary = model.routing.to_wireserver, model.primary_nic
     if not lookup.known:
         return unknown(model, "routes")
-    other_source = (
-        model.primary_nic is not None
-        and model.primary_nic.ip is not None
-        and lookup.source not in (None, model.primary_nic.ip)
-    )
-    return Judged(
-        Status.WARN if goes_astray(model, lookup) or other_source else Status.OK,
-        _way(model, lookup),
-    )
+    other_source = False
+    if primary is not None and primary.ip is not None:
+        other_source = lookup.source not in (None, primary.ip)
+    is_doubtful = goes_astray(model, lookup) or other_source
+    status = Status.WARN if is_doubtful else Status.OK
+    return Result(status, _lookup_in_words(model, lookup))
 
 
 @check("route.persistent", "route-stale-persistent")
-def route_persistent(model: Model) -> Judged:
+def route_persistent(model: Model) -> Result:
     """Do the stored routes lead anywhere?
 
     Windows only: routes that "route -p add" keeps in the registry, and whether each gateway is on
@@ -374,16 +381,15 @@ def route_persistent(model: Model) -> Judged:
     Facts: persistent_routes
     """
     stored = model.facts.persistent_routes
-    if stored is None:
-        return Judged(
-            Status.SKIP,
-            "this system keeps none" if model.facts.system != "windows" else "not collected",
-        )
-    return Judged(None, f"{len(stored)} stored by route -p")
+    if stored is not None:
+        return Result(None, f"{len(stored)} stored by route -p")
+    if model.facts.system != "windows":
+        return Result(Status.SKIP, "this system keeps none")
+    return Result(Status.SKIP, "not collected")
 
 
 @check("route.next-hop", facts=("neighbours",))
-def route_next_hop(model: Model) -> Judged:
+def route_next_hop(model: Model) -> Result:
     """Does the next hop to IMDS answer ARP?
 
     The entry of the neighbour table after the request. A static entry that is not Azure's is a
@@ -391,24 +397,22 @@ def route_next_hop(model: Model) -> Judged:
 
     Facts: neighbours, imds
     """
-    if model.routing.next_hop is None:
-        return Judged(Status.SKIP, "no next hop")
+    routing = model.routing
+    if routing.next_hop is None:
+        return Result(Status.SKIP, "no next hop")
     if model.facts.neighbours is None:
         return unknown(model, "neighbours")
-    neighbour = model.routing.next_hop_neighbour
+    neighbour = routing.next_hop_neighbour
     if neighbour is None:
-        return Judged(Status.SKIP, f"{model.routing.next_hop} is not in the neighbour table")
+        return Result(Status.SKIP, f"{routing.next_hop} is not in the neighbour table")
     mac = f" {neighbour.mac}" if neighbour.mac else ""
-    return Judged(
-        Status.FAIL
-        if model.routing.next_hop_is_dead or model.routing.next_hop_is_forged
-        else Status.OK,
-        f"{model.routing.next_hop}{mac} {neighbour.state.value}",
-    )
+    is_wrong = routing.next_hop_is_dead or routing.next_hop_is_forged
+    status = Status.FAIL if is_wrong else Status.OK
+    return Result(status, f"{routing.next_hop}{mac} {neighbour.state.value}")
 
 
 @check("nic.primary", "nic-down", facts=("adapters",))
-def nic_primary(model: Model) -> Judged:
+def nic_primary(model: Model) -> Result:
     """Which NIC is the primary one, and is it up?
 
     Azure answers only the primary IP address of the primary NIC. The line says how the NIC was
@@ -419,18 +423,16 @@ def nic_primary(model: Model) -> Judged:
     """
     if model.facts.adapters is None:
         return unknown(model, "adapters")
-    if model.primary_nic is None:
-        return Judged(Status.ERROR, "which NIC is the primary one is not known")
-    adapter = model.primary_nic.adapter
-    because = BECAUSE[model.primary_nic.known_from]
-    return Judged(
-        None,
-        f"{nic(adapter, model.primary_nic.ip)} {adapter.mac}, {adapter.state.value}; primary because {because}",
-    )
+    primary = model.primary_nic
+    if primary is None:
+        return Result(Status.ERROR, "which NIC is the primary one is not known")
+    adapter, because = primary.adapter, BECAUSE[primary.known_from]
+    state = f"{nic(adapter, primary.ip)} {adapter.mac}, {adapter.state.value}"
+    return Result(None, f"{state}; primary because {because}")
 
 
 @check("nic.identity", "nic-mac-mismatch", "nic-ip-mismatch", facts=("adapters",))
-def nic_identity(model: Model) -> Judged:
+def nic_identity(model: Model) -> Result:
     """Does the guest have the MAC and the IP address that Azure expects?
 
     Compares the adapters with what IMDS reports, with --expected-mac and --expected-ip, and with
@@ -442,12 +444,12 @@ def nic_identity(model: Model) -> Judged:
         return unknown(model, "adapters")
     phrases = compared(model)
     if not phrases:
-        return Judged(Status.SKIP, "nothing to compare with: --expected-mac, --expected-ip")
-    return Judged(None, "; ".join(phrases))
+        return Result(Status.SKIP, "nothing to compare with: --expected-mac, --expected-ip")
+    return Result(None, "; ".join(phrases))
 
 
 @check("nic.dhcp", "nic-dhcp-disabled")
-def nic_dhcp(model: Model) -> Judged:
+def nic_dhcp(model: Model) -> Result:
     """Is the primary NIC configured by Azure's DHCP?
 
     Azure delivers the routes to both platform addresses with the lease. The line names the DHCP
@@ -456,19 +458,21 @@ def nic_dhcp(model: Model) -> Judged:
     Facts: adapters
     """
     if model.primary_nic is None:
-        return Judged(Status.SKIP, "primary NIC not known")
+        return Result(Status.SKIP, "primary NIC not known")
     adapter = model.primary_nic.adapter
     if adapter.dhcp is None:
-        return Judged(Status.SKIP, "not known: no lease was found")
+        return Result(Status.SKIP, "not known: no lease was found")
+    if not adapter.dhcp:
+        return Result(None, "off")
     server = f", server {adapter.dhcp_server}" if adapter.dhcp_server else ""
-    return Judged(None, f"on{server}" if adapter.dhcp else "off")
+    return Result(None, f"on{server}")
 
 
 @check(
     "proxy.bypass", "proxy-intercepts-imds", "proxy-intercepts-wireserver", "proxy-user-only",
     facts=("proxies", "proxy_trials", "pac_files"),
 )  # fmt: skip
-def proxy_bypass(model: Model) -> Judged:
+def proxy_bypass(model: Model) -> Result:
     """Do this VM's clients ask IMDS directly, whatever proxies are set?
 
     Every proxy of the machine, of SYSTEM, of WinHTTP, of the environment and of users, each
@@ -480,15 +484,15 @@ def proxy_bypass(model: Model) -> Judged:
     if proxies is None:
         return unknown(model, "proxies")
     if not proxies:
-        return Judged(None, "no proxy is set")
-    found = proxy.hits(model, IMDS_ADDRESS)
-    if found:
-        summary = "; ".join(
-            f"{proxy.described(hit.proxy)}: {proxy.what_came(hit)}" for hit in found[:2]
-        )
-        return Judged(None, summary + (f"; and {len(found) - 2} more" if len(found) > 2 else ""))
-    more = f"; and {len(proxies) - 2} more" if len(proxies) > 2 else ""
-    return Judged(None, "; ".join(proxy.set_aside(item) for item in proxies[:2]) + more)
+        return Result(None, "no proxy is set")
+    hits = proxy.hits(model, IMDS_ADDRESS)
+    words = [f"{proxy.described(hit.proxy)}: {proxy.what_came(hit)}" for hit in hits]
+    if not hits:
+        words = [proxy.set_aside(item) for item in proxies]
+    summary = "; ".join(words[:2])
+    if len(words) > 2:
+        summary += f"; and {len(words) - 2} more"
+    return Result(None, summary)
 
 
 @check(
@@ -498,7 +502,7 @@ def proxy_bypass(model: Model) -> Judged:
     "firewall-unknown",
     facts=("firewall", "wfp_filters"),
 )
-def firewall_imds(model: Model) -> Judged:
+def firewall_imds(model: Model) -> Result:
     """Does this VM's firewall allow TCP port 80 to 169.254.169.254, and the answers?
 
     The rules of Windows Firewall, nftables and iptables. On Windows, the filters of the Windows
@@ -510,25 +514,23 @@ def firewall_imds(model: Model) -> Judged:
     if firewall is None or found is None:
         return unknown(model, "firewall")
     read = f"{firewall.rules_read} rules ({listed(firewall.sources, 4)})"
-    active = [profile.name for profile in firewall.profiles if profile.active]
-    read += (
-        f"; profile {', '.join(active)}, by {firewall.active_from}" if firewall.active_from else ""
-    )
+    if firewall.active_from:
+        active = [profile.name for profile in firewall.profiles if profile.active]
+        read += f"; profile {', '.join(active)}, by {firewall.active_from}"
     if found.redirected:
-        return Judged(None, f"{described_obstacle(Obstacle(found.redirected))} redirects; {read}")
+        return Result(None, f"{described_obstacle(Obstacle(found.redirected))} redirects; {read}")
     for obstacle in (*found.blocked, *found.possible, *found.limited):
-        return Judged(None, f"{described_obstacle(obstacle)}; {read}")
-    if model.routing.to_imds.route and model.routing.to_imds.route.kind is RouteKind.LOCAL:
-        return Judged(Status.SKIP, f"the requests do not leave this VM; {read}")
-    forbidden = model.answers.imds is not None and model.answers.imds.outcome is Outcome.FORBIDDEN
-    return Judged(
-        None,
-        f"{'no rule explains the refusal' if forbidden else 'nothing stands in the way'}; {read}",
-    )
+        return Result(None, f"{described_obstacle(obstacle)}; {read}")
+    answer, route = model.answers.imds, model.routing.to_imds.route
+    if route and route.kind is RouteKind.LOCAL:
+        return Result(Status.SKIP, f"the requests do not leave this VM; {read}")
+    if answer is not None and answer.outcome is Outcome.FORBIDDEN:
+        return Result(None, f"no rule explains the refusal; {read}")
+    return Result(None, f"nothing stands in the way; {read}")
 
 
 @check("firewall.wireserver", "firewall-blocks-wireserver")
-def firewall_wireserver(model: Model) -> Judged:
+def firewall_wireserver(model: Model) -> Result:
     """Does this VM's firewall allow the WireServer's ports?
 
     The same as firewall.imds, for 168.63.129.16 ports 80 and 32526.
@@ -536,17 +538,23 @@ def firewall_wireserver(model: Model) -> Judged:
     Facts: firewall, wireserver
     """
     if model.facts.firewall is None:
-        return Judged(Status.SKIP, "the firewall is not known")
-    known = [item for item in model.filtering.to_wireserver.values() if item]
-    found = dict.fromkeys(obstacle for item in known for obstacle in item.blocked)
-    found.update(dict.fromkeys(Obstacle(item.redirected) for item in known if item.redirected))
-    if found and model.answers.wireserver_is_conclusive:
-        return Judged(Status.WARN, listed([described_obstacle(obstacle) for obstacle in found], 2))
-    return Judged(None, "nothing stands in the way")
+        return Result(Status.SKIP, "the firewall is not known")
+    found: List[Obstacle] = []
+    redirects: List[Obstacle] = []
+    for filtering in model.filtering.to_wireserver.values():
+        if filtering is None:
+            continue
+        found += filtering.blocked
+        if filtering.redirected:
+            redirects.append(Obstacle(filtering.redirected))
+    obstacles = list(dict.fromkeys([*found, *redirects]))
+    if obstacles and model.answers.wireserver_is_conclusive:
+        return Result(Status.WARN, listed([described_obstacle(item) for item in obstacles], 2))
+    return Result(None, "nothing stands in the way")
 
 
 @check("clock.skew", "clock-skew")
-def clock_skew(model: Model) -> Judged:
+def clock_skew(model: Model) -> Result:
     """Does the VM's clock agree with the host's?
 
     Compares the VM's clock with the Date header of IMDS's own answer and with the time in the
@@ -557,19 +565,22 @@ def clock_skew(model: Model) -> Judged:
     by_header, by_document = skew(model), document_skew(model)
     ahead = by_document if by_header is None else by_header
     if ahead is None:
-        return Judged(Status.SKIP, "the host's clock is not known")
+        return Result(Status.SKIP, "the host's clock is not known")
     also = ""
     if by_document is not None and abs(by_document - ahead) > AGREE_S:
-        also = f"; {abs(by_document):.0f} s {'ahead of' if by_document > 0 else 'behind'} the attested document's time"
+        also = f"; {_seconds_off(by_document)} the attested document's time"
     if abs(ahead) < 2:  # the header's resolution is a second
-        return Judged(None, f"agrees with the host's{also}")
-    return Judged(
-        None, f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the host's{also}"
-    )
+        return Result(None, f"agrees with the host's{also}")
+    return Result(None, f"{_seconds_off(ahead)} the host's{also}")
+
+
+def _seconds_off(ahead: float) -> str:
+    """``412 s ahead of``"""
+    return f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'}"
 
 
 @check("agent.guest", facts=("services",))
-def agent_guest(model: Model) -> Judged:
+def agent_guest(model: Model) -> Result:
     """Is the Azure guest agent running?
 
     The agent runs extensions and Run Command. IMDS does not need it.
@@ -580,15 +591,13 @@ def agent_guest(model: Model) -> Judged:
         return unknown(model, "services")
     agent = model.services.installed(*GUEST_AGENTS)
     if agent is None:
-        return Judged(Status.SKIP, "not installed")
-    return Judged(
-        Status.OK if agent.state is ServiceState.RUNNING else Status.WARN,
-        f"{agent.name} {agent.state.value}",
-    )
+        return Result(Status.SKIP, "not installed")
+    status = Status.OK if agent.state is ServiceState.RUNNING else Status.WARN
+    return Result(status, f"{agent.name} {agent.state.value}")
 
 
 @check("agent.proxy", "guest-proxy-agent-failing")
-def agent_proxy(model: Model) -> Judged:
+def agent_proxy(model: Model) -> Result:
     """Metadata Security Protocol: is the guest proxy agent working?
 
     With this protocol, requests to IMDS pass through the agent on 127.0.0.1:3080. Skipped if it is
@@ -597,13 +606,15 @@ def agent_proxy(model: Model) -> Judged:
     Facts: services
     """
     agent = model.services.installed(*PROXY_AGENTS)
-    if agent is None:
-        return Judged(Status.SKIP, "not known" if model.facts.services is None else "not installed")
-    return Judged(None, f"{agent.name} {agent.state.value}")
+    if agent is not None:
+        return Result(None, f"{agent.name} {agent.state.value}")
+    if model.facts.services is None:
+        return Result(Status.SKIP, "not known")
+    return Result(Status.SKIP, "not installed")
 
 
 @check("vm.activation", facts=("activation",))
-def vm_activation(model: Model) -> Judged:
+def vm_activation(model: Model) -> Result:
     """Is Windows activated, and does its activation depend on the attested document?
 
     Information only. Azure Edition needs the attested document to activate; other editions do not.
@@ -611,19 +622,17 @@ def vm_activation(model: Model) -> Judged:
     Facts: activation, machine
     """
     if model.facts.system != "windows":
-        return Judged(Status.SKIP, "only Windows is activated")
+        return Result(Status.SKIP, "only Windows is activated")
     state = model.facts.activation
     if state is None:
-        return Judged(
-            Status.SKIP,
-            f"state not known: {unknown(model, 'activation').summary}. {who_cares(model)}",
-        )
+        reason = unknown(model, "activation").summary
+        return Result(Status.SKIP, f"state not known: {reason}. {who_cares(model)}")
     status = {"genuine": Status.OK, "offline": Status.SKIP}.get(state, Status.WARN)
-    return Judged(status, who_cares(model))
+    return Result(status, who_cares(model))
 
 
 @check("vm.azure", "not-azure")
-def vm_azure(model: Model) -> Judged:
+def vm_azure(model: Model) -> Result:
     """Is this an Azure VM?
 
     Azure's own answers, or else the chassis asset tag in SMBIOS.
@@ -632,15 +641,14 @@ def vm_azure(model: Model) -> Judged:
     """
     machine = model.facts.machine
     if model.answers.instance or model.answers.wireserver_gives_versions:
-        return Judged(Status.OK, "the host answers as Azure's")
+        return Result(Status.OK, "the host answers as Azure's")
     if machine is None:
         return unknown(model, "machine")
-    tag = machine.asset_tag
-    if tag == AZURE_ASSET_TAG:
-        return Judged(Status.OK, "chassis asset tag is Azure's")
-    return Judged(
-        None, f'chassis asset tag "{short(tag)}"' if tag else "no chassis asset tag to read"
-    )
+    if machine.asset_tag == AZURE_ASSET_TAG:
+        return Result(Status.OK, "chassis asset tag is Azure's")
+    if machine.asset_tag:
+        return Result(None, f'chassis asset tag "{short(machine.asset_tag)}"')
+    return Result(None, "no chassis asset tag to read")
 
 
 CHECKS: Tuple[CheckKind, ...] = (
