@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Dict, List, Optional, Tuple
 
 from .facts import Facts
-from .model.case import Case
+from .fixes.pages import page_for
+from .model.model import Model
 from .model.words import short
 from .rules.azure import failure
 from .rules.catalogue import EXPLAINS, RESIDUAL, RULES
 from .rules.checks import CHECKS, Check, Status
 from .rules.finding import Finding, Severity, Verdict
-from .rules.pages import page_for
 from .rules.unseen import qualified
 
 EXIT_CODES = {Verdict.HEALTHY: 0, Verdict.DEGRADED: 1, Verdict.BROKEN: 1, Verdict.INCONCLUSIVE: 3}
@@ -25,7 +25,7 @@ _WEIGHT = {Severity.FAIL: 0, Severity.WARN: 1, Severity.INFO: 2}
 @dataclass(frozen=True)
 class Diagnosis:
     facts: Facts
-    case: Case
+    model: Model
     verdict: Verdict
     findings: Tuple[
         Finding, ...
@@ -51,11 +51,11 @@ def diagnose(facts: Facts) -> Diagnosis:
 
     A rule that fails costs itself: it becomes a ``tool-failed`` finding.
     """
-    case = Case(facts)
+    model = Model(facts)
     findings: List[Finding] = []
     for rule in RULES:
         try:
-            finding = rule(case)
+            finding = rule(model)
         except Exception as error:  # a bug, or facts that no rule foresaw
             finding = failure(f"rule {rule.cause}", error)
         if finding:
@@ -67,9 +67,9 @@ def diagnose(facts: Facts) -> Diagnosis:
         if not _is_explained(finding, findings[:number])
     ]
     if findings and findings[0].severity is Severity.FAIL:
-        findings[0] = qualified(case, findings[0], findings[0].cause in RESIDUAL)
+        findings[0] = qualified(model, findings[0], findings[0].cause in RESIDUAL)
     verdict = findings[0].verdict if findings and findings[0].verdict else Verdict.HEALTHY
-    return Diagnosis(facts, case, verdict, tuple(findings), _check(case, findings))
+    return Diagnosis(facts, model, verdict, tuple(findings), _check(model, findings))
 
 
 def failed(facts: Facts, what: str, error: Exception) -> Diagnosis:
@@ -77,7 +77,7 @@ def failed(facts: Facts, what: str, error: Exception) -> Diagnosis:
     the reason.
     """
     finding = _with_page(failure(what, error), facts.system)
-    return Diagnosis(facts, Case(facts), Verdict.INCONCLUSIVE, (finding,), ())
+    return Diagnosis(facts, Model(facts), Verdict.INCONCLUSIVE, (finding,), ())
 
 
 def _with_page(finding: Finding, system: str) -> Finding:
@@ -105,22 +105,22 @@ def _is_explained(finding: Finding, before: List[Finding]) -> bool:
     return any(finding.cause in EXPLAINS.get(cause, ()) for cause in failures)
 
 
-def _check(case: Case, findings: List[Finding]) -> Tuple[Check, ...]:
+def _check(model: Model, findings: List[Finding]) -> Tuple[Check, ...]:
     severities: Dict[str, Severity] = {}
     for finding in findings:
         severities.setdefault(finding.cause, finding.severity)
     checks = []
     for kind in CHECKS:
         try:
-            checks.append(kind(case, severities))
+            checks.append(kind(model, severities))
         except Exception as error:
             checks.append(
                 Check(kind.id, Status.ERROR, short(f"{type(error).__name__}: {error}", 120))
             )
     spoken_for = {fact for kind in CHECKS for fact in kind.facts}
-    for missing in case.facts.unavailable:
+    for missing in model.facts.unavailable:
         if missing.fact not in spoken_for:
             checks.append(Check(f"facts.{missing.fact}", Status.ERROR, short(missing.reason, 160)))
-    for note in case.facts.notes:
+    for note in model.facts.notes:
         checks.append(Check(f"facts.{note.fact}", Status.WARN, short(note.text, 160)))
     return tuple(checks)

@@ -12,7 +12,8 @@ import pytest
 
 from runcommand.diagnosis import diagnose
 from runcommand.facts import facts_from_json
-from runcommand.fixes.remedies import Wanted, remedies
+from runcommand.fixes.remedies import remedies
+from runcommand.fixes.steps import Wanted
 from runcommand.simulator import pki
 
 from .lab.certificates import ALONE, SERVED, at, web
@@ -83,10 +84,10 @@ def lines_of(lab: Lab):
     assert not [fix for fix in report["findings"][0]["fix"] if fix["kind"] == "command"], (
         "a stranger's root: advice"
     )
-    case = diagnose(facts_from_json(report["facts"])).case
+    model = diagnose(facts_from_json(report["facts"])).model
     wanted = Wanted(root=thumbprint(pki.root()))
     return [
-        fix.text for fix in remedies(case).install_certificate(pki.ROOT_URL, True, None, wanted)
+        fix.text for fix in remedies(model).install_certificate(pki.ROOT_URL, True, None, wanted)
     ]
 
 

@@ -66,7 +66,7 @@ def test_a_healthy_run_makes_three_requests(shown, name):
 
 def test_the_differential_proves_the_primary_address(shown):
     diagnosis, _ = shown["route-wrong-interface"]
-    assert diagnosis.case.proof.connection.local_address == "172.16.69.7"
+    assert diagnosis.model.answers.proof.connection.local_address == "172.16.69.7"
     assert "IMDS answered when asked from 172.16.69.7" in diagnosis.main.detail
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from runcommand.diagnosis import diagnose
 from runcommand.facts import Adapter, Expected, LinkState, Neighbour, NeighbourState, Outcome, Trial
-from runcommand.model.case import Case
+from runcommand.model.model import Model
 from runcommand.report import text
 from runcommand.simulator.scenarios import (
     ETH0,
@@ -73,7 +73,7 @@ def test_a_rule_that_fails_costs_itself(mocker):
     from runcommand import diagnosis as module
     from runcommand.rules.finding import Rule
 
-    def explode(case):
+    def explode(model):
         raise ZeroDivisionError("a bug")
 
     rules = [
@@ -135,7 +135,7 @@ def test_the_same_facts_give_the_same_diagnosis(seed):
 
 
 def known(facts):
-    primary = Case(facts).primary
+    primary = Model(facts).primary_nic
     return (primary.adapter.name, primary.ip, primary.known_from.value) if primary else None
 
 

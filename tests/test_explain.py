@@ -8,7 +8,7 @@ import pytest
 
 from runcommand.diagnosis import diagnose
 from runcommand.facts import Expected, Facts, Unavailable
-from runcommand.model.case import Case
+from runcommand.model.model import Model
 from runcommand.report import explain, json_report
 from runcommand.rules.catalogue import RULES
 from runcommand.rules.checks import CHECKS
@@ -37,7 +37,7 @@ def depends_on(check, name):
     for facts in recorded():
         if getattr(facts, name) != EMPTY[name]:
             without = replace(facts, **{name: EMPTY[name]})
-            if check.judge(Case(facts)) != check.judge(Case(without)):
+            if check.evaluate(Model(facts)) != check.evaluate(Model(without)):
                 return True
     return False
 

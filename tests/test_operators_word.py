@@ -84,7 +84,7 @@ def commands(diagnosis):
 
 
 def outcome(diagnosis):
-    primary = diagnosis.case.primary
+    primary = diagnosis.model.primary_nic
     return (
         diagnosis.verdict,
         diagnosis.cause,
@@ -127,7 +127,7 @@ def test_the_samples_are_of_both_kinds():
 def test_where_the_platform_answers_no_word_of_the_operator_changes_anything(name):
     facts = ALL[name]
     without = diagnose(facts)
-    right = without.case.primary
+    right = without.model.primary_nic
     for expected in words(facts):
         diagnosis = diagnose(replace(facts, expected=expected))
         assert outcome(diagnosis) == outcome(without), expected
@@ -159,7 +159,7 @@ def test_where_nothing_answers_no_command_comes_of_it_before_the_word_to_check_i
 
 @pytest.mark.parametrize("name", SILENT)
 def test_where_nothing_answers_a_word_that_says_what_the_leases_say_changes_no_fix(name):
-    primary = diagnose(ALL[name]).case.primary
+    primary = diagnose(ALL[name]).model.primary_nic
     if primary.ip is None:
         expected = Expected(primary.adapter.mac)
     else:
@@ -352,7 +352,7 @@ def test_what_holds_the_address_of_imds_is_not_the_primary_nic():
     claimed = replace(ETH1, addresses=(*ETH1.addresses, held("169.254.169.254", 32)))
     facts = LINUX.healthy(adapters=(LO, ETH0, claimed))
     facts = replace(facts, imds=imds(metadata("169.254.169.254", LINUX.vm)), wireserver=None)
-    primary = diagnose(facts).case.primary
+    primary = diagnose(facts).model.primary_nic
     assert (primary.adapter.name, primary.ip, primary.known_from.value) == (
         "eth0",
         "10.0.0.4",
@@ -408,7 +408,7 @@ def test_a_mac_that_nobody_has_beside_an_address_that_a_nic_has_is_of_that_nic()
     diagnosis = diagnose(LINUX.silent(expected=Expected(NOBODYS_MAC, "10.0.0.4")))
     assert (
         diagnosis.cause == "nic-mac-mismatch"
-        and diagnosis.case.primary.known_from.value == "expected"
+        and diagnosis.model.primary_nic.known_from.value == "expected"
     )
     assert any(
         "ip link set dev eth0 address 00:0d:3a:11:22:33;" in line for line in commands(diagnosis)

@@ -26,7 +26,7 @@ from runcommand.facts import (
     to_json,
 )
 from runcommand.firewall.conditions import Packet, ends, holds
-from runcommand.model.case import Case
+from runcommand.model.model import Model
 from runcommand.report.tree import path_line
 from runcommand.simulator.scenarios import chained, condition, linux_firewall, to_host
 
@@ -118,7 +118,7 @@ def judged(found, outcome=Outcome.TIMED_OUT, **more):
     wall = Firewall(
         tuple(found.rules), tuple(found.chains), sources=("test",), rules_read=len(found.rules)
     )
-    return Case(replace(LINUX.dark(outcome=outcome, proof=False, **more), firewall=wall))
+    return Model(replace(LINUX.dark(outcome=outcome, proof=False, **more), firewall=wall))
 
 
 def does(found):
@@ -750,7 +750,7 @@ def test_a_report_does_not_say_that_nothing_is_wrong_with_a_firewall_that_may_be
             "Nothing wrong was found in"
         )[2]
     )
-    assert "-X-> firewall" not in path_line(diagnosis.case)
+    assert "-X-> firewall" not in path_line(diagnosis.model)
 
 
 def test_a_redirection_ends_the_walk():

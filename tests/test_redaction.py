@@ -42,7 +42,7 @@ from runcommand.facts import (
     is_distrusting,
     to_json,
 )
-from runcommand.model.case import AZURE_ARP_MAC, AZURE_ASSET_TAG, AZURE_MAC_PREFIXES
+from runcommand.model.azure import AZURE_ARP_MAC, AZURE_ASSET_TAG, AZURE_MAC_PREFIXES
 from runcommand.redaction import WAY_OF
 from runcommand.redaction.addresses import Addresses, PrefixMap
 from runcommand.redaction.key import Key

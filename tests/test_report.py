@@ -35,6 +35,7 @@ from runcommand.facts import (
 )
 from runcommand.fixes.commands import phrase, sh
 from runcommand.fixes.operator import az
+from runcommand.fixes.pages import PAIRS, page_for
 from runcommand.model.errors import WINSOCK, error_in_words
 from runcommand.report import explain, json_report, text
 from runcommand.report.tree import sections, wrap
@@ -48,7 +49,6 @@ from runcommand.rules.finding import (
     Verdict,
     advice,
 )
-from runcommand.rules.pages import PAIRS, page_for
 from runcommand.rules.route import rule_in_words
 from runcommand.simulator.scenarios import (
     ETH0,

@@ -38,7 +38,7 @@ from runcommand.facts import (
     Trial,
     Unavailable,
 )
-from runcommand.model.case import AZURE_ARP_MAC
+from runcommand.model.azure import AZURE_ARP_MAC
 from runcommand.rules.catalogue import RULES
 from runcommand.simulator.scenarios import (
     ETH0,

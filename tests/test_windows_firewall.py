@@ -18,7 +18,7 @@ from runcommand.facts import (
     Service,
     ServiceState,
 )
-from runcommand.model.case import Case
+from runcommand.model.model import Model
 from runcommand.system.windows import firewall, netfw, registry
 
 from .facts_of import WINDOWS
@@ -143,7 +143,7 @@ def facts_with(*values, place=FirewallPlace.LOCAL, profiles=None, active_from="t
 
 
 def does(facts):
-    found = Case(facts).imds_filtering
+    found = Model(facts).filtering.to_imds
     return BLOCKS if found.blocked else MAY if found.possible else ONLY if found.limited else NO
 
 

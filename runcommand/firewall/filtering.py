@@ -29,7 +29,7 @@ from ..model.words import quoted, short
 from .conditions import Packet, applies, reply, request, undecided
 
 if TYPE_CHECKING:
-    from ..model.case import Case
+    from ..model.filtering import PlatformFiltering
 
 ONLY_THEM = (
     MatchField.PROGRAM,
@@ -114,16 +114,16 @@ class Filtering:
     redirected: Optional[FirewallRule] = None  # to another address
 
 
-def filtering(case: Case, address: str, port: int) -> Optional[Filtering]:
+def filtering(model: PlatformFiltering, address: str, port: int) -> Optional[Filtering]:
     """What the firewall does with a connect of SYSTEM or root; None where the firewall is not
     known.
     """
-    firewall = case.facts.firewall
+    firewall = model.facts.firewall
     if firewall is None:
         return None
-    outgoing = _outgoing(case, address, port)
-    if case.facts.system == "windows":
-        found = _on_windows(case, firewall, outgoing)
+    outgoing = _outgoing(model, address, port)
+    if model.facts.system == "windows":
+        found = _on_windows(model, firewall, outgoing)
     else:
         found = _on_linux(
             firewall, outgoing, replace(reply(address, port), destination=outgoing.source)
@@ -151,16 +151,18 @@ def fits(obstacle: Obstacle, outcome: Outcome) -> bool:
     return outcome in _ENDS[action]
 
 
-def _outgoing(case: Case, address: str, port: int) -> Packet:
-    way = case.way if address == PLATFORM_ADDRESSES[0] else case.wireserver_way
-    adapter = case.adapter_by(way.route)
-    machine = case.facts.machine
+def _outgoing(model: PlatformFiltering, address: str, port: int) -> Packet:
+    lookup = (
+        model.routing.to_imds if address == PLATFORM_ADDRESSES[0] else model.routing.to_wireserver
+    )
+    adapter = model.adapters.egress(lookup.route)
+    machine = model.facts.machine
     return replace(
         request(address, port),
-        source=way.source,
+        source=lookup.source,
         interface_out=adapter.name if adapter else None,
         uid=0 if machine and machine.elevated else None,
-        keywords=_keywords(case, address),
+        keywords=_keywords(model, address),
     )
 
 
@@ -289,8 +291,8 @@ class _Walk:
 # --------------------------------------------------------------------------------------------------------
 
 
-def _on_windows(case: Case, firewall: Firewall, packet: Packet) -> Filtering:
-    service = case.service("MpsSvc")
+def _on_windows(model: PlatformFiltering, firewall: Firewall, packet: Packet) -> Filtering:
+    service = model.services.installed("MpsSvc")
     if service and service.state in (ServiceState.STOPPED, ServiceState.FAILED):
         return Filtering()  # without its service the firewall filters nothing
     active = [profile for profile in firewall.profiles if profile.active]
@@ -301,7 +303,9 @@ def _on_windows(case: Case, firewall: Firewall, packet: Packet) -> Filtering:
         return Filtering()
     doubts: List[str] = []
     is_running = service is not None and service.state is ServiceState.RUNNING
-    if not is_running and not (case.answer and case.answer.outcome is Outcome.FORBIDDEN):
+    if not is_running and not (
+        model.answers.imds and model.answers.imds.outcome is Outcome.FORBIDDEN
+    ):
         doubts.append("the firewall's service is not known to run")
     if len(on) < len(candidates):
         doubts.append("the firewall is off in a profile")
@@ -376,19 +380,21 @@ def _best(rules: Iterable[FirewallRule], action: RuleVerdict, packet: Packet) ->
     return found
 
 
-def _keywords(case: Case, address: str) -> Dict[str, bool]:
+def _keywords(model: PlatformFiltering, address: str) -> Dict[str, bool]:
     """What Windows' words for remote addresses come to for one address, as far as it is known
     ([MS-FASP] 2.2.21).
     """
     on_link = any(
         contains(f"{held.address}/{held.prefix}", address)
-        for adapter in case.adapters
+        for adapter in model.adapters.all
         if adapter.kind != "loopback"
         for held in adapter.addresses
     )
     found = {"localsubnet": on_link, "wins": False, "ply2renders": False}
-    found["dhcp"] = any(adapter.dhcp_server == address for adapter in case.adapters)
-    found["defaultgateway"] = any(row.gateway == address for row in case.default_routes())
+    found["dhcp"] = any(adapter.dhcp_server == address for adapter in model.adapters.all)
+    found["defaultgateway"] = any(
+        row.gateway == address for row in model.route_table.default_routes()
+    )
     if address == PLATFORM_ADDRESSES[0]:
         found["dns"] = False  # Azure's is the WireServer's address
     return found

@@ -8,7 +8,7 @@ from ..facts import IMDS_ADDRESS, Adapter, Certificate, Neighbour, Proxy, Route,
 from ..firewall.filtering import Obstacle
 from ..model.words import listed, quoted, short
 from .commands import Fix, advice
-from .remedies import Wanted
+from .steps import Wanted
 
 
 class AdviceOnly:

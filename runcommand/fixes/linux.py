@@ -26,7 +26,8 @@ from ..facts import (
 )
 from ..firewall.conditions import PORTS
 from ..firewall.filtering import Obstacle
-from ..model.case import Case, in_subnet
+from ..model.adapters import in_subnet
+from ..model.model import Model
 from ..model.words import listed, quoted, short
 from .commands import (
     Address,
@@ -56,7 +57,7 @@ from .commands import (
     sh,
 )
 from .iptables import delete_rule
-from .remedies import Wanted, bare_proxy, file_of, instead
+from .steps import Wanted, bare_proxy, file_of, instead
 
 WITH_THE_LEASE = "Azure hands out the routes to both platform addresses with the lease."
 LIST_LIMIT = 900  # characters of a bypass list: a longer one leaves no room in the report
@@ -237,8 +238,8 @@ def _is_for(rule: FirewallRule, addresses: Sequence[str]) -> bool:
 
 
 class LinuxRemedies:
-    def __init__(self, case: Case) -> None:
-        self._case = case
+    def __init__(self, model: Model) -> None:
+        self._model = model
 
     # --- the NIC ---
 
@@ -301,7 +302,7 @@ class LinuxRemedies:
         """
         manager = adapter.managed_by or ""
         known = words(adapter)
-        if manager not in known or not self._case.runs(manager):
+        if manager not in known or not self._model.services.is_running(manager):
             raise UnfitWord("no manager that is known owns this NIC")
         return [sh(known[manager])]
 
@@ -357,7 +358,11 @@ class LinuxRemedies:
         :raises UnfitWord: where there are more than a line can hold, or a route has several next
         hops
         """
-        own = [row for row in self._case.routes if self._case.adapter_by(row) == adapter]
+        own = [
+            row
+            for row in self._model.route_table.rows
+            if self._model.adapters.egress(row) == adapter
+        ]
         lost = [row for row in own if row.kind is RouteKind.UNICAST and row.protocol != "kernel"]
         if len({(row.destination, row.metric, row.table) for row in lost}) < len(lost):
             raise UnfitWord("a route with several next hops")
@@ -367,7 +372,7 @@ class LinuxRemedies:
         for row in sorted(
             lost, key=lambda row: row.gateway is not None
         ):  # a next hop may need an on-link row
-            if not self._case.is_silent(adapter, row.gateway):
+            if not self._model.routing.is_silent(adapter, row.gateway):
                 kept.append(
                     route_words(
                         row.destination, row.gateway, adapter, row.table, row.source, row.metric
@@ -435,10 +440,14 @@ class LinuxRemedies:
 
     def set_source(self, adapter: Adapter, wrong: str, right: str) -> List[Fix]:
         fixes = self.renew_lease(adapter)
-        for way in (self._case.way, self._case.wireserver_way):
-            if way.source == wrong and way.route and self._case.gateway:
+        for lookup in (self._model.routing.to_imds, self._model.routing.to_wireserver):
+            if lookup.source == wrong and lookup.route and self._model.routing.gateway:
                 fixes += self.add_route(
-                    way.destination, self._case.gateway, adapter, way.route.table, right
+                    lookup.destination,
+                    self._model.routing.gateway,
+                    adapter,
+                    lookup.route.table,
+                    right,
                 )
         return fixes
 
@@ -465,7 +474,7 @@ class LinuxRemedies:
         fixes = instead(
             by_hand, lambda: [sh(replace_route(route_words("0.0.0.0/0", gateway, adapter)))]
         )
-        if not self._case.default_routes():
+        if not self._model.route_table.default_routes():
             return fixes
         return [advice(f"This replaces the default route. {SESSION}"), *fixes]
 
@@ -563,14 +572,14 @@ class LinuxRemedies:
         return [sh(phrase("ss -tnp dst {address}", address=Address(IMDS_ADDRESS)))]
 
     def shift_clock(self, seconds: float) -> List[Fix]:
-        case = self._case
+        model = self._model
         span = Number(abs(round(seconds)))
         step = phrase('date -u -s "@$(( $(date +%s) + {span} ))"', span=span)
         if seconds > 0:
             step = phrase('date -u -s "@$(( $(date +%s) - {span} ))"', span=span)
-        if case.runs("chronyd") or case.runs("chrony"):
+        if model.services.is_running("chronyd") or model.services.is_running("chrony"):
             return [sh(phrase("chronyc makestep"))]
-        if case.runs("systemd-timesyncd"):
+        if model.services.is_running("systemd-timesyncd"):
             return [sh(phrase("systemctl restart systemd-timesyncd")), sh(step)]
         return [
             advice(
@@ -582,7 +591,7 @@ class LinuxRemedies:
     # --- the firewall ---
 
     def show_firewall(self) -> List[Fix]:
-        if self._case.facts.firewall is not None:
+        if self._model.facts.firewall is not None:
             return [
                 advice(
                     "Look for a security module or a BPF program that filters connects (bpftool cgroup tree)."
@@ -619,22 +628,26 @@ class LinuxRemedies:
         """Where the rule comes from, as far as that is known: what is changed at once is gone with
         the next restart.
         """
-        firewall = self._case.facts.firewall
+        firewall = self._model.facts.firewall
         chains = [item.id for item in firewall.chains] if firewall else []
         of_ufw = "ufw" in chain or (
             obstacle.chain is not None and any(" ufw" in known for known in chains)
         )
-        if self._case.runs("ufw") and of_ufw and not obstacle.incoming:
+        if self._model.services.is_running("ufw") and of_ufw and not obstacle.incoming:
             return [sh(self._ufw_allow(address)) for address in addresses]
-        if self._case.runs("firewalld") and "firewalld" in chain:
+        if self._model.services.is_running("firewalld") and "firewalld" in chain:
             return [
                 advice(
                     "For good: firewalld has set it: change its policy, zone or direct rule, then run firewall-cmd --reload."
                 )
             ]
-        if self._case.runs("netfilter-persistent"):
+        if self._model.services.is_running("netfilter-persistent"):
             return [advice("For good: after the commands, run netfilter-persistent save.")]
-        where = " (/etc/nftables.conf and what it includes)" if self._case.runs("nftables") else ""
+        where = (
+            " (/etc/nftables.conf and what it includes)"
+            if self._model.services.is_running("nftables")
+            else ""
+        )
         return [advice(f"For good: change what sets the firewall at start{where}.")]
 
     @staticmethod
@@ -801,7 +814,7 @@ class LinuxRemedies:
         """The folder of the administrator's own certificates, and the command that makes them
         count.
         """
-        machine = self._case.facts.machine
+        machine = self._model.facts.machine
         distribution = (machine.os_id if machine else None) or ""
         if distribution in RED_HATS:
             return ANCHORS["red hat"]

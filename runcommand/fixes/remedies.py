@@ -6,275 +6,221 @@ command is given only where that manager runs on this VM and owns the NIC.
 
 from __future__ import annotations
 
-from typing import Callable, List, NamedTuple, Optional, Protocol, Sequence, Tuple
-from urllib.parse import unquote
+from typing import List, Optional, Sequence, Tuple
 
 from ..facts import (
     Adapter,
-    Certificate,
-    Neighbour,
-    Proxy,
-    Route,
     RouteKind,
-    RoutingRule,
     contains,
     prefix_length,
 )
 from ..firewall.filtering import Obstacle
-from ..model.case import Case, Way, same_nic
-from ..model.routing import longest_match
+from ..model.adapters import same_nic
+from ..model.coverage import is_incomplete
+from ..model.evidence import what_was_checked
+from ..model.model import Model
+from ..model.policy_routing import longest_match
+from ..model.routing import RouteLookup
 from ..model.words import quoted, short
-from ..rules.pages import page_for
-from ..rules.unseen import unseen
-from .commands import Fix, ProxyServer, advice
+from .commands import Fix, advice
+from .pages import page_for
+from .steps import Remedies
 
 REDEPLOY_PAGE = "https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/redeploy-to-new-node-windows"
 REDEPLOY_WARNING = "(Redeploying restarts the VM and empties its temporary disk.)"
 
 
-class Wanted(NamedTuple):
-    """What a certificate must be to be installed: a root by its thumbprint, another by its key and
-    by who signed it.
-    """
-
-    root: Optional[str] = None  # SHA-1 thumbprint
-    key_id: Optional[str] = None
-
-
-class Remedies(Protocol):
-    """The commands of one system.
-
-    Each method gives the lines for one step, in order; none where no step is needed.
-    """
-
-    def renew_lease(self, adapter: Adapter) -> List[Fix]: ...
-    def bring_up(self, adapter: Adapter) -> List[Fix]: ...
-    def add_route(
-        self,
-        destination: str,
-        gateway: str,
-        adapter: Adapter,
-        table: str = "main",
-        source: Optional[str] = None,
-    ) -> List[Fix]: ...
-    def add_default_route(self, gateway: str, adapter: Adapter) -> List[Fix]: ...
-    def routes_anew(self, gateway: str, adapter: Adapter, default: bool) -> List[Fix]: ...
-    def keep_routes(self, gateway: str, adapter: Adapter, table: str) -> List[Fix]: ...
-    def delete_route(self, route: Route) -> List[Fix]: ...
-    def pass_rule(self, rule: RoutingRule, destination: str) -> List[Fix]: ...
-    def delete_persistent_route(self, destination: str, gateway: str) -> List[Fix]: ...
-    def delete_neighbour(self, neighbour: Neighbour) -> List[Fix]: ...
-    def delete_address(self, adapter: Adapter, address: str, prefix: int) -> List[Fix]: ...
-    def set_address(
-        self, adapter: Adapter, address: str, prefix: int, gateway: Optional[str]
-    ) -> List[Fix]: ...
-    def set_source(self, adapter: Adapter, wrong: str, right: str) -> List[Fix]: ...
-    def set_mac(
-        self, adapter: Adapter, mac: str, gateway: Optional[str], default: bool
-    ) -> List[Fix]: ...
-    def restart_service(self, name: str) -> List[Fix]: ...
-    def show_clients(self) -> List[Fix]: ...
-    def show_firewall(self) -> List[Fix]: ...
-    def let_pass(self, obstacle: Obstacle, addresses: Sequence[str]) -> List[Fix]: ...
-    def bypass_proxy(self, proxy: Proxy, addresses: Sequence[str]) -> List[Fix]: ...
-    def certificate_folder(self) -> List[Fix]: ...
-    def install_certificate(
-        self, url: str, is_reachable: bool, proxy: Optional[str], wanted: Wanted
-    ) -> List[Fix]: ...
-    def remove_certificate(self, certificate: Certificate, places: Sequence[str]) -> List[Fix]: ...
-    def trust_anew(self) -> List[Fix]: ...
-    def shift_clock(self, seconds: float) -> List[Fix]: ...
-
-
-def instead(by_hand: str, make: Callable[[], List[Fix]]) -> List[Fix]:
-    """The commands that ``make`` gives; where a word cannot stand in one, advice to do it by hand.
-
-    :param by_hand: empty: there is no advice
-    """
-    try:
-        return make()
-    except ValueError:  # UnfitWord, or a number that is longer than Python reads
-        return [advice(by_hand)] if by_hand else []
-
-
-def file_of(url: str) -> str:
-    """The name of the file that an address names, its escapes resolved; empty where it names none."""
-    return unquote(url.partition("?")[0].rpartition("/")[2])
-
-
-def bare_proxy(proxy: str) -> ProxyServer:
-    """A proxy without ``http://`` before it. Raises ``UnfitWord``."""
-    return ProxyServer(proxy[7:] if proxy.startswith("http://") else proxy)
-
-
-def remedies(case: Case) -> Remedies:
+def remedies(model: Model) -> Remedies:
     """The commands for the system that the facts came from; advice alone where it is none that is
     known.
     """
-    if case.facts.system == "windows":
+    if model.facts.system == "windows":
         from .windows import WindowsRemedies  # here: neither system's program carries the other's
 
-        return WindowsRemedies(case)
-    if case.facts.system == "linux":
+        return WindowsRemedies(model)
+    if model.facts.system == "linux":
         from .linux import LinuxRemedies
 
-        return LinuxRemedies(case)
+        return LinuxRemedies(model)
     from .elsewhere import AdviceOnly
 
     return AdviceOnly()
 
 
-def let_pass(case: Case, obstacle: Obstacle, addresses: Sequence[str]) -> Tuple[Fix, ...]:
+def let_pass(model: Model, obstacle: Obstacle, addresses: Sequence[str]) -> Tuple[Fix, ...]:
     """Lets packets to these addresses of the platform pass what stands before them."""
-    return tuple(remedies(case).let_pass(obstacle, addresses))
+    return tuple(remedies(model).let_pass(obstacle, addresses))
 
 
-def way_through_primary(case: Case, *ways: Way) -> Tuple[Fix, ...]:
+def route_through_primary_nic(model: Model, *lookups: RouteLookup) -> Tuple[Fix, ...]:
     """Leads packets out through the primary NIC and its gateway, and takes away what leads them
     astray.
 
     :param ways: by default the way to IMDS, and the WireServer's too where it goes astray
     """
-    if case.primary is None:
+    if model.primary_nic is None:
         return (
             advice(
                 "Which NIC is the primary one is not known here: run again with --expected-mac, from az vm nic show."
             ),
         )
-    adapter = case.primary.adapter
-    commands = remedies(case)
+    adapter = model.primary_nic.adapter
+    commands = remedies(model)
     fixes = commands.renew_lease(adapter)
-    if case.gateway is None:
+    if model.routing.gateway is None:
         no_gateway = f"The gateway of {quoted(adapter.name)} is not known: the NIC has no lease, no default route and no subnet."
         return (*fixes, advice(f"{no_gateway} Once it has an address, run again."))
     wrong_hop = (
-        case.way.route.gateway
-        if case.way.route and case.way.route.gateway != case.gateway
+        model.routing.to_imds.route.gateway
+        if model.routing.to_imds.route
+        and model.routing.to_imds.route.gateway != model.routing.gateway
         else None
     )
-    if not case.default_routes() or (wrong_hop and case.default_gateway(adapter) == wrong_hop):
-        fixes += commands.add_default_route(case.gateway, adapter)
-    astray = [case.wireserver_way] if goes_astray(case, case.wireserver_way) else []
-    for way in ways or (case.way, *astray):
-        fixes += _mend(case, way, case.gateway, adapter)
-    table = case.way.route.table if case.way.route and case.way.rule is None else "main"
-    return (*fixes, *commands.keep_routes(case.gateway, adapter, table))
+    if not model.route_table.default_routes() or (
+        wrong_hop and model.route_table.default_gateway(adapter) == wrong_hop
+    ):
+        fixes += commands.add_default_route(model.routing.gateway, adapter)
+    astray = (
+        [model.routing.to_wireserver] if goes_astray(model, model.routing.to_wireserver) else []
+    )
+    for lookup in lookups or (model.routing.to_imds, *astray):
+        fixes += _mend(model, lookup, model.routing.gateway, adapter)
+    table = (
+        model.routing.to_imds.route.table
+        if model.routing.to_imds.route and model.routing.to_imds.rule is None
+        else "main"
+    )
+    return (*fixes, *commands.keep_routes(model.routing.gateway, adapter, table))
 
 
-def _mend(case: Case, way: Way, gateway: str, adapter: Adapter) -> List[Fix]:
+def _mend(model: Model, lookup: RouteLookup, gateway: str, adapter: Adapter) -> List[Fix]:
     """Takes away the rule or row that decides wrongly about one address, and puts the right row in
     its table.
     """
-    commands = remedies(case)
+    commands = remedies(model)
     fixes: List[Fix] = []
-    if way.rule:
-        fixes += commands.pass_rule(way.rule, way.destination)
+    if lookup.rule:
+        fixes += commands.pass_rule(lookup.rule, lookup.destination)
         rows = [
             row
-            for row in case.routes
-            if row.table == "main" and not row.dead and contains(row.destination, way.destination)
+            for row in model.route_table.rows
+            if row.table == "main"
+            and not row.dead
+            and contains(row.destination, lookup.destination)
         ]
         best = longest_match(rows)
-        owner = case.adapter_by(best)
+        owner = model.adapters.egress(best)
         if best and owner and best.gateway == gateway and same_nic(owner, adapter):
             return fixes  # the main table leads right
-    route = way.route
+    route = lookup.route
     if route and prefix_length(route.destination) == 32 and route.kind is not RouteKind.LOCAL:
         fixes += commands.delete_route(route)
     table = route.table if route and route.table not in ("local", "?") else "main"
-    return fixes + commands.add_route(way.destination, gateway, adapter, table)
+    return fixes + commands.add_route(lookup.destination, gateway, adapter, table)
 
 
-def routes_anew(case: Case, adapter: Adapter) -> List[Fix]:
+def routes_anew(model: Model, adapter: Adapter) -> List[Fix]:
     """The routes that go away with a link. The default route only where no other NIC has one."""
-    gateway = gateway_of(case, adapter)
+    gateway = gateway_of(model, adapter)
     return (
-        remedies(case).routes_anew(gateway, adapter, is_only_way_out(case, adapter))
+        remedies(model).routes_anew(gateway, adapter, is_only_way_out(model, adapter))
         if gateway
         else []
     )
 
 
-def gateway_of(case: Case, adapter: Adapter) -> Optional[str]:
+def gateway_of(model: Model, adapter: Adapter) -> Optional[str]:
     """The gateway of a NIC's subnet, as far as it is known."""
-    if case.primary is not None and same_nic(adapter, case.primary.adapter):
-        return case.gateway
-    return case.default_gateway(adapter) or case.first_address(adapter)
+    if model.primary_nic is not None and same_nic(adapter, model.primary_nic.adapter):
+        return model.routing.gateway
+    return model.route_table.default_gateway(adapter) or model.routing.first_address(adapter)
 
 
-def is_only_way_out(case: Case, adapter: Adapter) -> bool:
+def is_only_way_out(model: Model, adapter: Adapter) -> bool:
     """Whether no other NIC has a default route."""
-    return not [row for row in case.default_routes() if case.adapter_by(row) not in (None, adapter)]
+    return not [
+        row
+        for row in model.route_table.default_routes()
+        if model.adapters.egress(row) not in (None, adapter)
+    ]
 
 
-def set_mac(case: Case, adapter: Adapter, mac: str) -> List[Fix]:
+def set_mac(model: Model, adapter: Adapter, mac: str) -> List[Fix]:
     """Gives a NIC its MAC, and the routes that go away while its link is down."""
-    return remedies(case).set_mac(
-        adapter, mac, gateway_of(case, adapter), is_only_way_out(case, adapter)
+    return remedies(model).set_mac(
+        adapter, mac, gateway_of(model, adapter), is_only_way_out(model, adapter)
     )
 
 
-def set_address(case: Case, adapter: Adapter, address: str, prefix: int) -> List[Fix]:
+def set_address(model: Model, adapter: Adapter, address: str, prefix: int) -> List[Fix]:
     """Gives a NIC its address, and routes to the platform that send from it."""
-    return remedies(case).set_address(adapter, address, prefix, gateway_of(case, adapter))
+    return remedies(model).set_address(adapter, address, prefix, gateway_of(model, adapter))
 
 
-def goes_astray(case: Case, way: Way) -> Optional[bool]:
+def goes_astray(model: Model, lookup: RouteLookup) -> Optional[bool]:
     """Whether packets take another way than out through the primary NIC and its gateway (or on-link
     there).
 
     None: it cannot be said.
     """
-    if not way.known or case.primary is None:
+    if not lookup.known or model.primary_nic is None:
         return None
-    egress = case.adapter_by(way.route)
-    if way.error or (way.route and egress and not same_nic(egress, case.primary.adapter)):
+    egress = model.adapters.egress(lookup.route)
+    if lookup.error or (
+        lookup.route and egress and not same_nic(egress, model.primary_nic.adapter)
+    ):
         return True
-    if way.route is None or egress is None:
+    if lookup.route is None or egress is None:
         return None
-    return way.route.gateway not in (None, case.gateway)
+    return lookup.route.gateway not in (None, model.routing.gateway)
 
 
-def escalate(case: Case) -> Tuple[Fix, ...]:
+def escalate(model: Model) -> Tuple[Fix, ...]:
     """What is left when nothing on the VM explains it: what could not be looked at, another host,
     then the ticket.
     """
     fixes: List[Fix] = []
-    if case.proof:
+    if model.answers.proof:
         fixes.append(advice("Run again: if IMDS answers now, it was only slow."))
-    if case.primary is None or not case.primary.is_proven:
+    if model.primary_nic is None or not model.primary_nic.is_proven:
         fixes.append(
             advice(
                 "Which NIC and address Azure takes for the primary ones is not proven: run again with --expected-mac and "
                 "--expected-ip (az vm nic show)."
             )
         )
-    if case.facts.firewall is None or case.firewall_left_out:
-        fixes += remedies(case).show_firewall()
-    if not case.reads_as_imds and not case.proof:
+    if model.facts.firewall is None or model.filtering.left_out:
+        fixes += remedies(model).show_firewall()
+    if not model.answers.imds_is_genuine and not model.answers.proof:
         fixes.append(
             advice("Check that no network security group denies the service tag AzurePlatformIMDS.")
         )
-    is_seen = case.reads_as_imds or not unseen(case)  # else the fault may as well lie on this VM
-    if is_seen and not case.proof:
-        page = page_for(REDEPLOY_PAGE, case.facts.system)
+    is_seen = model.answers.imds_is_genuine or not is_incomplete(
+        model
+    )  # else the fault may as well lie on this VM
+    if is_seen and not model.answers.proof:
+        page = page_for(REDEPLOY_PAGE, model.facts.system)
         where = "portal: Help > Redeploy + reapply; or az vm redeploy"
         fixes.append(advice(f"Redeploy the VM ({where}): {page} {REDEPLOY_WARNING}"))
     return (
         *fixes,
         advice(
-            f"If that does not help, open a support request with this report. Text: {_ticket(case)}"
+            f"If that does not help, open a support request with this report. Text: {_ticket(model)}"
         ),
     )
 
 
-def _ticket(case: Case) -> str:
-    name = case.instance.name if case.instance else case.facts.host
-    machine = case.facts.machine
+def _ticket(model: Model) -> str:
+    name = model.answers.instance.name if model.answers.instance else model.facts.host
+    machine = model.facts.machine
     uuid = f", SMBIOS UUID {short(machine.smbios_uuid)}" if machine and machine.smbios_uuid else ""
-    primary = case.primary
+    primary = model.primary_nic
     where = f", primary NIC {primary.adapter.mac} {primary.ip}" if primary else ""
-    answer = f"IMDS: {case.in_words(case.answer)}" if case.answer else "IMDS: not asked"
-    server = case.facts.wireserver
-    other = f"; WireServer: {case.in_words(server.http)}" if server else ""
-    return f"VM {quoted(name)}{uuid}{where} at {case.facts.collected_at}. {answer}{other}. {case.looked()}"
+    answer = (
+        f"IMDS: {model.answers.in_words(model.answers.imds)}"
+        if model.answers.imds
+        else "IMDS: not asked"
+    )
+    server = model.facts.wireserver
+    other = f"; WireServer: {model.answers.in_words(server.http)}" if server else ""
+    return f"VM {quoted(name)}{uuid}{where} at {model.facts.collected_at}. {answer}{other}. {what_was_checked(model)}"

@@ -33,7 +33,8 @@ from ..facts import (
 )
 from ..firewall.conditions import IpAddress, ends
 from ..firewall.filtering import Obstacle
-from ..model.case import Case
+from ..model.azure import is_azure_edition
+from ..model.model import Model
 from ..model.words import quoted, short
 from .commands import (
     AccountKey,
@@ -60,7 +61,7 @@ from .commands import (
     phrase,
     powershell,
 )
-from .remedies import Wanted, bare_proxy, file_of, instead
+from .steps import Wanted, bare_proxy, file_of, instead
 
 MANY = 3  # addresses: more of them are changed by one command
 POLICY_EDITOR = "Computer Configuration, Windows Settings, Security Settings, Windows Defender Firewall with Advanced Security"
@@ -139,8 +140,8 @@ def _index(adapter: Adapter) -> Number:
 
 
 class WindowsRemedies:
-    def __init__(self, case: Case) -> None:
-        self._case = case
+    def __init__(self, model: Model) -> None:
+        self._model = model
 
     # --- the NIC ---
 
@@ -269,7 +270,7 @@ class WindowsRemedies:
             address=Address(held.address),
             mask=_mask(held),
         )
-        gateway = self._case.default_gateway(adapter)
+        gateway = self._model.route_table.default_gateway(adapter)
         if gateway is None or ":" in gateway:
             return static
         return phrase("{static} {gateway}", static=static, gateway=Address(gateway))
@@ -387,7 +388,7 @@ class WindowsRemedies:
 
     def trust_anew(self) -> List[Fix]:
         """Azure Edition's activation looks again."""
-        if not self._case.is_azure_edition:
+        if not is_azure_edition(self._model.facts.machine):
             return []
         return [cmd(phrase("fclip.exe")), advice("Then sign out and in again, or restart the VM.")]
 
@@ -401,7 +402,7 @@ class WindowsRemedies:
     # --- the firewall ---
 
     def show_firewall(self) -> List[Fix]:
-        if self._case.facts.firewall is not None:
+        if self._model.facts.firewall is not None:
             return [
                 advice(
                     "To see who set the filter: netsh wfp show filters file=filters.xml, then look for 169.254 and the provider."

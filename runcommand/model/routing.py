@@ -1,87 +1,300 @@
-"""The kernel's routing decision, worked out from the tables: which policy rule matches, which row
-of its table wins.
-"""
+"""How packets to the platform leave the VM: route lookup, egress, next hop, gateway, neighbour."""
 
 from __future__ import annotations
 
-from typing import Iterable, Optional, Sequence, Tuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Optional
 
-from ..facts import Cidr, Route, RouteKind, RoutingRule, RuleAction, contains, prefix_length
-
-DENYING_KINDS = (RouteKind.UNREACHABLE, RouteKind.BLACKHOLE, RouteKind.PROHIBIT)
-DENYING_ACTIONS = (RuleAction.UNREACHABLE, RuleAction.BLACKHOLE, RuleAction.PROHIBIT)
-ERRORS = {"unreachable": "EHOSTUNREACH", "blackhole": "EINVAL", "prohibit": "EACCES"}
-USUAL_RULES = tuple(
-    RoutingRule(priority, table=table)
-    for priority, table in ((0, "local"), (32766, "main"), (32767, "default"))
+from ..facts import (
+    IMDS_ADDRESS,
+    LINK_LOCAL,
+    LOOPBACK,
+    WIRESERVER_ADDRESS,
+    Adapter,
+    Cidr,
+    Exchange,
+    Facts,
+    Lookup,
+    Neighbour,
+    NeighbourState,
+    Outcome,
+    Route,
+    RouteKind,
+    RoutingRule,
+    contains,
+    network,
+    prefix_length,
 )
+from .adapters import Adapters, holds, same_nic
+from .answers import Answers
+from .azure import AZURE_ARP_MAC
+from .policy_routing import DENYING_ACTIONS, DENYING_KINDS, ERRORS, longest_match, walk
+from .primary_nic import PrimaryNic
+from .route_table import DEFAULT, RouteTable
+
+SILENT_ARP = (NeighbourState.FAILED, NeighbourState.INCOMPLETE)
+NO_ROUTE = ("ENETUNREACH", "EHOSTUNREACH", "ENETDOWN")  # a lookup's errors that mean just that
 
 
-def walk(
-    rules: Optional[Sequence[RoutingRule]],
-    routes: Iterable[Route],
+@dataclass(frozen=True)
+class RouteLookup:
+    """How packets to one address are routed: the row that wins, or why there is none."""
+
+    destination: str
+    route: Optional[Route] = None
+    source: Optional[str] = None
+    error: Optional[str] = None  # POSIX' name of what a connect says, where there is no route
+    rule: Optional[RoutingRule] = None  # the policy rule that denies the route
+    known: bool = False  # False: neither the system's own choice nor the table is known
+
+
+class Routing:
+    """The route lookups of both platform addresses, and what IMDS's leads to."""
+
+    def __init__(
+        self,
+        facts: Facts,
+        adapters: Adapters,
+        answers: Answers,
+        route_table: RouteTable,
+        primary_nic: Optional[PrimaryNic],
+    ) -> None:
+        self._facts = facts
+        self._adapters = adapters
+        self._answers = answers
+        self._route_table = route_table
+        self._primary_nic = primary_nic
+
+    # --- the lookups ---
+
+    @cached_property
+    def to_imds(self) -> RouteLookup:
+        return self._lookup(IMDS_ADDRESS, self._answers.imds)
+
+    @cached_property
+    def to_wireserver(self) -> RouteLookup:
+        server = self._facts.wireserver
+        return self._lookup(WIRESERVER_ADDRESS, server.http if server else None)
+
+    def _lookup(self, destination: str, exchange: Optional[Exchange]) -> RouteLookup:
+        """What the system says it would do, corrected by what the plain connect really did,
+        completed from the tables.
+        """
+        recorded = self._recorded(destination)
+        source = _source(recorded, exchange)
+        if any(holds(adapter, destination) for adapter in self._adapters.all):
+            own = Route(Cidr(f"{destination}/32"), kind=RouteKind.LOCAL, table="local")
+            return RouteLookup(destination, own, source, known=True)
+        rows = self._route_table.rows
+        rule, row = walk(self._facts.routing_rules, rows, destination, source)
+        rule_denies = rule is not None and rule.action in DENYING_ACTIONS
+        row_denies = row is not None and row.kind in DENYING_KINDS
+        denies = rule_denies or row_denies
+        known = recorded is not None or self._facts.routes is not None
+        error = _error(recorded.error if recorded else None, denies, exchange)
+        chosen = recorded.route if recorded else None
+        if error or (denies and chosen is None):
+            return _denied(destination, source, error, rule, row if denies else None, row, known)
+        route = chosen or self._by_source(row, destination, source)
+        if route is None and recorded is None and self._facts.routes is not None:
+            return RouteLookup(destination, None, source, "ENETUNREACH", known=True)
+        return RouteLookup(destination, route, source, known=known)
+
+    def _recorded(self, destination: str) -> Optional[Lookup]:
+        """The system's own route lookup."""
+        for lookup in self._facts.lookups or ():
+            if lookup.destination == destination:
+                return lookup
+        return None
+
+    def _by_source(
+        self, row: Optional[Route], destination: str, source: Optional[str]
+    ) -> Optional[Route]:
+        """Without a lookup and rules, a source address of another NIC shows that a policy table
+        took over that is not known.
+        """
+        if self._facts.routing_rules is not None:
+            return row
+        owner = self._adapters.holding(source)
+        adapter = self._adapters.egress(row)
+        if owner is None or adapter is None or same_nic(owner, adapter):
+            return row
+        own = [
+            other
+            for other in self._route_table.rows
+            if self._adapters.egress(other) == owner and contains(other.destination, destination)
+        ]
+        policy = Route(Cidr(DEFAULT), None, owner.name, owner.index, table="?")
+        return longest_match(own) or policy
+
+    # --- the egress ---
+
+    @cached_property
+    def egress(self) -> Optional[Adapter]:
+        """The adapter through which packets to IMDS leave."""
+        return None if self.to_imds.error else self._adapters.egress(self.to_imds.route)
+
+    @property
+    def leaves_by_primary_nic(self) -> bool:
+        if self._primary_nic is None or self.egress is None:
+            return False
+        return same_nic(self.egress, self._primary_nic.adapter)
+
+    # --- the next hop ---
+
+    @property
+    def next_hop(self) -> Optional[str]:
+        """The address that must answer ARP for a packet to IMDS: the gateway, or IMDS itself where
+        it is on-link.
+        """
+        route = self.to_imds.route
+        if route is None or self.to_imds.error or route.kind is not RouteKind.UNICAST:
+            return None
+        return route.gateway or IMDS_ADDRESS
+
+    @cached_property
+    def next_hop_neighbour(self) -> Optional[Neighbour]:
+        """The next hop in the neighbour table."""
+        route = self.to_imds.route
+        if route is None:
+            return None
+        own = [
+            neighbour
+            for neighbour in self._facts.neighbours or ()
+            if neighbour.address == self.next_hop and _is_on_link_of(neighbour, route)
+        ]
+        # Windows may keep a dead twin of an entry.
+        own.sort(key=lambda neighbour: neighbour.state in SILENT_ARP)
+        return own[0] if own else None
+
+    @property
+    def next_hop_is_dead(self) -> bool:
+        """Whether the next hop did not answer ARP while the plain request waited for it."""
+        neighbour = self.next_hop_neighbour
+        if neighbour is None or not self._answers.imds_is_silent:
+            return False
+        return neighbour.state in SILENT_ARP
+
+    @property
+    def next_hop_is_forged(self) -> bool:
+        """Whether the next hop has an ARP entry set by hand that is not Azure's, and nothing comes
+        back.
+        """
+        neighbour = self.next_hop_neighbour
+        if neighbour is None or not self._answers.imds_is_silent:
+            return False
+        return neighbour.state is NeighbourState.PERMANENT and neighbour.mac != AZURE_ARP_MAC
+
+    # --- the gateway ---
+
+    @cached_property
+    def gateway(self) -> Optional[str]:
+        """The gateway of the primary NIC's subnet.
+
+        The first address of the subnet that IMDS reports, else what the lease says, else the
+        default route's (unless it is dead), else the first address of the subnet that the NIC has.
+        Azure keeps a subnet's first address for it
+        (https://learn.microsoft.com/azure/virtual-network/virtual-networks-faq).
+        """
+        if self._primary_nic is None:
+            return None
+        adapter = self._primary_nic.adapter
+        default = self._route_table.default_gateway(adapter)
+        alive = default
+        if default and self.is_silent(adapter, default):
+            alive = None
+        return (
+            self.reported_gateway(adapter)
+            or adapter.lease_gateway
+            or alive
+            or self.first_address(adapter)
+            or default
+        )
+
+    def is_silent(self, adapter: Adapter, address: Optional[str]) -> bool:
+        """Whether a neighbour on the adapter's link has been asked for, and has not answered."""
+        own = [
+            item.state
+            for item in self._facts.neighbours or ()
+            if item.address == address and item.interface_index in (None, adapter.index)
+        ]
+        return bool(own) and all(state in SILENT_ARP for state in own)
+
+    def reported_gateway(self, adapter: Adapter) -> Optional[str]:
+        """The first address of the subnet that IMDS reports for a NIC."""
+        interface = self._answers.reported_interface(adapter)
+        if interface and interface.subnet and prefix_length(interface.subnet) < 31:
+            return _first_host(interface.subnet)
+        return None
+
+    def first_address(self, adapter: Adapter) -> Optional[str]:
+        """The first host address of the adapter's own subnet (an automatic address has none)."""
+        primary_ip = self._primary_nic.ip if self._primary_nic else None
+        own = [
+            held
+            for held in adapter.addresses
+            if held.prefix < 31 and not contains(LINK_LOCAL, held.address)
+        ]
+        if not own:
+            return None
+        own.sort(key=lambda held: held.address != primary_ip)
+        return _first_host(f"{own[0].address}/{own[0].prefix}")
+
+
+def _source(recorded: Optional[Lookup], exchange: Optional[Exchange]) -> Optional[str]:
+    """The source address: the one that the connect used, else the one that the lookup gives."""
+    used = exchange.connection.local_address if exchange else None
+    if used and not contains(LOOPBACK, used):
+        return used
+    return recorded.source if recorded else None
+
+
+def _error(error: Optional[str], denies: bool, exchange: Optional[Exchange]) -> Optional[str]:
+    """The system's error, where it means that there is no route.
+
+    A filter (BPF, a security module) says EACCES or EPERM too: those, and a connect that failed at
+    once, count only where a row or rule denies the route.
+    """
+    if error in NO_ROUTE:
+        return error
+    if not denies:
+        return None
+    if error or exchange is None:
+        return error
+    if exchange.outcome not in (Outcome.FORBIDDEN, Outcome.UNREACHABLE):
+        return None
+    return (exchange.connection.error or "EACCES").partition(" ")[0]
+
+
+def _denied(
     destination: str,
     source: Optional[str],
-) -> Tuple[Optional[RoutingRule], Optional[Route]]:
-    """The rule that decides about TCP port 80 of ``destination``, and the row that wins; None and
-    None: nothing matches.
+    error: Optional[str],
+    rule: Optional[RoutingRule],
+    denying: Optional[Route],
+    row: Optional[Route],
+    known: bool,
+) -> RouteLookup:
+    """The lookup of an address to which there is no route.
 
-    :param rules: None: the usual three
-    :param source: the source address; None: not chosen yet
+    :param denying: the row that denies it
+    :param row: the row that matches, whether it denies or not
     """
-    rows = [row for row in routes if not row.dead and contains(row.destination, destination)]
-    for rule in sorted(USUAL_RULES if rules is None else rules, key=lambda rule: rule.priority):
-        if not matches(rule, destination, source):
-            continue
-        if rule.action in DENYING_ACTIONS:
-            return rule, None
-        best = longest_match(
-            row for row in rows if row.table == rule.table and rule.action is RuleAction.TABLE
-        )
-        suppressed_to = -1 if rule.suppress_prefix_length is None else rule.suppress_prefix_length
-        if (
-            best
-            and prefix_length(best.destination) > suppressed_to
-            and best.kind is not RouteKind.THROW
-        ):
-            return rule, best
-    return None, None
+    word = ""
+    if row is not None:
+        word = row.kind.value
+    elif rule is not None:
+        word = rule.action.value
+    error = error or ERRORS.get(word, "ENETUNREACH")
+    return RouteLookup(destination, denying, source, error, None if denying else rule, known)
 
 
-def matches(rule: RoutingRule, destination: str, source: Optional[str]) -> bool:
-    """Whether a rule matches a connect of root to TCP port 80 that carries no mark and is bound to
-    no device.
-    """
-    asked = (
-        _is_in(rule.destination, destination),
-        rule.source is None or (source is not None and _is_in(rule.source, source)),
-        rule.iif in (None, "lo"),
-        rule.oif is None,
-        rule.fwmark is None or _mark_is_zero(rule.fwmark),
-        rule.uid_start is None or rule.uid_start <= 0,
-        rule.ipproto in (None, "tcp", "6"),
-        rule.sport is None,
-        rule.dport is None or _covers(rule.dport, 80),
-    )
-    return all(asked) != rule.inverted
+def _is_on_link_of(neighbour: Neighbour, route: Route) -> bool:
+    if neighbour.interface_index is not None and route.interface_index is not None:
+        return neighbour.interface_index == route.interface_index
+    return neighbour.interface in (None, route.interface)
 
 
-def longest_match(rows: Iterable[Route]) -> Optional[Route]:
-    """Of rows that all match: the longest prefix, then the least metric."""
-    return min(rows, key=lambda row: (-prefix_length(row.destination), row.metric), default=None)
-
-
-def _is_in(cidr: Optional[Cidr], address: str) -> bool:
-    return cidr is None or contains(cidr, address)
-
-
-def _mark_is_zero(mark: str) -> bool:
-    try:
-        return int(mark.partition("/")[0], 0) == 0
-    except ValueError:
-        return False
-
-
-def _covers(ports: str, port: int) -> bool:
-    first, _, last = ports.partition("-")
-    return first.isdecimal() and int(first) <= port <= int(last if last.isdecimal() else first)
+def _first_host(subnet: str) -> str:
+    return str(network(subnet).network_address + 1)

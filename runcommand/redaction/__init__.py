@@ -37,9 +37,9 @@ from ..facts import (
     parse_cidr,
 )
 from ..firewall.conditions import ends
-from ..model.case import AZURE_ASSET_TAG, MAIN_TABLES
+from ..model.azure import AZURE_ASSET_TAG, NO_TAG
+from ..model.route_table import MAIN_TABLES
 from ..proxy.bypass import through
-from ..rules.azure import NO_TAG
 from .addresses import Addresses, parse
 from .key import Key
 from .texts import HOST, Texts
@@ -86,7 +86,7 @@ SOMEBODYS = {
 }
 
 
-Way = Callable[["_Redaction", str], str]  # what becomes of a text
+RouteLookup = Callable[["_Redaction", str], str]  # what becomes of a text
 
 
 def redacted(facts: Facts, key: Optional[Key] = None) -> Facts:
@@ -164,14 +164,14 @@ class _Redaction:
 
     # --- every value, by its type ---
 
-    def _value(self, value: Any, kind: Any, way: Way) -> Any:
+    def _value(self, value: Any, kind: Any, lookup: RouteLookup) -> Any:
         origin = getattr(kind, "__origin__", None)
         if value is None:
             return None
         if origin is Union:
-            return self._value(value, kind.__args__[0], way)
+            return self._value(value, kind.__args__[0], lookup)
         if origin is tuple:
-            return tuple(self._value(item, kind.__args__[0], way) for item in value)
+            return tuple(self._value(item, kind.__args__[0], lookup) for item in value)
         if dataclasses.is_dataclass(kind):
             return self._object(value, kind)
         if kind in (Address, NextHop):
@@ -181,7 +181,7 @@ class _Redaction:
         if kind is Mac:
             self._texts.know_mac(value)
             return self._addresses.mac(value)
-        return way(self, value) if kind is str else value
+        return lookup(self, value) if kind is str else value
 
     def _object(self, value: Any, kind: Any) -> Any:
         if isinstance(value, FirewallMatch):
@@ -346,14 +346,14 @@ class _Redaction:
         elif match.field in NIC_FIELDS:
             made = [item for value in match.values for item in self._nics(value)]
         else:
-            way = (
+            lookup = (
                 self.account
                 if match.field in OWNER_FIELDS
                 else self.words
                 if match.field in WORD_FIELDS
                 else self.text
             )
-            made = [way(value) for value in match.values]
+            made = [lookup(value) for value in match.values]
         return dataclasses.replace(match, values=tuple(made))
 
     def _range(self, value: str) -> List[str]:
@@ -507,5 +507,5 @@ WAYS = {
     _Redaction.bypass: "Proxy.bypass Proxy.bypass_capitals",
 }
 WAY_OF = {
-    field: way for way, fields in WAYS.items() for field in fields.split()
+    field: lookup for lookup, fields in WAYS.items() for field in fields.split()
 }  # what is not in it is a text

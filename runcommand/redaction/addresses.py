@@ -18,7 +18,7 @@ import re
 from typing import Dict, List, Optional, Set, Tuple
 
 from ..facts import IMDS_ADDRESS, WIRESERVER_ADDRESS
-from ..model.case import AZURE_ARP_MAC
+from ..model.azure import AZURE_ARP_MAC
 from .key import Key
 
 # Networks whose addresses all keep their names.

@@ -6,10 +6,10 @@ from dataclasses import fields
 from typing import List, Optional
 
 from ..facts import Facts
+from ..fixes.pages import pages_of
 from ..rules.catalogue import BY_CAUSE, RULES
 from ..rules.checks import CHECKS, CheckKind
 from ..rules.finding import Rule
-from ..rules.pages import pages_of
 
 COLUMN = 29  # characters of an id in the table
 BY_ID = {check.id: check for check in CHECKS}

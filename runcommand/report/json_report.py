@@ -20,7 +20,11 @@ def as_json(diagnosis: Diagnosis) -> str:
 
 
 def as_object(diagnosis: Diagnosis) -> Dict[str, Any]:
-    facts, primary, genuine = diagnosis.facts, diagnosis.case.primary, diagnosis.case.genuine
+    facts, primary, genuine = (
+        diagnosis.facts,
+        diagnosis.model.primary_nic,
+        diagnosis.model.answers.metadata,
+    )
     return {
         "schema": SCHEMA,
         "tool": {"name": "imds-check", "version": facts.tool_version},

@@ -22,16 +22,12 @@ from ..facts import (
     prefix_length,
 )
 from ..firewall.filtering import described
-from ..model.case import (
-    Case,
-    Way,
-    holds,
-    in_words,
-    listener_in_words,
-    matches_platform,
-    program_in_words,
-)
+from ..model.adapters import holds
+from ..model.azure import matches_platform
 from ..model.errors import error_in_words
+from ..model.model import Model
+from ..model.routing import RouteLookup
+from ..model.sentences import in_words, listener_in_words, program_in_words
 from ..model.words import capital, listed, quoted, short, to_ascii
 from ..rules.checks import Check, Status
 from ..rules.finding import Finding, Fix, FixKind, RunOn, Severity, Shell
@@ -83,11 +79,11 @@ def sections(
         verdict(diagnosis),
         redaction(diagnosis),
         fix(diagnosis),
-        Section("PATH", (path_line(diagnosis.case),)),
+        Section("PATH", (path_line(diagnosis.model),)),
         vm(diagnosis),
         also(diagnosis, full, with_fixes),
         Section("CHECKS", tuple(check_lines(diagnosis.checks, full))),
-        evidence(diagnosis.case, full),
+        evidence(diagnosis.model, full),
     ]
     if full:
         found.insert(len(found) - 3, machine(diagnosis))
@@ -123,7 +119,7 @@ def verdict(diagnosis: Diagnosis) -> Section:
     main = diagnosis.main
     if main is None:
         worth = any(finding.severity is Severity.WARN for finding in diagnosis.findings)
-        rights = without_rights(diagnosis.case)
+        rights = without_rights(diagnosis.model)
         more = "Nothing that was looked at needs mending." if rights else "Nothing needs mending."
         if worth:
             more = "ALSO has what may trouble others; the full report has more."
@@ -215,43 +211,45 @@ def as_pasted(item: Fix) -> str:
     )
 
 
-def path_line(case: Case) -> str:
+def path_line(model: Model) -> str:
     """The way of the plain request from the client to the host, with the place where it ends."""
-    way, egress = case.way, case.egress
-    client = (
-        f"  client{f' from {way.source}' if way.source and way.known and not way.error else ''}"
+    lookup, egress = model.routing.to_imds, model.routing.egress
+    client = f"  client{f' from {lookup.source}' if lookup.source and lookup.known and not lookup.error else ''}"
+    cross = (
+        "-?->" if model.answers.imds is None else "->" if model.answers.imds_is_genuine else "-X->"
     )
-    cross = "-?->" if case.answer is None else "->" if case.reads_as_imds else "-X->"
-    begin = f"{client} -> {path_words(case)}"
-    if not way.known:
-        return f"{begin} -> {_firewall_words(case)} -> ? -> host"
-    if way.error:
-        return f"{begin} -X-> no route: {error_in_words(way.error, case.facts.system)}"
-    if case.stopped_by:
-        return f"{begin} -X-> firewall: {described(case.stopped_by[0])}"
-    redirected = case.imds_filtering.redirected if case.imds_filtering else None
-    if redirected and not case.reads_as_imds and not case.proof:
+    begin = f"{client} -> {path_words(model)}"
+    if not lookup.known:
+        return f"{begin} -> {_firewall_words(model)} -> ? -> host"
+    if lookup.error:
+        return f"{begin} -X-> no route: {error_in_words(lookup.error, model.facts.system)}"
+    if model.filtering.stopped_by:
+        return f"{begin} -X-> firewall: {described(model.filtering.stopped_by[0])}"
+    redirected = model.filtering.to_imds.redirected if model.filtering.to_imds else None
+    if redirected and not model.answers.imds_is_genuine and not model.answers.proof:
         return f"{begin} -X-> firewall, which redirects to {short(redirected.target or '?', 60)}"
-    begin += f" -> {_firewall_words(case)}"
-    if way.route is None:
+    begin += f" -> {_firewall_words(model)}"
+    if lookup.route is None:
         return f"{begin} {cross} host"
-    if way.route.kind is RouteKind.LOCAL:
-        return f"{begin} -> {way.route.destination} on this machine itself {cross} host"
-    via = f"via {way.route.gateway}" if way.route.gateway else "on-link"
+    if lookup.route.kind is RouteKind.LOCAL:
+        return f"{begin} -> {lookup.route.destination} on this machine itself {cross} host"
+    via = f"via {lookup.route.gateway}" if lookup.route.gateway else "on-link"
     name = (
         f"{quoted(egress.name)} {egress.mac or ''}".strip()
         if egress
-        else quoted(way.route.interface or "?")
+        else quoted(lookup.route.interface or "?")
     )
     first, second = (
-        ("->", cross) if case.leaves_by_primary or case.primary is None else (cross, "->")
+        ("->", cross)
+        if model.routing.leaves_by_primary_nic or model.primary_nic is None
+        else (cross, "->")
     )
-    return f"{begin} -> route /{prefix_length(way.route.destination)} {via} {first} {name} {second} host"
+    return f"{begin} -> route /{prefix_length(lookup.route.destination)} {via} {first} {name} {second} host"
 
 
-def _firewall_words(case: Case) -> str:
+def _firewall_words(model: Model) -> str:
     """The firewall as it stands in the PATH line, where it does not end there."""
-    found = case.imds_filtering
+    found = model.filtering.to_imds
     if found is None:
         return "firewall?"
     return "firewall (may block)" if found.blocked or found.possible else "firewall"
@@ -259,7 +257,7 @@ def _firewall_words(case: Case) -> str:
 
 def vm(diagnosis: Diagnosis) -> Section:
     """What IMDS said of this VM."""
-    instance = diagnosis.case.instance
+    instance = diagnosis.model.answers.instance
     if instance is None:
         return Section("VM", ())
     parts = [f"{label}={short(getattr(instance, field), 64) or '-'}" for label, field in SHOWN]
@@ -344,28 +342,30 @@ def check_line(check: Check) -> str:
 # -------------------------------------------------------------------------------------------------------
 
 
-def evidence(case: Case, full: bool) -> Section:
+def evidence(model: Model, full: bool) -> Section:
     lines = [
         *(
-            [] if full else certificates(case, full)
+            [] if full else certificates(model, full)
         ),  # where they are a fault, they are what matters
-        *route_table(case, full),
-        *adapter_table(case, full),
-        *answers(case),
-        *filters(case, full),
-        *proxies(case, full),
-        *(certificates(case, full) if full else []),
-        *(surroundings(case) if full else []),
+        *route_table(model, full),
+        *adapter_table(model, full),
+        *answers(model),
+        *filters(model, full),
+        *proxies(model, full),
+        *(certificates(model, full) if full else []),
+        *(surroundings(model) if full else []),
     ]
     return Section("EVIDENCE", tuple(lines))
 
 
-def route_table(case: Case, full: bool) -> List[str]:
+def route_table(model: Model, full: bool) -> List[str]:
     """The rows that match either platform address (in the full report every row), most specific
     first, ``>`` at the one that wins, and below it the policy rule that leads there; then what no
     row matches.
     """
-    rows = [route for route in case.routes if full or matches_platform(route.destination)]
+    rows = [
+        route for route in model.route_table.rows if full or matches_platform(route.destination)
+    ]
     rows.sort(
         key=lambda route: (
             not matches_platform(route.destination),
@@ -378,15 +378,15 @@ def route_table(case: Case, full: bool) -> List[str]:
         lines.append(
             f"  {'Network Destination':20}{'Netmask':17}{'Gateway':17}{'Interface':17}{'Metric':>6}"
         )
-    winners = _winners(case)
+    winners = _winners(model)
     for route in rows:
         won = [winner for winner in winners if winner.has_won(route)]
-        lines.append(_route_line(case, route, won))
-        rules = dict.fromkeys(policy_rule(case, winner.way) for winner in won)
+        lines.append(_route_line(model, route, won))
+        rules = dict.fromkeys(policy_rule(model, winner.lookup) for winner in won)
         lines += [f"    by policy rule {rule_in_words(rule)}" for rule in rules if rule]
-    lines += _not_routed(case)
+    lines += _not_routed(model)
     if full:
-        lines += policy_rules(case)
+        lines += policy_rules(model)
     return lines
 
 
@@ -394,7 +394,7 @@ def route_table(case: Case, full: bool) -> List[str]:
 class _Winner:
     """The row that wins for one of the platform's addresses."""
 
-    way: Way
+    lookup: RouteLookup
     row: Route
     is_in_table: bool  # as the table has it; else the system told less of it
 
@@ -410,12 +410,16 @@ class _Winner:
         return is_same_link and (route.destination, route.gateway, route.table) == own
 
 
-def _winners(case: Case) -> List[_Winner]:
-    ways = (case.way, case.wireserver_way)
-    return [_Winner(way, way.route, way.route in case.routes) for way in ways if way.route]
+def _winners(model: Model) -> List[_Winner]:
+    lookups = (model.routing.to_imds, model.routing.to_wireserver)
+    return [
+        _Winner(lookup, lookup.route, lookup.route in model.route_table.rows)
+        for lookup in lookups
+        if lookup.route
+    ]
 
 
-def _route_line(case: Case, route: Route, won: Sequence[_Winner]) -> str:
+def _route_line(model: Model, route: Route, won: Sequence[_Winner]) -> str:
     net = network(route.destination)
     on_link = "On-link" if route.kind in (RouteKind.UNICAST, RouteKind.LOCAL) else "-"
     notes = [short(route.interface or "", 24)]
@@ -425,32 +429,32 @@ def _route_line(case: Case, route: Route, won: Sequence[_Winner]) -> str:
         notes.append(f"table {short(route.table, 16)}")
     if route.dead:
         notes.append("dead")
-    source = next((winner.way.source for winner in won if winner.way.source), None)
+    source = next((winner.lookup.source for winner in won if winner.lookup.source), None)
     row = (
         f"{'>' if won else ' '} {net.network_address!s:20}{net.netmask!s:17}{route.gateway or on_link:17}"
-        f"{source or _source(case, route) or '-':17}{route.metric:>6}  {' '.join(filter(None, notes))}"
+        f"{source or _source(model, route) or '-':17}{route.metric:>6}  {' '.join(filter(None, notes))}"
     )
     return row.rstrip()
 
 
-def _source(case: Case, route: Route) -> Optional[str]:
+def _source(model: Model, route: Route) -> Optional[str]:
     """The source address of packets that take a row: the row's own, else the one that the system
     chooses on that adapter, else the adapter's address on the gateway's subnet, else its first one.
     An address that is not for sending (secondary, SkipAsSource) is the last choice.
     """
     if route.source:
         return route.source
-    adapter = case.adapter_by(route)
+    adapter = model.adapters.egress(route)
     if adapter is None:
         return None
-    for way in (case.way, case.wireserver_way):
-        chosen_by_row = way.route is not None and way.route.source is not None
+    for lookup in (model.routing.to_imds, model.routing.to_wireserver):
+        chosen_by_row = lookup.route is not None and lookup.route.source is not None
         if (
-            case.adapter_by(way.route) == adapter
-            and holds(adapter, way.source)
+            model.adapters.egress(lookup.route) == adapter
+            and holds(adapter, lookup.source)
             and not chosen_by_row
         ):
-            return way.source
+            return lookup.source
     gateway = route.gateway if route.gateway and ":" not in route.gateway else None
     held = sorted(
         adapter.addresses,
@@ -462,49 +466,56 @@ def _source(case: Case, route: Route) -> Optional[str]:
     return held[0].address if held else None
 
 
-def _not_routed(case: Case) -> List[str]:
+def _not_routed(model: Model) -> List[str]:
     """Of the platform's addresses those that no row matches, or to which a policy rule denies the
     way.
     """
     lines: List[str] = []
-    for way in (case.way, case.wireserver_way):
-        matching = (row for row in case.routes if contains(row.destination, way.destination))
-        if way.rule:
-            lines.append(f"> policy rule {rule_in_words(way.rule)}")
-        elif case.facts.routes is not None and next(matching, None) is None:
-            lines.append(f"  no row matches {way.destination}")
+    for lookup in (model.routing.to_imds, model.routing.to_wireserver):
+        matching = (
+            row for row in model.route_table.rows if contains(row.destination, lookup.destination)
+        )
+        if lookup.rule:
+            lines.append(f"> policy rule {rule_in_words(lookup.rule)}")
+        elif model.facts.routes is not None and next(matching, None) is None:
+            lines.append(f"  no row matches {lookup.destination}")
     return list(dict.fromkeys(lines))
 
 
-def policy_rules(case: Case) -> List[str]:
+def policy_rules(model: Model) -> List[str]:
     """Every policy rule in its order, ``>`` at those that lead to the platform's addresses."""
-    deciding = [policy_rule(case, way) for way in (case.way, case.wireserver_way)]
-    rules = sorted(case.facts.routing_rules or (), key=lambda rule: rule.priority)
+    deciding = [
+        policy_rule(model, lookup)
+        for lookup in (model.routing.to_imds, model.routing.to_wireserver)
+    ]
+    rules = sorted(model.facts.routing_rules or (), key=lambda rule: rule.priority)
     return [
         f"{'>' if rule in deciding else ' '} policy rule {rule_in_words(rule)}" for rule in rules
     ]
 
 
-def adapter_table(case: Case, full: bool) -> List[str]:
+def adapter_table(model: Model, full: bool) -> List[str]:
     """The NICs, ``*`` at the primary one; in the full report every adapter, and who manages it."""
     shown = (
-        list(case.adapters)
+        list(model.adapters.all)
         if full
-        else [adapter for adapter in case.adapters if _is_told(case, adapter)]
+        else [adapter for adapter in model.adapters.all if _is_told(model, adapter)]
     )
-    primary = case.primary.adapter if case.primary else None
-    shown.sort(key=lambda adapter: (adapter != primary, adapter != case.egress, adapter.index))
+    primary = model.primary_nic.adapter if model.primary_nic else None
+    shown.sort(
+        key=lambda adapter: (adapter != primary, adapter != model.routing.egress, adapter.index)
+    )
     lines: List[str] = []
     for adapter in shown:
         lines.append(_adapter_line(adapter, adapter == primary))
         if full:
-            lines.append(_more_of_adapter(adapter, case.facts.system))
+            lines.append(_more_of_adapter(adapter, model.facts.system))
     return lines
 
 
-def _is_told(case: Case, adapter: Adapter) -> bool:
-    special = [case.egress, case.primary.adapter if case.primary else None]
-    return adapter in case.nics or adapter in special or holds(adapter, IMDS_ADDRESS)
+def _is_told(model: Model, adapter: Adapter) -> bool:
+    special = [model.routing.egress, model.primary_nic.adapter if model.primary_nic else None]
+    return adapter in model.adapters.nics or adapter in special or holds(adapter, IMDS_ADDRESS)
 
 
 def _adapter_line(adapter: Adapter, primary: bool) -> str:
@@ -549,43 +560,45 @@ def _more_of_adapter(adapter: Adapter, system: str) -> str:
     return f"      {', '.join(parts)}"
 
 
-def answers(case: Case) -> List[str]:
+def answers(model: Model) -> List[str]:
     """What each local address got from IMDS."""
     lines = []
-    for trial in sorted(case.trials, key=lambda trial: trial is not case.proof):
+    for trial in sorted(model.answers.trials, key=lambda trial: trial is not model.answers.proof):
         source = trial.connection.local_address or trial.connection.source or "?"
         device = f" by {quoted(trial.connection.device)}" if trial.connection.device else ""
-        lines.append(f"  from {source}{device}: {_trial(case, trial)}")
+        lines.append(f"  from {source}{device}: {_trial(model, trial)}")
     return lines
 
 
-def _trial(case: Case, trial: Trial) -> str:
+def _trial(model: Model, trial: Trial) -> str:
     if trial.exchange and trial.exchange.instance:
         return f"IMDS answered in {trial.exchange.elapsed_s * 1000:.0f} ms"
     if trial.exchange:
-        return case.in_words(trial.exchange, with_source=False)
+        return model.answers.in_words(trial.exchange, with_source=False)
     if trial.connection.outcome is Outcome.ANSWERED:
         return "connected"
     error = (trial.connection.error or "").partition(" (")[0]
     if not error:
         return in_words(trial.connection.outcome)
-    return f"{in_words(trial.connection.outcome)}: {error_in_words(error, case.facts.system, 60)}"
+    return f"{in_words(trial.connection.outcome)}: {error_in_words(error, model.facts.system, 60)}"
 
 
-def filters(case: Case, full: bool) -> List[str]:
+def filters(model: Model, full: bool) -> List[str]:
     """The firewall rules that stand in the way; in the full report all that could concern the
     platform.
     """
-    found = case.imds_filtering
+    found = model.filtering.to_imds
     named = [o.rule for o in (*found.blocked, *found.possible, *found.limited)] if found else []
-    named += [o.rule for item in case.wireserver_filtering.values() if item for o in item.blocked]
+    named += [
+        o.rule for item in model.filtering.to_wireserver.values() if item for o in item.blocked
+    ]
     rules = list(dict.fromkeys(rule for rule in named if rule))
-    if full and case.facts.firewall:
-        rules = list(case.facts.firewall.rules)
+    if full and model.facts.firewall:
+        rules = list(model.facts.firewall.rules)
     if found and found.redirected and not full:
         rules.append(found.redirected)
-    lines = [f"  {_filter_line(rule)}" for rule in (*rules, *(case.facts.wfp_filters or ()))]
-    return [*_defaults(case.facts.firewall), *lines] if full and case.facts.firewall else lines
+    lines = [f"  {_filter_line(rule)}" for rule in (*rules, *(model.facts.wfp_filters or ()))]
+    return [*_defaults(model.facts.firewall), *lines] if full and model.facts.firewall else lines
 
 
 def _defaults(firewall: Firewall) -> List[str]:
@@ -624,11 +637,11 @@ def _filter_line(rule: FirewallRule) -> str:
     return f"{rule.place.value} {where}: {'; '.join(conditions) or 'everything'} -> {rule.action.value}{to}{seen}"
 
 
-def proxies(case: Case, full: bool) -> List[str]:
+def proxies(model: Model, full: bool) -> List[str]:
     """What came through each proxy; in the full report every setting."""
     lines = []
     if full:
-        for proxy in case.facts.proxies or ():
+        for proxy in model.facts.proxies or ():
             kept = ", ".join(short(entry, 60) for entry in proxy.bypass[:20]) or "nothing"
             server = described_proxy(proxy) if proxy.server else short(proxy.place, 80)
             pac = f", PAC {short(proxy.pac_url, 120)}" if proxy.pac_url else ""
@@ -636,15 +649,15 @@ def proxies(case: Case, full: bool) -> List[str]:
             lines.append(f"  proxy {server}, {proxy.scope.value}: bypasses {kept}{pac}{detect}")
     return lines + [
         f"  through {described_proxy(hit.proxy)}: {what_came(hit)}"
-        for hit in hits(case, IMDS_ADDRESS)
+        for hit in hits(model, IMDS_ADDRESS)
     ]
 
 
-def certificates(case: Case, full: bool) -> List[str]:
+def certificates(model: Model, full: bool) -> List[str]:
     """The chain of the attested document's signer, and what fetching brought, where there is
     something to see; else in the full report only.
     """
-    chain = case.chain
+    chain = model.answers.chain
     if chain is None or (chain.trusted and not full):
         return []
     lines = []
@@ -655,18 +668,18 @@ def certificates(case: Case, full: bool) -> List[str]:
             f"  certificate {number} {quoted(common_name(item.subject))} {item.thumbprint} {until}: {places}"
         )
     for fetch in (
-        fetch for known in case.facts.certificate_chains or () for fetch in known.fetches
+        fetch for known in model.facts.certificate_chains or () for fetch in known.fetches
     ):
         through = f" through {short(fetch.proxy)}" if fetch.proxy else ""
-        error = error_in_words(fetch.error or in_words(fetch.outcome), case.facts.system, 80)
+        error = error_in_words(fetch.error or in_words(fetch.outcome), model.facts.system, 80)
         brought = "the issuer" if fetch.certificate else error
         lines.append(f"  fetch {short(fetch.url, 110)}{through}: {brought}")
     return lines
 
 
-def surroundings(case: Case) -> List[str]:
+def surroundings(model: Model) -> List[str]:
     """What else was collected: neighbours, stored routes, services, listeners, connections to IMDS."""
-    facts = case.facts
+    facts = model.facts
     lines = [
         f"  neighbour {item.address}  {item.mac or '-'}  {item.state.value}  {short(item.interface or '-')}"
         for item in facts.neighbours or ()

@@ -6,7 +6,9 @@ from typing import List, Optional, Tuple
 
 from ..facts import Body, ChainFault, Outcome, SignatureState, parse_instant
 from ..fixes.remedies import REDEPLOY_WARNING
-from ..model.case import Case, says
+from ..model.azure import is_azure_edition
+from ..model.model import Model
+from ..model.sentences import says
 from ..model.words import quoted, short
 from .clock import host_time, span
 from .finding import Fix, Seen, Severity, Verdict, advice, rule
@@ -19,25 +21,25 @@ ESU_RELEASES = (
 )  # out of support, or soon
 
 
-def who_cares(case: Case) -> str:
+def who_cares(model: Model) -> str:
     """Whether this VM's activation or updates depend on the attested document, as a sentence."""
-    machine = case.facts.machine
-    if case.facts.system != "windows" or machine is None:
+    machine = model.facts.machine
+    if model.facts.system != "windows" or machine is None:
         return "On Linux, node attestation and other programs that verify the attested document depend on it."
     name = machine.os_name or "Windows"
-    state = f" (Windows says: {case.facts.activation})" if case.facts.activation else ""
-    if case.is_azure_edition:
+    state = f" (Windows says: {model.facts.activation})" if model.facts.activation else ""
+    if is_azure_edition(model.facts.machine):
         return f"This VM is Azure Edition: its activation{state} depends on the attested document."
     if name.startswith(ESU_RELEASES):
         return f"Extended Security Updates of {short(name)} depend on the attested document; its activation{state} does not."
     return f"The activation{state} of this edition does not depend on the attested document; node attestation does."
 
 
-def attested_had_time(case: Case) -> bool:
+def attested_had_time(model: Model) -> bool:
     """Whether the answer failed by itself, and not because this program's own time or requests were
     used up.
     """
-    attested = case.facts.imds.attested if case.facts.imds else None
+    attested = model.facts.imds.attested if model.facts.imds else None
     if attested is None or attested.outcome is Outcome.FAILED:
         return False
     in_time = attested.outcome is Outcome.HTTP and attested.body not in (None, Body.ENDLESS)
@@ -65,7 +67,7 @@ def outside(again: str, culprit: str = "") -> Tuple[Fix, ...]:
 
 
 @rule(Verdict.DEGRADED)
-def attested_unavailable(case: Case) -> Optional[Seen]:
+def attested_unavailable(model: Model) -> Optional[Seen]:
     """IMDS answers, but provides no attested document
 
     Windows activation (Azure Edition), Extended Security Updates and node attestors need the signed
@@ -78,22 +80,22 @@ def attested_unavailable(case: Case) -> Optional[Seen]:
     Fix: wait and run this again. If that does not help, redeploy the VM.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
     """
-    imds = case.facts.imds
+    imds = model.facts.imds
     if (
         imds is None
-        or not case.imds_answers
+        or not model.answers.imds_gives_metadata
         or imds.attested is None
         or imds.attested_document
-        or not attested_had_time(case)
+        or not attested_had_time(model)
     ):
         return None
-    if case.instance and case.instance.az_environment.lower().replace(" ", "").startswith(
-        "azurestack"
-    ):
+    if model.answers.instance and model.answers.instance.az_environment.lower().replace(
+        " ", ""
+    ).startswith("azurestack"):
         return None
     what = "" if imds.attested.status != 200 else " The answer holds no signed document."
     return Seen(
-        f"/metadata/instance answers; /metadata/attested/document: {case.in_words(imds.attested)}.{says(imds.attested)}{what} "
+        f"/metadata/instance answers; /metadata/attested/document: {model.answers.in_words(imds.attested)}.{says(imds.attested)}{what} "
         "Activation of Azure Edition, Extended Security Updates and node attestation need it.",
         (
             advice(
@@ -104,7 +106,7 @@ def attested_unavailable(case: Case) -> Optional[Seen]:
 
 
 @rule(Verdict.DEGRADED)
-def attested_signature_invalid(case: Case) -> Optional[Seen]:
+def attested_signature_invalid(model: Model) -> Optional[Seen]:
     """The attested document's signature is invalid
 
     IMDS signs the document, and everyone who relies on it verifies the signature. An invalid
@@ -118,11 +120,11 @@ def attested_signature_invalid(case: Case) -> Optional[Seen]:
     no such thing, the fault is on the host.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
     """
-    document = case.document
+    document = model.answers.document
     if document is None:
         return None
     forged = next(
-        (error for error in case.chain_errors if error.fault is ChainFault.SIGNATURE), None
+        (error for error in model.answers.chain_errors if error.fault is ChainFault.SIGNATURE), None
     )
     if document.signature is SignatureState.INVALID:
         what = f"does not verify: {short(document.reason or '', 160)}"
@@ -133,7 +135,7 @@ def attested_signature_invalid(case: Case) -> Optional[Seen]:
     else:
         return None
     return Seen(
-        f"IMDS's attested document {what}. Every verifier will reject it. {who_cares(case)}",
+        f"IMDS's attested document {what}. Every verifier will reject it. {who_cares(model)}",
         outside(
             "a document that was cut or changed once may be whole then.",
             "changes the answers of 169.254.169.254: a security product, a metadata proxy, a container's",
@@ -142,7 +144,7 @@ def attested_signature_invalid(case: Case) -> Optional[Seen]:
 
 
 @rule()
-def attested_unverifiable(case: Case) -> Optional[Seen]:
+def attested_unverifiable(model: Model) -> Optional[Seen]:
     """The attested document's signature is of a type that imds-check cannot verify
 
     imds-check verifies RSA signatures of 2048 to 4096 bits with SHA-256, SHA-384 or SHA-512, which
@@ -155,7 +157,7 @@ def attested_unverifiable(case: Case) -> Optional[Seen]:
     Fix: none is needed. If in doubt, verify the document with another program.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
     """
-    document = case.document
+    document = model.answers.document
     if document is None or document.signature is not SignatureState.UNVERIFIABLE:
         return None
     reason = short(document.reason or "", 160)
@@ -165,7 +167,7 @@ def attested_unverifiable(case: Case) -> Optional[Seen]:
 
 
 @rule(Verdict.DEGRADED)
-def attested_nonce_mismatch(case: Case) -> Optional[Seen]:
+def attested_nonce_mismatch(model: Model) -> Optional[Seen]:
     """The attested document does not answer our request
 
     A request for the document carries a nonce, which IMDS signs along with the rest, so that nobody
@@ -176,19 +178,19 @@ def attested_nonce_mismatch(case: Case) -> Optional[Seen]:
     Fix: remove from the path whatever answers in IMDS's place with a stored document.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
     """
-    document = case.read_document
+    document = model.answers.readable_document
     if document is None or document.nonce == document.asked_nonce:
         return None
     got = f"the nonce {quoted(document.nonce)}" if document.nonce is not None else "no nonce"
     return Seen(
         f"The attested document carries {got}, and {quoted(document.asked_nonce)} was sent: it was made for another request. "
-        f"Verifiers that check the nonce will reject it. {who_cares(case)}",
+        f"Verifiers that check the nonce will reject it. {who_cares(model)}",
         outside("the next document should carry its own nonce.", KEEPER),
     )
 
 
 @rule(Verdict.DEGRADED)
-def attested_document_expired(case: Case) -> Optional[Seen]:
+def attested_document_expired(model: Model) -> Optional[Seen]:
     """The attested document has expired
 
     A document is valid for six hours from when it was issued. Every verifier will reject an expired
@@ -201,21 +203,21 @@ def attested_document_expired(case: Case) -> Optional[Seen]:
     on the host.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
     """
-    document = case.read_document
+    document = model.answers.readable_document
     if document is None or document.expires_on is None:
         return None
-    late = (host_time(case) - parse_instant(document.expires_on)).total_seconds()
+    late = (host_time(model) - parse_instant(document.expires_on)).total_seconds()
     if late <= 0:
         return None
     return Seen(
         f"The attested document expired {span(late)} ago, at {document.expires_on} (made at {document.created_on or '?'}), although it "
-        f"was just asked for. {who_cares(case)}",
+        f"was just asked for. {who_cares(model)}",
         outside("a new document is made for every request.", KEEPER),
     )
 
 
 @rule(Verdict.DEGRADED)
-def attested_vm_mismatch(case: Case) -> Optional[Seen]:
+def attested_vm_mismatch(model: Model) -> Optional[Seen]:
     """The attested document belongs to another VM
 
     Both the document and /metadata/instance identify the VM by its vmId. If the two differ, one of
@@ -228,7 +230,7 @@ def attested_vm_mismatch(case: Case) -> Optional[Seen]:
     host). If there is no such thing, the fault is on the host.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
     """
-    document, instance = case.read_document, case.instance
+    document, instance = model.answers.readable_document, model.answers.instance
     if (
         document is None
         or instance is None
@@ -237,7 +239,7 @@ def attested_vm_mismatch(case: Case) -> Optional[Seen]:
         return None
     return Seen(
         f"The attested document is of vmId {short(document.vm_id or 'none')}, and /metadata/instance of {instance.vm_id}. "
-        f"{who_cares(case)}",
+        f"{who_cares(model)}",
         outside(
             "both answers should name one VM.",
             "answers in IMDS's place for another VM: a metadata proxy, the host of a nested VM",
@@ -245,9 +247,9 @@ def attested_vm_mismatch(case: Case) -> Optional[Seen]:
     )
 
 
-def differences(case: Case) -> List[str]:
+def differences(model: Model) -> List[str]:
     """In what else the document differs from ``/metadata/instance``: details, not causes."""
-    document, instance = case.read_document, case.instance
+    document, instance = model.answers.readable_document, model.answers.instance
     if document is None or instance is None:
         return []
     pairs = {

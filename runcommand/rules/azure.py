@@ -15,24 +15,16 @@ from ..facts import (
     Unavailable,
 )
 from ..firewall.filtering import described
-from ..fixes.remedies import REDEPLOY_WARNING, goes_astray, let_pass, way_through_primary
-from ..model.case import AZURE_ASSET_TAG, GUEST_AGENTS, Case, in_words, is_azure_mac
+from ..fixes.remedies import REDEPLOY_WARNING, goes_astray, let_pass, route_through_primary_nic
+from ..model.azure import AZURE_ASSET_TAG, GUEST_AGENTS, NO_TAG, is_azure_mac
+from ..model.coverage import failed_to_read, is_incomplete
 from ..model.errors import error_in_words
+from ..model.model import Model
+from ..model.sentences import in_words
 from ..model.words import listed, short
 from .finding import Finding, Seen, Severity, Verdict, advice, rule
-from .unseen import failed_to_read, unseen
+from .seen import check_first
 
-NO_TAG = (
-    "",
-    "none",
-    "no asset tag",
-    "not specified",
-    "default string",
-    "to be filled by o.e.m.",
-    "asset tag",
-    "n/a",
-    "null",
-)
 ARC_AGENTS = ("himds", "himdsd")
 AGAIN = (
     advice("Run again, with --deadline 60."),
@@ -44,7 +36,7 @@ LET_IT_FINISH = (advice("Run again, and let it finish."),)
 
 
 @rule(Verdict.DEGRADED)
-def wireserver_unreachable(case: Case) -> Optional[Seen]:
+def wireserver_unreachable(model: Model) -> Optional[Seen]:
     """IMDS answers, but the WireServer does not
 
     The guest agent talks to 168.63.129.16 on ports 80 and 32526. Without it, extensions, goal
@@ -58,37 +50,45 @@ def wireserver_unreachable(case: Case) -> Optional[Seen]:
     firewall.
     https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
     """
-    server = case.facts.wireserver
-    if server is None or not case.imds_answers or not case.wireserver_can_be_judged:
+    server = model.facts.wireserver
+    if (
+        server is None
+        or not model.answers.imds_gives_metadata
+        or not model.answers.wireserver_is_conclusive
+    ):
         return None
     plugin_works = server.host_plugin.outcome is Outcome.ANSWERED
-    if case.wireserver_speaks and plugin_works:
+    if model.answers.wireserver_gives_versions and plugin_works:
         return None
     stranger = (
         ", which is not the WireServer's answer" if server.http.outcome is Outcome.HTTP else ""
     )
-    closed = [] if case.wireserver_speaks else [f"port 80 {case.in_words(server.http)}{stranger}"]
+    closed = (
+        []
+        if model.answers.wireserver_gives_versions
+        else [f"port 80 {model.answers.in_words(server.http)}{stranger}"]
+    )
     closed += (
         [] if plugin_works else [f"port {HOST_PLUGIN_PORT} {in_words(server.host_plugin.outcome)}"]
     )
     verb = "answers in part" if len(closed) == 1 else "does not"
     detail = f"IMDS answers, but the WireServer, {WIRESERVER_ADDRESS}, {verb}: {'; '.join(closed)}."
-    way, astray = case.wireserver_way, goes_astray(case, case.wireserver_way)
+    lookup, astray = model.routing.to_wireserver, goes_astray(model, model.routing.to_wireserver)
     if astray:
-        what = f"route {way.route.destination}" if way.route else "no route"
-        if way.error:
-            what = error_in_words(way.error, case.facts.system)
+        what = f"route {lookup.route.destination}" if lookup.route else "no route"
+        if lookup.error:
+            what = error_in_words(lookup.error, model.facts.system)
         return Seen(
             f"{detail} Its way does not lead through the primary NIC and its gateway ({what}).",
-            case.check_first(way_through_primary(case, way)),
+            check_first(model, route_through_primary_nic(model, lookup)),
         )
     blocked = dict.fromkeys(
-        item for found in case.wireserver_filtering.values() if found for item in found.blocked
+        item for found in model.filtering.to_wireserver.values() if found for item in found.blocked
     )
     if blocked:
         what = f"In the way: {listed([described(obstacle) for obstacle in blocked])}."
         fixes = dict.fromkeys(
-            fix for item in blocked for fix in let_pass(case, item, [WIRESERVER_ADDRESS])
+            fix for item in blocked for fix in let_pass(model, item, [WIRESERVER_ADDRESS])
         )
         return Seen(f"{detail} {what}", tuple(fixes))
     own_fixes = [
@@ -97,7 +97,7 @@ def wireserver_unreachable(case: Case) -> Optional[Seen]:
             "transparent proxies."
         )
     ]
-    if not unseen(case):  # else what blocks it may as well lie on this VM
+    if not is_incomplete(model):  # else what blocks it may as well lie on this VM
         own_fixes.append(
             advice(f"If nothing on the VM blocks it, redeploy the VM. {REDEPLOY_WARNING}")
         )
@@ -108,7 +108,7 @@ def wireserver_unreachable(case: Case) -> Optional[Seen]:
 
 
 @rule(Verdict.INCONCLUSIVE)
-def not_azure(case: Case) -> Optional[Seen]:
+def not_azure(model: Model) -> Optional[Seen]:
     """This machine is not an Azure VM
 
     Nothing suggests that this machine runs on Azure, so there is no IMDS to reach. Other clouds run
@@ -123,16 +123,20 @@ def not_azure(case: Case) -> Optional[Seen]:
     Fix: run this on the Azure VM itself.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
-    machine = case.facts.machine
+    machine = model.facts.machine
     tag = (machine.asset_tag or "").strip() if machine else ""
     foreign = tag.lower() not in NO_TAG and tag != AZURE_ASSET_TAG
-    if case.instance or case.wireserver_speaks or (not foreign and _azure_signs(case)):
+    if (
+        model.answers.instance
+        or model.answers.wireserver_gives_versions
+        or (not foreign and _azure_signs(model))
+    ):
         return None
-    if case.answer is None and not foreign:
+    if model.answers.imds is None and not foreign:
         return None  # nothing was asked: that the program failed is the finding
-    if not foreign and failed_to_read(case, "machine", "adapters", "routes", "services"):
+    if not foreign and failed_to_read(model, "machine", "adapters", "routes", "services"):
         return None  # what says Azure may be there
-    arc = case.service(*ARC_AGENTS)
+    arc = model.services.installed(*ARC_AGENTS)
     if arc:
         return Seen(
             f"This is an Azure Arc-enabled server (service {arc.name}): its metadata service is at 127.0.0.1:40342.",
@@ -150,28 +154,28 @@ def not_azure(case: Case) -> Optional[Seen]:
     return Seen(detail, (advice("Run this on the Azure VM itself."),))
 
 
-def _azure_signs(case: Case) -> bool:
+def _azure_signs(model: Model) -> bool:
     hosts = [f"{address}/32" for address in PLATFORM_ADDRESSES]
-    answers = [case.answer, case.facts.wireserver.http if case.facts.wireserver else None]
+    answers = [model.answers.imds, model.facts.wireserver.http if model.facts.wireserver else None]
     return any(
         (
-            case.facts.machine is not None and case.facts.machine.asset_tag == AZURE_ASSET_TAG,
+            model.facts.machine is not None and model.facts.machine.asset_tag == AZURE_ASSET_TAG,
             any(
                 adapter.dhcp_server == WIRESERVER_ADDRESS or is_azure_mac(adapter.mac)
-                for adapter in case.adapters
+                for adapter in model.adapters.all
             ),
             any(
                 route.destination in hosts and route.kind is not RouteKind.LOCAL
-                for route in case.routes
+                for route in model.route_table.rows
             ),
-            case.service(*GUEST_AGENTS) is not None,
+            model.services.installed(*GUEST_AGENTS) is not None,
             any(answer and answer.outcome in (Outcome.HTTP, Outcome.GARBLED) for answer in answers),
         )
     )
 
 
 @rule(Verdict.INCONCLUSIVE)
-def tool_failed(case: Case) -> Optional[Seen]:
+def tool_failed(model: Model) -> Optional[Seen]:
     """imds-check itself failed
 
     Part of imds-check failed, was interrupted or did not finish in time, so it cannot name a cause.
@@ -183,20 +187,20 @@ def tool_failed(case: Case) -> Optional[Seen]:
     report.
     https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/windows-vm-imds-connection
     """
-    answer, imds = case.answer, case.facts.imds
-    again = LET_IT_FINISH if case.facts.interrupted else AGAIN
-    if case.facts.interrupted and (
-        answer is None or (case.imds_answers and imds and imds.attested is None)
+    answer, imds = model.answers.imds, model.facts.imds
+    again = LET_IT_FINISH if model.facts.interrupted else AGAIN
+    if model.facts.interrupted and (
+        answer is None or (model.answers.imds_gives_metadata and imds and imds.attested is None)
     ):
         return Seen("The check of IMDS did not finish: the run was interrupted.", again)
     if answer is None:
         missing = Unavailable("imds", "it was not asked")
         reason = next(
-            (item for item in case.facts.unavailable if item.fact == "imds"), missing
+            (item for item in model.facts.unavailable if item.fact == "imds"), missing
         ).reason
         return Seen(f"The check of IMDS did not finish: {short(reason, 200)}.", again)
     if answer.outcome is Outcome.FAILED:
-        error = error_in_words(answer.connection.error or "unknown", case.facts.system, 160)
+        error = error_in_words(answer.connection.error or "unknown", model.facts.system, 160)
         return Seen(f"The request to IMDS could not be sent: {error}.", again)
     return None
 

@@ -9,7 +9,7 @@ from typing import List, Optional
 
 from ..facts import LACKING, Certificate, ChainFault, is_distrusting, parse_instant
 from ..fixes.remedies import remedies
-from ..model.case import Case
+from ..model.model import Model
 from ..model.words import host_of, listed, quoted, short
 from .attested import outside, who_cares
 from .clock import host_time, span
@@ -38,10 +38,14 @@ FIXED_BUILD = (20348, 2402)  # KB5036909: newer trust lists for Windows Server 2
 ROOT_STORES = ("\\Root", "\\AuthRoot")
 
 
-def _by_engine(case: Case) -> str:
+def _by_engine(model: Model) -> str:
     """What the system's own engine says."""
-    said = listed([short(error.text, 100) for error in case.chain_errors], 2)
-    return f"By {case.chain.engine.partition(' (')[0]}: {said}." if case.chain else ""
+    said = listed([short(error.text, 100) for error in model.answers.chain_errors], 2)
+    return (
+        f"By {model.answers.chain.engine.partition(' (')[0]}: {said}."
+        if model.answers.chain
+        else ""
+    )
 
 
 # --- rules
@@ -49,7 +53,7 @@ def _by_engine(case: Case) -> str:
 
 
 @rule(Verdict.DEGRADED)
-def cert_expired(case: Case) -> Optional[Seen]:
+def cert_expired(model: Model) -> Optional[Seen]:
     """A certificate of the attested document is expired or not yet valid
 
     The certificate that signs the document, or one above it, has expired or is not yet valid. Every
@@ -62,31 +66,35 @@ def cert_expired(case: Case) -> Optional[Seen]:
     the VM, install a newer one.
     https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details
     """
-    document = case.read_document
+    document = model.answers.readable_document
     if document is None or document.signer is None:
         return None
-    when, signer = host_time(case), document.signer
-    if _off_dates(signer, case):
+    when, signer = host_time(model), document.signer
+    if _off_dates(signer, model):
         return Seen(
             f"The certificate that signs the attested document, {quoted(common_name(signer.subject))}, "
-            f"{_dates(signer, case)}, by the host's clock ({when:%Y-%m-%dT%H:%M:%SZ}). {who_cares(case)}",
+            f"{_dates(signer, model)}, by the host's clock ({when:%Y-%m-%dT%H:%M:%SZ}). {who_cares(model)}",
             outside("the platform renews its certificate by itself."),
         )
     expired = next(
-        (error for error in case.chain_errors if error.fault is ChainFault.OUTSIDE_DATES), None
+        (error for error in model.answers.chain_errors if error.fault is ChainFault.OUTSIDE_DATES),
+        None,
     )
-    if expired is None or case.chain is None:
+    if expired is None or model.answers.chain is None:
         return None
     number = expired.certificate or 0
-    if not 0 < number < len(case.chain.certificates):
+    if not 0 < number < len(model.answers.chain.certificates):
         return Seen(
-            f"A certificate of the chain is outside its dates. {_by_engine(case)} {who_cares(case)}",
+            f"A certificate of the chain is outside its dates. {_by_engine(model)} {who_cares(model)}",
             (advice(f"Install the current certificates from {CA_PAGE}"),),
         )
-    own, child = case.chain.certificates[number], case.chain.certificates[number - 1]
+    own, child = (
+        model.answers.chain.certificates[number],
+        model.answers.chain.certificates[number - 1],
+    )
     kept = f" It is kept in {listed(own.stores)}." if own.stores else ""
     anew = [] if own.is_self_issued else [Missing(common_name(own.subject), child.issuer_urls)]
-    removal = remedies(case).remove_certificate(own, own.stores)
+    removal = remedies(model).remove_certificate(own, own.stores)
     if own.is_self_issued:
         removal = [
             advice(
@@ -94,22 +102,22 @@ def cert_expired(case: Case) -> Optional[Seen]:
             )
         ]
     return Seen(
-        f"{quoted(common_name(own.subject))} in the chain of the attested document's certificate {_dates(own, case)}.{kept} "
-        f"{who_cares(case)}",
-        (*removal, *install(case, anew)),
+        f"{quoted(common_name(own.subject))} in the chain of the attested document's certificate {_dates(own, model)}.{kept} "
+        f"{who_cares(model)}",
+        (*removal, *install(model, anew)),
     )
 
 
-def _off_dates(certificate: Certificate, case: Case) -> bool:
-    when = host_time(case)
+def _off_dates(certificate: Certificate, model: Model) -> bool:
+    when = host_time(model)
     begin, end = certificate.not_before, certificate.not_after
     return bool(begin and end) and not parse_instant(begin or "") <= when <= parse_instant(
         end or ""
     )
 
 
-def _dates(certificate: Certificate, case: Case) -> str:
-    when = host_time(case)
+def _dates(certificate: Certificate, model: Model) -> str:
+    when = host_time(model)
     if certificate.not_after and parse_instant(certificate.not_after) < when:
         ago = span((when - parse_instant(certificate.not_after)).total_seconds())
         return f"expired {ago} ago, at {certificate.not_after}"
@@ -117,7 +125,7 @@ def _dates(certificate: Certificate, case: Case) -> str:
 
 
 @rule(Verdict.DEGRADED)
-def cert_san_mismatch(case: Case) -> Optional[Seen]:
+def cert_san_mismatch(model: Model) -> Optional[Seen]:
     """The attested document is signed with a certificate for another name
 
     Verifiers of the document also check that its certificate belongs to the metadata service: it
@@ -131,7 +139,7 @@ def cert_san_mismatch(case: Case) -> Optional[Seen]:
     is on the host.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
     """
-    document, instance = case.read_document, case.instance
+    document, instance = model.answers.readable_document, model.answers.instance
     domain = DOMAINS.get(instance.az_environment.lower()) if instance else None
     if document is None or document.signer is None or domain is None:
         return None
@@ -140,7 +148,7 @@ def cert_san_mismatch(case: Case) -> Optional[Seen]:
         return None
     return Seen(
         f"The certificate that signs the attested document is for {listed([quoted(name) for name in names])}, not for {domain}. "
-        f"{who_cares(case)}",
+        f"{who_cares(model)}",
         outside(
             "IMDS's own certificate has the right name.",
             "answers in IMDS's place: a metadata proxy, another cloud's stand-in, a security product",
@@ -157,7 +165,7 @@ def is_under(name: str, domain: str) -> bool:
 
 
 @rule(Verdict.DEGRADED)
-def cert_chain_rejected(case: Case) -> Optional[Seen]:
+def cert_chain_rejected(model: Model) -> Optional[Seen]:
     """This VM rejects the attested document's certificate chain
 
     The root and the issuers are present, but the system does not accept one of them: it is
@@ -169,14 +177,14 @@ def cert_chain_rejected(case: Case) -> Optional[Seen]:
     Fix: remove the certificate from the Disallowed store, after asking who put it there.
     https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details
     """
-    faults = {error.fault for error in case.chain_errors}
-    if case.chain is None or not faults & {ChainFault.DISTRUSTED, ChainFault.OTHER}:
+    faults = {error.fault for error in model.answers.chain_errors}
+    if model.answers.chain is None or not faults & {ChainFault.DISTRUSTED, ChainFault.OTHER}:
         return None
     if ChainFault.DISTRUSTED not in faults and faults & LACKING:
         return None
     banned = {
         item: [place for place in item.stores if is_distrusting(place)]
-        for item in case.chain.certificates
+        for item in model.answers.chain.certificates
     }
     where = "".join(
         f" {quoted(common_name(item.subject))} is in {listed(places)}."
@@ -189,17 +197,17 @@ def cert_chain_rejected(case: Case) -> Optional[Seen]:
         )
     ]
     for item, places in banned.items():
-        fixes += remedies(case).remove_certificate(item, places) if places else []
+        fixes += remedies(model).remove_certificate(item, places) if places else []
     return Seen(
-        f"The chain of the attested document's certificate is complete, and rejected. {_by_engine(case)}{where} {who_cares(case)}",
-        (*fixes, *remedies(case).trust_anew())
+        f"The chain of the attested document's certificate is complete, and rejected. {_by_engine(model)}{where} {who_cares(model)}",
+        (*fixes, *remedies(model).trust_anew())
         if where
         else (advice(f"Compare the chain in EVIDENCE with {CA_PAGE}"),),
     )
 
 
 @rule(Verdict.DEGRADED)
-def cert_root_untrusted(case: Case) -> Optional[Seen]:
+def cert_root_untrusted(model: Model) -> Optional[Seen]:
     """This VM does not trust the root of the attested document's certificate
 
     The chain is complete up to a self-signed root, but this machine does not trust that root. A
@@ -213,20 +221,27 @@ def cert_root_untrusted(case: Case) -> Optional[Seen]:
     Azure's list.
     https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details
     """
-    untrusted = any(error.fault is ChainFault.ROOT_UNTRUSTED for error in case.chain_errors)
-    if case.chain is None or not case.chain.certificates or not untrusted or missing(case):
+    untrusted = any(
+        error.fault is ChainFault.ROOT_UNTRUSTED for error in model.answers.chain_errors
+    )
+    if (
+        model.answers.chain is None
+        or not model.answers.chain.certificates
+        or not untrusted
+        or missing(model)
+    ):
         return None
-    root = case.chain.certificates[-1]
+    root = model.answers.chain.certificates[-1]
     name = common_name(root.subject)
     stranger = (
         advice(
             "Do not trust it. Look for what answers in IMDS's place, or in that of the certificates' hosts."
         ),
     )
-    if len(case.chain.certificates) == 1:
+    if len(model.answers.chain.certificates) == 1:
         return Seen(
             f"The certificate that signs the attested document, {quoted(name)} (thumbprint {root.thumbprint}), is signed by itself: "
-            f"it is not Azure's. {who_cares(case)}",
+            f"it is not Azure's. {who_cares(model)}",
             stranger,
         )
     places = [place for place in root.stores if place.startswith("S-1-")]
@@ -241,9 +256,9 @@ def cert_root_untrusted(case: Case) -> Optional[Seen]:
     )
     known = ROOTS.get(name)
     if known and known.thumbprint != root.thumbprint:
-        wrong = f"It is not the root of that name that Azure uses (thumbprint {known.thumbprint}). {who_cares(case)}"
+        wrong = f"It is not the root of that name that Azure uses (thumbprint {known.thumbprint}). {who_cares(model)}"
         return Seen(detail + wrong, stranger)
-    detail = f"{detail}{_by_engine(case)} {who_cares(case)}"
+    detail = f"{detail}{_by_engine(model)} {who_cares(model)}"
     if known is None:  # whoever answers in IMDS's place brings a root of his own
         return Seen(
             detail,
@@ -254,11 +269,11 @@ def cert_root_untrusted(case: Case) -> Optional[Seen]:
                 ),
             ),
         )
-    return Seen(detail, tuple(install(case, [Missing(name, (known.url,), root=known.thumbprint)])))
+    return Seen(detail, tuple(install(model, [Missing(name, (known.url,), root=known.thumbprint)])))
 
 
 @rule(Verdict.DEGRADED)
-def cert_intermediate_missing(case: Case) -> Optional[Seen]:
+def cert_intermediate_missing(model: Model) -> Optional[Seen]:
     """An issuer of the attested document's certificate is missing
 
     IMDS's document contains only the signing certificate. Those between it and the root must be on
@@ -275,26 +290,26 @@ def cert_intermediate_missing(case: Case) -> Optional[Seen]:
     TCP port 80 to the hosts that serve them.
     https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details
     """
-    lacking = missing(case)
-    faults = {error.fault for error in case.chain_errors}
+    lacking = missing(model)
+    faults = {error.fault for error in model.answers.chain_errors}
     if not lacking or not faults & LACKING:
         return None
     first = lacking[0]
     by = f", issued by {first.issuer}" if first.issuer else ", a root" if first.root else ""
     key = f", key identifier {short(first.key_id, 40)}" if first.key_id else ""
-    brought = what_fetching_brought(case)
+    brought = what_fetching_brought(model)
     brought_by_us = {
-        common_name(item.certificate.subject) for item in fetches(case) if item.certificate
+        common_name(item.certificate.subject) for item in fetches(model) if item.certificate
     }
     if first.name in brought_by_us:
         how = "Windows does not fetch it, although imds-check could"
     else:
         how = f"fetching fails ({brought})" if brought else "no address says where it is"
-    detail = f"No chain to a trusted root: {quoted(first.name)}{by}{key} is not on this VM, and {how}. {_by_engine(case)} {who_cares(case)}"
+    detail = f"No chain to a trusted root: {quoted(first.name)}{by}{key} is not on this VM, and {how}. {_by_engine(model)} {who_cares(model)}"
     hosts = [
         trial.host
-        for trial in case.facts.endpoints or ()
-        if "AIA" in trial.purposes and concerns(case, trial) and not is_reached(trial)
+        for trial in model.facts.endpoints or ()
+        if "AIA" in trial.purposes and concerns(model, trial) and not is_reached(trial)
     ]
     allow = (
         [
@@ -305,13 +320,13 @@ def cert_intermediate_missing(case: Case) -> Optional[Seen]:
         if hosts
         else []
     )
-    return Seen(detail, (*allow, *install(case, lacking), *_old_build(case)))
+    return Seen(detail, (*allow, *install(model, lacking), *_old_build(model)))
 
 
-def _old_build(case: Case) -> List[Fix]:
+def _old_build(model: Model) -> List[Fix]:
     """Windows Server 2022 before the update that brought newer trust lists."""
     build = re.fullmatch(
-        r"(\d+)\.(\d+)", (case.facts.machine.build if case.facts.machine else None) or ""
+        r"(\d+)\.(\d+)", (model.facts.machine.build if model.facts.machine else None) or ""
     )
     if not build or int(build.group(1)) != FIXED_BUILD[0] or int(build.group(2)) >= FIXED_BUILD[1]:
         return []
@@ -323,7 +338,7 @@ def _old_build(case: Case) -> List[Fix]:
 
 
 @rule()
-def cert_endpoints_blocked(case: Case) -> Optional[Seen]:
+def cert_endpoints_blocked(model: Model) -> Optional[Seen]:
     """Certificate hosts cannot be reached
 
     Issuers, revocation lists and OCSP answers are fetched over plain HTTP (TCP port 80) from a few
@@ -337,7 +352,7 @@ def cert_endpoints_blocked(case: Case) -> Optional[Seen]:
     Fix: allow outbound TCP port 80 to them, or install the certificates.
     https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details#certificate-downloads-and-revocation-lists
     """
-    trials = [trial for trial in case.facts.endpoints or () if concerns(case, trial)]
+    trials = [trial for trial in model.facts.endpoints or () if concerns(model, trial)]
     closed = [trial for trial in trials if not is_reached(trial)]
     if not closed:
         return None
@@ -364,7 +379,7 @@ def cert_endpoints_blocked(case: Case) -> Optional[Seen]:
 
 
 @rule()
-def cert_fetched_from_aia(case: Case) -> Optional[Seen]:
+def cert_fetched_from_aia(model: Model) -> Optional[Seen]:
     """The attested document's certificate chain depends on the network
 
     The issuers are not on the VM; they were fetched from the addresses in the certificates. Windows
@@ -376,17 +391,21 @@ def cert_fetched_from_aia(case: Case) -> Optional[Seen]:
     Fix: none is needed. Installing the issuers makes the VM independent of those hosts.
     https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details
     """
-    chains = case.facts.certificate_chains or ()
-    if case.chain is None or not case.chain.trusted or not case.chain.fetched:
+    chains = model.facts.certificate_chains or ()
+    if (
+        model.answers.chain is None
+        or not model.answers.chain.trusted
+        or not model.answers.chain.fetched
+    ):
         return None
     at_hand = {item.thumbprint for item in chains[0].certificates}
     fetched = [
         common_name(item.subject)
-        for item in case.chain.certificates
+        for item in model.answers.chain.certificates
         if item.thumbprint not in at_hand and "fetched" in (item.stores or ("fetched",))
     ]
-    hosts = sorted({host_of(item.url) for item in fetches(case) if item.certificate})
-    proxies = sorted({item.proxy for item in fetches(case) if item.certificate and item.proxy})
+    hosts = sorted({host_of(item.url) for item in fetches(model) if item.certificate})
+    proxies = sorted({item.proxy for item in fetches(model) if item.certificate and item.proxy})
     origin = f" from {listed(hosts)}" if hosts else ""
     origin += f" through {listed([short(proxy, 60) for proxy in proxies])}" if proxies else ""
     return Seen(
@@ -396,10 +415,10 @@ def cert_fetched_from_aia(case: Case) -> Optional[Seen]:
     )
 
 
-def misplaced(case: Case) -> List[str]:
+def misplaced(model: Model) -> List[str]:
     """Certificates of the chain in stores where they do not belong."""
     found = []
-    for item in case.chain.certificates if case.chain else ():
+    for item in model.answers.chain.certificates if model.answers.chain else ():
         name, places = (
             quoted(common_name(item.subject)),
             [place for place in item.stores if "\\" in place],

@@ -9,26 +9,20 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass
 from enum import Enum
-from typing import Callable, Mapping, NamedTuple, Optional, Tuple
+from typing import Callable, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
 from ..attest.document import AGREE_S
-from ..facts import IMDS_ADDRESS, LACKING, Outcome, RouteKind, ServiceState
+from ..facts import IMDS_ADDRESS, LACKING, CertificateChain, Outcome, Route, RouteKind, ServiceState
 from ..firewall.filtering import Obstacle
 from ..firewall.filtering import described as described_obstacle
 from ..fixes.remedies import goes_astray
-from ..model.case import (
-    AZURE_ASSET_TAG,
-    BECAUSE,
-    GUEST_AGENTS,
-    PROXY_AGENTS,
-    Case,
-    Way,
-    holds,
-    in_words,
-    milliseconds,
-    nic,
-)
+from ..model.adapters import holds
+from ..model.azure import AZURE_ASSET_TAG, GUEST_AGENTS, PROXY_AGENTS
 from ..model.errors import error_in_words
+from ..model.model import Model
+from ..model.primary_nic import BECAUSE
+from ..model.routing import RouteLookup
+from ..model.sentences import in_words, milliseconds, nic
 from ..model.words import listed, quoted, short
 from . import proxy
 from .attested import attested_had_time, differences, who_cares
@@ -55,7 +49,7 @@ class Check:
     summary: str
 
 
-class Judged(NamedTuple):
+class Result(NamedTuple):
     """A status, or None: what the findings of the check's causes say."""
 
     status: Optional[Status]
@@ -68,48 +62,52 @@ class CheckKind:
     title: str
     causes: Tuple[str, ...]
     facts: Tuple[str, ...]  # that it speaks for: where one is missing, its line says why
-    judge: Callable[[Case], Judged]
+    evaluate: Callable[[Model], Result]
     text: str = ""  # its help page, below the title
 
-    def __call__(self, case: Case, severities: Mapping[str, Severity]) -> Check:
-        status, summary = self.judge(case)
-        found = [severities[cause] for cause in self.causes if cause in severities]
+    def __call__(self, model: Model, severities: Mapping[str, Severity]) -> Check:
+        status, summary = self.evaluate(model)
         if status in (None, Status.OK):
-            worst = (
-                Status.FAIL
-                if Severity.FAIL in found
-                else Status.WARN
-                if Severity.WARN in found
-                else Status.OK
-            )
-            status = worst if status is None or worst is not Status.OK else status
+            worst = _worst(severities[cause] for cause in self.causes if cause in severities)
+            if status is None or worst is not Status.OK:
+                status = worst
         return Check(self.id, status, summary)
+
+
+def _worst(found: Iterable[Severity]) -> Status:
+    """What the findings of a check's causes make of it."""
+    severities = set(found)
+    if Severity.FAIL in severities:
+        return Status.FAIL
+    if Severity.WARN in severities:
+        return Status.WARN
+    return Status.OK
 
 
 def check(
     id: str, *causes: str, facts: Tuple[str, ...] = ()
-) -> Callable[[Callable[[Case], Judged]], CheckKind]:
+) -> Callable[[Callable[[Model], Result]], CheckKind]:
     """Makes a check of a function.
 
     Its docstring is the help page: title, text, and the facts that it looks at.
     """
 
-    def make(judge: Callable[[Case], Judged]) -> CheckKind:
-        title, _, text = (inspect.getdoc(judge) or "").partition("\n")
-        return CheckKind(id, title, causes, facts, judge, text.strip())
+    def make(evaluate: Callable[[Model], Result]) -> CheckKind:
+        title, _, text = (inspect.getdoc(evaluate) or "").partition("\n")
+        return CheckKind(id, title, causes, facts, evaluate, text.strip())
 
     return make
 
 
-def unknown(case: Case, fact: str) -> Judged:
+def unknown(model: Model, fact: str) -> Result:
     reason = next(
-        (item.reason for item in case.facts.unavailable if item.fact == fact), "not collected"
+        (item.reason for item in model.facts.unavailable if item.fact == fact), "not collected"
     )
-    return Judged(Status.ERROR, short(reason, 120))
+    return Result(Status.ERROR, short(reason, 120))
 
 
 @check("imds.reachable", facts=("imds",))
-def imds_reachable(case: Case) -> Judged:
+def imds_reachable(model: Model) -> Result:
     """Does anything answer at 169.254.169.254 port 80?
 
     The outcome of the plain request, made as any client would make it. If nothing answered, the
@@ -117,46 +115,55 @@ def imds_reachable(case: Case) -> Judged:
 
     Facts: imds, differential
     """
-    answer = case.answer
+    answer = model.answers.imds
     if answer is None:
-        return unknown(case, "imds")
-    summary = case.in_words(answer)
-    if case.proof and case.proof.exchange:
-        proof = case.proof.connection
-        bound = f" by {quoted(proof.device)}" if proof.device else ""
-        summary += f"; answered in {milliseconds(case.proof.exchange.elapsed_s)} from {proof.local_address}{bound}"
-    elif case.trials and case.silent:
-        summary += f"; no answer from any local address ({len({trial.connection.source for trial in case.trials})} tried)"
-    failed = {True: Status.FAIL, False: Status.OK}[case.silent]
-    return Judged(Status.ERROR if answer.outcome is Outcome.FAILED else failed, summary)
+        return unknown(model, "imds")
+    status = Status.OK
+    if answer.outcome is Outcome.FAILED:
+        status = Status.ERROR
+    elif model.answers.imds_is_silent:
+        status = Status.FAIL
+    return Result(status, model.answers.in_words(answer) + _differential(model))
+
+
+def _differential(model: Model) -> str:
+    """What the differential showed, to stand after the plain request's outcome."""
+    proof, trials = model.answers.proof, model.answers.trials
+    if proof and proof.exchange:
+        source, device = proof.connection.local_address, proof.connection.device
+        bound = f" by {quoted(device)}" if device else ""
+        return f"; answered in {milliseconds(proof.exchange.elapsed_s)} from {source}{bound}"
+    if trials and model.answers.imds_is_silent:
+        tried = {trial.connection.source for trial in trials}
+        return f"; no answer from any local address ({len(tried)} tried)"
+    return ""
 
 
 @check("imds.metadata")
-def imds_metadata(case: Case) -> Judged:
+def imds_metadata(model: Model) -> Result:
     """Is the answer this VM's metadata?
 
     IMDS's own answer is JSON with a vmId. Anything else is shown with its HTTP status and form.
 
     Facts: imds
     """
-    answer = case.answer
-    if answer is None or answer.outcome not in (Outcome.HTTP, Outcome.GARBLED):
-        return Judged(Status.SKIP, "not asked" if answer is None else "no answer")
-    version = case.facts.imds.api_version if case.facts.imds else None
-    if case.imds_answers:
-        return Judged(
-            Status.OK,
-            f"vmId {answer.instance.vm_id if answer.instance else ''}, api-version {version}",
-        )
+    answer, imds = model.answers.imds, model.facts.imds
+    if answer is None or imds is None:
+        return Result(Status.SKIP, "not asked")
+    if answer.outcome not in (Outcome.HTTP, Outcome.GARBLED):
+        return Result(Status.SKIP, "no answer")
+    if answer.instance:
+        vm_id = answer.instance.vm_id
+        return Result(Status.OK, f"vmId {vm_id}, api-version {imds.api_version}")
     body = f", {answer.body.value} body" if answer.body else ""
-    return Judged(Status.FAIL, f"{case.in_words(answer)}{body}")
+    return Result(Status.FAIL, f"{model.answers.in_words(answer)}{body}")
 
 
 @check(
     "imds.attested", "attested-unavailable", "attested-signature-invalid", "attested-nonce-mismatch",
     "attested-document-expired", "attested-vm-mismatch",
 )  # fmt: skip
-def imds_attested(case: Case) -> Judged:
+def imds_attested(model: Model) -> Result:
     """Is there an attested document, signed, fresh, and for this VM?
 
     The document that Windows activation, Extended Security Updates and node attestors rely on: its
@@ -164,30 +171,30 @@ def imds_attested(case: Case) -> Judged:
 
     Facts: imds
     """
-    imds = case.facts.imds
+    imds = model.facts.imds
     if imds is None or imds.attested is None:
-        return Judged(Status.SKIP, "not asked")
+        return Result(Status.SKIP, "not asked")
     document = imds.document
     if document is None:
-        failed = None if attested_had_time(case) else Status.ERROR
-        return Judged(failed, f"{case.in_words(imds.attested)}, no document")
-    signed = f"signature {document.signature.value}" + (
-        f" ({document.algorithm})" if document.algorithm else ""
-    )
-    if case.read_document is None:
-        return Judged(None, f"{signed}: {short(document.reason or '', 80)}")
+        status = None if attested_had_time(model) else Status.ERROR
+        return Result(status, f"{model.answers.in_words(imds.attested)}, no document")
+    signed = f"signature {document.signature.value}"
+    if document.algorithm:
+        signed += f" ({document.algorithm})"
+    if model.answers.readable_document is None:
+        return Result(None, f"{signed}: {short(document.reason or '', 80)}")
     nonce = "nonce ours" if document.nonce == document.asked_nonce else "nonce not ours"
-    until = (
-        f"good until {document.expires_on}" if document.expires_on else "without a time of expiry"
-    )
-    return Judged(None, ", ".join([signed, nonce, until, *differences(case)]))
+    until = "without a time of expiry"
+    if document.expires_on:
+        until = f"good until {document.expires_on}"
+    return Result(None, ", ".join([signed, nonce, until, *differences(model)]))
 
 
 @check(
     "cert.chain", "cert-expired", "cert-san-mismatch", "cert-chain-rejected", "cert-root-untrusted",
     "cert-intermediate-missing", facts=("certificate_chains",),
 )  # fmt: skip
-def cert_chain(case: Case) -> Judged:
+def cert_chain(model: Model) -> Result:
     """Does this VM trust the certificate that signs the attested document?
 
     What the system's own engine (crypt32, openssl verify) says about the chain, first with the
@@ -195,39 +202,42 @@ def cert_chain(case: Case) -> Judged:
 
     Facts: certificate_chains, imds
     """
-    if case.read_document is None:
-        return Judged(Status.SKIP, "no document to judge")
-    chain = case.chain
+    document = model.answers.readable_document
+    if document is None:
+        return Result(Status.SKIP, "no document to judge")
+    chain = model.answers.chain
     if chain is None:
-        return unknown(case, "certificate_chains")
+        return unknown(model, "certificate_chains")
+    engine = short(chain.engine, 60)
     if chain.trusted is None:
-        return Judged(Status.ERROR, f"fetching by {short(chain.engine, 60)} did not end in time")
-    if LACKING & {error.fault for error in case.chain_errors} and not any(
-        c.fetched for c in case.facts.certificate_chains or ()
-    ):
-        return Judged(
-            Status.ERROR,
-            f"not trusted without fetching ({short(chain.engine, 60)}), and fetching did not end in time",
-        )
-    names = " <- ".join(quoted(common_name(item.subject)) for item in chain.certificates[:5])
-    how = "with fetched issuers" if chain.fetched else "without fetching"
-    trust = (
-        f"trusted {how}"
-        if chain.trusted
-        else f"not trusted: {listed([short(e.text, 60) for e in chain.errors], 2)}"
-    )
-    signer = case.read_document.signer
-    until = f"good until {signer.not_after}" if signer and signer.not_after else ""
-    return Judged(
-        None,
-        "; ".join(
-            filter(None, [f"{trust} ({short(chain.engine, 60)})", *misplaced(case), until, names])
-        ),
-    )
+        return Result(Status.ERROR, f"fetching by {engine} did not end in time")
+    is_lacking = any(error.fault in LACKING for error in model.answers.chain_errors)
+    if is_lacking and not _was_fetched(model):
+        summary = f"not trusted without fetching ({engine}), and fetching did not end in time"
+        return Result(Status.ERROR, summary)
+    parts = [f"{_trust(chain)} ({engine})", *misplaced(model)]
+    if document.signer and document.signer.not_after:
+        parts.append(f"good until {document.signer.not_after}")
+    names = [quoted(common_name(item.subject)) for item in chain.certificates[:5]]
+    if names:
+        parts.append(" <- ".join(names))
+    return Result(None, "; ".join(parts))
+
+
+def _was_fetched(model: Model) -> bool:
+    """Whether a chain was built with issuers from the network."""
+    return any(chain.fetched for chain in model.facts.certificate_chains or ())
+
+
+def _trust(chain: CertificateChain) -> str:
+    if chain.trusted:
+        return "trusted with fetched issuers" if chain.fetched else "trusted without fetching"
+    errors = [short(error.text, 60) for error in chain.errors]
+    return f"not trusted: {listed(errors, 2)}"
 
 
 @check("cert.endpoints", "cert-endpoints-blocked", facts=("endpoints",))
-def cert_endpoints(case: Case) -> Judged:
+def cert_endpoints(model: Model) -> Result:
     """Can the hosts of certificates, revocation lists and OCSP be reached?
 
     Tried only if a certificate problem makes them matter, or with --endpoints: TCP port 80 to each
@@ -235,44 +245,39 @@ def cert_endpoints(case: Case) -> Judged:
 
     Facts: endpoints
     """
-    if case.facts.endpoints is None:
-        missing = any(item.fact == "endpoints" for item in case.facts.unavailable)
-        return (
-            unknown(case, "endpoints")
-            if missing
-            else Judged(Status.SKIP, "no certificate problem makes them matter")
-        )
-    trials = [trial for trial in case.facts.endpoints if concerns(case, trial)]
-    closed = [
-        f"{short(trial.host, 40)} {why_closed(trial)}" for trial in trials if not is_reached(trial)
-    ]
-    return Judged(
-        None,
-        f"{len(trials) - len(closed)} of {len(trials)} reachable on TCP 80"
-        + (f"; {listed(closed, 3)}" if closed else ""),
-    )
+    if model.facts.endpoints is None:
+        if any(item.fact == "endpoints" for item in model.facts.unavailable):
+            return unknown(model, "endpoints")
+        return Result(Status.SKIP, "no certificate problem makes them matter")
+    trials = [trial for trial in model.facts.endpoints if concerns(model, trial)]
+    closed = [trial for trial in trials if not is_reached(trial)]
+    summary = f"{len(trials) - len(closed)} of {len(trials)} reachable on TCP 80"
+    if closed:
+        named = [f"{short(trial.host, 40)} {why_closed(trial)}" for trial in closed]
+        summary += f"; {listed(named, 3)}"
+    return Result(None, summary)
 
 
 @check("imds.identity")
-def imds_identity(case: Case) -> Judged:
+def imds_identity(model: Model) -> Result:
     """Does the VM have a managed identity?
 
     Information only. Asks /metadata/identity/info; no token is ever requested.
 
     Facts: imds
     """
-    imds = case.facts.imds
+    imds = model.facts.imds
     if imds is None or imds.identity is None:
-        return Judged(Status.SKIP, "not asked")
+        return Result(Status.SKIP, "not asked")
     if imds.identity_present is None:
-        return Judged(Status.ERROR, case.in_words(imds.identity))
-    return Judged(
-        Status.OK, "managed identity present" if imds.identity_present else "no managed identity"
-    )
+        return Result(Status.ERROR, model.answers.in_words(imds.identity))
+    if imds.identity_present:
+        return Result(Status.OK, "managed identity present")
+    return Result(Status.OK, "no managed identity")
 
 
 @check("wireserver.reachable", "wireserver-unreachable", facts=("wireserver",))
-def wireserver_reachable(case: Case) -> Judged:
+def wireserver_reachable(model: Model) -> Result:
     """Does the WireServer answer at 168.63.129.16, ports 80 and 32526?
 
     The guest agent, extensions and Run Command need both ports. Only root or an administrator can
@@ -280,49 +285,54 @@ def wireserver_reachable(case: Case) -> Judged:
 
     Facts: wireserver
     """
-    server = case.facts.wireserver
+    server = model.facts.wireserver
     if server is None:
-        return unknown(case, "wireserver")
-    stranger = (
-        ", not its versions"
-        if server.http.outcome is Outcome.HTTP and not case.wireserver_speaks
-        else ""
-    )
-    summary = f"port 80 {case.in_words(server.http)}{stranger}; port 32526 {in_words(server.host_plugin.outcome)}"
-    works = case.wireserver_speaks and server.host_plugin.outcome is Outcome.ANSWERED
-    if not works and not case.wireserver_can_be_judged:
-        return Judged(Status.SKIP, f"{summary} (an ordinary user's answer proves nothing)")
-    return Judged(Status.OK if works else Status.FAIL, summary)
+        return unknown(model, "wireserver")
+    gives_versions = model.answers.wireserver_gives_versions
+    http = model.answers.in_words(server.http)
+    if server.http.outcome is Outcome.HTTP and not gives_versions:
+        http += ", not its versions"
+    summary = f"port 80 {http}; port 32526 {in_words(server.host_plugin.outcome)}"
+    if gives_versions and server.host_plugin.outcome is Outcome.ANSWERED:
+        return Result(Status.OK, summary)
+    if not model.answers.wireserver_is_conclusive:
+        return Result(Status.SKIP, f"{summary} (an ordinary user's answer proves nothing)")
+    return Result(Status.FAIL, summary)
 
 
-def _way(case: Case, way: Way) -> str:
-    rule = policy_rule(case, way)
+def _lookup_in_words(model: Model, lookup: RouteLookup) -> str:
+    route = lookup.route
+    rule = policy_rule(model, lookup)
     chosen = f"; policy rule {rule_in_words(rule)}" if rule else ""
-    if way.error:
-        denied = f", {way.route.kind.value} {way.route.destination}" if way.route else ""
-        return f"no route: {error_in_words(way.error, case.facts.system)}{denied}{chosen}"
-    if way.route is None:
-        return f"source {way.source}"
-    if way.route.kind is RouteKind.LOCAL:
-        return _claimed(case, way)
-    by = f" by {quoted(way.route.interface)}" if way.route.interface else ""
-    source = f", source {way.source}" if way.source else ""
-    return f"{described(way.route)}{by}{source}{chosen}"
+    if lookup.error:
+        denied = f", {route.kind.value} {route.destination}" if route else ""
+        error = error_in_words(lookup.error, model.facts.system)
+        return f"no route: {error}{denied}{chosen}"
+    if route is None:
+        return f"source {lookup.source}"
+    if route.kind is RouteKind.LOCAL:
+        return _claimed(model, lookup.destination, route)
+    words = described(route)
+    if route.interface:
+        words += f" by {quoted(route.interface)}"
+    if lookup.source:
+        words += f", source {lookup.source}"
+    return words + chosen
 
 
-def _claimed(case: Case, way: Way) -> str:
+def _claimed(model: Model, destination: str, route: Route) -> str:
     """That packets to an address do not leave this VM, and why."""
-    holder = next((adapter for adapter in case.adapters if holds(adapter, way.destination)), None)
-    if holder:
-        return f"{way.destination} is an address of {quoted(holder.name)} on this VM"
-    return f"a local route on this VM claims {way.route.destination}" if way.route else ""
+    for adapter in model.adapters.all:
+        if holds(adapter, destination):
+            return f"{destination} is an address of {quoted(adapter.name)} on this VM"
+    return f"a local route on this VM claims {route.destination}"
 
 
 @check(
     "route.imds", "route-missing", "route-link-local-shadow", "route-wrong-interface", "route-wrong-gateway",
     "source-not-primary-ip", facts=("routes",),
 )  # fmt: skip
-def route_imds(case: Case) -> Judged:
+def route_imds(model: Model) -> Result:
     """Which route do packets to IMDS take, and from which source address?
 
     The system's own route lookup, and the row of the routing table or the policy rule that decides
@@ -331,17 +341,18 @@ def route_imds(case: Case) -> Judged:
 
     Facts: routes, lookups, routing_rules, adapters
     """
-    if not case.way.known:
-        return unknown(case, "routes")
-    ends_here = case.way.route is not None and case.way.route.kind is RouteKind.LOCAL
+    lookup = model.routing.to_imds
+    if not lookup.known:
+        return unknown(model, "routes")
     status = None
-    if case.way.error or ends_here:
-        status = Status.WARN if case.imds_answers else Status.FAIL
-    return Judged(status, _way(case, case.way))
+    ends_here = lookup.route is not None and lookup.route.kind is RouteKind.LOCAL
+    if lookup.error or ends_here:
+        status = Status.WARN if model.answers.imds_gives_metadata else Status.FAIL
+    return Result(status, _lookup_in_words(model, lookup))
 
 
 @check("route.wireserver", facts=("routes",))
-def route_wireserver(case: Case) -> Judged:
+def route_wireserver(model: Model) -> Result:
     """Which route do packets to the WireServer take?
 
     The same as route.imds, for 168.63.129.16. A warning if they do not leave through the primary
@@ -349,21 +360,19 @@ def route_wireserver(case: Case) -> Judged:
 
     Facts: routes, lookups, adapters
     """
-    way = case.wireserver_way
-    if not way.known:
-        return unknown(case, "routes")
-    other_source = (
-        case.primary is not None
-        and case.primary.ip is not None
-        and way.source not in (None, case.primary.ip)
-    )
-    return Judged(
-        Status.WARN if goes_astray(case, way) or other_source else Status.OK, _way(case, way)
-    )
+    lookup, primary = model.routing.to_wireserver, model.primary_nic
+    if not lookup.known:
+        return unknown(model, "routes")
+    other_source = False
+    if primary is not None and primary.ip is not None:
+        other_source = lookup.source not in (None, primary.ip)
+    is_doubtful = goes_astray(model, lookup) or other_source
+    status = Status.WARN if is_doubtful else Status.OK
+    return Result(status, _lookup_in_words(model, lookup))
 
 
 @check("route.persistent", "route-stale-persistent")
-def route_persistent(case: Case) -> Judged:
+def route_persistent(model: Model) -> Result:
     """Do the stored routes lead anywhere?
 
     Windows only: routes that "route -p add" keeps in the registry, and whether each gateway is on
@@ -371,17 +380,16 @@ def route_persistent(case: Case) -> Judged:
 
     Facts: persistent_routes
     """
-    stored = case.facts.persistent_routes
-    if stored is None:
-        return Judged(
-            Status.SKIP,
-            "this system keeps none" if case.facts.system != "windows" else "not collected",
-        )
-    return Judged(None, f"{len(stored)} stored by route -p")
+    stored = model.facts.persistent_routes
+    if stored is not None:
+        return Result(None, f"{len(stored)} stored by route -p")
+    if model.facts.system != "windows":
+        return Result(Status.SKIP, "this system keeps none")
+    return Result(Status.SKIP, "not collected")
 
 
 @check("route.next-hop", facts=("neighbours",))
-def route_next_hop(case: Case) -> Judged:
+def route_next_hop(model: Model) -> Result:
     """Does the next hop to IMDS answer ARP?
 
     The entry of the neighbour table after the request. A static entry that is not Azure's is a
@@ -389,22 +397,22 @@ def route_next_hop(case: Case) -> Judged:
 
     Facts: neighbours, imds
     """
-    if case.next_hop is None:
-        return Judged(Status.SKIP, "no next hop")
-    if case.facts.neighbours is None:
-        return unknown(case, "neighbours")
-    neighbour = case.next_hop_neighbour
+    routing = model.routing
+    if routing.next_hop is None:
+        return Result(Status.SKIP, "no next hop")
+    if model.facts.neighbours is None:
+        return unknown(model, "neighbours")
+    neighbour = routing.next_hop_neighbour
     if neighbour is None:
-        return Judged(Status.SKIP, f"{case.next_hop} is not in the neighbour table")
+        return Result(Status.SKIP, f"{routing.next_hop} is not in the neighbour table")
     mac = f" {neighbour.mac}" if neighbour.mac else ""
-    return Judged(
-        Status.FAIL if case.next_hop_is_dead or case.next_hop_is_forged else Status.OK,
-        f"{case.next_hop}{mac} {neighbour.state.value}",
-    )
+    is_wrong = routing.next_hop_is_dead or routing.next_hop_is_forged
+    status = Status.FAIL if is_wrong else Status.OK
+    return Result(status, f"{routing.next_hop}{mac} {neighbour.state.value}")
 
 
 @check("nic.primary", "nic-down", facts=("adapters",))
-def nic_primary(case: Case) -> Judged:
+def nic_primary(model: Model) -> Result:
     """Which NIC is the primary one, and is it up?
 
     Azure answers only the primary IP address of the primary NIC. The line says how the NIC was
@@ -413,20 +421,18 @@ def nic_primary(case: Case) -> Judged:
 
     Facts: adapters, imds, wireserver, differential, expected, routes
     """
-    if case.facts.adapters is None:
-        return unknown(case, "adapters")
-    if case.primary is None:
-        return Judged(Status.ERROR, "which NIC is the primary one is not known")
-    adapter = case.primary.adapter
-    because = BECAUSE[case.primary.known_from]
-    return Judged(
-        None,
-        f"{nic(adapter, case.primary.ip)} {adapter.mac}, {adapter.state.value}; primary because {because}",
-    )
+    if model.facts.adapters is None:
+        return unknown(model, "adapters")
+    primary = model.primary_nic
+    if primary is None:
+        return Result(Status.ERROR, "which NIC is the primary one is not known")
+    adapter, because = primary.adapter, BECAUSE[primary.known_from]
+    state = f"{nic(adapter, primary.ip)} {adapter.mac}, {adapter.state.value}"
+    return Result(None, f"{state}; primary because {because}")
 
 
 @check("nic.identity", "nic-mac-mismatch", "nic-ip-mismatch", facts=("adapters",))
-def nic_identity(case: Case) -> Judged:
+def nic_identity(model: Model) -> Result:
     """Does the guest have the MAC and the IP address that Azure expects?
 
     Compares the adapters with what IMDS reports, with --expected-mac and --expected-ip, and with
@@ -434,16 +440,16 @@ def nic_identity(case: Case) -> Judged:
 
     Facts: adapters, imds, differential, expected
     """
-    if case.facts.adapters is None:
-        return unknown(case, "adapters")
-    phrases = compared(case)
+    if model.facts.adapters is None:
+        return unknown(model, "adapters")
+    phrases = compared(model)
     if not phrases:
-        return Judged(Status.SKIP, "nothing to compare with: --expected-mac, --expected-ip")
-    return Judged(None, "; ".join(phrases))
+        return Result(Status.SKIP, "nothing to compare with: --expected-mac, --expected-ip")
+    return Result(None, "; ".join(phrases))
 
 
 @check("nic.dhcp", "nic-dhcp-disabled")
-def nic_dhcp(case: Case) -> Judged:
+def nic_dhcp(model: Model) -> Result:
     """Is the primary NIC configured by Azure's DHCP?
 
     Azure delivers the routes to both platform addresses with the lease. The line names the DHCP
@@ -451,20 +457,22 @@ def nic_dhcp(case: Case) -> Judged:
 
     Facts: adapters
     """
-    if case.primary is None:
-        return Judged(Status.SKIP, "primary NIC not known")
-    adapter = case.primary.adapter
+    if model.primary_nic is None:
+        return Result(Status.SKIP, "primary NIC not known")
+    adapter = model.primary_nic.adapter
     if adapter.dhcp is None:
-        return Judged(Status.SKIP, "not known: no lease was found")
+        return Result(Status.SKIP, "not known: no lease was found")
+    if not adapter.dhcp:
+        return Result(None, "off")
     server = f", server {adapter.dhcp_server}" if adapter.dhcp_server else ""
-    return Judged(None, f"on{server}" if adapter.dhcp else "off")
+    return Result(None, f"on{server}")
 
 
 @check(
     "proxy.bypass", "proxy-intercepts-imds", "proxy-intercepts-wireserver", "proxy-user-only",
     facts=("proxies", "proxy_trials", "pac_files"),
 )  # fmt: skip
-def proxy_bypass(case: Case) -> Judged:
+def proxy_bypass(model: Model) -> Result:
     """Do this VM's clients ask IMDS directly, whatever proxies are set?
 
     Every proxy of the machine, of SYSTEM, of WinHTTP, of the environment and of users, each
@@ -472,19 +480,19 @@ def proxy_bypass(case: Case) -> Judged:
 
     Facts: proxies, proxy_trials, pac_files
     """
-    proxies = case.facts.proxies
+    proxies = model.facts.proxies
     if proxies is None:
-        return unknown(case, "proxies")
+        return unknown(model, "proxies")
     if not proxies:
-        return Judged(None, "no proxy is set")
-    found = proxy.hits(case, IMDS_ADDRESS)
-    if found:
-        summary = "; ".join(
-            f"{proxy.described(hit.proxy)}: {proxy.what_came(hit)}" for hit in found[:2]
-        )
-        return Judged(None, summary + (f"; and {len(found) - 2} more" if len(found) > 2 else ""))
-    more = f"; and {len(proxies) - 2} more" if len(proxies) > 2 else ""
-    return Judged(None, "; ".join(proxy.set_aside(item) for item in proxies[:2]) + more)
+        return Result(None, "no proxy is set")
+    hits = proxy.hits(model, IMDS_ADDRESS)
+    words = [f"{proxy.described(hit.proxy)}: {proxy.what_came(hit)}" for hit in hits]
+    if not hits:
+        words = [proxy.set_aside(item) for item in proxies]
+    summary = "; ".join(words[:2])
+    if len(words) > 2:
+        summary += f"; and {len(words) - 2} more"
+    return Result(None, summary)
 
 
 @check(
@@ -494,7 +502,7 @@ def proxy_bypass(case: Case) -> Judged:
     "firewall-unknown",
     facts=("firewall", "wfp_filters"),
 )
-def firewall_imds(case: Case) -> Judged:
+def firewall_imds(model: Model) -> Result:
     """Does this VM's firewall allow TCP port 80 to 169.254.169.254, and the answers?
 
     The rules of Windows Firewall, nftables and iptables. On Windows, the filters of the Windows
@@ -502,47 +510,51 @@ def firewall_imds(case: Case) -> Judged:
 
     Facts: firewall, wfp_filters, imds
     """
-    firewall, found = case.facts.firewall, case.imds_filtering
+    firewall, found = model.facts.firewall, model.filtering.to_imds
     if firewall is None or found is None:
-        return unknown(case, "firewall")
+        return unknown(model, "firewall")
     read = f"{firewall.rules_read} rules ({listed(firewall.sources, 4)})"
-    active = [profile.name for profile in firewall.profiles if profile.active]
-    read += (
-        f"; profile {', '.join(active)}, by {firewall.active_from}" if firewall.active_from else ""
-    )
+    if firewall.active_from:
+        active = [profile.name for profile in firewall.profiles if profile.active]
+        read += f"; profile {', '.join(active)}, by {firewall.active_from}"
     if found.redirected:
-        return Judged(None, f"{described_obstacle(Obstacle(found.redirected))} redirects; {read}")
+        return Result(None, f"{described_obstacle(Obstacle(found.redirected))} redirects; {read}")
     for obstacle in (*found.blocked, *found.possible, *found.limited):
-        return Judged(None, f"{described_obstacle(obstacle)}; {read}")
-    if case.way.route and case.way.route.kind is RouteKind.LOCAL:
-        return Judged(Status.SKIP, f"the requests do not leave this VM; {read}")
-    forbidden = case.answer is not None and case.answer.outcome is Outcome.FORBIDDEN
-    return Judged(
-        None,
-        f"{'no rule explains the refusal' if forbidden else 'nothing stands in the way'}; {read}",
-    )
+        return Result(None, f"{described_obstacle(obstacle)}; {read}")
+    answer, route = model.answers.imds, model.routing.to_imds.route
+    if route and route.kind is RouteKind.LOCAL:
+        return Result(Status.SKIP, f"the requests do not leave this VM; {read}")
+    if answer is not None and answer.outcome is Outcome.FORBIDDEN:
+        return Result(None, f"no rule explains the refusal; {read}")
+    return Result(None, f"nothing stands in the way; {read}")
 
 
 @check("firewall.wireserver", "firewall-blocks-wireserver")
-def firewall_wireserver(case: Case) -> Judged:
+def firewall_wireserver(model: Model) -> Result:
     """Does this VM's firewall allow the WireServer's ports?
 
     The same as firewall.imds, for 168.63.129.16 ports 80 and 32526.
 
     Facts: firewall, wireserver
     """
-    if case.facts.firewall is None:
-        return Judged(Status.SKIP, "the firewall is not known")
-    known = [item for item in case.wireserver_filtering.values() if item]
-    found = dict.fromkeys(obstacle for item in known for obstacle in item.blocked)
-    found.update(dict.fromkeys(Obstacle(item.redirected) for item in known if item.redirected))
-    if found and case.wireserver_can_be_judged:
-        return Judged(Status.WARN, listed([described_obstacle(obstacle) for obstacle in found], 2))
-    return Judged(None, "nothing stands in the way")
+    if model.facts.firewall is None:
+        return Result(Status.SKIP, "the firewall is not known")
+    found: List[Obstacle] = []
+    redirects: List[Obstacle] = []
+    for filtering in model.filtering.to_wireserver.values():
+        if filtering is None:
+            continue
+        found += filtering.blocked
+        if filtering.redirected:
+            redirects.append(Obstacle(filtering.redirected))
+    obstacles = list(dict.fromkeys([*found, *redirects]))
+    if obstacles and model.answers.wireserver_is_conclusive:
+        return Result(Status.WARN, listed([described_obstacle(item) for item in obstacles], 2))
+    return Result(None, "nothing stands in the way")
 
 
 @check("clock.skew", "clock-skew")
-def clock_skew(case: Case) -> Judged:
+def clock_skew(model: Model) -> Result:
     """Does the VM's clock agree with the host's?
 
     Compares the VM's clock with the Date header of IMDS's own answer and with the time in the
@@ -550,41 +562,42 @@ def clock_skew(case: Case) -> Judged:
 
     Facts: imds, differential
     """
-    by_header, by_document = skew(case), document_skew(case)
+    by_header, by_document = skew(model), document_skew(model)
     ahead = by_document if by_header is None else by_header
     if ahead is None:
-        return Judged(Status.SKIP, "the host's clock is not known")
+        return Result(Status.SKIP, "the host's clock is not known")
     also = ""
     if by_document is not None and abs(by_document - ahead) > AGREE_S:
-        also = f"; {abs(by_document):.0f} s {'ahead of' if by_document > 0 else 'behind'} the attested document's time"
+        also = f"; {_seconds_off(by_document)} the attested document's time"
     if abs(ahead) < 2:  # the header's resolution is a second
-        return Judged(None, f"agrees with the host's{also}")
-    return Judged(
-        None, f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the host's{also}"
-    )
+        return Result(None, f"agrees with the host's{also}")
+    return Result(None, f"{_seconds_off(ahead)} the host's{also}")
+
+
+def _seconds_off(ahead: float) -> str:
+    """``412 s ahead of``"""
+    return f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'}"
 
 
 @check("agent.guest", facts=("services",))
-def agent_guest(case: Case) -> Judged:
+def agent_guest(model: Model) -> Result:
     """Is the Azure guest agent running?
 
     The agent runs extensions and Run Command. IMDS does not need it.
 
     Facts: services
     """
-    if case.facts.services is None:
-        return unknown(case, "services")
-    agent = case.service(*GUEST_AGENTS)
+    if model.facts.services is None:
+        return unknown(model, "services")
+    agent = model.services.installed(*GUEST_AGENTS)
     if agent is None:
-        return Judged(Status.SKIP, "not installed")
-    return Judged(
-        Status.OK if agent.state is ServiceState.RUNNING else Status.WARN,
-        f"{agent.name} {agent.state.value}",
-    )
+        return Result(Status.SKIP, "not installed")
+    status = Status.OK if agent.state is ServiceState.RUNNING else Status.WARN
+    return Result(status, f"{agent.name} {agent.state.value}")
 
 
 @check("agent.proxy", "guest-proxy-agent-failing")
-def agent_proxy(case: Case) -> Judged:
+def agent_proxy(model: Model) -> Result:
     """Metadata Security Protocol: is the guest proxy agent working?
 
     With this protocol, requests to IMDS pass through the agent on 127.0.0.1:3080. Skipped if it is
@@ -592,51 +605,50 @@ def agent_proxy(case: Case) -> Judged:
 
     Facts: services
     """
-    agent = case.service(*PROXY_AGENTS)
-    if agent is None:
-        return Judged(Status.SKIP, "not known" if case.facts.services is None else "not installed")
-    return Judged(None, f"{agent.name} {agent.state.value}")
+    agent = model.services.installed(*PROXY_AGENTS)
+    if agent is not None:
+        return Result(None, f"{agent.name} {agent.state.value}")
+    if model.facts.services is None:
+        return Result(Status.SKIP, "not known")
+    return Result(Status.SKIP, "not installed")
 
 
 @check("vm.activation", facts=("activation",))
-def vm_activation(case: Case) -> Judged:
+def vm_activation(model: Model) -> Result:
     """Is Windows activated, and does its activation depend on the attested document?
 
     Information only. Azure Edition needs the attested document to activate; other editions do not.
 
     Facts: activation, machine
     """
-    if case.facts.system != "windows":
-        return Judged(Status.SKIP, "only Windows is activated")
-    state = case.facts.activation
+    if model.facts.system != "windows":
+        return Result(Status.SKIP, "only Windows is activated")
+    state = model.facts.activation
     if state is None:
-        return Judged(
-            Status.SKIP,
-            f"state not known: {unknown(case, 'activation').summary}. {who_cares(case)}",
-        )
+        reason = unknown(model, "activation").summary
+        return Result(Status.SKIP, f"state not known: {reason}. {who_cares(model)}")
     status = {"genuine": Status.OK, "offline": Status.SKIP}.get(state, Status.WARN)
-    return Judged(status, who_cares(case))
+    return Result(status, who_cares(model))
 
 
 @check("vm.azure", "not-azure")
-def vm_azure(case: Case) -> Judged:
+def vm_azure(model: Model) -> Result:
     """Is this an Azure VM?
 
     Azure's own answers, or else the chassis asset tag in SMBIOS.
 
     Facts: machine, imds, wireserver, differential
     """
-    machine = case.facts.machine
-    if case.instance or case.wireserver_speaks:
-        return Judged(Status.OK, "the host answers as Azure's")
+    machine = model.facts.machine
+    if model.answers.instance or model.answers.wireserver_gives_versions:
+        return Result(Status.OK, "the host answers as Azure's")
     if machine is None:
-        return unknown(case, "machine")
-    tag = machine.asset_tag
-    if tag == AZURE_ASSET_TAG:
-        return Judged(Status.OK, "chassis asset tag is Azure's")
-    return Judged(
-        None, f'chassis asset tag "{short(tag)}"' if tag else "no chassis asset tag to read"
-    )
+        return unknown(model, "machine")
+    if machine.asset_tag == AZURE_ASSET_TAG:
+        return Result(Status.OK, "chassis asset tag is Azure's")
+    if machine.asset_tag:
+        return Result(None, f'chassis asset tag "{short(machine.asset_tag)}"')
+    return Result(None, "no chassis asset tag to read")
 
 
 CHECKS: Tuple[CheckKind, ...] = (

@@ -9,25 +9,25 @@ from ..attest import document as attested
 from ..attest.document import AGREE_S, is_fresh
 from ..facts import parse_instant
 from ..fixes.remedies import remedies
-from ..model.case import Case
+from ..model.model import Model
 from .finding import Seen, Severity, Verdict, advice, rule
 
 
-def skew(case: Case) -> Optional[float]:
+def skew(model: Model) -> Optional[float]:
     """Seconds by which this VM's clock is ahead of the host's Date header (negative: behind); None
     where there is none.
     """
-    genuine = case.genuine
+    genuine = model.answers.metadata
     if genuine is None or not genuine.date or not genuine.read_at:
         return None
     return (parse_instant(genuine.read_at) - parse_instant(genuine.date)).total_seconds()
 
 
-def document_skew(case: Case) -> Optional[float]:
+def document_skew(model: Model) -> Optional[float]:
     """Seconds by which it is ahead of the time at which the attested document, made for this
     request, says that it was made.
     """
-    imds, document = case.facts.imds, case.document
+    imds, document = model.facts.imds, model.answers.document
     if (
         not imds
         or not imds.attested
@@ -44,7 +44,7 @@ def document_skew(case: Case) -> Optional[float]:
 
 
 @rule(Verdict.DEGRADED)
-def clock_skew(case: Case) -> Optional[Seen]:
+def clock_skew(model: Model) -> Optional[Seen]:
     """The VM's clock is wrong
 
     The validity of certificates, tokens and the attested document is checked against the VM's
@@ -59,11 +59,11 @@ def clock_skew(case: Case) -> Optional[Seen]:
     Fix: repair the VM's time service, and let it follow the host's clock.
     https://learn.microsoft.com/azure/virtual-machines/linux/time-sync
     """
-    by_header, by_document = skew(case), document_skew(case)
+    by_header, by_document = skew(model), document_skew(model)
     ahead = by_document if by_header is None else by_header
     if ahead is None or abs(ahead) <= AGREE_S:
         return None
-    mended = tuple(remedies(case).shift_clock(ahead))
+    mended = tuple(remedies(model).shift_clock(ahead))
     if by_header is None:
         return Seen(
             f"The VM's clock is {_off(ahead)} the host's, by the attested document that was made for this request.",
@@ -108,9 +108,10 @@ def span(seconds: float) -> str:
     )
 
 
-def host_time(case: Case) -> datetime:
+def host_time(model: Model) -> datetime:
     """The time by the host's clock, where IMDS's own answers tell it; else by the VM's."""
-    by_answer = attested.host_time(case.facts.imds) if case.facts.imds else None
+    by_answer = attested.host_time(model.facts.imds) if model.facts.imds else None
     return by_answer or parse_instant(
-        (case.genuine.date if case.genuine else None) or case.facts.collected_at
+        (model.answers.metadata.date if model.answers.metadata else None)
+        or model.facts.collected_at
     )

@@ -64,8 +64,8 @@ class Rule:
     text: str
     doc: str
 
-    def __call__(self, case: Any) -> Optional[Finding]:
-        seen = self.recognise(case)
+    def __call__(self, model: Any) -> Optional[Finding]:
+        seen = self.recognise(model)
         if seen is None:
             return None
         verdict = (seen.verdict or self.verdicts[0]) if seen.severity is Severity.FAIL else None

@@ -16,8 +16,8 @@ from ..facts import (
 from ..firewall.conditions import HTTP_PORT
 from ..firewall.filtering import Obstacle, described
 from ..fixes.remedies import let_pass, remedies
-from ..model.case import Case
 from ..model.errors import error_in_words
+from ..model.model import Model
 from ..model.words import capital, listed, short
 from .finding import Fix, Seen, Severity, Verdict, advice, rule
 
@@ -81,7 +81,7 @@ def _met(obstacle: Obstacle) -> str:
 
 
 @rule(Verdict.BROKEN)
-def firewall_blocks_imds(case: Case) -> Optional[Seen]:
+def firewall_blocks_imds(model: Model) -> Optional[Seen]:
     """The VM's firewall blocks IMDS
 
     The VM's own firewall drops or rejects connections to 169.254.169.254 port 80: by an outbound
@@ -98,11 +98,11 @@ def firewall_blocks_imds(case: Case) -> Optional[Seen]:
     or iptables.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
-    found = case.imds_filtering
+    found = model.filtering.to_imds
     if found is None:
         return None
-    if case.stopped_by:
-        first, *others = case.stopped_by
+    if model.filtering.stopped_by:
+        first, *others = model.filtering.stopped_by
         where = "the answers of" if first.incoming else "connections to"
         detail = f"{capital(described(first))} {_does(first)} {where} 169.254.169.254 port 80.{_counted(first)}"
         detail += (
@@ -111,17 +111,23 @@ def firewall_blocks_imds(case: Case) -> Optional[Seen]:
             else ""
         )
         fixes = dict.fromkeys(
-            fix for item in case.stopped_by for fix in let_pass(case, item, _addresses(case, item))
+            fix
+            for item in model.filtering.stopped_by
+            for fix in let_pass(model, item, _addresses(model, item))
         )
-        return Seen(detail + _and_the_wireserver(case, case.stopped_by), tuple(fixes)[:FIXES])
+        return Seen(
+            detail + _and_the_wireserver(model, model.filtering.stopped_by), tuple(fixes)[:FIXES]
+        )
     suspects = (*found.blocked, *found.possible)
     if suspects:
         named = listed(
             [described(item) + ("" if item.is_sure else _why_unsure(item)) for item in suspects], 2
         )
-        still = " IMDS answers all the same." if case.imds_answers else ""
-        if found.blocked and not case.imds_answers and case.answer:
-            still = f" But the request ended otherwise: {case.in_words(case.answer)}."
+        still = " IMDS answers all the same." if model.answers.imds_gives_metadata else ""
+        if found.blocked and not model.answers.imds_gives_metadata and model.answers.imds:
+            still = (
+                f" But the request ended otherwise: {model.answers.in_words(model.answers.imds)}."
+            )
         does = (
             "redirect"
             if suspects[0].rule and suspects[0].rule.action is RuleVerdict.REDIRECT
@@ -145,10 +151,10 @@ def _names_a_destination(obstacle: Obstacle) -> bool:
     return any(match.field is MatchField.DESTINATION and not match.negated for match in matches)
 
 
-def _addresses(case: Case, obstacle: Obstacle) -> List[str]:
+def _addresses(model: Model, obstacle: Obstacle) -> List[str]:
     """The platform's addresses that one obstacle stands before."""
     others = [
-        item for found in case.wireserver_filtering.values() if found for item in found.blocked
+        item for found in model.filtering.to_wireserver.values() if found for item in found.blocked
     ]
     both = any(_is_same(obstacle, item) for item in others)
     return [IMDS_ADDRESS, WIRESERVER_ADDRESS] if both else [IMDS_ADDRESS]
@@ -158,13 +164,13 @@ def _is_same(one: Obstacle, other: Obstacle) -> bool:
     return (one.rule, one.chain, one.profile) == (other.rule, other.chain, other.profile)
 
 
-def _and_the_wireserver(case: Case, obstacles: Sequence[Obstacle]) -> str:
-    both = any(len(_addresses(case, item)) > 1 for item in obstacles)
+def _and_the_wireserver(model: Model, obstacles: Sequence[Obstacle]) -> str:
+    both = any(len(_addresses(model, item)) > 1 for item in obstacles)
     return " It also blocks the WireServer, 168.63.129.16." if both else ""
 
 
 @rule()
-def firewall_blocks_wireserver(case: Case) -> Optional[Seen]:
+def firewall_blocks_wireserver(model: Model) -> Optional[Seen]:
     """The VM's firewall blocks the WireServer
 
     A rule of the VM's own firewall blocks 168.63.129.16 port 80 or 32526, which the guest agent
@@ -176,21 +182,21 @@ def firewall_blocks_wireserver(case: Case) -> Optional[Seen]:
     Fix: exclude the address from the rule where it is defined.
     https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
     """
-    if not case.wireserver_can_be_judged:
+    if not model.answers.wireserver_is_conclusive:
         return None
-    server = case.facts.wireserver
+    server = model.facts.wireserver
     answers = {
-        HTTP_PORT: case.wireserver_speaks,
+        HTTP_PORT: model.answers.wireserver_gives_versions,
         HOST_PLUGIN_PORT: server is not None and server.host_plugin.outcome is Outcome.ANSWERED,
     }
     ports: Dict[Obstacle, List[int]] = {}
-    for port, found in case.wireserver_filtering.items():
+    for port, found in model.filtering.to_wireserver.items():
         if found is None:
             continue
         redirected = [Obstacle(found.redirected)] if found.redirected else []
         may = () if answers[port] else found.possible
         for obstacle in (*found.blocked, *redirected, *may):
-            if not any(_is_same(obstacle, item) for item in case.stopped_by):
+            if not any(_is_same(obstacle, item) for item in model.filtering.stopped_by):
                 ports.setdefault(obstacle, []).append(port)
     if not ports:
         return None
@@ -206,13 +212,13 @@ def firewall_blocks_wireserver(case: Case) -> Optional[Seen]:
         if item.is_sure and not all(answers[port] for port in own)
     ]
     fixes = dict.fromkeys(
-        fix for item in harmful for fix in let_pass(case, item, [WIRESERVER_ADDRESS])
+        fix for item in harmful for fix in let_pass(model, item, [WIRESERVER_ADDRESS])
     )
     return Seen(f"{capital(listed(texts))}.", tuple(fixes)[:FIXES], Severity.WARN)
 
 
 @rule(Verdict.BROKEN)
-def firewall_unknown(case: Case) -> Optional[Seen]:
+def firewall_unknown(model: Model) -> Optional[Seen]:
     """Connecting to IMDS is forbidden on this VM
 
     The operating system refused the connection (WSAEACCES, EACCES, EPERM) before any packet left. A
@@ -225,20 +231,20 @@ def firewall_unknown(case: Case) -> Optional[Seen]:
     Fix: allow TCP port 80 to 169.254.169.254 in that product.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
-    answer = case.answer
+    answer = model.answers.imds
     if not answer or answer.outcome is not Outcome.FORBIDDEN:
         return None
-    filters = [Obstacle(item) for item in case.facts.wfp_filters or ()]
-    limited = list(case.imds_filtering.limited) if case.imds_filtering else []
+    filters = [Obstacle(item) for item in model.facts.wfp_filters or ()]
+    limited = list(model.filtering.to_imds.limited) if model.filtering.to_imds else []
     suspects = filters or limited
     named = (
         f" It may be {listed([described(suspect) for suspect in suspects], 2)}." if suspects else ""
     )
-    unread = case.facts.firewall is None
+    unread = model.facts.firewall is None
     looked = "" if unread else " No rule that was read explains it."
     looked += (
         " Nor does a filter of the Windows Filtering Platform."
-        if case.facts.wfp_filters == ()
+        if model.facts.wfp_filters == ()
         else ""
     )
     fixes: List[Fix] = [
@@ -247,8 +253,8 @@ def firewall_unknown(case: Case) -> Optional[Seen]:
             "whoever looks after it agrees: it may be set on purpose."
         )
     ]
-    error = error_in_words(answer.connection.error or "EACCES", case.facts.system)
+    error = error_in_words(answer.connection.error or "EACCES", model.facts.system)
     return Seen(
         f"This VM itself forbade the connection, with {error}: a firewall or security product on it.{looked}{named}",
-        (*fixes, *(remedies(case).show_firewall() if not suspects else ())),
+        (*fixes, *(remedies(model).show_firewall() if not suspects else ())),
     )

@@ -16,13 +16,16 @@ from ..facts import (
 )
 from ..fixes.operator import change_access
 from ..fixes.remedies import escalate, remedies
-from ..model.case import PROXY_AGENTS, Case, in_words, program_in_words, says
+from ..model.azure import PROXY_AGENTS
+from ..model.evidence import differential_answer, what_was_checked
+from ..model.model import Model
+from ..model.sentences import in_words, program_in_words, says
 from ..model.words import listed, short
 from .finding import Fix, Seen, Verdict, advice, rule
 
 
 @rule(Verdict.BROKEN)
-def guest_proxy_agent_failing(case: Case) -> Optional[Seen]:
+def guest_proxy_agent_failing(model: Model) -> Optional[Seen]:
     """Metadata Security Protocol is on, but its guest proxy agent is failing
 
     With Metadata Security Protocol, requests to IMDS pass through the guest proxy agent
@@ -37,14 +40,14 @@ def guest_proxy_agent_failing(case: Case) -> Optional[Seen]:
     /var/log/azure-proxy-agent).
     https://learn.microsoft.com/azure/virtual-machines/metadata-security-protocol/troubleshoot-guide
     """
-    agent, answer = case.service(*PROXY_AGENTS), case.answer
+    agent, answer = model.services.installed(*PROXY_AGENTS), model.answers.imds
     if (
         agent is None
         or answer is None
         or (agent.start == "disabled" and agent.state is not ServiceState.RUNNING)
     ):
         return None
-    listeners = case.facts.listeners
+    listeners = model.facts.listeners
     listens = (
         None
         if listeners is None
@@ -53,9 +56,9 @@ def guest_proxy_agent_failing(case: Case) -> Optional[Seen]:
     down = agent.state is not ServiceState.RUNNING or listens is False
     taken_over = (answer.connection.local_address or "").startswith("127.")
     if (answer.outcome in (Outcome.REFUSED, Outcome.RESET) and down) or (
-        case.silent and taken_over
+        model.answers.imds_is_silent and taken_over
     ):
-        seen = f"the request is {case.in_words(answer)}"
+        seen = f"the request is {model.answers.in_words(answer)}"
     elif answer.status in (421, 502, 503):
         seen = f"the request came back with HTTP {answer.status}.{says(answer)}".rstrip(".")
     else:
@@ -65,20 +68,20 @@ def guest_proxy_agent_failing(case: Case) -> Optional[Seen]:
     )
     logs = (
         r"C:\WindowsAzure\ProxyAgent\Logs"
-        if case.facts.system == "windows"
+        if model.facts.system == "windows"
         else "/var/log/azure-proxy-agent"
     )
     return Seen(
         f"Metadata Security Protocol's agent {agent.name} is {agent.state.value}{port}, and {seen}.",
         (
-            *remedies(case).restart_service(agent.name),
+            *remedies(model).restart_service(agent.name),
             advice(f"If it fails again, its log says why: {logs}"),
         ),
     )
 
 
 @rule(Verdict.BROKEN)
-def imds_access_denied(case: Case) -> Optional[Seen]:
+def imds_access_denied(model: Model) -> Optional[Seen]:
     """IMDS denies access
 
     The request reached IMDS or the guest proxy agent, which denied it with 401 or 403: the access
@@ -91,28 +94,28 @@ def imds_access_denied(case: Case) -> Optional[Seen]:
     Azure CLI on your own machine.
     https://learn.microsoft.com/azure/virtual-machines/metadata-security-protocol/troubleshoot-guide
     """
-    answer = case.answer
-    if not answer or answer.status not in (401, 403) or not case.reads_as_imds:
+    answer = model.answers.imds
+    if not answer or answer.status not in (401, 403) or not model.answers.imds_is_genuine:
         return None
     return Seen(
-        f"IMDS answered {case.in_words(answer)}: access is denied to the user of this program; other programs may be allowed."
+        f"IMDS answered {model.answers.in_words(answer)}: access is denied to the user of this program; other programs may be allowed."
         f"{says(answer)}",
-        _change_access(case),
+        _change_access(model),
     )
 
 
-def _change_access(case: Case) -> Tuple[Fix, ...]:
+def _change_access(model: Model) -> Tuple[Fix, ...]:
     """An instance of a uniform scale set is no VM to ``az vm``: it counts as one whose name is not
     known.
     """
-    instance = case.instance
+    instance = model.answers.instance
     if instance is None or "/virtualmachinescalesets/" in instance.resource_id.lower():
         return tuple(change_access(None, None))
     return tuple(change_access(instance.resource_group_name, instance.name))
 
 
 @rule(Verdict.BROKEN)
-def imds_rejects_request(case: Case) -> Optional[Seen]:
+def imds_rejects_request(model: Model) -> Optional[Seen]:
     """IMDS rejects a well-formed request
 
     IMDS answers 400 to a request without "Metadata: true", or with X-Forwarded-For. imds-check
@@ -124,17 +127,17 @@ def imds_rejects_request(case: Case) -> Optional[Seen]:
     169.254.169.254.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
-    answer = case.answer
-    if not answer or answer.status != 400 or not case.reads_as_imds:
+    answer = model.answers.imds
+    if not answer or answer.status != 400 or not model.answers.imds_is_genuine:
         return None
     if refuses_version(answer):
         return Seen(
-            f"IMDS answered {case.in_words(answer)}: it knows none of this program's api-versions, only "
+            f"IMDS answered {model.answers.in_words(answer)}: it knows none of this program's api-versions, only "
             f"{listed(list(answer.versions)) or 'others'}.{says(answer)}",
             (advice("Run a newer imds-check on this VM."),),
         )
     return Seen(
-        f"IMDS answered {case.in_words(answer)}.{says(answer)} The request carried Metadata: true and no X-Forwarded-For: something "
+        f"IMDS answered {model.answers.in_words(answer)}.{says(answer)} The request carried Metadata: true and no X-Forwarded-For: something "
         "on the way changes it.",
         (
             advice(
@@ -146,7 +149,7 @@ def imds_rejects_request(case: Case) -> Optional[Seen]:
 
 
 @rule(Verdict.DEGRADED)
-def imds_throttled(case: Case) -> Optional[Seen]:
+def imds_throttled(model: Model) -> Optional[Seen]:
     """IMDS throttles this VM
 
     IMDS allows five requests per second for the whole VM. Some program asks far more often, so all
@@ -158,17 +161,17 @@ def imds_throttled(case: Case) -> Optional[Seen]:
     429.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
-    answer = case.answer
-    if not answer or answer.status != 429 or not case.reads_as_imds:
+    answer = model.answers.imds
+    if not answer or answer.status != 429 or not model.answers.imds_is_genuine:
         return None
     users = sorted(
-        {program_in_words(item.process, item.pid) for item in case.facts.connections or ()}
+        {program_in_words(item.process, item.pid) for item in model.facts.connections or ()}
     )
     who = f" Connected to it now: {listed(users)}." if users else ""
     return Seen(
-        f"IMDS answered HTTP 429 (too many requests) {_each_time(case)}.{who}",
+        f"IMDS answered HTTP 429 (too many requests) {_each_time(model)}.{who}",
         (
-            *remedies(case).show_clients(),
+            *remedies(model).show_clients(),
             advice(
                 "Stop or slow down the program that asks too often; it should cache the metadata and back off after 429."
             ),
@@ -176,9 +179,9 @@ def imds_throttled(case: Case) -> Optional[Seen]:
     )
 
 
-def _each_time(case: Case) -> str:
+def _each_time(model: Model) -> str:
     """``to each of 4 requests within 7 s``"""
-    attempts = case.facts.imds.attempts if case.facts.imds else ()
+    attempts = model.facts.imds.attempts if model.facts.imds else ()
     times = [parse_instant(attempt.read_at) for attempt in attempts if attempt.read_at]
     span = f" within {(times[-1] - times[0]).total_seconds():.0f} s" if len(times) > 1 else ""
     return (
@@ -189,7 +192,7 @@ def _each_time(case: Case) -> str:
 
 
 @rule(Verdict.BROKEN)
-def imds_unavailable(case: Case) -> Optional[Seen]:
+def imds_unavailable(model: Model) -> Optional[Seen]:
     """IMDS is reachable, but cannot serve requests
 
     IMDS answers 410 while the VM's metadata is being updated (for up to 70 seconds), and 5xx when
@@ -200,17 +203,22 @@ def imds_unavailable(case: Case) -> Optional[Seen]:
     Fix: wait 70 seconds and run this again. If that does not help, redeploy the VM to another host.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
-    answer = case.answer
-    if not answer or not case.reads_as_imds or not is_transient(answer) or answer.status == 429:
+    answer = model.answers.imds
+    if (
+        not answer
+        or not model.answers.imds_is_genuine
+        or not is_transient(answer)
+        or answer.status == 429
+    ):
         return None
     return Seen(
-        f"IMDS answered HTTP {answer.status} {_each_time(case)}.{says(answer)}",
-        (advice("Wait 70 seconds and run again: IMDS may be updating."), *escalate(case)),
+        f"IMDS answered HTTP {answer.status} {_each_time(model)}.{says(answer)}",
+        (advice("Wait 70 seconds and run again: IMDS may be updating."), *escalate(model)),
     )
 
 
 @rule(Verdict.BROKEN)
-def imds_not_imds(case: Case) -> Optional[Seen]:
+def imds_not_imds(model: Model) -> Optional[Seen]:
     """Something else answers at IMDS's address
 
     The answer is not IMDS's: it is a web page, a redirect, JSON that is cut off or never ends, or
@@ -223,12 +231,16 @@ def imds_not_imds(case: Case) -> Optional[Seen]:
     Fix: find out what is answering: the route and the neighbour table show where the packets go.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
-    answer = case.answer
-    if not answer or answer.outcome not in (Outcome.HTTP, Outcome.GARBLED) or case.reads_as_imds:
+    answer = model.answers.imds
+    if (
+        not answer
+        or answer.outcome not in (Outcome.HTTP, Outcome.GARBLED)
+        or model.answers.imds_is_genuine
+    ):
         return None
     return Seen(
-        f"At IMDS's address something else answers: {case.in_words(answer)}, {form(answer)}{from_whom(answer)}.{says(answer)}"
-        f"{case.told_by_proof()}",
+        f"At IMDS's address something else answers: {model.answers.in_words(answer)}, {form(answer)}{from_whom(answer)}.{says(answer)}"
+        f"{differential_answer(model)}",
         (
             advice(
                 "Find what answers in IMDS's place: a transparent proxy, a captive portal, a security product or a metadata "
@@ -265,7 +277,7 @@ def from_whom(answer: Exchange) -> str:
 
 
 @rule(Verdict.BROKEN)
-def platform_unreachable(case: Case) -> Optional[Seen]:
+def platform_unreachable(model: Model) -> Optional[Seen]:
     """Neither IMDS nor the WireServer answers
 
     Both of the host's services are silent, and nothing on the VM explains it: the route, source
@@ -278,26 +290,26 @@ def platform_unreachable(case: Case) -> Optional[Seen]:
     Fix: redeploy the VM to another host. If that does not help, open a support request.
     https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
     """
-    server = case.facts.wireserver
+    server = model.facts.wireserver
     if (
-        not case.answer
-        or not case.silent
-        or not case.wireserver_silent
-        or case.proof
+        not model.answers.imds
+        or not model.answers.imds_is_silent
+        or not model.answers.wireserver_is_silent
+        or model.answers.proof
         or server is None
     ):
         return None
     if server.http.outcome is Outcome.FAILED or server.host_plugin.outcome is Outcome.FAILED:
         return None  # it was not asked, for a reason of this program's own
     return Seen(
-        f"IMDS: {case.in_words(case.answer)}. WireServer: port 80 {case.in_words(server.http)}; port 32526 "
-        f"{in_words(server.host_plugin.outcome)}. {case.looked()}",
-        escalate(case),
+        f"IMDS: {model.answers.in_words(model.answers.imds)}. WireServer: port 80 {model.answers.in_words(server.http)}; port 32526 "
+        f"{in_words(server.host_plugin.outcome)}. {what_was_checked(model)}",
+        escalate(model),
     )
 
 
 @rule(Verdict.BROKEN)
-def imds_refused(case: Case) -> Optional[Seen]:
+def imds_refused(model: Model) -> Optional[Seen]:
     """IMDS refuses the connection
 
     The connection to 169.254.169.254 port 80 is refused or reset, and nothing on the VM explains
@@ -309,13 +321,16 @@ def imds_refused(case: Case) -> Optional[Seen]:
     Fix: redeploy the VM to another host. If that does not help, open a support request.
     https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/windows-vm-imds-connection
     """
-    if not case.answer or case.answer.outcome not in (Outcome.REFUSED, Outcome.RESET):
+    if not model.answers.imds or model.answers.imds.outcome not in (Outcome.REFUSED, Outcome.RESET):
         return None
-    return Seen(f"The request was {case.in_words(case.answer)}. {case.looked()}", escalate(case))
+    return Seen(
+        f"The request was {model.answers.in_words(model.answers.imds)}. {what_was_checked(model)}",
+        escalate(model),
+    )
 
 
 @rule(Verdict.BROKEN)
-def imds_no_answer(case: Case) -> Optional[Seen]:
+def imds_no_answer(model: Model) -> Optional[Seen]:
     """IMDS does not answer
 
     169.254.169.254 port 80 did not answer in time, and nothing on the VM explains it.
@@ -326,8 +341,11 @@ def imds_no_answer(case: Case) -> Optional[Seen]:
     Fix: redeploy the VM to another host. If that does not help, open a support request.
     https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/windows-vm-imds-connection
     """
-    if not case.answer or not case.silent:
+    if not model.answers.imds or not model.answers.imds_is_silent:
         return None
-    connected = case.answer.connection.outcome is Outcome.ANSWERED
-    verb = "" if case.answer.outcome is Outcome.TIMED_OUT and not connected else "was "
-    return Seen(f"The request {verb}{case.in_words(case.answer)}. {case.looked()}", escalate(case))
+    connected = model.answers.imds.connection.outcome is Outcome.ANSWERED
+    verb = "" if model.answers.imds.outcome is Outcome.TIMED_OUT and not connected else "was "
+    return Seen(
+        f"The request {verb}{model.answers.in_words(model.answers.imds)}. {what_was_checked(model)}",
+        escalate(model),
+    )

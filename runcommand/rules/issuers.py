@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..facts import EndpointTrial, IssuerFetch, Outcome
-from ..fixes.remedies import Wanted, remedies
-from ..model.case import Case, in_words
+from ..fixes.remedies import remedies
+from ..fixes.steps import Wanted
 from ..model.errors import error_in_words
+from ..model.model import Model
+from ..model.sentences import in_words
 from ..model.words import host_of, quoted, short
 from .finding import Fix, advice
 
@@ -69,22 +71,22 @@ def common_name(name: str) -> str:
     return parts[0] if parts else name
 
 
-def missing(case: Case) -> List[Missing]:
+def missing(model: Model) -> List[Missing]:
     """What the chain lacks, from the bottom up; nothing where it reaches a root that has no other
     face.
 
     First come those that could be fetched by this program and not by the system, then the one that
     nobody could fetch.
     """
-    chains = case.facts.certificate_chains or ()
+    chains = model.facts.certificate_chains or ()
     if (
-        not case.chain
-        or not case.chain.certificates
-        or not case.chain_errors
+        not model.answers.chain
+        or not model.answers.chain.certificates
+        or not model.answers.chain_errors
         or not any(c.fetched for c in chains)
     ):
         return []
-    held = case.chain.certificates
+    held = model.answers.chain.certificates
     furthest = max((held, *(chain.certificates for chain in chains)), key=len)
     top = common_name(held[-1].subject)
     if held[-1].is_self_issued:  # the last word ends at one
@@ -131,7 +133,7 @@ class Source(NamedTuple):
     proxy: Optional[str] = None
 
 
-def source(case: Case, urls: Sequence[str]) -> Optional[Source]:
+def source(model: Model, urls: Sequence[str]) -> Optional[Source]:
     """The best of these addresses and their mirrors: one that was fetched, else one whose host
     answers, else any.
     """
@@ -140,12 +142,12 @@ def source(case: Case, urls: Sequence[str]) -> Optional[Source]:
         for url in dict.fromkeys(item for url in urls for item in (url, *_mirrors(url)))
         if url.startswith("http://")
     ]
-    tried = fetches(case)
+    tried = fetches(model)
     for fetch in tried:
         if fetch.certificate and fetch.url in candidates:
             return Source(fetch.url, True, fetch.proxy)
     useless = {(host_of(fetch.url), fetch.proxy) for fetch in tried if not fetch.certificate}
-    trials = {trial.host: trial for trial in case.facts.endpoints or ()}
+    trials = {trial.host: trial for trial in model.facts.endpoints or ()}
     for url in candidates:
         host = host_of(url)
         trial = trials.get(host)
@@ -163,9 +165,9 @@ def _mirrors(url: str) -> Iterator[str]:
         yield from (url.replace(host, mirror, 1) for mirror in MIRRORS if mirror != host)
 
 
-def fetches(case: Case) -> List[IssuerFetch]:
+def fetches(model: Model) -> List[IssuerFetch]:
     """All tries to fetch an issuer."""
-    return [item for chain in case.facts.certificate_chains or () for item in chain.fetches]
+    return [item for chain in model.facts.certificate_chains or () for item in chain.fetches]
 
 
 def _is_open(trial: EndpointTrial) -> bool:
@@ -181,9 +183,12 @@ def is_reached(trial: EndpointTrial) -> bool:
     )
 
 
-def concerns(case: Case, trial: EndpointTrial) -> bool:
+def concerns(model: Model, trial: EndpointTrial) -> bool:
     """Whether a host matters in this cloud: those in China matter there only."""
-    china = bool(case.instance and case.instance.az_environment.lower() == "azurechinacloud")
+    china = bool(
+        model.answers.instance
+        and model.answers.instance.az_environment.lower() == "azurechinacloud"
+    )
     return china or not trial.host.endswith(".cn")
 
 
@@ -198,10 +203,10 @@ def why_closed(trial: EndpointTrial) -> str:
     )
 
 
-def what_fetching_brought(case: Case) -> str:
+def what_fetching_brought(model: Model) -> str:
     """How the tries to fetch ended, each host once."""
     found: Dict[str, str] = {}
-    for fetch in fetches(case):
+    for fetch in fetches(model):
         if not fetch.certificate:
             host = host_of(fetch.url) + (f" through {fetch.proxy}" if fetch.proxy else "")
             unknown = (
@@ -213,19 +218,19 @@ def what_fetching_brought(case: Case) -> str:
                 else fetch.error
             )
             found.setdefault(
-                host, error_in_words(error or fetch.outcome.value, case.facts.system, 60)
+                host, error_in_words(error or fetch.outcome.value, model.facts.system, 60)
             )
     return "; ".join(f"{short(host, 60)}: {error}" for host, error in list(found.items())[:4])
 
 
-def install(case: Case, items: Sequence[Missing]) -> List[Fix]:
+def install(model: Model, items: Sequence[Missing]) -> List[Fix]:
     """The commands that put certificates into the machine's stores, from the top down, and what
     makes it count.
     """
-    commands = remedies(case)
+    commands = remedies(model)
     fixes = commands.certificate_folder() if items else []
     for item in reversed(items):
-        place = source(case, item.urls)
+        place = source(model, item.urls)
         if place is None:
             fixes.append(advice(f"Get {quoted(item.name)} from {CA_PAGE} and install it."))
         else:

@@ -6,24 +6,19 @@ from typing import List, Optional, Sequence, Set, Tuple
 
 from ..facts import Adapter, InterfaceAddress, LinkState, Outcome, prefix_length
 from ..fixes.remedies import remedies, routes_anew, set_address, set_mac
-from ..model.case import (
-    BECAUSE,
-    WHERE_AZURE_SAYS,
-    Case,
-    KnownFrom,
-    PrimaryNic,
-    is_down,
-    nic,
-    same_nic,
-)
+from ..model.adapters import is_down, same_nic
+from ..model.model import Model
+from ..model.primary_nic import BECAUSE, WHERE_AZURE_SAYS, KnownFrom, PrimaryNic
+from ..model.sentences import nic
 from ..model.words import listed, quoted
 from .finding import Fix, Seen, Severity, Verdict, advice, rule
+from .seen import check_first, local_fault
 
 CHECK_VALUE = f"Before you change anything, check the value that was given: {WHERE_AZURE_SAYS}."
 
 
 @rule(Verdict.BROKEN)
-def nic_down(case: Case) -> Optional[Seen]:
+def nic_down(model: Model) -> Optional[Seen]:
     """The primary NIC is down
 
     Azure answers only the primary IP address of the primary NIC. If that NIC is disabled in the
@@ -38,7 +33,7 @@ def nic_down(case: Case) -> Optional[Seen]:
     on the VM helps: redeploy the VM.
     https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/reset-network-interface
     """
-    adapter, because = _down(case)
+    adapter, because = _down(model)
     if adapter is None:
         return None
     if adapter.state is LinkState.NO_CARRIER:
@@ -49,53 +44,54 @@ def nic_down(case: Case) -> Optional[Seen]:
             )
         ]
     else:
-        commands = remedies(case)
+        commands = remedies(model)
         fixes = [
             *commands.bring_up(adapter),
             *commands.renew_lease(adapter),
-            *routes_anew(case, adapter),
+            *routes_anew(model, adapter),
         ]
     words = "is disabled" if adapter.state is LinkState.DOWN else "is enabled, but has no link"
-    return case.local(
+    return local_fault(
+        model,
         f"The primary NIC {nic(adapter)} {words}. Assumed to be the primary NIC because {because}.",
-        case.check_first(fixes),
+        check_first(model, fixes),
     )
 
 
-def _down(case: Case) -> Tuple[Optional[Adapter], str]:
+def _down(model: Model) -> Tuple[Optional[Adapter], str]:
     """The NIC that is down and counts as the primary one, and why."""
-    primary = case.primary
-    if primary and is_down(primary.adapter) and not _is_up(case, primary.adapter):
+    primary = model.primary_nic
+    if primary and is_down(primary.adapter) and not _is_up(model, primary.adapter):
         return primary.adapter, BECAUSE[primary.known_from]
-    if not case.silent or (primary and primary.is_proven):
+    if not model.answers.imds_is_silent or (primary and primary.is_proven):
         return None, ""
-    first = next(iter(case.nics), None)
+    first = next(iter(model.adapters.nics), None)
     leases_tell = primary is not None and primary.known_from is KnownFrom.DHCP_LEASE
     if leases_tell and first and first.dhcp_server and not first.lease_gateway:
         return None, ""  # both leases are known, and the other one names the gateway
-    others_up = [other for other in case.nics[1:] if not is_down(other)]
-    if first and is_down(first) and not _is_up(case, first) and (others_up or primary is None):
+    others_up = [other for other in model.adapters.nics[1:] if not is_down(other)]
+    if first and is_down(first) and not _is_up(model, first) and (others_up or primary is None):
         return first, "it comes before the others, and none of those gets an answer"
     return None, ""
 
 
-def _is_up(case: Case, adapter: Adapter) -> bool:
+def _is_up(model: Model, adapter: Adapter) -> bool:
     """Whether another face of the NIC is up."""
     return any(
         face.state is LinkState.UP
         and face.addresses
         and same_nic(adapter, face)
         and face.index != adapter.index
-        for face in case.adapters
+        for face in model.adapters.all
     )
 
 
-def _by_answer(case: Case) -> Verdict:
-    return Verdict.DEGRADED if case.imds_answers else Verdict.BROKEN
+def _by_answer(model: Model) -> Verdict:
+    return Verdict.DEGRADED if model.answers.imds_gives_metadata else Verdict.BROKEN
 
 
 @rule(Verdict.DEGRADED, Verdict.BROKEN)
-def nic_mac_mismatch(case: Case) -> Optional[Seen]:
+def nic_mac_mismatch(model: Model) -> Optional[Seen]:
     """The primary NIC does not have the MAC address that Azure expects
 
     Azure forwards a NIC's frames only if they carry the MAC address that Azure assigned to it. If
@@ -111,62 +107,62 @@ def nic_mac_mismatch(case: Case) -> Optional[Seen]:
     Fix: remove the override. If the NIC was replaced, stop (deallocate) the VM and start it again.
     https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/reset-network-interface
     """
-    own = _own_macs(case)
-    if not own or any(adapter.physical and adapter.mac is None for adapter in case.adapters):
+    own = _own_macs(model)
+    if not own or any(adapter.physical and adapter.mac is None for adapter in model.adapters.all):
         return None  # the one that is not known may be it
-    reported = _reported_macs(case)
+    reported = _reported_macs(model)
     if reported and not own & reported:
-        return _has_other_mac(case, "IMDS", sorted(reported), [])
-    expected = case.facts.expected.mac
+        return _has_other_mac(model, "IMDS", sorted(reported), [])
+    expected = model.facts.expected.mac
     if expected is None:
         return None
-    if case.platform_answers:
-        return _mac_refuted(case, expected)
+    if model.answers.from_platform:
+        return _mac_refuted(model, expected)
     if expected in own:
         return None
     return _unless_it_never_left(
-        case, _has_other_mac(case, "--expected-mac", [expected], [advice(CHECK_VALUE)])
+        model, _has_other_mac(model, "--expected-mac", [expected], [advice(CHECK_VALUE)])
     )
 
 
-def _unless_it_never_left(case: Case, seen: Optional[Seen]) -> Optional[Seen]:
+def _unless_it_never_left(model: Model, seen: Optional[Seen]) -> Optional[Seen]:
     """What rests on the operator's word; a warning without commands where the VM itself stopped the
     request: no packet left it, so that neither the MAC nor the address can be the reason.
     """
-    forbidden = case.answer is not None and case.answer.outcome is Outcome.FORBIDDEN
-    if seen is None or not (forbidden or case.stopped_by):
+    forbidden = model.answers.imds is not None and model.answers.imds.outcome is Outcome.FORBIDDEN
+    if seen is None or not (forbidden or model.filtering.stopped_by):
         return seen
     reason = "But this VM itself stopped the request, so this is not the reason, and the value may be mistyped."
     return Seen(f"{seen.detail} {reason}", (advice(CHECK_VALUE),), Severity.WARN)
 
 
-def _own_macs(case: Case) -> Set[str]:
-    return {adapter.mac for adapter in case.adapters if adapter.mac}
+def _own_macs(model: Model) -> Set[str]:
+    return {adapter.mac for adapter in model.adapters.all if adapter.mac}
 
 
-def _reported_macs(case: Case) -> Set[str]:
-    interfaces = case.instance.interfaces if case.instance else ()
+def _reported_macs(model: Model) -> Set[str]:
+    interfaces = model.answers.instance.interfaces if model.answers.instance else ()
     return {interface.mac for interface in interfaces if interface.mac}
 
 
-def _has_other_mac(case: Case, source: str, wanted: List[str], first: List[Fix]) -> Seen:
+def _has_other_mac(model: Model, source: str, wanted: List[str], first: List[Fix]) -> Seen:
     """The finding that no NIC has one of these MACs.
 
     :param source: who says that Azure expects them
     :param first: what comes before the commands
     """
-    strays = case.nics
-    if case.primary and case.primary.adapter in strays:
-        strays = [case.primary.adapter]
+    strays = model.adapters.nics
+    if model.primary_nic and model.primary_nic.adapter in strays:
+        strays = [model.primary_nic.adapter]
     fixes = list(first)
     if len(strays) == 1 and len(wanted) == 1:
-        fixes += set_mac(case, strays[0], wanted[0])
+        fixes += set_mac(model, strays[0], wanted[0])
     replaced = "If the NIC was replaced in Azure instead: stop (deallocate) and start the VM, then run again."
     fixes.append(advice(replaced))
     return Seen(
-        _differs("MAC", wanted, source, _macs_of(case, strays)),
+        _differs("MAC", wanted, source, _macs_of(model, strays)),
         tuple(fixes),
-        verdict=_by_answer(case),
+        verdict=_by_answer(model),
     )
 
 
@@ -175,37 +171,37 @@ def _differs(what: str, wanted: Sequence[str], source: str, has: str) -> str:
     return f"Azure expects {what} {listed(wanted)} ({source}); the guest has {has}."
 
 
-def _macs_of(case: Case, adapters: Sequence[Adapter]) -> str:
+def _macs_of(model: Model, adapters: Sequence[Adapter]) -> str:
     named = [f"{quoted(adapter.name)} {adapter.mac}" for adapter in adapters]
-    return listed(named) or listed(sorted(_own_macs(case)))
+    return listed(named) or listed(sorted(_own_macs(model)))
 
 
-def _mac_refuted(case: Case, expected: str) -> Optional[Seen]:
+def _mac_refuted(model: Model, expected: str) -> Optional[Seen]:
     """The warning that --expected-mac is not the MAC of the NIC that the platform answers; None
     where it is.
     """
-    named = case.adapter_with_mac(expected)
-    if named and case.believed.mac == expected:
+    named = model.adapters.with_mac(expected)
+    if named and model.detection.expected.mac == expected:
         return None
     return _mistaken(
-        case, _other_mac_than(case, expected), "another NIC" if named else "another VM"
+        model, _other_mac_than(model, expected), "another NIC" if named else "another VM"
     )
 
 
-def _other_mac_than(case: Case, expected: str) -> str:
+def _other_mac_than(model: Model, expected: str) -> str:
     """The sentence that --expected-mac is not the MAC of the primary NIC."""
-    named = case.adapter_with_mac(expected)
+    named = model.adapters.with_mac(expected)
     if named:
         return (
             f"--expected-mac {expected} is the MAC of {nic(named)}, which is not the primary NIC."
         )
-    strays = [case.primary.adapter] if case.primary else case.nics
-    return _differs("MAC", [expected], "--expected-mac", _macs_of(case, strays))
+    strays = [model.primary_nic.adapter] if model.primary_nic else model.adapters.nics
+    return _differs("MAC", [expected], "--expected-mac", _macs_of(model, strays))
 
 
-def _mistaken(case: Case, detail: str, whose: str) -> Seen:
+def _mistaken(model: Model, detail: str, whose: str) -> Seen:
     """The warning that a value of the operator is contradicted by the platform's own answer."""
-    answer = case.platform_answers[0]
+    answer = model.answers.from_platform[0]
     answered = nic(answer.adapter, answer.address) if answer.adapter else "this VM"
     refuted = f"But {answer.by} answered {answered}, so the value given is most likely mistyped, or that of {whose}."
     fix = advice(
@@ -215,7 +211,7 @@ def _mistaken(case: Case, detail: str, whose: str) -> Seen:
 
 
 @rule(Verdict.DEGRADED, Verdict.BROKEN)
-def nic_ip_mismatch(case: Case) -> Optional[Seen]:
+def nic_ip_mismatch(model: Model) -> Optional[Seen]:
     """The primary NIC does not have the address that Azure expects
 
     Azure forwards a NIC's packets only if they come from one of the addresses in its IP
@@ -232,102 +228,111 @@ def nic_ip_mismatch(case: Case) -> Optional[Seen]:
     configuration, never in the guest.
     https://learn.microsoft.com/azure/virtual-network/ip-services/virtual-networks-static-private-ip-arm-pportal
     """
-    expected = case.facts.expected.ip
-    if case.platform_answers:
-        return _unlike_azure(case) or (_address_refuted(case, expected) if expected else None)
+    expected = model.facts.expected.ip
+    if model.answers.from_platform:
+        return _unlike_azure(model) or (_address_refuted(model, expected) if expected else None)
     if expected is None:
-        return _unlike_azure(case)
-    return _unless_it_never_left(case, _unlike_operator(case, expected))
+        return _unlike_azure(model)
+    return _unless_it_never_left(model, _unlike_operator(model, expected))
 
 
-def _unlike_azure(case: Case) -> Optional[Seen]:
+def _unlike_azure(model: Model) -> Optional[Seen]:
     """The finding that the primary NIC holds no address that IMDS reports for it.
 
     Where IMDS is silent: that it does not hold the one that its lease names.
     """
-    if case.primary is None or is_down(case.primary.adapter):
+    if model.primary_nic is None or is_down(model.primary_nic.adapter):
         return None
-    adapter = case.primary.adapter
-    reported = case.reported(adapter)
+    adapter = model.primary_nic.adapter
+    reported = model.answers.reported_interface(adapter)
     if reported:
-        return _has_other_address(case, adapter, "IMDS", reported.addresses, [])
+        return _has_other_address(model, adapter, "IMDS", reported.addresses, [])
     answered = any(
-        item.adapter and same_nic(item.adapter, adapter) for item in case.platform_answers
+        item.adapter and same_nic(item.adapter, adapter) for item in model.answers.from_platform
     )
-    if answered or case.imds_answers or not adapter.dhcp_server or not adapter.lease_address:
+    if (
+        answered
+        or model.answers.imds_gives_metadata
+        or not adapter.dhcp_server
+        or not adapter.lease_address
+    ):
         return None  # the address that gets an answer is right, and another one in the lease is old
-    return _has_other_address(case, adapter, "its DHCP lease", [adapter.lease_address], [])
+    return _has_other_address(model, adapter, "its DHCP lease", [adapter.lease_address], [])
 
 
-def _unlike_operator(case: Case, expected: str) -> Optional[Seen]:
+def _unlike_operator(model: Model, expected: str) -> Optional[Seen]:
     """The finding that the NIC that the operator means does not hold --expected-ip."""
-    mac = case.facts.expected.mac
-    meant = case.primary.adapter if case.primary else None
-    adapter = case.adapter_with_mac(mac) if mac else meant
+    mac = model.facts.expected.mac
+    meant = model.primary_nic.adapter if model.primary_nic else None
+    adapter = model.adapters.with_mac(mac) if mac else meant
     if adapter is None or is_down(adapter):
         return None
-    owner = case.adapter_of(expected)
+    owner = model.adapters.holding(expected)
     if owner is None:
-        return _has_other_address(case, adapter, "--expected-ip", [expected], [advice(CHECK_VALUE)])
+        return _has_other_address(
+            model, adapter, "--expected-ip", [expected], [advice(CHECK_VALUE)]
+        )
     if mac is None or same_nic(owner, adapter):
         return None
-    detail = _differs("address", [expected], "--expected-ip", _holds(case, adapter))
+    detail = _differs("address", [expected], "--expected-ip", _holds(model, adapter))
     held = f"But {quoted(owner.name)} holds it: the value given is most likely mistyped, or that of another NIC."
     return Seen(f"{detail} {held}", (advice(CHECK_VALUE),), verdict=Verdict.BROKEN)
 
 
 def _has_other_address(
-    case: Case, adapter: Adapter, source: str, wanted: Sequence[str], first: List[Fix]
+    model: Model, adapter: Adapter, source: str, wanted: Sequence[str], first: List[Fix]
 ) -> Optional[Seen]:
     """The finding that a NIC holds none of these addresses; None where it holds one.
 
     :param source: who says that Azure expects them
     :param first: what comes before the commands
     """
-    held = _held(case, adapter)
+    held = _held(model, adapter)
     if not wanted or any(item.address in wanted for item in held):
         return None
-    reported = case.reported(adapter)
+    reported = model.answers.reported_interface(adapter)
     prefix = held[0].prefix if held else 24
     if reported and reported.subnet:
         prefix = prefix_length(reported.subnet)
-    fixes = [*first, *set_address(case, adapter, wanted[0], prefix)]
-    detail = _differs("address", wanted, source, _holds(case, adapter))
-    return Seen(detail, tuple(fixes), verdict=_by_answer(case))
+    fixes = [*first, *set_address(model, adapter, wanted[0], prefix)]
+    detail = _differs("address", wanted, source, _holds(model, adapter))
+    return Seen(detail, tuple(fixes), verdict=_by_answer(model))
 
 
-def _held(case: Case, adapter: Adapter) -> List[InterfaceAddress]:
+def _held(model: Model, adapter: Adapter) -> List[InterfaceAddress]:
     """The IPv4 addresses of all faces of a NIC."""
-    return [item for face in case.adapters if same_nic(adapter, face) for item in face.addresses]
+    return [
+        item for face in model.adapters.all if same_nic(adapter, face) for item in face.addresses
+    ]
 
 
-def _holds(case: Case, adapter: Adapter) -> str:
+def _holds(model: Model, adapter: Adapter) -> str:
     """``10.0.0.4, 10.0.0.5 on "eth0"``"""
-    addresses = listed([item.address for item in _held(case, adapter)]) or "no IPv4 address"
+    addresses = listed([item.address for item in _held(model, adapter)]) or "no IPv4 address"
     return f"{addresses} on {quoted(adapter.name)}"
 
 
-def _address_refuted(case: Case, expected: str) -> Optional[Seen]:
+def _address_refuted(model: Model, expected: str) -> Optional[Seen]:
     """The warning that --expected-ip is not the address that the platform answers; None where it
     is.
     """
-    owner = case.adapter_of(expected)
-    if owner and case.believed.ip == expected:
+    owner = model.adapters.holding(expected)
+    if owner and model.detection.expected.ip == expected:
         return None
-    detail = _other_address_than(case, expected)
+    detail = _other_address_than(model, expected)
     if owner is None:
-        return _mistaken(case, detail, "another IP configuration or VM")
-    is_secondary = case.primary is not None and same_nic(owner, case.primary.adapter)
-    return _mistaken(case, detail, "another IP configuration" if is_secondary else "another NIC")
+        return _mistaken(model, detail, "another IP configuration or VM")
+    is_secondary = model.primary_nic is not None and same_nic(owner, model.primary_nic.adapter)
+    return _mistaken(model, detail, "another IP configuration" if is_secondary else "another NIC")
 
 
-def _other_address_than(case: Case, expected: str) -> str:
+def _other_address_than(model: Model, expected: str) -> str:
     """The sentence that --expected-ip is not the primary address."""
-    owner = case.adapter_of(expected)
-    adapter = case.primary.adapter if case.primary else None
+    owner = model.adapters.holding(expected)
+    adapter = model.primary_nic.adapter if model.primary_nic else None
     if owner is None:
         return _differs(
-            "address", [expected], "--expected-ip", _holds(case, adapter) if adapter else "others"
+            "address", [expected], "--expected-ip", _holds(model, adapter) if adapter else "others"
         )
     if adapter and same_nic(owner, adapter):
         return (
@@ -336,51 +341,55 @@ def _other_address_than(case: Case, expected: str) -> str:
     return f"--expected-ip {expected} is an address of {quoted(owner.name)}, which is not the primary NIC."
 
 
-def compared(case: Case) -> Tuple[str, ...]:
+def compared(model: Model) -> Tuple[str, ...]:
     """What Azure expects beside what the guest has: each difference, then what agrees.
 
     Empty where nobody says what Azure expects.
     """
-    if case.primary is None:
+    if model.primary_nic is None:
         return ()
-    other_macs, same_mac = _compared_macs(case, case.primary)
-    other_addresses, same_address = _compared_addresses(case, case.primary)
+    other_macs, same_mac = _compared_macs(model, model.primary_nic)
+    other_addresses, same_address = _compared_addresses(model, model.primary_nic)
     return (*other_macs, *other_addresses, *same_mac, *same_address)
 
 
-def _compared_macs(case: Case, primary: PrimaryNic) -> Tuple[List[str], List[str]]:
-    expected = case.facts.expected.mac
+def _compared_macs(model: Model, primary: PrimaryNic) -> Tuple[List[str], List[str]]:
+    expected = model.facts.expected.mac
     agree: List[str] = []
     found: List[str] = []
-    named = case.adapter_with_mac(expected)
+    named = model.adapters.with_mac(expected)
     if named and same_nic(named, primary.adapter):
         agree.append("--expected-mac")
     elif expected:
-        found.append(_other_mac_than(case, expected).rstrip("."))
-    reported = _reported_macs(case)
-    faces = {face.mac for face in case.adapters if same_nic(face, primary.adapter)}
+        found.append(_other_mac_than(model, expected).rstrip("."))
+    reported = _reported_macs(model)
+    faces = {face.mac for face in model.adapters.all if same_nic(face, primary.adapter)}
     if faces & reported:
         agree.append("IMDS")
     elif reported:
         found.append(
-            _differs("MAC", sorted(reported), "IMDS", _macs_of(case, [primary.adapter])).rstrip(".")
+            _differs("MAC", sorted(reported), "IMDS", _macs_of(model, [primary.adapter])).rstrip(
+                "."
+            )
         )
     return found, _agreed("MAC", primary.adapter.mac, agree)
 
 
-def _compared_addresses(case: Case, primary: PrimaryNic) -> Tuple[List[str], List[str]]:
-    expected, reported = case.facts.expected.ip, case.reported(primary.adapter)
+def _compared_addresses(model: Model, primary: PrimaryNic) -> Tuple[List[str], List[str]]:
+    expected, reported = model.facts.expected.ip, model.answers.reported_interface(primary.adapter)
     agree: List[str] = []
     found: List[str] = []
     if expected and expected == primary.ip:
         agree.append("--expected-ip")
     elif expected:
-        found.append(_other_address_than(case, expected).rstrip("."))
+        found.append(_other_address_than(model, expected).rstrip("."))
     wanted = reported.addresses if reported else ()
-    if any(item.address in wanted for item in _held(case, primary.adapter)):
+    if any(item.address in wanted for item in _held(model, primary.adapter)):
         agree.append("IMDS")
     elif wanted:
-        found.append(_differs("address", wanted, "IMDS", _holds(case, primary.adapter)).rstrip("."))
+        found.append(
+            _differs("address", wanted, "IMDS", _holds(model, primary.adapter)).rstrip(".")
+        )
     return found, _agreed("address", primary.ip, agree)
 
 
@@ -394,7 +403,7 @@ def _agreed(what: str, value: Optional[str], sources: List[str]) -> List[str]:
 
 
 @rule()
-def nic_dhcp_disabled(case: Case) -> Optional[Seen]:
+def nic_dhcp_disabled(model: Model) -> Optional[Seen]:
     """DHCP is disabled on the primary NIC
 
     Azure delivers the routes to IMDS and to the WireServer with the DHCP lease, and expects DHCP to
@@ -407,10 +416,10 @@ def nic_dhcp_disabled(case: Case) -> Optional[Seen]:
     static.)
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
-    if case.primary is None or case.primary.adapter.dhcp is not False:
+    if model.primary_nic is None or model.primary_nic.adapter.dhcp is not False:
         return None
     return Seen(
-        f"The address of {nic(case.primary.adapter, case.primary.ip)} is set in the guest.",
-        case.check_first(remedies(case).renew_lease(case.primary.adapter)),
-        Severity.INFO if case.imds_answers else Severity.WARN,
+        f"The address of {nic(model.primary_nic.adapter, model.primary_nic.ip)} is set in the guest.",
+        check_first(model, remedies(model).renew_lease(model.primary_nic.adapter)),
+        Severity.INFO if model.answers.imds_gives_metadata else Severity.WARN,
     )

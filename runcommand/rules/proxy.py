@@ -18,8 +18,9 @@ from ..facts import (
     Scope,
 )
 from ..fixes.remedies import remedies
-from ..model.case import Case, in_words
 from ..model.errors import error_in_words
+from ..model.model import Model
+from ..model.sentences import in_words
 from ..model.words import listed, quoted, short
 from ..proxy.bypass import Client, clients, through
 from .finding import Fix, Seen, Severity, Verdict, advice, rule
@@ -57,14 +58,14 @@ class Hit:
         return bool(self.exchange and self.exchange.connection.outcome is Outcome.ANSWERED)
 
 
-def hits(case: Case, address: str) -> List[Hit]:
+def hits(model: Model, address: str) -> List[Hit]:
     """The proxies that some client uses for an address, the machine's first."""
     found = []
-    for proxy in sorted(case.facts.proxies or (), key=lambda proxy: proxy.scope is Scope.USER):
+    for proxy in sorted(model.facts.proxies or (), key=lambda proxy: proxy.scope is Scope.USER):
         own = through(proxy, address)
         if own:
             trial = next(
-                (item for item in case.facts.proxy_trials or () if item.server == proxy.server),
+                (item for item in model.facts.proxy_trials or () if item.server == proxy.server),
                 None,
             )
             exchange = (
@@ -108,20 +109,20 @@ def _who(hit: Hit) -> str:
     )
 
 
-def _bypasses(case: Case, found: Sequence[Hit]) -> Tuple[Fix, ...]:
+def _bypasses(model: Model, found: Sequence[Hit]) -> Tuple[Fix, ...]:
     """The commands for each place, each once."""
     fixes: List[Fix] = []
     for hit in found:
         fixes += [
             fix
-            for fix in remedies(case).bypass_proxy(hit.proxy, PLATFORM_ADDRESSES)
+            for fix in remedies(model).bypass_proxy(hit.proxy, PLATFORM_ADDRESSES)
             if fix not in fixes
         ]
     return tuple(fixes)
 
 
 @rule(Verdict.DEGRADED, Verdict.BROKEN)
-def proxy_intercepts_imds(case: Case) -> Optional[Seen]:
+def proxy_intercepts_imds(model: Model) -> Optional[Seen]:
     """A proxy intercepts requests to IMDS
 
     A proxy is set for the machine, for SYSTEM or for WinHTTP, and its bypass list does not cover
@@ -137,21 +138,25 @@ def proxy_intercepts_imds(case: Case) -> Optional[Seen]:
     Fix: add 169.254.169.254 and 168.63.129.16 to the bypass list, where the proxy is set.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#proxies
     """
-    found = [hit for hit in hits(case, IMDS_ADDRESS) if hit.proxy.scope is not Scope.USER]
+    found = [hit for hit in hits(model, IMDS_ADDRESS) if hit.proxy.scope is not Scope.USER]
     if not found:
         return None
-    failing = [hit for hit in found if hit.is_proven and (case.imds_answers or hit.answers)]
+    failing = [
+        hit for hit in found if hit.is_proven and (model.answers.imds_gives_metadata or hit.answers)
+    ]
     hit = (failing or found)[0]
     more = [described(other.proxy) for other in (failing or found)[1:]]
     also = f" The same holds for {listed(more, 2)}." if more else ""
     detail = f"The proxy {described(hit.proxy)} is not bypassed for 169.254.169.254"
     if failing:
         detail += f", and a request through it {what_came(hit)}.{_who(hit)}{also}"
-        fixes = _bypasses(case, failing)
-        if case.imds_answers:
+        fixes = _bypasses(model, failing)
+        if model.answers.imds_gives_metadata:
             return Seen(f"{detail} IMDS itself answers.", fixes, verdict=Verdict.DEGRADED)
-        if case.answer:
-            detail += f" The direct request failed too: {case.in_words(case.answer)}."
+        if model.answers.imds:
+            detail += (
+                f" The direct request failed too: {model.answers.in_words(model.answers.imds)}."
+            )
             fixes = (*fixes, advice("Then run again: the direct request has to succeed too."))
         return Seen(detail, fixes, verdict=Verdict.BROKEN)
     if hit.proxy.undecided:
@@ -163,11 +168,11 @@ def proxy_intercepts_imds(case: Case) -> Optional[Seen]:
         )
     else:
         detail += f"; a request through it {what_came(hit)}.{_who(hit)}{also}"
-    return Seen(detail, _bypasses(case, found), Severity.WARN)
+    return Seen(detail, _bypasses(model, found), Severity.WARN)
 
 
 @rule()
-def proxy_intercepts_wireserver(case: Case) -> Optional[Seen]:
+def proxy_intercepts_wireserver(model: Model) -> Optional[Seen]:
     """A proxy intercepts requests to the WireServer
 
     A proxy set for the machine, for SYSTEM or for WinHTTP is bypassed for IMDS, but not for
@@ -180,22 +185,22 @@ def proxy_intercepts_wireserver(case: Case) -> Optional[Seen]:
     https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
     """
     known = [
-        hit.proxy for hit in hits(case, IMDS_ADDRESS) if not hit.gets_through
+        hit.proxy for hit in hits(model, IMDS_ADDRESS) if not hit.gets_through
     ]  # told with IMDS
     found = [
         hit
-        for hit in hits(case, WIRESERVER_ADDRESS)
+        for hit in hits(model, WIRESERVER_ADDRESS)
         if hit.proxy.scope is not Scope.USER and hit.proxy not in known
     ]
     found = [hit for hit in found if not hit.gets_through]
     if not found:
         return None
     detail = f"The proxy {described(found[0].proxy)} is not bypassed for 168.63.129.16; a request through it {what_came(found[0])}."
-    return Seen(detail + _who(found[0]), _bypasses(case, found), Severity.WARN)
+    return Seen(detail + _who(found[0]), _bypasses(model, found), Severity.WARN)
 
 
 @rule()
-def proxy_user_only(case: Case) -> Optional[Seen]:
+def proxy_user_only(model: Model) -> Optional[Seen]:
     """One user's proxy intercepts requests to IMDS
 
     A user has set a proxy that is not bypassed for 169.254.169.254. That user's programs cannot use
@@ -207,18 +212,18 @@ def proxy_user_only(case: Case) -> Optional[Seen]:
     Fix: add the address to that user's bypass list.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#proxies
     """
-    found = [hit for hit in hits(case, IMDS_ADDRESS) if hit.proxy.scope is Scope.USER]
+    found = [hit for hit in hits(model, IMDS_ADDRESS) if hit.proxy.scope is Scope.USER]
     if not found:
         return None
     users = listed(sorted({quoted(hit.proxy.user or "?") for hit in found}), 3)
     detail = f"Only for {users}: the proxy {described(found[0].proxy)} is not bypassed for 169.254.169.254; a request through it "
     return Seen(
-        f"{detail}{what_came(found[0])}.{_who(found[0])}", _bypasses(case, found), Severity.WARN
+        f"{detail}{what_came(found[0])}.{_who(found[0])}", _bypasses(model, found), Severity.WARN
     )
 
 
 @rule()
-def proxy_pac_present(case: Case) -> Optional[Seen]:
+def proxy_pac_present(model: Model) -> Optional[Seen]:
     """A script chooses the proxy
 
     A proxy auto-configuration (PAC) file is set. It may or may not send requests for
@@ -231,7 +236,7 @@ def proxy_pac_present(case: Case) -> Optional[Seen]:
     Fix: make the script return DIRECT for 169.254.169.254 and 168.63.129.16.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#proxies
     """
-    found = [proxy for proxy in case.facts.proxies or () if proxy.pac_url]
+    found = [proxy for proxy in model.facts.proxies or () if proxy.pac_url]
     if not found:
         return None
     texts = []
@@ -239,13 +244,13 @@ def proxy_pac_present(case: Case) -> Optional[Seen]:
         file = next(
             (
                 file
-                for file in case.facts.pac_files or ()
+                for file in model.facts.pac_files or ()
                 if file.url == (proxy.pac_url or "")[: len(file.url)]
             ),
             None,
         )
         texts.append(
-            f"{short(proxy.pac_url or '', 120)} ({short(proxy.place)}): {_pac(case, file)}"
+            f"{short(proxy.pac_url or '', 120)} ({short(proxy.place)}): {_pac(model, file)}"
         )
     more = f" {len(found) - 2} more are set." if len(found) > 2 else ""
     return Seen(
@@ -255,11 +260,11 @@ def proxy_pac_present(case: Case) -> Optional[Seen]:
     )
 
 
-def _pac(case: Case, file: Optional[PacFile]) -> str:
+def _pac(model: Model, file: Optional[PacFile]) -> str:
     if file is None:
         return "not fetched"
     if file.outcome is not Outcome.HTTP or (not file.size and file.error):
-        return f"not fetched: {error_in_words(file.error or file.outcome.value, case.facts.system, 80)}"
+        return f"not fetched: {error_in_words(file.error or file.outcome.value, model.facts.system, 80)}"
     cut = f" ({short(file.error, 60)})" if file.error else ""
     if IMDS_ADDRESS in file.mentions:
         return f"{file.size} bytes{cut}, and 169.254.169.254 is named in it"
@@ -278,19 +283,19 @@ def set_aside(proxy: Proxy) -> str:
     return f"{short(proxy.place, 80)}: {what}, no proxy by name"
 
 
-def path_words(case: Case) -> str:
+def path_words(model: Model) -> str:
     """The proxies as they stand in the PATH line."""
-    if case.facts.proxies is None:
+    if model.facts.proxies is None:
         return "proxy?"
-    found = [hit for hit in hits(case, IMDS_ADDRESS) if hit.proxy.scope is not Scope.USER]
+    found = [hit for hit in hits(model, IMDS_ADDRESS) if hit.proxy.scope is not Scope.USER]
     if found:
         return f"no proxy (some clients: {short(found[0].proxy.server or '', 60)})"
-    users = [hit for hit in hits(case, IMDS_ADDRESS) if hit.proxy.scope is Scope.USER]
+    users = [hit for hit in hits(model, IMDS_ADDRESS) if hit.proxy.scope is Scope.USER]
     if users:
         return f"no proxy (one user's clients: {short(users[0].proxy.server or '', 60)})"
-    if any(proxy.pac_url for proxy in case.facts.proxies):
+    if any(proxy.pac_url for proxy in model.facts.proxies):
         return "no proxy (PAC clients: ?)"
     is_set = any(
-        proxy.server and proxy.kind is not ProxyKind.GUEST_AGENT for proxy in case.facts.proxies
+        proxy.server and proxy.kind is not ProxyKind.GUEST_AGENT for proxy in model.facts.proxies
     )
     return "proxy bypassed" if is_set else "no proxy"

@@ -19,24 +19,19 @@ from ..facts import (
 from ..firewall.conditions import HTTP_PORT
 from ..firewall.filtering import Obstacle
 from ..firewall.filtering import described as described_obstacle
-from ..fixes.remedies import escalate, let_pass, remedies, way_through_primary
-from ..model.case import (
-    AZURE_ARP_MAC,
-    BECAUSE,
-    Case,
-    Way,
-    holds,
-    in_subnet,
-    is_down,
-    is_link_local_shadow,
-    listener_in_words,
-    matches_platform,
-    nic,
-)
+from ..fixes.remedies import escalate, let_pass, remedies, route_through_primary_nic
+from ..model.adapters import holds, in_subnet, is_down
+from ..model.azure import AZURE_ARP_MAC, matches_platform
 from ..model.errors import error_in_words
-from ..model.routing import USUAL_RULES, walk
+from ..model.model import Model
+from ..model.policy_routing import USUAL_RULES, walk
+from ..model.primary_nic import BECAUSE
+from ..model.route_table import is_link_local_shadow
+from ..model.routing import RouteLookup
+from ..model.sentences import listener_in_words, nic
 from ..model.words import capital, listed, quoted, short
 from .finding import Fix, Seen, Severity, Verdict, advice, rule
+from .seen import check_first, local_fault
 
 ANY_ADDRESS = "0.0.0.0"  # of a listener for every address of the machine
 
@@ -48,16 +43,18 @@ def described(route: Route) -> str:
     return f"{route.destination} {via}, metric {route.metric}{table}"
 
 
-def policy_rule(case: Case, way: Way) -> Optional[RoutingRule]:
+def policy_rule(model: Model, lookup: RouteLookup) -> Optional[RoutingRule]:
     """The policy rule that leads packets this way, or denies the way. None: one of the three that
     every Linux has, or it is not known.
     """
-    if way.rule:
-        return way.rule
-    if case.facts.routing_rules is None or way.route is None:
+    if lookup.rule:
+        return lookup.rule
+    if model.facts.routing_rules is None or lookup.route is None:
         return None
-    rule, _ = walk(case.facts.routing_rules, case.routes, way.destination, way.source)
-    if rule is None or rule in USUAL_RULES or rule.table != way.route.table:
+    rule, _ = walk(
+        model.facts.routing_rules, model.route_table.rows, lookup.destination, lookup.source
+    )
+    if rule is None or rule in USUAL_RULES or rule.table != lookup.route.table:
         return None
     return rule
 
@@ -99,14 +96,14 @@ def _host_or_network(cidr: Optional[str]) -> str:
     return address if length == "32" else cidr
 
 
-def _chosen_by(case: Case) -> str:
+def _chosen_by(model: Model) -> str:
     """A sentence on the policy rule that chooses the way to IMDS; empty where none does."""
-    rule = policy_rule(case, case.way)
+    rule = policy_rule(model, model.routing.to_imds)
     return f' The policy rule "{rule_in_words(rule)}" chooses that route.' if rule else ""
 
 
 @rule(Verdict.BROKEN)
-def address_claimed_locally(case: Case) -> Optional[Seen]:
+def address_claimed_locally(model: Model) -> Optional[Seen]:
     """169.254.169.254 belongs to this machine itself
 
     Either an adapter of the VM has IMDS's address (a container platform's metadata proxy, an
@@ -119,16 +116,20 @@ def address_claimed_locally(case: Case) -> Optional[Seen]:
     Fix: remove the address or the rule, and whatever configures it.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
-    holder = next((adapter for adapter in case.adapters if holds(adapter, IMDS_ADDRESS)), None)
-    route = case.way.route
-    redirected = case.imds_filtering.redirected if case.imds_filtering else None
+    holder = next((adapter for adapter in model.adapters.all if holds(adapter, IMDS_ADDRESS)), None)
+    route = model.routing.to_imds.route
+    redirected = model.filtering.to_imds.redirected if model.filtering.to_imds else None
     if holder is None and not (route and route.kind is RouteKind.LOCAL):
-        if redirected is None or case.proof:  # what one address is answered is redirected for none
+        if (
+            redirected is None or model.answers.proof
+        ):  # what one address is answered is redirected for none
             return None
         to = f" to {short(redirected.target)}" if redirected.target else ""
         detail = f"{described_obstacle(Obstacle(redirected))} redirects connections to 169.254.169.254 port 80{to}."
-        return case.local(capital(detail), let_pass(case, Obstacle(redirected), [IMDS_ADDRESS]))
-    commands = remedies(case)
+        return local_fault(
+            model, capital(detail), let_pass(model, Obstacle(redirected), [IMDS_ADDRESS])
+        )
+    commands = remedies(model)
     fixes = [
         advice(
             "For good: remove what configures the address (a metadata proxy, a container platform, a start script)."
@@ -137,24 +138,24 @@ def address_claimed_locally(case: Case) -> Optional[Seen]:
     if holder:
         prefix = next(held.prefix for held in holder.addresses if held.address == IMDS_ADDRESS)
         fixes += commands.delete_address(holder, IMDS_ADDRESS, prefix)
-        detail = f"{quoted(holder.name)} holds 169.254.169.254/{prefix}: requests to IMDS end on this VM.{_who_listens(case)}"
+        detail = f"{quoted(holder.name)} holds 169.254.169.254/{prefix}: requests to IMDS end on this VM.{_who_listens(model)}"
     else:
         assert route is not None
         fixes += commands.delete_route(route)
-        detail = f"A local route claims {route.destination}: requests to IMDS end on this VM.{_who_listens(case)}"
-    return case.local(detail, fixes)
+        detail = f"A local route claims {route.destination}: requests to IMDS end on this VM.{_who_listens(model)}"
+    return local_fault(model, detail, fixes)
 
 
-def _who_listens(case: Case) -> str:
+def _who_listens(model: Model) -> str:
     """A sentence on the programs that answer in IMDS's place; empty where none is known."""
-    listeners = [item for item in case.facts.listeners or () if item.port == HTTP_PORT]
+    listeners = [item for item in model.facts.listeners or () if item.port == HTTP_PORT]
     known = [item for item in listeners if item.address in (IMDS_ADDRESS, ANY_ADDRESS)]
     who = dict.fromkeys(listener_in_words(item) for item in known if item.process)
     return f" Listening there: {listed(list(who))}." if who else ""
 
 
 @rule(Verdict.BROKEN)
-def route_missing(case: Case) -> Optional[Seen]:
+def route_missing(model: Model) -> Optional[Seen]:
     """There is no route to IMDS
 
     No row of the routing table matches 169.254.169.254, or the row or rule that does is of type
@@ -167,22 +168,26 @@ def route_missing(case: Case) -> Optional[Seen]:
     the primary NIC's gateway.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
-    way = case.way
-    if not way.known or not way.error:
+    lookup = model.routing.to_imds
+    if not lookup.known or not lookup.error:
         return None
-    if way.route:
-        table = f"table {short(way.route.table, 24)}"
-        detail = f"The route {way.route.destination} ({table}) is of type {way.route.kind.value}."
-    elif way.rule:
-        detail = f'The policy rule "{rule_in_words(way.rule)}" denies the way to 169.254.169.254.'
+    if lookup.route:
+        table = f"table {short(lookup.route.table, 24)}"
+        detail = (
+            f"The route {lookup.route.destination} ({table}) is of type {lookup.route.kind.value}."
+        )
+    elif lookup.rule:
+        detail = (
+            f'The policy rule "{rule_in_words(lookup.rule)}" denies the way to 169.254.169.254.'
+        )
     else:
-        error = error_in_words(way.error, case.facts.system)
+        error = error_in_words(lookup.error, model.facts.system)
         detail = f"No route matches 169.254.169.254: connecting fails with {error}."
-    return case.local(detail, case.check_first(way_through_primary(case)))
+    return local_fault(model, detail, check_first(model, route_through_primary_nic(model)))
 
 
 @rule(Verdict.BROKEN)
-def route_link_local_shadow(case: Case) -> Optional[Seen]:
+def route_link_local_shadow(model: Model) -> Optional[Seen]:
     """An on-link 169.254.0.0/16 route hides IMDS
 
     An adapter with an automatic private address (169.254.x.x: DHCP did not answer, or it is a
@@ -196,33 +201,34 @@ def route_link_local_shadow(case: Case) -> Optional[Seen]:
     link-local address.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
-    route, neighbour = case.way.route, case.next_hop_neighbour
-    if case.way.error or route is None or not is_link_local_shadow(route):
+    route, neighbour = model.routing.to_imds.route, model.routing.next_hop_neighbour
+    if model.routing.to_imds.error or route is None or not is_link_local_shadow(route):
         return None
-    on_primary = case.leaves_by_primary
+    on_primary = model.routing.leaves_by_primary_nic
     if (
         on_primary
-        and not case.proof
-        and (case.reads_as_imds or (neighbour and neighbour.mac == AZURE_ARP_MAC))
+        and not model.answers.proof
+        and (model.answers.imds_is_genuine or (neighbour and neighbour.mac == AZURE_ARP_MAC))
     ):
         return None  # Azure's network answers for every address: the on-link route works
-    where = nic(case.egress) if case.egress else quoted(route.interface or "?")
+    where = nic(model.routing.egress) if model.routing.egress else quoted(route.interface or "?")
     automatic = ""
     if (
         on_primary
-        and case.egress
-        and all(contains(LINK_LOCAL, held.address) for held in case.egress.addresses)
+        and model.routing.egress
+        and all(contains(LINK_LOCAL, held.address) for held in model.routing.egress.addresses)
     ):
         automatic = " That adapter has only an automatic address: DHCP gave it none."
-    return case.local(
+    return local_fault(
+        model,
         f"The on-link route {route.destination} of {where} wins, so packets to 169.254.169.254 stay on that link instead of "
-        f"going to the gateway.{automatic}{_chosen_by(case)}",
-        case.check_first(way_through_primary(case)),
+        f"going to the gateway.{automatic}{_chosen_by(model)}",
+        check_first(model, route_through_primary_nic(model)),
     )
 
 
 @rule(Verdict.BROKEN)
-def route_wrong_interface(case: Case) -> Optional[Seen]:
+def route_wrong_interface(model: Model) -> Optional[Seen]:
     """Requests to IMDS leave through a NIC that is not the primary one
 
     Azure answers IMDS requests only from the primary IP address of the primary NIC. The best route
@@ -235,28 +241,29 @@ def route_wrong_interface(case: Case) -> Optional[Seen]:
     Fix: renew the primary NIC's lease, and route 169.254.169.254/32 through its gateway.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
-    primary, egress, route = case.primary, case.egress, case.way.route
+    primary, egress, route = model.primary_nic, model.routing.egress, model.routing.to_imds.route
     if (
         primary is None
         or egress is None
         or route is None
         or route.kind is not RouteKind.UNICAST
-        or case.leaves_by_primary
+        or model.routing.leaves_by_primary_nic
     ):
         return None
-    source = case.way.source if holds(egress, case.way.source) else None
-    is_shown = primary.is_proven and not case.rests_on_operator
+    source = model.routing.to_imds.source if holds(egress, model.routing.to_imds.source) else None
+    is_shown = primary.is_proven and not model.detection.rests_on_operator
     why = "" if is_shown else f" (assumed because {BECAUSE[primary.known_from]})"
-    return case.local(
+    return local_fault(
+        model,
         f"Requests to 169.254.169.254 leave through {nic(egress, source)}. The primary NIC is "
-        f"{nic(primary.adapter, primary.ip)}{why}, and Azure answers no other.{_chosen_by(case)}",
-        case.check_first(way_through_primary(case)),
-        works=case.reads_as_imds and not primary.is_proven,
+        f"{nic(primary.adapter, primary.ip)}{why}, and Azure answers no other.{_chosen_by(model)}",
+        check_first(model, route_through_primary_nic(model)),
+        works=model.answers.imds_is_genuine and not primary.is_proven,
     )
 
 
 @rule(Verdict.BROKEN)
-def source_not_primary_ip(case: Case) -> Optional[Seen]:
+def source_not_primary_ip(model: Model) -> Optional[Seen]:
     """Requests to IMDS do not come from the primary IP address
 
     Azure answers IMDS requests only from the primary IP address. The primary NIC has several
@@ -271,29 +278,34 @@ def source_not_primary_ip(case: Case) -> Optional[Seen]:
     (Windows).
     https://learn.microsoft.com/azure/virtual-network/ip-services/virtual-network-multiple-ip-addresses-portal
     """
-    primary, source = case.primary, case.way.source
+    primary, source = model.primary_nic, model.routing.to_imds.source
     if (
         primary is None
         or primary.ip is None
-        or not case.leaves_by_primary
+        or not model.routing.leaves_by_primary_nic
         or source in (None, primary.ip)
     ):
         return None
-    if case.egress and case.egress.index != primary.adapter.index and holds(case.egress, source):
+    if (
+        model.routing.egress
+        and model.routing.egress.index != primary.adapter.index
+        and holds(model.routing.egress, source)
+    ):
         return None  # another face of the NIC, with an address of its own
-    owner = case.adapter_of(source)
+    owner = model.adapters.holding(source)
     whose = (
         f"another address of {quoted(owner.name)}" if owner else "which is no address of any NIC"
     )
-    return case.local(
+    return local_fault(
+        model,
         f"The system sends from {source}, {whose}. The primary address is {primary.ip}, and Azure answers no other.",
-        case.check_first(remedies(case).set_source(primary.adapter, str(source), primary.ip)),
-        works=case.reads_as_imds and not primary.is_proven,
+        check_first(model, remedies(model).set_source(primary.adapter, str(source), primary.ip)),
+        works=model.answers.imds_is_genuine and not primary.is_proven,
     )
 
 
 @rule(Verdict.BROKEN)
-def route_wrong_gateway(case: Case) -> Optional[Seen]:
+def route_wrong_gateway(model: Model) -> Optional[Seen]:
     """The route to IMDS has the wrong next hop
 
     The route leaves through the primary NIC, but its next hop is not the subnet's gateway, or does
@@ -308,10 +320,10 @@ def route_wrong_gateway(case: Case) -> Optional[Seen]:
     answer either, the VM has lost its network: redeploy it.
     https://learn.microsoft.com/azure/virtual-network/virtual-networks-faq
     """
-    route, hop, gateway = case.way.route, case.next_hop, case.gateway
+    route, hop, gateway = model.routing.to_imds.route, model.routing.next_hop, model.routing.gateway
     if (
-        case.primary is None
-        or not case.leaves_by_primary
+        model.primary_nic is None
+        or not model.routing.leaves_by_primary_nic
         or gateway is None
         or route is None
         or not hop
@@ -320,14 +332,17 @@ def route_wrong_gateway(case: Case) -> Optional[Seen]:
         return None
     if is_link_local_shadow(route):
         return None
-    adapter = case.primary.adapter
-    told = {case.reported_gateway(adapter), adapter.lease_gateway} - {None}
-    known = told or {case.default_gateway(adapter), case.first_address(adapter)}
+    adapter = model.primary_nic.adapter
+    told = {model.routing.reported_gateway(adapter), adapter.lease_gateway} - {None}
+    known = told or {
+        model.route_table.default_gateway(adapter),
+        model.routing.first_address(adapter),
+    }
     wrong = route.gateway is not None and hop not in known
-    forged = case.next_hop_neighbour if case.next_hop_is_forged else None
-    if not wrong and not case.next_hop_is_dead and not forged:
+    forged = model.routing.next_hop_neighbour if model.routing.next_hop_is_forged else None
+    if not wrong and not model.routing.next_hop_is_dead and not forged:
         return None
-    by = f"leaves by the primary NIC {nic(adapter, case.primary.ip)}"
+    by = f"leaves by the primary NIC {nic(adapter, model.primary_nic.ip)}"
     if hop == gateway:
         detail = f"The route {described(route)} {by} through its gateway {hop}."
     else:
@@ -337,20 +352,22 @@ def route_wrong_gateway(case: Case) -> Optional[Seen]:
             else ", and is not even in its subnet"
         )
         detail = f"The route {described(route)} {by}, whose gateway is {gateway}: {hop} is not it{outside}."
-    detail += _chosen_by(case)
-    fixes = way_through_primary(case)
-    if case.next_hop_is_dead and case.next_hop_neighbour:
-        detail += f" {hop} does not answer ARP ({case.next_hop_neighbour.state.value})."
+    detail += _chosen_by(model)
+    fixes = route_through_primary_nic(model)
+    if model.routing.next_hop_is_dead and model.routing.next_hop_neighbour:
+        detail += f" {hop} does not answer ARP ({model.routing.next_hop_neighbour.state.value})."
     if forged:
         detail += f" The ARP entry of {hop}, {forged.mac}, was set by hand; Azure's network answers with {AZURE_ARP_MAC}."
-        fixes = (*remedies(case).delete_neighbour(forged), *(fixes if hop != gateway else ()))
+        fixes = (*remedies(model).delete_neighbour(forged), *(fixes if hop != gateway else ()))
     elif hop == gateway:
-        fixes = (*remedies(case).renew_lease(adapter), *escalate(case))
-    return case.local(detail, case.check_first(fixes), works=case.reads_as_imds)
+        fixes = (*remedies(model).renew_lease(adapter), *escalate(model))
+    return local_fault(
+        model, detail, check_first(model, fixes), works=model.answers.imds_is_genuine
+    )
 
 
 @rule()
-def route_not_specific(case: Case) -> Optional[Seen]:
+def route_not_specific(model: Model) -> Optional[Seen]:
     """IMDS is reached through the default route
 
     Azure's DHCP provides a /32 route for 169.254.169.254. Without it, whatever takes over the
@@ -362,23 +379,25 @@ def route_not_specific(case: Case) -> Optional[Seen]:
     Fix: renew the lease.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
-    route = case.way.route
+    route = model.routing.to_imds.route
     if (
-        not case.imds_answers
-        or case.way.error
+        not model.answers.imds_gives_metadata
+        or model.routing.to_imds.error
         or route is None
         or prefix_length(route.destination) != 0
     ):
         return None
     return Seen(
         f"There is no 169.254.169.254/32 route; {described(route)} serves.",
-        case.check_first(remedies(case).renew_lease(case.primary.adapter)) if case.primary else (),
+        check_first(model, remedies(model).renew_lease(model.primary_nic.adapter))
+        if model.primary_nic
+        else (),
         Severity.INFO,
     )
 
 
 @rule()
-def route_stale_persistent(case: Case) -> Optional[Seen]:
+def route_stale_persistent(model: Model) -> Optional[Seen]:
     """A stored route uses a gateway that does not exist here
 
     Windows keeps a persistent route (route -p add) in the registry and adds it again at every
@@ -391,21 +410,21 @@ def route_stale_persistent(case: Case) -> Optional[Seen]:
     Fix: delete the route if it matches 169.254.169.254 or 168.63.129.16.
     https://learn.microsoft.com/windows-server/administration/windows-commands/route_ws2008
     """
-    if case.facts.persistent_routes is None or not case.adapters:
+    if model.facts.persistent_routes is None or not model.adapters.all:
         return None
     stale = [
         stored
-        for stored in case.facts.persistent_routes
+        for stored in model.facts.persistent_routes
         if stored.gateway != "0.0.0.0"
-        and not any(in_subnet(adapter, stored.gateway) for adapter in case.adapters)
+        and not any(in_subnet(adapter, stored.gateway) for adapter in model.adapters.all)
     ]
     if not stale:
         return None
     platform = [stored for stored in stale if matches_platform(stored.destination)]
-    commands = remedies(case)
+    commands = remedies(model)
     fixes: List[Fix] = []
     for stored in platform[:3]:
-        if not _may_come_back(case, stored.gateway):
+        if not _may_come_back(model, stored.gateway):
             fixes += commands.delete_persistent_route(stored.destination, stored.gateway)
     named = listed(
         [f"{stored.destination} through {stored.gateway}" for stored in (platform or stale)]
@@ -417,13 +436,13 @@ def route_stale_persistent(case: Case) -> Optional[Seen]:
     )
 
 
-def _may_come_back(case: Case, gateway: str) -> bool:
+def _may_come_back(model: Model, gateway: str) -> bool:
     """Whether a gateway may be right again once every NIC is up and has its address."""
     known = [
         address
-        for adapter in case.adapters
+        for adapter in model.adapters.all
         for address in (adapter.lease_gateway, *adapter.gateways)
     ]
-    if gateway in known or gateway == case.gateway:
+    if gateway in known or gateway == model.routing.gateway:
         return True
-    return any(is_down(adapter) or not adapter.addresses for adapter in case.nics)
+    return any(is_down(adapter) or not adapter.addresses for adapter in model.adapters.nics)

@@ -45,7 +45,8 @@ from ..facts import (
     ServiceState,
     network,
 )
-from ..model.case import AZURE_ARP_MAC, AZURE_ASSET_TAG, Case
+from ..model.azure import AZURE_ARP_MAC, AZURE_ASSET_TAG
+from ..model.model import Model
 from ..probes.certificates import ENDPOINTS
 from .host import Behaviour, Nic, Vm
 from .world import ROOTS, Scenario, services
@@ -145,15 +146,15 @@ def with_lookups(facts: Facts, **sources: str) -> Facts:
     """Adds what the simulated system would answer when asked for the way: its own longest match,
     and a source address.
     """
-    case = Case(replace(facts, lookups=None))
+    model = Model(replace(facts, lookups=None))
     found = []
-    for way in (case.way, case.wireserver_way):
-        adapter = case.adapter_by(way.route)
+    for chosen in (model.routing.to_imds, model.routing.to_wireserver):
+        adapter = model.adapters.egress(chosen.route)
         own = adapter.addresses[0].address if adapter and adapter.addresses else None
-        source = sources.get("source") or (way.route.source if way.route else None) or own
-        lookup = Lookup(Address(way.destination), error=way.error)
-        if not way.error:
-            lookup = replace(lookup, source=Address(source) if source else None, route=way.route)
+        source = sources.get("source") or (chosen.route.source if chosen.route else None) or own
+        lookup = Lookup(Address(chosen.destination), error=chosen.error)
+        if not chosen.error:
+            lookup = replace(lookup, source=Address(source) if source else None, route=chosen.route)
         found.append(lookup)
     return replace(facts, lookups=tuple(found))
 
@@ -626,7 +627,7 @@ def _by_rule(facts: Facts, route: Route) -> Facts:
         facts.lookups is not None and facts.routes is not None and facts.routing_rules is not None
     )
     rule = RoutingRule(100, destination=Cidr(HOSTS[0]), table=route.table)
-    adapter = Case(facts).adapter_by(route)
+    adapter = Model(facts).adapters.egress(route)
     source = adapter.addresses[0].address if adapter else None
     lookups = (replace(facts.lookups[0], source=source, route=route), *facts.lookups[1:])
     return replace(

@@ -36,7 +36,9 @@ from ..facts import (
     is_distrusting,
     parse_address,
 )
-from ..model.case import SILENT_ARP, Case, holds
+from ..model.adapters import holds
+from ..model.model import Model
+from ..model.routing import SILENT_ARP
 from ..probes.tcp import Attempt, Connector
 from . import pki
 from .host import Behaviour, Host, Vm
@@ -154,7 +156,7 @@ class LoopbackConnector(Connector):
         self._scenario = scenario
         self._service = service
         self._web = web
-        self._case = Case(scenario.facts)
+        self._model = Model(scenario.facts)
         self._sources: WeakKeyDictionary[socket.socket, Optional[str]] = WeakKeyDictionary()
         self._other_ends: List[socket.socket] = []
         self._closed = socket.socket()
@@ -179,7 +181,7 @@ class LoopbackConnector(Connector):
             raise RuntimeError("the simulated network stack is broken")
         if outcome == "forbids":
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
-        claimed = any(holds(adapter, attempt.address) for adapter in self._case.adapters)
+        claimed = any(holds(adapter, attempt.address) for adapter in self._model.adapters.all)
         if outcome == "refuses" or claimed:
             sock = super().begin(Attempt(Address("127.0.0.1"), self._closed.getsockname()[1]))
         elif outcome == "answers" and self._is_heard(adapter, source):
@@ -202,20 +204,24 @@ class LoopbackConnector(Connector):
 
         Raises ``OSError`` where there is no way.
         """
-        case = self._case
-        way = case.way if attempt.address == IMDS_ADDRESS else case.wireserver_way
+        model = self._model
+        lookup = (
+            model.routing.to_imds
+            if attempt.address == IMDS_ADDRESS
+            else model.routing.to_wireserver
+        )
         if (
             attempt.device
         ):  # bound to a device, Linux takes the destination as on-link where it has no route
             return next(
-                (item for item in case.adapters if item.name == attempt.device), None
+                (item for item in model.adapters.all if item.name == attempt.device), None
             ), attempt.source
         if attempt.source and self._scenario.facts.system != "linux":
-            return case.adapter_of(attempt.source), attempt.source  # the strong host model
-        if way.error:
-            code = getattr(errno, way.error, errno.ENETUNREACH)
+            return model.adapters.holding(attempt.source), attempt.source  # the strong host model
+        if lookup.error:
+            code = getattr(errno, lookup.error, errno.ENETUNREACH)
             raise OSError(code, os.strerror(code))
-        return case.adapter_by(way.route), attempt.source or way.source
+        return model.adapters.egress(lookup.route), attempt.source or lookup.source
 
     def _is_heard(self, adapter: Optional[Adapter], source: Optional[str]) -> bool:
         primary = self._scenario.vm.nics[0] if self._scenario.vm.nics else None
@@ -229,13 +235,17 @@ class LoopbackConnector(Connector):
 
     def _strays(self, adapter: Adapter, source: Optional[str]) -> bool:
         """Whether the next hop is dead."""
-        way = self._case.way
-        if way.route is None or self._case.adapter_by(way.route) != adapter or source != way.source:
+        lookup = self._model.routing.to_imds
+        if (
+            lookup.route is None
+            or self._model.adapters.egress(lookup.route) != adapter
+            or source != lookup.source
+        ):
             return False
         silent = [
-            item.address for item in self._case.facts.neighbours or () if item.state in SILENT_ARP
+            item.address for item in self._model.facts.neighbours or () if item.state in SILENT_ARP
         ]
-        return way.route.gateway in silent
+        return lookup.route.gateway in silent
 
     def _never_connects(self) -> socket.socket:
         """A real socket that never becomes writable: one end of a full pipe."""
