@@ -7,26 +7,23 @@ import ast
 import dataclasses
 import importlib
 import json
+import os
 import re
+import shutil
+import subprocess
 import sys
 
 import pytest
 
 import runcommand.collect
-import runcommand.diagnosis
 from runcommand import facts as facts_module
 from runcommand.collect import RunOptions
 from runcommand.facts import Facts, Outcome, facts_from_json, to_json
 from runcommand.probes.tcp import Connector, Endpoint
-from runcommand.report import json_report
-from runcommand.rules.catalogue import RULES
-from runcommand.rules.checks import CHECKS
-from runcommand.rules.finding import Rule
 from runcommand.simulator.host import Host
 from runcommand.simulator.scenarios import LINUX_VM
 from runcommand.simulator.world import simulate
 
-from . import test_rules
 from .command import ROOT
 from .facts_of import WINDOWS
 
@@ -57,7 +54,7 @@ def run_in(path, code):
 
 
 def test_every_example_is_meant_for_a_file():
-    assert len(BLOCKS) == TEXT.count("\n```python\n") == 6
+    assert len(BLOCKS) == TEXT.count("\n```python\n") == 8
 
 
 def test_every_path_that_it_names_is_there():
@@ -90,7 +87,6 @@ def test_every_function_that_it_names_is_there(path, name):
 @pytest.mark.parametrize(
     "path, name",
     [
-        ("runcommand/rules/catalogue.py", "RULES"),
         ("runcommand/simulator/world.py", "PROBED"),
         ("runcommand/redaction/__init__.py", "WAYS"),
     ],
@@ -183,51 +179,132 @@ def test_the_row_that_walks_is_in_the_report_and_in_its_last_line():
 # --- how to add a cause ---
 
 
-@pytest.fixture
-def cause(monkeypatch):
-    """The example's rule, registered as the page says."""
-    rule = run_in("runcommand/rules/azure.py", BLOCKS["runcommand/rules/azure.py", ""])[
-        "guest_agent_stopped"
-    ]
-    kinds = tuple(
-        dataclasses.replace(kind, causes=(*kind.causes, rule.cause))
-        if kind.id == "agent.guest"
-        else kind
-        for kind in CHECKS
+CAUSE = "guest-agent-stopped"
+OWN_TEST = "test_a_guest_agent_that_does_not_run_is_a_warning"
+RECORD = f"""
+from pathlib import Path
+from runcommand.report import json_report, text
+from runcommand.simulator.scenarios import BY_NAME
+from tests.snapshots import FILES, FOLDER, record
+diagnosis = record(BY_NAME["{CAUSE}"])
+(FOLDER / "{CAUSE}.json").write_text(json_report.as_json(diagnosis), "ascii")
+(FOLDER / "{CAUSE}.txt").write_text(text.portal(diagnosis, FILES), "ascii")
+"""
+CAUSE_BLOCKS = {
+    ("runcommand/rules/azure.py", ""),
+    ("runcommand/simulator/scenarios.py", "_catalogue"),
+    ("tests/lab/scenarios.py", "SCENARIOS"),
+    ("tests/test_rules.py", ""),
+}
+
+
+def insert(path, place, code):
+    """Adds an example to a file: at its end, or at the end of the list with the name ``place`` or
+    that the function of this name returns.
+    """
+    lines = path.read_text("utf-8").splitlines(keepends=True)
+    if not place:
+        path.write_text("".join([*lines, "\n\n", code]), "utf-8")
+        return
+    for node in ast.parse("".join(lines)).body:
+        if isinstance(node, ast.AnnAssign) and node.target.id == place:
+            found = node.value
+        if isinstance(node, ast.FunctionDef) and node.name == place:
+            (found,) = [item.value for item in node.body if isinstance(item, ast.Return)]
+    assert isinstance(found, ast.List)
+    lines.insert(found.end_lineno - 1, code)
+    path.write_text("".join(lines), "utf-8")
+
+
+PYTEST = ("-m", "pytest", "-v", "-p", "no:cacheprovider", "-o", "addopts=")
+
+
+def run_there(folder, *arguments):
+    """Runs Python in a copy of the project; gives what it printed."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
-    monkeypatch.setattr(runcommand.diagnosis, "RULES", (*RULES, rule))
-    monkeypatch.setattr(runcommand.diagnosis, "CHECKS", kinds)
-    return rule
+    assert done.returncode == 0, done.stdout[-3000:]
+    return done.stdout
 
 
-def test_the_example_of_a_cause_is_a_rule_with_a_help_page(cause):
-    assert isinstance(cause, Rule) and cause.cause == "guest-agent-stopped"
-    assert cause.title == "The Azure guest agent is not running"
-    assert "Recognised by:" in cause.text and "\nFix: " in cause.text
-    assert cause.doc.startswith("https://learn.microsoft.com/")
-    assert '@check("agent.guest", "guest-agent-stopped", ...)' in TEXT
-    assert "agent.guest" in [kind.id for kind in CHECKS]
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory):
+    """A copy of the project with the example's cause in it, as the page says."""
+    folder = tmp_path_factory.mktemp("extended")
+    for name in ("runcommand", "tests", "samples"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("build.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder / name)
+    for path, place in CAUSE_BLOCKS:
+        insert(folder / path, place, BLOCKS[path, place])
+    run_there(folder, "-c", RECORD)
+    return folder
 
 
-def test_the_example_of_a_cause_does_what_its_own_test_says(cause):
-    own = run_in("tests/test_rules.py", BLOCKS["tests/test_rules.py", ""])
-    own["test_a_guest_agent_that_does_not_run_is_a_warning"]()
+def test_a_cause_touches_two_files_of_the_program(extended):
+    changed = {
+        path.relative_to(extended).as_posix()
+        for path in (extended / "runcommand").rglob("*")
+        if path.is_file() and path.read_bytes() != (ROOT / path.relative_to(extended)).read_bytes()
+    }
+    assert changed == {"runcommand/rules/azure.py", "runcommand/simulator/scenarios.py"}
 
 
-def test_the_example_of_a_cause_reaches_the_reports(cause):
-    stopped = test_rules.Service("WindowsAzureGuestAgent", test_rules.ServiceState.STOPPED)
-    diagnosis = runcommand.diagnosis.diagnose(
-        dataclasses.replace(WINDOWS.healthy(), services=(stopped,))
+def test_the_example_of_a_cause_passes_its_own_test_and_is_counted_whole(extended):
+    tests = ["tests/test_catalogue.py", f"tests/test_rules.py::{OWN_TEST}"]
+    said = run_there(extended, *PYTEST, *tests)
+    counted = re.findall(rf"test_catalogue\.py::(\w+)\[{CAUSE}\] PASSED", said)
+    assert len(counted) == 5, counted
+    assert f"{OWN_TEST} PASSED" in said
+
+
+def test_the_example_of_a_cause_has_a_help_page(extended):
+    page = run_there(extended, "-m", "runcommand", "explain", CAUSE)
+    assert page.startswith(f"{CAUSE}: The Azure guest agent is not running\n")
+    assert "Verdict: -\nCheck: agent.guest\n" in page
+    assert f"  {CAUSE}  The Azure" in run_there(
+        extended, "-m", "runcommand", "explain", "agent.guest"
     )
-    report = json_report.as_object(diagnosis)
-    assert [item["cause"] for item in report["findings"]].count("guest-agent-stopped") == 1
+    table = run_there(extended, "-m", "runcommand", "explain")
+    assert re.search(rf"^attested-unverifiable .*\n{CAUSE} .*\n\nCHECK", table, re.MULTILINE)
+
+
+def test_the_example_of_a_cause_is_in_the_recorded_report(extended):
+    report = json.loads((extended / "samples" / "reports" / f"{CAUSE}.json").read_text("ascii"))
+    assert (report["verdict"], [item["cause"] for item in report["findings"]]) == (
+        "healthy",
+        [CAUSE],
+    )
     assert {item["id"]: item["status"] for item in report["checks"]}["agent.guest"] == "warn"
+
+
+def test_the_example_of_a_cause_without_its_simulated_vm_is_found_out(extended, tmp_path):
+    """What the page asks for is counted: with less, ``tests/test_catalogue.py`` fails."""
+    folder = shutil.copytree(extended, tmp_path / "lacking")
+    for place in ("runcommand/simulator/scenarios.py", "tests/lab/scenarios.py"):
+        shutil.copy(ROOT / place, folder / place)
+    with pytest.raises(AssertionError) as error:
+        run_there(folder, *PYTEST, "tests/test_catalogue.py")
+    failed = set(
+        re.findall(rf"FAILED tests/test_catalogue\.py::(\w+)\[{CAUSE}\]", str(error.value))
+    )
+    assert failed == {
+        "test_every_rule_has_a_scenario_of_its_name_or_a_named_one",
+        "test_the_check_of_every_rule_turns_with_it",
+        "test_every_rule_has_a_lab_vm_or_says_why_not",
+    }
 
 
 def test_its_own_test_fails_without_the_rule():
     own = run_in("tests/test_rules.py", BLOCKS["tests/test_rules.py", ""])
     with pytest.raises(ValueError, match="not enough values"):
-        own["test_a_guest_agent_that_does_not_run_is_a_warning"]()
+        own[OWN_TEST]()
 
 
 # --- how to add a fact ---

@@ -71,14 +71,13 @@ def test_warnings_and_information_never_decide(side):
 
 def test_a_rule_that_fails_costs_itself(mocker):
     from runcommand import diagnosis as module
-    from runcommand.rules.finding import Rule
 
     def explode(model):
         raise ZeroDivisionError("a bug")
 
     rules = [
-        Rule(r.cause, r.verdicts, explode, r.title, r.text, r.doc) if r.cause == "clock-skew" else r
-        for r in module.RULES
+        replace(rule, recognise=explode) if rule.cause == "clock-skew" else rule
+        for rule in module.RULES
     ]
     mocker.patch.object(module, "RULES", tuple(rules))
     alone = diagnose(LINUX.healthy())

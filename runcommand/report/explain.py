@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from textwrap import wrap
 from typing import List, Optional
 
 from ..facts import Facts
@@ -12,6 +13,7 @@ from ..rules.checks import CHECKS, CheckKind
 from ..rules.finding import Rule
 
 COLUMN = 29  # characters of an id in the table
+WIDTH = 100  # characters of a line
 BY_ID = {check.id: check for check in CHECKS}
 A_CHECK = "A line of CHECKS in the report. Facts are named as in report.json."
 FACT = "facts."  # begins the ids of the lines that ``diagnosis`` adds for facts without a check
@@ -39,10 +41,9 @@ def page(name: str) -> Optional[str]:
 
 
 def _cause_page(rule: Rule) -> str:
-    shown_by = [check.id for check in CHECKS if rule.cause in check.causes]
     lines = [*_heading(rule.cause, rule.title), f"Verdict: {verdict_of(rule)}"]
-    if shown_by:
-        lines.append(f"Check: {', '.join(shown_by)}")
+    if rule.shown_by:
+        lines.append(f"Check: {rule.shown_by}")
     return "\n".join([*lines, "", rule.text, "", *pages_of(rule.doc), ""])
 
 
@@ -54,9 +55,13 @@ def _check_page(check: CheckKind) -> str:
         check.text,
     ]
     if check.causes:
-        width = max(map(len, check.causes)) + 2
         lines += ["", "Causes that it shows:"]
-        lines += [f"  {cause:{width}}{BY_CAUSE[cause].title}" for cause in check.causes]
+        width = max(map(len, check.causes)) + 4
+        for cause in check.causes:
+            name = f"  {cause}".ljust(width)
+            lines += wrap(
+                BY_CAUSE[cause].title, WIDTH, initial_indent=name, subsequent_indent=" " * width
+            )
     return "\n".join([*lines, ""])
 
 

@@ -66,7 +66,7 @@ def outside(again: str, culprit: str = "") -> Tuple[Fix, ...]:
     )
 
 
-@rule(Verdict.DEGRADED)
+@rule(Verdict.DEGRADED, after="wireserver-unreachable", shown_by="imds.attested")
 def attested_unavailable(model: Model) -> Optional[Seen]:
     """IMDS answers, but provides no attested document
 
@@ -105,7 +105,7 @@ def attested_unavailable(model: Model) -> Optional[Seen]:
     )
 
 
-@rule(Verdict.DEGRADED)
+@rule(Verdict.DEGRADED, after="attested-unavailable", shown_by="imds.attested")
 def attested_signature_invalid(model: Model) -> Optional[Seen]:
     """The attested document's signature is invalid
 
@@ -143,7 +143,7 @@ def attested_signature_invalid(model: Model) -> Optional[Seen]:
     )
 
 
-@rule()
+@rule(after="cert-fetched-from-aia", shown_by="imds.attested")
 def attested_unverifiable(model: Model) -> Optional[Seen]:
     """The attested document's signature is of a type that imds-check cannot verify
 
@@ -166,7 +166,7 @@ def attested_unverifiable(model: Model) -> Optional[Seen]:
     )
 
 
-@rule(Verdict.DEGRADED)
+@rule(Verdict.DEGRADED, after="attested-signature-invalid", shown_by="imds.attested")
 def attested_nonce_mismatch(model: Model) -> Optional[Seen]:
     """The attested document does not answer our request
 
@@ -189,7 +189,7 @@ def attested_nonce_mismatch(model: Model) -> Optional[Seen]:
     )
 
 
-@rule(Verdict.DEGRADED)
+@rule(Verdict.DEGRADED, after="attested-vm-mismatch", shown_by="imds.attested")
 def attested_document_expired(model: Model) -> Optional[Seen]:
     """The attested document has expired
 
@@ -216,7 +216,7 @@ def attested_document_expired(model: Model) -> Optional[Seen]:
     )
 
 
-@rule(Verdict.DEGRADED)
+@rule(Verdict.DEGRADED, after="attested-nonce-mismatch", shown_by="imds.attested")
 def attested_vm_mismatch(model: Model) -> Optional[Seen]:
     """The attested document belongs to another VM
 

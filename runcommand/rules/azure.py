@@ -35,7 +35,7 @@ AGAIN = (
 LET_IT_FINISH = (advice("Run again, and let it finish."),)
 
 
-@rule(Verdict.DEGRADED)
+@rule(Verdict.DEGRADED, after="clock-skew", shown_by="wireserver.reachable")
 def wireserver_unreachable(model: Model) -> Optional[Seen]:
     """IMDS answers, but the WireServer does not
 
@@ -107,7 +107,7 @@ def wireserver_unreachable(model: Model) -> Optional[Seen]:
     )
 
 
-@rule(Verdict.INCONCLUSIVE)
+@rule(Verdict.INCONCLUSIVE, shown_by="vm.azure")
 def not_azure(model: Model) -> Optional[Seen]:
     """This machine is not an Azure VM
 
@@ -174,7 +174,7 @@ def _azure_signs(model: Model) -> bool:
     )
 
 
-@rule(Verdict.INCONCLUSIVE)
+@rule(Verdict.INCONCLUSIVE, after="proxy-intercepts-imds")
 def tool_failed(model: Model) -> Optional[Seen]:
     """imds-check itself failed
 

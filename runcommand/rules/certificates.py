@@ -52,7 +52,7 @@ def _by_engine(model: Model) -> str:
 # ----------------------------------------------------------------------------------------------------------
 
 
-@rule(Verdict.DEGRADED)
+@rule(Verdict.DEGRADED, after="attested-document-expired", shown_by="cert.chain")
 def cert_expired(model: Model) -> Optional[Seen]:
     """A certificate of the attested document is expired or not yet valid
 
@@ -124,7 +124,7 @@ def _dates(certificate: Certificate, model: Model) -> str:
     return f"is valid from {certificate.not_before} to {certificate.not_after}"
 
 
-@rule(Verdict.DEGRADED)
+@rule(Verdict.DEGRADED, after="cert-expired", shown_by="cert.chain")
 def cert_san_mismatch(model: Model) -> Optional[Seen]:
     """The attested document is signed with a certificate for another name
 
@@ -164,7 +164,7 @@ def is_under(name: str, domain: str) -> bool:
     )
 
 
-@rule(Verdict.DEGRADED)
+@rule(Verdict.DEGRADED, after="cert-san-mismatch", shown_by="cert.chain")
 def cert_chain_rejected(model: Model) -> Optional[Seen]:
     """This VM rejects the attested document's certificate chain
 
@@ -206,7 +206,7 @@ def cert_chain_rejected(model: Model) -> Optional[Seen]:
     )
 
 
-@rule(Verdict.DEGRADED)
+@rule(Verdict.DEGRADED, after="cert-chain-rejected", shown_by="cert.chain")
 def cert_root_untrusted(model: Model) -> Optional[Seen]:
     """This VM does not trust the root of the attested document's certificate
 
@@ -272,7 +272,7 @@ def cert_root_untrusted(model: Model) -> Optional[Seen]:
     return Seen(detail, tuple(install(model, [Missing(name, (known.url,), root=known.thumbprint)])))
 
 
-@rule(Verdict.DEGRADED)
+@rule(Verdict.DEGRADED, after="cert-root-untrusted", shown_by="cert.chain")
 def cert_intermediate_missing(model: Model) -> Optional[Seen]:
     """An issuer of the attested document's certificate is missing
 
@@ -337,7 +337,7 @@ def _old_build(model: Model) -> List[Fix]:
     ]
 
 
-@rule()
+@rule(after="proxy-pac-present", shown_by="cert.endpoints")
 def cert_endpoints_blocked(model: Model) -> Optional[Seen]:
     """Certificate hosts cannot be reached
 
@@ -378,7 +378,7 @@ def cert_endpoints_blocked(model: Model) -> Optional[Seen]:
     )
 
 
-@rule()
+@rule(after="cert-endpoints-blocked", shown_by="cert.chain")
 def cert_fetched_from_aia(model: Model) -> Optional[Seen]:
     """The attested document's certificate chain depends on the network
 

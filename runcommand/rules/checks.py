@@ -6,7 +6,6 @@ take their status from the findings, so that the two can never disagree.
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 from enum import Enum
 from typing import Callable, Iterable, List, Mapping, NamedTuple, Optional, Tuple
@@ -26,9 +25,10 @@ from ..model.sentences import in_words, milliseconds, nic
 from ..model.words import listed, quoted, short
 from . import proxy
 from .attested import attested_had_time, differences, who_cares
+from .catalogue import shown_by
 from .certificates import misplaced
 from .clock import document_skew, skew
-from .finding import Severity
+from .finding import Severity, text_of, title_of
 from .issuers import common_name, concerns, is_reached, why_closed
 from .nic import compared
 from .route import described, policy_rule, rule_in_words
@@ -58,19 +58,31 @@ class Result(NamedTuple):
 
 @dataclass(frozen=True)
 class CheckKind:
+    """A check. The docstring of its function is its help page: the title line, the text, and the
+    facts that it looks at. Which causes it shows, their rules say.
+    """
+
     id: str
-    title: str
-    causes: Tuple[str, ...]
     facts: Tuple[str, ...]  # that it speaks for: where one is missing, its line says why
     evaluate: Callable[[Model], Result]
-    text: str = ""  # its help page, below the title
+
+    @property
+    def title(self) -> str:
+        return title_of(self.evaluate)
+
+    @property
+    def text(self) -> str:
+        return text_of(self.evaluate)
+
+    @property
+    def causes(self) -> Tuple[str, ...]:
+        """In order of weight."""
+        return shown_by(self.id)
 
     def __call__(self, model: Model, severities: Mapping[str, Severity]) -> Check:
         status, summary = self.evaluate(model)
-        if status in (None, Status.OK):
-            worst = _worst(severities[cause] for cause in self.causes if cause in severities)
-            if status is None or worst is not Status.OK:
-                status = worst
+        if status is None or status is Status.OK:
+            status = _worst(severities[cause] for cause in self.causes if cause in severities)
         return Check(self.id, status, summary)
 
 
@@ -84,17 +96,11 @@ def _worst(found: Iterable[Severity]) -> Status:
     return Status.OK
 
 
-def check(
-    id: str, *causes: str, facts: Tuple[str, ...] = ()
-) -> Callable[[Callable[[Model], Result]], CheckKind]:
-    """Makes a check of a function.
-
-    Its docstring is the help page: title, text, and the facts that it looks at.
-    """
+def check(id: str, facts: Tuple[str, ...] = ()) -> Callable[[Callable[[Model], Result]], CheckKind]:
+    """Makes a check of a function whose docstring is its help page."""
 
     def make(evaluate: Callable[[Model], Result]) -> CheckKind:
-        title, _, text = (inspect.getdoc(evaluate) or "").partition("\n")
-        return CheckKind(id, title, causes, facts, evaluate, text.strip())
+        return CheckKind(id, facts, evaluate)
 
     return make
 
@@ -159,10 +165,7 @@ def imds_metadata(model: Model) -> Result:
     return Result(Status.FAIL, f"{model.answers.in_words(answer)}{body}")
 
 
-@check(
-    "imds.attested", "attested-unavailable", "attested-signature-invalid", "attested-nonce-mismatch",
-    "attested-document-expired", "attested-vm-mismatch",
-)  # fmt: skip
+@check("imds.attested")
 def imds_attested(model: Model) -> Result:
     """Is there an attested document, signed, fresh, and for this VM?
 
@@ -190,10 +193,7 @@ def imds_attested(model: Model) -> Result:
     return Result(None, ", ".join([signed, nonce, until, *differences(model)]))
 
 
-@check(
-    "cert.chain", "cert-expired", "cert-san-mismatch", "cert-chain-rejected", "cert-root-untrusted",
-    "cert-intermediate-missing", facts=("certificate_chains",),
-)  # fmt: skip
+@check("cert.chain", facts=("certificate_chains",))
 def cert_chain(model: Model) -> Result:
     """Does this VM trust the certificate that signs the attested document?
 
@@ -236,7 +236,7 @@ def _trust(chain: CertificateChain) -> str:
     return f"not trusted: {listed(errors, 2)}"
 
 
-@check("cert.endpoints", "cert-endpoints-blocked", facts=("endpoints",))
+@check("cert.endpoints", facts=("endpoints",))
 def cert_endpoints(model: Model) -> Result:
     """Can the hosts of certificates, revocation lists and OCSP be reached?
 
@@ -276,7 +276,7 @@ def imds_identity(model: Model) -> Result:
     return Result(Status.OK, "no managed identity")
 
 
-@check("wireserver.reachable", "wireserver-unreachable", facts=("wireserver",))
+@check("wireserver.reachable", facts=("wireserver",))
 def wireserver_reachable(model: Model) -> Result:
     """Does the WireServer answer at 168.63.129.16, ports 80 and 32526?
 
@@ -328,10 +328,7 @@ def _claimed(model: Model, destination: str, route: Route) -> str:
     return f"a local route on this VM claims {route.destination}"
 
 
-@check(
-    "route.imds", "route-missing", "route-link-local-shadow", "route-wrong-interface", "route-wrong-gateway",
-    "source-not-primary-ip", facts=("routes",),
-)  # fmt: skip
+@check("route.imds", facts=("routes",))
 def route_imds(model: Model) -> Result:
     """Which route do packets to IMDS take, and from which source address?
 
@@ -371,7 +368,7 @@ def route_wireserver(model: Model) -> Result:
     return Result(status, _lookup_in_words(model, lookup))
 
 
-@check("route.persistent", "route-stale-persistent")
+@check("route.persistent")
 def route_persistent(model: Model) -> Result:
     """Do the stored routes lead anywhere?
 
@@ -411,7 +408,7 @@ def route_next_hop(model: Model) -> Result:
     return Result(status, f"{routing.next_hop}{mac} {neighbour.state.value}")
 
 
-@check("nic.primary", "nic-down", facts=("adapters",))
+@check("nic.primary", facts=("adapters",))
 def nic_primary(model: Model) -> Result:
     """Which NIC is the primary one, and is it up?
 
@@ -431,7 +428,7 @@ def nic_primary(model: Model) -> Result:
     return Result(None, f"{state}; primary because {because}")
 
 
-@check("nic.identity", "nic-mac-mismatch", "nic-ip-mismatch", facts=("adapters",))
+@check("nic.identity", facts=("adapters",))
 def nic_identity(model: Model) -> Result:
     """Does the guest have the MAC and the IP address that Azure expects?
 
@@ -448,7 +445,7 @@ def nic_identity(model: Model) -> Result:
     return Result(None, "; ".join(phrases))
 
 
-@check("nic.dhcp", "nic-dhcp-disabled")
+@check("nic.dhcp")
 def nic_dhcp(model: Model) -> Result:
     """Is the primary NIC configured by Azure's DHCP?
 
@@ -468,10 +465,7 @@ def nic_dhcp(model: Model) -> Result:
     return Result(None, f"on{server}")
 
 
-@check(
-    "proxy.bypass", "proxy-intercepts-imds", "proxy-intercepts-wireserver", "proxy-user-only",
-    facts=("proxies", "proxy_trials", "pac_files"),
-)  # fmt: skip
+@check("proxy.bypass", facts=("proxies", "proxy_trials", "pac_files"))
 def proxy_bypass(model: Model) -> Result:
     """Do this VM's clients ask IMDS directly, whatever proxies are set?
 
@@ -495,13 +489,7 @@ def proxy_bypass(model: Model) -> Result:
     return Result(None, summary)
 
 
-@check(
-    "firewall.imds",
-    "firewall-blocks-imds",
-    "address-claimed-locally",
-    "firewall-unknown",
-    facts=("firewall", "wfp_filters"),
-)
+@check("firewall.imds", facts=("firewall", "wfp_filters"))
 def firewall_imds(model: Model) -> Result:
     """Does this VM's firewall allow TCP port 80 to 169.254.169.254, and the answers?
 
@@ -529,7 +517,7 @@ def firewall_imds(model: Model) -> Result:
     return Result(None, f"nothing stands in the way; {read}")
 
 
-@check("firewall.wireserver", "firewall-blocks-wireserver")
+@check("firewall.wireserver")
 def firewall_wireserver(model: Model) -> Result:
     """Does this VM's firewall allow the WireServer's ports?
 
@@ -553,7 +541,7 @@ def firewall_wireserver(model: Model) -> Result:
     return Result(None, "nothing stands in the way")
 
 
-@check("clock.skew", "clock-skew")
+@check("clock.skew")
 def clock_skew(model: Model) -> Result:
     """Does the VM's clock agree with the host's?
 
@@ -596,7 +584,7 @@ def agent_guest(model: Model) -> Result:
     return Result(status, f"{agent.name} {agent.state.value}")
 
 
-@check("agent.proxy", "guest-proxy-agent-failing")
+@check("agent.proxy")
 def agent_proxy(model: Model) -> Result:
     """Metadata Security Protocol: is the guest proxy agent working?
 
@@ -631,7 +619,7 @@ def vm_activation(model: Model) -> Result:
     return Result(status, who_cares(model))
 
 
-@check("vm.azure", "not-azure")
+@check("vm.azure")
 def vm_azure(model: Model) -> Result:
     """Is this an Azure VM?
 
@@ -652,7 +640,26 @@ def vm_azure(model: Model) -> Result:
 
 
 CHECKS: Tuple[CheckKind, ...] = (
-    imds_reachable, imds_metadata, imds_attested, cert_chain, cert_endpoints, imds_identity, route_imds, route_next_hop, nic_primary, nic_identity,
-    nic_dhcp, proxy_bypass, firewall_imds, wireserver_reachable, route_wireserver, firewall_wireserver, route_persistent,
-    clock_skew, agent_guest, agent_proxy, vm_activation, vm_azure,
-)  # fmt: skip
+    imds_reachable,
+    imds_metadata,
+    imds_attested,
+    cert_chain,
+    cert_endpoints,
+    imds_identity,
+    route_imds,
+    route_next_hop,
+    nic_primary,
+    nic_identity,
+    nic_dhcp,
+    proxy_bypass,
+    firewall_imds,
+    wireserver_reachable,
+    route_wireserver,
+    firewall_wireserver,
+    route_persistent,
+    clock_skew,
+    agent_guest,
+    agent_proxy,
+    vm_activation,
+    vm_azure,
+)

@@ -43,7 +43,7 @@ def document_skew(model: Model) -> Optional[float]:
     ).total_seconds()
 
 
-@rule(Verdict.DEGRADED)
+@rule(Verdict.DEGRADED, after="imds-no-answer", shown_by="clock.skew")
 def clock_skew(model: Model) -> Optional[Seen]:
     """The VM's clock is wrong
 

@@ -49,26 +49,51 @@ class Seen:
     verdict: Optional[Verdict] = None  # None: the one that the rule is declared with
 
 
+class Kind(str, Enum):
+    """Causes that other causes explain as one."""
+
+    ANSWER = "answer"  # an answer that is not this VM's metadata
+    RESIDUAL = "residual"  # nothing on the VM explains the failure: so any failure explains it
+
+
 @dataclass(frozen=True)
 class Rule:
-    """One cause. Its help page is the docstring of its function: the title line, the text, the
-    Microsoft page.
+    """One cause, and all that is said of it: in its decorator, and in its docstring, which is its
+    help page: the title line, the text, the Microsoft page.
     """
 
     cause: str
-    verdicts: Tuple[
-        Verdict, ...
-    ]  # that it can give; the first one unless the function says another; none: a warning
+    # The verdicts that it can give: the first one unless the function says another. Without any,
+    # the cause is a warning or information.
+    verdicts: Tuple[Verdict, ...]
     recognise: Callable[[Any], Optional[Seen]]
-    title: str
-    text: str
-    doc: str
+    # From here on: see ``rule``.
+    after: Optional[str] = None
+    before: Optional[str] = None
+    kind: Optional[Kind] = None
+    explains: Tuple[str, ...] = ()
+    shown_by: Optional[str] = None
+
+    @property
+    def title(self) -> str:
+        return title_of(self.recognise)
+
+    @property
+    def text(self) -> str:
+        return text_of(self.recognise).rpartition("\n")[0].strip()
+
+    @property
+    def doc(self) -> str:
+        """The address of the Microsoft page."""
+        return (self.recognise.__doc__ or "").rstrip().rpartition("\n")[2].strip()
 
     def __call__(self, model: Any) -> Optional[Finding]:
         seen = self.recognise(model)
         if seen is None:
             return None
-        verdict = (seen.verdict or self.verdicts[0]) if seen.severity is Severity.FAIL else None
+        verdict = None
+        if seen.severity is Severity.FAIL:
+            verdict = seen.verdict or self.verdicts[0]
         return Finding(
             self.cause,
             seen.severity,
@@ -80,22 +105,42 @@ class Rule:
         )
 
 
-def rule(*verdicts: Verdict) -> Callable[[Callable[[Any], Optional[Seen]]], Rule]:
+def rule(
+    *verdicts: Verdict,
+    after: Optional[str] = None,
+    before: Optional[str] = None,
+    kind: Optional[Kind] = None,
+    explains: Tuple[str, ...] = (),
+    shown_by: Optional[str] = None,
+) -> Callable[[Callable[[Any], Optional[Seen]]], Rule]:
     """Makes a rule of a function whose name is the cause (``_`` for ``-``) and whose docstring is
     its help page.
+
+    :param verdicts: that it can give; the first one unless the function says another
+    :param after: the cause that comes before it in the order of weight; only the first has none
+    :param before: the cause that comes after it, if that one names the same predecessor
+    :param explains: causes, or kinds of causes, that are this fault seen from another side: where
+        this one is a failure, they are not reported, as their fix would contradict its fix
+    :param shown_by: the id of the check whose line shows it
     """
 
     def make(function: Callable[[Any], Optional[Seen]]) -> Rule:
-        title, _, rest = (inspect.getdoc(function) or "").partition("\n")
-        text, _, doc = rest.strip().rpartition("\n")
-        if not (
-            title and text and doc.startswith("https://")
-        ):  # also under python -OO, which this program cannot bear
+        # Checked also under python -OO, which takes the help pages away.
+        if not function.__doc__:
             raise RuntimeError(
                 f"{function.__name__}: its docstring, which is its help page, is missing"
             )
-        return Rule(
-            function.__name__.replace("_", "-"), verdicts, function, title, text.strip(), doc
-        )
+        cause = function.__name__.replace("_", "-")
+        return Rule(cause, verdicts, function, after, before, kind, explains, shown_by)
 
     return make
+
+
+def title_of(function: Callable[..., Any]) -> str:
+    """The first line of a help page."""
+    return (function.__doc__ or "").partition("\n")[0]
+
+
+def text_of(function: Callable[..., Any]) -> str:
+    """A help page below its title, without its indentation in the source."""
+    return (inspect.getdoc(function) or "").partition("\n")[2].strip()

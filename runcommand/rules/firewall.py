@@ -19,7 +19,7 @@ from ..fixes.remedies import let_pass, remedies
 from ..model.errors import error_in_words
 from ..model.model import Model
 from ..model.words import capital, listed, short
-from .finding import Fix, Seen, Severity, Verdict, advice, rule
+from .finding import Fix, Kind, Seen, Severity, Verdict, advice, rule
 
 FIXES = 12  # lines
 WHOM = {
@@ -80,7 +80,7 @@ def _met(obstacle: Obstacle) -> str:
     return f" (packets that it has met: {packets})" if packets is not None else ""
 
 
-@rule(Verdict.BROKEN)
+@rule(Verdict.BROKEN, after="route-missing", shown_by="firewall.imds")
 def firewall_blocks_imds(model: Model) -> Optional[Seen]:
     """The VM's firewall blocks IMDS
 
@@ -169,7 +169,7 @@ def _and_the_wireserver(model: Model, obstacles: Sequence[Obstacle]) -> str:
     return " It also blocks the WireServer, 168.63.129.16." if both else ""
 
 
-@rule()
+@rule(after="cert-intermediate-missing", shown_by="firewall.wireserver")
 def firewall_blocks_wireserver(model: Model) -> Optional[Seen]:
     """The VM's firewall blocks the WireServer
 
@@ -217,7 +217,7 @@ def firewall_blocks_wireserver(model: Model) -> Optional[Seen]:
     return Seen(f"{capital(listed(texts))}.", tuple(fixes)[:FIXES], Severity.WARN)
 
 
-@rule(Verdict.BROKEN)
+@rule(Verdict.BROKEN, after="imds-not-imds", kind=Kind.RESIDUAL, shown_by="firewall.imds")
 def firewall_unknown(model: Model) -> Optional[Seen]:
     """Connecting to IMDS is forbidden on this VM
 

@@ -21,10 +21,15 @@ from ..model.evidence import differential_answer, what_was_checked
 from ..model.model import Model
 from ..model.sentences import in_words, program_in_words, says
 from ..model.words import listed, short
-from .finding import Fix, Seen, Verdict, advice, rule
+from .finding import Fix, Kind, Seen, Verdict, advice, rule
 
 
-@rule(Verdict.BROKEN)
+@rule(
+    Verdict.BROKEN,
+    after="source-not-primary-ip",
+    explains=(Kind.ANSWER,),
+    shown_by="agent.proxy",
+)
 def guest_proxy_agent_failing(model: Model) -> Optional[Seen]:
     """Metadata Security Protocol is on, but its guest proxy agent is failing
 
@@ -80,7 +85,7 @@ def guest_proxy_agent_failing(model: Model) -> Optional[Seen]:
     )
 
 
-@rule(Verdict.BROKEN)
+@rule(Verdict.BROKEN, after="route-wrong-gateway", kind=Kind.ANSWER, shown_by="imds.metadata")
 def imds_access_denied(model: Model) -> Optional[Seen]:
     """IMDS denies access
 
@@ -114,7 +119,7 @@ def _change_access(model: Model) -> Tuple[Fix, ...]:
     return tuple(change_access(instance.resource_group_name, instance.name))
 
 
-@rule(Verdict.BROKEN)
+@rule(Verdict.BROKEN, after="imds-access-denied", kind=Kind.ANSWER, shown_by="imds.metadata")
 def imds_rejects_request(model: Model) -> Optional[Seen]:
     """IMDS rejects a well-formed request
 
@@ -148,7 +153,7 @@ def imds_rejects_request(model: Model) -> Optional[Seen]:
     )
 
 
-@rule(Verdict.DEGRADED)
+@rule(Verdict.DEGRADED, after="imds-rejects-request", shown_by="imds.metadata")
 def imds_throttled(model: Model) -> Optional[Seen]:
     """IMDS throttles this VM
 
@@ -191,7 +196,7 @@ def _each_time(model: Model) -> str:
     )
 
 
-@rule(Verdict.BROKEN)
+@rule(Verdict.BROKEN, after="imds-throttled", kind=Kind.ANSWER, shown_by="imds.metadata")
 def imds_unavailable(model: Model) -> Optional[Seen]:
     """IMDS is reachable, but cannot serve requests
 
@@ -217,7 +222,7 @@ def imds_unavailable(model: Model) -> Optional[Seen]:
     )
 
 
-@rule(Verdict.BROKEN)
+@rule(Verdict.BROKEN, after="imds-unavailable", kind=Kind.ANSWER, shown_by="imds.metadata")
 def imds_not_imds(model: Model) -> Optional[Seen]:
     """Something else answers at IMDS's address
 
@@ -276,7 +281,7 @@ def from_whom(answer: Exchange) -> str:
     )
 
 
-@rule(Verdict.BROKEN)
+@rule(Verdict.BROKEN, after="tool-failed", kind=Kind.RESIDUAL, shown_by="imds.reachable")
 def platform_unreachable(model: Model) -> Optional[Seen]:
     """Neither IMDS nor the WireServer answers
 
@@ -308,7 +313,7 @@ def platform_unreachable(model: Model) -> Optional[Seen]:
     )
 
 
-@rule(Verdict.BROKEN)
+@rule(Verdict.BROKEN, after="platform-unreachable", kind=Kind.RESIDUAL, shown_by="imds.reachable")
 def imds_refused(model: Model) -> Optional[Seen]:
     """IMDS refuses the connection
 
@@ -329,7 +334,7 @@ def imds_refused(model: Model) -> Optional[Seen]:
     )
 
 
-@rule(Verdict.BROKEN)
+@rule(Verdict.BROKEN, after="imds-refused", kind=Kind.RESIDUAL, shown_by="imds.reachable")
 def imds_no_answer(model: Model) -> Optional[Seen]:
     """IMDS does not answer
 

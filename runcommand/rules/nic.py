@@ -17,7 +17,7 @@ from .seen import check_first, local_fault
 CHECK_VALUE = f"Before you change anything, check the value that was given: {WHERE_AZURE_SAYS}."
 
 
-@rule(Verdict.BROKEN)
+@rule(Verdict.BROKEN, after="not-azure", explains=("route-missing",), shown_by="nic.primary")
 def nic_down(model: Model) -> Optional[Seen]:
     """The primary NIC is down
 
@@ -90,7 +90,7 @@ def _by_answer(model: Model) -> Verdict:
     return Verdict.DEGRADED if model.answers.imds_gives_metadata else Verdict.BROKEN
 
 
-@rule(Verdict.DEGRADED, Verdict.BROKEN)
+@rule(Verdict.DEGRADED, Verdict.BROKEN, after="nic-down", shown_by="nic.identity")
 def nic_mac_mismatch(model: Model) -> Optional[Seen]:
     """The primary NIC does not have the MAC address that Azure expects
 
@@ -210,7 +210,7 @@ def _mistaken(model: Model, detail: str, whose: str) -> Seen:
     return Seen(f"{detail} {refuted}", (fix,), Severity.WARN)
 
 
-@rule(Verdict.DEGRADED, Verdict.BROKEN)
+@rule(Verdict.DEGRADED, Verdict.BROKEN, after="nic-mac-mismatch", shown_by="nic.identity")
 def nic_ip_mismatch(model: Model) -> Optional[Seen]:
     """The primary NIC does not have the address that Azure expects
 
@@ -402,7 +402,7 @@ def _agreed(what: str, value: Optional[str], sources: List[str]) -> List[str]:
     ]
 
 
-@rule()
+@rule(after="route-stale-persistent", shown_by="nic.dhcp")
 def nic_dhcp_disabled(model: Model) -> Optional[Seen]:
     """DHCP is disabled on the primary NIC
 

@@ -121,7 +121,7 @@ def _bypasses(model: Model, found: Sequence[Hit]) -> Tuple[Fix, ...]:
     return tuple(fixes)
 
 
-@rule(Verdict.DEGRADED, Verdict.BROKEN)
+@rule(Verdict.DEGRADED, Verdict.BROKEN, after="firewall-unknown", shown_by="proxy.bypass")
 def proxy_intercepts_imds(model: Model) -> Optional[Seen]:
     """A proxy intercepts requests to IMDS
 
@@ -171,7 +171,7 @@ def proxy_intercepts_imds(model: Model) -> Optional[Seen]:
     return Seen(detail, _bypasses(model, found), Severity.WARN)
 
 
-@rule()
+@rule(after="firewall-blocks-wireserver", shown_by="proxy.bypass")
 def proxy_intercepts_wireserver(model: Model) -> Optional[Seen]:
     """A proxy intercepts requests to the WireServer
 
@@ -199,7 +199,7 @@ def proxy_intercepts_wireserver(model: Model) -> Optional[Seen]:
     return Seen(detail + _who(found[0]), _bypasses(model, found), Severity.WARN)
 
 
-@rule()
+@rule(after="proxy-intercepts-wireserver", shown_by="proxy.bypass")
 def proxy_user_only(model: Model) -> Optional[Seen]:
     """One user's proxy intercepts requests to IMDS
 
@@ -222,7 +222,7 @@ def proxy_user_only(model: Model) -> Optional[Seen]:
     )
 
 
-@rule()
+@rule(after="route-not-specific", shown_by="proxy.bypass")
 def proxy_pac_present(model: Model) -> Optional[Seen]:
     """A script chooses the proxy
 

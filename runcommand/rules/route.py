@@ -30,7 +30,7 @@ from ..model.route_table import is_link_local_shadow
 from ..model.routing import RouteLookup
 from ..model.sentences import listener_in_words, nic
 from ..model.words import capital, listed, quoted, short
-from .finding import Fix, Seen, Severity, Verdict, advice, rule
+from .finding import Fix, Kind, Seen, Severity, Verdict, advice, rule
 from .seen import check_first, local_fault
 
 ANY_ADDRESS = "0.0.0.0"  # of a listener for every address of the machine
@@ -102,7 +102,7 @@ def _chosen_by(model: Model) -> str:
     return f' The policy rule "{rule_in_words(rule)}" chooses that route.' if rule else ""
 
 
-@rule(Verdict.BROKEN)
+@rule(Verdict.BROKEN, after="nic-ip-mismatch", explains=(Kind.ANSWER,), shown_by="firewall.imds")
 def address_claimed_locally(model: Model) -> Optional[Seen]:
     """169.254.169.254 belongs to this machine itself
 
@@ -154,7 +154,7 @@ def _who_listens(model: Model) -> str:
     return f" Listening there: {listed(list(who))}." if who else ""
 
 
-@rule(Verdict.BROKEN)
+@rule(Verdict.BROKEN, after="address-claimed-locally", shown_by="route.imds")
 def route_missing(model: Model) -> Optional[Seen]:
     """There is no route to IMDS
 
@@ -186,7 +186,12 @@ def route_missing(model: Model) -> Optional[Seen]:
     return local_fault(model, detail, check_first(model, route_through_primary_nic(model)))
 
 
-@rule(Verdict.BROKEN)
+@rule(
+    Verdict.BROKEN,
+    after="firewall-blocks-imds",
+    explains=("route-wrong-interface", "route-wrong-gateway", Kind.ANSWER),
+    shown_by="route.imds",
+)
 def route_link_local_shadow(model: Model) -> Optional[Seen]:
     """An on-link 169.254.0.0/16 route hides IMDS
 
@@ -227,7 +232,12 @@ def route_link_local_shadow(model: Model) -> Optional[Seen]:
     )
 
 
-@rule(Verdict.BROKEN)
+@rule(
+    Verdict.BROKEN,
+    after="route-link-local-shadow",
+    explains=(Kind.ANSWER,),
+    shown_by="route.imds",
+)
 def route_wrong_interface(model: Model) -> Optional[Seen]:
     """Requests to IMDS leave through a NIC that is not the primary one
 
@@ -262,7 +272,7 @@ def route_wrong_interface(model: Model) -> Optional[Seen]:
     )
 
 
-@rule(Verdict.BROKEN)
+@rule(Verdict.BROKEN, after="route-wrong-interface", explains=(Kind.ANSWER,), shown_by="route.imds")
 def source_not_primary_ip(model: Model) -> Optional[Seen]:
     """Requests to IMDS do not come from the primary IP address
 
@@ -304,7 +314,7 @@ def source_not_primary_ip(model: Model) -> Optional[Seen]:
     )
 
 
-@rule(Verdict.BROKEN)
+@rule(Verdict.BROKEN, after="guest-proxy-agent-failing", shown_by="route.imds")
 def route_wrong_gateway(model: Model) -> Optional[Seen]:
     """The route to IMDS has the wrong next hop
 
@@ -366,7 +376,7 @@ def route_wrong_gateway(model: Model) -> Optional[Seen]:
     )
 
 
-@rule()
+@rule(after="nic-dhcp-disabled", shown_by="route.imds")
 def route_not_specific(model: Model) -> Optional[Seen]:
     """IMDS is reached through the default route
 
@@ -396,7 +406,7 @@ def route_not_specific(model: Model) -> Optional[Seen]:
     )
 
 
-@rule()
+@rule(after="proxy-user-only", shown_by="route.persistent")
 def route_stale_persistent(model: Model) -> Optional[Seen]:
     """A stored route uses a gateway that does not exist here
 

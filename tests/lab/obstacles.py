@@ -70,6 +70,7 @@ WRONG_WAY = f"route add {IMDS}/32 via 10.0.1.1 dev eth1"
 BLANKS = (
     "a=b" + " " * 16000 + "\x01 y\n"
 ) * 12  # in a script: a pattern with overlapping blanks never ends on it
+NETWORKD_ETH0 = "/run/systemd/netif/links/2"
 LEASES = "/var/lib/dhcp/dhclient.eth0.leases"
 LEASE = 'lease {{\n  interface "eth0";\n  fixed-address {};\n  option routers 10.0.0.1;\n  option dhcp-server-identifier 168.63.129.16;\n}}\n'
 
@@ -139,8 +140,10 @@ OBSTACLES: List[Broken] = [
     Broken("proxy-intercepts-imds (IMDS fails too)", "broken", HITS, files={"/etc/environment": f"{SET}\n"}, web=web("html-403"), not_listening=((IMDS, 80),)),
     healthy("a proxy through which IMDS answers", files={"/etc/environment": f"{SET}\n"}, web=web("metadata"), also=(HITS,)),
     bypassed("/etc/environment, bypassed", files={"/etc/environment": f"{SET}\n{ENOUGH}\n"}),
+    bypassed("/etc/environment, bypassed for IMDS only", files={"/etc/environment": f"{SET}\nno_proxy={IMDS}\n"}, also=("proxy-intercepts-wireserver",)),
     bypassed("profile.d, bypassed", files={"/etc/profile.d/proxy.sh": f"export {SET} {ENOUGH}\n"}),
     bypassed("systemd, bypassed", files={"/run/lab/environment": f"{SET}\n{ENOUGH}\n"}),
     bypassed("this process's environment, bypassed", variables={"http_proxy": PROXY, "no_proxy": f"{IMDS},{WIRESERVER}"}),
     bypassed("waagent.conf, whose agent asks without it", files={"/etc/waagent.conf": f"HttpProxy.Host={PROXY.partition(':')[0]}\nHttpProxy.Port=3128\n"}),
+    healthy("an address that systemd-networkd sets", leased=False, files={NETWORKD_ETH0: "ADMIN_STATE=configured\n"}, also=("nic-dhcp-disabled",)),
 ]  # fmt: skip

@@ -114,7 +114,7 @@ SECOND_MAC, SECOND_IP = ("--expected-mac", "00-0D-3A-7F-20-05"), ("--expected-ip
 
 SCENARIOS: List[Broken] = [
     healthy("as Azure's DHCP leaves it"),
-    healthy("a default route only", vm=NO_HOST_ROUTES),
+    healthy("a default route only", vm=NO_HOST_ROUTES, also=("route-not-specific",)),
     healthy("several addresses", vm=("addr add 10.0.0.5/24 dev eth0", "addr add 10.0.0.6/32 dev eth0")),
     healthy("an on-link /32 route", vm=(f"route del {IMDS}/32", f"route add {IMDS}/32 dev eth0")),
     healthy("a bridge of containers", vm=("link add docker0 type bridge", "link set docker0 up", "addr add 172.17.0.1/16 dev docker0")),
