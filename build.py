@@ -49,6 +49,7 @@ NOT_ON_LINUX = tuple(
     f"runcommand/{part}"
     for part in (
         "system/windows",
+        "firewall/windows.py",
         "fixes/windows.py",
         "fixes/elsewhere.py",
         "simulator",

@@ -38,7 +38,9 @@ from runcommand.facts import (
     Scope,
     confidential,
 )
-from runcommand.firewall import conditions
+from runcommand.firewall import matching
+from runcommand.firewall.packet import REQUESTS
+from runcommand.firewall.reachable import reachable
 from runcommand.operator import decode
 from runcommand.probes import certificates as probed_certificates
 from runcommand.probes import http, imds, proxy, web, wireserver
@@ -66,7 +68,6 @@ import contextlib
 from runcommand.system.linux import (
     adapters,
     files,
-    firewall,
     iproute,
     iptables,
     leases,
@@ -264,9 +265,9 @@ def of_addresses(text: str) -> None:
 
 def of_conditions(text: str) -> None:
     for field in MatchField:
-        conditions.could_hold(
+        matching.could_match(
             [FirewallMatch(field, (text,)), FirewallMatch(field, tuple(text.split(",")[:1000]))],
-            conditions.REQUESTS,
+            REQUESTS,
         )
 
 
@@ -292,7 +293,7 @@ def of_iptables(text: str) -> None:
     found = iptables.parse(text, FirewallPlace.IPTABLES)
     rules = f"*filter\n:OUTPUT ACCEPT [0:0]\n[1:2] -A OUTPUT -m comment --comment {text}"
     found = iptables.parse(rules, FirewallPlace.IPTABLES)
-    firewall.reduced(found.chains, found.rules)
+    reachable(found.chains, found.rules)
 
 
 def of_nftables(text: str) -> None:
@@ -320,7 +321,7 @@ def of_nftables(text: str) -> None:
     for output in (text, json.dumps({"nftables": [*tables, held, rule]})):
         try:
             found = nftables.parse(output.encode("utf-8", "replace"))
-            firewall.reduced(found.chains, found.rules)
+            reachable(found.chains, found.rules)
         except nftables.NoFact:
             pass
 
@@ -431,7 +432,7 @@ def of_windows_rule(text: str) -> None:
             fields = windows_firewall.split(value)
             rule = windows_firewall.parse("x", fields, FirewallPlace.LOCAL) if fields else None
             if rule:
-                conditions.could_hold(rule.matches, conditions.REQUESTS)
+                matching.could_match(rule.matches, REQUESTS)
 
 
 def of_windows_settings(text: str) -> None:
@@ -469,7 +470,7 @@ READERS = (
     Reader("secrets in an address", ("facts/confidential.py",), confidential.without_query, ("//", "http://u:", "?", "@")),
     Reader("a bypass list", ("proxy/bypass.py", "proxy/settings.py", "facts/__init__.py"), of_bypass, ("*", "*a", "<local>;", "10.0.0.0/8,", "http://")),
     Reader("addresses, times and JSON", ("facts/__init__.py",), of_addresses, ("1.", "::", "[", '{"a":', "00-", "2026-"), (nested("[", "]"), nested('{"a":', "}"))),
-    Reader("conditions of a firewall rule", ("firewall/conditions.py",), of_conditions, ("O:a", "D:(A;;CC;;;WD)", "1-", "10.0.0.0/8,", "::,")),
+    Reader("conditions of a firewall rule", ("firewall/matching.py",), of_conditions, ("O:a", "D:(A;;CC;;;WD)", "1-", "10.0.0.0/8,", "::,")),
     Reader("DER, CMS, X.509 and PEM", ("attest/der.py", "attest/x509.py", "attest/document.py"), of_der, ("0\x80", "\x30\x83\x01\x00\x00", "-----BEGIN CERTIFICATE-----", "-----BEGIN ", "\x06\x01")),
     Reader("an HTTP answer", ("probes/http.py",), of_http, ("a: b\r\n", "HTTP/1.1 100 Continue\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n", " a")),
     Reader("IMDS's answer", ("probes/imds.py",), of_imds, ("<title", "<title>", "[", '{"a":', "2026-01-01\n"), (nested("[", "]"),)),
@@ -486,8 +487,8 @@ READERS = (
     Reader("leases of dhclient", ("system/linux/leases.py",), of_lease(lambda path, text: leases._dhclient(path, text), "dhclient.leases"), ("lease {", "lease", 'interface "', "lease { interface", "fixed-address ", "option routers ", 'lease { interface "a"; } ')),
     Reader("leases of systemd and NetworkManager", ("system/linux/leases.py",), of_lease(lambda path, text: [*leases._networkd(path, text), *leases._networkmanager(path, text)], "2"), ("ADDRESS=", "ROUTER=", "dhcp4.routers=", "dhcp4.dhcp_server_identifier=1\n")),
     Reader("leases of wicked", ("system/linux/leases.py",), of_lease(lambda path, text: leases._wicked(path, text), "lease-eth0-dhcp-ipv4.xml"), ("<local>", "<gateway>", "<server-id>1", "<address>1.")),
-    Reader("iptables-save", ("system/linux/iptables.py", "system/linux/shell.py", "firewall/ruleset.py", "system/linux/firewall.py"), of_iptables, ("-A OUTPUT ", "-A OUTPUT -j DROP\n", "[1:2] ", "[1", ":A -\n", "*a\n", "! ", "-d 1,", '-m comment --comment "'), (lambda size: "*filter\n-A OUTPUT" + "".join(f" --o{n}" for n in range(size // 8)), lambda size: "*filter\n" + "".join(f":C{n} - [0:0]\n[0:0] -A C{n} -j C{n + 1}\n" for n in range(size // 45)))),
-    Reader("nft -j list ruleset", ("system/linux/nftables.py", "firewall/ruleset.py"), of_nftables, ("[", '{"a":', "169.254.0.0/16,", "1-"), (many_rules, nested("[", "]"), nested('{"elem":{"val":', "}}"), lambda size: json.dumps({"nftables": [{"rule": {"family": "ip", "expr": [{"match": {"op": "==", "left": {"meta": {"key": "mark"}}, "right": json.loads("[" * 400 + "]" * 400)}}] * (size // 900)}}]}))),
+    Reader("iptables-save", ("system/linux/iptables.py", "system/linux/shell.py", "firewall/reachable.py", "system/linux/firewall.py"), of_iptables, ("-A OUTPUT ", "-A OUTPUT -j DROP\n", "[1:2] ", "[1", ":A -\n", "*a\n", "! ", "-d 1,", '-m comment --comment "'), (lambda size: "*filter\n-A OUTPUT" + "".join(f" --o{n}" for n in range(size // 8)), lambda size: "*filter\n" + "".join(f":C{n} - [0:0]\n[0:0] -A C{n} -j C{n + 1}\n" for n in range(size // 45)))),
+    Reader("nft -j list ruleset", ("system/linux/nftables.py", "firewall/reachable.py"), of_nftables, ("[", '{"a":', "169.254.0.0/16,", "1-"), (many_rules, nested("[", "]"), nested('{"elem":{"val":', "}}"), lambda size: json.dumps({"nftables": [{"rule": {"family": "ip", "expr": [{"match": {"op": "==", "left": {"meta": {"key": "mark"}}, "right": json.loads("[" * 400 + "]" * 400)}}] * (size // 900)}}]}))),
     Reader("ip -j", ("system/linux/iproute.py", "system/linux/routes.py", "system/linux/adapters.py"), of_ip, ("[", '[{"a":1},', "1."), (nested("[", "]"), many_rows)),
     Reader("/proc/net/route and /proc/net/tcp", ("system/linux/routes.py", "system/linux/sockets.py", "system/linux/procfs.py"), lambda text: (list(routes._proc_routes(text, ignore)), list(sockets.parse(text, ignore))), ("eth0\t00000000\t0100000A\t0003\t0\t0\t100\t00000000\n", "0: 0100007F:0050 00000000:0000 0A\n", "0 1:1 0 0A\n")),
     Reader("openssl verify", ("system/linux/certificates.py",), lambda text: list(linux_certificates.VERIFY_ERROR.finditer(text)), ("error 1 at 1 depth lookup: a\n", "error 1 at ", "error 2 at 1 depth lookup:")),

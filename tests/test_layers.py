@@ -22,9 +22,10 @@ LAYERS = {
     "attest": ("facts",),
     "firewall": ("facts",),
     "proxy": ("facts", "firewall"),
-    "collect": ("facts",),
-    "probes": ("facts", "attest", "proxy", "collect"),
-    "system": ("facts", "attest", "firewall", "proxy", "collect"),
+    "network": ("facts",),
+    "collect": ("facts", "network"),
+    "probes": ("facts", "network", "attest", "proxy", "collect"),
+    "system": ("facts", "network", "attest", "firewall", "proxy", "collect"),
     "model": ("facts", "firewall", "proxy"),
     "fixes": ("facts", "firewall", "proxy", "model"),
     "rules": ("facts", "attest", "firewall", "proxy", "model", "fixes"),
@@ -33,7 +34,7 @@ LAYERS = {
     "redaction": ("facts", "firewall", "proxy", "collect", "model"),
     "operator": ("facts", "report"),
     "check": ("facts", "collect", "probes", "system", "diagnosis", "report", "redaction"),
-    "simulator": ("facts", "attest", "collect", "probes", "model", "diagnosis", "check"),
+    "simulator": ("facts", "network", "attest", "collect", "probes", "model", "diagnosis", "check"),
     "cli": (
         "facts", "collect", "probes", "system", "rules", "diagnosis", "report", "redaction",
         "operator", "check", "simulator",
@@ -43,13 +44,9 @@ LAYERS = {
 }  # fmt: skip
 
 # What still breaks the rule, by part. Strike out what is mended: the last test here asks for it.
-KNOWN = {
-    ("firewall", "model"),
-    ("probes", "system"),
-    ("system", "probes"),
-}
+KNOWN = set()
 # Circles of modules that are known, by one module of each.
-KNOWN_CIRCLES = {"firewall.filtering", "system"}
+KNOWN_CIRCLES = {"system"}
 
 # These only think: what they import of Python's own library must not reach the world outside.
 PURE = ("facts", "attest", "firewall", "proxy", "model", "fixes", "rules", "diagnosis")

@@ -25,7 +25,8 @@ from runcommand.facts import (
     facts_from_json,
     to_json,
 )
-from runcommand.firewall.conditions import Packet, ends, holds
+from runcommand.firewall.matching import ends, holds
+from runcommand.firewall.packet import Packet
 from runcommand.model.model import Model
 from runcommand.report.tree import path_line
 from runcommand.simulator.scenarios import chained, condition, linux_firewall, to_host
@@ -35,7 +36,7 @@ from .facts_of import LINUX, wireserver
 if not sys.platform.startswith("linux"):
     pytest.skip("Linux only", allow_module_level=True)
 
-from runcommand.firewall.ruleset import reduced
+from runcommand.firewall.reachable import reachable
 from runcommand.system.linux import firewall, iptables, nftables
 
 IMDS, WIRESERVER = "169.254.169.254", "168.63.129.16"
@@ -50,9 +51,9 @@ COMMIT
 
 
 def kept(found):
-    """What the collector keeps of a ruleset."""
-    chains, rules = reduced(found.chains, found.rules)
-    return found._replace(chains=chains, rules=rules)
+    """What the collector keeps in full of a ruleset."""
+    chains, met = reachable(found.chains, found.rules)
+    return found._replace(chains=chains, rules=[found.rules[number] for number in met])
 
 
 def saved(*rules, policy="ACCEPT", place=FirewallPlace.IPTABLES):
@@ -122,7 +123,7 @@ def judged(found, outcome=Outcome.TIMED_OUT, **more):
 
 
 def does(found):
-    filtering = judged(found).imds_filtering
+    filtering = judged(found).filtering.to_imds
     if filtering.blocked:
         return "blocks"
     return (

@@ -8,7 +8,10 @@ import pytest
 
 from runcommand.collect import Board, NoFact
 from runcommand.diagnosis import diagnose
-from runcommand.facts import MatchField, Outcome
+from runcommand.facts import MatchField, Outcome, RuleVerdict
+from runcommand.firewall.packet import request
+from runcommand.firewall.wfp import suspects
+from runcommand.report import text
 from runcommand.system.windows import wfp
 
 from .facts_of import WINDOWS, imds, metadata, no_answer
@@ -56,6 +59,10 @@ MASKED = (
 RANGE = "<type>FWP_RANGE_TYPE</type><rangeValue><valueLow>{}</valueLow><valueHigh>{}</valueHigh></rangeValue>"
 
 
+def suspected(*filters):
+    return suspects(wfp.parse(document(*filters)), request(IMDS))
+
+
 @pytest.mark.parametrize(
     "conditions, found",
     [
@@ -79,7 +86,7 @@ RANGE = "<type>FWP_RANGE_TYPE</type><rangeValue><valueLow>{}</valueLow><valueHig
     ],
 )  # fmt: skip
 def test_the_filters_that_may_have_forbidden_it(conditions, found):
-    assert bool(wfp.parse(document(filter_(*conditions)))) is found
+    assert bool(suspected(filter_(*conditions))) is found
 
 
 @pytest.mark.parametrize(
@@ -90,8 +97,31 @@ def test_the_filters_that_may_have_forbidden_it(conditions, found):
         {"layer": "ALE_AUTH_CONNECT_V6"},
     ],
 )
-def test_what_permits_or_stands_elsewhere_is_left_out(more):
-    assert wfp.parse(document(filter_(ADDRESS, **more))) == ()
+def test_what_permits_or_stands_elsewhere_is_kept_and_not_suspected(more):
+    assert suspected(filter_(ADDRESS, **more)) == []
+    (rule,) = wfp.parse(document(filter_(ADDRESS, **more)))
+    is_block = "action" not in more
+    assert (rule.action is RuleVerdict.BLOCK, bool(rule.chain)) == (is_block, "layer" in more)
+
+
+def test_suspects_come_first_and_what_is_not_kept_of_the_others_is_counted():
+    others = [filter_(ADDRESS, action="FWP_ACTION_PERMIT")] * (wfp.OTHER_FILTERS + 3)
+    notes = []
+    found = wfp.parse(document(*others, filter_(ADDRESS)), notes.append)
+    assert found[0].action is RuleVerdict.BLOCK and len(found) == wfp.OTHER_FILTERS + 1
+    assert notes == ["3 filters that cannot concern IMDS are not kept"]
+
+
+def test_a_report_shows_only_the_suspects():
+    facts = WINDOWS.dark(outcome=Outcome.FORBIDDEN, proof=False)
+    permit = filter_(ADDRESS, name="Permit", action="FWP_ACTION_PERMIT")
+    for own in ((filter_(ADDRESS),), (filter_(ADDRESS), permit)):
+        full = text.full(diagnose(replace(facts, wfp_filters=wfp.parse(document(*own)))))
+        assert full.count("Contoso Shield block") == 2 and "Permit" not in full
+    assert (
+        "Nor does a filter"
+        in diagnose(replace(facts, wfp_filters=wfp.parse(document(permit)))).main.detail
+    )
 
 
 def test_name_provider_and_conditions_are_kept():
@@ -106,9 +136,9 @@ def test_name_provider_and_conditions_are_kept():
 
 
 def test_text_around_it_does_not_matter_and_the_list_is_bounded():
-    text = "Wrote filters.\r\n" + document(*[filter_(ADDRESS)] * 500) + "\r\nOk.\r\n"
+    printed = "Wrote filters.\r\n" + document(*[filter_(ADDRESS)] * 500) + "\r\nOk.\r\n"
     notes = []
-    assert len(wfp.parse(text, notes.append)) == wfp.FILTERS
+    assert len(wfp.parse(printed, notes.append)) == wfp.FILTERS
     assert len(notes) == 1 and notes[0].endswith(
         f"filters are left out: more than {wfp.FILTERS} could have forbidden the connect"
     )

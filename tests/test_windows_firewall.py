@@ -18,6 +18,7 @@ from runcommand.facts import (
     Service,
     ServiceState,
 )
+from runcommand.firewall.record import IN_FORCE, RULES
 from runcommand.model.model import Model
 from runcommand.system.windows import firewall, netfw, registry
 
@@ -127,9 +128,8 @@ def facts_with(*values, place=FirewallPlace.LOCAL, profiles=None, active_from="t
     rules = []
     for number, value in enumerate(values):
         fields = firewall.split(value)
-        if fields is not None and firewall.is_active(fields, place):
-            rule = firewall.parse(f"{{{number}}}", fields, place)
-            rules += [rule] if rule else []
+        if fields is not None and firewall.state_of(fields, place) == IN_FORCE:
+            rules.append(firewall.parse(f"{{{number}}}", fields, place))
     default = tuple(
         FirewallProfile(
             name, enabled=True, active=name == "public", default_outbound=RuleVerdict.ALLOW
@@ -412,14 +412,12 @@ def test_neither_rules_nor_profiles_are_no_fact(mocker):
 
 
 def test_more_rules_than_are_kept_are_told_and_allows_go_first(mocker):
-    many = {f"a{n}": ALLOW for n in range(firewall.RULES)}
+    many = {f"a{n}": ALLOW for n in range(RULES)}
     tree(mocker, {f"{LOCAL}\\FirewallRules": {**many, "b": BLOCK}})
     board = Board(5)
     read = firewall.collect(board)
     assert (
-        len(read.rules) == firewall.RULES
-        and read.rules[0].id == "b"
-        and "left out" in board.notes()[0].text
+        len(read.rules) == RULES and read.rules[0].id == "b" and "left out" in board.notes()[0].text
     )
 
 

@@ -494,7 +494,8 @@ class FirewallProfile:
 class Firewall:
     """What filters packets on this machine.
 
-    Rules that are inactive or cannot concern the platform's addresses are left out.
+    ``rules`` are those that could match a packet to the platform, or its answer; ``lines`` are all
+    that were read (``firewall/record.py``), so that a newer version can judge the run again.
     """
 
     rules: Tuple[FirewallRule, ...] = ()  # in their order
@@ -505,6 +506,8 @@ class Firewall:
     rules_read: int = 0  # in all, with those left out
     # rules that could concern the platform and are left out all the same: nothing is certain then
     cut_off: int = 0
+    lines: Tuple[str, ...] = ()
+    lines_cut: int = 0  # that did not fit in the report
 
 
 @dataclass(frozen=True)

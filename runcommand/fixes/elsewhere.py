@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import List, Optional, Sequence
 
 from ..facts import IMDS_ADDRESS, Adapter, Certificate, Neighbour, Proxy, Route, RoutingRule
-from ..firewall.filtering import Obstacle
+from ..firewall.verdict import Match
 from ..model.words import listed, quoted, short
 from .commands import Fix, advice
 from .steps import Wanted
@@ -98,7 +98,7 @@ class AdviceOnly:
     def show_firewall(self) -> List[Fix]:
         return [advice(f"Look for what filters TCP 80 to {IMDS_ADDRESS} on this machine.")]
 
-    def let_pass(self, obstacle: Obstacle, addresses: Sequence[str]) -> List[Fix]:
+    def let_pass(self, obstacle: Match, addresses: Sequence[str]) -> List[Fix]:
         return [
             advice(
                 f"Let TCP to {' and '.join(addresses)} pass the firewall, once you know who set the rule."

@@ -24,8 +24,8 @@ from ..facts import (
     RuleAction,
     network,
 )
-from ..firewall.conditions import PORTS
-from ..firewall.filtering import Obstacle
+from ..firewall.packet import PORTS
+from ..firewall.verdict import Match
 from ..model.adapters import in_subnet
 from ..model.model import Model
 from ..model.words import listed, quoted, short
@@ -603,7 +603,7 @@ class LinuxRemedies:
             )
         ]
 
-    def let_pass(self, obstacle: Obstacle, addresses: Sequence[str]) -> List[Fix]:
+    def let_pass(self, obstacle: Match, addresses: Sequence[str]) -> List[Fix]:
         """A rule that is for these addresses alone goes; before any other, and before a policy,
         they are accepted.
         """
@@ -622,9 +622,7 @@ class LinuxRemedies:
         )
         return fixes + instead(by_hand, lambda: self._acceptances(obstacle, chain or "", addresses))
 
-    def _durable_firewall(
-        self, chain: str, addresses: Sequence[str], obstacle: Obstacle
-    ) -> List[Fix]:
+    def _durable_firewall(self, chain: str, addresses: Sequence[str], obstacle: Match) -> List[Fix]:
         """Where the rule comes from, as far as that is known: what is changed at once is gone with
         the next restart.
         """
@@ -682,7 +680,7 @@ class LinuxRemedies:
         ]
 
     @staticmethod
-    def _acceptances(obstacle: Obstacle, chain: str, addresses: Sequence[str]) -> List[Fix]:
+    def _acceptances(obstacle: Match, chain: str, addresses: Sequence[str]) -> List[Fix]:
         """Rules at the head of the chain."""
         if obstacle.place is FirewallPlace.NFTABLES:
             head = _nft_chain(chain)

@@ -14,7 +14,7 @@ from ..facts import (
     contains,
     prefix_length,
 )
-from ..firewall.filtering import Obstacle
+from ..firewall.verdict import Match
 from ..model.adapters import same_nic
 from ..model.coverage import is_incomplete
 from ..model.evidence import what_was_checked
@@ -47,7 +47,7 @@ def remedies(model: Model) -> Remedies:
     return AdviceOnly()
 
 
-def let_pass(model: Model, obstacle: Obstacle, addresses: Sequence[str]) -> Tuple[Fix, ...]:
+def let_pass(model: Model, obstacle: Match, addresses: Sequence[str]) -> Tuple[Fix, ...]:
     """Lets packets to these addresses of the platform pass what stands before them."""
     return tuple(remedies(model).let_pass(obstacle, addresses))
 

@@ -31,8 +31,8 @@ from ..facts import (
     Scope,
     network,
 )
-from ..firewall.conditions import IpAddress, ends
-from ..firewall.filtering import Obstacle
+from ..firewall.matching import IpAddress, ends
+from ..firewall.verdict import Match
 from ..model.azure import is_azure_edition
 from ..model.model import Model
 from ..model.words import quoted, short
@@ -415,7 +415,7 @@ class WindowsRemedies:
             )
         ]
 
-    def let_pass(self, obstacle: Obstacle, addresses: Sequence[str]) -> List[Fix]:
+    def let_pass(self, obstacle: Match, addresses: Sequence[str]) -> List[Fix]:
         rule, named = obstacle.rule, " and ".join(addresses)
         if obstacle.place is FirewallPlace.GROUP_POLICY:
             what = f"allow TCP 80 to {named}"

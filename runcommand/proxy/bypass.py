@@ -17,7 +17,7 @@ from ..facts import (
     parse_cidr,
     prefix_length,
 )
-from ..firewall.conditions import HTTP_PORT
+from ..firewall.packet import HTTP_PORT
 
 NO_IMPLICIT = "<-loopback>"  # takes WinINET's implicit rules away
 

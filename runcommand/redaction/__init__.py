@@ -23,7 +23,9 @@ from ..facts import (
     Certificate,
     Cidr,
     Facts,
+    FirewallChain,
     FirewallMatch,
+    FirewallRule,
     Mac,
     MatchField,
     NextHop,
@@ -36,7 +38,8 @@ from ..facts import (
     if_valid,
     parse_cidr,
 )
-from ..firewall.conditions import ends
+from ..firewall.matching import ends
+from ..firewall.record import CHAIN, chain_line, read_chain, read_rule, rule_line
 from ..model.azure import AZURE_ASSET_TAG, NO_TAG
 from ..model.route_table import MAIN_TABLES
 from ..proxy.bypass import through
@@ -340,6 +343,18 @@ class _Redaction:
 
     # --- what is more than a text ---
 
+    def rule_line(self, line: str) -> str:
+        """A rule or a chain as a line (``firewall/record.py``)."""
+        if line.startswith("#"):
+            return line
+        state = line.partition("\t")[0]
+        try:
+            if state == CHAIN:
+                return chain_line(self._object(read_chain(line), FirewallChain))
+            return rule_line(self._object(read_rule(line), FirewallRule), state)
+        except ValueError:
+            return ""
+
     def _match(self, match: FirewallMatch) -> FirewallMatch:
         if match.field in ADDRESS_FIELDS:
             made = [item for value in match.values for item in self._range(value)]
@@ -495,6 +510,7 @@ WAYS = {
     _Redaction.vm: "Facts.host Instance.name",
     _Redaction.group: "Instance.resource_group_name",
     _Redaction.rule: "FirewallRule.name",
+    _Redaction.rule_line: "Firewall.lines",
     _Redaction.tag: "Machine.asset_tag",
     _Redaction.account: "Proxy.user",
     _Redaction.identity: """

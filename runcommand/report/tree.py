@@ -21,7 +21,8 @@ from ..facts import (
     network,
     prefix_length,
 )
-from ..firewall.filtering import described
+from ..firewall.packet import request
+from ..firewall.wfp import suspects
 from ..model.adapters import holds
 from ..model.azure import matches_platform
 from ..model.errors import error_in_words
@@ -31,6 +32,7 @@ from ..model.sentences import in_words, listener_in_words, program_in_words
 from ..model.words import capital, listed, quoted, short, to_ascii
 from ..rules.checks import Check, Status
 from ..rules.finding import Finding, Fix, FixKind, RunOn, Severity, Shell
+from ..rules.firewall import described
 from ..rules.issuers import common_name
 from ..rules.proxy import described as described_proxy
 from ..rules.proxy import hits, path_words, what_came
@@ -597,7 +599,8 @@ def filters(model: Model, full: bool) -> List[str]:
         rules = list(model.facts.firewall.rules)
     if found and found.redirected and not full:
         rules.append(found.redirected)
-    lines = [f"  {_filter_line(rule)}" for rule in (*rules, *(model.facts.wfp_filters or ()))]
+    rules += suspects(model.facts.wfp_filters or (), request(IMDS_ADDRESS))
+    lines = [f"  {_filter_line(rule)}" for rule in rules]
     return [*_defaults(model.facts.firewall), *lines] if full and model.facts.firewall else lines
 
 

@@ -14,7 +14,6 @@ from ..facts import (
     RouteKind,
     Unavailable,
 )
-from ..firewall.filtering import described
 from ..fixes.remedies import REDEPLOY_WARNING, goes_astray, let_pass, route_through_primary_nic
 from ..model.azure import AZURE_ASSET_TAG, GUEST_AGENTS, NO_TAG, is_azure_mac
 from ..model.coverage import failed_to_read, is_incomplete
@@ -23,6 +22,7 @@ from ..model.model import Model
 from ..model.sentences import in_words
 from ..model.words import listed, short
 from .finding import Finding, Seen, Severity, Verdict, advice, rule
+from .firewall import described
 from .seen import check_first
 
 ARC_AGENTS = ("himds", "himdsd")

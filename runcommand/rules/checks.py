@@ -12,8 +12,7 @@ from typing import Callable, Iterable, List, Mapping, NamedTuple, Optional, Tupl
 
 from ..attest.document import AGREE_S
 from ..facts import IMDS_ADDRESS, LACKING, CertificateChain, Outcome, Route, RouteKind, ServiceState
-from ..firewall.filtering import Obstacle
-from ..firewall.filtering import described as described_obstacle
+from ..firewall.verdict import Match
 from ..fixes.remedies import goes_astray
 from ..model.adapters import holds
 from ..model.azure import AZURE_ASSET_TAG, GUEST_AGENTS, PROXY_AGENTS
@@ -29,6 +28,7 @@ from .catalogue import shown_by
 from .certificates import misplaced
 from .clock import document_skew, skew
 from .finding import Severity, text_of, title_of
+from .firewall import described as described_obstacle
 from .issuers import common_name, concerns, is_reached, why_closed
 from .nic import compared
 from .route import described, policy_rule, rule_in_words
@@ -506,7 +506,7 @@ def firewall_imds(model: Model) -> Result:
         active = [profile.name for profile in firewall.profiles if profile.active]
         read += f"; profile {', '.join(active)}, by {firewall.active_from}"
     if found.redirected:
-        return Result(None, f"{described_obstacle(Obstacle(found.redirected))} redirects; {read}")
+        return Result(None, f"{described_obstacle(Match(found.redirected))} redirects; {read}")
     for obstacle in (*found.blocked, *found.possible, *found.limited):
         return Result(None, f"{described_obstacle(obstacle)}; {read}")
     answer, route = model.answers.imds, model.routing.to_imds.route
@@ -527,14 +527,14 @@ def firewall_wireserver(model: Model) -> Result:
     """
     if model.facts.firewall is None:
         return Result(Status.SKIP, "the firewall is not known")
-    found: List[Obstacle] = []
-    redirects: List[Obstacle] = []
+    found: List[Match] = []
+    redirects: List[Match] = []
     for filtering in model.filtering.to_wireserver.values():
         if filtering is None:
             continue
         found += filtering.blocked
         if filtering.redirected:
-            redirects.append(Obstacle(filtering.redirected))
+            redirects.append(Match(filtering.redirected))
     obstacles = list(dict.fromkeys([*found, *redirects]))
     if obstacles and model.answers.wireserver_is_conclusive:
         return Result(Status.WARN, listed([described_obstacle(item) for item in obstacles], 2))

@@ -9,75 +9,104 @@ from ..facts import (
     IMDS_ADDRESS,
     WIRESERVER_ADDRESS,
     FirewallMatch,
+    FirewallPlace,
+    FirewallProfile,
+    FirewallRule,
     MatchField,
     Outcome,
     RuleVerdict,
 )
-from ..firewall.conditions import HTTP_PORT
-from ..firewall.filtering import Obstacle, described
+from ..firewall.packet import HTTP_PORT, request
+from ..firewall.verdict import Match
+from ..firewall.wfp import suspects
 from ..fixes.remedies import let_pass, remedies
 from ..model.errors import error_in_words
 from ..model.model import Model
-from ..model.words import capital, listed, short
+from ..model.words import capital, listed, quoted, short
 from .finding import Fix, Kind, Seen, Severity, Verdict, advice, rule
 
 FIXES = 12  # lines
-WHOM = {
+SENDER = {
     MatchField.PROGRAM: "the program",
     MatchField.SERVICE: "the service",
     MatchField.USER: "the user",
     MatchField.GROUP: "the group",
     MatchField.PACKAGE: "the app",
 }
+PLACES = {
+    FirewallPlace.LOCAL: "local policy",
+    FirewallPlace.GROUP_POLICY: "Group Policy",
+    FirewallPlace.MDM: "device management",
+    FirewallPlace.APP_ISOLATION: "Windows' own restriction of services and apps",
+}
+VERBS = {
+    RuleVerdict.DROP: "drops",
+    RuleVerdict.REJECT: "rejects",
+    RuleVerdict.REDIRECT: "redirects",
+}
 
 
-def _does(obstacle: Obstacle) -> str:
-    rule = obstacle.rule
-    if rule is None:
-        verb = "drops" if obstacle.chain else "blocks"
+def described(match: Match) -> str:
+    """What matches, in a sentence: ``the outbound rule "Block web" (local policy)``"""
+    if match.profile:
+        return _default_described(match.profile)
+    if match.chain:
+        return f"the policy of the chain {quoted(match.chain.id)}"
+    return _rule_described(match.rule) if match.rule else "nothing"
+
+
+def _default_described(profile: FirewallProfile) -> str:
+    where = PLACES.get(profile.default_place, profile.default_place.value)
+    return f"the default outbound action ({where}, {profile.name} profile)"
+
+
+def _rule_described(rule: FirewallRule) -> str:
+    name = quoted(rule.name or rule.id)
+    if rule.place in PLACES:
+        return f"the outbound rule {name} ({PLACES[rule.place]})"
+    if rule.place is FirewallPlace.WFP:
+        provider = f", provider {short(rule.provider)}" if rule.provider else ""
+        return f"the filter {name}{provider}"
+    if rule.place is FirewallPlace.NFTABLES:
+        text = f"rule {short(rule.id)} of the nftables chain {quoted(rule.chain or '?')}"
     else:
-        verbs = {
-            RuleVerdict.DROP: "drops",
-            RuleVerdict.REJECT: "rejects",
-            RuleVerdict.REDIRECT: "redirects",
-        }
-        verb = verbs.get(rule.action, "blocks")
-    return verb
+        text = f'the rule "{rule.place.value} {short(rule.id, 160)}"'
+    return f"{text} ({quoted(rule.name)})" if rule.name else text
 
 
-def _whom(matches: Sequence[FirewallMatch]) -> str:
+def _does(match: Match) -> str:
+    if match.rule:
+        return VERBS.get(match.rule.action, "blocks")
+    return "drops" if match.chain else "blocks"
+
+
+def _whom(conditions: Sequence[FirewallMatch]) -> str:
     """Whom conditions on programs, services and users hit: ``only the program curl.exe``"""
-    texts = [] if matches else ["all but the user 0"]
-    for match in matches:
-        values = listed(
-            [short(value.rpartition("\\")[2] or value, 60) for value in match.values], 2
-        )
-        texts.append(
-            f"{'all but ' if match.negated else 'only '}{WHOM.get(match.field, match.field.value)} {values}"
-        )
+    if not conditions:
+        return "all but the user 0"
+    texts = []
+    for condition in conditions:
+        values = [short(value.rpartition("\\")[2] or value, 60) for value in condition.values]
+        who = SENDER.get(condition.field, condition.field.value)
+        which = "all but" if condition.negated else "only"
+        texts.append(f"{which} {who} {listed(values, 2)}")
     return " and ".join(texts)
 
 
-def _why_unsure(obstacle: Obstacle) -> str:
+def _why_unsure(match: Match) -> str:
     conditions = [
-        short(f"{match.field.value} {listed(match.values)}".strip(), 60)
-        for match in obstacle.unless
+        short(f"{condition.field.value} {listed(condition.values)}".strip(), 60)
+        for condition in match.undecided
     ]
     if conditions:
         return f" (not decided here: {listed(conditions, 2)})"
-    return f" ({obstacle.doubt})" if obstacle.doubt else ""
+    return f" ({match.doubt})" if match.doubt else ""
 
 
-def _counted(obstacle: Obstacle) -> str:
-    """How many packets a rule's counter has seen, as a sentence; empty where it has none."""
-    packets = obstacle.rule.packets if obstacle.rule else None
-    return f" Packets that it has met: {packets}." if packets is not None else ""
-
-
-def _met(obstacle: Obstacle) -> str:
-    """The same within a sentence."""
-    packets = obstacle.rule.packets if obstacle.rule else None
-    return f" (packets that it has met: {packets})" if packets is not None else ""
+def _counted(match: Match) -> str:
+    """How many packets a rule's counter has seen; empty where it has none."""
+    packets = match.rule.packets if match.rule else None
+    return "" if packets is None else f"packets that it has met: {packets}"
 
 
 @rule(Verdict.BROKEN, after="route-missing", shown_by="firewall.imds")
@@ -102,71 +131,68 @@ def firewall_blocks_imds(model: Model) -> Optional[Seen]:
     if found is None:
         return None
     if model.filtering.stopped_by:
-        first, *others = model.filtering.stopped_by
-        where = "the answers of" if first.incoming else "connections to"
-        detail = f"{capital(described(first))} {_does(first)} {where} 169.254.169.254 port 80.{_counted(first)}"
-        detail += (
-            f" After it there is {listed([described(item) for item in others], 2)}."
-            if others
-            else ""
-        )
-        fixes = dict.fromkeys(
-            fix
-            for item in model.filtering.stopped_by
-            for fix in let_pass(model, item, _addresses(model, item))
-        )
-        return Seen(
-            detail + _and_the_wireserver(model, model.filtering.stopped_by), tuple(fixes)[:FIXES]
-        )
-    suspects = (*found.blocked, *found.possible)
-    if suspects:
-        named = listed(
-            [described(item) + ("" if item.is_sure else _why_unsure(item)) for item in suspects], 2
-        )
-        still = " IMDS answers all the same." if model.answers.imds_gives_metadata else ""
-        if found.blocked and not model.answers.imds_gives_metadata and model.answers.imds:
-            still = (
-                f" But the request ended otherwise: {model.answers.in_words(model.answers.imds)}."
-            )
-        does = (
-            "redirect"
-            if suspects[0].rule and suspects[0].rule.action is RuleVerdict.REDIRECT
-            else "block"
-        )
-        return Seen(
-            f"{capital(named)} may {does} 169.254.169.254 port 80.{still}", (), Severity.WARN
-        )
-    limited = sorted(found.limited, key=lambda obstacle: not _names_a_destination(obstacle))
+        return _blocked(model, model.filtering.stopped_by)
+    suspected = (*found.blocked, *found.possible)
+    if suspected:
+        return _may_be_blocked(model, suspected, bool(found.blocked))
+    limited = sorted(found.limited, key=lambda match: not _names_a_destination(match))
     if not limited:
         return None
-    named = listed(
-        [f"{described(obstacle)} hits {_whom(obstacle.unless)}" for obstacle in limited], 2
-    )
+    named = [f"{described(match)} hits {_whom(match.undecided)}" for match in limited]
     severity = Severity.WARN if _names_a_destination(limited[0]) else Severity.INFO
-    return Seen(f"For 169.254.169.254 port 80, {named}.", (), severity)
+    return Seen(f"For 169.254.169.254 port 80, {listed(named, 2)}.", (), severity)
 
 
-def _names_a_destination(obstacle: Obstacle) -> bool:
-    matches = obstacle.rule.matches if obstacle.rule else ()
-    return any(match.field is MatchField.DESTINATION and not match.negated for match in matches)
+def _blocked(model: Model, matches: Sequence[Match]) -> Seen:
+    first, *others = matches
+    where = "the answers of" if first.incoming else "connections to"
+    detail = f"{capital(described(first))} {_does(first)} {where} 169.254.169.254 port 80."
+    counted = _counted(first)
+    if counted:
+        detail += f" {capital(counted)}."
+    if others:
+        detail += f" After it there is {listed([described(match) for match in others], 2)}."
+    if any(len(_addresses(model, match)) > 1 for match in matches):
+        detail += " It also blocks the WireServer, 168.63.129.16."
+    fixes: Dict[Fix, None] = {}
+    for match in matches:
+        fixes.update(dict.fromkeys(let_pass(model, match, _addresses(model, match))))
+    return Seen(detail, tuple(fixes)[:FIXES])
 
 
-def _addresses(model: Model, obstacle: Obstacle) -> List[str]:
-    """The platform's addresses that one obstacle stands before."""
-    others = [
-        item for found in model.filtering.to_wireserver.values() if found for item in found.blocked
-    ]
-    both = any(_is_same(obstacle, item) for item in others)
-    return [IMDS_ADDRESS, WIRESERVER_ADDRESS] if both else [IMDS_ADDRESS]
+def _may_be_blocked(model: Model, matches: Sequence[Match], is_blocked: bool) -> Seen:
+    """A warning: undecided, or the request did not end as it would."""
+    named = []
+    for match in matches:
+        named.append(described(match) + ("" if match.is_sure else _why_unsure(match)))
+    still = ""
+    if model.answers.imds_gives_metadata:
+        still = " IMDS answers all the same."
+    elif is_blocked and model.answers.imds:
+        still = f" But the request ended otherwise: {model.answers.in_words(model.answers.imds)}."
+    does = "redirect" if _does(matches[0]) == "redirects" else "block"
+    text = f"{capital(listed(named, 2))} may {does} 169.254.169.254 port 80.{still}"
+    return Seen(text, (), Severity.WARN)
 
 
-def _is_same(one: Obstacle, other: Obstacle) -> bool:
+def _names_a_destination(match: Match) -> bool:
+    conditions = match.rule.matches if match.rule else ()
+    return any(
+        condition.field is MatchField.DESTINATION and not condition.negated
+        for condition in conditions
+    )
+
+
+def _addresses(model: Model, match: Match) -> List[str]:
+    """The platform's addresses that one rule or policy blocks."""
+    for found in model.filtering.to_wireserver.values():
+        if found and any(_is_same(match, other) for other in found.blocked):
+            return [IMDS_ADDRESS, WIRESERVER_ADDRESS]
+    return [IMDS_ADDRESS]
+
+
+def _is_same(one: Match, other: Match) -> bool:
     return (one.rule, one.chain, one.profile) == (other.rule, other.chain, other.profile)
-
-
-def _and_the_wireserver(model: Model, obstacles: Sequence[Obstacle]) -> str:
-    both = any(len(_addresses(model, item)) > 1 for item in obstacles)
-    return " It also blocks the WireServer, 168.63.129.16." if both else ""
 
 
 @rule(after="cert-intermediate-missing", shown_by="firewall.wireserver")
@@ -182,39 +208,50 @@ def firewall_blocks_wireserver(model: Model) -> Optional[Seen]:
     Fix: exclude the address from the rule where it is defined.
     https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
     """
-    if not model.answers.wireserver_is_conclusive:
-        return None
     server = model.facts.wireserver
+    if server is None or not model.answers.wireserver_is_conclusive:
+        return None
     answers = {
         HTTP_PORT: model.answers.wireserver_gives_versions,
-        HOST_PLUGIN_PORT: server is not None and server.host_plugin.outcome is Outcome.ANSWERED,
+        HOST_PLUGIN_PORT: server.host_plugin.outcome is Outcome.ANSWERED,
     }
-    ports: Dict[Obstacle, List[int]] = {}
-    for port, found in model.filtering.to_wireserver.items():
-        if found is None:
-            continue
-        redirected = [Obstacle(found.redirected)] if found.redirected else []
-        may = () if answers[port] else found.possible
-        for obstacle in (*found.blocked, *redirected, *may):
-            if not any(_is_same(obstacle, item) for item in model.filtering.stopped_by):
-                ports.setdefault(obstacle, []).append(port)
+    ports = _before_wireserver(model, answers)
     if not ports:
         return None
     texts = []
-    for obstacle, own in ports.items():
-        does = _does(obstacle) if obstacle.is_sure else f"may block{_why_unsure(obstacle)}"
-        still = " (which answers all the same)" if all(answers[port] for port in own) else ""
-        where = f"168.63.129.16 port {' and '.join(map(str, own))}"
-        texts.append(f"{described(obstacle)} {does} {where}{still}{_met(obstacle)}")
-    harmful = [
-        item
-        for item, own in ports.items()
-        if item.is_sure and not all(answers[port] for port in own)
-    ]
-    fixes = dict.fromkeys(
-        fix for item in harmful for fix in let_pass(model, item, [WIRESERVER_ADDRESS])
-    )
+    fixes: Dict[Fix, None] = {}
+    for match, own in ports.items():
+        is_harmless = all(answers[port] for port in own)
+        does = _does(match) if match.is_sure else f"may block{_why_unsure(match)}"
+        text = f"{described(match)} {does} 168.63.129.16 port {' and '.join(map(str, own))}"
+        if is_harmless:
+            text += " (which answers all the same)"
+        counted = _counted(match)
+        if counted:
+            text += f" ({counted})"
+        texts.append(text)
+        if match.is_sure and not is_harmless:
+            fixes.update(dict.fromkeys(let_pass(model, match, [WIRESERVER_ADDRESS])))
     return Seen(f"{capital(listed(texts))}.", tuple(fixes)[:FIXES], Severity.WARN)
+
+
+def _before_wireserver(model: Model, answers: Dict[int, bool]) -> Dict[Match, List[int]]:
+    """What blocks ports of the WireServer, or may where they do not answer, and does not stop the
+    requests to IMDS.
+    """
+    ports: Dict[Match, List[int]] = {}
+    for port, found in model.filtering.to_wireserver.items():
+        if found is None:
+            continue
+        matches = list(found.blocked)
+        if found.redirected:
+            matches.append(Match(found.redirected))
+        if not answers[port]:
+            matches += found.possible
+        for match in matches:
+            if not any(_is_same(match, known) for known in model.filtering.stopped_by):
+                ports.setdefault(match, []).append(port)
+    return ports
 
 
 @rule(Verdict.BROKEN, after="imds-not-imds", kind=Kind.RESIDUAL, shown_by="firewall.imds")
@@ -234,27 +271,26 @@ def firewall_unknown(model: Model) -> Optional[Seen]:
     answer = model.answers.imds
     if not answer or answer.outcome is not Outcome.FORBIDDEN:
         return None
-    filters = [Obstacle(item) for item in model.facts.wfp_filters or ()]
-    limited = list(model.filtering.to_imds.limited) if model.filtering.to_imds else []
-    suspects = filters or limited
-    named = (
-        f" It may be {listed([described(suspect) for suspect in suspects], 2)}." if suspects else ""
-    )
-    unread = model.facts.firewall is None
-    looked = "" if unread else " No rule that was read explains it."
-    looked += (
-        " Nor does a filter of the Windows Filtering Platform."
-        if model.facts.wfp_filters == ()
-        else ""
-    )
+    read = model.facts.wfp_filters
+    named = [Match(item) for item in suspects(read or (), request(IMDS_ADDRESS))]
+    detail = ""
+    if model.facts.firewall is not None:
+        detail += " No rule that was read explains it."
+    if read is not None and not named:
+        detail += " Nor does a filter of the Windows Filtering Platform."
+    if not named and model.filtering.to_imds:
+        named = list(model.filtering.to_imds.limited)
+    if named:
+        detail += f" It may be {listed([described(match) for match in named], 2)}."
     fixes: List[Fix] = [
         advice(
-            "Allow TCP port 80 to 169.254.169.254 in the firewall or security product of this VM, for every program, once "
-            "whoever looks after it agrees: it may be set on purpose."
+            "Allow TCP port 80 to 169.254.169.254 in the firewall or security product of this VM, "
+            "for every program, once whoever looks after it agrees: it may be set on purpose."
         )
     ]
+    if not named:
+        fixes += remedies(model).show_firewall()
     error = error_in_words(answer.connection.error or "EACCES", model.facts.system)
-    return Seen(
-        f"This VM itself forbade the connection, with {error}: a firewall or security product on it.{looked}{named}",
-        (*fixes, *(remedies(model).show_firewall() if not suspects else ())),
-    )
+    by_whom = "a firewall or security product on it"
+    found = f"This VM itself forbade the connection, with {error}: {by_whom}."
+    return Seen(found + detail, tuple(fixes))

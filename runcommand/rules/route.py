@@ -16,9 +16,8 @@ from ..facts import (
     contains,
     prefix_length,
 )
-from ..firewall.conditions import HTTP_PORT
-from ..firewall.filtering import Obstacle
-from ..firewall.filtering import described as described_obstacle
+from ..firewall.packet import HTTP_PORT
+from ..firewall.verdict import Match
 from ..fixes.remedies import escalate, let_pass, remedies, route_through_primary_nic
 from ..model.adapters import holds, in_subnet, is_down
 from ..model.azure import AZURE_ARP_MAC, matches_platform
@@ -31,6 +30,7 @@ from ..model.routing import RouteLookup
 from ..model.sentences import listener_in_words, nic
 from ..model.words import capital, listed, quoted, short
 from .finding import Fix, Kind, Seen, Severity, Verdict, advice, rule
+from .firewall import described as described_obstacle
 from .seen import check_first, local_fault
 
 ANY_ADDRESS = "0.0.0.0"  # of a listener for every address of the machine
@@ -125,9 +125,9 @@ def address_claimed_locally(model: Model) -> Optional[Seen]:
         ):  # what one address is answered is redirected for none
             return None
         to = f" to {short(redirected.target)}" if redirected.target else ""
-        detail = f"{described_obstacle(Obstacle(redirected))} redirects connections to 169.254.169.254 port 80{to}."
+        detail = f"{described_obstacle(Match(redirected))} redirects connections to 169.254.169.254 port 80{to}."
         return local_fault(
-            model, capital(detail), let_pass(model, Obstacle(redirected), [IMDS_ADDRESS])
+            model, capital(detail), let_pass(model, Match(redirected), [IMDS_ADDRESS])
         )
     commands = remedies(model)
     fixes = [

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Dict, List, Optional, Set, Tuple
+from typing import Dict, List, Optional, Sequence, Set, Tuple
 
 from ...collect import Board, NoFact, NoProgram
 from ...facts import (
@@ -19,12 +19,13 @@ from ...facts import (
     RuleVerdict,
     WireServer,
 )
-from ...firewall.ruleset import RULES_READ, Ruleset, reduced
+from ...firewall.reachable import reachable
+from ...firewall.record import NOT_KEPT, Everything, recorded
 from .. import NEIGHBOURS_S
 from ..program import Programs
 from . import iptables, nftables
+from .ruleset import RULES_READ, Ruleset
 
-RULES = 2000  # that are kept
 STOPPING = (RuleVerdict.DROP, RuleVerdict.REJECT, RuleVerdict.REDIRECT)
 TRIES_S = NEIGHBOURS_S  # the plain tries have ended by then
 
@@ -62,7 +63,9 @@ def has_a_try_failed(board: Board) -> bool:
 
 
 def _without_counters(firewall: Firewall) -> Firewall:
-    return replace(firewall, rules=tuple(replace(rule, packets=None) for rule in firewall.rules))
+    """What a packet to the platform can meet. (Other rules come and go with containers.)"""
+    rules = tuple(replace(rule, packets=None) for rule in firewall.rules)
+    return replace(firewall, rules=rules, lines=(), lines_cut=0)
 
 
 def read(programs: Programs) -> Tuple[Firewall, List[str]]:
@@ -116,21 +119,24 @@ def read(programs: Programs) -> Tuple[Firewall, List[str]]:
     for reason in reasons:
         if not isinstance(reason, NoProgram):  # a program that is not there has set no rules
             notes.append(str(reason))
-    chains, rules = reduced(
-        [c for part in parts for c in part.chains], [r for part in parts for r in part.rules]
-    )
-    if len(rules) > RULES:
+    firewall = _recorded(parts, sources)
+    if firewall.cut_off:
+        kept = len(firewall.rules)
         notes.append(
-            f"{len(rules) - RULES} rules are left out: more than {RULES} could concern the platform"
+            f"{firewall.cut_off} rules are left out: more than {kept} could concern the platform"
         )
-    made = Firewall(
-        rules=tuple(rules[:RULES]),
-        chains=tuple(chains),
-        sources=tuple(place.value for place in sources),
-        rules_read=sum(len(part.rules) for part in parts),
-        cut_off=max(0, len(rules) - RULES),
-    )
-    return made, notes
+    if firewall.lines_cut:
+        notes.append(f"{firewall.lines_cut} {NOT_KEPT}")
+    return firewall, notes
+
+
+def _recorded(parts: Sequence[Ruleset], sources: Sequence[FirewallPlace]) -> Firewall:
+    rules = [rule for part in parts for rule in part.rules]
+    everything = Everything([chain for part in parts for chain in part.chains], rules)
+    chains, met = reachable(everything.chains, rules)
+    names = tuple(place.value for place in sources)
+    base = Firewall(chains=tuple(chains), sources=names, rules_read=len(rules))
+    return recorded(base, everything, met)
 
 
 def merged(shared: Optional[Ruleset], all_rules: Ruleset) -> Ruleset:

@@ -13,8 +13,8 @@ from ...facts import (
     MatchField,
     RuleVerdict,
 )
-from ...firewall.ruleset import RULES_READ, Ruleset
 from . import shell
+from .ruleset import RULES_READ, Ruleset
 
 NF_TABLES = "(nf_tables)"  # in the head line of the variant that keeps its rules in nftables
 PRIORITIES = {

@@ -18,8 +18,8 @@ from ...facts import (
     list_of,
     parse_json,
 )
-from ...firewall.conditions import ends
-from ...firewall.ruleset import RULES_READ, Ruleset
+from ...firewall.matching import ends
+from .ruleset import RULES_READ, Ruleset
 
 FAMILIES = ("ip", "inet")
 DEVICE_HOOKS = ("ingress", "egress")  # not looked at

@@ -10,7 +10,8 @@ import base64
 import re
 from collections import Counter
 from dataclasses import replace
-from typing import Any, Callable, Dict, FrozenSet, List, Optional, Tuple
+from functools import lru_cache
+from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, Tuple
 
 from ...collect import Board, NoFact
 from ...facts import (
@@ -23,7 +24,9 @@ from ...facts import (
     MatchField,
     RuleVerdict,
 )
-from ...firewall.conditions import PROFILES, REQUESTS, could_hold
+from ...firewall.matching import PROFILES
+from ...firewall.record import IN_FORCE, INBOUND, NOT_KEPT, OFF, Everything, recorded
+from ...firewall.windows import reachable
 from . import netfw, registry
 from .registry import NoKey
 
@@ -41,7 +44,6 @@ STORES = (
 )
 NETWORKS = "SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion\\NetworkList\\Profiles"
 CATEGORIES = {0: "public", 1: "private", 2: "domain"}  # NLM_NETWORK_CATEGORY, netlistmgr.h
-RULES = 2000  # that are kept
 VERSIONED = re.compile(r"2_[0-9]{1,4}$")  # the end of a key
 RULE_LIMIT = 16384  # characters of one
 # Where a profile is kept, the first that has a value counts. Locally the private one is called as
@@ -81,16 +83,50 @@ NO_CONDITIONS = (
 VERSION = re.compile(r"v2\.\d{1,3}", re.IGNORECASE)
 
 
+class _Rules(NamedTuple):
+    """The rules of all stores, each with its state."""
+
+    rules: List[FirewallRule]
+    states: List[str]
+    sources: List[str]
+    read: int
+    unread: int
+
+
 def collect(board: Board) -> Firewall:
-    """The outbound rules of all stores that can concern the platform, and the profiles."""
-    rules: List[FirewallRule] = []
-    names: Counter[str] = Counter()
-    sources: List[str] = []
-    read = unread = 0
+    """The rules of all stores, and the profiles."""
 
     def note(text: str) -> None:
         board.note("firewall", text)
 
+    found = _read_stores(note)
+    if found.unread:
+        note(
+            f"{found.unread} of {found.read} rules are of a form that cannot be read, and are left out"
+        )
+    active, source = active_profiles(board)
+    known = profiles(active, lambda key: registry.values_if_any(key, note))
+    is_set = any(item.enabled is not None or item.default_outbound is not None for item in known)
+    if not found.sources and not is_set:
+        raise NoFact(f"HKLM\\{LOCAL}: neither rules nor profiles")
+    everything = Everything([], found.rules, found.states)
+    sources = tuple(found.sources)
+    base = Firewall(profiles=known, active_from=source, sources=sources, rules_read=found.read)
+    firewall = recorded(base, everything, reachable(everything))
+    if firewall.cut_off:
+        kept = len(firewall.rules)
+        note(f"{firewall.cut_off} rules are left out: more than {kept} could concern the platform")
+    if firewall.lines_cut:
+        note(f"{firewall.lines_cut} {NOT_KEPT}")
+    return firewall
+
+
+def _read_stores(note: Callable[[str], None]) -> _Rules:
+    rules: List[FirewallRule] = []
+    states: List[str] = []
+    names: Counter[str] = Counter()
+    sources: List[str] = []
+    read = 0
     for key, place in STORES:
         try:
             values = registry.values(key)
@@ -99,40 +135,20 @@ def collect(board: Board) -> Firewall:
         except NoFact as missing:
             note(str(missing))
             continue
-        sources += [place.value] if place.value not in sources else []
+        if place.value not in sources:
+            sources.append(place.value)
         for id, value in values.items():
             read += 1
             fields = split(value)
             if fields is None:
-                unread += 1
                 continue
             names[_first(fields, "name").lower()] += 1
-            rule = parse(id, fields, place) if is_active(fields, place) else None
-            if rule and could_hold(rule.matches, REQUESTS):
-                rules.append(rule)
-    if unread:
-        note(f"{unread} of {read} rules are of a form that cannot be read, and are left out")
-    if len(rules) > RULES:
-        note(
-            f"{len(rules) - RULES} rules are left out: more than {RULES} could concern the platform"
-        )
-        rules.sort(key=lambda rule: rule.action is RuleVerdict.ALLOW)
-    active, source = active_profiles(board)
-    known = profiles(active, lambda key: registry.values_if_any(key, note))
-    if not sources and all(
-        profile.enabled is None and profile.default_outbound is None for profile in known
-    ):
-        raise NoFact(f"HKLM\\{LOCAL}: neither rules nor profiles")
-    return Firewall(
-        rules=tuple(
-            replace(rule, is_name_unique=names[rule.name.lower()] == 1) for rule in rules[:RULES]
-        ),
-        profiles=known,
-        active_from=source,
-        sources=tuple(sources),
-        rules_read=read,
-        cut_off=max(0, len(rules) - RULES),
-    )
+            rules.append(parse(id, fields, place))
+            states.append(state_of(fields, place))
+    for number, rule in enumerate(rules):
+        if names[rule.name.lower()] > 1:
+            rules[number] = replace(rule, is_name_unique=False)
+    return _Rules(rules, states, sources, read, read - len(rules))
 
 
 def active_profiles(board: Board) -> Tuple[Optional[FrozenSet[str]], Optional[str]]:
@@ -174,30 +190,29 @@ def _first(fields: List[Tuple[str, str]], key: str) -> str:
     return next((value for name, value in fields if name == key), "")
 
 
-def is_active(fields: List[Tuple[str, str]], place: FirewallPlace) -> bool:
-    """Whether a rule is switched on and outbound.
+def state_of(fields: List[Tuple[str, str]], place: FirewallPlace) -> str:
+    """Whether a rule is switched on and outbound, as it says itself.
 
     Rules that restrict services need not say that they are on.
     """
     active = _first(fields, "active").lower()
-    on = active == "true" or (not active and place is FirewallPlace.APP_ISOLATION)
-    return on and _first(fields, "dir").lower() == "out"
+    is_on = active == "true" or (not active and place is FirewallPlace.APP_ISOLATION)
+    if not is_on:
+        return OFF
+    return IN_FORCE if _first(fields, "dir").lower() == "out" else INBOUND
 
 
-def parse(id: str, fields: List[Tuple[str, str]], place: FirewallPlace) -> Optional[FirewallRule]:
-    """A rule with its conditions: values of one kind are alternatives, kinds must all hold. None
-    where it has no action.
+def parse(id: str, fields: List[Tuple[str, str]], place: FirewallPlace) -> FirewallRule:
+    """A rule with its conditions: values of one kind are alternatives, kinds must all hold.
 
     A key that is not known may narrow the rule: it is a condition that cannot be decided. A rule
     for IPv6 addresses only holds for no IPv4 address.
     """
-    action = ACTIONS.get(_first(fields, "action").lower())
-    if action is None:
-        return None
+    action = ACTIONS.get(_first(fields, "action").lower(), RuleVerdict.OTHER)
     found: Dict[MatchField, List[str]] = {}
-    keys = {VERSIONED.sub("", key) for key, _ in fields}
+    keys = {_without_version(key) for key, _ in fields}
     for name, value in fields:
-        key = VERSIONED.sub("", name)
+        key = _without_version(name)
         if key in IPV6 and ":" in value:  # of a rule for both, the fix must keep them
             found.setdefault(IPV6[key], []).append(value)
         if key in ("action", "active", "dir", "platform", "platform2", *NO_CONDITIONS, *IPV6):
@@ -224,6 +239,11 @@ def parse(id: str, fields: List[Tuple[str, str]], place: FirewallPlace) -> Optio
         for value in (values if field is MatchField.OTHER else values[:1])
     ]
     return FirewallRule(id, place, action, _first(fields, "name"), matches=tuple(alternatives))
+
+
+@lru_cache(maxsize=1024)
+def _without_version(key: str) -> str:
+    return VERSIONED.sub("", key)
 
 
 def _values_of(field: MatchField, key: str, value: str) -> List[str]:

@@ -21,7 +21,8 @@ from ...facts import (
     Outcome,
     RuleVerdict,
 )
-from ...firewall.conditions import HTTP_PORT, could_hold, request
+from ...firewall.packet import HTTP_PORT, request
+from ...firewall.wfp import suspects
 from ..program import Programs
 from .machine import console_encoding
 
@@ -29,18 +30,20 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 ARGUMENTS = (
-    "wfp", "show", "filters", "file=-", "protocol=6", f"remoteaddr={IMDS_ADDRESS}", f"remoteport={HTTP_PORT}", "dir=out",
-    "verbose=on",
+    "wfp", "show", "filters", "file=-", "protocol=6", f"remoteaddr={IMDS_ADDRESS}",
+    f"remoteport={HTTP_PORT}", "dir=out", "verbose=on",
 )  # fmt: skip
 IMDS_S = 6.0  # how long the outcome of the connect is waited for
 DECLARATION = re.compile(r"\A<\?xml[^>]{0,200}\?>")
-FILTERS = 50  # that are kept
+# That are kept: of those that may have forbidden the connection, and of all others.
+FILTERS, OTHER_FILTERS = 50, 200
 LAYERS = (
     "FWPM_LAYER_ALE_AUTH_CONNECT_V4",
     "FWPM_LAYER_ALE_RESOURCE_ASSIGNMENT_V4",
     "FWPM_LAYER_OUTBOUND_TRANSPORT_V4",
 )
 BLOCK = "FWP_ACTION_BLOCK"
+ACTIONS = {BLOCK: RuleVerdict.BLOCK, "FWP_ACTION_PERMIT": RuleVerdict.ALLOW}
 FIELDS = {
     "FWPM_CONDITION_IP_REMOTE_ADDRESS": MatchField.DESTINATION,
     "FWPM_CONDITION_IP_REMOTE_PORT": MatchField.DESTINATION_PORT,
@@ -51,11 +54,12 @@ FIELDS = {
     "FWPM_CONDITION_ALE_USER_ID": MatchField.USER,
     "FWPM_CONDITION_ALE_PACKAGE_ID": MatchField.PACKAGE,
 }
+COMPARISONS = ("FWP_MATCH_EQUAL", "FWP_MATCH_RANGE", "FWP_MATCH_NOT_EQUAL")
 ADDRESS_FIELDS = (MatchField.DESTINATION, MatchField.SOURCE)
 
 
 def collect(programs: Programs, board: Board) -> Optional[Tuple[FirewallRule, ...]]:
-    """The filters that could have forbidden the connect; None where it was not forbidden, so that
+    """The filters, first those that may have forbidden the connection; None where it was not forbidden, so that
     there was no need.
     """
     imds: Optional[Imds] = board.wait("imds", IMDS_S, or_draft=True)
@@ -66,8 +70,7 @@ def collect(programs: Programs, board: Board) -> Optional[Tuple[FirewallRule, ..
 
 
 def parse(text: str, note: Callable[[str], None] = lambda text: None) -> Tuple[FirewallRule, ...]:
-    """The blocking filters of outbound connects that hold for TCP 80 to IMDS, or may. Raises
-    ``NoFact``.
+    """The filters, first those that may have forbidden TCP 80 to IMDS. Raises ``NoFact``.
 
     :param note: is told where there are more than are kept
     """
@@ -82,20 +85,18 @@ def parse(text: str, note: Callable[[str], None] = lambda text: None) -> Tuple[F
         root = ElementTree.fromstring(DECLARATION.sub("", document, count=1))
     except ElementTree.ParseError as error:
         raise NoFact(f"netsh wfp show filters: {error}") from None
-    found = []
-    for item in root.iter("item"):
-        if item.findtext("layerKey") in LAYERS and item.findtext("action/type") == BLOCK:
-            rule = _filter(item)
-            is_for_apps = any(
-                match.field is MatchField.PACKAGE for match in rule.matches
-            )  # every Windows has such
-            if not is_for_apps and could_hold(rule.matches, [request(IMDS_ADDRESS)]):
-                found.append(rule)
-    if len(found) > FILTERS:
+    found = [_filter(item) for item in root.iter("item") if item.find("layerKey") is not None]
+    likely = suspects(found, request(IMDS_ADDRESS))
+    numbers = set(map(id, likely))
+    others = [rule for rule in found if id(rule) not in numbers]
+    if len(likely) > FILTERS:
         note(
-            f"{len(found) - FILTERS} filters are left out: more than {FILTERS} could have forbidden the connect"
+            f"{len(likely) - FILTERS} filters are left out: more than {FILTERS} could have forbidden "
+            "the connect"
         )
-    return tuple(found[:FILTERS])
+    if len(others) > OTHER_FILTERS:
+        note(f"{len(others) - OTHER_FILTERS} filters that cannot concern IMDS are not kept")
+    return (*likely[:FILTERS], *others[:OTHER_FILTERS])
 
 
 def _filter(item: Element) -> FirewallRule:
@@ -109,11 +110,7 @@ def _filter(item: Element) -> FirewallRule:
             value = "-".join(
                 str(ipaddress.IPv4Address(int(part) % 2**32)) for part in value.split("-")
             )
-        if value is None or how not in (
-            "FWP_MATCH_EQUAL",
-            "FWP_MATCH_RANGE",
-            "FWP_MATCH_NOT_EQUAL",
-        ):
+        if value is None or how not in COMPARISONS:
             field, value = MatchField.OTHER, key
         if field is MatchField.OTHER:
             negated.append(FirewallMatch(field, (key,)))
@@ -122,11 +119,14 @@ def _filter(item: Element) -> FirewallRule:
         else:
             values.setdefault(field, []).append(value)
     matches = [FirewallMatch(field, tuple(own)) for field, own in values.items()]
+    layer = item.findtext("layerKey")
     return FirewallRule(
         id=item.findtext("filterKey") or item.findtext("filterId") or "?",
         place=FirewallPlace.WFP,
-        action=RuleVerdict.BLOCK,
+        action=ACTIONS.get(item.findtext("action/type") or "", RuleVerdict.OTHER),
         name=(item.findtext("displayData/name") or "").strip(),
+        # a layer that outgoing connections do not pass
+        chain=None if layer in LAYERS else layer,
         matches=(*matches, *negated),
         provider=item.findtext("providerKey") or None,
     )
