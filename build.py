@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tokenize
 from pathlib import Path
-from typing import Dict, List, NoReturn, Optional, Tuple
+from typing import Dict, Iterator, List, Mapping, NoReturn, Optional, Set, Tuple
 
 from runcommand import __version__
 
@@ -55,6 +55,7 @@ NOT_ON_LINUX = tuple(
         "simulator",
         "operator",
         "report/explain.py",
+        "__main__.py",
     )
 )
 PYTHON, PYINSTALLER = (
@@ -163,11 +164,16 @@ def build_scripts(exe_uri: Optional[str] = None) -> None:
     """The script for Linux, and the one for Windows where the exe whose checksum it carries is
     there.
     """
-    linux = shell_script().encode("ascii")
+    files = files_for_linux()
+    linux = shell_script(files).encode("ascii")
+    print(f"{NAME}.sh by part:")
+    for part, size in sizes_by_part(files).items():
+        print(f"{size:>9,}  {part}")
     if len(linux) > SCRIPT_LIMIT:
         fail(f"{NAME}.sh has {len(linux):,} bytes, more than {SCRIPT_LIMIT:,}")
     (DIST / f"{NAME}.sh").write_bytes(linux)
     _say(DIST / f"{NAME}.sh")
+    print(f"{SCRIPT_LIMIT - len(linux):,} bytes below its limit of {SCRIPT_LIMIT:,}")
     exe = DIST / f"{NAME}.exe"
     if not exe.exists():
         said = f"no {NAME}.ps1: it carries the checksum of {exe.relative_to(ROOT)}, which is not there (build.py makes it)"
@@ -182,19 +188,40 @@ def build_scripts(exe_uri: Optional[str] = None) -> None:
     _say(DIST / f"{NAME}.ps1")
 
 
-def shell_script() -> str:
+def shell_script(files: Optional[Mapping[str, str]] = None) -> str:
     """The script for RunShellScript, with the tool inside: its files as bzip2 packs them, in base
     85 (RFC 1924).
 
     They are packed as one text, of which the script makes a zipapp: a zip file's own entries do not
     compress.
+
+    :param files: sources by their names in the zipapp, by default ``files_for_linux()``
     """
-    whole = "\0".join(f"{name}\n{source}" for name, source in files_for_linux().items()).encode(
-        "ascii"
-    )
-    packed = base64.b85encode(bz2.compress(whole, 9)).decode("ascii")
+    if files is None:
+        files = files_for_linux()
+    packed = _packed(files)
     lines = "\n".join(packed[i : i + 256] for i in range(0, len(packed), 256))
     return _filled("imds-check.sh", TOOL=lines)
+
+
+def _packed(files: Mapping[str, str]) -> str:
+    whole = "\0".join(f"{name}\n{source}" for name, source in files.items())
+    return base64.b85encode(bz2.compress(whole.encode("ascii"), 9)).decode("ascii")
+
+
+def sizes_by_part(files: Mapping[str, str]) -> Dict[str, int]:
+    """The share of each part of the package in the bytes of the script, the largest first.
+
+    A part is a folder or a module of ``runcommand``. What the script has beside the files is not in
+    it. The shares are in proportion to what each part takes when it is packed alone.
+    """
+    parts: Dict[str, Dict[str, str]] = {}
+    for name, source in files.items():
+        parts.setdefault("/".join(name.split("/")[:2]), {})[name] = source
+    alone = {part: len(_packed(sources)) for part, sources in parts.items()}
+    scale = len(_packed(files)) / sum(alone.values())
+    shares = {part: round(size * scale) for part, size in alone.items()}
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
 def powershell_script(exe: bytes, exe_uri: str = "") -> str:
@@ -233,42 +260,157 @@ def files_for_linux() -> Dict[str, str]:
 
 
 def slim(source: str) -> str:
-    """Python source (ASCII) without comments, docstrings and the annotations of functions. Every
-    line keeps its number.
+    """Python source (ASCII) without comments, docstrings and the annotations that nobody reads at
+    run time; each statement on one line. Lines lose their numbers, functions keep their names:
+    reports name both where something fails.
 
     Of a cause's help page, which is the docstring of its rule, the title and the address remain:
     reports print them.
     """
+    bare = _cut(source, [*_annotations(source), *_docstrings(source)])
+    return _folded(_cut(bare, list(_imports_for_types(bare, _names_used(source)))))
+
+
+Place = Tuple[int, int]  # line from 1, column from 0
+Cut = Tuple[Place, Place, str]  # from, to, what comes there
+
+
+def _cut(source: str, cuts: List[Cut]) -> str:
     lines = source.splitlines()
-    cuts: List[
-        Tuple[Tuple[int, int], Tuple[int, int], str]
-    ] = []  # from, to (line from 1, column), what comes there
-    for node in ast.walk(ast.parse(source)):
+    for (line, column), (last, stop), left in sorted(cuts, reverse=True):
+        lines[line - 1 : last] = [lines[line - 1][:column] + left + lines[last - 1][stop:]]
+    return "\n".join(lines) + "\n"
+
+
+def _annotations(source: str) -> Iterator[Cut]:
+    """Those of functions, and of variables that are no fields of a class."""
+    lines = source.splitlines()
+    tree = ast.parse(source)
+    fields = {
+        field for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for field in node.body
+    }
+    for node in ast.walk(tree):
         if isinstance(node, ast.arg) and node.annotation:
-            cuts.append(((node.lineno, node.col_offset + len(node.arg)), _end(node.annotation), ""))
+            yield (node.lineno, node.col_offset + len(node.arg)), _end(node.annotation), ""
         if isinstance(node, ast.FunctionDef) and node.returns:
             line, column = node.returns.lineno, node.returns.col_offset
             arrow = lines[line - 1].rfind("->", 0, column)
             assert arrow >= 0, f"a return annotation on a line of its own: line {line}"
-            cuts.append(((line, len(lines[line - 1][:arrow].rstrip())), _end(node.returns), ""))
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
-            text, first = ast.get_docstring(node), node.body[0] if node.body else None
-            if text is not None and first:
-                left = "pass" if len(node.body) == 1 and not isinstance(node, ast.Module) else ""
-                if isinstance(node, ast.FunctionDef) and any(
-                    _is_rule(word) for word in node.decorator_list
-                ):
-                    left = repr(f"{text.splitlines()[0]}\n\n-\n{text.splitlines()[-1]}")
-                cuts.append(((first.lineno, first.col_offset), _end(first), left))
+            yield (line, len(lines[line - 1][:arrow].rstrip())), _end(node.returns), ""
+        if isinstance(node, ast.AnnAssign) and node.value and node not in fields:
+            yield _end(node.target), _end(node.annotation), ""
+
+
+def _docstrings(source: str) -> Iterator[Cut]:
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
+            continue
+        text = ast.get_docstring(node)
+        if text is None:
+            continue
+        left = ""
+        if len(node.body) == 1 and not isinstance(node, ast.Module):
+            left = "pass"
+        if isinstance(node, ast.FunctionDef) and any(map(_is_rule, node.decorator_list)):
+            left = repr(f"{text.splitlines()[0]}\n\n-\n{text.splitlines()[-1]}")
+        first = node.body[0]
+        yield (first.lineno, first.col_offset), _end(first), left
+
+
+def _imports_for_types(bare: str, used: Set[str]) -> Iterator[Cut]:
+    """What is imported for annotations that have gone.
+
+    A name that the source itself never uses is there for others.
+    """
+    gone = used - _names_used(bare)
+    for node in ast.walk(ast.parse(bare)):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        kept = [alias for alias in node.names if (alias.asname or alias.name) not in gone]
+        if len(kept) == len(node.names):
+            continue
+        left = ""
+        if kept:
+            names = ", ".join(map(_imported_as, kept))
+            left = f"from {'.' * node.level}{node.module or ''} import {names}"
+        elif node.col_offset:
+            left = "pass"
+        yield (node.lineno, node.col_offset), _end(node), left
+
+
+def _imported_as(alias: ast.alias) -> str:
+    if alias.asname is None:
+        return alias.name
+    return f"{alias.name} as {alias.asname}"
+
+
+def _names_used(source: str) -> Set[str]:
+    """By the code, or in quotes: in ``__all__``, or as the type of a field."""
+    used: Set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Name):
+            used.add(node.id)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            used.add(node.value)
+    return used
+
+
+OPENING, CLOSING = tuple("([{"), tuple(")]}")
+LAYOUT = (tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+
+
+def _folded(source: str) -> str:
+    """The same statements, each on a line of its own, indented by one blank a level."""
+    lines = source.splitlines(keepends=True)
+    made: List[str] = []
+    level = 0
+    before: Optional[tokenize.TokenInfo] = None  # on the same line of what is made
+    commas: List[int] = []  # of each bracket that is open
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            cuts.append((token.start, token.end, ""))
-    for (line, column), (last, stop), left in sorted(cuts, reverse=True):
-        after = lines[last - 1][stop:]
-        lines[line - 1 : last] = [
-            lines[line - 1][:column] + left + (after if line == last else "")
-        ] + ([""] * (last - line - 1) + [after] if last > line else [])
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+        level += (token.type == tokenize.INDENT) - (token.type == tokenize.DEDENT)
+        if token.type in LAYOUT:
+            continue
+        if token.type == tokenize.NEWLINE:
+            made.append("\n")
+            before = None
+            continue
+        if before is None:
+            made.append(" " * level)
+        else:
+            made.append(_gap(lines, before, token))
+        if token.type == tokenize.OP:
+            _count(commas, token.string, made)
+        made.append(_text(lines, token.start, token.end))
+        before = token
+    return "".join(made)
+
+
+def _count(commas: List[int], sign: str, made: List[str]) -> None:
+    """Counts the commas of each bracket that is open, and takes the last one out of ``made`` where
+    nothing follows it and it makes no tuple: ``(1,)`` is one.
+    """
+    if sign in OPENING:
+        commas.append(0)
+    elif sign == "," and commas:
+        commas[-1] += 1
+    elif sign in CLOSING and commas.pop() > 1 and made[-2] == ",":
+        del made[-2]
+
+
+def _gap(lines: List[str], before: tokenize.TokenInfo, after: tokenize.TokenInfo) -> str:
+    """What stands between two tokens of one statement."""
+    if before.end[0] == after.start[0]:
+        return _text(lines, before.end, after.start)
+    if before.string in OPENING or after.string in CLOSING:
+        return ""
+    return " "
+
+
+def _text(lines: List[str], start: Place, end: Place) -> str:
+    if start[0] == end[0]:
+        return lines[start[0] - 1][start[1] : end[1]]
+    between = lines[start[0] : end[0] - 1]
+    return "".join([lines[start[0] - 1][start[1] :], *between, lines[end[0] - 1][: end[1]]])
 
 
 def _is_rule(decorator: ast.expr) -> bool:

@@ -122,7 +122,8 @@ def test_the_scripts_stand_beside_the_exe_with_their_checksums(dist, mocker, cap
     )
     names = [line.split()[1] for line in (dist / "SHA256SUMS").read_text().splitlines()]
     assert names == ["imds-check.exe", "imds-check.ps1", "imds-check.sh"]
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in said if line.startswith("dist/")] == [
         "dist/imds-check.sh",
         "dist/imds-check.ps1",
     ]
@@ -146,6 +147,23 @@ def test_without_an_exe_there_is_the_linux_script_alone(dist, mocker, capsys):
     assert [line.split()[1] for line in (dist / "SHA256SUMS").read_text().splitlines()] == [
         "imds-check.sh"
     ]
+
+
+def test_the_parts_of_the_script_are_shown_largest_first_and_make_up_what_is_packed(capsys):
+    files = build.files_for_linux()
+    parts = build.sizes_by_part(files)
+    sizes = list(parts.values())
+    assert sizes == sorted(sizes, reverse=True) and min(sizes) > 0
+    assert {"runcommand/rules", "runcommand/system", "runcommand/cli.py"} <= set(parts)
+    packed = len(build.shell_script(files)) - len(build.shell_script({}))
+    assert 0.97 < sum(sizes) / packed < 1.01
+
+
+def test_a_part_that_grows_is_seen():
+    files = {"runcommand/a/x.py": os.urandom(2000).hex(), "runcommand/b.py": os.urandom(1000).hex()}
+    parts = build.sizes_by_part(files)
+    assert list(parts) == ["runcommand/a", "runcommand/b.py"]
+    assert 1.8 < parts["runcommand/a"] / parts["runcommand/b.py"] < 2.2
 
 
 def test_a_script_that_is_too_long_is_none(dist, mocker, capsys):

@@ -106,35 +106,88 @@ def test_it_carries_the_package_in_python_38_without_what_no_linux_vm_needs():
         ast.parse(source, feature_version=(3, 8))
 
 
-def test_what_is_left_of_the_source_is_the_same_program_on_the_same_lines():
-    def code(source):
-        tree = ast.parse(source)
-        for node in ast.walk(tree):
-            if (
-                isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
-                and ast.get_docstring(node) is not None
-            ):
+def code(source):
+    """The tree without what may be left out: docstrings, annotations, imports."""
+    tree = ast.parse(source)
+    fields = [
+        field for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for field in node.body
+    ]
+
+    class Bare(ast.NodeTransformer):
+        def visit_AnnAssign(self, node):
+            if node in fields or node.value is None:
+                return node
+            return ast.Assign([node.target], self.visit(node.value), lineno=0)
+
+        def visit_ImportFrom(self, node):
+            return ast.Pass()
+
+        def generic_visit(self, node):
+            super().generic_visit(node)
+            has_docstring = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+            if has_docstring and ast.get_docstring(node) is not None:
                 node.body = node.body[1:] or ([] if isinstance(node, ast.Module) else [ast.Pass()])
+            if isinstance(node, ast.Module):
+                node.body = [item for item in node.body if not isinstance(item, ast.Pass)]
             if isinstance(node, ast.arg):
                 node.annotation = None
             if isinstance(node, ast.FunctionDef):
                 node.returns = None
-        return [
-            (type(n).__name__, getattr(n, "lineno", 0))
-            for n in ast.walk(tree)
-            if not isinstance(n, ast.Pass)
-        ], ast.dump(tree)
+            return node
 
+    return ast.dump(Bare().visit(tree))
+
+
+def imported(source):
+    return {
+        (node.level, node.module, alias.name, alias.asname or alias.name)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+def test_what_is_left_of_the_source_is_the_same_program():
     for name, kept in build.files_for_linux().items():
         path = ROOT / (name if name != "__main__.py" else "runcommand/scripts/__main__.py")
-        assert code(kept) == code(path.read_text("ascii")), name
+        source = path.read_text("ascii")
+        assert code(kept) == code(source), name
         tokens = tokenize.generate_tokens(io.StringIO(kept).readline)
         assert not [token for token in tokens if token.type == tokenize.COMMENT], name
+        used = {node.id for node in ast.walk(ast.parse(kept)) if isinstance(node, ast.Name)}
+        assert imported(kept) <= imported(source), name
+        left_out = {bound for *_, bound in imported(source) - imported(kept)}
+        assert not left_out & used, name
+
+
+@pytest.mark.parametrize(
+    "source, kept",
+    [
+        ("x = f(\n    a,\n    # why\n    b,\n)\n", "x = f(a, b)\n"),
+        ("x = (\n    1,\n)\n", "x = (1,)\n"),
+        ("x = [\n    1,\n    2,\n]\n\n\ny = 1\n", "x = [1, 2]\ny = 1\n"),
+        ("if a:\n    if b \\\n        and c:\n        d()\n", "if a:\n if b and c:\n  d()\n"),
+        ("x: List[int] = []\n", "x = []\n"),
+        ("class A:\n    x: int = 1\n", "class A:\n x: int = 1\n"),
+        ("def f(a: A) -> B:\n    b: B\n", "def f(a):\n b: B\n"),
+        ('x = """a\n\n    b,\n)"""\n', 'x = """a\n\n    b,\n)"""\n'),
+        ('x = f"{a} {{\\n}}" "b"\n', 'x = f"{a} {{\\n}}" "b"\n'),
+        ("from a import (\n    B,\n    c,\n)\n\ndef f(b: B):\n    c(b)\n", "from a import c\ndef f(b):\n c(b)\n"),
+        ("from a import B\n\ndef f(b: B):\n    c(b)\n", "def f(b):\n c(b)\n"),
+        ("from a import B\n\ndef f(b: B):\n    c(b)\n__all__ = ['B']\n", "from a import B\ndef f(b):\n c(b)\n__all__ = ['B']\n"),
+        ("from a import B\n", "from a import B\n"),
+    ],
+)  # fmt: skip
+def test_a_statement_is_one_line_and_nothing_in_a_text_is_touched(source, kept):
+    assert build.slim(source) == kept
 
 
 def test_of_a_help_page_title_and_address_remain():
-    page = 'import rule\n@rule(1)\ndef a_cause(case):\n    """The title\n\n    Text.\n\n    https://example.com/\n    """\n    return 1\n'
-    assert build.slim(page).splitlines()[3] == "    'The title\\n\\n-\\nhttps://example.com/'"
+    page = (
+        "import rule\n@rule(1)\ndef a_cause(case):\n"
+        '    """The title\n\n    Text.\n\n    https://example.com/\n    """\n    return 1\n'
+    )
+    assert build.slim(page).splitlines()[3] == " 'The title\\n\\n-\\nhttps://example.com/'"
 
 
 # --- parameters ---

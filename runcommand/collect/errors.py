@@ -34,14 +34,17 @@ def is_shortage(failure: BaseException) -> bool:
 
 
 def describe(failure: BaseException) -> str:
-    """What failed, and where: ``ValueError: too long at adapters.py:31``."""
+    """What failed, and where: ``ValueError: too long at adapters.py:31 in parse``."""
     return f"{type(failure).__name__}: {failure}{place(failure)}"
 
 
 def place(failure: BaseException) -> str:
-    """Where it failed: `` at adapters.py:31``; empty where that is not known."""
+    """Where it failed: `` at adapters.py:31 in parse``; empty where that is not known.
+
+    The script for Linux carries shortened source, whose lines have other numbers.
+    """
     frames = traceback.extract_tb(failure.__traceback__)
     if not frames:
         return ""
     name = frames[-1].filename.replace(chr(92), "/").rpartition("/")[2]
-    return f" at {name}:{frames[-1].lineno}"
+    return f" at {name}:{frames[-1].lineno} in {frames[-1].name}"

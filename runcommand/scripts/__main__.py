@@ -3,12 +3,13 @@
 import os
 import sys
 
-from .. import interrupts
+# absolute names: in the script this is the zipapp's own __main__, which is in no package
+from runcommand import interrupts
 
 interrupts.note(even_if_ignored=True)  # before the long imports
 
-from .. import cli, limits
-from .parameters import WrongParameter, arguments
+from runcommand import cli, limits
+from runcommand.scripts.parameters import WrongParameter, arguments
 
 limits.raise_open_files()
 try:
