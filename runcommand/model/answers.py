@@ -97,7 +97,7 @@ class Answers:
 
     @cached_property
     def metadata(self) -> Optional[Exchange]:
-        """The exchange that brought this VM's metadata: the plain request, or the differential's."""
+        """The exchange that brought this VM's metadata: the plain one or the differential's."""
         if self.imds_gives_metadata:
             return self.imds
         return self.proof.exchange if self.proof else None

@@ -8,9 +8,6 @@ from urllib.parse import urlsplit
 NAME_LIMIT = 48  # bytes of a name in a sentence
 
 
-# ----------------------------------------------------------------------------------------------------------
-
-
 def to_ascii(text: str) -> str:
     """Printable ASCII: every other character, control characters too, as ``\\uXXXX`` of its UTF-16
     form.
