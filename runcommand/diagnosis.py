@@ -33,7 +33,9 @@ class Diagnosis:
 
     @property
     def cause(self) -> Optional[str]:
-        return self.main.cause if self.main else None
+        if self.main:
+            return self.main.cause
+        return None
 
     @property
     def main(self) -> Optional[Finding]:
@@ -80,7 +82,9 @@ def failed(facts: Facts, what: str, error: Exception) -> Diagnosis:
 
 def _with_page(finding: Finding, system: str) -> Finding:
     """The finding with the page for the system that the facts came from."""
-    return replace(finding, doc=page_for(finding.doc, system)) if finding.doc else finding
+    if finding.doc:
+        return replace(finding, doc=page_for(finding.doc, system))
+    return finding
 
 
 def _weight(finding: Finding) -> Tuple[int, int]:

@@ -29,7 +29,9 @@ def who_cares(model: Model) -> str:
             "On Linux, node attestation and other programs that verify the attested document "
             "depend on it."
         )
-    state = f" (Windows says: {model.facts.activation})" if model.facts.activation else ""
+    state = ""
+    if model.facts.activation:
+        state = f" (Windows says: {model.facts.activation})"
     if is_azure_edition(machine):
         return f"This VM is Azure Edition: its activation{state} depends on the attested document."
     name = machine.os_name or "Windows"
@@ -48,7 +50,9 @@ def attested_had_time(model: Model) -> bool:
     """Whether the answer failed by itself, and not because this program's own time or requests were
     used up.
     """
-    answer = model.facts.imds.attested if model.facts.imds else None
+    answer = None
+    if model.facts.imds:
+        answer = model.facts.imds.attested
     if answer is None or answer.outcome is Outcome.FAILED:
         return False
     if answer.outcome is Outcome.HTTP and answer.body not in (None, Body.ENDLESS):

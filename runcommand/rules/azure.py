@@ -63,7 +63,9 @@ def wireserver_unreachable(model: Model) -> Optional[Seen]:
     closed = _closed_ports(model, server)
     if not closed:
         return None
-    verb = "answers in part" if len(closed) == 1 else "does not"
+    verb = "does not"
+    if len(closed) == 1:
+        verb = "answers in part"
     detail = f"IMDS answers, but the WireServer, {WIRESERVER_ADDRESS}, {verb}: {'; '.join(closed)}."
     lookup = model.routing.to_wireserver
     is_astray = goes_astray(model, lookup)
@@ -83,7 +85,9 @@ def wireserver_unreachable(model: Model) -> Optional[Seen]:
     if not is_incomplete(model):  # else what blocks it may as well lie on this VM
         redeploy = f"If nothing on the VM blocks it, redeploy the VM. {REDEPLOY_WARNING}"
         own_fixes.append(advice(redeploy))
-    route = "could not be checked" if is_astray is None else "is right"
+    route = "is right"
+    if is_astray is None:
+        route = "could not be checked"
     return Seen(f"{detail} Its route {route}.", tuple(own_fixes))
 
 
@@ -103,7 +107,9 @@ def _closed_ports(model: Model, server: WireServer) -> List[str]:
 def _route_in_words(model: Model, lookup: RouteLookup) -> str:
     if lookup.error:
         return error_in_words(lookup.error, model.facts.system)
-    return f"route {lookup.route.destination}" if lookup.route else "no route"
+    if lookup.route:
+        return f"route {lookup.route.destination}"
+    return "no route"
 
 
 def _blocked(model: Model) -> List[Obstacle]:
@@ -132,7 +138,9 @@ def not_azure(model: Model) -> Optional[Seen]:
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
     machine = model.facts.machine
-    tag = (machine.asset_tag or "").strip() if machine else ""
+    tag = ""
+    if machine:
+        tag = (machine.asset_tag or "").strip()
     is_foreign = tag.lower() not in NO_TAG and tag != AZURE_ASSET_TAG
     if model.answers.instance or model.answers.wireserver_gives_versions:
         return None
@@ -152,7 +160,9 @@ def not_azure(model: Model) -> Optional[Seen]:
         "No asset tag, lease, route, agent or MAC address of Azure was found, and nothing answers."
     )
     if is_foreign:
-        vendor = f" (vendor {short(machine.vendor)})" if machine and machine.vendor else ""
+        vendor = ""
+        if machine and machine.vendor:
+            vendor = f" (vendor {short(machine.vendor)})"
         whose = f"not Azure's {AZURE_ASSET_TAG}"
         detail = f'Its chassis asset tag is "{short(tag)}"{vendor}, {whose}.'
     return Seen(detail, (advice("Run this on the Azure VM itself."),))

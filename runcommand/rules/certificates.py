@@ -334,7 +334,9 @@ def _why_not_at_hand(model: Model, lacking: Missing) -> str:
         if fetch.certificate and common_name(fetch.certificate.subject) == lacking.name:
             return "Windows does not fetch it, although imds-check could"
     brought = what_fetching_brought(model)
-    return f"fetching fails ({brought})" if brought else "no address says where it is"
+    if brought:
+        return f"fetching fails ({brought})"
+    return "no address says where it is"
 
 
 def _closed_hosts(model: Model) -> List[str]:
@@ -349,7 +351,9 @@ def _closed_hosts(model: Model) -> List[str]:
 def _old_build(model: Model) -> List[Fix]:
     """Windows Server 2022 before the update that brought newer trust lists."""
     machine = model.facts.machine
-    build = machine.build if machine else None
+    build = None
+    if machine:
+        build = machine.build
     found = re.fullmatch(r"(\d+)\.(\d+)", build or "")
     if found is None:
         return []

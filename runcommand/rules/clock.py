@@ -33,7 +33,9 @@ def document_skew(model: Model) -> Optional[float]:
     request, says that it was made.
     """
     imds, document = model.facts.imds, model.answers.document
-    read_at = imds.attested.read_at if imds and imds.attested else None
+    read_at = None
+    if imds and imds.attested:
+        read_at = imds.attested.read_at
     if not read_at or not document or not document.created_on or not is_fresh(document):
         return None
     return (parse_instant(read_at) - parse_instant(document.created_on)).total_seconds()
@@ -56,7 +58,9 @@ def clock_skew(model: Model) -> Optional[Seen]:
     https://learn.microsoft.com/azure/virtual-machines/linux/time-sync
     """
     by_header, by_document = skew(model), document_skew(model)
-    ahead = by_document if by_header is None else by_header
+    ahead = by_header
+    if by_header is None:
+        ahead = by_document
     if ahead is None or abs(ahead) <= AGREE_S:
         return None
     fixes = tuple(remedies(model).shift_clock(ahead))
@@ -94,9 +98,13 @@ def span(seconds: float) -> str:
 
 def host_time(model: Model) -> datetime:
     """The time by the host's clock, where IMDS's own answers tell it; else by the VM's."""
-    by_answer = attested.host_time(model.facts.imds) if model.facts.imds else None
+    by_answer = None
+    if model.facts.imds:
+        by_answer = attested.host_time(model.facts.imds)
     if by_answer:
         return by_answer
     metadata = model.answers.metadata
-    date = metadata.date if metadata else None
+    date = None
+    if metadata:
+        date = metadata.date
     return parse_instant(date or model.facts.collected_at)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional, Tuple
+from typing import Optional, Sequence, Tuple
 
 from ..facts import (
     PROXY_AGENT_PORT,
@@ -61,7 +61,9 @@ def guest_proxy_agent_failing(model: Model) -> Optional[Seen]:
     port = ""
     if listens is not None:
         port = f", port {PROXY_AGENT_PORT} is {'open' if listens else 'closed'}"
-    logs = AGENT_LOGS_ON_WINDOWS if model.facts.system == "windows" else AGENT_LOGS_ON_LINUX
+    logs = AGENT_LOGS_ON_LINUX
+    if model.facts.system == "windows":
+        logs = AGENT_LOGS_ON_WINDOWS
     state = f"Metadata Security Protocol's agent {agent.name} is {agent.state.value}{port}"
     fixes = remedies(model).restart_service(agent.name)
     fixes.append(advice(f"If it fails again, its log says why: {logs}"))
@@ -160,7 +162,9 @@ def imds_throttled(model: Model) -> Optional[Seen]:
         return None
     connections = model.facts.connections or ()
     users = sorted({program_in_words(item.process, item.pid) for item in connections})
-    who = f" Connected to it now: {listed(users)}." if users else ""
+    who = ""
+    if users:
+        who = f" Connected to it now: {listed(users)}."
     fixes = remedies(model).show_clients()
     fixes.append(
         advice(
@@ -174,7 +178,9 @@ def imds_throttled(model: Model) -> Optional[Seen]:
 
 def _each_time(model: Model) -> str:
     """``to each of 4 requests within 7 s``"""
-    attempts = model.facts.imds.attempts if model.facts.imds else ()
+    attempts: Sequence[Exchange] = ()
+    if model.facts.imds:
+        attempts = model.facts.imds.attempts
     if len(attempts) < 2:
         return "to the one request that there was time for"
     times = [parse_instant(attempt.read_at) for attempt in attempts if attempt.read_at]
@@ -257,7 +263,9 @@ def form(answer: Exchange) -> str:
 def from_whom(answer: Exchange) -> str:
     """Who says that the answer is theirs: ``, from squid/5.7``; empty where nobody does."""
     who = answer.via or answer.server
-    return f", from {short(who, 60)}" if who else ""
+    if who:
+        return f", from {short(who, 60)}"
+    return ""
 
 
 @rule(Verdict.BROKEN)

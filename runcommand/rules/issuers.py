@@ -88,7 +88,9 @@ def missing(model: Model) -> List[Missing]:
     top = held[-1]
     if top.is_self_issued:  # the last word ends at one
         name = common_name(top.subject)
-        return [replace(_cross(name), key_id=top.subject_key_id)] if name in CROSS else []
+        if name in CROSS:
+            return [replace(_cross(name), key_id=top.subject_key_id)]
+        return []
     furthest = max((held, *(other.certificates for other in chains)), key=len)
     found = _fetched_above(furthest, len(held))
     if not furthest[-1].is_self_issued:
@@ -162,7 +164,9 @@ def source(model: Model, urls: Sequence[str]) -> Optional[Source]:
             is_useless = (host, proxied.server) in useless
             if proxied.status is not None and proxied.status < 400 and not is_useless:
                 return Source(url, True, proxied.server)
-    return Source(candidates[0], False) if candidates else None
+    if candidates:
+        return Source(candidates[0], False)
+    return None
 
 
 def _candidates(urls: Sequence[str]) -> List[str]:

@@ -193,7 +193,9 @@ def _mac_refuted(model: Model, expected: str) -> Optional[Seen]:
     named = model.adapters.with_mac(expected)
     if named and model.detection.expected.mac == expected:
         return None
-    whose = "another NIC" if named else "another VM"
+    whose = "another VM"
+    if named:
+        whose = "another NIC"
     return _mistaken(model, _other_mac_than(model, expected), whose)
 
 
@@ -352,9 +354,13 @@ def _address_refuted(model: Model, expected: str) -> Optional[Seen]:
 def _other_address_than(model: Model, expected: str) -> str:
     """The sentence that --expected-ip is not the primary address."""
     owner = model.adapters.holding(expected)
-    adapter = model.primary_nic.adapter if model.primary_nic else None
+    adapter = None
+    if model.primary_nic:
+        adapter = model.primary_nic.adapter
     if owner is None:
-        has = _holds(model, adapter) if adapter else "others"
+        has = "others"
+        if adapter:
+            has = _holds(model, adapter)
         return _differs("address", [expected], "--expected-ip", has)
     what = f"--expected-ip {expected} is an address of {quoted(owner.name)}"
     if adapter and same_nic(owner, adapter):
@@ -403,7 +409,9 @@ def _compared_addresses(model: Model, primary: PrimaryNic) -> Tuple[List[str], L
     elif expected:
         found.append(_other_address_than(model, expected))
     reported = model.answers.reported_interface(primary.adapter)
-    wanted = reported.addresses if reported else ()
+    wanted: Sequence[str] = ()
+    if reported:
+        wanted = reported.addresses
     if any(item.address in wanted for item in _held(model, primary.adapter)):
         agree.append("IMDS")
     elif wanted:
@@ -420,7 +428,9 @@ def _agreed(what: str, value: Optional[str], sources: List[str]) -> List[str]:
     """``MAC X is what IMDS says``, by all who say so; nothing where nobody does."""
     if not sources:
         return []
-    verb = "says" if len(sources) == 1 else "say"
+    verb = "say"
+    if len(sources) == 1:
+        verb = "says"
     return [f"{what} {value} is what {' and '.join(sources)} {verb}"]
 
 

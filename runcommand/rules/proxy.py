@@ -69,7 +69,9 @@ def hits(model: Model, address: str) -> List[Hit]:
         trial = _trial_of(model, proxy)
         exchange = None
         if trial:
-            exchange = trial.imds if address == IMDS_ADDRESS else trial.wireserver
+            exchange = trial.wireserver
+            if address == IMDS_ADDRESS:
+                exchange = trial.imds
         found.append(Hit(proxy, own, trial, exchange))
     return found
 
@@ -103,7 +105,9 @@ def what_came(hit: Hit) -> str:
         return f"fails: {short(hit.trial.error or 'no answer', 120)}"
     at = f"{answer.connection.address}:{answer.connection.port}"
     if answer.outcome is Outcome.HTTP:
-        title = f' "{short(answer.says, 60)}"' if answer.says else ""
+        title = ""
+        if answer.says:
+            title = f' "{short(answer.says, 60)}"'
         return f"gets HTTP {answer.status} and {form(answer)}{title} from {at}"
     if answer.connection.outcome is not Outcome.ANSWERED:
         return f"fails: {at} {in_words(answer.connection.outcome)}"
@@ -292,7 +296,9 @@ def _pac(model: Model, file: Optional[PacFile]) -> str:
         size += f" ({short(file.error, 60)})"
     if IMDS_ADDRESS in file.mentions:
         return f"{size}, and 169.254.169.254 is named in it"
-    near = ", though 169.254. is" if file.mentions else ""
+    near = ""
+    if file.mentions:
+        near = ", though 169.254. is"
     return f"{size}, and 169.254.169.254 is not named in it{near}"
 
 
@@ -301,9 +307,13 @@ def set_aside(proxy: Proxy) -> str:
     if proxy.kind is ProxyKind.GUEST_AGENT:
         return f"{described(proxy)} is the agent's own, which asks the platform without it"
     if proxy.server:
-        only = ", not for 168.63.129.16" if through(proxy, WIRESERVER_ADDRESS) else ""
+        only = ""
+        if through(proxy, WIRESERVER_ADDRESS):
+            only = ", not for 168.63.129.16"
         return f"{described(proxy)} is bypassed for 169.254.169.254{only}"
-    what = "a PAC file" if proxy.pac_url else "automatic detection"
+    what = "automatic detection"
+    if proxy.pac_url:
+        what = "a PAC file"
     return f"{short(proxy.place, 80)}: {what}, no proxy by name"
 
 
@@ -315,7 +325,9 @@ def path_words(model: Model) -> str:
     found = hits(model, IMDS_ADDRESS)  # the machine's first
     if found:
         proxy = found[0].proxy
-        whose = "one user's" if proxy.scope is Scope.USER else "some"
+        whose = "some"
+        if proxy.scope is Scope.USER:
+            whose = "one user's"
         return f"no proxy ({whose} clients: {short(proxy.server or '', 60)})"
     if any(proxy.pac_url for proxy in proxies):
         return "no proxy (PAC clients: ?)"

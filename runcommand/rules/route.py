@@ -45,7 +45,9 @@ FOR_GOOD = (
 
 def described(route: Route) -> str:
     """A route in a sentence: ``169.254.0.0/16 on-link, metric 5``"""
-    via = f"via {route.gateway}" if route.gateway else "on-link"
+    via = "on-link"
+    if route.gateway:
+        via = f"via {route.gateway}"
     table = ""
     if route.table not in ("main", "local"):
         table = f", table {short(route.table, 24)}"
@@ -101,7 +103,9 @@ def _host_or_network(cidr: Optional[str]) -> str:
     if cidr is None:
         return "all"
     address, _, length = cidr.partition("/")
-    return address if length == "32" else cidr
+    if length == "32":
+        return address
+    return cidr
 
 
 def _chosen_by(model: Model) -> str:
@@ -154,7 +158,9 @@ def _held_by(model: Model, holder: Adapter) -> Seen:
 
 def _redirected_by(model: Model, rule: FirewallRule) -> Seen:
     """The finding that a NAT rule sends the requests elsewhere."""
-    to = f" to {short(rule.target)}" if rule.target else ""
+    to = ""
+    if rule.target:
+        to = f" to {short(rule.target)}"
     what = described_obstacle(Obstacle(rule))
     detail = f"{what} redirects connections to 169.254.169.254 port 80{to}."
     fixes = let_pass(model, Obstacle(rule), [IMDS_ADDRESS])
@@ -224,7 +230,9 @@ def route_link_local_shadow(model: Model) -> Optional[Seen]:
         return None
     if routing.leaves_by_primary_nic and _answers_on_link(model):
         return None
-    where = nic(egress) if egress else quoted(route.interface or "?")
+    where = quoted(route.interface or "?")
+    if egress:
+        where = nic(egress)
     detail = (
         f"The on-link route {route.destination} of {where} wins, so packets to 169.254.169.254 "
         f"stay on that link instead of going to the gateway."
@@ -344,7 +352,9 @@ def route_wrong_gateway(model: Model) -> Optional[Seen]:
     if not routing.leaves_by_primary_nic or is_link_local_shadow(route):
         return None
     is_wrong = route.gateway is not None and hop not in _known_gateways(model, primary.adapter)
-    forged = routing.next_hop_neighbour if routing.next_hop_is_forged else None
+    forged = None
+    if routing.next_hop_is_forged:
+        forged = routing.next_hop_neighbour
     if not is_wrong and not routing.next_hop_is_dead and not forged:
         return None
     detail = _wrong_hop(route, hop, gateway, primary) + _chosen_by(model)

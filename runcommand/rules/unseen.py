@@ -25,7 +25,9 @@ def qualified(model: Model, finding: Finding, is_residual: bool) -> Finding:
 
     :param is_residual: the finding says that nothing on the VM explains the failure
     """
-    missing = not_read(model) if is_residual else []
+    missing = []
+    if is_residual:
+        missing = not_read(model)
     sentences = [without_rights(model), _could_not(model, missing), finding.detail]
     detail = short(" ".join(filter(None, sentences)), DETAIL_LIMIT)
     return replace(finding, detail=detail, fix=(*_first_steps(model, missing), *finding.fix))
@@ -60,7 +62,9 @@ def _could_not(model: Model, missing: List[Unavailable]) -> str:
 def _first_steps(model: Model, missing: List[Unavailable]) -> List[Fix]:
     is_windows = model.facts.system == "windows"
     if is_unprivileged(model):
-        how = "in an elevated prompt (Run as administrator)" if is_windows else "as root, with sudo"
+        how = "as root, with sudo"
+        if is_windows:
+            how = "in an elevated prompt (Run as administrator)"
         return [advice(f"Run this again {how}.")]
     if not missing:
         return []
