@@ -6,7 +6,7 @@ Pure: the same facts, the same diagnosis.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Set, Tuple
 
 from .facts import Facts
 from .fixes.pages import page_for
@@ -27,19 +27,22 @@ class Diagnosis:
     facts: Facts
     model: Model
     verdict: Verdict
-    findings: Tuple[
-        Finding, ...
-    ]  # in order of weight: the first explains the verdict, unless it is healthy
+    # In order of weight: the first explains the verdict, unless it is healthy.
+    findings: Tuple[Finding, ...]
     checks: Tuple[Check, ...]
 
     @property
     def cause(self) -> Optional[str]:
-        return self.main.cause if self.main else None
+        if self.main:
+            return self.main.cause
+        return None
 
     @property
     def main(self) -> Optional[Finding]:
         """The finding that explains the verdict; None when healthy."""
-        return self.findings[0] if self.verdict is not Verdict.HEALTHY else None
+        if self.verdict is Verdict.HEALTHY:
+            return None
+        return self.findings[0]
 
     @property
     def exit_code(self) -> int:
@@ -60,15 +63,12 @@ def diagnose(facts: Facts) -> Diagnosis:
             finding = failure(f"rule {rule.cause}", error)
         if finding:
             findings.append(_with_page(finding, facts.system))
-    findings.sort(key=_weight)
-    findings = [
-        finding
-        for number, finding in enumerate(findings)
-        if not _is_explained(finding, findings[:number])
-    ]
+    findings = _unexplained(sorted(findings, key=_weight))
+    verdict = Verdict.HEALTHY
     if findings and findings[0].severity is Severity.FAIL:
-        findings[0] = qualified(model, findings[0], findings[0].cause in RESIDUAL)
-    verdict = findings[0].verdict if findings and findings[0].verdict else Verdict.HEALTHY
+        main = findings[0]
+        findings[0] = qualified(model, main, main.cause in RESIDUAL)
+        verdict = main.verdict or Verdict.HEALTHY
     return Diagnosis(facts, model, verdict, tuple(findings), _check(model, findings))
 
 
@@ -82,16 +82,28 @@ def failed(facts: Facts, what: str, error: Exception) -> Diagnosis:
 
 def _with_page(finding: Finding, system: str) -> Finding:
     """The finding with the page for the system that the facts came from."""
-    return replace(finding, doc=page_for(finding.doc, system)) if finding.doc else finding
+    if finding.doc:
+        return replace(finding, doc=page_for(finding.doc, system))
+    return finding
 
 
 def _weight(finding: Finding) -> Tuple[int, int]:
     """Failures first, each in the order of ``RULES``; a failure of the program itself explains only
     what nothing else does.
     """
-    order = [rule.cause for rule in RULES]
-    place = len(order) if finding.cause == "tool-failed" else order.index(finding.cause)
+    place = len(RULES)
+    if finding.cause != "tool-failed":
+        place = [rule.cause for rule in RULES].index(finding.cause)
     return _WEIGHT[finding.severity], place
+
+
+def _unexplained(findings: List[Finding]) -> List[Finding]:
+    """The findings that no weightier one explains, in the same order."""
+    return [
+        finding
+        for number, finding in enumerate(findings)
+        if not _is_explained(finding, findings[:number])
+    ]
 
 
 def _is_explained(finding: Finding, before: List[Finding]) -> bool:
@@ -109,15 +121,15 @@ def _check(model: Model, findings: List[Finding]) -> Tuple[Check, ...]:
     severities: Dict[str, Severity] = {}
     for finding in findings:
         severities.setdefault(finding.cause, finding.severity)
-    checks = []
+    checks: List[Check] = []
+    spoken_for: Set[str] = set()
     for kind in CHECKS:
+        spoken_for.update(kind.facts)
         try:
             checks.append(kind(model, severities))
         except Exception as error:
-            checks.append(
-                Check(kind.id, Status.ERROR, short(f"{type(error).__name__}: {error}", 120))
-            )
-    spoken_for = {fact for kind in CHECKS for fact in kind.facts}
+            reason = short(f"{type(error).__name__}: {error}", 120)
+            checks.append(Check(kind.id, Status.ERROR, reason))
     for missing in model.facts.unavailable:
         if missing.fact not in spoken_for:
             checks.append(Check(f"facts.{missing.fact}", Status.ERROR, short(missing.reason, 160)))

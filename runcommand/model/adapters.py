@@ -12,7 +12,8 @@ from .azure import is_azure_mac
 
 NO_MAC = "00-00-00-00-00-00"
 SOFTWARE_KINDS = (
-    "loopback", "tun", "tap", "wireguard", "ipip", "gre", "sit", "dummy", "ifb", "veth", "tunnel", "ppp", "virtual",
+    "loopback", "tun", "tap", "wireguard", "ipip", "gre", "sit", "dummy", "ifb", "veth", "tunnel",
+    "ppp", "virtual",
 )  # fmt: skip
 
 

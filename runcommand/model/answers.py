@@ -55,11 +55,15 @@ class Answers:
     def imds(self) -> Optional[Exchange]:
         """The last plain request for the instance metadata; None when it was not made."""
         attempts = self._attempts
-        return attempts[-1] if attempts else None
+        if attempts:
+            return attempts[-1]
+        return None
 
     @property
     def _attempts(self) -> Tuple[Exchange, ...]:
-        return self._facts.imds.attempts if self._facts.imds else ()
+        if self._facts.imds:
+            return self._facts.imds.attempts
+        return ()
 
     @cached_property
     def imds_gives_metadata(self) -> bool:
@@ -97,20 +101,25 @@ class Answers:
 
     @cached_property
     def metadata(self) -> Optional[Exchange]:
-        """The exchange that brought this VM's metadata: the plain request, or the differential's."""
+        """The exchange that brought this VM's metadata: the plain one or the differential's."""
         if self.imds_gives_metadata:
             return self.imds
-        return self.proof.exchange if self.proof else None
+        if self.proof:
+            return self.proof.exchange
+        return None
 
     @cached_property
     def instance(self) -> Optional[Instance]:
         """What IMDS said of this VM."""
-        return self.metadata.instance if self.metadata else None
+        if self.metadata:
+            return self.metadata.instance
+        return None
 
     def reported_interface(self, adapter: Adapter) -> Optional[ImdsInterface]:
         """What IMDS says of a NIC of the guest."""
-        interfaces = self.instance.interfaces if self.instance else ()
-        for interface in interfaces:
+        if self.instance is None:
+            return None
+        for interface in self.instance.interfaces:
             if interface.mac and interface.mac == adapter.mac:
                 return interface
         return None
@@ -147,7 +156,9 @@ class Answers:
     @cached_property
     def document(self) -> Optional[AttestedDocument]:
         """The attested document of this VM; None where IMDS gave none, or does not answer."""
-        return self._facts.imds.document if self._facts.imds and self.imds_gives_metadata else None
+        if self._facts.imds and self.imds_gives_metadata:
+            return self._facts.imds.document
+        return None
 
     @cached_property
     def readable_document(self) -> Optional[AttestedDocument]:

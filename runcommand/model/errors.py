@@ -61,4 +61,6 @@ def _as_windows(found: Match[str]) -> str:
     number = WINSOCK.get(name)
     if number is None:
         return found.group()
-    return f"WSA{name} ({number}, {words})" if words else f"WSA{name} ({number})"
+    if words:
+        return f"WSA{name} ({number}, {words})"
+    return f"WSA{name} ({number})"

@@ -18,7 +18,9 @@ def differential_answer(model: Model) -> str:
     if proof is None:
         return ""
     device = proof.connection.device
-    bound = f' bound to "{short(device)}"' if device else ""
+    bound = ""
+    if device:
+        bound = f' bound to "{short(device)}"'
     return f" IMDS answered when asked from {proof.connection.local_address}{bound}."
 
 
@@ -65,4 +67,6 @@ def _of_trials(model: Model) -> str:
                 f"Asked from {answer.connection.local_address}, IMDS answered HTTP {answer.status}."
             )
     tried = {trial.connection.source for trial in model.answers.trials}
-    return f"IMDS answered none of the {len(tried)} local addresses tried." if tried else ""
+    if tried:
+        return f"IMDS answered none of the {len(tried)} local addresses tried."
+    return ""

@@ -87,4 +87,6 @@ class PlatformFiltering:
         for note in self.facts.notes:
             if note.fact == "firewall" and not note.text.startswith((PROFILE_UNKNOWN, NOT_KEPT)):
                 return note.text
-        return f"{firewall.cut_off} rules are left out" if firewall.cut_off else ""
+        if firewall.cut_off:
+            return f"{firewall.cut_off} rules are left out"
+        return ""

@@ -30,20 +30,19 @@ def walk(
     :param source: the source address; None: not chosen yet
     """
     rows = [row for row in routes if not row.dead and contains(row.destination, destination)]
-    for rule in sorted(USUAL_RULES if rules is None else rules, key=lambda rule: rule.priority):
+    in_order = sorted(USUAL_RULES if rules is None else rules, key=lambda rule: rule.priority)
+    for rule in in_order:
         if not matches(rule, destination, source):
             continue
         if rule.action in DENYING_ACTIONS:
             return rule, None
-        best = longest_match(
-            row for row in rows if row.table == rule.table and rule.action is RuleAction.TABLE
-        )
-        suppressed_to = -1 if rule.suppress_prefix_length is None else rule.suppress_prefix_length
-        if (
-            best
-            and prefix_length(best.destination) > suppressed_to
-            and best.kind is not RouteKind.THROW
-        ):
+        if rule.action is not RuleAction.TABLE:
+            continue
+        best = longest_match(row for row in rows if row.table == rule.table)
+        if best is None or best.kind is RouteKind.THROW:
+            continue
+        length = prefix_length(best.destination)
+        if rule.suppress_prefix_length is None or length > rule.suppress_prefix_length:
             return rule, best
     return None, None
 
@@ -84,4 +83,8 @@ def _mark_is_zero(mark: str) -> bool:
 
 def _covers(ports: str, port: int) -> bool:
     first, _, last = ports.partition("-")
-    return first.isdecimal() and int(first) <= port <= int(last if last.isdecimal() else first)
+    if not first.isdecimal():
+        return False
+    if not last.isdecimal():
+        last = first
+    return int(first) <= port <= int(last)

@@ -96,8 +96,12 @@ class Detection:
                 mac_is_answered = True
             if answer.address == given.ip:
                 ip_is_answered = True
-        mac = given.mac if mac_is_answered else None
-        ip = given.ip if ip_is_answered else None
+        mac = None
+        if mac_is_answered:
+            mac = given.mac
+        ip = None
+        if ip_is_answered:
+            ip = given.ip
         return Expected(mac, ip)
 
     @cached_property
@@ -143,7 +147,9 @@ class Detection:
 
     def _nics_of(self, connection: Connection) -> List[Adapter]:
         owner = self._answers.nic_of(connection)
-        return [owner] if owner else []
+        if owner:
+            return [owner]
+        return []
 
     def _expected_nics(self) -> List[Adapter]:
         named = self._adapters.with_mac(self.expected.mac)
@@ -167,7 +173,9 @@ class Detection:
         """The primary one of the adapter's addresses, by the surest evidence that names one."""
         held = [item.address for item in adapter.addresses]
         metadata = self._answers.metadata
-        answered = metadata.connection.local_address if metadata else None
+        answered = None
+        if metadata:
+            answered = metadata.connection.local_address
         if answered in PLATFORM_ADDRESSES:
             answered = None
         plain = [
@@ -179,4 +187,6 @@ class Detection:
         for candidate in (answered, self.expected.ip, adapter.lease_address, *dynamic, *plain):
             if candidate in held:
                 return candidate
-        return held[0] if held else None
+        if held:
+            return held[0]
+        return None

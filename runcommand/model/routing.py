@@ -93,7 +93,9 @@ class Routing:
         denies = rule_denies or row_denies
         known = recorded is not None or self._facts.routes is not None
         error = _error(recorded.error if recorded else None, denies, exchange)
-        chosen = recorded.route if recorded else None
+        chosen = None
+        if recorded:
+            chosen = recorded.route
         if error or (denies and chosen is None):
             return _denied(destination, source, error, rule, row if denies else None, row, known)
         route = chosen or self._by_source(row, destination, source)
@@ -133,7 +135,9 @@ class Routing:
     @cached_property
     def egress(self) -> Optional[Adapter]:
         """The adapter through which packets to IMDS leave."""
-        return None if self.to_imds.error else self._adapters.egress(self.to_imds.route)
+        if self.to_imds.error:
+            return None
+        return self._adapters.egress(self.to_imds.route)
 
     @property
     def leaves_by_primary_nic(self) -> bool:
@@ -166,7 +170,9 @@ class Routing:
         ]
         # Windows may keep a dead twin of an entry.
         own.sort(key=lambda neighbour: neighbour.state in SILENT_ARP)
-        return own[0] if own else None
+        if own:
+            return own[0]
+        return None
 
     @property
     def next_hop_is_dead(self) -> bool:
@@ -230,7 +236,9 @@ class Routing:
 
     def first_address(self, adapter: Adapter) -> Optional[str]:
         """The first host address of the adapter's own subnet (an automatic address has none)."""
-        primary_ip = self._primary_nic.ip if self._primary_nic else None
+        primary_ip = None
+        if self._primary_nic:
+            primary_ip = self._primary_nic.ip
         own = [
             held
             for held in adapter.addresses
@@ -244,10 +252,14 @@ class Routing:
 
 def _source(recorded: Optional[Lookup], exchange: Optional[Exchange]) -> Optional[str]:
     """The source address: the one that the connect used, else the one that the lookup gives."""
-    used = exchange.connection.local_address if exchange else None
+    used = None
+    if exchange:
+        used = exchange.connection.local_address
     if used and not contains(LOOPBACK, used):
         return used
-    return recorded.source if recorded else None
+    if recorded:
+        return recorded.source
+    return None
 
 
 def _error(error: Optional[str], denies: bool, exchange: Optional[Exchange]) -> Optional[str]:

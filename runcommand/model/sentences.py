@@ -18,7 +18,9 @@ _OUTCOMES = {
 def nic(adapter: Adapter, address: Optional[str] = None) -> str:
     """An adapter in a sentence: ``"eth1" (10.0.1.5)``"""
     held = address or next((item.address for item in adapter.addresses), None)
-    return f"{quoted(adapter.name)} ({held})" if held else quoted(adapter.name)
+    if held:
+        return f"{quoted(adapter.name)} ({held})"
+    return quoted(adapter.name)
 
 
 def in_words(outcome: Outcome) -> str:
@@ -31,30 +33,46 @@ def exchange_in_words(exchange: Exchange, system: str, with_source: bool = True)
 
     :param system: as in ``Facts.system``
     """
-    source = exchange.connection.local_address if with_source else None
-    origin = f" from {source}" if source else ""
+    source = None
+    if with_source:
+        source = exchange.connection.local_address
+    origin = ""
+    if source:
+        origin = f" from {source}"
     if exchange.outcome is Outcome.HTTP:
-        to = f" to {source}" if source else ""
+        to = ""
+        if source:
+            to = f" to {source}"
         return f"HTTP {exchange.status}{to} in {milliseconds(exchange.elapsed_s)}"
     if exchange.outcome is Outcome.TIMED_OUT:
         is_connected = exchange.connection.outcome is Outcome.ANSWERED
-        accepted = "connected, but silent, and " if is_connected else ""
+        accepted = ""
+        if is_connected:
+            accepted = "connected, but silent, and "
         return f"{accepted}timed out after {exchange.elapsed_s:.1f} s{origin}"
     error = exchange.connection.error
-    words = f": {error_in_words(error, system)}" if error else ""
+    words = ""
+    if error:
+        words = f": {error_in_words(error, system)}"
     return f"{in_words(exchange.outcome)}{origin}{words}"
 
 
 def says(answer: Exchange) -> str:
     """What the answer says of itself, as a sentence; empty where it says nothing."""
-    return f' It says: "{short(answer.says, 120).rstrip(".")}".' if answer.says else ""
+    if answer.says:
+        return f' It says: "{short(answer.says, 120).rstrip(".")}".'
+    return ""
 
 
 def program_in_words(process: Optional[str], pid: Optional[int]) -> str:
     """A process by its program and its number: ``nginx (pid 812)``"""
     is_known = process is not None and process not in ("", "-")
-    name = short(process or "", 60) if is_known else "a program that is not known"
-    return f"{name} (pid {pid})" if pid else name
+    name = "a program that is not known"
+    if is_known:
+        name = short(process or "", 60)
+    if pid:
+        return f"{name} (pid {pid})"
+    return name
 
 
 def listener_in_words(listener: Listener) -> str:
@@ -63,4 +81,6 @@ def listener_in_words(listener: Listener) -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.1f} s"

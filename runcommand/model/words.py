@@ -8,9 +8,6 @@ from urllib.parse import urlsplit
 NAME_LIMIT = 48  # bytes of a name in a sentence
 
 
-# ----------------------------------------------------------------------------------------------------------
-
-
 def to_ascii(text: str) -> str:
     """Printable ASCII: every other character, control characters too, as ``\\uXXXX`` of its UTF-16
     form.
@@ -30,7 +27,9 @@ def _escape(character: str) -> str:
 def short(text: str, limit: int = NAME_LIMIT) -> str:
     """A name from the VM or the network as it may stand in a sentence: printable ASCII, bounded."""
     plain = to_ascii(text[: limit + 1])  # one more, to see that there is more
-    return plain if len(plain) <= limit else plain[: limit - 3] + "..."
+    if len(plain) <= limit:
+        return plain
+    return plain[: limit - 3] + "..."
 
 
 def capital(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import List, Optional, Tuple
 
-from ..facts import Body, ChainFault, Outcome, SignatureState, parse_instant
+from ..facts import Body, ChainError, ChainFault, Outcome, SignatureState, parse_instant
 from ..fixes.remedies import REDEPLOY_WARNING
 from ..model.azure import is_azure_edition
 from ..model.model import Model
@@ -25,28 +25,40 @@ def who_cares(model: Model) -> str:
     """Whether this VM's activation or updates depend on the attested document, as a sentence."""
     machine = model.facts.machine
     if model.facts.system != "windows" or machine is None:
-        return "On Linux, node attestation and other programs that verify the attested document depend on it."
-    name = machine.os_name or "Windows"
-    state = f" (Windows says: {model.facts.activation})" if model.facts.activation else ""
-    if is_azure_edition(model.facts.machine):
+        return (
+            "On Linux, node attestation and other programs that verify the attested document "
+            "depend on it."
+        )
+    state = ""
+    if model.facts.activation:
+        state = f" (Windows says: {model.facts.activation})"
+    if is_azure_edition(machine):
         return f"This VM is Azure Edition: its activation{state} depends on the attested document."
+    name = machine.os_name or "Windows"
     if name.startswith(ESU_RELEASES):
-        return f"Extended Security Updates of {short(name)} depend on the attested document; its activation{state} does not."
-    return f"The activation{state} of this edition does not depend on the attested document; node attestation does."
+        return (
+            f"Extended Security Updates of {short(name)} depend on the attested document; its "
+            f"activation{state} does not."
+        )
+    return (
+        f"The activation{state} of this edition does not depend on the attested document; node "
+        "attestation does."
+    )
 
 
 def attested_had_time(model: Model) -> bool:
     """Whether the answer failed by itself, and not because this program's own time or requests were
     used up.
     """
-    attested = model.facts.imds.attested if model.facts.imds else None
-    if attested is None or attested.outcome is Outcome.FAILED:
+    answer = None
+    if model.facts.imds:
+        answer = model.facts.imds.attested
+    if answer is None or answer.outcome is Outcome.FAILED:
         return False
-    in_time = attested.outcome is Outcome.HTTP and attested.body not in (None, Body.ENDLESS)
-    return (
-        in_time
-        or min(attested.allowed_s or FAIR_S, attested.connection.allowed_s or FAIR_S) >= FAIR_S
-    )
+    if answer.outcome is Outcome.HTTP and answer.body not in (None, Body.ENDLESS):
+        return True
+    allowed_s = (answer.allowed_s or FAIR_S, answer.connection.allowed_s or FAIR_S)
+    return min(allowed_s) >= FAIR_S
 
 
 KEEPER = "keeps answers of 169.254.169.254: a caching proxy, a metadata proxy of containers"
@@ -58,8 +70,11 @@ def outside(again: str, culprit: str = "") -> Tuple[Fix, ...]:
     :param again: what may be better the next time
     :param culprit: what to look for before: "changes the answers: a security product"
     """
+    fixes: List[Fix] = []
+    if culprit:
+        fixes.append(advice(f"Look for what {culprit}."))
     return (
-        *([advice(f"Look for what {culprit}.")] if culprit else []),
+        *fixes,
         advice(f"Run again in a minute: {again}"),
         advice(f"If it stays so, redeploy the VM to another host. {REDEPLOY_WARNING}"),
         advice("If that does not help, open a support request with this report."),
@@ -80,29 +95,27 @@ def attested_unavailable(model: Model) -> Optional[Seen]:
     Fix: wait and run this again. If that does not help, redeploy the VM.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
     """
-    imds = model.facts.imds
-    if (
-        imds is None
-        or not model.answers.imds_gives_metadata
-        or imds.attested is None
-        or imds.attested_document
-        or not attested_had_time(model)
-    ):
+    imds, instance = model.facts.imds, model.answers.instance
+    if imds is None or imds.attested is None or not model.answers.imds_gives_metadata:
         return None
-    if model.answers.instance and model.answers.instance.az_environment.lower().replace(
-        " ", ""
-    ).startswith("azurestack"):
+    if imds.attested_document or not attested_had_time(model):
         return None
-    what = "" if imds.attested.status != 200 else " The answer holds no signed document."
-    return Seen(
-        f"/metadata/instance answers; /metadata/attested/document: {model.answers.in_words(imds.attested)}.{says(imds.attested)}{what} "
-        "Activation of Azure Edition, Extended Security Updates and node attestation need it.",
-        (
-            advice(
-                f"Wait a minute and run again; if it stays so, redeploy the VM to another host. {REDEPLOY_WARNING}"
-            ),
-        ),
+    if instance and instance.az_environment.lower().replace(" ", "").startswith("azurestack"):
+        return None
+    detail = (
+        "/metadata/instance answers; /metadata/attested/document: "
+        f"{model.answers.in_words(imds.attested)}.{says(imds.attested)}"
     )
+    if imds.attested.status == 200:
+        detail += " The answer holds no signed document."
+    detail += (
+        " Activation of Azure Edition, Extended Security Updates and node attestation need it."
+    )
+    fix = advice(
+        "Wait a minute and run again; if it stays so, redeploy the VM to another host. "
+        f"{REDEPLOY_WARNING}"
+    )
+    return Seen(detail, (fix,))
 
 
 @rule(Verdict.DEGRADED, after="attested-unavailable", shown_by="imds.attested")
@@ -123,24 +136,31 @@ def attested_signature_invalid(model: Model) -> Optional[Seen]:
     document = model.answers.document
     if document is None:
         return None
-    forged = next(
-        (error for error in model.answers.chain_errors if error.fault is ChainFault.SIGNATURE), None
-    )
+    reason = short(document.reason or "", 160)
+    forged = _forged(model)
     if document.signature is SignatureState.INVALID:
-        what = f"does not verify: {short(document.reason or '', 160)}"
+        what = f"does not verify: {reason}"
     elif document.signature is SignatureState.MALFORMED:
-        what = f"cannot be read: {short(document.reason or '', 160)}"
+        what = f"cannot be read: {reason}"
     elif forged:
         what = f"verifies, but a certificate of its chain does not: {short(forged.text, 160)}"
     else:
         return None
-    return Seen(
-        f"IMDS's attested document {what}. Every verifier will reject it. {who_cares(model)}",
-        outside(
-            "a document that was cut or changed once may be whole then.",
-            "changes the answers of 169.254.169.254: a security product, a metadata proxy, a container's",
-        ),
+    fixes = outside(
+        "a document that was cut or changed once may be whole then.",
+        "changes the answers of 169.254.169.254: a security product, a metadata proxy, a "
+        "container's",
     )
+    rejected = f"Every verifier will reject it. {who_cares(model)}"
+    return Seen(f"IMDS's attested document {what}. {rejected}", fixes)
+
+
+def _forged(model: Model) -> Optional[ChainError]:
+    """The first certificate of the chain whose signature fails."""
+    for error in model.answers.chain_errors:
+        if error.fault is ChainFault.SIGNATURE:
+            return error
+    return None
 
 
 @rule(after="cert-fetched-from-aia", shown_by="imds.attested")
@@ -161,9 +181,8 @@ def attested_unverifiable(model: Model) -> Optional[Seen]:
     if document is None or document.signature is not SignatureState.UNVERIFIABLE:
         return None
     reason = short(document.reason or "", 160)
-    return Seen(
-        f"The attested document's signature was not verified here: {reason}.", (), Severity.INFO
-    )
+    detail = f"The attested document's signature was not verified here: {reason}."
+    return Seen(detail, (), Severity.INFO)
 
 
 @rule(Verdict.DEGRADED, after="attested-signature-invalid", shown_by="imds.attested")
@@ -181,12 +200,15 @@ def attested_nonce_mismatch(model: Model) -> Optional[Seen]:
     document = model.answers.readable_document
     if document is None or document.nonce == document.asked_nonce:
         return None
-    got = f"the nonce {quoted(document.nonce)}" if document.nonce is not None else "no nonce"
-    return Seen(
-        f"The attested document carries {got}, and {quoted(document.asked_nonce)} was sent: it was made for another request. "
-        f"Verifiers that check the nonce will reject it. {who_cares(model)}",
-        outside("the next document should carry its own nonce.", KEEPER),
+    got = "no nonce"
+    if document.nonce is not None:
+        got = f"the nonce {quoted(document.nonce)}"
+    detail = (
+        f"The attested document carries {got}, and {quoted(document.asked_nonce)} was sent: it was "
+        "made for another request. Verifiers that check the nonce will reject it. "
+        f"{who_cares(model)}"
     )
+    return Seen(detail, outside("the next document should carry its own nonce.", KEEPER))
 
 
 @rule(Verdict.DEGRADED, after="attested-vm-mismatch", shown_by="imds.attested")
@@ -206,14 +228,14 @@ def attested_document_expired(model: Model) -> Optional[Seen]:
     document = model.answers.readable_document
     if document is None or document.expires_on is None:
         return None
-    late = (host_time(model) - parse_instant(document.expires_on)).total_seconds()
-    if late <= 0:
+    late_s = (host_time(model) - parse_instant(document.expires_on)).total_seconds()
+    if late_s <= 0:
         return None
-    return Seen(
-        f"The attested document expired {span(late)} ago, at {document.expires_on} (made at {document.created_on or '?'}), although it "
-        f"was just asked for. {who_cares(model)}",
-        outside("a new document is made for every request.", KEEPER),
+    detail = (
+        f"The attested document expired {span(late_s)} ago, at {document.expires_on} (made at "
+        f"{document.created_on or '?'}), although it was just asked for. {who_cares(model)}"
     )
+    return Seen(detail, outside("a new document is made for every request.", KEEPER))
 
 
 @rule(Verdict.DEGRADED, after="attested-nonce-mismatch", shown_by="imds.attested")
@@ -231,20 +253,19 @@ def attested_vm_mismatch(model: Model) -> Optional[Seen]:
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
     """
     document, instance = model.answers.readable_document, model.answers.instance
-    if (
-        document is None
-        or instance is None
-        or (document.vm_id or "").lower() == instance.vm_id.lower()
-    ):
+    if document is None or instance is None:
         return None
-    return Seen(
-        f"The attested document is of vmId {short(document.vm_id or 'none')}, and /metadata/instance of {instance.vm_id}. "
-        f"{who_cares(model)}",
-        outside(
-            "both answers should name one VM.",
-            "answers in IMDS's place for another VM: a metadata proxy, the host of a nested VM",
-        ),
+    if (document.vm_id or "").lower() == instance.vm_id.lower():
+        return None
+    detail = (
+        f"The attested document is of vmId {short(document.vm_id or 'none')}, and "
+        f"/metadata/instance of {instance.vm_id}. {who_cares(model)}"
     )
+    fixes = outside(
+        "both answers should name one VM.",
+        "answers in IMDS's place for another VM: a metadata proxy, the host of a nested VM",
+    )
+    return Seen(detail, fixes)
 
 
 def differences(model: Model) -> List[str]:
@@ -256,8 +277,8 @@ def differences(model: Model) -> List[str]:
         "sku": (document.sku, instance.sku),
         "subscription": (document.subscription_id, instance.subscription_id),
     }
-    return [
-        f"{name} {short(signed)} instead of {short(told)}"
-        for name, (signed, told) in pairs.items()
-        if signed and told and signed.lower() != told.lower()
-    ]
+    found: List[str] = []
+    for name, (signed, reported) in pairs.items():
+        if signed and reported and signed.lower() != reported.lower():
+            found.append(f"{name} {short(signed)} instead of {short(reported)}")
+    return found

@@ -4,7 +4,7 @@ Azure; and this program.
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import List, Optional, Tuple
 
 from ..facts import (
     HOST_PLUGIN_PORT,
@@ -12,16 +12,18 @@ from ..facts import (
     WIRESERVER_ADDRESS,
     Outcome,
     RouteKind,
-    Unavailable,
+    WireServer,
 )
+from ..firewall.verdict import Match
 from ..fixes.remedies import REDEPLOY_WARNING, goes_astray, let_pass, route_through_primary_nic
 from ..model.azure import AZURE_ASSET_TAG, GUEST_AGENTS, NO_TAG, is_azure_mac
 from ..model.coverage import failed_to_read, is_incomplete
 from ..model.errors import error_in_words
 from ..model.model import Model
+from ..model.routing import RouteLookup
 from ..model.sentences import in_words
 from ..model.words import listed, short
-from .finding import Finding, Seen, Severity, Verdict, advice, rule
+from .finding import Finding, Fix, Seen, Severity, Verdict, advice, rule
 from .firewall import described
 from .seen import check_first
 
@@ -29,9 +31,15 @@ ARC_AGENTS = ("himds", "himdsd")
 AGAIN = (
     advice("Run again, with --deadline 60."),
     advice(
-        "If it fails again, open an issue at the project's issue tracker, with report.json attached."
+        "If it fails again, open an issue at the project's issue tracker, with report.json "
+        "attached."
     ),
 )
+LET_BOTH_PORTS_PASS = (
+    "Allow TCP 80 and 32526 to 168.63.129.16 in the VM's firewall or security product, and exclude "
+    "the address from transparent proxies."
+)
+ASK_ARC = "Ask http://127.0.0.1:40342 on an Arc-enabled server; imds-check is for Azure VMs."
 LET_IT_FINISH = (advice("Run again, and let it finish."),)
 
 
@@ -50,61 +58,68 @@ def wireserver_unreachable(model: Model) -> Optional[Seen]:
     firewall.
     https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
     """
-    server = model.facts.wireserver
-    if (
-        server is None
-        or not model.answers.imds_gives_metadata
-        or not model.answers.wireserver_is_conclusive
-    ):
+    server, answers = model.facts.wireserver, model.answers
+    if server is None or not answers.imds_gives_metadata or not answers.wireserver_is_conclusive:
         return None
-    plugin_works = server.host_plugin.outcome is Outcome.ANSWERED
-    if model.answers.wireserver_gives_versions and plugin_works:
+    closed = _closed_ports(model, server)
+    if not closed:
         return None
-    stranger = (
-        ", which is not the WireServer's answer" if server.http.outcome is Outcome.HTTP else ""
-    )
-    closed = (
-        []
-        if model.answers.wireserver_gives_versions
-        else [f"port 80 {model.answers.in_words(server.http)}{stranger}"]
-    )
-    closed += (
-        [] if plugin_works else [f"port {HOST_PLUGIN_PORT} {in_words(server.host_plugin.outcome)}"]
-    )
-    verb = "answers in part" if len(closed) == 1 else "does not"
+    verb = "does not"
+    if len(closed) == 1:
+        verb = "answers in part"
     detail = f"IMDS answers, but the WireServer, {WIRESERVER_ADDRESS}, {verb}: {'; '.join(closed)}."
-    lookup, astray = model.routing.to_wireserver, goes_astray(model, model.routing.to_wireserver)
-    if astray:
-        what = f"route {lookup.route.destination}" if lookup.route else "no route"
-        if lookup.error:
-            what = error_in_words(lookup.error, model.facts.system)
-        return Seen(
-            f"{detail} Its way does not lead through the primary NIC and its gateway ({what}).",
-            check_first(model, route_through_primary_nic(model, lookup)),
-        )
-    blocked = dict.fromkeys(
-        item for found in model.filtering.to_wireserver.values() if found for item in found.blocked
-    )
+    lookup = model.routing.to_wireserver
+    is_astray = goes_astray(model, lookup)
+    if is_astray:
+        what = _route_in_words(model, lookup)
+        fixes = check_first(model, route_through_primary_nic(model, lookup))
+        does_not_lead = "does not lead through the primary NIC and its gateway"
+        return Seen(f"{detail} Its way {does_not_lead} ({what}).", fixes)
+    blocked = _blocked(model)
     if blocked:
-        what = f"In the way: {listed([described(obstacle) for obstacle in blocked])}."
-        fixes = dict.fromkeys(
-            fix for item in blocked for fix in let_pass(model, item, [WIRESERVER_ADDRESS])
-        )
-        return Seen(f"{detail} {what}", tuple(fixes))
-    own_fixes = [
-        advice(
-            "Allow TCP 80 and 32526 to 168.63.129.16 in the VM's firewall or security product, and exclude the address from "
-            "transparent proxies."
-        )
-    ]
+        what = listed([described(obstacle) for obstacle in blocked])
+        passing: List[Fix] = []
+        for obstacle in blocked:
+            passing += let_pass(model, obstacle, [WIRESERVER_ADDRESS])
+        return Seen(f"{detail} In the way: {what}.", tuple(dict.fromkeys(passing)))
+    own_fixes = [advice(LET_BOTH_PORTS_PASS)]
     if not is_incomplete(model):  # else what blocks it may as well lie on this VM
-        own_fixes.append(
-            advice(f"If nothing on the VM blocks it, redeploy the VM. {REDEPLOY_WARNING}")
-        )
-    return Seen(
-        f"{detail} Its route {'could not be checked' if astray is None else 'is right'}.",
-        tuple(own_fixes),
-    )
+        redeploy = f"If nothing on the VM blocks it, redeploy the VM. {REDEPLOY_WARNING}"
+        own_fixes.append(advice(redeploy))
+    route = "is right"
+    if is_astray is None:
+        route = "could not be checked"
+    return Seen(f"{detail} Its route {route}.", tuple(own_fixes))
+
+
+def _closed_ports(model: Model, server: WireServer) -> List[str]:
+    """What each port did that did not answer as the WireServer does."""
+    closed: List[str] = []
+    if not model.answers.wireserver_gives_versions:
+        http = f"port 80 {model.answers.in_words(server.http)}"
+        if server.http.outcome is Outcome.HTTP:
+            http += ", which is not the WireServer's answer"
+        closed.append(http)
+    if server.host_plugin.outcome is not Outcome.ANSWERED:
+        closed.append(f"port {HOST_PLUGIN_PORT} {in_words(server.host_plugin.outcome)}")
+    return closed
+
+
+def _route_in_words(model: Model, lookup: RouteLookup) -> str:
+    if lookup.error:
+        return error_in_words(lookup.error, model.facts.system)
+    if lookup.route:
+        return f"route {lookup.route.destination}"
+    return "no route"
+
+
+def _blocked(model: Model) -> List[Match]:
+    """What in the firewall blocks either port, each once."""
+    found: List[Match] = []
+    for filtering in model.filtering.to_wireserver.values():
+        if filtering is not None:
+            found += filtering.blocked
+    return list(dict.fromkeys(found))
 
 
 @rule(Verdict.INCONCLUSIVE, shown_by="vm.azure")
@@ -124,54 +139,54 @@ def not_azure(model: Model) -> Optional[Seen]:
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
     machine = model.facts.machine
-    tag = (machine.asset_tag or "").strip() if machine else ""
-    foreign = tag.lower() not in NO_TAG and tag != AZURE_ASSET_TAG
-    if (
-        model.answers.instance
-        or model.answers.wireserver_gives_versions
-        or (not foreign and _azure_signs(model))
-    ):
+    tag = ""
+    if machine:
+        tag = (machine.asset_tag or "").strip()
+    is_foreign = tag.lower() not in NO_TAG and tag != AZURE_ASSET_TAG
+    if model.answers.instance or model.answers.wireserver_gives_versions:
         return None
-    if model.answers.imds is None and not foreign:
-        return None  # nothing was asked: that the program failed is the finding
-    if not foreign and failed_to_read(model, "machine", "adapters", "routes", "services"):
-        return None  # what says Azure may be there
+    if not is_foreign:
+        if _azure_signs(model):
+            return None
+        if model.answers.imds is None:
+            return None  # nothing was asked: that the program failed is the finding
+        if failed_to_read(model, "machine", "adapters", "routes", "services"):
+            return None  # what says Azure may be there
     arc = model.services.installed(*ARC_AGENTS)
     if arc:
-        return Seen(
-            f"This is an Azure Arc-enabled server (service {arc.name}): its metadata service is at 127.0.0.1:40342.",
-            (
-                advice(
-                    "Ask http://127.0.0.1:40342 on an Arc-enabled server; imds-check is for Azure VMs."
-                ),
-            ),
-        )
-    if foreign:
-        vendor = f" (vendor {short(machine.vendor)})" if machine and machine.vendor else ""
-        detail = f'Its chassis asset tag is "{short(tag)}"{vendor}, not Azure\'s {AZURE_ASSET_TAG}.'
-    else:
-        detail = "No asset tag, lease, route, agent or MAC address of Azure was found, and nothing answers."
+        where = "its metadata service is at 127.0.0.1:40342"
+        detail = f"This is an Azure Arc-enabled server (service {arc.name}): {where}."
+        return Seen(detail, (advice(ASK_ARC),))
+    detail = (
+        "No asset tag, lease, route, agent or MAC address of Azure was found, and nothing answers."
+    )
+    if is_foreign:
+        vendor = ""
+        if machine and machine.vendor:
+            vendor = f" (vendor {short(machine.vendor)})"
+        whose = f"not Azure's {AZURE_ASSET_TAG}"
+        detail = f'Its chassis asset tag is "{short(tag)}"{vendor}, {whose}.'
     return Seen(detail, (advice("Run this on the Azure VM itself."),))
 
 
 def _azure_signs(model: Model) -> bool:
+    machine = model.facts.machine
+    if machine is not None and machine.asset_tag == AZURE_ASSET_TAG:
+        return True
+    if model.services.installed(*GUEST_AGENTS):
+        return True
+    for adapter in model.adapters.all:
+        if adapter.dhcp_server == WIRESERVER_ADDRESS or is_azure_mac(adapter.mac):
+            return True
     hosts = [f"{address}/32" for address in PLATFORM_ADDRESSES]
-    answers = [model.answers.imds, model.facts.wireserver.http if model.facts.wireserver else None]
-    return any(
-        (
-            model.facts.machine is not None and model.facts.machine.asset_tag == AZURE_ASSET_TAG,
-            any(
-                adapter.dhcp_server == WIRESERVER_ADDRESS or is_azure_mac(adapter.mac)
-                for adapter in model.adapters.all
-            ),
-            any(
-                route.destination in hosts and route.kind is not RouteKind.LOCAL
-                for route in model.route_table.rows
-            ),
-            model.services.installed(*GUEST_AGENTS) is not None,
-            any(answer and answer.outcome in (Outcome.HTTP, Outcome.GARBLED) for answer in answers),
-        )
-    )
+    for route in model.route_table.rows:
+        if route.destination in hosts and route.kind is not RouteKind.LOCAL:
+            return True
+    answers = [model.answers.imds]
+    if model.facts.wireserver:
+        answers.append(model.facts.wireserver.http)
+    heard = (Outcome.HTTP, Outcome.GARBLED)
+    return any(answer is not None and answer.outcome in heard for answer in answers)
 
 
 @rule(Verdict.INCONCLUSIVE, after="proxy-intercepts-imds")
@@ -188,16 +203,18 @@ def tool_failed(model: Model) -> Optional[Seen]:
     https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/windows-vm-imds-connection
     """
     answer, imds = model.answers.imds, model.facts.imds
-    again = LET_IT_FINISH if model.facts.interrupted else AGAIN
-    if model.facts.interrupted and (
-        answer is None or (model.answers.imds_gives_metadata and imds and imds.attested is None)
-    ):
-        return Seen("The check of IMDS did not finish: the run was interrupted.", again)
+    again: Tuple[Fix, ...] = AGAIN
+    if model.facts.interrupted:
+        again = LET_IT_FINISH
+        is_half_done = imds is not None and imds.attested is None
+        if answer is None or (model.answers.imds_gives_metadata and is_half_done):
+            return Seen("The check of IMDS did not finish: the run was interrupted.", again)
     if answer is None:
-        missing = Unavailable("imds", "it was not asked")
-        reason = next(
-            (item for item in model.facts.unavailable if item.fact == "imds"), missing
-        ).reason
+        reason = "it was not asked"
+        for item in model.facts.unavailable:
+            if item.fact == "imds":
+                reason = item.reason
+                break
         return Seen(f"The check of IMDS did not finish: {short(reason, 200)}.", again)
     if answer.outcome is Outcome.FAILED:
         error = error_in_words(answer.connection.error or "unknown", model.facts.system, 160)

@@ -5,9 +5,17 @@ that this VM trusts.
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import List, Optional
 
-from ..facts import LACKING, Certificate, ChainFault, is_distrusting, parse_instant
+from ..facts import (
+    LACKING,
+    Certificate,
+    CertificateChain,
+    ChainFault,
+    is_distrusting,
+    parse_instant,
+)
 from ..fixes.remedies import remedies
 from ..model.model import Model
 from ..model.words import host_of, listed, quoted, short
@@ -35,21 +43,33 @@ DOMAINS = {  # of azEnvironment, in lower case
     "azuregermancloud": "metadata.microsoftazure.de",
 }
 FIXED_BUILD = (20348, 2402)  # KB5036909: newer trust lists for Windows Server 2022
+ASK_WHO_BANNED = (
+    "Ask who put it there: it may be a decision of your security team, and Group Policy may put it "
+    "back."
+)
+DO_NOT_TRUST = (
+    "Do not trust it. Look for what answers in IMDS's place, or in that of the certificates' hosts."
+)
+FIND_THUMBPRINT = (
+    "Do not install it before you have found its thumbprint in Azure's list: "
+    f"{CA_PAGE} If it is not there, look for what answers in IMDS's place."
+)
+LET_OUT = (
+    "Let TCP 80 out to these hosts, in the VM's firewall, the network security group and the proxy."
+)
 ROOT_STORES = ("\\Root", "\\AuthRoot")
 
 
 def _by_engine(model: Model) -> str:
     """What the system's own engine says."""
-    said = listed([short(error.text, 100) for error in model.answers.chain_errors], 2)
-    return (
-        f"By {model.answers.chain.engine.partition(' (')[0]}: {said}."
-        if model.answers.chain
-        else ""
-    )
+    chain = model.answers.chain
+    if chain is None:
+        return ""
+    errors = [short(error.text, 100) for error in model.answers.chain_errors]
+    return f"By {chain.engine.partition(' (')[0]}: {listed(errors, 2)}."
 
 
-# --- rules
-# ----------------------------------------------------------------------------------------------------------
+# --- rules ---
 
 
 @rule(Verdict.DEGRADED, after="attested-document-expired", shown_by="cert.chain")
@@ -66,62 +86,66 @@ def cert_expired(model: Model) -> Optional[Seen]:
     the VM, install a newer one.
     https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details
     """
-    document = model.answers.readable_document
+    document, chain = model.answers.readable_document, model.answers.chain
     if document is None or document.signer is None:
         return None
     when, signer = host_time(model), document.signer
-    if _off_dates(signer, model):
-        return Seen(
-            f"The certificate that signs the attested document, {quoted(common_name(signer.subject))}, "
-            f"{_dates(signer, model)}, by the host's clock ({when:%Y-%m-%dT%H:%M:%SZ}). {who_cares(model)}",
-            outside("the platform renews its certificate by itself."),
+    if _off_dates(signer, when):
+        detail = (
+            "The certificate that signs the attested document, "
+            f"{quoted(common_name(signer.subject))}, {_dates(signer, when)}, by the host's clock "
+            f"({when:%Y-%m-%dT%H:%M:%SZ}). {who_cares(model)}"
         )
-    expired = next(
-        (error for error in model.answers.chain_errors if error.fault is ChainFault.OUTSIDE_DATES),
-        None,
+        return Seen(detail, outside("the platform renews its certificate by itself."))
+    for error in model.answers.chain_errors:
+        if error.fault is ChainFault.OUTSIDE_DATES and chain is not None:
+            return _expired_above(model, chain, error.certificate or 0, when)
+    return None
+
+
+def _expired_above(model: Model, chain: CertificateChain, number: int, when: datetime) -> Seen:
+    """The finding that a certificate above the signer is outside its dates.
+
+    :param number: its place in the chain; 0: it is not known which
+    """
+    if not 0 < number < len(chain.certificates):
+        detail = f"A certificate of the chain is outside its dates. {_by_engine(model)}"
+        fix = advice(f"Install the current certificates from {CA_PAGE}")
+        return Seen(f"{detail} {who_cares(model)}", (fix,))
+    own, child = chain.certificates[number], chain.certificates[number - 1]
+    name = common_name(own.subject)
+    detail = (
+        f"{quoted(name)} in the chain of the attested document's certificate {_dates(own, when)}."
     )
-    if expired is None or model.answers.chain is None:
-        return None
-    number = expired.certificate or 0
-    if not 0 < number < len(model.answers.chain.certificates):
-        return Seen(
-            f"A certificate of the chain is outside its dates. {_by_engine(model)} {who_cares(model)}",
-            (advice(f"Install the current certificates from {CA_PAGE}"),),
-        )
-    own, child = (
-        model.answers.chain.certificates[number],
-        model.answers.chain.certificates[number - 1],
-    )
-    kept = f" It is kept in {listed(own.stores)}." if own.stores else ""
-    anew = [] if own.is_self_issued else [Missing(common_name(own.subject), child.issuer_urls)]
-    removal = remedies(model).remove_certificate(own, own.stores)
+    if own.stores:
+        detail += f" It is kept in {listed(own.stores)}."
     if own.is_self_issued:
-        removal = [
+        fixes = [
             advice(
-                f"Look in Azure's list for the root that is in use now: {CA_PAGE} Some expired roots have to stay."
+                "Look in Azure's list for the root that is in use now: "
+                f"{CA_PAGE} Some expired roots have to stay."
             )
         ]
-    return Seen(
-        f"{quoted(common_name(own.subject))} in the chain of the attested document's certificate {_dates(own, model)}.{kept} "
-        f"{who_cares(model)}",
-        (*removal, *install(model, anew)),
-    )
+        fixes += install(model, [])
+    else:
+        fixes = remedies(model).remove_certificate(own, own.stores)
+        fixes += install(model, [Missing(name, child.issuer_urls)])
+    return Seen(f"{detail} {who_cares(model)}", tuple(fixes))
 
 
-def _off_dates(certificate: Certificate, model: Model) -> bool:
-    when = host_time(model)
+def _off_dates(certificate: Certificate, when: datetime) -> bool:
     begin, end = certificate.not_before, certificate.not_after
-    return bool(begin and end) and not parse_instant(begin or "") <= when <= parse_instant(
-        end or ""
-    )
+    if not begin or not end:
+        return False
+    return not parse_instant(begin) <= when <= parse_instant(end)
 
 
-def _dates(certificate: Certificate, model: Model) -> str:
-    when = host_time(model)
-    if certificate.not_after and parse_instant(certificate.not_after) < when:
-        ago = span((when - parse_instant(certificate.not_after)).total_seconds())
-        return f"expired {ago} ago, at {certificate.not_after}"
-    return f"is valid from {certificate.not_before} to {certificate.not_after}"
+def _dates(certificate: Certificate, when: datetime) -> str:
+    begin, end = certificate.not_before, certificate.not_after
+    if end and parse_instant(end) < when:
+        ago = span((when - parse_instant(end)).total_seconds())
+        return f"expired {ago} ago, at {end}"
+    return f"is valid from {begin} to {end}"
 
 
 @rule(Verdict.DEGRADED, after="cert-expired", shown_by="cert.chain")
@@ -140,28 +164,32 @@ def cert_san_mismatch(model: Model) -> Optional[Seen]:
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
     """
     document, instance = model.answers.readable_document, model.answers.instance
-    domain = DOMAINS.get(instance.az_environment.lower()) if instance else None
-    if document is None or document.signer is None or domain is None:
+    if document is None or document.signer is None or instance is None:
+        return None
+    domain = DOMAINS.get(instance.az_environment.lower())
+    if domain is None:
         return None
     names = document.signer.names or (common_name(document.signer.subject),)
     if any(is_under(name, domain) for name in names):
         return None
-    return Seen(
-        f"The certificate that signs the attested document is for {listed([quoted(name) for name in names])}, not for {domain}. "
-        f"{who_cares(model)}",
-        outside(
-            "IMDS's own certificate has the right name.",
-            "answers in IMDS's place: a metadata proxy, another cloud's stand-in, a security product",
-        ),
+    whose = listed([quoted(name) for name in names])
+    detail = (
+        f"The certificate that signs the attested document is for {whose}, not for {domain}. "
+        f"{who_cares(model)}"
     )
+    fixes = outside(
+        "IMDS's own certificate has the right name.",
+        "answers in IMDS's place: a metadata proxy, another cloud's stand-in, a security product",
+    )
+    return Seen(detail, fixes)
 
 
 def is_under(name: str, domain: str) -> bool:
     """Whether a DNS name is a domain or below it."""
     plain = name.lower()
-    return bool(re.fullmatch(r"[a-z0-9.*_-]{1,253}", plain)) and (
-        plain == domain or plain.endswith(f".{domain}")
-    )
+    if not re.fullmatch(r"[a-z0-9.*_-]{1,253}", plain):
+        return False
+    return plain == domain or plain.endswith(f".{domain}")
 
 
 @rule(Verdict.DEGRADED, after="cert-san-mismatch", shown_by="cert.chain")
@@ -177,33 +205,28 @@ def cert_chain_rejected(model: Model) -> Optional[Seen]:
     Fix: remove the certificate from the Disallowed store, after asking who put it there.
     https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details
     """
+    chain = model.answers.chain
     faults = {error.fault for error in model.answers.chain_errors}
-    if model.answers.chain is None or not faults & {ChainFault.DISTRUSTED, ChainFault.OTHER}:
+    if chain is None or not faults & {ChainFault.DISTRUSTED, ChainFault.OTHER}:
         return None
     if ChainFault.DISTRUSTED not in faults and faults & LACKING:
         return None
-    banned = {
-        item: [place for place in item.stores if is_distrusting(place)]
-        for item in model.answers.chain.certificates
-    }
-    where = "".join(
-        f" {quoted(common_name(item.subject))} is in {listed(places)}."
-        for item, places in banned.items()
-        if places
+    commands = remedies(model)
+    where = ""
+    fixes = [advice(ASK_WHO_BANNED)]
+    for item in chain.certificates:
+        places = [place for place in item.stores if is_distrusting(place)]
+        if places:
+            where += f" {quoted(common_name(item.subject))} is in {listed(places)}."
+            fixes += commands.remove_certificate(item, places)
+    fixes += commands.trust_anew()
+    if not where:
+        fixes = [advice(f"Compare the chain in EVIDENCE with {CA_PAGE}")]
+    detail = (
+        "The chain of the attested document's certificate is complete, and rejected. "
+        f"{_by_engine(model)}{where} {who_cares(model)}"
     )
-    fixes = [
-        advice(
-            "Ask who put it there: it may be a decision of your security team, and Group Policy may put it back."
-        )
-    ]
-    for item, places in banned.items():
-        fixes += remedies(model).remove_certificate(item, places) if places else []
-    return Seen(
-        f"The chain of the attested document's certificate is complete, and rejected. {_by_engine(model)}{where} {who_cares(model)}",
-        (*fixes, *remedies(model).trust_anew())
-        if where
-        else (advice(f"Compare the chain in EVIDENCE with {CA_PAGE}"),),
-    )
+    return Seen(detail, tuple(fixes))
 
 
 @rule(Verdict.DEGRADED, after="cert-chain-rejected", shown_by="cert.chain")
@@ -221,55 +244,42 @@ def cert_root_untrusted(model: Model) -> Optional[Seen]:
     Azure's list.
     https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details
     """
-    untrusted = any(
-        error.fault is ChainFault.ROOT_UNTRUSTED for error in model.answers.chain_errors
-    )
-    if (
-        model.answers.chain is None
-        or not model.answers.chain.certificates
-        or not untrusted
-        or missing(model)
-    ):
+    chain = model.answers.chain
+    errors = model.answers.chain_errors
+    untrusted = any(error.fault is ChainFault.ROOT_UNTRUSTED for error in errors)
+    if chain is None or not chain.certificates or not untrusted or missing(model):
         return None
-    root = model.answers.chain.certificates[-1]
+    root = chain.certificates[-1]
     name = common_name(root.subject)
-    stranger = (
-        advice(
-            "Do not trust it. Look for what answers in IMDS's place, or in that of the certificates' hosts."
-        ),
-    )
-    if len(model.answers.chain.certificates) == 1:
-        return Seen(
-            f"The certificate that signs the attested document, {quoted(name)} (thumbprint {root.thumbprint}), is signed by itself: "
-            f"it is not Azure's. {who_cares(model)}",
-            stranger,
+    which = f"{quoted(name)} (thumbprint {root.thumbprint})"
+    if len(chain.certificates) == 1:
+        detail = (
+            f"The certificate that signs the attested document, {which}, is signed by itself: it "
+            f"is not Azure's. {who_cares(model)}"
         )
-    places = [place for place in root.stores if place.startswith("S-1-")]
-    only = (
-        f" It is only in {listed(places)}: a user's store does not count for services."
-        if places
-        else ""
-    )
+        return Seen(detail, (advice(DO_NOT_TRUST),))
     detail = (
-        f"The chain of the attested document's certificate ends at {quoted(name)} (thumbprint {root.thumbprint}), which this VM "
-        f"does not trust.{only} "
+        f"The chain of the attested document's certificate ends at {which}, which this VM does not "
+        f"trust.{_only_for_users(root)}"
     )
     known = ROOTS.get(name)
     if known and known.thumbprint != root.thumbprint:
-        wrong = f"It is not the root of that name that Azure uses (thumbprint {known.thumbprint}). {who_cares(model)}"
-        return Seen(detail + wrong, stranger)
-    detail = f"{detail}{_by_engine(model)} {who_cares(model)}"
+        right = f"the root of that name that Azure uses (thumbprint {known.thumbprint})"
+        detail += f" It is not {right}. {who_cares(model)}"
+        return Seen(detail, (advice(DO_NOT_TRUST),))
+    detail += f" {_by_engine(model)} {who_cares(model)}"
     if known is None:  # whoever answers in IMDS's place brings a root of his own
-        return Seen(
-            detail,
-            (
-                advice(
-                    f"Do not install it before you have found its thumbprint in Azure's list: {CA_PAGE} If it is not there, look "
-                    "for what answers in IMDS's place."
-                ),
-            ),
-        )
-    return Seen(detail, tuple(install(model, [Missing(name, (known.url,), root=known.thumbprint)])))
+        return Seen(detail, (advice(FIND_THUMBPRINT),))
+    fixes = install(model, [Missing(name, (known.url,), root=known.thumbprint)])
+    return Seen(detail, tuple(fixes))
+
+
+def _only_for_users(root: Certificate) -> str:
+    """A sentence on the users' stores that hold a root that the machine does not trust."""
+    places = [place for place in root.stores if place.startswith("S-1-")]
+    if not places:
+        return ""
+    return f" It is only in {listed(places)}: a user's store does not count for services."
 
 
 @rule(Verdict.DEGRADED, after="cert-root-untrusted", shown_by="cert.chain")
@@ -295,44 +305,65 @@ def cert_intermediate_missing(model: Model) -> Optional[Seen]:
     if not lacking or not faults & LACKING:
         return None
     first = lacking[0]
-    by = f", issued by {first.issuer}" if first.issuer else ", a root" if first.root else ""
-    key = f", key identifier {short(first.key_id, 40)}" if first.key_id else ""
+    which = quoted(first.name)
+    if first.issuer:
+        which += f", issued by {first.issuer}"
+    elif first.root:
+        which += ", a root"
+    if first.key_id:
+        which += f", key identifier {short(first.key_id, 40)}"
+    how = _why_not_at_hand(model, first)
+    detail = (
+        f"No chain to a trusted root: {which} is not on this VM, and {how}. {_by_engine(model)} "
+        f"{who_cares(model)}"
+    )
+    fixes: List[Fix] = []
+    hosts = _closed_hosts(model)
+    if hosts:
+        named = listed([short(host, 60) for host in hosts], 4)
+        let_out = f"For good: let TCP 80 out to {named} (firewall, NSG, proxy). At once:"
+        fixes.append(advice(let_out))
+    fixes += install(model, lacking)
+    fixes += _old_build(model)
+    return Seen(detail, tuple(fixes))
+
+
+def _why_not_at_hand(model: Model, lacking: Missing) -> str:
+    """Why a certificate did not come by fetching."""
+    for fetch in fetches(model):
+        if fetch.certificate and common_name(fetch.certificate.subject) == lacking.name:
+            return "Windows does not fetch it, although imds-check could"
     brought = what_fetching_brought(model)
-    brought_by_us = {
-        common_name(item.certificate.subject) for item in fetches(model) if item.certificate
-    }
-    if first.name in brought_by_us:
-        how = "Windows does not fetch it, although imds-check could"
-    else:
-        how = f"fetching fails ({brought})" if brought else "no address says where it is"
-    detail = f"No chain to a trusted root: {quoted(first.name)}{by}{key} is not on this VM, and {how}. {_by_engine(model)} {who_cares(model)}"
-    hosts = [
+    if brought:
+        return f"fetching fails ({brought})"
+    return "no address says where it is"
+
+
+def _closed_hosts(model: Model) -> List[str]:
+    """The hosts that serve issuers and cannot be reached."""
+    return [
         trial.host
         for trial in model.facts.endpoints or ()
         if "AIA" in trial.purposes and concerns(model, trial) and not is_reached(trial)
     ]
-    allow = (
-        [
-            advice(
-                f"For good: let TCP 80 out to {listed([short(h, 60) for h in hosts], 4)} (firewall, NSG, proxy). At once:"
-            )
-        ]
-        if hosts
-        else []
-    )
-    return Seen(detail, (*allow, *install(model, lacking), *_old_build(model)))
 
 
 def _old_build(model: Model) -> List[Fix]:
     """Windows Server 2022 before the update that brought newer trust lists."""
-    build = re.fullmatch(
-        r"(\d+)\.(\d+)", (model.facts.machine.build if model.facts.machine else None) or ""
-    )
-    if not build or int(build.group(1)) != FIXED_BUILD[0] or int(build.group(2)) >= FIXED_BUILD[1]:
+    machine = model.facts.machine
+    build = None
+    if machine:
+        build = machine.build
+    found = re.fullmatch(r"(\d+)\.(\d+)", build or "")
+    if found is None:
+        return []
+    release, revision = int(found.group(1)), int(found.group(2))
+    if release != FIXED_BUILD[0] or revision >= FIXED_BUILD[1]:
         return []
     return [
         advice(
-            f"Install KB5036909 or later: this build, {build.group()}, is older than 20348.2402, whose trust lists are newer."
+            f"Install KB5036909 or later: this build, {build}, is older than 20348.2402, whose "
+            "trust lists are newer."
         )
     ]
 
@@ -356,26 +387,18 @@ def cert_endpoints_blocked(model: Model) -> Optional[Seen]:
     closed = [trial for trial in trials if not is_reached(trial)]
     if not closed:
         return None
-    named = listed(
-        [
-            f"{short(trial.host, 60)} ({', '.join(trial.purposes)}): {why_closed(trial)}"
-            for trial in closed
-        ],
-        4,
-    )
+    named: List[str] = []
+    for trial in closed:
+        purposes = ", ".join(trial.purposes)
+        named.append(f"{short(trial.host, 60)} ({purposes}): {why_closed(trial)}")
+    fixes: List[Fix] = []
     names = sum(trial.is_name_unknown for trial in closed)
-    fixes = [
-        advice(
-            "Let TCP 80 out to these hosts, in the VM's firewall, the network security group and the proxy."
-        )
-    ]
     if names:
-        fixes.insert(0, advice(f"Look at DNS first: {names} of the names have no address."))
-    return Seen(
-        f"{len(closed)} of {len(trials)} hosts of certificates cannot be reached: {named}.",
-        tuple(fixes),
-        Severity.WARN,
-    )
+        fixes.append(advice(f"Look at DNS first: {names} of the names have no address."))
+    fixes.append(advice(LET_OUT))
+    count = f"{len(closed)} of {len(trials)}"
+    detail = f"{count} hosts of certificates cannot be reached: {listed(named, 4)}."
+    return Seen(detail, tuple(fixes), Severity.WARN)
 
 
 @rule(after="cert-endpoints-blocked", shown_by="cert.chain")
@@ -391,41 +414,45 @@ def cert_fetched_from_aia(model: Model) -> Optional[Seen]:
     Fix: none is needed. Installing the issuers makes the VM independent of those hosts.
     https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details
     """
-    chains = model.facts.certificate_chains or ()
-    if (
-        model.answers.chain is None
-        or not model.answers.chain.trusted
-        or not model.answers.chain.fetched
-    ):
+    chain, chains = model.answers.chain, model.facts.certificate_chains or ()
+    if chain is None or not chain.trusted or not chain.fetched:
         return None
     at_hand = {item.thumbprint for item in chains[0].certificates}
-    fetched = [
-        common_name(item.subject)
-        for item in model.answers.chain.certificates
-        if item.thumbprint not in at_hand and "fetched" in (item.stores or ("fetched",))
-    ]
-    hosts = sorted({host_of(item.url) for item in fetches(model) if item.certificate})
-    proxies = sorted({item.proxy for item in fetches(model) if item.certificate and item.proxy})
-    origin = f" from {listed(hosts)}" if hosts else ""
-    origin += f" through {listed([short(proxy, 60) for proxy in proxies])}" if proxies else ""
-    return Seen(
-        f"{listed([quoted(name) for name in fetched]) or 'An issuer'} had to be fetched{origin}: without the network the chain fails.",
-        (advice(f"To be independent of the network, install the issuers: {CA_PAGE}"),),
-        Severity.INFO,
-    )
+    fetched: List[str] = []
+    for item in chain.certificates:
+        is_in_store = bool(item.stores) and "fetched" not in item.stores
+        if item.thumbprint not in at_hand and not is_in_store:
+            fetched.append(quoted(common_name(item.subject)))
+    what = listed(fetched) or "An issuer"
+    detail = f"{what} had to be fetched{_fetched_from(model)}: without the network the chain fails."
+    fix = advice(f"To be independent of the network, install the issuers: {CA_PAGE}")
+    return Seen(detail, (fix,), Severity.INFO)
+
+
+def _fetched_from(model: Model) -> str:
+    """The hosts that issuers came from, and the proxies that they came through."""
+    brought = [item for item in fetches(model) if item.certificate]
+    hosts = sorted({host_of(item.url) for item in brought})
+    proxies = sorted({item.proxy for item in brought if item.proxy})
+    origin = ""
+    if hosts:
+        origin += f" from {listed(hosts)}"
+    if proxies:
+        origin += f" through {listed([short(proxy, 60) for proxy in proxies])}"
+    return origin
 
 
 def misplaced(model: Model) -> List[str]:
     """Certificates of the chain in stores where they do not belong."""
-    found = []
-    for item in model.answers.chain.certificates if model.answers.chain else ():
-        name, places = (
-            quoted(common_name(item.subject)),
-            [place for place in item.stores if "\\" in place],
-        )
-        roots = [place for place in places if place.endswith(ROOT_STORES)]
-        if roots and not item.is_self_issued:
+    chain = model.answers.chain
+    found: List[str] = []
+    for item in chain.certificates if chain else ():
+        name = quoted(common_name(item.subject))
+        roots = [place for place in item.stores if place.endswith(ROOT_STORES)]
+        if not roots:
+            continue
+        if not item.is_self_issued:
             found.append(f"{name}, an intermediate, is in {listed(roots)}")
-        if roots and item.is_self_issued and all(place.startswith("S-1-") for place in roots):
+        elif all(place.startswith("S-1-") for place in roots):
             found.append(f"{name}, the root, is only in a user's store ({listed(roots)})")
     return found

@@ -137,7 +137,9 @@ def _differential(model: Model) -> str:
     proof, trials = model.answers.proof, model.answers.trials
     if proof and proof.exchange:
         source, device = proof.connection.local_address, proof.connection.device
-        bound = f" by {quoted(device)}" if device else ""
+        bound = ""
+        if device:
+            bound = f" by {quoted(device)}"
         return f"; answered in {milliseconds(proof.exchange.elapsed_s)} from {source}{bound}"
     if trials and model.answers.imds_is_silent:
         tried = {trial.connection.source for trial in trials}
@@ -161,7 +163,9 @@ def imds_metadata(model: Model) -> Result:
     if answer.instance:
         vm_id = answer.instance.vm_id
         return Result(Status.OK, f"vmId {vm_id}, api-version {imds.api_version}")
-    body = f", {answer.body.value} body" if answer.body else ""
+    body = ""
+    if answer.body:
+        body = f", {answer.body.value} body"
     return Result(Status.FAIL, f"{model.answers.in_words(answer)}{body}")
 
 
@@ -179,14 +183,18 @@ def imds_attested(model: Model) -> Result:
         return Result(Status.SKIP, "not asked")
     document = imds.document
     if document is None:
-        status = None if attested_had_time(model) else Status.ERROR
-        return Result(status, f"{model.answers.in_words(imds.attested)}, no document")
+        summary = f"{model.answers.in_words(imds.attested)}, no document"
+        if not attested_had_time(model):
+            return Result(Status.ERROR, summary)
+        return Result(None, summary)
     signed = f"signature {document.signature.value}"
     if document.algorithm:
         signed += f" ({document.algorithm})"
     if model.answers.readable_document is None:
         return Result(None, f"{signed}: {short(document.reason or '', 80)}")
-    nonce = "nonce ours" if document.nonce == document.asked_nonce else "nonce not ours"
+    nonce = "nonce not ours"
+    if document.nonce == document.asked_nonce:
+        nonce = "nonce ours"
     until = "without a time of expiry"
     if document.expires_on:
         until = f"good until {document.expires_on}"
@@ -231,7 +239,9 @@ def _was_fetched(model: Model) -> bool:
 
 def _trust(chain: CertificateChain) -> str:
     if chain.trusted:
-        return "trusted with fetched issuers" if chain.fetched else "trusted without fetching"
+        if chain.fetched:
+            return "trusted with fetched issuers"
+        return "trusted without fetching"
     errors = [short(error.text, 60) for error in chain.errors]
     return f"not trusted: {listed(errors, 2)}"
 
@@ -303,9 +313,13 @@ def wireserver_reachable(model: Model) -> Result:
 def _lookup_in_words(model: Model, lookup: RouteLookup) -> str:
     route = lookup.route
     rule = policy_rule(model, lookup)
-    chosen = f"; policy rule {rule_in_words(rule)}" if rule else ""
+    chosen = ""
+    if rule:
+        chosen = f"; policy rule {rule_in_words(rule)}"
     if lookup.error:
-        denied = f", {route.kind.value} {route.destination}" if route else ""
+        denied = ""
+        if route:
+            denied = f", {route.kind.value} {route.destination}"
         error = error_in_words(lookup.error, model.facts.system)
         return f"no route: {error}{denied}{chosen}"
     if route is None:
@@ -344,7 +358,9 @@ def route_imds(model: Model) -> Result:
     status = None
     ends_here = lookup.route is not None and lookup.route.kind is RouteKind.LOCAL
     if lookup.error or ends_here:
-        status = Status.WARN if model.answers.imds_gives_metadata else Status.FAIL
+        status = Status.FAIL
+        if model.answers.imds_gives_metadata:
+            status = Status.WARN
     return Result(status, _lookup_in_words(model, lookup))
 
 
@@ -364,7 +380,9 @@ def route_wireserver(model: Model) -> Result:
     if primary is not None and primary.ip is not None:
         other_source = lookup.source not in (None, primary.ip)
     is_doubtful = goes_astray(model, lookup) or other_source
-    status = Status.WARN if is_doubtful else Status.OK
+    status = Status.OK
+    if is_doubtful:
+        status = Status.WARN
     return Result(status, _lookup_in_words(model, lookup))
 
 
@@ -402,9 +420,13 @@ def route_next_hop(model: Model) -> Result:
     neighbour = routing.next_hop_neighbour
     if neighbour is None:
         return Result(Status.SKIP, f"{routing.next_hop} is not in the neighbour table")
-    mac = f" {neighbour.mac}" if neighbour.mac else ""
+    mac = ""
+    if neighbour.mac:
+        mac = f" {neighbour.mac}"
     is_wrong = routing.next_hop_is_dead or routing.next_hop_is_forged
-    status = Status.FAIL if is_wrong else Status.OK
+    status = Status.OK
+    if is_wrong:
+        status = Status.FAIL
     return Result(status, f"{routing.next_hop}{mac} {neighbour.state.value}")
 
 
@@ -461,7 +483,9 @@ def nic_dhcp(model: Model) -> Result:
         return Result(Status.SKIP, "not known: no lease was found")
     if not adapter.dhcp:
         return Result(None, "off")
-    server = f", server {adapter.dhcp_server}" if adapter.dhcp_server else ""
+    server = ""
+    if adapter.dhcp_server:
+        server = f", server {adapter.dhcp_server}"
     return Result(None, f"on{server}")
 
 
@@ -551,7 +575,9 @@ def clock_skew(model: Model) -> Result:
     Facts: imds, differential
     """
     by_header, by_document = skew(model), document_skew(model)
-    ahead = by_document if by_header is None else by_header
+    ahead = by_header
+    if by_header is None:
+        ahead = by_document
     if ahead is None:
         return Result(Status.SKIP, "the host's clock is not known")
     also = ""
@@ -580,7 +606,9 @@ def agent_guest(model: Model) -> Result:
     agent = model.services.installed(*GUEST_AGENTS)
     if agent is None:
         return Result(Status.SKIP, "not installed")
-    status = Status.OK if agent.state is ServiceState.RUNNING else Status.WARN
+    status = Status.WARN
+    if agent.state is ServiceState.RUNNING:
+        status = Status.OK
     return Result(status, f"{agent.name} {agent.state.value}")
 
 

@@ -12,15 +12,20 @@ from ..fixes.remedies import remedies
 from ..model.model import Model
 from .finding import Seen, Severity, Verdict, advice, rule
 
+HOUR_S, DAY_S = 3600, 86400
+HEADER_IS_WRONG = (
+    "Nothing on the VM needs mending. If it stays so, redeploy the VM to another host."
+)
+
 
 def skew(model: Model) -> Optional[float]:
     """Seconds by which this VM's clock is ahead of the host's Date header (negative: behind); None
     where there is none.
     """
-    genuine = model.answers.metadata
-    if genuine is None or not genuine.date or not genuine.read_at:
+    metadata = model.answers.metadata
+    if metadata is None or not metadata.date or not metadata.read_at:
         return None
-    return (parse_instant(genuine.read_at) - parse_instant(genuine.date)).total_seconds()
+    return (parse_instant(metadata.read_at) - parse_instant(metadata.date)).total_seconds()
 
 
 def document_skew(model: Model) -> Optional[float]:
@@ -28,19 +33,12 @@ def document_skew(model: Model) -> Optional[float]:
     request, says that it was made.
     """
     imds, document = model.facts.imds, model.answers.document
-    if (
-        not imds
-        or not imds.attested
-        or not imds.attested.read_at
-        or not document
-        or not document.created_on
-    ):
+    read_at = None
+    if imds and imds.attested:
+        read_at = imds.attested.read_at
+    if not read_at or not document or not document.created_on or not is_fresh(document):
         return None
-    if not is_fresh(document):
-        return None
-    return (
-        parse_instant(imds.attested.read_at) - parse_instant(document.created_on)
-    ).total_seconds()
+    return (parse_instant(read_at) - parse_instant(document.created_on)).total_seconds()
 
 
 @rule(Verdict.DEGRADED, after="imds-no-answer", shown_by="clock.skew")
@@ -60,36 +58,29 @@ def clock_skew(model: Model) -> Optional[Seen]:
     https://learn.microsoft.com/azure/virtual-machines/linux/time-sync
     """
     by_header, by_document = skew(model), document_skew(model)
-    ahead = by_document if by_header is None else by_header
+    ahead = by_header
+    if by_header is None:
+        ahead = by_document
     if ahead is None or abs(ahead) <= AGREE_S:
         return None
-    mended = tuple(remedies(model).shift_clock(ahead))
+    fixes = tuple(remedies(model).shift_clock(ahead))
+    detail = f"The VM's clock is {_off(ahead)} the host's"
     if by_header is None:
-        return Seen(
-            f"The VM's clock is {_off(ahead)} the host's, by the attested document that was made for this request.",
-            mended,
-        )
-    detail = f"The VM's clock is {_off(ahead)} the host's (Date header)"
+        witness = "by the attested document that was made for this request"
+        return Seen(f"{detail}, {witness}.", fixes)
+    detail += " (Date header)"
     if by_document is None:
-        return Seen(f"{detail}.", mended)
+        return Seen(f"{detail}.", fixes)
     if abs(by_document) <= AGREE_S:
-        return Seen(
-            f"{detail}, but it agrees with the time in the attested document, which was made for this request: the host's header "
-            "is what is wrong.",
-            (
-                advice(
-                    "Nothing on the VM needs mending. If it stays so, redeploy the VM to another host."
-                ),
-            ),
-            Severity.WARN,
+        detail += (
+            ", but it agrees with the time in the attested document, which was made for this "
+            "request: the host's header is what is wrong."
         )
-    same = abs(by_document - ahead) <= AGREE_S
-    also = (
-        "The attested document says the same"
-        if same
-        else f"By the attested document it is {_off(by_document)} it"
-    )
-    return Seen(f"{detail}. {also}: the VM's clock is what is wrong.", mended)
+        return Seen(detail, (advice(HEADER_IS_WRONG),), Severity.WARN)
+    also = f"By the attested document it is {_off(by_document)} it"
+    if abs(by_document - ahead) <= AGREE_S:
+        also = "The attested document says the same"
+    return Seen(f"{detail}. {also}: the VM's clock is what is wrong.", fixes)
 
 
 def _off(ahead: float) -> str:
@@ -98,20 +89,22 @@ def _off(ahead: float) -> str:
 
 def span(seconds: float) -> str:
     """A length of time in words: ``7 minutes``, ``3.0 hours``, ``2.5 days``."""
-    minutes, hours, days = seconds / 60, seconds / 3600, seconds / 86400
-    return (
-        f"{days:.1f} days"
-        if days >= 2
-        else f"{hours:.1f} hours"
-        if hours >= 2
-        else f"{minutes:.0f} minutes"
-    )
+    if seconds >= 2 * DAY_S:
+        return f"{seconds / DAY_S:.1f} days"
+    if seconds >= 2 * HOUR_S:
+        return f"{seconds / HOUR_S:.1f} hours"
+    return f"{seconds / 60:.0f} minutes"
 
 
 def host_time(model: Model) -> datetime:
     """The time by the host's clock, where IMDS's own answers tell it; else by the VM's."""
-    by_answer = attested.host_time(model.facts.imds) if model.facts.imds else None
-    return by_answer or parse_instant(
-        (model.answers.metadata.date if model.answers.metadata else None)
-        or model.facts.collected_at
-    )
+    by_answer = None
+    if model.facts.imds:
+        by_answer = attested.host_time(model.facts.imds)
+    if by_answer:
+        return by_answer
+    metadata = model.answers.metadata
+    date = None
+    if metadata:
+        date = metadata.date
+    return parse_instant(date or model.facts.collected_at)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional, Tuple
+from typing import Optional, Sequence, Tuple
 
 from ..facts import (
     PROXY_AGENT_PORT,
@@ -22,6 +22,9 @@ from ..model.model import Model
 from ..model.sentences import in_words, program_in_words, says
 from ..model.words import listed, short
 from .finding import Fix, Kind, Seen, Verdict, advice, rule
+
+AGENT_LOGS_ON_WINDOWS = r"C:\WindowsAzure\ProxyAgent\Logs"
+AGENT_LOGS_ON_LINUX = "/var/log/azure-proxy-agent"
 
 
 @rule(
@@ -46,43 +49,38 @@ def guest_proxy_agent_failing(model: Model) -> Optional[Seen]:
     https://learn.microsoft.com/azure/virtual-machines/metadata-security-protocol/troubleshoot-guide
     """
     agent, answer = model.services.installed(*PROXY_AGENTS), model.answers.imds
-    if (
-        agent is None
-        or answer is None
-        or (agent.start == "disabled" and agent.state is not ServiceState.RUNNING)
-    ):
+    if agent is None or answer is None:
         return None
-    listeners = model.facts.listeners
-    listens = (
-        None
-        if listeners is None
-        else any(listener.port == PROXY_AGENT_PORT for listener in listeners)
-    )
-    down = agent.state is not ServiceState.RUNNING or listens is False
-    taken_over = (answer.connection.local_address or "").startswith("127.")
-    if (answer.outcome in (Outcome.REFUSED, Outcome.RESET) and down) or (
-        model.answers.imds_is_silent and taken_over
-    ):
+    if agent.start == "disabled" and agent.state is not ServiceState.RUNNING:
+        return None
+    listens = _agent_listens(model)
+    is_down = agent.state is not ServiceState.RUNNING or listens is False
+    is_refused = answer.outcome in (Outcome.REFUSED, Outcome.RESET)
+    is_taken_over = (answer.connection.local_address or "").startswith("127.")
+    if (is_refused and is_down) or (model.answers.imds_is_silent and is_taken_over):
         seen = f"the request is {model.answers.in_words(answer)}"
     elif answer.status in (421, 502, 503):
         seen = f"the request came back with HTTP {answer.status}.{says(answer)}".rstrip(".")
     else:
         return None
-    port = (
-        "" if listens is None else f", port {PROXY_AGENT_PORT} is {'open' if listens else 'closed'}"
-    )
-    logs = (
-        r"C:\WindowsAzure\ProxyAgent\Logs"
-        if model.facts.system == "windows"
-        else "/var/log/azure-proxy-agent"
-    )
-    return Seen(
-        f"Metadata Security Protocol's agent {agent.name} is {agent.state.value}{port}, and {seen}.",
-        (
-            *remedies(model).restart_service(agent.name),
-            advice(f"If it fails again, its log says why: {logs}"),
-        ),
-    )
+    port = ""
+    if listens is not None:
+        port = f", port {PROXY_AGENT_PORT} is {'open' if listens else 'closed'}"
+    logs = AGENT_LOGS_ON_LINUX
+    if model.facts.system == "windows":
+        logs = AGENT_LOGS_ON_WINDOWS
+    state = f"Metadata Security Protocol's agent {agent.name} is {agent.state.value}{port}"
+    fixes = remedies(model).restart_service(agent.name)
+    fixes.append(advice(f"If it fails again, its log says why: {logs}"))
+    return Seen(f"{state}, and {seen}.", tuple(fixes))
+
+
+def _agent_listens(model: Model) -> Optional[bool]:
+    """Whether the agent's port is open; None where that is not known."""
+    listeners = model.facts.listeners
+    if listeners is None:
+        return None
+    return any(listener.port == PROXY_AGENT_PORT for listener in listeners)
 
 
 @rule(Verdict.BROKEN, after="route-wrong-gateway", kind=Kind.ANSWER, shown_by="imds.metadata")
@@ -102,11 +100,11 @@ def imds_access_denied(model: Model) -> Optional[Seen]:
     answer = model.answers.imds
     if not answer or answer.status not in (401, 403) or not model.answers.imds_is_genuine:
         return None
-    return Seen(
-        f"IMDS answered {model.answers.in_words(answer)}: access is denied to the user of this program; other programs may be allowed."
-        f"{says(answer)}",
-        _change_access(model),
+    detail = (
+        f"IMDS answered {model.answers.in_words(answer)}: access is denied to the user of this "
+        f"program; other programs may be allowed.{says(answer)}"
     )
+    return Seen(detail, _change_access(model))
 
 
 def _change_access(model: Model) -> Tuple[Fix, ...]:
@@ -135,22 +133,20 @@ def imds_rejects_request(model: Model) -> Optional[Seen]:
     answer = model.answers.imds
     if not answer or answer.status != 400 or not model.answers.imds_is_genuine:
         return None
+    answered = f"IMDS answered {model.answers.in_words(answer)}"
     if refuses_version(answer):
-        return Seen(
-            f"IMDS answered {model.answers.in_words(answer)}: it knows none of this program's api-versions, only "
-            f"{listed(list(answer.versions)) or 'others'}.{says(answer)}",
-            (advice("Run a newer imds-check on this VM."),),
-        )
-    return Seen(
-        f"IMDS answered {model.answers.in_words(answer)}.{says(answer)} The request carried Metadata: true and no X-Forwarded-For: something "
-        "on the way changes it.",
-        (
-            advice(
-                "Exclude 169.254.169.254 from the transparent proxy, service mesh or security product of this VM; IMDS must "
-                "be asked directly."
-            ),
-        ),
+        versions = listed(list(answer.versions)) or "others"
+        detail = f"{answered}: it knows none of this program's api-versions, only {versions}."
+        return Seen(detail + says(answer), (advice("Run a newer imds-check on this VM."),))
+    detail = (
+        f"{answered}.{says(answer)} The request carried Metadata: true and no X-Forwarded-For: "
+        "something on the way changes it."
     )
+    fix = advice(
+        "Exclude 169.254.169.254 from the transparent proxy, service mesh or security product of "
+        "this VM; IMDS must be asked directly."
+    )
+    return Seen(detail, (fix,))
 
 
 @rule(Verdict.DEGRADED, after="imds-rejects-request", shown_by="imds.metadata")
@@ -169,31 +165,34 @@ def imds_throttled(model: Model) -> Optional[Seen]:
     answer = model.answers.imds
     if not answer or answer.status != 429 or not model.answers.imds_is_genuine:
         return None
-    users = sorted(
-        {program_in_words(item.process, item.pid) for item in model.facts.connections or ()}
+    connections = model.facts.connections or ()
+    users = sorted({program_in_words(item.process, item.pid) for item in connections})
+    who = ""
+    if users:
+        who = f" Connected to it now: {listed(users)}."
+    fixes = remedies(model).show_clients()
+    fixes.append(
+        advice(
+            "Stop or slow down the program that asks too often; it should cache the metadata and "
+            "back off after 429."
+        )
     )
-    who = f" Connected to it now: {listed(users)}." if users else ""
-    return Seen(
-        f"IMDS answered HTTP 429 (too many requests) {_each_time(model)}.{who}",
-        (
-            *remedies(model).show_clients(),
-            advice(
-                "Stop or slow down the program that asks too often; it should cache the metadata and back off after 429."
-            ),
-        ),
-    )
+    detail = f"IMDS answered HTTP 429 (too many requests) {_each_time(model)}.{who}"
+    return Seen(detail, tuple(fixes))
 
 
 def _each_time(model: Model) -> str:
     """``to each of 4 requests within 7 s``"""
-    attempts = model.facts.imds.attempts if model.facts.imds else ()
+    attempts: Sequence[Exchange] = ()
+    if model.facts.imds:
+        attempts = model.facts.imds.attempts
+    if len(attempts) < 2:
+        return "to the one request that there was time for"
     times = [parse_instant(attempt.read_at) for attempt in attempts if attempt.read_at]
-    span = f" within {(times[-1] - times[0]).total_seconds():.0f} s" if len(times) > 1 else ""
-    return (
-        f"to each of {len(attempts)} requests{span}"
-        if len(attempts) > 1
-        else "to the one request that there was time for"
-    )
+    span = ""
+    if len(times) > 1:
+        span = f" within {(times[-1] - times[0]).total_seconds():.0f} s"
+    return f"to each of {len(attempts)} requests{span}"
 
 
 @rule(Verdict.BROKEN, after="imds-throttled", kind=Kind.ANSWER, shown_by="imds.metadata")
@@ -209,17 +208,13 @@ def imds_unavailable(model: Model) -> Optional[Seen]:
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
     answer = model.answers.imds
-    if (
-        not answer
-        or not model.answers.imds_is_genuine
-        or not is_transient(answer)
-        or answer.status == 429
-    ):
+    if not answer or not model.answers.imds_is_genuine:
         return None
-    return Seen(
-        f"IMDS answered HTTP {answer.status} {_each_time(model)}.{says(answer)}",
-        (advice("Wait 70 seconds and run again: IMDS may be updating."), *escalate(model)),
-    )
+    if not is_transient(answer) or answer.status == 429:
+        return None
+    wait = advice("Wait 70 seconds and run again: IMDS may be updating.")
+    detail = f"IMDS answered HTTP {answer.status} {_each_time(model)}.{says(answer)}"
+    return Seen(detail, (wait, *escalate(model)))
 
 
 @rule(Verdict.BROKEN, after="imds-unavailable", kind=Kind.ANSWER, shown_by="imds.metadata")
@@ -237,48 +232,45 @@ def imds_not_imds(model: Model) -> Optional[Seen]:
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
     answer = model.answers.imds
-    if (
-        not answer
-        or answer.outcome not in (Outcome.HTTP, Outcome.GARBLED)
-        or model.answers.imds_is_genuine
-    ):
+    if not answer or model.answers.imds_is_genuine:
         return None
-    return Seen(
-        f"At IMDS's address something else answers: {model.answers.in_words(answer)}, {form(answer)}{from_whom(answer)}.{says(answer)}"
-        f"{differential_answer(model)}",
-        (
-            advice(
-                "Find what answers in IMDS's place: a transparent proxy, a captive portal, a security product or a metadata "
-                "proxy on this VM or on the way that PATH shows. Exclude 169.254.169.254 from it."
-            ),
-        ),
+    if answer.outcome not in (Outcome.HTTP, Outcome.GARBLED):
+        return None
+    what = f"{model.answers.in_words(answer)}, {form(answer)}{from_whom(answer)}.{says(answer)}"
+    detail = f"At IMDS's address something else answers: {what}{differential_answer(model)}"
+    fix = advice(
+        "Find what answers in IMDS's place: a transparent proxy, a captive portal, a security "
+        "product or a metadata proxy on this VM or on the way that PATH shows. Exclude "
+        "169.254.169.254 from it."
     )
+    return Seen(detail, (fix,))
 
 
 def form(answer: Exchange) -> str:
     """What came back, in words: ``a web page``"""
     if answer.outcome is Outcome.GARBLED or answer.body is None:
         return "bytes that make no HTTP answer"
+    size = answer.body_bytes
     words = {
         Body.HTML: "a web page",
         Body.JSON: "JSON, but not IMDS's",
         Body.TEXT: "a text that is not JSON",
         Body.EMPTY: "an empty body",
-        Body.BROKEN: f"broken JSON of {answer.body_bytes} bytes",
-        Body.ENDLESS: f"a body that did not end within the limits ({answer.body_bytes} bytes read)",
-        Body.CUT: f"a body that was cut off after {answer.body_bytes} bytes",
+        Body.BROKEN: f"broken JSON of {size} bytes",
+        Body.ENDLESS: f"a body that did not end within the limits ({size} bytes read)",
+        Body.CUT: f"a body that was cut off after {size} bytes",
     }[answer.body]
-    to = f", a redirect to {short(answer.location, 80)}" if answer.location else ""
-    return words + to
+    if answer.location:
+        words += f", a redirect to {short(answer.location, 80)}"
+    return words
 
 
 def from_whom(answer: Exchange) -> str:
     """Who says that the answer is theirs: ``, from squid/5.7``; empty where nobody does."""
-    return (
-        f", from {short(answer.via or answer.server or '', 60)}"
-        if answer.via or answer.server
-        else ""
-    )
+    who = answer.via or answer.server
+    if who:
+        return f", from {short(who, 60)}"
+    return ""
 
 
 @rule(Verdict.BROKEN, after="tool-failed", kind=Kind.RESIDUAL, shown_by="imds.reachable")
@@ -295,22 +287,19 @@ def platform_unreachable(model: Model) -> Optional[Seen]:
     Fix: redeploy the VM to another host. If that does not help, open a support request.
     https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
     """
-    server = model.facts.wireserver
-    if (
-        not model.answers.imds
-        or not model.answers.imds_is_silent
-        or not model.answers.wireserver_is_silent
-        or model.answers.proof
-        or server is None
-    ):
+    answer, server = model.answers.imds, model.facts.wireserver
+    if answer is None or server is None or model.answers.proof:
+        return None
+    if not model.answers.imds_is_silent or not model.answers.wireserver_is_silent:
         return None
     if server.http.outcome is Outcome.FAILED or server.host_plugin.outcome is Outcome.FAILED:
         return None  # it was not asked, for a reason of this program's own
-    return Seen(
-        f"IMDS: {model.answers.in_words(model.answers.imds)}. WireServer: port 80 {model.answers.in_words(server.http)}; port 32526 "
-        f"{in_words(server.host_plugin.outcome)}. {what_was_checked(model)}",
-        escalate(model),
+    imds, http = model.answers.in_words(answer), model.answers.in_words(server.http)
+    plugin = in_words(server.host_plugin.outcome)
+    detail = (
+        f"IMDS: {imds}. WireServer: port 80 {http}; port 32526 {plugin}. {what_was_checked(model)}"
     )
+    return Seen(detail, escalate(model))
 
 
 @rule(Verdict.BROKEN, after="platform-unreachable", kind=Kind.RESIDUAL, shown_by="imds.reachable")
@@ -326,12 +315,11 @@ def imds_refused(model: Model) -> Optional[Seen]:
     Fix: redeploy the VM to another host. If that does not help, open a support request.
     https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/windows-vm-imds-connection
     """
-    if not model.answers.imds or model.answers.imds.outcome not in (Outcome.REFUSED, Outcome.RESET):
+    answer = model.answers.imds
+    if not answer or answer.outcome not in (Outcome.REFUSED, Outcome.RESET):
         return None
-    return Seen(
-        f"The request was {model.answers.in_words(model.answers.imds)}. {what_was_checked(model)}",
-        escalate(model),
-    )
+    how = model.answers.in_words(answer)
+    return Seen(f"The request was {how}. {what_was_checked(model)}", escalate(model))
 
 
 @rule(Verdict.BROKEN, after="imds-refused", kind=Kind.RESIDUAL, shown_by="imds.reachable")
@@ -346,11 +334,11 @@ def imds_no_answer(model: Model) -> Optional[Seen]:
     Fix: redeploy the VM to another host. If that does not help, open a support request.
     https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/windows-vm-imds-connection
     """
-    if not model.answers.imds or not model.answers.imds_is_silent:
+    answer = model.answers.imds
+    if not answer or not model.answers.imds_is_silent:
         return None
-    connected = model.answers.imds.connection.outcome is Outcome.ANSWERED
-    verb = "" if model.answers.imds.outcome is Outcome.TIMED_OUT and not connected else "was "
-    return Seen(
-        f"The request {verb}{model.answers.in_words(model.answers.imds)}. {what_was_checked(model)}",
-        escalate(model),
-    )
+    how = model.answers.in_words(answer)
+    is_connected = answer.connection.outcome is Outcome.ANSWERED
+    if answer.outcome is not Outcome.TIMED_OUT or is_connected:
+        how = f"was {how}"
+    return Seen(f"The request {how}. {what_was_checked(model)}", escalate(model))

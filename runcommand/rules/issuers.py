@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from ..facts import EndpointTrial, IssuerFetch, Outcome
+from ..facts import Certificate, EndpointTrial, IssuerFetch, Outcome
 from ..fixes.remedies import remedies
 from ..fixes.steps import Wanted
 from ..model.errors import error_in_words
@@ -66,9 +66,10 @@ class Missing:
 
 def common_name(name: str) -> str:
     """Of a name as facts have it, the part that people know it by."""
-    # a comma in a value is escaped
-    parts = [part[3:] for part in re.split(r"(?<!\\), ", name) if part.startswith("CN=")]
-    return parts[0] if parts else name
+    for part in re.split(r"(?<!\\), ", name):  # a comma in a value is escaped
+        if part.startswith("CN="):
+            return part[3:]
+    return name
 
 
 def missing(model: Model) -> List[Missing]:
@@ -78,43 +79,51 @@ def missing(model: Model) -> List[Missing]:
     First come those that could be fetched by this program and not by the system, then the one that
     nobody could fetch.
     """
-    chains = model.facts.certificate_chains or ()
-    if (
-        not model.answers.chain
-        or not model.answers.chain.certificates
-        or not model.answers.chain_errors
-        or not any(c.fetched for c in chains)
-    ):
+    chain, chains = model.answers.chain, model.facts.certificate_chains or ()
+    if not chain or not chain.certificates or not model.answers.chain_errors:
         return []
-    held = model.answers.chain.certificates
-    furthest = max((held, *(chain.certificates for chain in chains)), key=len)
-    top = common_name(held[-1].subject)
-    if held[-1].is_self_issued:  # the last word ends at one
-        return [replace(_cross(top), key_id=held[-1].subject_key_id)] if top in CROSS else []
-    found = [
-        Missing(
-            common_name(item.subject),
-            below.issuer_urls,
-            common_name(item.issuer),
-            item.subject_key_id,
-        )
-        for below, item in zip(furthest[len(held) - 1 :], furthest[len(held) :])
-        if not item.is_self_issued
-    ]
-    last = furthest[-1]
-    if last.is_self_issued:
-        return found
-    name = common_name(last.issuer)
+    if not any(other.fetched for other in chains):
+        return []
+    held = chain.certificates
+    top = held[-1]
+    if top.is_self_issued:  # the last word ends at one
+        name = common_name(top.subject)
+        if name in CROSS:
+            return [replace(_cross(name), key_id=top.subject_key_id)]
+        return []
+    furthest = max((held, *(other.certificates for other in chains)), key=len)
+    found = _fetched_above(furthest, len(held))
+    if not furthest[-1].is_self_issued:
+        found += _above(furthest[-1])
+    return found
+
+
+def _fetched_above(furthest: Sequence[Certificate], held: int) -> List[Missing]:
+    """Those of the longest chain that the VM does not have, without a root.
+
+    :param held: how many of its certificates, from the signer on, the VM has
+    """
+    found: List[Missing] = []
+    for number in range(held, len(furthest)):
+        below, item = furthest[number - 1], furthest[number]
+        if not item.is_self_issued:
+            name, issuer = common_name(item.subject), common_name(item.issuer)
+            found.append(Missing(name, below.issuer_urls, issuer, item.subject_key_id))
+    return found
+
+
+def _above(last: Certificate) -> List[Missing]:
+    """What nobody could fetch: the issuer of the last certificate, and what is as rare above it."""
+    name, key_id = common_name(last.issuer), last.authority_key_id
     if name in ROOTS:
         known = ROOTS[name]
-        return [*found, Missing(name, (known.url,), None, last.authority_key_id, known.thumbprint)]
+        return [Missing(name, (known.url,), None, key_id, known.thumbprint)]
     if name in CROSS:
-        return [*found, replace(_cross(name), key_id=last.authority_key_id)]
-    above = (
-        [_cross(other) for other in CROSS] if ISSUING.fullmatch(name) else []
-    )  # as rarely on a VM
-    issuer = above[0].name if above else None
-    return [*found, Missing(name, last.issuer_urls, issuer, last.authority_key_id), *above]
+        return [replace(_cross(name), key_id=key_id)]
+    if not ISSUING.fullmatch(name):
+        return [Missing(name, last.issuer_urls, None, key_id)]
+    above = [_cross(other) for other in CROSS]
+    return [Missing(name, last.issuer_urls, above[0].name, key_id), *above]
 
 
 def _cross(name: str) -> Missing:
@@ -137,11 +146,7 @@ def source(model: Model, urls: Sequence[str]) -> Optional[Source]:
     """The best of these addresses and their mirrors: one that was fetched, else one whose host
     answers, else any.
     """
-    candidates = [
-        url
-        for url in dict.fromkeys(item for url in urls for item in (url, *_mirrors(url)))
-        if url.startswith("http://")
-    ]
+    candidates = _candidates(urls)
     tried = fetches(model)
     for fetch in tried:
         if fetch.certificate and fetch.url in candidates:
@@ -151,12 +156,25 @@ def source(model: Model, urls: Sequence[str]) -> Optional[Source]:
     for url in candidates:
         host = host_of(url)
         trial = trials.get(host)
-        if trial and _is_open(trial) and (host, None) not in useless:
+        if trial is None:
+            continue
+        if _is_open(trial) and (host, None) not in useless:
             return Source(url, True)
-        for way in trial.proxies if trial else ():
-            if way.status is not None and way.status < 400 and (host, way.server) not in useless:
-                return Source(url, True, way.server)
-    return Source(candidates[0], False) if candidates else None
+        for proxied in trial.proxies:
+            is_useless = (host, proxied.server) in useless
+            if proxied.status is not None and proxied.status < 400 and not is_useless:
+                return Source(url, True, proxied.server)
+    if candidates:
+        return Source(candidates[0], False)
+    return None
+
+
+def _candidates(urls: Sequence[str]) -> List[str]:
+    """These addresses and their mirrors, each once."""
+    found: List[str] = []
+    for url in urls:
+        found += [url, *_mirrors(url)]
+    return [url for url in dict.fromkeys(found) if url.startswith("http://")]
 
 
 def _mirrors(url: str) -> Iterator[str]:
@@ -178,9 +196,10 @@ def is_reached(trial: EndpointTrial) -> bool:
     """Whether a host of certificates can be reached at all, directly or through a proxy of the
     machine.
     """
-    return _is_open(trial) or any(
-        way.status is not None and way.status not in DENIED for way in trial.proxies
-    )
+    if _is_open(trial):
+        return True
+    answered = [proxied.status for proxied in trial.proxies if proxied.status is not None]
+    return any(status not in DENIED for status in answered)
 
 
 def concerns(model: Model, trial: EndpointTrial) -> bool:
@@ -196,31 +215,31 @@ def why_closed(trial: EndpointTrial) -> str:
     """Why a host cannot be reached: ``no address for its name``, ``timed out``."""
     if trial.is_name_unknown:
         return "no address for its name"
-    return (
-        in_words(trial.connection.outcome)
-        if trial.connection
-        else short(trial.error or "not tried", 60)
-    )
+    if trial.connection:
+        return in_words(trial.connection.outcome)
+    return short(trial.error or "not tried", 60)
 
 
 def what_fetching_brought(model: Model) -> str:
     """How the tries to fetch ended, each host once."""
     found: Dict[str, str] = {}
     for fetch in fetches(model):
-        if not fetch.certificate:
-            host = host_of(fetch.url) + (f" through {fetch.proxy}" if fetch.proxy else "")
-            unknown = (
-                "no address for its name" if fetch.is_name_unknown and not fetch.proxy else None
-            )
-            error = unknown or (
-                in_words(fetch.outcome)
-                if fetch.outcome not in (Outcome.HTTP, Outcome.FAILED)
-                else fetch.error
-            )
-            found.setdefault(
-                host, error_in_words(error or fetch.outcome.value, model.facts.system, 60)
-            )
+        if fetch.certificate:
+            continue
+        host = host_of(fetch.url)
+        if fetch.proxy:
+            host += f" through {fetch.proxy}"
+        error = error_in_words(_why_not_fetched(fetch), model.facts.system, 60)
+        found.setdefault(host, error)
     return "; ".join(f"{short(host, 60)}: {error}" for host, error in list(found.items())[:4])
+
+
+def _why_not_fetched(fetch: IssuerFetch) -> str:
+    if fetch.is_name_unknown and not fetch.proxy:
+        return "no address for its name"
+    if fetch.outcome not in (Outcome.HTTP, Outcome.FAILED):
+        return in_words(fetch.outcome)
+    return fetch.error or fetch.outcome.value
 
 
 def install(model: Model, items: Sequence[Missing]) -> List[Fix]:
@@ -228,13 +247,16 @@ def install(model: Model, items: Sequence[Missing]) -> List[Fix]:
     makes it count.
     """
     commands = remedies(model)
-    fixes = commands.certificate_folder() if items else []
+    fixes: List[Fix] = []
+    if items:
+        fixes += commands.certificate_folder()
     for item in reversed(items):
         place = source(model, item.urls)
         if place is None:
             fixes.append(advice(f"Get {quoted(item.name)} from {CA_PAGE} and install it."))
         else:
+            wanted = Wanted(item.root, item.key_id)
             fixes += commands.install_certificate(
-                place.url, place.is_reachable, place.proxy, Wanted(item.root, item.key_id)
+                place.url, place.is_reachable, place.proxy, wanted
             )
     return fixes + commands.trust_anew()

@@ -15,6 +15,17 @@ from .finding import Fix, Seen, Severity, Verdict, advice, rule
 from .seen import check_first, local_fault
 
 CHECK_VALUE = f"Before you change anything, check the value that was given: {WHERE_AZURE_SAYS}."
+CHECK_ONLY = (
+    f"Check the value that was given: {WHERE_AZURE_SAYS}. Nothing on the VM needs to change for it."
+)
+NO_LINK = (
+    "The NIC has no link, and no command on the VM can mend that: check in Azure that the NIC is "
+    "attached, then redeploy the VM."
+)
+NIC_REPLACED = (
+    "If the NIC was replaced in Azure instead: stop (deallocate) and start the VM, then run again."
+)
+USUAL_PREFIX = 24  # where nothing says how large the subnet is
 
 
 @rule(Verdict.BROKEN, after="not-azure", explains=("route-missing",), shown_by="nic.primary")
@@ -36,41 +47,36 @@ def nic_down(model: Model) -> Optional[Seen]:
     adapter, because = _down(model)
     if adapter is None:
         return None
+    words = "is disabled"
     if adapter.state is LinkState.NO_CARRIER:
-        fixes: List[Fix] = [
-            advice(
-                "The NIC has no link, and no command on the VM can mend that: check in Azure that the NIC is attached, then "
-                "redeploy the VM."
-            )
-        ]
-    else:
-        commands = remedies(model)
-        fixes = [
-            *commands.bring_up(adapter),
-            *commands.renew_lease(adapter),
-            *routes_anew(model, adapter),
-        ]
-    words = "is disabled" if adapter.state is LinkState.DOWN else "is enabled, but has no link"
-    return local_fault(
-        model,
-        f"The primary NIC {nic(adapter)} {words}. Assumed to be the primary NIC because {because}.",
-        check_first(model, fixes),
-    )
+        words = "is enabled, but has no link"
+    assumed = f"Assumed to be the primary NIC because {because}."
+    fixes = check_first(model, _bring_up(model, adapter))
+    return local_fault(model, f"The primary NIC {nic(adapter)} {words}. {assumed}", fixes)
+
+
+def _bring_up(model: Model, adapter: Adapter) -> List[Fix]:
+    if adapter.state is LinkState.NO_CARRIER:
+        return [advice(NO_LINK)]
+    commands = remedies(model)
+    fixes = commands.bring_up(adapter) + commands.renew_lease(adapter)
+    return fixes + routes_anew(model, adapter)
 
 
 def _down(model: Model) -> Tuple[Optional[Adapter], str]:
     """The NIC that is down and counts as the primary one, and why."""
-    primary = model.primary_nic
+    primary, nics = model.primary_nic, model.adapters.nics
     if primary and is_down(primary.adapter) and not _is_up(model, primary.adapter):
         return primary.adapter, BECAUSE[primary.known_from]
-    if not model.answers.imds_is_silent or (primary and primary.is_proven):
+    if not model.answers.imds_is_silent or not nics or (primary and primary.is_proven):
         return None, ""
-    first = next(iter(model.adapters.nics), None)
-    leases_tell = primary is not None and primary.known_from is KnownFrom.DHCP_LEASE
-    if leases_tell and first and first.dhcp_server and not first.lease_gateway:
+    first, *others = nics
+    by_lease = primary is not None and primary.known_from is KnownFrom.DHCP_LEASE
+    if by_lease and first.dhcp_server and not first.lease_gateway:
         return None, ""  # both leases are known, and the other one names the gateway
-    others_up = [other for other in model.adapters.nics[1:] if not is_down(other)]
-    if first and is_down(first) and not _is_up(model, first) and (others_up or primary is None):
+    if not is_down(first) or _is_up(model, first):
+        return None, ""
+    if primary is None or not all(is_down(other) for other in others):
         return first, "it comes before the others, and none of those gets an answer"
     return None, ""
 
@@ -87,7 +93,9 @@ def _is_up(model: Model, adapter: Adapter) -> bool:
 
 
 def _by_answer(model: Model) -> Verdict:
-    return Verdict.DEGRADED if model.answers.imds_gives_metadata else Verdict.BROKEN
+    if model.answers.imds_gives_metadata:
+        return Verdict.DEGRADED
+    return Verdict.BROKEN
 
 
 @rule(Verdict.DEGRADED, Verdict.BROKEN, after="nic-down", shown_by="nic.identity")
@@ -108,8 +116,9 @@ def nic_mac_mismatch(model: Model) -> Optional[Seen]:
     https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/reset-network-interface
     """
     own = _own_macs(model)
-    if not own or any(adapter.physical and adapter.mac is None for adapter in model.adapters.all):
-        return None  # the one that is not known may be it
+    is_unsure = any(item.physical and item.mac is None for item in model.adapters.all)
+    if not own or is_unsure:  # the one that is not known may be it
+        return None
     reported = _reported_macs(model)
     if reported and not own & reported:
         return _has_other_mac(model, "IMDS", sorted(reported), [])
@@ -120,19 +129,22 @@ def nic_mac_mismatch(model: Model) -> Optional[Seen]:
         return _mac_refuted(model, expected)
     if expected in own:
         return None
-    return _unless_it_never_left(
-        model, _has_other_mac(model, "--expected-mac", [expected], [advice(CHECK_VALUE)])
-    )
+    seen = _has_other_mac(model, "--expected-mac", [expected], [advice(CHECK_VALUE)])
+    return _unless_it_never_left(model, seen)
 
 
 def _unless_it_never_left(model: Model, seen: Optional[Seen]) -> Optional[Seen]:
     """What rests on the operator's word; a warning without commands where the VM itself stopped the
     request: no packet left it, so that neither the MAC nor the address can be the reason.
     """
-    forbidden = model.answers.imds is not None and model.answers.imds.outcome is Outcome.FORBIDDEN
+    answer = model.answers.imds
+    forbidden = answer is not None and answer.outcome is Outcome.FORBIDDEN
     if seen is None or not (forbidden or model.filtering.stopped_by):
         return seen
-    reason = "But this VM itself stopped the request, so this is not the reason, and the value may be mistyped."
+    reason = (
+        "But this VM itself stopped the request, so this is not the reason, and the value may be "
+        "mistyped."
+    )
     return Seen(f"{seen.detail} {reason}", (advice(CHECK_VALUE),), Severity.WARN)
 
 
@@ -141,8 +153,10 @@ def _own_macs(model: Model) -> Set[str]:
 
 
 def _reported_macs(model: Model) -> Set[str]:
-    interfaces = model.answers.instance.interfaces if model.answers.instance else ()
-    return {interface.mac for interface in interfaces if interface.mac}
+    instance = model.answers.instance
+    if instance is None:
+        return set()
+    return {interface.mac for interface in instance.interfaces if interface.mac}
 
 
 def _has_other_mac(model: Model, source: str, wanted: List[str], first: List[Fix]) -> Seen:
@@ -157,13 +171,9 @@ def _has_other_mac(model: Model, source: str, wanted: List[str], first: List[Fix
     fixes = list(first)
     if len(strays) == 1 and len(wanted) == 1:
         fixes += set_mac(model, strays[0], wanted[0])
-    replaced = "If the NIC was replaced in Azure instead: stop (deallocate) and start the VM, then run again."
-    fixes.append(advice(replaced))
-    return Seen(
-        _differs("MAC", wanted, source, _macs_of(model, strays)),
-        tuple(fixes),
-        verdict=_by_answer(model),
-    )
+    fixes.append(advice(NIC_REPLACED))
+    detail = _differs("MAC", wanted, source, _macs_of(model, strays))
+    return Seen(detail, tuple(fixes), verdict=_by_answer(model))
 
 
 def _differs(what: str, wanted: Sequence[str], source: str, has: str) -> str:
@@ -183,31 +193,35 @@ def _mac_refuted(model: Model, expected: str) -> Optional[Seen]:
     named = model.adapters.with_mac(expected)
     if named and model.detection.expected.mac == expected:
         return None
-    return _mistaken(
-        model, _other_mac_than(model, expected), "another NIC" if named else "another VM"
-    )
+    whose = "another VM"
+    if named:
+        whose = "another NIC"
+    return _mistaken(model, _other_mac_than(model, expected), whose)
 
 
 def _other_mac_than(model: Model, expected: str) -> str:
     """The sentence that --expected-mac is not the MAC of the primary NIC."""
     named = model.adapters.with_mac(expected)
     if named:
-        return (
-            f"--expected-mac {expected} is the MAC of {nic(named)}, which is not the primary NIC."
-        )
-    strays = [model.primary_nic.adapter] if model.primary_nic else model.adapters.nics
+        whose = f"the MAC of {nic(named)}, which is not the primary NIC"
+        return f"--expected-mac {expected} is {whose}."
+    strays = model.adapters.nics
+    if model.primary_nic:
+        strays = [model.primary_nic.adapter]
     return _differs("MAC", [expected], "--expected-mac", _macs_of(model, strays))
 
 
 def _mistaken(model: Model, detail: str, whose: str) -> Seen:
     """The warning that a value of the operator is contradicted by the platform's own answer."""
     answer = model.answers.from_platform[0]
-    answered = nic(answer.adapter, answer.address) if answer.adapter else "this VM"
-    refuted = f"But {answer.by} answered {answered}, so the value given is most likely mistyped, or that of {whose}."
-    fix = advice(
-        f"Check the value that was given: {WHERE_AZURE_SAYS}. Nothing on the VM needs to change for it."
+    answered = "this VM"
+    if answer.adapter:
+        answered = nic(answer.adapter, answer.address)
+    refuted = (
+        f"But {answer.by} answered {answered}, so the value given is most likely mistyped, or that "
+        f"of {whose}."
     )
-    return Seen(f"{detail} {refuted}", (fix,), Severity.WARN)
+    return Seen(f"{detail} {refuted}", (advice(CHECK_ONLY),), Severity.WARN)
 
 
 @rule(Verdict.DEGRADED, Verdict.BROKEN, after="nic-mac-mismatch", shown_by="nic.identity")
@@ -229,10 +243,10 @@ def nic_ip_mismatch(model: Model) -> Optional[Seen]:
     https://learn.microsoft.com/azure/virtual-network/ip-services/virtual-networks-static-private-ip-arm-pportal
     """
     expected = model.facts.expected.ip
-    if model.answers.from_platform:
-        return _unlike_azure(model) or (_address_refuted(model, expected) if expected else None)
     if expected is None:
         return _unlike_azure(model)
+    if model.answers.from_platform:
+        return _unlike_azure(model) or _address_refuted(model, expected)
     return _unless_it_never_left(model, _unlike_operator(model, expected))
 
 
@@ -247,35 +261,41 @@ def _unlike_azure(model: Model) -> Optional[Seen]:
     reported = model.answers.reported_interface(adapter)
     if reported:
         return _has_other_address(model, adapter, "IMDS", reported.addresses, [])
-    answered = any(
-        item.adapter and same_nic(item.adapter, adapter) for item in model.answers.from_platform
-    )
-    if (
-        answered
-        or model.answers.imds_gives_metadata
-        or not adapter.dhcp_server
-        or not adapter.lease_address
-    ):
-        return None  # the address that gets an answer is right, and another one in the lease is old
+    if not adapter.dhcp_server or not adapter.lease_address:
+        return None
+    # The address that gets an answer is right, and another one in the lease is old.
+    if model.answers.imds_gives_metadata or _is_answered(model, adapter):
+        return None
     return _has_other_address(model, adapter, "its DHCP lease", [adapter.lease_address], [])
+
+
+def _is_answered(model: Model, adapter: Adapter) -> bool:
+    """Whether the platform answered this NIC."""
+    return any(
+        answer.adapter is not None and same_nic(answer.adapter, adapter)
+        for answer in model.answers.from_platform
+    )
 
 
 def _unlike_operator(model: Model, expected: str) -> Optional[Seen]:
     """The finding that the NIC that the operator means does not hold --expected-ip."""
     mac = model.facts.expected.mac
-    meant = model.primary_nic.adapter if model.primary_nic else None
-    adapter = model.adapters.with_mac(mac) if mac else meant
+    adapter = model.adapters.with_mac(mac)
+    if mac is None and model.primary_nic:
+        adapter = model.primary_nic.adapter
     if adapter is None or is_down(adapter):
         return None
     owner = model.adapters.holding(expected)
     if owner is None:
-        return _has_other_address(
-            model, adapter, "--expected-ip", [expected], [advice(CHECK_VALUE)]
-        )
+        check = [advice(CHECK_VALUE)]
+        return _has_other_address(model, adapter, "--expected-ip", [expected], check)
     if mac is None or same_nic(owner, adapter):
         return None
     detail = _differs("address", [expected], "--expected-ip", _holds(model, adapter))
-    held = f"But {quoted(owner.name)} holds it: the value given is most likely mistyped, or that of another NIC."
+    held = (
+        f"But {quoted(owner.name)} holds it: the value given is most likely mistyped, or that of "
+        "another NIC."
+    )
     return Seen(f"{detail} {held}", (advice(CHECK_VALUE),), verdict=Verdict.BROKEN)
 
 
@@ -290,10 +310,12 @@ def _has_other_address(
     held = _held(model, adapter)
     if not wanted or any(item.address in wanted for item in held):
         return None
+    prefix = USUAL_PREFIX
     reported = model.answers.reported_interface(adapter)
-    prefix = held[0].prefix if held else 24
     if reported and reported.subnet:
         prefix = prefix_length(reported.subnet)
+    elif held:
+        prefix = held[0].prefix
     fixes = [*first, *set_address(model, adapter, wanted[0], prefix)]
     detail = _differs("address", wanted, source, _holds(model, adapter))
     return Seen(detail, tuple(fixes), verdict=_by_answer(model))
@@ -301,9 +323,11 @@ def _has_other_address(
 
 def _held(model: Model, adapter: Adapter) -> List[InterfaceAddress]:
     """The IPv4 addresses of all faces of a NIC."""
-    return [
-        item for face in model.adapters.all if same_nic(adapter, face) for item in face.addresses
-    ]
+    found: List[InterfaceAddress] = []
+    for face in model.adapters.all:
+        if same_nic(adapter, face):
+            found += face.addresses
+    return found
 
 
 def _holds(model: Model, adapter: Adapter) -> str:
@@ -319,26 +343,29 @@ def _address_refuted(model: Model, expected: str) -> Optional[Seen]:
     owner = model.adapters.holding(expected)
     if owner and model.detection.expected.ip == expected:
         return None
-    detail = _other_address_than(model, expected)
-    if owner is None:
-        return _mistaken(model, detail, "another IP configuration or VM")
-    is_secondary = model.primary_nic is not None and same_nic(owner, model.primary_nic.adapter)
-    return _mistaken(model, detail, "another IP configuration" if is_secondary else "another NIC")
+    whose = "another IP configuration or VM"
+    if owner is not None:
+        whose = "another NIC"
+        if model.primary_nic is not None and same_nic(owner, model.primary_nic.adapter):
+            whose = "another IP configuration"
+    return _mistaken(model, _other_address_than(model, expected), whose)
 
 
 def _other_address_than(model: Model, expected: str) -> str:
     """The sentence that --expected-ip is not the primary address."""
     owner = model.adapters.holding(expected)
-    adapter = model.primary_nic.adapter if model.primary_nic else None
+    adapter = None
+    if model.primary_nic:
+        adapter = model.primary_nic.adapter
     if owner is None:
-        return _differs(
-            "address", [expected], "--expected-ip", _holds(model, adapter) if adapter else "others"
-        )
+        has = "others"
+        if adapter:
+            has = _holds(model, adapter)
+        return _differs("address", [expected], "--expected-ip", has)
+    what = f"--expected-ip {expected} is an address of {quoted(owner.name)}"
     if adapter and same_nic(owner, adapter):
-        return (
-            f"--expected-ip {expected} is an address of {quoted(owner.name)}, not its primary one."
-        )
-    return f"--expected-ip {expected} is an address of {quoted(owner.name)}, which is not the primary NIC."
+        return f"{what}, not its primary one."
+    return f"{what}, which is not the primary NIC."
 
 
 def compared(model: Model) -> Tuple[str, ...]:
@@ -346,10 +373,11 @@ def compared(model: Model) -> Tuple[str, ...]:
 
     Empty where nobody says what Azure expects.
     """
-    if model.primary_nic is None:
+    primary = model.primary_nic
+    if primary is None:
         return ()
-    other_macs, same_mac = _compared_macs(model, model.primary_nic)
-    other_addresses, same_address = _compared_addresses(model, model.primary_nic)
+    other_macs, same_mac = _compared_macs(model, primary)
+    other_addresses, same_address = _compared_addresses(model, primary)
     return (*other_macs, *other_addresses, *same_mac, *same_address)
 
 
@@ -361,45 +389,49 @@ def _compared_macs(model: Model, primary: PrimaryNic) -> Tuple[List[str], List[s
     if named and same_nic(named, primary.adapter):
         agree.append("--expected-mac")
     elif expected:
-        found.append(_other_mac_than(model, expected).rstrip("."))
+        found.append(_other_mac_than(model, expected))
     reported = _reported_macs(model)
     faces = {face.mac for face in model.adapters.all if same_nic(face, primary.adapter)}
     if faces & reported:
         agree.append("IMDS")
     elif reported:
-        found.append(
-            _differs("MAC", sorted(reported), "IMDS", _macs_of(model, [primary.adapter])).rstrip(
-                "."
-            )
-        )
-    return found, _agreed("MAC", primary.adapter.mac, agree)
+        has = _macs_of(model, [primary.adapter])
+        found.append(_differs("MAC", sorted(reported), "IMDS", has))
+    return _without_stops(found), _agreed("MAC", primary.adapter.mac, agree)
 
 
 def _compared_addresses(model: Model, primary: PrimaryNic) -> Tuple[List[str], List[str]]:
-    expected, reported = model.facts.expected.ip, model.answers.reported_interface(primary.adapter)
+    expected = model.facts.expected.ip
     agree: List[str] = []
     found: List[str] = []
     if expected and expected == primary.ip:
         agree.append("--expected-ip")
     elif expected:
-        found.append(_other_address_than(model, expected).rstrip("."))
-    wanted = reported.addresses if reported else ()
+        found.append(_other_address_than(model, expected))
+    reported = model.answers.reported_interface(primary.adapter)
+    wanted: Sequence[str] = ()
+    if reported:
+        wanted = reported.addresses
     if any(item.address in wanted for item in _held(model, primary.adapter)):
         agree.append("IMDS")
     elif wanted:
-        found.append(
-            _differs("address", wanted, "IMDS", _holds(model, primary.adapter)).rstrip(".")
-        )
-    return found, _agreed("address", primary.ip, agree)
+        found.append(_differs("address", wanted, "IMDS", _holds(model, primary.adapter)))
+    return _without_stops(found), _agreed("address", primary.ip, agree)
+
+
+def _without_stops(sentences: List[str]) -> List[str]:
+    """Sentences as they stand in a list of several."""
+    return [sentence.rstrip(".") for sentence in sentences]
 
 
 def _agreed(what: str, value: Optional[str], sources: List[str]) -> List[str]:
     """``MAC X is what IMDS says``, by all who say so; nothing where nobody does."""
     if not sources:
         return []
-    return [
-        f"{what} {value} is what {' and '.join(sources)} {'say' if len(sources) > 1 else 'says'}"
-    ]
+    verb = "say"
+    if len(sources) == 1:
+        verb = "says"
+    return [f"{what} {value} is what {' and '.join(sources)} {verb}"]
 
 
 @rule(after="route-stale-persistent", shown_by="nic.dhcp")
@@ -416,10 +448,12 @@ def nic_dhcp_disabled(model: Model) -> Optional[Seen]:
     static.)
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
-    if model.primary_nic is None or model.primary_nic.adapter.dhcp is not False:
+    primary = model.primary_nic
+    if primary is None or primary.adapter.dhcp is not False:
         return None
-    return Seen(
-        f"The address of {nic(model.primary_nic.adapter, model.primary_nic.ip)} is set in the guest.",
-        check_first(model, remedies(model).renew_lease(model.primary_nic.adapter)),
-        Severity.INFO if model.answers.imds_gives_metadata else Severity.WARN,
-    )
+    severity = Severity.WARN
+    if model.answers.imds_gives_metadata:
+        severity = Severity.INFO
+    fixes = check_first(model, remedies(model).renew_lease(primary.adapter))
+    where = nic(primary.adapter, primary.ip)
+    return Seen(f"The address of {where} is set in the guest.", fixes, severity)

@@ -60,26 +60,38 @@ class Hit:
 
 def hits(model: Model, address: str) -> List[Hit]:
     """The proxies that some client uses for an address, the machine's first."""
-    found = []
-    for proxy in sorted(model.facts.proxies or (), key=lambda proxy: proxy.scope is Scope.USER):
+    found: List[Hit] = []
+    proxies = model.facts.proxies or ()
+    for proxy in sorted(proxies, key=lambda proxy: proxy.scope is Scope.USER):
         own = through(proxy, address)
-        if own:
-            trial = next(
-                (item for item in model.facts.proxy_trials or () if item.server == proxy.server),
-                None,
-            )
-            exchange = (
-                (trial.imds if address == IMDS_ADDRESS else trial.wireserver) if trial else None
-            )
-            found.append(Hit(proxy, own, trial, exchange))
+        if not own:
+            continue
+        trial = _trial_of(model, proxy)
+        exchange = None
+        if trial:
+            exchange = trial.wireserver
+            if address == IMDS_ADDRESS:
+                exchange = trial.imds
+        found.append(Hit(proxy, own, trial, exchange))
     return found
+
+
+def _trial_of(model: Model, proxy: Proxy) -> Optional[ProxyTrial]:
+    """The requests that were made through a proxy."""
+    for trial in model.facts.proxy_trials or ():
+        if trial.server == proxy.server:
+            return trial
+    return None
 
 
 def described(proxy: Proxy) -> str:
     """A proxy in a sentence: ``10.1.2.3:3128 (WinHTTP)``"""
-    variable = f", {short(proxy.variable)}" if proxy.variable else ""
-    user = f", {short(proxy.user)}" if proxy.user and proxy.user not in proxy.place else ""
-    return f"{short(proxy.server or '', 80)} ({short(proxy.place, 80)}{variable}{user})"
+    words = short(proxy.place, 80)
+    if proxy.variable:
+        words += f", {short(proxy.variable)}"
+    if proxy.user and proxy.user not in proxy.place:
+        words += f", {short(proxy.user)}"
+    return f"{short(proxy.server or '', 80)} ({words})"
 
 
 def what_came(hit: Hit) -> str:
@@ -88,13 +100,15 @@ def what_came(hit: Hit) -> str:
     """
     answer = hit.exchange
     if answer is None:
-        return (
-            f"fails: {short(hit.trial.error or 'no answer', 120)}" if hit.trial else "was not made"
-        )
+        if hit.trial is None:
+            return "was not made"
+        return f"fails: {short(hit.trial.error or 'no answer', 120)}"
     at = f"{answer.connection.address}:{answer.connection.port}"
     if answer.outcome is Outcome.HTTP:
-        says = f' "{short(answer.says, 60)}"' if answer.says else ""
-        return f"gets HTTP {answer.status} and {form(answer)}{says} from {at}"
+        title = ""
+        if answer.says:
+            title = f' "{short(answer.says, 60)}"'
+        return f"gets HTTP {answer.status} and {form(answer)}{title} from {at}"
     if answer.connection.outcome is not Outcome.ANSWERED:
         return f"fails: {at} {in_words(answer.connection.outcome)}"
     return f"fails: {at} answers, {in_words(answer.outcome)}"
@@ -102,23 +116,21 @@ def what_came(hit: Hit) -> str:
 
 def _who(hit: Hit) -> str:
     """Which clients go through it, where not all that read the setting do."""
+    users = [client.value for client in hit.clients]
     others = [client.value for client in clients(hit.proxy) if client not in hit.clients]
-    names = listed([client.value for client in hit.clients], 6)
-    return f" Clients that use it: {names}" + (
-        f"; that go around it: {listed(others, 6)}." if others else "."
-    )
+    words = f" Clients that use it: {listed(users, 6)}"
+    if others:
+        words += f"; that go around it: {listed(others, 6)}"
+    return f"{words}."
 
 
 def _bypasses(model: Model, found: Sequence[Hit]) -> Tuple[Fix, ...]:
     """The commands for each place, each once."""
+    commands = remedies(model)
     fixes: List[Fix] = []
     for hit in found:
-        fixes += [
-            fix
-            for fix in remedies(model).bypass_proxy(hit.proxy, PLATFORM_ADDRESSES)
-            if fix not in fixes
-        ]
-    return tuple(fixes)
+        fixes += commands.bypass_proxy(hit.proxy, PLATFORM_ADDRESSES)
+    return tuple(dict.fromkeys(fixes))
 
 
 @rule(Verdict.DEGRADED, Verdict.BROKEN, after="firewall-unknown", shown_by="proxy.bypass")
@@ -138,37 +150,47 @@ def proxy_intercepts_imds(model: Model) -> Optional[Seen]:
     Fix: add 169.254.169.254 and 168.63.129.16 to the bypass list, where the proxy is set.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#proxies
     """
-    found = [hit for hit in hits(model, IMDS_ADDRESS) if hit.proxy.scope is not Scope.USER]
+    found = _of_machine(hits(model, IMDS_ADDRESS))
     if not found:
         return None
-    failing = [
-        hit for hit in found if hit.is_proven and (model.answers.imds_gives_metadata or hit.answers)
-    ]
-    hit = (failing or found)[0]
-    more = [described(other.proxy) for other in (failing or found)[1:]]
-    also = f" The same holds for {listed(more, 2)}." if more else ""
+    works = model.answers.imds_gives_metadata
+    failing = [hit for hit in found if hit.is_proven and (works or hit.answers)]
+    shown = failing or found
+    hit, *others = shown
+    who = _who(hit)
+    if others:
+        also = listed([described(other.proxy) for other in others], 2)
+        who += f" The same holds for {also}."
     detail = f"The proxy {described(hit.proxy)} is not bypassed for 169.254.169.254"
     if failing:
-        detail += f", and a request through it {what_came(hit)}.{_who(hit)}{also}"
-        fixes = _bypasses(model, failing)
-        if model.answers.imds_gives_metadata:
-            return Seen(f"{detail} IMDS itself answers.", fixes, verdict=Verdict.DEGRADED)
-        if model.answers.imds:
-            detail += (
-                f" The direct request failed too: {model.answers.in_words(model.answers.imds)}."
-            )
-            fixes = (*fixes, advice("Then run again: the direct request has to succeed too."))
-        return Seen(detail, fixes, verdict=Verdict.BROKEN)
+        detail += f", and a request through it {what_came(hit)}.{who}"
+        return _intercepted(model, detail, _bypasses(model, failing))
     if hit.proxy.undecided:
-        detail = f"The proxy {described(hit.proxy)} may not be bypassed for 169.254.169.254: the setting is {short(hit.proxy.undecided)}."
-        detail += f"{_who(hit)}{also}"
+        setting = short(hit.proxy.undecided)
+        detail = f"The proxy {described(hit.proxy)} may not be bypassed for 169.254.169.254"
+        detail += f": the setting is {setting}.{who}"
     elif hit.gets_through:
-        detail += (
-            f". IMDS's answer comes back through it, which Azure does not support.{_who(hit)}{also}"
-        )
+        detail += f". IMDS's answer comes back through it, which Azure does not support.{who}"
     else:
-        detail += f"; a request through it {what_came(hit)}.{_who(hit)}{also}"
+        detail += f"; a request through it {what_came(hit)}.{who}"
     return Seen(detail, _bypasses(model, found), Severity.WARN)
+
+
+def _of_machine(found: Sequence[Hit]) -> List[Hit]:
+    """Those that are set for more than one user's clients."""
+    return [hit for hit in found if hit.proxy.scope is not Scope.USER]
+
+
+def _intercepted(model: Model, detail: str, fixes: Tuple[Fix, ...]) -> Seen:
+    """The finding that a request through a proxy fails, with what the direct one showed."""
+    if model.answers.imds_gives_metadata:
+        return Seen(f"{detail} IMDS itself answers.", fixes, verdict=Verdict.DEGRADED)
+    if model.answers.imds:
+        how = model.answers.in_words(model.answers.imds)
+        detail += f" The direct request failed too: {how}."
+        again = advice("Then run again: the direct request has to succeed too.")
+        fixes = (*fixes, again)
+    return Seen(detail, fixes, verdict=Verdict.BROKEN)
 
 
 @rule(after="firewall-blocks-wireserver", shown_by="proxy.bypass")
@@ -184,19 +206,21 @@ def proxy_intercepts_wireserver(model: Model) -> Optional[Seen]:
     Fix: add 168.63.129.16 to the bypass list, where the proxy is set.
     https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
     """
-    known = [
-        hit.proxy for hit in hits(model, IMDS_ADDRESS) if not hit.gets_through
-    ]  # told with IMDS
+    # What fails for IMDS is named with IMDS.
+    named = [hit.proxy for hit in hits(model, IMDS_ADDRESS) if not hit.gets_through]
     found = [
         hit
-        for hit in hits(model, WIRESERVER_ADDRESS)
-        if hit.proxy.scope is not Scope.USER and hit.proxy not in known
+        for hit in _of_machine(hits(model, WIRESERVER_ADDRESS))
+        if hit.proxy not in named and not hit.gets_through
     ]
-    found = [hit for hit in found if not hit.gets_through]
     if not found:
         return None
-    detail = f"The proxy {described(found[0].proxy)} is not bypassed for 168.63.129.16; a request through it {what_came(found[0])}."
-    return Seen(detail + _who(found[0]), _bypasses(model, found), Severity.WARN)
+    first = found[0]
+    detail = (
+        f"The proxy {described(first.proxy)} is not bypassed for 168.63.129.16; a request through "
+        f"it {what_came(first)}.{_who(first)}"
+    )
+    return Seen(detail, _bypasses(model, found), Severity.WARN)
 
 
 @rule(after="proxy-intercepts-wireserver", shown_by="proxy.bypass")
@@ -215,11 +239,13 @@ def proxy_user_only(model: Model) -> Optional[Seen]:
     found = [hit for hit in hits(model, IMDS_ADDRESS) if hit.proxy.scope is Scope.USER]
     if not found:
         return None
-    users = listed(sorted({quoted(hit.proxy.user or "?") for hit in found}), 3)
-    detail = f"Only for {users}: the proxy {described(found[0].proxy)} is not bypassed for 169.254.169.254; a request through it "
-    return Seen(
-        f"{detail}{what_came(found[0])}.{_who(found[0])}", _bypasses(model, found), Severity.WARN
+    first = found[0]
+    users = sorted({quoted(hit.proxy.user or "?") for hit in found})
+    detail = (
+        f"Only for {listed(users, 3)}: the proxy {described(first.proxy)} is not bypassed for "
+        f"169.254.169.254; a request through it {what_came(first)}.{_who(first)}"
     )
+    return Seen(detail, _bypasses(model, found), Severity.WARN)
 
 
 @rule(after="route-not-specific", shown_by="proxy.bypass")
@@ -239,37 +265,41 @@ def proxy_pac_present(model: Model) -> Optional[Seen]:
     found = [proxy for proxy in model.facts.proxies or () if proxy.pac_url]
     if not found:
         return None
-    texts = []
+    texts: List[str] = []
     for proxy in found[:2]:
-        file = next(
-            (
-                file
-                for file in model.facts.pac_files or ()
-                if file.url == (proxy.pac_url or "")[: len(file.url)]
-            ),
-            None,
-        )
-        texts.append(
-            f"{short(proxy.pac_url or '', 120)} ({short(proxy.place)}): {_pac(model, file)}"
-        )
-    more = f" {len(found) - 2} more are set." if len(found) > 2 else ""
-    return Seen(
-        f"A PAC file chooses the proxy: {'; '.join(texts)}. It is not evaluated here.{more}",
-        (advice("Let the PAC file return DIRECT for 169.254.169.254 and 168.63.129.16."),),
-        Severity.INFO,
-    )
+        url = proxy.pac_url or ""
+        what = _pac(model, _pac_file(model, url))
+        texts.append(f"{short(url, 120)} ({short(proxy.place)}): {what}")
+    detail = f"A PAC file chooses the proxy: {'; '.join(texts)}. It is not evaluated here."
+    if len(found) > 2:
+        detail += f" {len(found) - 2} more are set."
+    fix = advice("Let the PAC file return DIRECT for 169.254.169.254 and 168.63.129.16.")
+    return Seen(detail, (fix,), Severity.INFO)
+
+
+def _pac_file(model: Model, url: str) -> Optional[PacFile]:
+    """What was fetched from an address (the fact keeps the beginning of a long one)."""
+    for file in model.facts.pac_files or ():
+        if file.url == url[: len(file.url)]:
+            return file
+    return None
 
 
 def _pac(model: Model, file: Optional[PacFile]) -> str:
     if file is None:
         return "not fetched"
-    if file.outcome is not Outcome.HTTP or (not file.size and file.error):
-        return f"not fetched: {error_in_words(file.error or file.outcome.value, model.facts.system, 80)}"
-    cut = f" ({short(file.error, 60)})" if file.error else ""
+    if file.outcome is not Outcome.HTTP or (file.error and not file.size):
+        error = file.error or file.outcome.value
+        return f"not fetched: {error_in_words(error, model.facts.system, 80)}"
+    size = f"{file.size} bytes"
+    if file.error:
+        size += f" ({short(file.error, 60)})"
     if IMDS_ADDRESS in file.mentions:
-        return f"{file.size} bytes{cut}, and 169.254.169.254 is named in it"
-    near = ", though 169.254. is" if file.mentions else ""
-    return f"{file.size} bytes{cut}, and 169.254.169.254 is not named in it{near}"
+        return f"{size}, and 169.254.169.254 is named in it"
+    near = ""
+    if file.mentions:
+        near = ", though 169.254. is"
+    return f"{size}, and 169.254.169.254 is not named in it{near}"
 
 
 def set_aside(proxy: Proxy) -> str:
@@ -277,25 +307,30 @@ def set_aside(proxy: Proxy) -> str:
     if proxy.kind is ProxyKind.GUEST_AGENT:
         return f"{described(proxy)} is the agent's own, which asks the platform without it"
     if proxy.server:
-        only = ", not for 168.63.129.16" if through(proxy, WIRESERVER_ADDRESS) else ""
+        only = ""
+        if through(proxy, WIRESERVER_ADDRESS):
+            only = ", not for 168.63.129.16"
         return f"{described(proxy)} is bypassed for 169.254.169.254{only}"
-    what = "a PAC file" if proxy.pac_url else "automatic detection"
+    what = "automatic detection"
+    if proxy.pac_url:
+        what = "a PAC file"
     return f"{short(proxy.place, 80)}: {what}, no proxy by name"
 
 
 def path_words(model: Model) -> str:
     """The proxies as they stand in the PATH line."""
-    if model.facts.proxies is None:
+    proxies = model.facts.proxies
+    if proxies is None:
         return "proxy?"
-    found = [hit for hit in hits(model, IMDS_ADDRESS) if hit.proxy.scope is not Scope.USER]
+    found = hits(model, IMDS_ADDRESS)  # the machine's first
     if found:
-        return f"no proxy (some clients: {short(found[0].proxy.server or '', 60)})"
-    users = [hit for hit in hits(model, IMDS_ADDRESS) if hit.proxy.scope is Scope.USER]
-    if users:
-        return f"no proxy (one user's clients: {short(users[0].proxy.server or '', 60)})"
-    if any(proxy.pac_url for proxy in model.facts.proxies):
+        proxy = found[0].proxy
+        whose = "some"
+        if proxy.scope is Scope.USER:
+            whose = "one user's"
+        return f"no proxy ({whose} clients: {short(proxy.server or '', 60)})"
+    if any(proxy.pac_url for proxy in proxies):
         return "no proxy (PAC clients: ?)"
-    is_set = any(
-        proxy.server and proxy.kind is not ProxyKind.GUEST_AGENT for proxy in model.facts.proxies
-    )
-    return "proxy bypassed" if is_set else "no proxy"
+    if any(proxy.server and proxy.kind is not ProxyKind.GUEST_AGENT for proxy in proxies):
+        return "proxy bypassed"
+    return "no proxy"

@@ -4,11 +4,13 @@ address.
 
 from __future__ import annotations
 
-from typing import List, Optional
+from typing import List, Optional, Set, Tuple
 
 from ..facts import (
     IMDS_ADDRESS,
     LINK_LOCAL,
+    Adapter,
+    FirewallRule,
     Route,
     RouteKind,
     RoutingRule,
@@ -24,7 +26,7 @@ from ..model.azure import AZURE_ARP_MAC, matches_platform
 from ..model.errors import error_in_words
 from ..model.model import Model
 from ..model.policy_routing import USUAL_RULES, walk
-from ..model.primary_nic import BECAUSE
+from ..model.primary_nic import BECAUSE, PrimaryNic
 from ..model.route_table import is_link_local_shadow
 from ..model.routing import RouteLookup
 from ..model.sentences import listener_in_words, nic
@@ -34,12 +36,21 @@ from .firewall import described as described_obstacle
 from .seen import check_first, local_fault
 
 ANY_ADDRESS = "0.0.0.0"  # of a listener for every address of the machine
+ENDS_HERE = "requests to IMDS end on this VM"
+FOR_GOOD = (
+    "For good: remove what configures the address (a metadata proxy, a container platform, a start "
+    "script)."
+)
 
 
 def described(route: Route) -> str:
     """A route in a sentence: ``169.254.0.0/16 on-link, metric 5``"""
-    via = f"via {route.gateway}" if route.gateway else "on-link"
-    table = f", table {short(route.table, 24)}" if route.table not in ("main", "local") else ""
+    via = "on-link"
+    if route.gateway:
+        via = f"via {route.gateway}"
+    table = ""
+    if route.table not in ("main", "local"):
+        table = f", table {short(route.table, 24)}"
     return f"{route.destination} {via}, metric {route.metric}{table}"
 
 
@@ -49,11 +60,10 @@ def policy_rule(model: Model, lookup: RouteLookup) -> Optional[RoutingRule]:
     """
     if lookup.rule:
         return lookup.rule
-    if model.facts.routing_rules is None or lookup.route is None:
+    rules = model.facts.routing_rules
+    if rules is None or lookup.route is None:
         return None
-    rule, _ = walk(
-        model.facts.routing_rules, model.route_table.rows, lookup.destination, lookup.source
-    )
+    rule, _ = walk(rules, model.route_table.rows, lookup.destination, lookup.source)
     if rule is None or rule in USUAL_RULES or rule.table != lookup.route.table:
         return None
     return rule
@@ -93,13 +103,17 @@ def _host_or_network(cidr: Optional[str]) -> str:
     if cidr is None:
         return "all"
     address, _, length = cidr.partition("/")
-    return address if length == "32" else cidr
+    if length == "32":
+        return address
+    return cidr
 
 
 def _chosen_by(model: Model) -> str:
     """A sentence on the policy rule that chooses the way to IMDS; empty where none does."""
     rule = policy_rule(model, model.routing.to_imds)
-    return f' The policy rule "{rule_in_words(rule)}" chooses that route.' if rule else ""
+    if rule is None:
+        return ""
+    return f' The policy rule "{rule_in_words(rule)}" chooses that route.'
 
 
 @rule(Verdict.BROKEN, after="nic-ip-mismatch", explains=(Kind.ANSWER,), shown_by="firewall.imds")
@@ -116,42 +130,53 @@ def address_claimed_locally(model: Model) -> Optional[Seen]:
     Fix: remove the address or the rule, and whatever configures it.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
-    holder = next((adapter for adapter in model.adapters.all if holds(adapter, IMDS_ADDRESS)), None)
     route = model.routing.to_imds.route
-    redirected = model.filtering.to_imds.redirected if model.filtering.to_imds else None
-    if holder is None and not (route and route.kind is RouteKind.LOCAL):
-        if (
-            redirected is None or model.answers.proof
-        ):  # what one address is answered is redirected for none
-            return None
-        to = f" to {short(redirected.target)}" if redirected.target else ""
-        detail = f"{described_obstacle(Match(redirected))} redirects connections to 169.254.169.254 port 80{to}."
-        return local_fault(
-            model, capital(detail), let_pass(model, Match(redirected), [IMDS_ADDRESS])
-        )
-    commands = remedies(model)
+    for adapter in model.adapters.all:
+        if holds(adapter, IMDS_ADDRESS):
+            return _held_by(model, adapter)
+    if route and route.kind is RouteKind.LOCAL:
+        detail = f"A local route claims {route.destination}: {ENDS_HERE}.{_who_listens(model)}"
+        fixes = [advice(FOR_GOOD), *remedies(model).delete_route(route)]
+        return local_fault(model, detail, fixes)
+    filtering = model.filtering.to_imds
+    # What one address is answered is redirected for none.
+    if filtering is None or filtering.redirected is None or model.answers.proof:
+        return None
+    return _redirected_by(model, filtering.redirected)
+
+
+def _held_by(model: Model, holder: Adapter) -> Seen:
+    """The finding that an adapter holds IMDS's address."""
+    prefix = next(held.prefix for held in holder.addresses if held.address == IMDS_ADDRESS)
+    what = f"{quoted(holder.name)} holds 169.254.169.254/{prefix}"
     fixes = [
-        advice(
-            "For good: remove what configures the address (a metadata proxy, a container platform, a start script)."
-        )
+        advice(FOR_GOOD),
+        *remedies(model).delete_address(holder, IMDS_ADDRESS, prefix),
     ]
-    if holder:
-        prefix = next(held.prefix for held in holder.addresses if held.address == IMDS_ADDRESS)
-        fixes += commands.delete_address(holder, IMDS_ADDRESS, prefix)
-        detail = f"{quoted(holder.name)} holds 169.254.169.254/{prefix}: requests to IMDS end on this VM.{_who_listens(model)}"
-    else:
-        assert route is not None
-        fixes += commands.delete_route(route)
-        detail = f"A local route claims {route.destination}: requests to IMDS end on this VM.{_who_listens(model)}"
-    return local_fault(model, detail, fixes)
+    return local_fault(model, f"{what}: {ENDS_HERE}.{_who_listens(model)}", fixes)
+
+
+def _redirected_by(model: Model, rule: FirewallRule) -> Seen:
+    """The finding that a NAT rule sends the requests elsewhere."""
+    to = ""
+    if rule.target:
+        to = f" to {short(rule.target)}"
+    what = described_obstacle(Match(rule))
+    detail = f"{what} redirects connections to 169.254.169.254 port 80{to}."
+    fixes = let_pass(model, Match(rule), [IMDS_ADDRESS])
+    return local_fault(model, capital(detail), fixes)
 
 
 def _who_listens(model: Model) -> str:
     """A sentence on the programs that answer in IMDS's place; empty where none is known."""
-    listeners = [item for item in model.facts.listeners or () if item.port == HTTP_PORT]
-    known = [item for item in listeners if item.address in (IMDS_ADDRESS, ANY_ADDRESS)]
-    who = dict.fromkeys(listener_in_words(item) for item in known if item.process)
-    return f" Listening there: {listed(list(who))}." if who else ""
+    programs: List[str] = []
+    for listener in model.facts.listeners or ():
+        is_there = listener.port == HTTP_PORT and listener.address in (IMDS_ADDRESS, ANY_ADDRESS)
+        if is_there and listener.process:
+            programs.append(listener_in_words(listener))
+    if not programs:
+        return ""
+    return f" Listening there: {listed(list(dict.fromkeys(programs)))}."
 
 
 @rule(Verdict.BROKEN, after="address-claimed-locally", shown_by="route.imds")
@@ -171,15 +196,13 @@ def route_missing(model: Model) -> Optional[Seen]:
     lookup = model.routing.to_imds
     if not lookup.known or not lookup.error:
         return None
-    if lookup.route:
-        table = f"table {short(lookup.route.table, 24)}"
-        detail = (
-            f"The route {lookup.route.destination} ({table}) is of type {lookup.route.kind.value}."
-        )
+    route = lookup.route
+    if route:
+        table = f"table {short(route.table, 24)}"
+        detail = f"The route {route.destination} ({table}) is of type {route.kind.value}."
     elif lookup.rule:
-        detail = (
-            f'The policy rule "{rule_in_words(lookup.rule)}" denies the way to 169.254.169.254.'
-        )
+        rule = rule_in_words(lookup.rule)
+        detail = f'The policy rule "{rule}" denies the way to 169.254.169.254.'
     else:
         error = error_in_words(lookup.error, model.facts.system)
         detail = f"No route matches 169.254.169.254: connecting fails with {error}."
@@ -206,30 +229,36 @@ def route_link_local_shadow(model: Model) -> Optional[Seen]:
     link-local address.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
-    route, neighbour = model.routing.to_imds.route, model.routing.next_hop_neighbour
-    if model.routing.to_imds.error or route is None or not is_link_local_shadow(route):
+    routing = model.routing
+    route, egress = routing.to_imds.route, routing.egress
+    if routing.to_imds.error or route is None or not is_link_local_shadow(route):
         return None
-    on_primary = model.routing.leaves_by_primary_nic
-    if (
-        on_primary
-        and not model.answers.proof
-        and (model.answers.imds_is_genuine or (neighbour and neighbour.mac == AZURE_ARP_MAC))
-    ):
-        return None  # Azure's network answers for every address: the on-link route works
-    where = nic(model.routing.egress) if model.routing.egress else quoted(route.interface or "?")
-    automatic = ""
-    if (
-        on_primary
-        and model.routing.egress
-        and all(contains(LINK_LOCAL, held.address) for held in model.routing.egress.addresses)
-    ):
-        automatic = " That adapter has only an automatic address: DHCP gave it none."
-    return local_fault(
-        model,
-        f"The on-link route {route.destination} of {where} wins, so packets to 169.254.169.254 stay on that link instead of "
-        f"going to the gateway.{automatic}{_chosen_by(model)}",
-        check_first(model, route_through_primary_nic(model)),
+    if routing.leaves_by_primary_nic and _answers_on_link(model):
+        return None
+    where = quoted(route.interface or "?")
+    if egress:
+        where = nic(egress)
+    detail = (
+        f"The on-link route {route.destination} of {where} wins, so packets to 169.254.169.254 "
+        f"stay on that link instead of going to the gateway."
     )
+    if routing.leaves_by_primary_nic and egress and _has_only_automatic_address(egress):
+        detail += " That adapter has only an automatic address: DHCP gave it none."
+    detail += _chosen_by(model)
+    return local_fault(model, detail, check_first(model, route_through_primary_nic(model)))
+
+
+def _answers_on_link(model: Model) -> bool:
+    """Whether an on-link route works: Azure's network answers for every address on the link."""
+    if model.answers.proof:
+        return False
+    neighbour = model.routing.next_hop_neighbour
+    by_arp = neighbour is not None and neighbour.mac == AZURE_ARP_MAC
+    return by_arp or model.answers.imds_is_genuine
+
+
+def _has_only_automatic_address(adapter: Adapter) -> bool:
+    return all(contains(LINK_LOCAL, held.address) for held in adapter.addresses)
 
 
 @rule(
@@ -251,25 +280,28 @@ def route_wrong_interface(model: Model) -> Optional[Seen]:
     Fix: renew the primary NIC's lease, and route 169.254.169.254/32 through its gateway.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
-    primary, egress, route = model.primary_nic, model.routing.egress, model.routing.to_imds.route
-    if (
-        primary is None
-        or egress is None
-        or route is None
-        or route.kind is not RouteKind.UNICAST
-        or model.routing.leaves_by_primary_nic
-    ):
+    routing, primary = model.routing, model.primary_nic
+    egress, route, source = routing.egress, routing.to_imds.route, routing.to_imds.source
+    if primary is None or egress is None or route is None:
         return None
-    source = model.routing.to_imds.source if holds(egress, model.routing.to_imds.source) else None
-    is_shown = primary.is_proven and not model.detection.rests_on_operator
-    why = "" if is_shown else f" (assumed because {BECAUSE[primary.known_from]})"
-    return local_fault(
-        model,
+    if route.kind is not RouteKind.UNICAST or routing.leaves_by_primary_nic:
+        return None
+    if not holds(egress, source):
+        source = None
+    why = ""
+    if not primary.is_proven or model.detection.rests_on_operator:
+        why = f" (assumed because {BECAUSE[primary.known_from]})"
+    detail = (
         f"Requests to 169.254.169.254 leave through {nic(egress, source)}. The primary NIC is "
-        f"{nic(primary.adapter, primary.ip)}{why}, and Azure answers no other.{_chosen_by(model)}",
-        check_first(model, route_through_primary_nic(model)),
-        works=model.answers.imds_is_genuine and not primary.is_proven,
+        f"{nic(primary.adapter, primary.ip)}{why}, and Azure answers no other.{_chosen_by(model)}"
     )
+    fixes = check_first(model, route_through_primary_nic(model))
+    return local_fault(model, detail, fixes, works=_works_anyway(model, primary))
+
+
+def _works_anyway(model: Model, primary: PrimaryNic) -> bool:
+    """Whether IMDS's own answer outweighs what leases and routes say of the primary NIC."""
+    return model.answers.imds_is_genuine and not primary.is_proven
 
 
 @rule(Verdict.BROKEN, after="route-wrong-interface", explains=(Kind.ANSWER,), shown_by="route.imds")
@@ -288,30 +320,23 @@ def source_not_primary_ip(model: Model) -> Optional[Seen]:
     (Windows).
     https://learn.microsoft.com/azure/virtual-network/ip-services/virtual-network-multiple-ip-addresses-portal
     """
-    primary, source = model.primary_nic, model.routing.to_imds.source
-    if (
-        primary is None
-        or primary.ip is None
-        or not model.routing.leaves_by_primary_nic
-        or source in (None, primary.ip)
-    ):
+    primary, source, egress = model.primary_nic, model.routing.to_imds.source, model.routing.egress
+    if primary is None or primary.ip is None or not model.routing.leaves_by_primary_nic:
         return None
-    if (
-        model.routing.egress
-        and model.routing.egress.index != primary.adapter.index
-        and holds(model.routing.egress, source)
-    ):
+    if source is None or source == primary.ip:
+        return None
+    if egress and egress.index != primary.adapter.index and holds(egress, source):
         return None  # another face of the NIC, with an address of its own
+    whose = "which is no address of any NIC"
     owner = model.adapters.holding(source)
-    whose = (
-        f"another address of {quoted(owner.name)}" if owner else "which is no address of any NIC"
+    if owner:
+        whose = f"another address of {quoted(owner.name)}"
+    detail = (
+        f"The system sends from {source}, {whose}. The primary address is {primary.ip}, and Azure "
+        "answers no other."
     )
-    return local_fault(
-        model,
-        f"The system sends from {source}, {whose}. The primary address is {primary.ip}, and Azure answers no other.",
-        check_first(model, remedies(model).set_source(primary.adapter, str(source), primary.ip)),
-        works=model.answers.imds_is_genuine and not primary.is_proven,
-    )
+    fixes = check_first(model, remedies(model).set_source(primary.adapter, source, primary.ip))
+    return local_fault(model, detail, fixes, works=_works_anyway(model, primary))
 
 
 @rule(Verdict.BROKEN, after="guest-proxy-agent-failing", shown_by="route.imds")
@@ -330,50 +355,55 @@ def route_wrong_gateway(model: Model) -> Optional[Seen]:
     answer either, the VM has lost its network: redeploy it.
     https://learn.microsoft.com/azure/virtual-network/virtual-networks-faq
     """
-    route, hop, gateway = model.routing.to_imds.route, model.routing.next_hop, model.routing.gateway
-    if (
-        model.primary_nic is None
-        or not model.routing.leaves_by_primary_nic
-        or gateway is None
-        or route is None
-        or not hop
-        or ":" in hop
-    ):
+    routing, primary = model.routing, model.primary_nic
+    route, hop, gateway = routing.to_imds.route, routing.next_hop, routing.gateway
+    if primary is None or gateway is None or route is None or not hop or ":" in hop:
         return None
-    if is_link_local_shadow(route):
+    if not routing.leaves_by_primary_nic or is_link_local_shadow(route):
         return None
-    adapter = model.primary_nic.adapter
-    told = {model.routing.reported_gateway(adapter), adapter.lease_gateway} - {None}
-    known = told or {
-        model.route_table.default_gateway(adapter),
-        model.routing.first_address(adapter),
-    }
-    wrong = route.gateway is not None and hop not in known
-    forged = model.routing.next_hop_neighbour if model.routing.next_hop_is_forged else None
-    if not wrong and not model.routing.next_hop_is_dead and not forged:
+    is_wrong = route.gateway is not None and hop not in _known_gateways(model, primary.adapter)
+    forged = None
+    if routing.next_hop_is_forged:
+        forged = routing.next_hop_neighbour
+    if not is_wrong and not routing.next_hop_is_dead and not forged:
         return None
-    by = f"leaves by the primary NIC {nic(adapter, model.primary_nic.ip)}"
-    if hop == gateway:
-        detail = f"The route {described(route)} {by} through its gateway {hop}."
-    else:
-        outside = (
-            ""
-            if in_subnet(adapter, hop) or not route.gateway
-            else ", and is not even in its subnet"
-        )
-        detail = f"The route {described(route)} {by}, whose gateway is {gateway}: {hop} is not it{outside}."
-    detail += _chosen_by(model)
-    fixes = route_through_primary_nic(model)
-    if model.routing.next_hop_is_dead and model.routing.next_hop_neighbour:
-        detail += f" {hop} does not answer ARP ({model.routing.next_hop_neighbour.state.value})."
+    detail = _wrong_hop(route, hop, gateway, primary) + _chosen_by(model)
+    if routing.next_hop_is_dead and routing.next_hop_neighbour:
+        detail += f" {hop} does not answer ARP ({routing.next_hop_neighbour.state.value})."
+    commands = remedies(model)
+    fixes: List[Fix] = []
     if forged:
-        detail += f" The ARP entry of {hop}, {forged.mac}, was set by hand; Azure's network answers with {AZURE_ARP_MAC}."
-        fixes = (*remedies(model).delete_neighbour(forged), *(fixes if hop != gateway else ()))
+        detail += (
+            f" The ARP entry of {hop}, {forged.mac}, was set by hand; Azure's network answers with "
+            f"{AZURE_ARP_MAC}."
+        )
+        fixes += commands.delete_neighbour(forged)
     elif hop == gateway:
-        fixes = (*remedies(model).renew_lease(adapter), *escalate(model))
-    return local_fault(
-        model, detail, check_first(model, fixes), works=model.answers.imds_is_genuine
-    )
+        fixes += [*commands.renew_lease(primary.adapter), *escalate(model)]
+    if hop != gateway:
+        fixes += route_through_primary_nic(model)
+    works = model.answers.imds_is_genuine
+    return local_fault(model, detail, check_first(model, fixes), works=works)
+
+
+def _known_gateways(model: Model, adapter: Adapter) -> Set[Optional[str]]:
+    """The gateway by IMDS or the lease; where neither names one, by the routes and the subnet."""
+    known = {model.routing.reported_gateway(adapter), adapter.lease_gateway} - {None}
+    if known:
+        return known
+    return {model.route_table.default_gateway(adapter), model.routing.first_address(adapter)}
+
+
+def _wrong_hop(route: Route, hop: str, gateway: str, primary: PrimaryNic) -> str:
+    """Where the route leads, and what its gateway should be."""
+    leads = f"The route {described(route)} leaves by the primary NIC"
+    leads += f" {nic(primary.adapter, primary.ip)}"
+    if hop == gateway:
+        return f"{leads} through its gateway {hop}."
+    outside = ""
+    if route.gateway and not in_subnet(primary.adapter, hop):
+        outside = ", and is not even in its subnet"
+    return f"{leads}, whose gateway is {gateway}: {hop} is not it{outside}."
 
 
 @rule(after="nic-dhcp-disabled", shown_by="route.imds")
@@ -389,21 +419,16 @@ def route_not_specific(model: Model) -> Optional[Seen]:
     Fix: renew the lease.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
     """
-    route = model.routing.to_imds.route
-    if (
-        not model.answers.imds_gives_metadata
-        or model.routing.to_imds.error
-        or route is None
-        or prefix_length(route.destination) != 0
-    ):
+    lookup, primary = model.routing.to_imds, model.primary_nic
+    if not model.answers.imds_gives_metadata or lookup.error or lookup.route is None:
         return None
-    return Seen(
-        f"There is no 169.254.169.254/32 route; {described(route)} serves.",
-        check_first(model, remedies(model).renew_lease(model.primary_nic.adapter))
-        if model.primary_nic
-        else (),
-        Severity.INFO,
-    )
+    if prefix_length(lookup.route.destination) != 0:
+        return None
+    detail = f"There is no 169.254.169.254/32 route; {described(lookup.route)} serves."
+    fixes: Tuple[Fix, ...] = ()
+    if primary:
+        fixes = check_first(model, remedies(model).renew_lease(primary.adapter))
+    return Seen(detail, fixes, Severity.INFO)
 
 
 @rule(after="proxy-user-only", shown_by="route.persistent")
@@ -420,39 +445,33 @@ def route_stale_persistent(model: Model) -> Optional[Seen]:
     Fix: delete the route if it matches 169.254.169.254 or 168.63.129.16.
     https://learn.microsoft.com/windows-server/administration/windows-commands/route_ws2008
     """
-    if model.facts.persistent_routes is None or not model.adapters.all:
+    stored, adapters = model.facts.persistent_routes, model.adapters.all
+    if stored is None or not adapters:
         return None
     stale = [
-        stored
-        for stored in model.facts.persistent_routes
-        if stored.gateway != "0.0.0.0"
-        and not any(in_subnet(adapter, stored.gateway) for adapter in model.adapters.all)
+        route
+        for route in stored
+        if route.gateway != "0.0.0.0"
+        and not any(in_subnet(adapter, route.gateway) for adapter in adapters)
     ]
     if not stale:
         return None
-    platform = [stored for stored in stale if matches_platform(stored.destination)]
-    commands = remedies(model)
+    platform = [route for route in stale if matches_platform(route.destination)]
     fixes: List[Fix] = []
-    for stored in platform[:3]:
-        if not _may_come_back(model, stored.gateway):
-            fixes += commands.delete_persistent_route(stored.destination, stored.gateway)
-    named = listed(
-        [f"{stored.destination} through {stored.gateway}" for stored in (platform or stale)]
-    )
-    return Seen(
-        f"A stored route leads through a gateway on no subnet of this VM: {named}.",
-        tuple(fixes),
-        Severity.WARN,
-    )
+    for route in platform[:3]:
+        if not _may_come_back(model, route.gateway):
+            remedy = remedies(model)
+            fixes += remedy.delete_persistent_route(route.destination, route.gateway)
+    named = [f"{route.destination} through {route.gateway}" for route in platform or stale]
+    detail = f"A stored route leads through a gateway on no subnet of this VM: {listed(named)}."
+    return Seen(detail, tuple(fixes), Severity.WARN)
 
 
 def _may_come_back(model: Model, gateway: str) -> bool:
     """Whether a gateway may be right again once every NIC is up and has its address."""
-    known = [
-        address
-        for adapter in model.adapters.all
-        for address in (adapter.lease_gateway, *adapter.gateways)
-    ]
-    if gateway in known or gateway == model.routing.gateway:
+    if gateway == model.routing.gateway:
         return True
+    for adapter in model.adapters.all:
+        if gateway == adapter.lease_gateway or gateway in adapter.gateways:
+            return True
     return any(is_down(adapter) or not adapter.addresses for adapter in model.adapters.nics)

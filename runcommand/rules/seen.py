@@ -1,4 +1,4 @@
-"""How a rule says what it saw: a fault on the way out of the VM, fixes that go by the primary NIC."""
+"""How a rule reports a fault between the client and the host, and fixes for the primary NIC."""
 
 from __future__ import annotations
 

@@ -13,6 +13,9 @@ from ..model.model import Model
 from ..model.words import short
 from .finding import DETAIL_LIMIT, Finding, Fix, advice
 
+NOT_LOOKED = "the reason may be where it could not look"
+LIMITS = ", and without limits on memory, processes and open files (ulimit -a shows them)"
+
 
 def qualified(model: Model, finding: Finding, is_residual: bool) -> Finding:
     """The finding that explains the verdict, with what could not be looked at.
@@ -22,9 +25,11 @@ def qualified(model: Model, finding: Finding, is_residual: bool) -> Finding:
 
     :param is_residual: the finding says that nothing on the VM explains the failure
     """
-    missing = not_read(model) if is_residual else []
-    said = " ".join(text for text in (without_rights(model), _could_not(model, missing)) if text)
-    detail = short(f"{said} {finding.detail}".strip(), DETAIL_LIMIT)
+    missing = []
+    if is_residual:
+        missing = not_read(model)
+    sentences = [without_rights(model), _could_not(model, missing), finding.detail]
+    detail = short(" ".join(filter(None, sentences)), DETAIL_LIMIT)
     return replace(finding, detail=detail, fix=(*_first_steps(model, missing), *finding.fix))
 
 
@@ -32,9 +37,10 @@ def without_rights(model: Model) -> str:
     """A sentence on the rights that the run is known to have lacked; empty where it had them."""
     if not is_unprivileged(model):
         return ""
-    who, whom = "root", "root"
     if model.facts.system == "windows":
         who, whom = "an administrator", "administrators"
+    else:
+        who, whom = "root", "root"
     return f"This was not run as {who}: what only {whom} can read was not looked at."
 
 
@@ -47,30 +53,24 @@ def _could_not(model: Model, missing: List[Unavailable]) -> str:
     names = [EXPLAINING[item.fact] for item in missing]
     if model.filtering.left_out:
         names[-1] = "all of the firewall"
-    reasons = {item.reason for item in missing}
-    first = "" if len(reasons) == 1 else f"{names[0]}: "
-    return f"Could not look at: {', '.join(names)} ({first}{short(missing[0].reason, 120)})."
+    reason = short(missing[0].reason, 120)
+    if len({item.reason for item in missing}) > 1:
+        reason = f"{names[0]}: {reason}"
+    return f"Could not look at: {', '.join(names)} ({reason})."
 
 
 def _first_steps(model: Model, missing: List[Unavailable]) -> List[Fix]:
     is_windows = model.facts.system == "windows"
-    steps: List[Fix] = []
     if is_unprivileged(model):
-        how = "in an elevated prompt (Run as administrator)" if is_windows else "as root, with sudo"
-        steps.append(advice(f"Run this again {how}."))
-    elif missing and model.facts.interrupted:
-        steps.append(
-            advice("Run this again, and let it finish: the reason may be where it could not look.")
-        )
-    elif missing:
-        limits = (
-            ""
-            if is_windows
-            else ", and without limits on memory, processes and open files (ulimit -a shows them)"
-        )
-        steps.append(
-            advice(
-                f"Run this again with --deadline 60{limits}: the reason may be where it could not look."
-            )
-        )
-    return steps
+        how = "as root, with sudo"
+        if is_windows:
+            how = "in an elevated prompt (Run as administrator)"
+        return [advice(f"Run this again {how}.")]
+    if not missing:
+        return []
+    if model.facts.interrupted:
+        return [advice(f"Run this again, and let it finish: {NOT_LOOKED}.")]
+    again = "Run this again with --deadline 60"
+    if not is_windows:
+        again += LIMITS
+    return [advice(f"{again}: {NOT_LOOKED}.")]
