@@ -24,7 +24,8 @@ from .. import wine
 from ..command import high_water_kib
 from ..lab.certificates import ALONE, at
 from ..lab.certificates import DARK as DARK_HOST
-from ..lab.namespace import IMDS, ROOT, VM, WIRESERVER, Lab, why_not
+from ..lab.host import VM
+from ..lab.namespace import IMDS, ROOT, WIRESERVER, Lab, why_not
 from ..lab.windows import WindowsLab
 
 DARK = [f"rule add pref 0 to {address} blackhole" for address in (IMDS, WIRESERVER)]
