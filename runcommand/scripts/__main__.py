@@ -1,14 +1,17 @@
-"""The start of the tool inside ``imds-check.sh``: Run Command's parameters in, exit code out."""
+"""The start of the tool inside ``imds-check.sh``: Run Command's parameters in, exit code out.
+
+It is no part of a package there, so its imports are absolute.
+"""
 
 import os
 import sys
 
-from .. import interrupts
+from runcommand import interrupts
 
 interrupts.note(even_if_ignored=True)  # before the long imports
 
-from .. import cli, limits
-from .parameters import WrongParameter, arguments
+from runcommand import cli, limits
+from runcommand.scripts.parameters import WrongParameter, arguments
 
 limits.raise_open_files()
 try:
