@@ -25,6 +25,14 @@ LONG_FILES = (
 SHARED_OUT = ("test_script.py", "test_growth.py")
 
 
+# A case that repeats what another one shows. It runs with ``--exhaustive``.
+exhaustive = pytest.mark.exhaustive
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "exhaustive: repeats what another case shows")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--exhaustive",
@@ -48,8 +56,14 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
-    """Puts the long files first. (The order within a file stays.)"""
+def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item]) -> None:
+    """Leaves out what only an exhaustive run has, and puts the long files first. (The order within
+    a file stays.)
+    """
+    if not config.getoption("--exhaustive"):
+        left_out = [item for item in items if item.get_closest_marker("exhaustive")]
+        items[:] = [item for item in items if not item.get_closest_marker("exhaustive")]
+        config.hook.pytest_deselected(items=left_out)
     ranks = {name: rank for rank, name in enumerate(LONG_FILES)}
     items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
 

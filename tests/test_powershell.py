@@ -32,6 +32,7 @@ from .lab.powershell import (
     made,
 )
 from .wine import compiled
+from .wine.exe import current
 
 TEMPLATE = ROOT / "runcommand" / "scripts" / "imds-check.ps1"
 REASON = powershell.why_not_here()
@@ -41,6 +42,13 @@ reads = pytest.mark.skipif(
     LINUX is None, reason="no PowerShell engine: $IMDS_CHECK_PWSH names its folder"
 )
 VERDICT = {"ExitCode": "verdict"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def exe():
+    """The exe that the script brings is the one of these sources."""
+    if REASON is None:
+        current()
 
 
 @pytest.fixture(scope="module")

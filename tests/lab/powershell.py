@@ -22,13 +22,13 @@ from runcommand.simulator.host import Behaviour
 
 from .. import wine
 from ..wine import compiled
+from ..wine.exe import EXE
 from . import registry
 from .files import ADDRESS, NAME, QUERY
 from .namespace import IMDS, ROOT, WIRESERVER, why_not
 from .scenarios import NO_HOST_ROUTES, NO_ROUTES
 from .windows import PREFIX, WindowsLab
 
-EXE = ROOT / "dist" / "imds-check.exe"
 # .NET needs Wine's mscoree; and what it maps twice, to write and to execute, it does not find again
 # under Wine when it collects garbage ("Internal CLR error" in DynamicResolver).
 ENGINE = {
