@@ -324,6 +324,34 @@ SCENARIOS: List[Scenario] = [
 ]  # fmt: skip
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
+# What repeats another scenario with other values: the same check of a file's size, beginning or
+# hash, the same second try, or words for an error and readings of an answer that the engine on
+# Linux is asked for in tests/test_powershell.py.
+REPEATS = frozenset(
+    {
+        "in base64 of UTF-16",
+        "over HTTP",
+        "after a redirect",
+        "twice too busy (503)",
+        "left by an earlier run, nothing given",
+        "no such file, but a download",
+        "no way out: refused",
+        "no way out: no route",
+        "cut off, its length not told",
+        "a longer file",
+        "a page in HTML, called a file",
+        "not found (404)",
+        "left by an earlier run, spoilt, no way out",
+        "another version",
+        "no whole path",
+        "imds-not-imds (redirect)",
+        "imds-not-imds (broken JSON)",
+        "imds-not-imds (another cloud's)",
+        "imds-access-denied",
+        "a MAC that is none",
+    }
+)
+
 
 # --- running them
 # ---------------------------------------------------------------------------------------------------
