@@ -125,9 +125,10 @@ def test_verdict_and_cause(seen, name):
         )
 
 
-def test_every_cause_that_wine_can_show_is_shown_in_every_run():
+def test_every_cause_that_is_in_the_vm_is_shown_in_every_run():
     told = [scenario for scenario in SHOWN if scenario.name in TELLING]
-    assert {scenario.cause for scenario in told} == {scenario.cause for scenario in SHOWN}
+    in_the_vm = [item for item in SHOWN if not windows.differs_in_the_answer(item)]
+    assert {scenario.cause for scenario in told} == {scenario.cause for scenario in in_the_vm}
     assert len(told) < len(SHOWN) and any(scenario.heals for scenario in told)
 
 
@@ -263,12 +264,13 @@ def test_registry_values_of_the_wrong_type_cost_facts_and_never_the_report(exe):
 # --- the same program as on Linux ---
 
 
-def test_every_scenario_of_the_demo_has_the_cause_that_the_list_promises(exe):
+def test_a_scenario_of_the_demo_has_the_cause_that_the_list_promises(exe, request):
+    """Every sixth: what all of them say is the same on every system (tests/test_demo.py)."""
+    step = 1 if request.config.getoption("--exhaustive") else 6
+    chosen = list(scenarios.BY_NAME)[::step]
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        ran = dict(
-            zip(scenarios.BY_NAME, pool.map(lambda name: run(exe, "demo", name), scenarios.BY_NAME))
-        )
-    for name, scenario in scenarios.BY_NAME.items():
+        ran = dict(zip(chosen, pool.map(lambda name: run(exe, "demo", name), chosen)))
+    for name, scenario in [(name, scenarios.BY_NAME[name]) for name in chosen]:
         assert f" cause={scenario.cause or '-'} " in ran[name][1].rstrip().rpartition("\n")[2], (
             name,
             ran[name],
