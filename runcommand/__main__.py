@@ -1,6 +1,7 @@
 """``python -m runcommand``.
 
-This file runs on any Python, 2.7 too: one that cannot run the rest is told so.
+This file runs on any Python, 2.7 too: one that cannot run the rest is told so. The exe starts it as
+a script of no package, so its imports are absolute.
 """
 
 import sys
@@ -22,12 +23,12 @@ def main():  # type: () -> int
             "run Python without -OO and without PYTHONOPTIMIZE=2, which take away texts that this needs"
         )
     try:
-        from . import interrupts, limits
+        from runcommand import interrupts, limits
 
         if not set(OTHERS).intersection(sys.argv[1:2]):
             interrupts.note()  # before the long imports
         limits.raise_open_files()
-        from . import cli
+        from runcommand import cli
 
         return cli.main()
     except Exception as error:
@@ -39,7 +40,7 @@ def refuse(reason):  # type: (str) -> int
     import socket
     import time
 
-    from . import __version__
+    from runcommand import __version__
 
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     host = "-" if "--redact" in sys.argv else socket.gethostname()

@@ -8,7 +8,6 @@ import json
 import random
 import shutil
 import subprocess
-import time
 from dataclasses import replace
 
 import pytest
@@ -22,6 +21,8 @@ from runcommand.facts import SignatureState
 from runcommand.simulator import pki
 from runcommand.simulator.host import Behaviour, attested_document, instance_document
 from runcommand.simulator.scenarios import LINUX_VM, WINDOWS_VM
+
+from .clock import LITTLE, Work
 
 VALID, INVALID, MALFORMED, UNVERIFIABLE = (
     SignatureState.VALID,
@@ -409,11 +410,9 @@ def test_every_byte_flipped():
     show.
     """
     document = genuine(embedded=("issuing", "cross"))
-    began = time.monotonic()
     for at in range(len(document)):
         flipped = document[:at] + bytes([document[at] ^ 0xFF]) + document[at + 1 :]
         assert outcome(flipped) is not VALID, at
-    assert time.monotonic() - began < len(document)  # a second each, at most
 
 
 def test_every_bit_flipped_beside_the_certificates():
@@ -470,9 +469,9 @@ def lies(document):
 def test_lengths_that_lie():
     tried = 0
     for forged in lies(genuine()):
-        began = time.monotonic()
+        work = Work()
         assert outcome(forged) is not VALID
-        assert time.monotonic() - began < 1
+        assert work.loops() < LITTLE
         tried += 1
     assert tried > 100
 
@@ -496,9 +495,9 @@ def test_nested_without_end():
 )
 def test_a_bomb_of_ten_thousand_certificates(each):
     bomb = pki.sign(CONTENT, [each] * 10000, 5)
-    began = time.monotonic()
+    work = Work()
     found = attested.read("pkcs7", base64.b64encode(bomb).decode(), "1").document
-    assert found.signature is MALFORMED and time.monotonic() - began < 1
+    assert found.signature is MALFORMED and work.loops() < LITTLE
 
 
 def test_a_certificate_of_ten_thousand_names_and_addresses():
@@ -513,9 +512,9 @@ def test_a_certificate_of_ten_thousand_names_and_addresses():
         names=many,
         urls=[f"http://h{n}/x.crt" for n in range(50)],
     )
-    began = time.monotonic()
+    work = Work()
     found = read(pki.sign(CONTENT, [leaf], 5))
-    assert found.signature is MALFORMED and time.monotonic() - began < 1
+    assert found.signature is MALFORMED and work.loops() < LITTLE
 
 
 @pytest.mark.parametrize("exponent", [1, 2, 65536, 2**64 + 1, 2**2047 + 1])
@@ -528,8 +527,8 @@ def test_keys_that_are_none(exponent, mocker):
     finally:
         pki.leaf.cache_clear()
     assert real is pki.key("leaf")
-    began = time.monotonic()
-    assert state(pki.sign(CONTENT, [leaf], 5)) is UNVERIFIABLE and time.monotonic() - began < 1
+    work = Work()
+    assert state(pki.sign(CONTENT, [leaf], 5)) is UNVERIFIABLE and work.loops() < LITTLE
 
 
 def _public(modulus, exponent):
@@ -700,9 +699,9 @@ def test_a_document_of_any_size_is_read_in_no_time():
     many = pki.sign(nested, [pki.leaf("metadata.azure.com", "eastus")], 5, pki.SHA1)
     for encoded in (many, b"\x30" * 10_000_000):
         text = base64.b64encode(encoded).decode()
-        began = time.monotonic()
+        work = Work()
         assert attested.read("pkcs7", text, "1").document.signature is MALFORMED
-        assert time.monotonic() - began < 0.5
+        assert work.loops() < LITTLE
 
 
 def test_a_name_of_a_million_characters_is_cut():

@@ -50,6 +50,18 @@ def report_of(lab, *arguments, **more):
     return json.loads(done.stdout), time.monotonic() - began
 
 
+def start_s(lab):
+    """What a run that does nothing takes now, the longer of two: the part of a limit that the
+    machine decides.
+    """
+    taken = []
+    for _ in range(2):
+        began = time.monotonic()
+        assert lab.tool("--version").returncode == 0
+        taken.append(time.monotonic() - began)
+    return max(taken)
+
+
 BROKEN_IP = {
     "missing": "exit 127",
     "prints garbage": "head -c 100000 /dev/urandom",
@@ -71,7 +83,7 @@ def test_without_a_working_ip_the_wrong_route_is_still_named(lab, how):
         "findings"
     ]
     assert report["facts"]["unavailable"] or report["facts"]["notes"]
-    assert seconds < 15
+    assert seconds < 12 + 4 * start_s(lab)
 
 
 def test_garbage_among_the_rows_of_ip_does_not_cost_the_others(lab):
@@ -106,7 +118,7 @@ def test_without_ip_a_healthy_vm_is_healthy(lab):
 def test_a_systemctl_that_misbehaves_costs_the_services_only(lab, how):
     stand_in(lab, how, "systemctl")
     report, seconds = report_of(lab)
-    assert report["verdict"] == "healthy" and seconds < 8
+    assert report["verdict"] == "healthy" and seconds < 6 + 4 * start_s(lab)
 
 
 def test_an_ordinary_user_gets_the_same_cause(lab):
@@ -257,7 +269,7 @@ def test_a_file_system_that_hangs(lab):
         timeout=30,
     )
     assert (
-        time.monotonic() - began < 4.2
+        time.monotonic() - began < 3 + 1 + 4 * start_s(lab)
         and "not written: the file system does not answer" in done.stdout
     )
 
@@ -279,7 +291,7 @@ def test_20000_routes_and_200_nics(lab):
     report, seconds = report_of(lab)
     assert report["cause"] == "route-wrong-interface", report["findings"]
     assert len(report["facts"]["routes"]) > 20000 and len(report["facts"]["adapters"]) > 200
-    assert seconds < 12
+    assert seconds < 40 * start_s(lab)
     done = lab.tool("--no-files")
     assert len(done.stdout) + done.stdout.count("\n") <= 3900
     assert (
@@ -298,7 +310,7 @@ def test_20000_routes_of_other_networks_are_redacted_in_time(lab):
     lab.vm("ip -batch /run/lab/batch")
     report, elapsed = report_of(lab, "--redact", "--deadline", "6")
     assert report["facts"]["redacted"] and report["facts"]["host"] != "labvm"
-    assert elapsed < 6 + 2  # of which one is the start of the interpreter and of the namespaces
+    assert elapsed < 6 + 1 + 4 * start_s(lab)
 
 
 def test_few_file_descriptors(lab):
@@ -334,7 +346,7 @@ def test_the_whole_run_ends_at_the_deadline_whatever_hangs(lab):
     stand_in(lab, "trap '' TERM; sleep 613")
     began = time.monotonic()
     done = lab.tool("--no-files", "--deadline", "2")
-    assert time.monotonic() - began < 3.2
+    assert time.monotonic() - began < 2 + 1 + 4 * start_s(lab)
     time.sleep(0.3)
     assert not any(
         line.endswith("sleep\x00613\x00") for line in command_lines()

@@ -20,7 +20,7 @@ from runcommand.rules.checks import CHECKS
 from runcommand.simulator.host import ANSWERS, Behaviour, Host
 from runcommand.simulator.scenarios import LINUX_VM, SCENARIOS
 
-from .command import ROOT, imds_check, start
+from .command import ROOT, imds_check, start, start_s
 from .facts_of import LINUX, WINDOWS
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX streams and signals")
@@ -470,6 +470,9 @@ def test_secrets_of_the_metadata_reach_no_output(stand, tmp_path):
         assert not any(secret in text for text in texts)
 
 
+START = "what a run takes that does nothing"
+
+
 @pytest.fixture(scope="module")
 def hostile():
     """A run against each hostile answer, side by side."""
@@ -485,7 +488,9 @@ def hostile():
             host.close()
 
     with ThreadPoolExecutor(6) as pool:
-        return dict(zip(sorted(ANSWERS), pool.map(run, sorted(ANSWERS))))
+        ran = dict(zip(sorted(ANSWERS), pool.map(run, sorted(ANSWERS))))
+        slowest = max(pool.map(lambda _: start_s(), range(6)))  # side by side, as they were
+        return {**ran, START: slowest}
 
 
 @pytest.mark.parametrize("name", sorted(ANSWERS))
@@ -498,7 +503,7 @@ def test_a_hostile_answer_is_named_within_time_and_memory(hostile, name):
     also = {"reset": "imds-refused", "closes": "imds-refused", **own}.get(name)
     assert ran.end["cause"] in ("imds-not-imds", "imds-no-answer", also)
     assert ran.code == 1 and ran.err == ""
-    assert ran.seconds < 21
+    assert ran.seconds < 20 + 4 * hostile[START]
     assert ran.peak_kib < 48 * 1024
     assert all(line.isprintable() for line in ran.out.split("\n"))
     assert (
@@ -509,7 +514,7 @@ def test_a_hostile_answer_is_named_within_time_and_memory(hostile, name):
 def test_everything_misbehaves_at_once_and_the_deadline_holds(stand):
     hostile = stand(instance="trickle", attested="endless", wireserver="silent")
     ran = imds_check(*hostile, "--no-files", "--deadline", "3", nowhere=True)
-    assert ran.seconds < 4 and ran.end["cause"] == "imds-not-imds"
+    assert ran.seconds < 3 + 4 * start_s() and ran.end["cause"] == "imds-not-imds"
 
 
 def test_a_fault_of_the_program_itself_is_still_a_report(stand):
@@ -595,7 +600,7 @@ def interrupted(stand, name, asked, **behaviour):
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_an_interrupt_ends_with_a_report(stand, name):
     _, seconds = interrupted(stand, name, asked=1, instance="silent")
-    assert seconds < 2
+    assert seconds < 1 + 4 * start_s()
 
 
 @posix

@@ -17,13 +17,16 @@ from runcommand.collect import Board, NoFact, RunOptions, collect, now, side_by_
 from runcommand.facts import Facts, Note, Unavailable
 from runcommand.system.program import DYING_S, Programs, process_group
 
+from .clock import Waiting
+
 HERE = RunOptions("linux", "testlx", deadline_s=1.5)
 
 
 def seconds(function):
-    began = time.monotonic()
+    """What a function returns, and the seconds that this process spent on it."""
+    clock = Waiting()
     result = function()
-    return result, time.monotonic() - began
+    return result, clock.times(1)
 
 
 def test_what_collectors_return_becomes_the_facts():

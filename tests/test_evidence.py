@@ -293,9 +293,9 @@ def test_the_table_of_sockets_is_read_in_linear_time():
         text = HEAD + ROW * rows
         best = []
         for _ in range(7):
-            began = time.perf_counter()
+            began = time.process_time()
             assert len(list(sockets.parse(text))) == rows
-            best.append(time.perf_counter() - began)
+            best.append(time.process_time() - began)
         return min(best)
 
     seconds(1000)

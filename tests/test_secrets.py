@@ -28,12 +28,12 @@ from runcommand.system.linux import proxies as linux_proxies
 from runcommand.system.windows.proxies import Blob, of_settings
 
 from . import wine
-from .command import ROOT
 from .facts_of import LINUX
 from .lab.namespace import IMDS, WIRESERVER, Lab, why_not
 from .lab.obstacles import PROXY
 from .lab.registry import ENVIRONMENT, HKLM, SETTINGS, SYSTEM, USER, blob, key, settings, winhttp
 from .lab.windows import WindowsLab
+from .wine.exe import current
 
 METADATA = (
     "c2VjcmV0",
@@ -497,10 +497,7 @@ def test_no_secret_of_a_linux_vm_is_in_a_report(instance, cause):
         assert name.lower() not in hidden.lower(), name
 
 
-EXE = ROOT / "dist" / "imds-check.exe"
-NO_WINE = (
-    why_not() or wine.why_not() or (None if EXE.exists() else "dist/imds-check.exe is not built")
-)
+NO_WINE = why_not() or wine.why_not()
 
 
 @pytest.mark.skipif(NO_WINE is not None, reason=f"the lab cannot run the exe: {NO_WINE}")
@@ -525,7 +522,7 @@ def test_no_secret_of_a_windows_vm_is_in_a_report():
         key(rf"{SYSTEM}\Environment", http_proxy=f"{setting}/?sig=S3cret"),
         key(rf"{HKLM}\SOFTWARE\Contoso", Password="hunter2"),
     )
-    with WindowsLab(EXE, Behaviour()) as lab:
+    with WindowsLab(current(), Behaviour()) as lab:
         lab.web(HOST, int(PORT), "proxy-503")
         lab.registry("\n".join(registry))
         lab.warm_up()

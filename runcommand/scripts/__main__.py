@@ -1,9 +1,11 @@
-"""The start of the tool inside ``imds-check.sh``: Run Command's parameters in, exit code out."""
+"""The start of the tool inside ``imds-check.sh``: Run Command's parameters in, exit code out.
+
+It is no part of a package there, so its imports are absolute.
+"""
 
 import os
 import sys
 
-# absolute names: in the script this is the zipapp's own __main__, which is in no package
 from runcommand import interrupts
 
 interrupts.note(even_if_ignored=True)  # before the long imports

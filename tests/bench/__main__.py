@@ -2,6 +2,8 @@
 lab, and sizes.
 
 With ``--exe`` the same of the exe under Wine, beside a bare one-file exe with the same exclusions.
+With ``--readers [PART OF A NAME]`` what each reader of text takes for 1 MiB of the text that is
+worst for it (CPU time, one reading).
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from .. import wine
 from ..command import high_water_kib
 from ..lab.certificates import ALONE, at
 from ..lab.certificates import DARK as DARK_HOST
-from ..lab.namespace import IMDS, ROOT, VM, WIRESERVER, Lab, why_not
+from ..lab.host import VM
+from ..lab.namespace import IMDS, ROOT, WIRESERVER, Lab, why_not
 from ..lab.windows import WindowsLab
 
 DARK = [f"rule add pref 0 to {address} blackhole" for address in (IMDS, WIRESERVER)]
@@ -163,13 +166,38 @@ def of_exe(runs: int) -> None:
         )
 
 
+def of_readers(part: str) -> None:
+    """Each reader's worst text of those in tests/test_growth.py is looked for at 64 KiB, and read
+    at 1 MiB.
+    """
+    from ..test_growth import KIB, READERS, seconds
+
+    print(f"{'READER':56}{'S FOR 1 MiB':>11}  LIMIT 0.3; THE TEXT")
+    for reader in READERS:
+        if part not in reader.name:
+            continue
+        slowest = 0.0
+        for name, make in reader.inputs():
+            took = seconds(reader.read, make(64 * KIB))
+            if took > slowest:
+                slowest, worst, at_worst = took, make, name
+        took = seconds(reader.read, worst(1024 * KIB))
+        print(f"{reader.name:56}{took:11.2f}  {at_worst}", flush=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
     parser.add_argument("runs", nargs="?", type=int, default=5)
     parser.add_argument(
         "--exe", action="store_true", help="the exe, under Wine, instead of the package"
     )
+    parser.add_argument(
+        "--readers", nargs="?", const="", metavar="NAME", help="the readers of text instead"
+    )
     options = parser.parse_args()
+    if options.readers is not None:
+        of_readers(options.readers)
+        return 0
     reason = why_not() or (wine.why_not() if options.exe else None)
     if reason:
         print(f"the lab cannot run here: {reason}", file=sys.stderr)

@@ -16,7 +16,6 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 from urllib.parse import unquote, urlsplit
@@ -26,7 +25,8 @@ from runcommand.simulator import pki
 from runcommand.simulator.host import Behaviour
 from runcommand.simulator.scenarios import LINUX_VM
 
-ROOT = Path(__file__).resolve().parents[2]
+from .host import ROOT, Hosts, Process
+
 ETH0_MAC, ETH1_MAC = "00:0d:3a:7f:20:04", "00:0d:3a:7f:20:05"
 AZURE_ARP_MAC = "12:34:56:78:9a:bc"
 IMDS, WIRESERVER = "169.254.169.254", "168.63.129.16"
@@ -42,8 +42,9 @@ PROGRAMS = (
     "openssl",
     "update-ca-certificates",
 )
-VM = replace(LINUX_VM, name="labvm")
+USUAL = ((IMDS, 80), (WIRESERVER, 80), (WIRESERVER, 32526))  # where the host listens
 _numbers = itertools.count(1)
+_hosts = Hosts()
 
 
 def why_not() -> Optional[str]:
@@ -56,10 +57,13 @@ def why_not() -> Optional[str]:
     return f"not installed: {', '.join(missing)}" if missing else None
 
 
-def sh(command: str, check: bool = True) -> str:
-    """Runs a command line of this machine (no shell: it is split at blanks)."""
+def sh(command: str, check: bool = True, given: str = "") -> str:
+    """Runs a command line of this machine (no shell: it is split at blanks), with ``given`` on its
+    standard input.
+    """
     done = subprocess.run(
         shlex.split(command),
+        input=given,
         capture_output=True,
         text=True,
     )
@@ -77,16 +81,13 @@ class Lab:
         not_listening: Sequence[Tuple[str, int]] = (),
         environment: str = "AzurePublicCloud",
     ) -> None:
-        self._options = {
-            "behaviour": asdict(behaviour),
-            "not_listening": list(not_listening),
-            "environment": environment,
-        }
+        self._behaviour, self._environment = behaviour, environment
+        self._listen = [place for place in USUAL if place not in not_listening]
         number = f"{os.getpid()}-{next(_numbers)}"
         self._host_ns, self._vm_ns = f"imdshost{number}", f"imdsvm{number}"
         self._holder: Optional[subprocess.Popen[str]] = None
-        self._server: Optional[subprocess.Popen[str]] = None
-        self._inside: Optional[subprocess.Popen[str]] = None
+        self._server: Optional[Process] = None
+        self._inside: Optional[Process] = None
         self._webs: List[subprocess.Popen[str]] = []
 
     def __enter__(self) -> Lab:
@@ -98,36 +99,38 @@ class Lab:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in (*self._webs, self._inside, self._server, self._holder):
+        for server in (self._inside, self._server):
+            if server:
+                server.close()
+        for process in (*self._webs, self._holder):
             if process:
                 process.kill()
                 process.communicate()
-        for name in (self._host_ns, self._vm_ns):
-            sh(f"ip netns del {name}", check=False)
+        ends = [f"netns del {name}" for name in (self._host_ns, self._vm_ns)]
+        sh("ip -force -batch -", check=False, given="\n".join(ends))
 
     def _make(self) -> None:
         host, vm = self._host_ns, self._vm_ns
-        for name in (host, vm):
-            sh(f"ip netns add {name}")
-        for number, mac in ((0, ETH0_MAC), (1, ETH1_MAC)):
-            sh(
-                f"ip -n {vm} link add eth{number} address {mac} type veth peer name h{number} netns {host} address {AZURE_ARP_MAC}"
-            )
-        for command in self._host_setup():
-            sh(f"ip -n {host} {command}")
+        sh("ip -batch -", given=f"netns add {host}\nnetns add {vm}\n")
+        links = [
+            f"link add h{number} address {AZURE_ARP_MAC} type veth"
+            f" peer name eth{number} netns {vm} address {mac}"
+            for number, mac in ((0, ETH0_MAC), (1, ETH1_MAC))
+        ]
+        sh(f"ip -n {host} -batch -", given="\n".join([*links, *self._host_setup()]))
+        self._server = _hosts.start(f"/run/netns/{host}")
+        sh(f"ip -n {vm} -batch -", given="\n".join(VM_SETUP))
         self._holder = subprocess.Popen(
             ["ip", "netns", "exec", vm, "unshare", "--mount", "--uts", "sh", "-ec", HOLDER],
             stdout=subprocess.PIPE,
             universal_newlines=True,
         )
         assert self._holder.stdout and self._holder.stdout.readline() == "ready\n"
-        for command in VM_SETUP:
-            self.vm(f"ip {command}")
         self.lease("eth0", "10.0.0.4", "10.0.0.1")
         self.services(walinuxagent="active")
         self.hosts({})
         self.trust(("root",))
-        self._server = self._serve(["ip", "netns", "exec", host], self._options)
+        self._server.listen(self._listen, self._behaviour, self._environment)
 
     @staticmethod
     def _host_setup() -> List[str]:
@@ -149,37 +152,18 @@ class Lab:
         ]  # frames go to the MAC that Azure knows
         return commands
 
-    def _serve(self, enter: Sequence[str], options: Dict[str, Any]) -> subprocess.Popen[str]:
-        """Starts the simulated host in a namespace that ``enter`` leads into."""
-        server = subprocess.Popen(
-            [*enter, sys.executable, "-m", "tests.lab.host", json.dumps(options)],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            universal_newlines=True,
-        )
-        assert server.stdout and server.stdout.readline() == "ready\n"
-        return server
-
     def web(self, address: str, port: int, everything: str) -> None:
         """Another server on the host's side of the network: a proxy, or a web server, that answers
         all paths alike.
         """
-        options = {
-            **self._options,
-            "behaviour": asdict(Behaviour(everything=everything)),
-            "listen": [(address, port)],
-        }
-        self._webs.append(self._serve(["ip", "netns", "exec", self._host_ns], options))
+        assert self._server
+        answers = Behaviour(everything=everything)
+        self._server.listen([(address, port)], answers, self._environment)
 
     def serve_inside(self, behaviour: Behaviour) -> None:
         """Lets something inside the VM answer at IMDS's address, which the VM has to claim."""
-        options = {
-            **self._options,
-            "behaviour": asdict(behaviour),
-            "not_listening": [(WIRESERVER, 80), (WIRESERVER, 32526)],
-        }
-        self._inside = self._serve(self.enter([]), options)
+        self._inside = _hosts.start(f"/proc/{self.holder}/ns/net")
+        self._inside.listen([(IMDS, 80)], behaviour, self._environment)
 
     # --- what a test does with it ---
 
@@ -189,10 +173,8 @@ class Lab:
 
     def requests(self) -> List[Tuple[float, str]]:
         """What the host was asked so far: (monotonic time, path)."""
-        assert self._server and self._server.stdin and self._server.stdout
-        self._server.stdin.write("log\n")
-        self._server.stdin.flush()
-        return [(when, path) for when, path in json.loads(self._server.stdout.readline())]
+        assert self._server
+        return self._server.log()
 
     @property
     def holder(self) -> int:
@@ -208,15 +190,33 @@ class Lab:
         """A command line inside the VM (split at blanks, no shell)."""
         return sh(shlex.join(self.enter(shlex.split(command))), check)
 
+    def ip(self, *commands: str) -> None:
+        """``ip`` command lines inside the VM, all by one process."""
+        sh(shlex.join(self.enter(["ip", "-batch", "-"])), given="\n".join(commands))
+
     def write(self, path: str, text: str) -> None:
         """A file inside the VM's own mount namespace."""
-        script = 'mkdir -p "$(dirname "$1")"; cat > "$1"'
-        subprocess.run(
-            self.enter(["sh", "-c", script, "sh", path]),
-            input=text,
-            text=True,
-            check=True,
-        )
+        file = self._seen_from_here(path)
+        if file is None:
+            script = 'mkdir -p "$(dirname "$1")"; cat > "$1"'
+            command = self.enter(["sh", "-c", script, "sh", path])
+            subprocess.run(command, input=text, text=True, check=True)
+            return
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    def _seen_from_here(self, path: str) -> Optional[Path]:
+        """A file of the VM, by the path that leads to it from this process; None where a link is on
+        the way: it would lead to this machine's files.
+        """
+        root = Path(f"/proc/{self.holder}/root")
+        file = root / path.lstrip("/")
+        for place in (file, *file.parents):
+            if place == root:
+                return file
+            if place.is_symlink():
+                return None
+        raise AssertionError(path)
 
     def index(self, name: str) -> int:
         return int(self.vm(f"cat /sys/class/net/{name}/ifindex"))
@@ -239,10 +239,16 @@ class Lab:
 
     def trust(self, names: Sequence[str]) -> None:
         """The certificates (of ``pki.ISSUERS``) that an administrator has added to the VM's bundle."""
-        self.vm(f"find {ANCHORS} -type f -delete")
-        for name in names:
-            self.write(f"{ANCHORS}/lab-{name}.crt", to_pem(pki.ISSUERS[name]()).decode("ascii"))
-        self.vm(f"sh -c 'cat /run/lab/bundle $(find {ANCHORS} -type f) > {BUNDLE}'")
+        anchors = self._seen_from_here(ANCHORS)
+        assert anchors is not None, ANCHORS
+        for file in anchors.iterdir():
+            file.unlink()
+        added = [to_pem(pki.ISSUERS[name]()).decode("ascii") for name in names]
+        for name, text in zip(names, added):
+            self.write(f"{ANCHORS}/lab-{name}.crt", text)
+        given = self._seen_from_here("/run/lab/bundle")
+        assert given is not None
+        self.write(BUNDLE, given.read_text() + "".join(added))
 
     def services(self, **states: str) -> None:
         """What systemd would say of its services; a name is written with ``_`` for ``-``."""

@@ -22,13 +22,13 @@ from runcommand.simulator.host import Behaviour
 
 from .. import wine
 from ..wine import compiled
+from ..wine.exe import EXE
 from . import registry
 from .files import ADDRESS, NAME, QUERY
 from .namespace import IMDS, ROOT, WIRESERVER, why_not
 from .scenarios import NO_HOST_ROUTES, NO_ROUTES
 from .windows import PREFIX, WindowsLab
 
-EXE = ROOT / "dist" / "imds-check.exe"
 # .NET needs Wine's mscoree; and what it maps twice, to write and to execute, it does not find again
 # under Wine when it collects garbage ("Internal CLR error" in DynamicResolver).
 ENGINE = {
@@ -323,6 +323,34 @@ SCENARIOS: List[Scenario] = [
     cannot("a proxy that is bypassed", "none", "ok proxy.bypass WinHTTP: 10.0.0.50:3128, bypassed: <local>,169.254.169.254", registry=(registry.winhttp("10.0.0.50:3128", f"<local>;{IMDS}"),)),
 ]  # fmt: skip
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
+
+# What repeats another scenario with other values: the same check of a file's size, beginning or
+# hash, the same second try, or words for an error and readings of an answer that the engine on
+# Linux is asked for in tests/test_powershell.py.
+REPEATS = frozenset(
+    {
+        "in base64 of UTF-16",
+        "over HTTP",
+        "after a redirect",
+        "twice too busy (503)",
+        "left by an earlier run, nothing given",
+        "no such file, but a download",
+        "no way out: refused",
+        "no way out: no route",
+        "cut off, its length not told",
+        "a longer file",
+        "a page in HTML, called a file",
+        "not found (404)",
+        "left by an earlier run, spoilt, no way out",
+        "another version",
+        "no whole path",
+        "imds-not-imds (redirect)",
+        "imds-not-imds (broken JSON)",
+        "imds-not-imds (another cloud's)",
+        "imds-access-denied",
+        "a MAC that is none",
+    }
+)
 
 
 # --- running them

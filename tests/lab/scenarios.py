@@ -47,8 +47,8 @@ class Broken:
     never: Tuple[str, ...] = ()  # causes that must be among none
 
     def prepare(self, lab: Lab) -> None:
-        for command in self.vm:
-            lab.vm(f"ip {command}")
+        if self.vm:
+            lab.ip(*self.vm)
         for command in self.host:
             lab.host(command)
         if self.services:

@@ -11,10 +11,12 @@ from __future__ import annotations
 import base64
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path, PureWindowsPath
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Set
 
 from runcommand.simulator import pki
+from runcommand.simulator.host import Behaviour
 
 from .. import wine
 from .certificates import CERTIFICATES, ON_WINDOWS
@@ -27,6 +29,7 @@ SERVICES = "System\\\\CurrentControlSet\\\\Services"  # as Wine writes a key: ev
 FIREWALL_POLICY = "System\\CurrentControlSet\\Services\\SharedAccess\\Parameters\\FirewallPolicy"
 CERTUTIL = re.compile(r'certutil -(add|del)store (\w+) "?([^"|&]+?)"?(?: \|\||$)')
 STORE_TOOL = "Z:" + str(Path(__file__).with_name("store.py"))
+NUMBERED = re.compile(r"\{.*?\}|[0-9A-F]{40}")  # names of keys and values that could be any
 NAMES = {
     "walinuxagent": "WindowsAzureGuestAgent",
     "azure_proxy_agent": "GuestProxyAgent",
@@ -81,6 +84,57 @@ def shown() -> List[Broken]:
         + WINDOWS
         + ON_WINDOWS
     )
+
+
+def telling() -> List[Broken]:
+    """Of ``shown()`` each scenario that shows under Wine what none before it does: a cause or a
+    warning, a place or a type in the registry, a set of trusted certificates.
+
+    The others repeat these with other routes, addresses or rules, or differ in the host's answer
+    alone. They are judged by the same code on every system: the lab on Linux has them, and the
+    tests of the readers.
+    """
+    seen: Set[object] = set()
+    found = []
+    for scenario in shown():
+        if differs_in_the_answer(scenario):
+            continue
+        shows = set(_shows(scenario))
+        if shows - seen:
+            found.append(scenario)
+        seen |= shows
+    return found
+
+
+def differs_in_the_answer(scenario: Broken) -> bool:
+    """Whether nothing of the VM is broken, and Windows' own engine has nothing to judge."""
+    as_it_is = Broken(scenario.name, scenario.verdict, scenario.cause, behaviour=scenario.behaviour)
+    same = scenario == replace(as_it_is, never=scenario.never, also=scenario.also)
+    return (
+        same
+        and scenario.behaviour != Behaviour()
+        and not (scenario.cause or "").startswith("cert-")
+    )
+
+
+def _shows(scenario: Broken) -> Iterator[object]:
+    yield scenario.verdict, scenario.cause
+    yield "trust", scenario.trust
+    yield "inside the VM", scenario.inside is not None
+    yield "environment", scenario.environment == "AzurePublicCloud"
+    yield "leased", scenario.leased
+    yield "files", sorted(scenario.files) != []
+    for group in (scenario.also, scenario.variables, scenario.services.items()):
+        yield from group
+    yield from (word for word in scenario.arguments if word.startswith("--"))
+    for text in scenario.registry:
+        key = ""
+        for line in text.splitlines():
+            if line.startswith("["):
+                key = NUMBERED.sub("#", line)
+            else:
+                name, _, value = line.partition("=")
+                yield key, NUMBERED.sub("#", name), value[:1]
 
 
 class WindowsLab(Lab):

@@ -1,0 +1,84 @@
+"""How the tests run: side by side, file by file, the long files first.
+
+``--exhaustive`` also runs the cases that repeat what another case has shown.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import List
+
+import pytest
+
+# In this order they are handed out, before all others: what takes long must not begin last.
+LONG_FILES = (
+    "test_exe.py",
+    "test_powershell.py",
+    "test_lab.py",
+    "test_script.py",
+    "test_azure.py",
+    "test_growth.py",
+)
+# A file stays with one worker, as its tests share fixtures. Of these files each function may go to
+# another one: what they share is made quickly.
+SHARED_OUT = ("test_script.py", "test_growth.py")
+
+
+# A case that repeats what another one shows. It runs with ``--exhaustive``.
+exhaustive = pytest.mark.exhaustive
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "exhaustive: repeats what another case shows")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--exhaustive",
+        action="store_true",
+        help="also run the cases that repeat what another case has shown",
+    )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One worker more than there are cores, as tests of the network wait; none for one file."""
+    named = {Path(argument.partition("::")[0]) for argument in config.args}
+    if len(named) == 1 and next(iter(named)).suffix == ".py":
+        return 0
+    return cores() + 1
+
+
+def cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item]) -> None:
+    """Leaves out what only an exhaustive run has, and puts the long files first. (The order within
+    a file stays.)
+    """
+    if not config.getoption("--exhaustive"):
+        left_out = [item for item in items if item.get_closest_marker("exhaustive")]
+        items[:] = [item for item in items if not item.get_closest_marker("exhaustive")]
+        config.hook.pytest_deselected(items=left_out)
+    ranks = {name: rank for rank, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Hands out the files in the order of the collection."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, test = nodeid.partition("::")
+            if file.rpartition("/")[2] in SHARED_OUT:
+                return f"{file}::{test.partition('[')[0]}"
+            return file
+
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
