@@ -130,7 +130,7 @@ TWO = ("www.microsoft.com", "caissuers.microsoft.com")
 def test_issuers_are_fetched_one_after_the_other(world):
     for host in TWO:
         world.serve(host, "certificates")
-    _first, last = world.ask(world.board())
+    first, last = world.ask(world.board())
     assert (first.fetched, first.trusted, [e.fault for e in first.errors]) == (
         False,
         False,
