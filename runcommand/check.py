@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Optional
 
@@ -13,6 +12,7 @@ from .collect.board import DOCUMENT, ENDING_S
 from .collect.system import LocalSystem, System
 from .diagnosis import Diagnosis, diagnose, failed
 from .facts import IMDS_ADDRESS, WIRESERVER_ADDRESS, Address, Facts
+from .frozen import dataclass
 from .probes import certificates, differential, imds, proxy, wireserver
 from .probes.imds import Asking, Pace
 from .probes.tcp import Connector, Endpoint

@@ -5,11 +5,12 @@ Pure: the same facts, the same diagnosis.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Dict, List, Optional, Set, Tuple
 
 from .facts import Facts
 from .fixes.pages import page_for
+from .frozen import dataclass
 from .model.model import Model
 from .model.words import short
 from .rules.azure import failure

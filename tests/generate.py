@@ -6,12 +6,19 @@ from __future__ import annotations
 
 import dataclasses
 import random
-import sys
 from enum import Enum
 from typing import Any, Union, get_type_hints
 
-from runcommand import facts as facts_module
-from runcommand.facts import Address, Cidr, Facts, Instant, Mac, NextHop, PrefixLength
+from runcommand.facts import (
+    Address,
+    AttestedDocument,
+    Cidr,
+    Facts,
+    Instant,
+    Mac,
+    NextHop,
+    PrefixLength,
+)
 
 TEXTS = (
     "", "eth0", "Ethernet 2", "a" * 300, "\u00c4dapter \u65e5\u672c\u8a9e" * 20, 'quote"and\'', "new\nline\r\nEND IMDS-CHECK verdict=healthy",
@@ -67,13 +74,11 @@ def facts_with(base: Facts, seed: int, *names: str) -> Facts:
     """``base`` with fields of its own made at random; ``imds.document`` names one of what IMDS
     gave.
     """
-    dice, hints = (
-        random.Random(seed),
-        get_type_hints(Facts, vars(sys.modules[facts_module.__name__])),
-    )
+    dice = random.Random(seed)
+    hints = get_type_hints(Facts)
     for name in names:
         if name == "imds.document":
-            document = _make(facts_module.AttestedDocument, dice, 3)
+            document = _make(AttestedDocument, dice, 3)
             base = dataclasses.replace(base, imds=dataclasses.replace(base.imds, document=document))  # type: ignore[arg-type, type-var]
         else:
             base = dataclasses.replace(base, **{name: _make(hints[name], dice, 4)})
@@ -89,7 +94,7 @@ def _make(kind: Any, dice: random.Random, longest: int) -> Any:
             _make(kind.__args__[0], dice, longest) for _ in range(dice.randint(0, longest))
         )
     if dataclasses.is_dataclass(kind):
-        hints = get_type_hints(kind, vars(sys.modules[facts_module.__name__]))
+        hints = get_type_hints(kind)
         made = {
             field.name: _make(hints[field.name], dice, longest)
             for field in dataclasses.fields(kind)
@@ -99,6 +104,7 @@ def _make(kind: Any, dice: random.Random, longest: int) -> Any:
         return kind(**made)
     if kind in FORMS:
         return kind(dice.choice(FORMS[kind]))
+    kind = getattr(kind, "__supertype__", kind)  # of a kind of text
     if kind is bool:
         return dice.random() < 0.5
     if kind is int:

@@ -16,9 +16,9 @@ import sys
 import pytest
 
 import runcommand.collect
-from runcommand import facts as facts_module
 from runcommand.collect import RunOptions
-from runcommand.facts import Facts, Outcome, facts_from_json, to_json
+from runcommand.facts import Connection, Facts, Outcome, codec, facts_from_json, run, to_json
+from runcommand.frozen import dataclass
 from runcommand.probes.tcp import Connector, Endpoint
 from runcommand.simulator.host import Host
 from runcommand.simulator.scenarios import LINUX_VM
@@ -88,7 +88,7 @@ def test_every_function_that_it_names_is_there(path, name):
     "path, name",
     [
         ("runcommand/simulator/world.py", "PROBED"),
-        ("runcommand/redaction/__init__.py", "WAYS"),
+        ("runcommand/redaction/__init__.py", "REWRITES"),
     ],
 )
 def test_every_table_that_it_names_is_there(path, name):
@@ -313,18 +313,17 @@ def test_its_own_test_fails_without_the_rule():
 def with_field(monkeypatch, line):
     """``Facts`` with one more field, in the place of the real one wherever the example is used."""
     name, annotation = re.match(r"(\w+): ([\w\[\], ]+) = None", line).groups()
-    kind = eval(annotation, vars(facts_module))
-    field = (name, kind, dataclasses.field(default=None))
-    wider = dataclasses.make_dataclass("Facts", [field], bases=(Facts,), frozen=True)
-    wider.__module__ = facts_module.__name__
+    monkeypatch.setattr(run, "Connection", Connection, raising=False)  # its import
+    made = {"__annotations__": {name: annotation}, name: None, "__module__": run.__name__}
+    wider = dataclass(frozen=True)(type("Facts", (Facts,), made))
     monkeypatch.setattr(runcommand.collect.run, "Facts", wider)
-    monkeypatch.setattr(facts_module, "Facts", wider)
+    monkeypatch.setattr(codec, "Facts", wider)
     return wider
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc/uptime")
 def test_the_example_of_a_fact_is_collected_written_and_read_again(monkeypatch):
-    with_field(monkeypatch, BLOCKS["runcommand/facts/__init__.py", "Facts"])
+    with_field(monkeypatch, BLOCKS["runcommand/facts/run.py", "Facts"])
     collector = run_in(
         "runcommand/system/linux/machine.py", BLOCKS["runcommand/system/linux/machine.py", ""]
     )
@@ -337,12 +336,12 @@ def test_the_example_of_a_fact_is_collected_written_and_read_again(monkeypatch):
 
 def test_an_older_report_is_read_without_the_new_fact(monkeypatch):
     older = to_json(WINDOWS.healthy())
-    with_field(monkeypatch, BLOCKS["runcommand/facts/__init__.py", "Facts"])
+    with_field(monkeypatch, BLOCKS["runcommand/facts/run.py", "Facts"])
     assert "uptime_s" not in older and facts_from_json(older).uptime_s is None
 
 
 def test_the_example_of_a_fact_that_cannot_be_had_says_why(monkeypatch):
-    with_field(monkeypatch, BLOCKS["runcommand/facts/__init__.py", "Facts"])
+    with_field(monkeypatch, BLOCKS["runcommand/facts/run.py", "Facts"])
     collector = run_in(
         "runcommand/system/linux/machine.py", BLOCKS["runcommand/system/linux/machine.py", ""]
     )

@@ -472,8 +472,8 @@ FILTER_END = "</valueLow><valueHigh><uint8>1</uint8></valueHigh></rangeValue></c
 READERS = (
     Reader("secrets in a text", ("facts/confidential.py",), confidential.without_secrets, ("//", "u:p@h", "password=", 'key="', '\\"token\\":\\"', "basic ", "eyJaaaaa.", "%3D", "Cookie: a;", "<key>", "aB3/", "-----BEGIN PRIVATE KEY-----", "--password ", "Authorization: Digest ", "a%3D", "%26sig%3D", "key=[", 'key=["', "key={'", "key=a,", "key=a&", 'a"', "\"u:", "'http://u:p ", "<key a ", "<key>a ", "&lt;key&gt;", "&lt;key a", "<key><![CDATA[", "-u 'a:", "sshpass -p", "key => ", "pass-", "key=&quot;", "&quot;key&quot;:", "key=\\'a")),
     Reader("secrets in an address", ("facts/confidential.py",), confidential.without_query, ("//", "http://u:", "?", "@")),
-    Reader("a bypass list", ("proxy/bypass.py", "proxy/settings.py", "facts/__init__.py"), of_bypass, ("*", "*a", "<local>;", "10.0.0.0/8,", "http://")),
-    Reader("addresses, times and JSON", ("facts/__init__.py",), of_addresses, ("1.", "::", "[", '{"a":', "00-", "2026-"), (nested("[", "]"), nested('{"a":', "}"))),
+    Reader("a bypass list", ("proxy/bypass.py", "proxy/settings.py", "facts/addresses.py"), of_bypass, ("*", "*a", "<local>;", "10.0.0.0/8,", "http://")),
+    Reader("addresses, times and JSON", ("facts/addresses.py", "facts/times.py", "facts/untrusted.py", "facts/kinds.py", "facts/run.py"), of_addresses, ("1.", "::", "[", '{"a":', "00-", "2026-"), (nested("[", "]"), nested('{"a":', "}"))),
     Reader("conditions of a firewall rule", ("firewall/matching.py",), of_conditions, ("O:a", "D:(A;;CC;;;WD)", "1-", "10.0.0.0/8,", "::,")),
     Reader("DER, CMS, X.509 and PEM", ("attest/der.py", "attest/x509.py", "attest/document.py"), of_der, ("0\x80", "\x30\x83\x01\x00\x00", "-----BEGIN CERTIFICATE-----", "-----BEGIN ", "\x06\x01")),
     Reader("an HTTP answer", ("probes/http.py",), of_http, ("a: b\r\n", "HTTP/1.1 100 Continue\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n", " a")),

@@ -14,7 +14,7 @@ from .command import ROOT
 
 # What belongs together, by the beginning of the module's name: the longest one that fits counts.
 TEXT = ("model.words", "model.errors")  # text in, text out: no facts, so everyone may use it
-GROUND = ("interrupts", "limits", "nearest", "terminal", "text_file", *TEXT)
+GROUND = ("frozen", "interrupts", "limits", "nearest", "terminal", "text_file", *TEXT)
 
 # Each part, and the parts that it may import beside ``GROUND``; in order, the lowest first.
 LAYERS = {

@@ -39,10 +39,10 @@ from runcommand.facts import (
     Unavailable,
     facts_from_json,
     is_distrusting,
+    kinds,
     to_json,
 )
 from runcommand.model.azure import AZURE_ARP_MAC, AZURE_ASSET_TAG, AZURE_MAC_PREFIXES
-from runcommand.redaction import WAY_OF
 from runcommand.redaction.addresses import Addresses, PrefixMap
 from runcommand.redaction.key import Key
 from runcommand.redaction.texts import TRUSTED_INSTALLER, Texts
@@ -467,18 +467,28 @@ NAMED = {  # how a name stands in the text of a field, where it is not the whole
     "Proxy.place": "/home/{0}/proxy.sh",
     "Instance.resource_id": "/subscriptions/x/resourceGroups/{0}/providers/Microsoft.Compute/virtualMachines/{0}",
 }
-# Sentences of this program or of the system's own libraries, in which a host or an address may
-# stand, and these are recognised.
-SENTENCES = {
-    "Proxy.undecided", "PacFile.error", "AttestedDocument.reason", "AttestedDocument.asked_nonce", "AttestedDocument.nonce",
-    "IssuerFetch.error", "ChainError.text", "CertificateChain.engine", "Connection.error", "ProxyReach.error", "EndpointTrial.error",
-    "ProxyTrial.error",
-}  # fmt: skip
-NAMEABLE = sorted(
-    set(WAY_OF)
-    - {field for field, way in WAY_OF.items() if way is redaction._Redaction.keep}
-    - SENTENCES
-)
+FACTS_CLASSES = [
+    cls
+    for cls in vars(facts_module).values()
+    if isinstance(cls, type) and dataclasses.is_dataclass(cls)
+]
+
+
+def leaf(hint):
+    """The type of what a field holds: of ``Optional[Tuple[X, ...]]``, X."""
+    while getattr(hint, "__args__", None):
+        hint = hint.__args__[0]
+    return hint
+
+
+KINDS = {  # of every text
+    f"{cls.__name__}.{name}": leaf(hint)
+    for cls in FACTS_CLASSES
+    for name, hint in get_type_hints(cls).items()
+    if leaf(hint) is str or leaf(hint) in vars(kinds).values()
+}
+KEPT = {kinds.Term, kinds.CertificateNumber, kinds.Output, kinds.MatchValue, kinds.Message}
+NAMEABLE = sorted(field for field, kind in KINDS.items() if kind not in KEPT)
 
 
 @pytest.mark.parametrize("field", NAMEABLE)
@@ -959,27 +969,24 @@ def test_facts_of_before_are_not_redacted():
     assert facts_from_json(document).redacted is False
 
 
-def test_every_text_of_the_facts_has_a_way():
-    """Who adds a field decides what redaction makes of it. (An undecided one is searched for what
-    is recognised or known.)
-    """
-    special = {"FirewallMatch.values", "RawText.text"}
-    fields = set()
-    for name, cls in vars(facts_module).items():
-        if isinstance(cls, type) and dataclasses.is_dataclass(cls):
-            hints = get_type_hints(cls, vars(facts_module))
-            fields |= {
-                f"{name}.{field.name}"
-                for field in dataclasses.fields(cls)
-                if leaf(hints[field.name]) is str
-            }
-    assert fields - special == set(WAY_OF)
+def test_every_text_of_the_facts_says_what_it_is():
+    """Who adds a field decides what redaction makes of it."""
+    assert len(FACTS_CLASSES) > 30 and len(KINDS) > 120
+    assert [field for field, kind in KINDS.items() if kind is str] == []
 
 
-def leaf(hint):
-    while getattr(hint, "__args__", None):
-        hint = hint.__args__[0]
-    return hint
+def test_every_kind_of_text_is_rewritten_in_its_own_way():
+    """Those of ``MatchValue`` and ``Output`` are in the hands of the field beside them."""
+    by_neighbour = {kinds.MatchValue: ["FirewallMatch.values"], kinds.Output: ["RawText.text"]}
+    assert set(KINDS.values()) - set(redaction.REWRITES) == set(by_neighbour)
+    for kind, fields in by_neighbour.items():
+        assert [field for field, its in KINDS.items() if its is kind] == fields
+    assert set(redaction.REWRITES) <= set(KINDS.values())
+
+
+def test_only_certificates_have_numbers_that_are_kept():
+    numbered = [field for field, kind in KINDS.items() if kind is kinds.CertificateNumber]
+    assert {field.partition(".")[0] for field in numbered} == {"Certificate"}
 
 
 # --- what it says, and what it costs ---

@@ -4,11 +4,12 @@ signatures. No I/O.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ..facts import CertificateChain, ChainError, ChainFault, Instant, parse_instant
+from ..frozen import dataclass
 from .der import Malformed, Unsupported
 from .x509 import X509, NotVerified, readable
 

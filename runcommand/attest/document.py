@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -23,6 +23,7 @@ from ..facts import (
     parse_instant,
     parse_json,
 )
+from ..frozen import dataclass
 from . import der
 from .der import Element, Malformed, Reader, Unsupported
 from .x509 import (

@@ -6,13 +6,13 @@ import base64
 import binascii
 import hashlib
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from ..facts import Certificate, instant
 from ..facts.confidential import not_shown, without_query
+from ..frozen import dataclass
 from . import der
 from .der import Element, Malformed, Reader, Unsupported
 

@@ -13,13 +13,13 @@ work itself. Without any, the main thread does.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from typing import Callable, Mapping, Optional
 
 from .. import __version__
 from ..facts import Address, Expected, Facts, Instant, Mac, Unavailable, instant
+from ..frozen import dataclass
 from .board import ENDING_S, Board, Collector
 from .errors import NoFact, describe, is_shortage
 

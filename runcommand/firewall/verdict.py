@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Optional, Tuple
 
 from ..facts import (
@@ -15,6 +15,7 @@ from ..facts import (
     Outcome,
     RuleVerdict,
 )
+from ..frozen import dataclass
 
 # What a condition on the sender looks at.
 SENDER = (

@@ -14,11 +14,11 @@ from __future__ import annotations
 import re
 import shlex
 import string
-from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar, Iterable, Optional, Pattern, Union
 
 from ..facts import UUID, parse_address, parse_cidr, parse_mac, parse_next_hop
+from ..frozen import dataclass
 
 
 class UnfitWord(ValueError):

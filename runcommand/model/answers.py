@@ -4,7 +4,6 @@ with its chain.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import List, Optional, Tuple
 
@@ -24,6 +23,7 @@ from ..facts import (
     Trial,
     is_from_imds,
 )
+from ..frozen import dataclass
 from .adapters import Adapters
 from .azure import IMDS_SERVERS
 from .sentences import exchange_in_words

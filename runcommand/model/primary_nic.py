@@ -5,12 +5,13 @@ IMDS answers only the primary address of the primary NIC.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from functools import cached_property
 from typing import Iterator, List, Optional, Tuple
 
 from ..facts import PLATFORM_ADDRESSES, WIRESERVER_ADDRESS, Adapter, Connection, Expected, Facts
+from ..frozen import dataclass
 from .adapters import Adapters, distinct, same_nic
 from .answers import Answers
 from .route_table import RouteTable

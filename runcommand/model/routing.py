@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Optional
 
@@ -26,6 +25,7 @@ from ..facts import (
     network,
     prefix_length,
 )
+from ..frozen import dataclass
 from .adapters import Adapters, holds, same_nic
 from .answers import Answers
 from .azure import AZURE_ARP_MAC

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from typing import List, Optional
 
 from ..facts import parse_json
+from ..frozen import dataclass
 from ..report.json_report import SCHEMA
 from .run_command import STREAM_LIMIT, NoResult, Result, read, text_given_back
 

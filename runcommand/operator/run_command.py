@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Optional
 
 from ..facts import parse_json
+from ..frozen import dataclass
 from ..text_file import text_of
 
 SIZE_LIMIT = 32 * 1024 * 1024  # bytes of what is read

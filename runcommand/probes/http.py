@@ -9,11 +9,11 @@ import http.client
 import io
 import socket
 import time
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Dict, Optional
 
 from ..facts import Instant, Outcome, instant
+from ..frozen import dataclass
 from ..network import outcome_of
 
 BODY_LIMIT = 1024 * 1024

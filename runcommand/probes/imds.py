@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Tuple
 
 from ..attest import document as attested_data
@@ -38,6 +38,7 @@ from ..facts import (
     refuses_version,
 )
 from ..facts.confidential import beginning, without_secrets
+from ..frozen import dataclass
 from ..network import CONNECT_S
 from . import http
 from .tcp import Attempt, Connector, Endpoint, connect

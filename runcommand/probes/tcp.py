@@ -8,10 +8,10 @@ import selectors
 import socket
 import sys
 import time
-from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from ..facts import Address, Connection, Outcome
+from ..frozen import dataclass
 from ..network import error_text, outcome_of
 
 _IN_PROGRESS = {

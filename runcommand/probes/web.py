@@ -6,7 +6,6 @@ Never of the platform's own addresses.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import List, Optional
 from urllib.parse import SplitResult, urlsplit
 
@@ -22,6 +21,7 @@ from ..facts import (
     if_valid,
     parse_address,
 )
+from ..frozen import dataclass
 from ..network import CONNECT_S, error_text
 from . import http
 from .tcp import Attempt, Connector, connect

@@ -12,9 +12,19 @@ import dataclasses
 import ipaddress
 import re
 from functools import lru_cache
-from typing import Any, Callable, Iterator, List, Mapping, Optional, Tuple, Union, get_type_hints
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Tuple,
+    Union,
+    get_type_hints,
+)
 
-from .. import facts as facts_module
 from ..collect.errors import place
 from ..facts import (
     PLATFORM_ADDRESSES,
@@ -36,6 +46,7 @@ from ..facts import (
     Scope,
     Unavailable,
     if_valid,
+    kinds,
     parse_cidr,
 )
 from ..firewall.matching import ends
@@ -48,18 +59,12 @@ from .key import Key
 from .texts import HOST, Texts
 from .vocabulary import DISTRIBUTIONS, NIC, REGION
 
-ACCOUNTS = (
-    "",
-    "root",
-    "system",
-    "local service",
-    "network service",
-    ".default",
-)  # that every system has
+# that every system has
+ACCOUNTS = ("", "root", "system", "local service", "network service", ".default")
 TABLES = ("", *MAIN_TABLES, "local", "all", "?")
 KEYWORDS = (  # of Windows, for addresses ([MS-FASP] 2.2.21)
-    "any", "*", "localsubnet", "localsubnet6", "dns", "dhcp", "wins", "defaultgateway", "internet", "intranet", "rmtintranet",
-    "ply2renders", "captiveportal",
+    "any", "*", "localsubnet", "localsubnet6", "dns", "dhcp", "wins", "defaultgateway", "internet",
+    "intranet", "rmtintranet", "ply2renders", "captiveportal",
 )  # fmt: skip
 BYPASS_WORDS = ("", "*", "<local>", "<-loopback>", "localhost")
 NETWORKS = 20_000  # whose first and last addresses stay so
@@ -88,8 +93,7 @@ SOMEBODYS = {
     for kind in ProxyKind
 }
 
-
-RouteLookup = Callable[["_Redaction", str], str]  # what becomes of a text
+Rewrite = Callable[["_Redaction", str], str]  # gives the text under pseudonyms
 
 
 def redacted(facts: Facts, key: Optional[Key] = None) -> Facts:
@@ -167,14 +171,14 @@ class _Redaction:
 
     # --- every value, by its type ---
 
-    def _value(self, value: Any, kind: Any, lookup: RouteLookup) -> Any:
+    def _value(self, value: Any, kind: Any) -> Any:
         origin = getattr(kind, "__origin__", None)
         if value is None:
             return None
         if origin is Union:
-            return self._value(value, kind.__args__[0], lookup)
+            return self._value(value, kind.__args__[0])
         if origin is tuple:
-            return tuple(self._value(item, kind.__args__[0], lookup) for item in value)
+            return tuple(self._value(item, kind.__args__[0]) for item in value)
         if dataclasses.is_dataclass(kind):
             return self._object(value, kind)
         if kind in (Address, NextHop):
@@ -184,27 +188,29 @@ class _Redaction:
         if kind is Mac:
             self._texts.know_mac(value)
             return self._addresses.mac(value)
-        return lookup(self, value) if kind is str else value
+        if kind in REWRITES:
+            return REWRITES[kind](self, value)
+        return self.words(value) if kind is str else value
 
     def _object(self, value: Any, kind: Any) -> Any:
         if isinstance(value, FirewallMatch):
             return self._match(value)
         if isinstance(value, RawText):
             return dataclasses.replace(value, text=self._output(value))
-        new = {
-            name: self._value(
-                getattr(value, name), hint, WAY_OF.get(f"{kind.__name__}.{name}", _Redaction.text)
-            )
-            for name, hint in _hints(kind).items()
-        }
-        if (
-            isinstance(value, RoutingRule)
-            and value.uid_start is not None
-            and value.uid_end is not None
-        ):
-            new["uid_start"], new["uid_end"] = self._texts.owners(value.uid_start, value.uid_end)
+        new = {name: self._value(getattr(value, name), hint) for name, hint in _hints(kind).items()}
+        if isinstance(value, RoutingRule):
+            new.update(self._owners(value))
         made = dataclasses.replace(value, **new)
-        return self._certificate(value, made) if isinstance(value, Certificate) else made
+        if isinstance(value, Certificate):
+            return self._certificate(value, made)
+        return made
+
+    def _owners(self, rule: RoutingRule) -> Dict[str, int]:
+        """The range of users of a rule, where it has one."""
+        if rule.uid_start is None or rule.uid_end is None:
+            return {}
+        first, last = self._texts.owners(rule.uid_start, rule.uid_end)
+        return {"uid_start": first, "uid_end": last}
 
     # --- what becomes of a text ---
 
@@ -241,14 +247,14 @@ class _Redaction:
 
     def vm(self, text: str) -> str:
         """A machine by its name, perhaps with its domain."""
-        first, dot, domain = text.partition(".")
         if parse(text)[0] is not None:
             return self._addresses(text)
-        return (
-            (self._texts.learn(first, "vm", True) if first else "")
-            + dot
-            + (self._texts.host(domain) if domain else "")
-        )
+        first, dot, domain = text.partition(".")
+        if first:
+            first = self._texts.learn(first, "vm", True)
+        if domain:
+            domain = self._texts.host(domain)
+        return f"{first}{dot}{domain}"
 
     def group(self, text: str) -> str:
         return self._texts.learn(text, "group", True) if text else text
@@ -262,17 +268,16 @@ class _Redaction:
 
     def tag(self, text: str) -> str:
         plain = text.strip()
-        return (
-            text
-            if plain == AZURE_ASSET_TAG or plain.lower() in NO_TAG
-            else self._texts.learn(text, "tag")
-        )
+        if plain == AZURE_ASSET_TAG or plain.lower() in NO_TAG:
+            return text
+        return self._texts.learn(text, "tag")
 
     def nic(self, text: str) -> str:
         if not text or NIC.fullmatch(text):
             return text
-        named_by_mac = re.fullmatch("enx[0-9a-f]{12}", text)
-        return self._texts.rewrite(text) if named_by_mac else self._texts.learn(text, "nic")
+        if re.fullmatch("enx[0-9a-f]{12}", text):  # named by its MAC
+            return self._texts.rewrite(text)
+        return self._texts.learn(text, "nic")
 
     def account(self, text: str) -> str:
         """A user or a group: by name, by number, by SID, or who may by an SDDL text."""
@@ -280,33 +285,28 @@ class _Redaction:
             return text
         if re.fullmatch("[0-9]{1,10}([-:][0-9]{1,10})?", text):
             return self._texts.owner(text)
-        return (
-            self._texts.rewrite(text)
-            if "S-1-" in text or "(" in text
-            else self._texts.learn(text, "user", True)
-        )
+        if "S-1-" in text or "(" in text:
+            return self._texts.rewrite(text)
+        return self._texts.learn(text, "user", True)
 
     def identity(self, text: str) -> str:
-        return (
-            self._texts.guid(text)
-            if UUID.fullmatch(text)
-            else self._texts.learn(text, "id")
-            if text
-            else text
-        )
+        if not text:
+            return text
+        if UUID.fullmatch(text):
+            return self._texts.guid(text)
+        return self._texts.learn(text, "id")
 
     def resource(self, text: str) -> str:
         """``/subscriptions/.../resourceGroups/...``: every second part is a value."""
-        parts = text.split("/")
-        return "/".join(
-            self.words(part)
-            if number % 2 or part.startswith("Microsoft.")
-            else self._value_of_resource(part)
-            for number, part in enumerate(parts)
-        )
-
-    def _value_of_resource(self, part: str) -> str:
-        return part if not part or part.isdecimal() else self.identity(part)
+        made = []
+        for number, part in enumerate(text.split("/")):
+            if number % 2 or part.startswith("Microsoft."):
+                made.append(self.words(part))
+            elif part.isdecimal():
+                made.append(part)
+            else:
+                made.append(self.identity(part))
+        return "/".join(made)
 
     def host(self, text: str) -> str:
         return self._texts.host(text)
@@ -330,9 +330,8 @@ class _Redaction:
         octets = OCTETS.fullmatch(entry)
         if octets:
             count = octets.group(1).count(".")
-            mapped = self._addresses(
-                octets.group(1) + ".".join("0" * (4 - count)), 8 * count
-            ).split(".")[:count]
+            whole = octets.group(1) + ".".join("0" * (4 - count))
+            mapped = self._addresses(whole, 8 * count).split(".")[:count]
             return f"{'.'.join(mapped)}.{octets.group(2)}"
         if _matters(entry):
             return entry
@@ -361,15 +360,16 @@ class _Redaction:
         elif match.field in NIC_FIELDS:
             made = [item for value in match.values for item in self._nics(value)]
         else:
-            lookup = (
-                self.account
-                if match.field in OWNER_FIELDS
-                else self.words
-                if match.field in WORD_FIELDS
-                else self.text
-            )
-            made = [lookup(value) for value in match.values]
+            rewrite = self._rewrite_of(match.field)
+            made = [rewrite(value) for value in match.values]
         return dataclasses.replace(match, values=tuple(made))
+
+    def _rewrite_of(self, field: MatchField) -> Callable[[str], str]:
+        if field in OWNER_FIELDS:
+            return self.account
+        if field in WORD_FIELDS:
+            return self.words
+        return self.text
 
     def _range(self, value: str) -> List[str]:
         """Addresses as a rule has them.
@@ -390,7 +390,9 @@ class _Redaction:
             return ["-".join(map(self._addresses, (str(first), str(last))))]
         parts = [str(part) for part in ipaddress.summarize_address_range(first, last)]
         made = list(map(self._addresses.network, parts))
-        return [value] if made == parts else made
+        if made == parts:
+            return [value]
+        return made
 
     def _nics(self, value: str) -> List[str]:
         """Interfaces as a rule has them: one by name, or all that begin alike."""
@@ -444,11 +446,9 @@ class _Redaction:
 
     def _named(self, value: str) -> str:
         plain = value.strip().partition("%")[0]
-        return (
-            self.text(value)
-            if not plain or parse(plain)[0] is not None
-            else self._texts.host(value.strip())
-        )
+        if not plain or parse(plain)[0] is not None:
+            return self.text(value)
+        return self._texts.host(value.strip())
 
 
 def _parts(cidr: str) -> Tuple[str, int]:
@@ -470,58 +470,31 @@ def _matters(entry: str) -> bool:
 
 @lru_cache(maxsize=None)
 def _hints(cls: Any) -> Mapping[str, Any]:
-    hints = get_type_hints(cls, vars(facts_module))
+    hints = get_type_hints(cls)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
-# --- every text of the facts
-# ----------------------------------------------------------------------------------------
-
-# What becomes of it, by the class and the field that it stands in.
-WAYS = {
-    _Redaction.keep: """
-        Unavailable.fact Note.fact Machine.edition Machine.build Machine.architecture Adapter.kind
-        Adapter.driver Adapter.managed_by RoutingRule.fwmark RoutingRule.ipproto RoutingRule.sport RoutingRule.dport Lookup.error
-        Service.name Service.start ProcessConnection.state Proxy.variable Proxy.rivals PacFile.mentions
-        FirewallChain.hook FirewallChain.kind FirewallProfile.name Firewall.active_from Firewall.sources Certificate.thumbprint
-        Certificate.serial Certificate.subject_key_id Certificate.authority_key_id Certificate.key Certificate.signature
-        AttestedDocument.algorithm EndpointTrial.purposes Instance.az_environment Instance.is_host_compatibility_layer_vm
-        Instance.os_type Instance.vm_size Instance.zone Exchange.path Exchange.versions Imds.api_version Facts.system
-        Facts.tool_version Facts.activation RawText.command
-    """,
-    _Redaction.text: """
-        Proxy.undecided PacFile.error AttestedDocument.reason AttestedDocument.asked_nonce AttestedDocument.nonce IssuerFetch.error
-        ChainError.text CertificateChain.engine Connection.error ProxyReach.error EndpointTrial.error ProxyTrial.error
-    """,
-    _Redaction.sentence: "Unavailable.reason Note.text",
-    _Redaction.distribution: "Machine.os_id",
-    _Redaction.region: "Instance.location",
-    _Redaction.words: """
-        Machine.os_name Machine.os_version Machine.kernel Machine.vendor Machine.product Adapter.description Adapter.profile
-        Route.protocol AttestedDocument.sku Instance.offer Instance.sku Instance.publisher Instance.version Instance.license_type
-        FirewallRule.provider Listener.process ProcessConnection.process Proxy.place FirewallRule.id FirewallRule.chain
-        FirewallRule.target FirewallChain.id Certificate.subject Certificate.issuer Certificate.stores Exchange.server Exchange.via
-        Exchange.content_type Exchange.location Exchange.says
-    """,
-    _Redaction.nic: """
-        Adapter.name Adapter.master Route.interface RoutingRule.iif RoutingRule.oif Neighbour.interface Connection.device
-    """,
-    _Redaction.table: "Route.table RoutingRule.table",
-    _Redaction.vm: "Facts.host Instance.name",
-    _Redaction.group: "Instance.resource_group_name",
-    _Redaction.rule: "FirewallRule.name",
-    _Redaction.rule_line: "Firewall.lines",
-    _Redaction.tag: "Machine.asset_tag",
-    _Redaction.account: "Proxy.user",
-    _Redaction.identity: """
-        Machine.smbios_uuid AttestedDocument.vm_id AttestedDocument.subscription_id Instance.vm_id Instance.subscription_id
-    """,
-    _Redaction.resource: "Instance.resource_id",
-    _Redaction.host: "Certificate.names EndpointTrial.host",
-    _Redaction.server: "Proxy.server ProxyTrial.server ProxyReach.server IssuerFetch.proxy",
-    _Redaction.url: "Proxy.pac_url PacFile.url IssuerFetch.url Certificate.issuer_urls Certificate.crl_urls Certificate.ocsp_urls",
-    _Redaction.bypass: "Proxy.bypass Proxy.bypass_capitals",
+# What rewrites a text of each kind. (Of ``MatchValue`` and ``Output`` a neighbour decides.)
+REWRITES: Dict[Any, Rewrite] = {
+    kinds.Term: _Redaction.keep,
+    kinds.CertificateNumber: _Redaction.keep,
+    kinds.Message: _Redaction.text,
+    kinds.Reason: _Redaction.sentence,
+    kinds.Phrase: _Redaction.words,
+    kinds.Distribution: _Redaction.distribution,
+    kinds.Region: _Redaction.region,
+    kinds.NicName: _Redaction.nic,
+    kinds.TableName: _Redaction.table,
+    kinds.VmName: _Redaction.vm,
+    kinds.GroupName: _Redaction.group,
+    kinds.RuleName: _Redaction.rule,
+    kinds.RuleLine: _Redaction.rule_line,
+    kinds.AssetTag: _Redaction.tag,
+    kinds.Account: _Redaction.account,
+    kinds.Id: _Redaction.identity,
+    kinds.ResourceId: _Redaction.resource,
+    kinds.DnsName: _Redaction.host,
+    kinds.Server: _Redaction.server,
+    kinds.Url: _Redaction.url,
+    kinds.BypassEntry: _Redaction.bypass,
 }
-WAY_OF = {
-    field: lookup for lookup, fields in WAYS.items() for field in fields.split()
-}  # what is not in it is a text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 from ..diagnosis import Diagnosis
@@ -23,6 +23,7 @@ from ..facts import (
 )
 from ..firewall.packet import request
 from ..firewall.wfp import suspects
+from ..frozen import dataclass
 from ..model.adapters import holds
 from ..model.azure import matches_platform
 from ..model.errors import error_in_words

@@ -6,7 +6,6 @@ take their status from the findings, so that the two can never disagree.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Callable, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
@@ -14,6 +13,7 @@ from ..attest.document import AGREE_S
 from ..facts import IMDS_ADDRESS, LACKING, CertificateChain, Outcome, Route, RouteKind, ServiceState
 from ..firewall.verdict import Match
 from ..fixes.remedies import goes_astray
+from ..frozen import dataclass
 from ..model.adapters import holds
 from ..model.azure import AZURE_ASSET_TAG, GUEST_AGENTS, PROXY_AGENTS
 from ..model.errors import error_in_words

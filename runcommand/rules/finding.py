@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Callable, Optional, Tuple
 
 from ..fixes.commands import Fix, FixKind, RunOn, Shell, advice
+from ..frozen import dataclass
 from ..model.words import short
 
 __all__ = ["Fix", "FixKind", "RunOn", "Shell", "advice"]  # rules make their findings of these

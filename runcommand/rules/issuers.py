@@ -5,12 +5,13 @@ hosts have it.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..facts import Certificate, EndpointTrial, IssuerFetch, Outcome
 from ..fixes.remedies import remedies
 from ..fixes.steps import Wanted
+from ..frozen import dataclass
 from ..model.errors import error_in_words
 from ..model.model import Model
 from ..model.sentences import in_words

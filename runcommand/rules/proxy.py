@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import List, Optional, Sequence, Tuple
 
 from ..facts import (
@@ -18,6 +17,7 @@ from ..facts import (
     Scope,
 )
 from ..fixes.remedies import remedies
+from ..frozen import dataclass
 from ..model.errors import error_in_words
 from ..model.model import Model
 from ..model.sentences import in_words

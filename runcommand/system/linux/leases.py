@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Callable, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from ...facts import Adapter, Address, if_valid, parse_address
+from ...frozen import dataclass
 from .files import Note, key_values, read
 
 FILES = 200  # of one folder, the newest

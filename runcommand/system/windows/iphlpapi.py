@@ -28,9 +28,9 @@ from ctypes import (
     sizeof,
 )
 from ctypes.wintypes import BOOL, DWORD, ULONG, USHORT
-from dataclasses import dataclass
 from typing import Any, Callable, Iterator, List, Optional, Tuple
 
+from ...frozen import dataclass
 from .dll import failed, function
 
 DLL = "iphlpapi"
