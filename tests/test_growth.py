@@ -470,7 +470,7 @@ READERS = (
     Reader("a bypass list", ("proxy/bypass.py", "proxy/settings.py", "facts/__init__.py"), of_bypass, ("*", "*a", "<local>;", "10.0.0.0/8,", "http://")),
     Reader("addresses, times and JSON", ("facts/__init__.py",), of_addresses, ("1.", "::", "[", '{"a":', "00-", "2026-"), (nested("[", "]"), nested('{"a":', "}"))),
     Reader("conditions of a firewall rule", ("firewall/conditions.py",), of_conditions, ("O:a", "D:(A;;CC;;;WD)", "1-", "10.0.0.0/8,", "::,")),
-    Reader("DER, CMS, X.509 and PEM", ("attest/der.py", "attest/x509.py", "attest/document.py"), of_der, ("0\x80", "\x30\x83\x01\x00\x00", "-----BEGIN CERTIFICATE-----", "-----BEGIN ", "\x06\x01")),
+    Reader("DER, CMS, X.509 and PEM", ("attest/der.py", "attest/x509.py", "attest/cms.py", "attest/document.py"), of_der, ("0\x80", "\x30\x83\x01\x00\x00", "-----BEGIN CERTIFICATE-----", "-----BEGIN ", "\x06\x01")),
     Reader("an HTTP answer", ("probes/http.py",), of_http, ("a: b\r\n", "HTTP/1.1 100 Continue\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n", " a")),
     Reader("IMDS's answer", ("probes/imds.py",), of_imds, ("<title", "<title>", "[", '{"a":', "2026-01-01\n"), (nested("[", "]"),)),
     Reader("the WireServer's answer", ("probes/wireserver.py",), of_wireserver, ("<Version>", "<Version>2012-11-30</Version>")),

@@ -574,6 +574,10 @@ class AttestedDocument:
     vm_id: Optional[str] = None
     subscription_id: Optional[str] = None
     sku: Optional[str] = None
+    # The signed message itself, in base64, so that a newer version can judge it again; empty where
+    # it was too long to keep, and in a redacted report: it names the VM and its subscription.
+    pkcs7: str = ""
+    pkcs7_length: int = 0  # characters of it that IMDS gave; 0: no base64, or an older version
 
 
 @dataclass(frozen=True)

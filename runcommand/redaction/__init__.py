@@ -209,6 +209,10 @@ class _Redaction:
         """A word of this program's own, of Azure's or of the system's."""
         return text
 
+    def drop(self, text: str) -> str:
+        """What cannot be rewritten, because it is signed or packed."""
+        return ""
+
     def text(self, text: str) -> str:
         """What is recognised in it is replaced."""
         if self._is_reading:
@@ -478,6 +482,7 @@ WAYS = {
         Proxy.undecided PacFile.error AttestedDocument.reason AttestedDocument.asked_nonce AttestedDocument.nonce IssuerFetch.error
         ChainError.text CertificateChain.engine Connection.error ProxyReach.error EndpointTrial.error ProxyTrial.error
     """,
+    _Redaction.drop: "AttestedDocument.pkcs7",
     _Redaction.sentence: "Unavailable.reason Note.text",
     _Redaction.distribution: "Machine.os_id",
     _Redaction.region: "Instance.location",

@@ -379,7 +379,6 @@ class TcpRow:
     local_address: str
     local_port: int
     remote_address: str
-    remote_port: int
     pid: int
 
 
@@ -553,7 +552,6 @@ def tcp_table() -> List[TcpRow]:
             _dotted(row.dwLocalAddr),
             socket.ntohs(row.dwLocalPort & 0xFFFF),
             _dotted(row.dwRemoteAddr),
-            socket.ntohs(row.dwRemotePort & 0xFFFF),
             row.dwOwningPid,
         )
         for row in rows
