@@ -5,12 +5,7 @@ This file runs on any Python, 2.7 too: one that cannot run the rest is told so.
 
 import sys
 
-OTHERS = (
-    "demo",
-    "decode",
-    "replay",
-    "explain",
-)  # commands in which Ctrl-C ends the program at once
+OTHERS = ("demo", "decode", "replay", "explain")  # in which Ctrl-C ends the program at once
 INCONCLUSIVE = 3
 
 
@@ -19,7 +14,8 @@ def main():  # type: () -> int
         return refuse("Python 3.8 or later is needed, and this is %d.%d.%d" % sys.version_info[:3])
     if sys.flags.optimize > 1:
         return refuse(
-            "run Python without -OO and without PYTHONOPTIMIZE=2, which take away texts that this needs"
+            "run Python without -OO and without PYTHONOPTIMIZE=2, "
+            "which take away texts that this needs"
         )
     try:
         from . import interrupts, limits

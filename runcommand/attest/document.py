@@ -129,8 +129,7 @@ def _algorithm(message: Message) -> str:
     return f"{message.certificates[0].key.name}, {digest}"
 
 
-# --- what is signed
-# -------------------------------------------------------------------------------------------------
+# --- what is signed ---
 
 
 def _with_content(found: AttestedDocument, content: bytes) -> AttestedDocument:

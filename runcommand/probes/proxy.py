@@ -151,8 +151,7 @@ def _through(job: _Job, asking: Asking, wire: Endpoint, board: Board) -> Optiona
     )
 
 
-# --- PAC
-# ------------------------------------------------------------------------------------------------------------
+# --- PAC ---
 
 
 def fetch_pacs(connector: Connector, board: Board, is_true: bool) -> Tuple[PacFile, ...]:

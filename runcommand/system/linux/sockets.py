@@ -95,7 +95,7 @@ def _endpoint(cell: str) -> Tuple[str, int]:
 
 
 def owners(inodes: Set[str]) -> Dict[str, Owner]:
-    """The processes that hold sockets, the lowest number of each, as far as this user may see them."""
+    """The processes that hold sockets, the lowest number of each, as far as this user sees them."""
     found: Dict[str, Owner] = {}
     end = time.monotonic() + SEARCH_S
     pids = sorted(int(name) for name in _names(PROC) if name.isdecimal()) if inodes else []

@@ -50,8 +50,7 @@ ULONG64, INT = c_ulonglong, c_int
 GUID = c_ubyte * 16
 
 
-# --- structures
-# -----------------------------------------------------------------------------------------------------
+# --- structures ---
 
 
 class MIB_IPFORWARDROW(Structure):
@@ -287,8 +286,7 @@ IP_ADAPTER_ADDRESSES._fields_ = [
 ]
 
 
-# --- what comes out
-# -------------------------------------------------------------------------------------------------
+# --- what comes out ---
 
 
 @dataclass(frozen=True)
@@ -382,8 +380,7 @@ class TcpRow:
     pid: int
 
 
-# --- calls
-# ----------------------------------------------------------------------------------------------------------
+# --- calls ---
 
 
 def forward_table() -> List[ForwardRow]:
