@@ -30,11 +30,13 @@ WORK = ROOT / "build"
 NAME = "imds-check"
 # Of the standard library, and never imported by a run.
 UNUSED = (
-    "_asyncio _bz2 _decimal _hashlib _lzma _multiprocessing _overlapped _pydecimal _queue _ssl _uuid "
-    "asyncio bdb bz2 cmd code codeop concurrent csv decimal difflib doctest fractions ftplib getpass glob graphlib "
-    "html http.server importlib.metadata importlib.resources logging lzma mimetypes multiprocessing netrc nturl2path numbers "
-    "optparse pdb pickle pkgutil platform plistlib pprint py_compile pydoc pydoc_data queue runpy sqlite3 ssl "
-    "statistics tarfile tempfile test tkinter tracemalloc unittest urllib.request uu webbrowser xml.dom xml.sax xmlrpc"
+    "_asyncio _bz2 _decimal _hashlib _lzma _multiprocessing _overlapped _pydecimal _queue _ssl "
+    "_uuid asyncio bdb bz2 cmd code codeop concurrent csv decimal difflib doctest fractions "
+    "ftplib getpass glob graphlib html http.server importlib.metadata importlib.resources "
+    "logging lzma mimetypes multiprocessing netrc nturl2path numbers optparse pdb pickle "
+    "pkgutil platform plistlib pprint py_compile pydoc pydoc_data queue runpy sqlite3 ssl "
+    "statistics tarfile tempfile test tkinter tracemalloc unittest urllib.request uu webbrowser "
+    "xml.dom xml.sax xmlrpc"
 ).split()
 # Where the exe unpacks itself. The folder that PyInstaller's bootloader makes there has an access
 # list that is not protected ("D:(A;;FA;;;SID)"), so it also inherits what its parent hands down. In
@@ -58,10 +60,9 @@ NOT_ON_LINUX = tuple(
         "__main__.py",
     )
 )
-PYTHON, PYINSTALLER = (
-    (3, 11),
-    "6.22.3",
-)  # what is left out, and what is known of its faults, holds for these
+# What is left out, and what is known of their faults, holds for these.
+PYTHON = (3, 11)
+PYINSTALLER = "6.22.3"
 
 
 def fail(message: str) -> NoReturn:
@@ -176,7 +177,10 @@ def build_scripts(exe_uri: Optional[str] = None) -> None:
     print(f"{SCRIPT_LIMIT - len(linux):,} bytes below its limit of {SCRIPT_LIMIT:,}")
     exe = DIST / f"{NAME}.exe"
     if not exe.exists():
-        said = f"no {NAME}.ps1: it carries the checksum of {exe.relative_to(ROOT)}, which is not there (build.py makes it)"
+        said = (
+            f"no {NAME}.ps1: it carries the checksum of {exe.relative_to(ROOT)}, "
+            "which is not there (build.py makes it)"
+        )
         if exe_uri:
             fail(said)
         print(said)  # Linux VMs need nothing else
@@ -515,7 +519,8 @@ def _freeze() -> None:
         found = "none"
     if found != PYINSTALLER:
         fail(
-            f"PyInstaller {PYINSTALLER} is needed, and {found} is installed: pip install -e .[build]"
+            f"PyInstaller {PYINSTALLER} is needed, and {found} is installed: "
+            "pip install -e .[build]"
         )
     done = subprocess.run(
         [sys.executable, *pyinstaller(str(ROOT))], env={**os.environ, **reproducible()}, cwd=ROOT
@@ -559,7 +564,8 @@ def version_resource() -> str:
     }
     entries = ", ".join(f"StringStruct({key!r}, {value!r})" for key, value in strings.items())
     return (
-        f"VSVersionInfo(ffi=FixedFileInfo(filevers={numbers}, prodvers={numbers}, mask=0x3F, OS=0x40004, fileType=1),\n"
+        f"VSVersionInfo(ffi=FixedFileInfo(filevers={numbers}, prodvers={numbers}, "
+        "mask=0x3F, OS=0x40004, fileType=1),\n"
         f"  kids=[StringFileInfo([StringTable('040904B0', [{entries}])]),\n"
         "        VarFileInfo([VarStruct('Translation', [1033, 1200])])])\n"
     )

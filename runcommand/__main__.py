@@ -6,12 +6,7 @@ a script of no package, so its imports are absolute.
 
 import sys
 
-OTHERS = (
-    "demo",
-    "decode",
-    "replay",
-    "explain",
-)  # commands in which Ctrl-C ends the program at once
+OTHERS = ("demo", "decode", "replay", "explain")  # in which Ctrl-C ends the program at once
 INCONCLUSIVE = 3
 
 
@@ -20,7 +15,8 @@ def main():  # type: () -> int
         return refuse("Python 3.8 or later is needed, and this is %d.%d.%d" % sys.version_info[:3])
     if sys.flags.optimize > 1:
         return refuse(
-            "run Python without -OO and without PYTHONOPTIMIZE=2, which take away texts that this needs"
+            "run Python without -OO and without PYTHONOPTIMIZE=2, "
+            "which take away texts that this needs"
         )
     try:
         from runcommand import interrupts, limits

@@ -146,4 +146,6 @@ def keep(diagnosis: Diagnosis, system: LocalSystem, base: Optional[Path], began:
     (reason,) = side_by_side.run([work], min(WRITING_S, max(left, 0.2)))
     if said:
         return said[0]
-    return f"not written: {'the file system does not answer' if reason == side_by_side.LATE else reason}"
+    if reason == side_by_side.LATE:
+        reason = "the file system does not answer"
+    return f"not written: {reason}"

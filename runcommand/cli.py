@@ -313,6 +313,7 @@ def do_demo(options: argparse.Namespace) -> int:
 
 
 def do_replay(options: argparse.Namespace) -> int:
+    from .attest.document import read_again
     from .diagnosis import diagnose
     from .facts import FactsError
     from .report import json_report
@@ -322,6 +323,7 @@ def do_replay(options: argparse.Namespace) -> int:
         facts = json_report.facts_of_report(content)
     except FactsError as error:
         fail(f"{_shown_path(options.report)}: {_of_run_command(content) or error}")
+    facts = read_again(facts)
     if options.redact:
         from .redaction import redacted
 

@@ -12,17 +12,21 @@ from dataclasses import replace
 
 import pytest
 
-from runcommand.attest import der
-from runcommand.attest import document as attested
+from runcommand.attest import cms, der, document as attested
 from runcommand.attest.chain import judge
 from runcommand.attest.x509 import X509
+from runcommand.cli import main
 from runcommand.collect import now
+from runcommand.diagnosis import diagnose
 from runcommand.facts import SignatureState
+from runcommand.redaction import redacted
+from runcommand.report.json_report import as_json
 from runcommand.simulator import pki
 from runcommand.simulator.host import Behaviour, attested_document, instance_document
 from runcommand.simulator.scenarios import LINUX_VM, WINDOWS_VM
 
 from .clock import LITTLE, Work
+from .facts_of import WINDOWS
 
 VALID, INVALID, MALFORMED, UNVERIFIABLE = (
     SignatureState.VALID,
@@ -584,8 +588,7 @@ def test_the_version_and_the_type_are_held_to_the_letter():
     data = document.index(b"\x02\x01\x01")
     assert state(document[: data + 2] + b"\x03" + document[data + 3 :]) is UNVERIFIABLE
     assert (
-        state(document.replace(pki.oid(attested.DATA), pki.oid("1.2.840.113549.1.7.3")))
-        is UNVERIFIABLE
+        state(document.replace(pki.oid(cms.DATA), pki.oid("1.2.840.113549.1.7.3"))) is UNVERIFIABLE
     )
 
 
@@ -622,10 +625,10 @@ def test_a_linux_vms_document_too():
 def test_an_object_identifier_in_a_longer_form_is_refused():
     """openssl refuses it too; decoded, it would pass for the right one."""
     document = genuine(embedded=())
-    padded = pki.oid(attested.SIGNED_DATA)
+    padded = pki.oid(cms.SIGNED_DATA)
     padded = pki.tlv(0x06, b"\x80" + padded[2:])
     body = der.Reader(document, "x").take().content
-    assert state(pki.sequence(padded, body[len(pki.oid(attested.SIGNED_DATA)) :])) is MALFORMED
+    assert state(pki.sequence(padded, body[len(pki.oid(cms.SIGNED_DATA)) :])) is MALFORMED
 
 
 def with_attributes(*attributes):
@@ -634,9 +637,9 @@ def with_attributes(*attributes):
     """
     leaf = pki.leaf("metadata.azure.com", "eastus")
     usual = [
-        pki.sequence(pki.oid(attested.CONTENT_TYPE), pki.tlv(0x31, pki.oid(attested.DATA))),
+        pki.sequence(pki.oid(cms.CONTENT_TYPE), pki.tlv(0x31, pki.oid(cms.DATA))),
         pki.sequence(
-            pki.oid(attested.MESSAGE_DIGEST),
+            pki.oid(cms.MESSAGE_DIGEST),
             pki.tlv(0x31, pki.tlv(0x04, hashlib.sha256(CONTENT).digest())),
         ),
     ]
@@ -651,10 +654,10 @@ def signed_with(leaf, attributes):
         pki.algorithm(pki.RSA_ENCRYPTION), pki.tlv(0x04, signature),
     )  # fmt: skip
     data = pki.sequence(
-        pki.integer(1), pki.tlv(0x31, pki.algorithm(pki.SHA256)), pki.sequence(pki.oid(attested.DATA), pki.tlv(0xA0, pki.tlv(0x04, CONTENT))),
+        pki.integer(1), pki.tlv(0x31, pki.algorithm(pki.SHA256)), pki.sequence(pki.oid(cms.DATA), pki.tlv(0xA0, pki.tlv(0x04, CONTENT))),
         pki.tlv(0xA0, leaf), pki.tlv(0x31, signer),
     )  # fmt: skip
-    return pki.sequence(pki.oid(attested.SIGNED_DATA), pki.tlv(0xA0, data))
+    return pki.sequence(pki.oid(cms.SIGNED_DATA), pki.tlv(0xA0, data))
 
 
 TIME = pki.tlv(0x17, b"261123014405Z")
@@ -664,14 +667,14 @@ TIME = pki.tlv(0x17, b"261123014405Z")
     "attributes, expected",
     [
         ([], VALID),
-        ([pki.sequence(pki.oid(attested.SIGNING_TIME), pki.tlv(0x31, TIME))], VALID),
-        ([pki.sequence(pki.oid(attested.SIGNING_TIME), pki.tlv(0x31, TIME))] * 2, MALFORMED),
-        ([pki.sequence(pki.oid(attested.SIGNING_TIME), pki.tlv(0x31, TIME, TIME))], MALFORMED),
-        ([pki.sequence(pki.oid(attested.SIGNING_TIME))], MALFORMED),
+        ([pki.sequence(pki.oid(cms.SIGNING_TIME), pki.tlv(0x31, TIME))], VALID),
+        ([pki.sequence(pki.oid(cms.SIGNING_TIME), pki.tlv(0x31, TIME))] * 2, MALFORMED),
+        ([pki.sequence(pki.oid(cms.SIGNING_TIME), pki.tlv(0x31, TIME, TIME))], MALFORMED),
+        ([pki.sequence(pki.oid(cms.SIGNING_TIME))], MALFORMED),
         ([pki.sequence(pki.oid("1.2.3"), pki.tlv(0x31))], MALFORMED),
         ([pki.tlv(0x31, pki.oid("1.2.3"), pki.tlv(0x31, TIME))], MALFORMED),
         ([pki.sequence(pki.oid("1.2.3"), pki.tlv(0x31, pki.integer(2), pki.integer(1)))], UNVERIFIABLE),
-        ([pki.sequence(pki.oid(attested.COUNTERSIGNATURE), pki.tlv(0x31, TIME))], UNVERIFIABLE),
+        ([pki.sequence(pki.oid(cms.COUNTERSIGNATURE), pki.tlv(0x31, TIME))], UNVERIFIABLE),
     ],
     ids=["the two", "a time", "two times", "a time of two values", "no set", "no value", "another tag", "values out of order", "a countersignature"],
 )  # fmt: skip
@@ -707,3 +710,80 @@ def test_a_document_of_any_size_is_read_in_no_time():
 def test_a_name_of_a_million_characters_is_cut():
     leaf = pki.certificate("x" * 100_000, "leaf", pki.ISSUING, "issuing", 5, is_ca=False)
     assert len(read(pki.sign(CONTENT, [leaf], 5)).signer.subject) < 700
+
+
+# --- what is kept of it ---
+
+
+def recorded(document):
+    """Facts of a run whose IMDS gave this document."""
+    facts = WINDOWS.healthy()
+    return replace(facts, imds=replace(facts.imds, document=document, attested_document=True))
+
+
+def as_an_older_version_judged_it():
+    document = read(genuine())
+    old = replace(document, signature=SignatureState.UNVERIFIABLE, reason="its digest is SHA-256")
+    return replace(old, vm_id=None, nonce=None, created_on=None, expires_on=None)
+
+
+def test_the_document_is_kept_as_it_was_signed():
+    document = read(genuine())
+    assert base64.b64decode(document.pkcs7) == genuine()
+    assert document.pkcs7_length == len(document.pkcs7)
+
+
+@pytest.mark.parametrize("kind", ["tampered", "sha1", "garbage"])
+def test_a_document_that_does_not_verify_is_kept_too(kind):
+    document = read(genuine(kind))
+    assert document.signature is not SignatureState.VALID
+    assert base64.b64decode(document.pkcs7) == genuine(kind)
+
+
+def test_a_document_that_is_too_long_is_not_kept_and_its_length_says_so():
+    longest = attested.KEPT_LIMIT // 4 * 3
+    kept = read(bytes(longest))
+    assert (len(kept.pkcs7), kept.pkcs7_length) == (attested.KEPT_LIMIT, attested.KEPT_LIMIT)
+    cut = read(bytes(longest + 1))
+    assert (cut.pkcs7, cut.pkcs7_length) == ("", attested.KEPT_LIMIT + 4)
+
+
+@pytest.mark.parametrize("encoding, text", [("pkcs7", "Bearer eyJ.x.y"), ("jws", "aGVsbG8=")])
+def test_what_is_no_document_at_all_is_not_kept(encoding, text):
+    document = attested.read(encoding, text, "1").document
+    assert (document.pkcs7, document.pkcs7_length) == ("", 0)
+
+
+def test_a_newer_version_judges_a_recorded_document_again():
+    facts = recorded(as_an_older_version_judged_it())
+    again = attested.read_again(facts)
+    assert again.imds.document == read(genuine())
+    assert attested.read_again(again) == again
+    forged = replace(facts.imds.document, signature=SignatureState.VALID)
+    forged = replace(forged, pkcs7=read(genuine("tampered")).pkcs7)
+    found = attested.read_again(recorded(forged)).imds.document
+    assert found.signature is SignatureState.INVALID
+
+
+def test_a_report_without_the_bytes_keeps_its_judgement():
+    document = replace(as_an_older_version_judged_it(), pkcs7="")
+    for facts in (recorded(document), recorded(None), replace(recorded(None), imds=None)):
+        assert attested.read_again(facts) == facts
+
+
+def test_replay_judges_the_recorded_document_again(tmp_path, capsys):
+    report = tmp_path / "report.json"
+    report.write_text(as_json(diagnose(recorded(as_an_older_version_judged_it()))))
+    assert (
+        json.loads(report.read_text())["facts"]["imds"]["document"]["signature"] == "unverifiable"
+    )
+    for arguments in ([], ["--redact"]):
+        main(["replay", str(report), "--format", "json", *arguments])
+        document = json.loads(capsys.readouterr().out)["facts"]["imds"]["document"]
+        assert document["signature"] == "valid"
+        assert (document["pkcs7"] == "") is (arguments == ["--redact"])
+
+
+def test_the_bytes_are_dropped_under_redact_and_their_length_stays():
+    document = redacted(recorded(read(genuine()))).imds.document
+    assert document.pkcs7 == "" and document.pkcs7_length > 4000

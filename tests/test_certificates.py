@@ -377,15 +377,15 @@ class Fetching(SimulatedSystem):
         super().__init__(windows(), None)
         self.how, self.calls = how, []
 
-    def judge_chain(self, given, at, fetch, seconds):
+    def judge_chain(self, certificates, at, fetch, seconds):
         self.calls.append(fetch)
         if fetch and self.how == "hangs":
             time.sleep(30)
         if fetch and self.how == "fails":
             raise NoFact("CertGetCertificateChain: error 5")
         if fetch and self.how == "fetches":
-            given = [*given, pki.issuing(), pki.cross()]
-        return replace(super().judge_chain(given, at, False, seconds), fetched=fetch)
+            certificates = [*certificates, pki.issuing(), pki.cross()]
+        return replace(super().judge_chain(certificates, at, False, seconds), fetched=fetch)
 
 
 @pytest.mark.parametrize("how, trusted", [("fetches", True), ("finds nothing", False)])

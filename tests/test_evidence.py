@@ -303,7 +303,7 @@ def test_the_table_of_sockets_is_read_in_linear_time():
 
 
 def test_a_socket_without_an_owner_that_may_be_ours_is_no_connection_of_others(mocker):
-    theirs = sockets.TcpSocket("established", "10.0.0.4", 50000, IMDS, 80, 4711, "1")
+    theirs = sockets.TcpSocket("established", "10.0.0.4", 50000, IMDS, 4711, "1")
     ours = theirs._replace(uid=os.geteuid(), local_port=50001, inode="2")
     waiting = theirs._replace(state="time-wait", local_port=50002, inode="3")
     mocker.patch.object(sockets, "sockets", return_value=(theirs, ours, waiting))
@@ -371,13 +371,12 @@ def test_a_listeners_program_gets_the_pseudonym_that_its_connection_has():
 
 
 def test_windows_listeners_name_their_programs_and_the_kernel_by_its_name(mocker):
-    from runcommand.system.windows import iphlpapi
-    from runcommand.system.windows import services as windows
+    from runcommand.system.windows import iphlpapi, services as windows
 
     rows = [
-        iphlpapi.TcpRow(windows.LISTEN, "0.0.0.0", 80, "0.0.0.0", 0, 4),
-        iphlpapi.TcpRow(windows.LISTEN, "127.0.0.1", 3080, "0.0.0.0", 0, 812),
-        iphlpapi.TcpRow(windows.LISTEN, "0.0.0.0", 445, "0.0.0.0", 0, 4),
+        iphlpapi.TcpRow(windows.LISTEN, "0.0.0.0", 80, "0.0.0.0", 4),
+        iphlpapi.TcpRow(windows.LISTEN, "127.0.0.1", 3080, "0.0.0.0", 812),
+        iphlpapi.TcpRow(windows.LISTEN, "0.0.0.0", 445, "0.0.0.0", 4),
     ]
     mocker.patch.object(iphlpapi, "tcp_table", return_value=rows)
     found = windows.collect_listeners(Board(5))

@@ -29,8 +29,7 @@ from .lab.registry import WINDOWS
 from .lab.run import SIDE_BY_SIDE, run_all
 from .lab.scenarios import SCENARIOS
 from .lab.windows import WindowsLab
-from .wine.exe import build as freeze
-from .wine.exe import current
+from .wine.exe import build as freeze, current
 
 REASON = why_not() or wine.why_not()
 pytestmark = pytest.mark.skipif(REASON is not None, reason=f"the lab cannot run the exe: {REASON}")

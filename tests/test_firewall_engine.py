@@ -24,8 +24,7 @@ from runcommand.firewall import netfilter, record
 from runcommand.firewall.netfilter import Netfilter
 from runcommand.firewall.packet import Packet, reply_to, request
 from runcommand.firewall.record import INBOUND, OFF, Everything, all_rules, recorded
-from runcommand.firewall.windows import WindowsFirewall
-from runcommand.firewall.windows import reachable as reachable_on_windows
+from runcommand.firewall.windows import WindowsFirewall, reachable as reachable_on_windows
 from runcommand.redaction import redacted
 
 from .facts_of import LINUX

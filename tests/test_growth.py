@@ -24,8 +24,7 @@ from typing import Callable, Dict, Iterator, List, Optional, Tuple
 import pytest
 
 from runcommand import facts, redaction
-from runcommand.attest import document as attested
-from runcommand.attest import x509
+from runcommand.attest import document as attested, x509
 from runcommand.facts import (
     Certificate,
     Connection,
@@ -43,21 +42,28 @@ from runcommand.firewall import matching
 from runcommand.firewall.packet import REQUESTS
 from runcommand.firewall.reachable import reachable
 from runcommand.operator import decode
-from runcommand.probes import certificates as probed_certificates
-from runcommand.probes import http, imds, proxy, web, wireserver
+from runcommand.probes import (
+    certificates as probed_certificates,
+    http,
+    imds,
+    proxy,
+    web,
+    wireserver,
+)
 from runcommand.probes.tcp import Endpoint
-from runcommand.proxy import bypass
-from runcommand.proxy import settings as proxies
+from runcommand.proxy import bypass, settings as proxies
 from runcommand.redaction.addresses import Addresses
 from runcommand.redaction.key import Key
 from runcommand.redaction.texts import Texts
 from runcommand.simulator import pki, scenarios
 from runcommand.system.program import RAW_LIMIT
-from runcommand.system.windows import firewall as windows_firewall
-from runcommand.system.windows import machine as windows_machine
-from runcommand.system.windows import proxies as windows_proxies
-from runcommand.system.windows import routes as windows_routes
-from runcommand.system.windows import wfp
+from runcommand.system.windows import (
+    firewall as windows_firewall,
+    machine as windows_machine,
+    proxies as windows_proxies,
+    routes as windows_routes,
+    wfp,
+)
 
 from .command import ROOT
 
@@ -68,17 +74,17 @@ import contextlib
 
 from runcommand.system.linux import (
     adapters,
+    certificates as linux_certificates,
     files,
     iproute,
     iptables,
     leases,
     nftables,
+    proxies as linux_proxies,
     routes,
     services,
     sockets,
 )
-from runcommand.system.linux import certificates as linux_certificates
-from runcommand.system.linux import proxies as linux_proxies
 
 KIB = 1024
 SIZES = (4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, 1024 * KIB)
@@ -475,7 +481,7 @@ READERS = (
     Reader("a bypass list", ("proxy/bypass.py", "proxy/settings.py", "facts/addresses.py"), of_bypass, ("*", "*a", "<local>;", "10.0.0.0/8,", "http://")),
     Reader("addresses, times and JSON", ("facts/addresses.py", "facts/times.py", "facts/untrusted.py", "facts/kinds.py", "facts/run.py"), of_addresses, ("1.", "::", "[", '{"a":', "00-", "2026-"), (nested("[", "]"), nested('{"a":', "}"))),
     Reader("conditions of a firewall rule", ("firewall/matching.py",), of_conditions, ("O:a", "D:(A;;CC;;;WD)", "1-", "10.0.0.0/8,", "::,")),
-    Reader("DER, CMS, X.509 and PEM", ("attest/der.py", "attest/x509.py", "attest/document.py"), of_der, ("0\x80", "\x30\x83\x01\x00\x00", "-----BEGIN CERTIFICATE-----", "-----BEGIN ", "\x06\x01")),
+    Reader("DER, CMS, X.509 and PEM", ("attest/der.py", "attest/x509.py", "attest/cms.py", "attest/document.py"), of_der, ("0\x80", "\x30\x83\x01\x00\x00", "-----BEGIN CERTIFICATE-----", "-----BEGIN ", "\x06\x01")),
     Reader("an HTTP answer", ("probes/http.py",), of_http, ("a: b\r\n", "HTTP/1.1 100 Continue\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n", " a")),
     Reader("IMDS's answer", ("probes/imds.py",), of_imds, ("<title", "<title>", "[", '{"a":', "2026-01-01\n"), (nested("[", "]"),)),
     Reader("the WireServer's answer", ("probes/wireserver.py",), of_wireserver, ("<Version>", "<Version>2012-11-30</Version>")),

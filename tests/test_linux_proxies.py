@@ -21,8 +21,7 @@ if not sys.platform.startswith("linux"):
     pytest.skip("Linux only", allow_module_level=True)
 
 from runcommand.diagnosis import diagnose
-from runcommand.system.linux import files
-from runcommand.system.linux import proxies as linux
+from runcommand.system.linux import files, proxies as linux
 
 
 def told(found):

@@ -33,8 +33,7 @@ from runcommand.simulator.scenarios import (
     WINDOWS_VM,
     WINHTTP_PROXY,
 )
-from runcommand.system.windows import proxies as windows
-from runcommand.system.windows import registry, winhttp
+from runcommand.system.windows import proxies as windows, registry, winhttp
 
 from .clock import Waiting
 from .facts_of import LINUX, WINDOWS, http, wireserver

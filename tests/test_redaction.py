@@ -15,8 +15,7 @@ from uuid import UUID
 
 import pytest
 
-from runcommand import facts as facts_module
-from runcommand import redaction
+from runcommand import facts as facts_module, redaction
 from runcommand.diagnosis import diagnose
 from runcommand.facts import (
     IMDS_ADDRESS,

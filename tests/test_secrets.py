@@ -16,8 +16,7 @@ from runcommand.attest.x509 import X509
 from runcommand.diagnosis import diagnose
 from runcommand.facts import Body, Outcome, ProxyKind, Scope
 from runcommand.facts.confidential import beginning, without_query, without_secrets
-from runcommand.probes import http
-from runcommand.probes import imds as imds_probe
+from runcommand.probes import http, imds as imds_probe
 from runcommand.proxy.settings import of_environment, read_bypass
 from runcommand.redaction import redacted
 from runcommand.report import json_report, text

@@ -1,5 +1,4 @@
-"""The attested document: CMS SignedData (RFC 5652) read and its signature verified, with the
-standard library alone. No I/O.
+"""The attested document: what IMDS signs, read from its CMS message. No I/O.
 
 https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
 """
@@ -7,13 +6,13 @@ https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#att
 from __future__ import annotations
 
 import base64
-import hashlib
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Optional, Tuple
 
 from ..facts import (
     AttestedDocument,
+    Facts,
     Imds,
     Instant,
     SignatureState,
@@ -24,47 +23,17 @@ from ..facts import (
     parse_json,
 )
 from ..frozen import dataclass
-from . import der
-from .der import Element, Malformed, Reader, Unsupported
-from .x509 import (
-    DIGESTS,
-    RSA_ENCRYPTION,
-    WITH_RSA,
-    X509,
-    Algorithm,
-    NotVerified,
-    algorithm,
-    readable,
-)
+from .cms import DIGEST_NAMES, Message, digest_of, take_apart, verify
+from .der import Malformed, Unsupported
+from .x509 import NotVerified
 
 ENCODING = "pkcs7"  # the only one that IMDS has
-SIGNED_DATA, DATA = "1.2.840.113549.1.7.2", "1.2.840.113549.1.7.1"
-CONTENT_TYPE, MESSAGE_DIGEST = "1.2.840.113549.1.9.3", "1.2.840.113549.1.9.4"
-SIGNING_TIME, COUNTERSIGNATURE = "1.2.840.113549.1.9.5", "1.2.840.113549.1.9.6"
-SINGLE = (CONTENT_TYPE, MESSAGE_DIGEST, SIGNING_TIME)  # of one value
-CONSTRUCTED = 0x20  # of an identifier octet (X.690, 8.1.2.5)
-SIZE_LIMIT, CONTENT_LIMIT = (
-    2 * 1024 * 1024,
-    64 * 1024,
-)  # characters of base64; bytes of what is signed
-CERTIFICATES = 32  # in one document; beyond, it is none
-ATTRIBUTES = 32
+SIZE_LIMIT = 2 * 1024 * 1024  # characters of base64
+# Characters of base64 that are kept. A document of Azure has 4,000 to 12,000; a longer one is not
+# kept at all, because a part of it cannot be read.
+KEPT_LIMIT = 64 * 1024
 AGREE_S = 300.0  # so far apart two clocks are the same
 TEXT_LIMIT = 128  # characters of a value
-SHOWN_DIGESTS = {"sha256": "SHA-256", "sha384": "SHA-384", "sha512": "SHA-512"}
-
-
-@dataclass(frozen=True)
-class Message:
-    """A SignedData with one signer, taken apart and not yet verified."""
-
-    content_type: str
-    content: bytes
-    certificates: Tuple[X509, ...]  # the signer's first
-    digest: Algorithm
-    algorithm: Algorithm
-    signature: bytes
-    attributes: Optional[Element]  # the signed ones
 
 
 @dataclass(frozen=True)
@@ -84,38 +53,67 @@ def read(encoding: str, text: str, asked_nonce: str) -> Read:
     :param text: the signature of the answer, in base64
     :param asked_nonce: that was asked for
     """
+    document = AttestedDocument(SignatureState.UNVERIFIABLE, asked_nonce=asked_nonce)
+    if encoding not in (ENCODING, ENCODING.upper()):
+        reason = f"its encoding is {encoding[:40]}, not {ENCODING}"
+        return Read(replace(document, reason=reason))
     try:
-        if encoding not in (ENCODING, ENCODING.upper()):
-            raise Unsupported(f"its encoding is {encoding[:40]}, not {ENCODING}")
-        message = take_apart(_decoded(text))
+        message = _decoded(text)
+    except Malformed as reason:
+        return Read(replace(document, signature=SignatureState.MALFORMED, reason=str(reason)))
+    pkcs7 = base64.b64encode(message).decode("ascii")
+    document = replace(document, pkcs7_length=len(pkcs7))
+    if len(pkcs7) <= KEPT_LIMIT:
+        document = replace(document, pkcs7=pkcs7)
+    return _judged(document, message)
+
+
+def read_again(facts: Facts) -> Facts:
+    """Recorded facts with the attested document as this version reads it; unchanged where its bytes
+    were not kept.
+    """
+    imds = facts.imds
+    if imds is None or imds.document is None or not imds.document.pkcs7:
+        return facts
+    again = read(ENCODING, imds.document.pkcs7, imds.document.asked_nonce)
+    return replace(facts, imds=replace(imds, document=again.document))
+
+
+def _judged(document: AttestedDocument, encoded: bytes) -> Read:
+    try:
+        message = take_apart(encoded)
         certificates = tuple(item.encoded for item in message.certificates)
         signer = message.certificates[0].fact
     except Unsupported as reason:
-        return Read(
-            AttestedDocument(SignatureState.UNVERIFIABLE, str(reason), asked_nonce=asked_nonce)
-        )
+        return Read(replace(document, reason=str(reason)))
     except Malformed as reason:
-        return Read(
-            AttestedDocument(SignatureState.MALFORMED, str(reason), asked_nonce=asked_nonce)
-        )
-    state, why = SignatureState.VALID, None
+        return Read(replace(document, signature=SignatureState.MALFORMED, reason=str(reason)))
+    state, why = _verified(message)
+    found = replace(
+        document,
+        signature=state,
+        reason=why,
+        algorithm=_algorithm(message),
+        signer=signer,
+        embedded=len(certificates),
+    )
+    # what is not signed says nothing
+    if state in (SignatureState.VALID, SignatureState.UNVERIFIABLE):
+        found = _with_content(found, message.content)
+    return Read(found, certificates)
+
+
+def _verified(message: Message) -> Tuple[SignatureState, Optional[str]]:
+    """How the signature stands, and why where it is not valid."""
     try:
         verify(message)
     except Unsupported as reason:
-        state, why = SignatureState.UNVERIFIABLE, str(reason)
+        return SignatureState.UNVERIFIABLE, str(reason)
     except NotVerified as reason:
-        state, why = SignatureState.INVALID, str(reason)
+        return SignatureState.INVALID, str(reason)
     except Malformed as reason:
-        state, why = SignatureState.MALFORMED, str(reason)
-    found = AttestedDocument(
-        state, why, _algorithm(message), signer, len(certificates), asked_nonce
-    )
-    if state in (
-        SignatureState.VALID,
-        SignatureState.UNVERIFIABLE,
-    ):  # what is not signed says nothing
-        found = _with_content(found, message.content)
-    return Read(found, certificates)
+        return SignatureState.MALFORMED, str(reason)
+    return SignatureState.VALID, None
 
 
 def _decoded(text: str) -> bytes:
@@ -127,182 +125,12 @@ def _decoded(text: str) -> bytes:
         raise Malformed("it is not base64") from None
 
 
-# --- the message
-# ----------------------------------------------------------------------------------------------------
-
-
-def take_apart(encoded: bytes) -> Message:
-    """A SignedData in its ContentInfo. Raises ``Malformed``, or ``Unsupported`` for what is legal
-    and not read here.
-
-    Versions, algorithm identifiers and what stands beside the signed parts are held to the letter
-    of RFC 5652: a signature does not cover them, so that nothing else would notice a change there.
-    """
-    outer = Reader(encoded, "the document")
-    info = outer.enter(der.SEQUENCE, "the document")
-    outer.end()
-    if der.object_identifier(info.take(der.OID).content) != SIGNED_DATA:
-        raise Malformed("the document is no signed data")
-    explicit = info.enter(0xA0, "the signed data")
-    info.end()
-    data = explicit.enter(der.SEQUENCE, "the signed data")
-    explicit.end()
-    version = data.take(der.INTEGER).content
-    digests = _algorithms(data.take(der.SET).content)
-    content_type, content = _content(data.enter(der.SEQUENCE, "the content"))
-    held = data.take_if(0xA0)
-    if data.next_tag() == 0xA1:
-        raise Unsupported("it holds revocation lists")
-    signers = data.enter(der.SET, "the signers")
-    data.end()
-    signer = signers.enter(der.SEQUENCE, "the signer")
-    if signers.next_tag() is not None:
-        raise Unsupported("more than one has signed it")
-    message, signer_version = _signer(signer, _certificates(held), content_type, content)
-    expected = b"\1" if content_type == DATA and signer_version == b"\1" else b"\3"
-    if version != expected:
-        raise Unsupported("the version of the signed data is not the one that its parts ask for")
-    if message.digest.oid not in [digest.oid for digest in digests]:
-        raise Unsupported("the signer's digest is not among those announced")
-    return message
-
-
-def _algorithms(content: bytes) -> List[Algorithm]:
-    reader = Reader(content, "the digests")
-    found: List[Algorithm] = []
-    while reader.next_tag() is not None and len(found) < 8:
-        found.append(algorithm(reader))
-    reader.end()
-    return found
-
-
-def _content(parts: Reader) -> Tuple[str, bytes]:
-    """The type and the bytes of what is signed."""
-    content_type = der.object_identifier(parts.take(der.OID).content)
-    if parts.next_tag() is None:
-        raise Malformed("what is signed is not in it")
-    explicit = parts.enter(0xA0, "the content")
-    parts.end()
-    if explicit.next_tag() == der.OCTET_STRING | CONSTRUCTED:
-        raise Unsupported("its content is in pieces, so it is not DER")
-    content = explicit.take(der.OCTET_STRING).content
-    explicit.end()
-    if len(content) > CONTENT_LIMIT:
-        raise Malformed(f"what is signed is larger than {CONTENT_LIMIT >> 10} KiB")
-    return content_type, content
-
-
-def _certificates(held: Optional[Element]) -> List[X509]:
-    if held is None:
-        raise Malformed("no certificate is in it")
-    listed = der.elements(held.content, "the certificates", CERTIFICATES)
-    if any(item.tag != der.SEQUENCE for item in listed):
-        raise Unsupported("it holds certificates of another kind than X.509")
-    return readable(item.whole for item in listed)
-
-
-def _signer(
-    parts: Reader, certificates: List[X509], content_type: str, content: bytes
-) -> Tuple[Message, bytes]:
-    """The message, and the signer's version (RFC 5652, 5.3)."""
-    version, named = parts.take(der.INTEGER).content, parts.take(der.SEQUENCE, 0x80)
-    if named.tag == 0x80:
-        expected, own = (
-            b"\3",
-            [item for item in certificates if item.subject_key_id == named.content],
-        )
-    else:
-        reader = Reader(named.content, "the signer")
-        issuer, serial = reader.take(der.SEQUENCE).whole, reader.take(der.INTEGER).content
-        reader.end()
-        expected, own = (
-            b"\1",
-            [item for item in certificates if (item.issuer, item.serial) == (issuer, serial)],
-        )
-    if version != expected:
-        raise Unsupported("the signer's version is not the one that its name asks for")
-    if not own:
-        raise Malformed("the signer's certificate is not in it")
-    digest, attributes, method = algorithm(parts), parts.take_if(0xA0), algorithm(parts)
-    signature = parts.take(der.OCTET_STRING).content
-    if parts.next_tag() == 0xA1:
-        raise Unsupported("it has attributes that nobody has signed")
-    parts.end()
-    ordered = (own[0], *(item for item in certificates if item is not own[0]))
-    return Message(content_type, content, ordered, digest, method, signature, attributes), version
-
-
-def verify(message: Message) -> None:
-    """The signature over the content, with the key of the signer's certificate (RFC 5652, 5.4 and
-    5.6).
-
-    Whose key that is, the chain of the certificate must tell. Raises ``NotVerified``,
-    ``Malformed``, or ``Unsupported`` for algorithms and key sizes that are not verified here.
-    """
-    # IMDS names its digest by the signature algorithm that has it
-    digest = DIGESTS.get(message.digest.oid) or WITH_RSA.get(message.digest.oid)
-    if digest is None:
-        raise Unsupported(f"its digest is {message.digest.name}")
-    if message.algorithm.oid != RSA_ENCRYPTION and message.algorithm.oid not in WITH_RSA:
-        raise Unsupported(f"its signature is {message.algorithm.name}")
-    if WITH_RSA.get(message.algorithm.oid, digest) != digest:
-        raise NotVerified("the signature's digest is not the signer's")
-    key = message.certificates[0].key
-    if key.rsa is None:
-        raise Unsupported(f"its key is {key.name}")
-    if message.attributes is None:
-        if message.content_type != DATA:
-            raise Unsupported("its content is of a type that needs signed attributes")
-        key.rsa.verify(digest, message.signature, hashlib.new(digest, message.content).digest())
-        return
-    _check_attributes(
-        message.attributes.content,
-        message.content_type,
-        hashlib.new(digest, message.content).digest(),
-    )
-    signed = bytes([der.SET]) + message.attributes.whole[1:]
-    key.rsa.verify(digest, message.signature, hashlib.new(digest, signed).digest())
-
-
-def _check_attributes(content: bytes, content_type: str, digest: bytes) -> None:
-    """The two attributes that must be there, with one value each (RFC 5652, 11.1 and 11.2); all in
-    the order of DER, each once.
-    """
-    values: Dict[str, List[Element]] = {}
-    listed = der.elements(content, "the signed attributes", ATTRIBUTES, der.SEQUENCE)
-    for element in listed:
-        inner = Reader(element.content, "a signed attribute")
-        kind = der.object_identifier(inner.take(der.OID).content)
-        found = der.elements(inner.take(der.SET).content, "a signed attribute", ATTRIBUTES)
-        inner.end()
-        if kind in values or not found or (len(found) > 1 and kind in SINGLE):
-            raise Malformed("a signed attribute is there twice, or has not one value")
-        if kind == COUNTERSIGNATURE or not _is_sorted(found):
-            raise Unsupported("its signed attributes are not as DER and RFC 5652 have them")
-        values[kind] = found
-    if not _is_sorted(listed):
-        raise Unsupported("its signed attributes are not in the order of DER")
-    if not {CONTENT_TYPE, MESSAGE_DIGEST} <= set(values):
-        raise Malformed("the signed attributes lack one that must be there")
-    (named,), (signed,) = values[CONTENT_TYPE], values[MESSAGE_DIGEST]
-    if named.tag != der.OID or der.object_identifier(named.content) != content_type:
-        raise NotVerified("the signed content type is another")
-    if signed.tag != der.OCTET_STRING or signed.content != digest:
-        raise NotVerified("the content is not what was signed")
-
-
-def _is_sorted(members: List[Element]) -> bool:
-    """Whether the members of a SET OF are in the order of DER (X.690, 11.6)."""
-    return all(one.whole <= other.whole for one, other in zip(members, members[1:]))
-
-
 def _algorithm(message: Message) -> str:
-    digest = DIGESTS.get(message.digest.oid) or WITH_RSA.get(message.digest.oid) or ""
-    return f"{message.certificates[0].key.name}, {SHOWN_DIGESTS.get(digest, message.digest.name)}"
+    digest = DIGEST_NAMES.get(digest_of(message) or "", message.digest.name)
+    return f"{message.certificates[0].key.name}, {digest}"
 
 
-# --- what is signed
-# -------------------------------------------------------------------------------------------------
+# --- what is signed ---
 
 
 def _with_content(found: AttestedDocument, content: bytes) -> AttestedDocument:

@@ -81,8 +81,7 @@ class NotVerified(ValueError):
     """A signature that does not verify; the message says why."""
 
 
-# --- RSA
-# ------------------------------------------------------------------------------------------------------------
+# --- RSA ---
 
 
 @dataclass(frozen=True)
@@ -141,8 +140,7 @@ def algorithm(reader: Reader) -> Algorithm:
     return Algorithm(oid, parameters)
 
 
-# --- certificates
-# ---------------------------------------------------------------------------------------------------
+# --- certificates ---
 
 
 class Public(NamedTuple):
@@ -218,7 +216,9 @@ class X509:
 
     @cached_property
     def is_self_signed(self) -> bool:
-        """Whether it is its own issuer, by names and, where it has both, key identifiers: a root."""
+        """Whether it is its own issuer, a root: by names and, where it has both, by key
+        identifiers.
+        """
         try:
             return self.subject == self.issuer and self.authority_key_id in (
                 None,
@@ -410,8 +410,7 @@ def _crl_urls(content: Optional[bytes]) -> Tuple[str, ...]:
     return tuple(found[:URLS_KEPT])
 
 
-# --- files
-# ----------------------------------------------------------------------------------------------------------
+# --- files ---
 
 _PEM = re.compile(rb"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END")
 

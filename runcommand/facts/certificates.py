@@ -7,7 +7,7 @@ from typing import Optional, Tuple
 
 from ..frozen import dataclass
 from .connection import Outcome
-from .kinds import CertificateNumber, DnsName, Id, Message, Phrase, Server, Term, Url
+from .kinds import CertificateNumber, DnsName, Id, Message, Packed, Phrase, Server, Term, Url
 from .times import Instant
 
 
@@ -77,6 +77,10 @@ class AttestedDocument:
     vm_id: Optional[Id] = None
     subscription_id: Optional[Id] = None
     sku: Optional[Phrase] = None
+    # The signed message itself, in base64, so that a newer version can judge it again; empty where
+    # it was too long to keep, and in a redacted report: it names the VM and its subscription.
+    pkcs7: Packed = ""
+    pkcs7_length: int = 0  # characters of it that IMDS gave; 0: no base64, or an older version
 
 
 @dataclass(frozen=True)

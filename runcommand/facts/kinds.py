@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     GroupName = str
     RuleName = str
     RuleLine = str
+    Packed = str
     TableName = str
     NicName = str
     AssetTag = str
@@ -52,6 +53,7 @@ else:
     GroupName = NewType("GroupName", str)  # of a resource group
     RuleName = NewType("RuleName", str)  # as Windows displays it
     RuleLine = NewType("RuleLine", str)  # a rule or a chain as firewall/record.py writes it
+    Packed = NewType("Packed", str)  # signed or packed: it cannot be rewritten, so it is dropped
     TableName = NewType("TableName", str)  # of a routing table: its name or number
     NicName = NewType("NicName", str)
     AssetTag = NewType("AssetTag", str)  # of the chassis

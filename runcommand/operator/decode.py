@@ -57,8 +57,8 @@ def _decode(result: Result) -> Decoded:
     before, report = out[: heads[0]] if heads else "", out[heads[0] if heads else 0 : end.end()]
     if not heads:
         told.append(
-            f"The beginning of the report was cut off: Run Command keeps the last {STREAM_LIMIT:,} bytes. Its last line is whole: "
-            f"verdict {end[1]}, cause {end[2]}."
+            "The beginning of the report was cut off: Run Command keeps the last "
+            f"{STREAM_LIMIT:,} bytes. Its last line is whole: verdict {end[1]}, cause {end[2]}."
         )
     others = "\n".join(part.strip() for part in (before, out[end.end() :]) if part.strip())
     if others:
@@ -113,13 +113,15 @@ def _instead(out: str) -> List[str]:
     """What there is in a report's place."""
     if not out.strip():
         return [
-            "No report: the script printed nothing. It was not started, was ended by force, or its output was lost."
+            "No report: the script printed nothing. It was not started, was ended by force, or its "
+            "output was lost."
         ]
     shown = f"What there is:\n{out.strip()[-2000:]}"
     if out.rstrip().endswith("}") and '": ' in out:
         return [
-            f"No report: what there is looks like the end of a JSON report, of which Run Command keeps the last {STREAM_LIMIT:,} "
-            "bytes. Ask for the report as text, which is the default, or let a managed run command write to a blob.",
+            "No report: what there is looks like the end of a JSON report, of which Run Command "
+            f"keeps the last {STREAM_LIMIT:,} bytes. Ask for the report as text, which is the "
+            "default, or let a managed run command write to a blob.",
             shown,
         ]
     if "\\nEND IMDS-CHECK" in out:

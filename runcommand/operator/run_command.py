@@ -24,11 +24,12 @@ STREAM_LIMIT = 4096  # bytes of each stream that Run Command keeps: the last one
 _STDOUT, _STDERR = "[stdout]\n", "[stderr]"  # before each stream in the message of the Linux agent
 _STREAMS = {"stdout": "out", "stderr": "err"}
 # What to do about an error that Azure gives in a result's place, by a word of its code or message.
+ANOTHER_WAY = "send the script in another way (README: When Run Command gives nothing back)"
 _TO_DO = {
     "Conflict": "another run command is at work on this VM: wait until it has ended, and run again",
     "requires the VM to be running": "start the VM, and run again",
-    "VMAgent": "the VM's agent does not answer: send the script in another way (README: When Run Command gives nothing back)",
-    "Timeout": "the VM did not answer in time: send the script in another way (README: When Run Command gives nothing back)",
+    "VMAgent": f"the VM's agent does not answer: {ANOTHER_WAY}",
+    "Timeout": f"the VM did not answer in time: {ANOTHER_WAY}",
     "AuthorizationFailed": "the role Virtual Machine Contributor lets run commands be sent",
     "NotFound": "look at the names of the subscription, the resource group and the VM",
 }
@@ -225,7 +226,10 @@ def _of_azure(code: str, message: str) -> str:
 def _hint(value: Any) -> str:
     """What to ask for, where a managed run command was shown without its output."""
     if isinstance(value, dict) and "instanceview" in _lower(value):
-        return ". Its output was not asked for: --instance-view (Get-AzVMRunCommand: -Expand InstanceView)"
+        return (
+            ". Its output was not asked for: --instance-view "
+            "(Get-AzVMRunCommand: -Expand InstanceView)"
+        )
     return ""
 
 

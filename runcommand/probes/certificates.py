@@ -271,8 +271,7 @@ def _read(
     return replace(base, certificate=fact), encoded
 
 
-# --- hosts
-# ----------------------------------------------------------------------------------------------------------
+# --- hosts ---
 
 
 def try_endpoints(

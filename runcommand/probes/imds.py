@@ -45,20 +45,19 @@ from .tcp import Attempt, Connector, Endpoint, connect
 
 # The documented versions of the API, newest first.
 API_VERSIONS = (
-    "2025-04-07", "2024-07-17", "2024-03-15", "2023-11-15", "2023-07-01", "2021-12-13", "2021-11-15", "2021-11-01",
-    "2021-10-01", "2021-08-01", "2021-05-01", "2021-03-01", "2021-02-01", "2021-01-01", "2020-12-01", "2020-10-01",
-    "2020-09-01", "2020-07-15", "2020-06-01", "2019-11-01", "2019-08-15", "2019-08-01", "2019-06-04", "2019-06-01",
-    "2019-04-30", "2019-03-11", "2019-02-01", "2018-10-01", "2018-04-02", "2018-02-01", "2017-12-01", "2017-10-01",
-    "2017-08-01", "2017-04-02", "2017-03-01",
+    "2025-04-07", "2024-07-17", "2024-03-15", "2023-11-15", "2023-07-01", "2021-12-13",
+    "2021-11-15", "2021-11-01", "2021-10-01", "2021-08-01", "2021-05-01", "2021-03-01",
+    "2021-02-01", "2021-01-01", "2020-12-01", "2020-10-01", "2020-09-01", "2020-07-15",
+    "2020-06-01", "2019-11-01", "2019-08-15", "2019-08-01", "2019-06-04", "2019-06-01",
+    "2019-04-30", "2019-03-11", "2019-02-01", "2018-10-01", "2018-04-02", "2018-02-01",
+    "2017-12-01", "2017-10-01", "2017-08-01", "2017-04-02", "2017-03-01",
 )  # fmt: skip
 RETRY_DELAYS_S = (1.0, 2.0, 4.0)  # after 410, 429 and 5xx
 HEADERS = {"Metadata": "true", "User-Agent": "imds-check"}
-INSTANCE, ATTESTED, IDENTITY, VERSIONS = (
-    "/metadata/instance",
-    "/metadata/attested/document",
-    "/metadata/identity/info",
-    "/metadata/versions",
-)
+INSTANCE = "/metadata/instance"
+ATTESTED = "/metadata/attested/document"
+IDENTITY = "/metadata/identity/info"
+VERSIONS = "/metadata/versions"
 TEXT_LIMIT = 200  # characters kept of any text that an answer gives
 
 
@@ -288,7 +287,7 @@ def _is_attested(document: Any) -> bool:
 
 
 def _is_identity(exchange: Exchange, answer: Any) -> Optional[bool]:
-    """IMDS names the tenant when there is an identity, and answers 400 or 404 when there is none."""
+    """IMDS names the tenant where there is an identity, and answers 400 or 404 elsewhere."""
     if exchange.status == 200 and isinstance(answer, dict):
         return isinstance(answer.get("tenantId"), str)
     return (
@@ -298,8 +297,7 @@ def _is_identity(exchange: Exchange, answer: Any) -> Optional[bool]:
     )
 
 
-# --- /metadata/instance
-# ---------------------------------------------------------------------------------------------
+# --- /metadata/instance ---
 
 
 class NotImds(ValueError):

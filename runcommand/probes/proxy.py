@@ -27,8 +27,7 @@ from ..facts import (
 from ..facts.confidential import without_query
 from ..network import CONNECT_S, error_text
 from ..proxy.bypass import through
-from . import http, web
-from . import wireserver as wire_protocol
+from . import http, web, wireserver as wire_protocol
 from .imds import API_VERSIONS, INSTANCE, Asking
 from .tcp import Attempt, Connector, Endpoint, connect
 
@@ -151,8 +150,7 @@ def _through(job: _Job, asking: Asking, wire: Endpoint, board: Board) -> Optiona
     )
 
 
-# --- PAC
-# ------------------------------------------------------------------------------------------------------------
+# --- PAC ---
 
 
 def fetch_pacs(connector: Connector, board: Board, is_true: bool) -> Tuple[PacFile, ...]:

@@ -88,8 +88,7 @@ def through(proxy: Proxy, address: str) -> Tuple[Client, ...]:
     return tuple(client for client in clients(proxy) if not rules[client](lists[client], address))
 
 
-# --- Internet Settings and WinHTTP
-# ----------------------------------------------------------------------------------
+# --- Internet Settings and WinHTTP ---
 
 
 def _by_wininet(bypass: Bypass, address: str) -> bool:
@@ -173,8 +172,7 @@ def _glob(pattern: str, text: str) -> bool:
     return len(text) - at >= len(rest[-1]) and text.endswith(rest[-1])
 
 
-# --- no_proxy
-# -------------------------------------------------------------------------------------------------------
+# --- no_proxy ---
 
 
 def _by_curl(bypass: Bypass, address: str) -> bool:

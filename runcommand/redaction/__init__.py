@@ -218,6 +218,10 @@ class _Redaction:
         """A word of this program's own, of Azure's or of the system's."""
         return text
 
+    def drop(self, text: str) -> str:
+        """What cannot be rewritten, because it is signed or packed."""
+        return ""
+
     def text(self, text: str) -> str:
         """What is recognised in it is replaced."""
         if self._is_reading:
@@ -488,6 +492,7 @@ REWRITES: Dict[Any, Rewrite] = {
     kinds.VmName: _Redaction.vm,
     kinds.GroupName: _Redaction.group,
     kinds.RuleName: _Redaction.rule,
+    kinds.Packed: _Redaction.drop,
     kinds.RuleLine: _Redaction.rule_line,
     kinds.AssetTag: _Redaction.tag,
     kinds.Account: _Redaction.account,

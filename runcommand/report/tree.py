@@ -35,8 +35,7 @@ from ..rules.checks import Check, Status
 from ..rules.finding import Finding, Fix, FixKind, RunOn, Severity, Shell
 from ..rules.firewall import described
 from ..rules.issuers import common_name
-from ..rules.proxy import described as described_proxy
-from ..rules.proxy import hits, path_words, what_came
+from ..rules.proxy import described as described_proxy, hits, path_words, what_came
 from ..rules.route import policy_rule, rule_in_words
 from ..rules.unseen import without_rights
 

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Callable, Dict, Sequence, Tuple
 from urllib.parse import unquote, urlsplit
 
-from ..attest.document import DATA, SIGNED_DATA
+from ..attest.cms import DATA, SIGNED_DATA
 from ..attest.x509 import DIGEST_INFO, RSA_ENCRYPTION, WITH_RSA
 
 # TEST PRIVATE KEYS, RSA 2048 with the exponent 65537: the two primes of each, in hexadecimal.
@@ -304,6 +304,8 @@ def document(
     :param environment: the cloud, as IMDS names it
     :param embedded: the certificates in it beside the signer's, as ``ISSUERS`` names them
     """
+    if kind not in DOCUMENTS:
+        raise ValueError(f"no kind of document: {kind}")
     if kind == "garbage":
         return b"not signed"
     created = now - timedelta(hours=7) if kind == "stale" else now

@@ -99,9 +99,10 @@ class Programs:
         done = self.complete(program, arguments, seconds)
         if done.status:
             said = done.errors.strip().partition("\n")[0][:200]
-            raise NoFact(
-                f"{_shown(program, arguments)}: exit status {done.status}{': ' + said if said else ''}"
-            )
+            reason = f"{_shown(program, arguments)}: exit status {done.status}"
+            if said:
+                reason += f": {said}"
+            raise NoFact(reason)
         return done.output
 
     def complete(self, program: str, arguments: Sequence[str], seconds: float = PROGRAM_S) -> Done:

@@ -24,8 +24,7 @@ from runcommand.simulator.host import Behaviour, attested_document
 
 from .. import wine
 from ..command import high_water_kib
-from ..lab.certificates import ALONE, at
-from ..lab.certificates import DARK as DARK_HOST
+from ..lab.certificates import ALONE, DARK as DARK_HOST, at
 from ..lab.host import VM
 from ..lab.namespace import IMDS, ROOT, WIRESERVER, Lab, why_not
 from ..lab.windows import WindowsLab

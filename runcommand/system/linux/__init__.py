@@ -15,7 +15,8 @@ from ...collect.system import RunFolder
 from ...facts import CertificateChain, Instant
 from .. import host_name
 from ..program import Programs
-from . import adapters, certificates, firewall, folder, machine, proxies, routes, services
+from . import adapters, firewall, folder, machine, proxies, routes, services
+from .certificates import judge
 
 assert sys.platform != "win32"
 DIRECTORIES = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
@@ -59,9 +60,9 @@ class Linux:
         self._programs.close()
 
     def judge_chain(
-        self, given: Sequence[bytes], at: Instant, fetch: bool, seconds: float
+        self, certificates: Sequence[bytes], at: Instant, fetch: bool, seconds: float
     ) -> CertificateChain:
-        return certificates.judge(self._programs, given, at)
+        return judge(self._programs, certificates, at)
 
     def run_folder(self, base: Optional[Path], name: str) -> RunFolder:
         return folder.make(base, REPORTS, name)

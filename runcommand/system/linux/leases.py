@@ -27,7 +27,7 @@ STATEMENT = re.compile(
 
 @dataclass(frozen=True)
 class Lease:
-    """One lease. It belongs to the adapter of ``index`` or, where that is None, of ``interface``."""
+    """One lease, of the adapter of ``index`` or, where that is None, of ``interface``."""
 
     interface: Optional[str]
     index: Optional[int]

@@ -111,7 +111,8 @@ def read_environment(text: str, note: Note = lambda text: None) -> Dict[str, str
             ambiguous.pop(name, None)
     for name in filter(cut.get, cut):
         note(
-            f"{ENVIRONMENT}: {name} has a # inside its value: pam_env, which reads it for logins, ends the value there"
+            f"{ENVIRONMENT}: {name} has a # inside its value: pam_env, which reads it for logins, "
+            "ends the value there"
         )
     for name in ambiguous:
         note(f"{ENVIRONMENT}: {name}: {AMBIGUOUS}")

@@ -218,7 +218,7 @@ def _get(
 
 
 def collect_neighbours(programs: Programs, board: Board) -> Tuple[Neighbour, ...]:
-    """Asked after the plain connect: a next hop that answers no ARP is failed or incomplete then."""
+    """After the plain connect: by then a next hop that answers no ARP is failed or incomplete."""
     after_the_connect(board)
     indexes = _indexes()
     rows = ip(programs, "-4", "neigh", "show", note=lambda text: board.note("neighbours", text))

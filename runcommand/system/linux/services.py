@@ -16,9 +16,9 @@ from .files import key_values
 
 assert sys.platform != "win32"
 UNITS = (
-    "walinuxagent", "waagent", "azure-proxy-agent", "himdsd", "systemd-networkd", "NetworkManager", "networking",
-    "wicked", "cloud-init", "systemd-timesyncd", "chronyd", "chrony", "ntpd", "ntp", "ntpsec",
-    "firewalld", "ufw", "nftables", "netfilter-persistent",
+    "walinuxagent", "waagent", "azure-proxy-agent", "himdsd", "systemd-networkd",
+    "NetworkManager", "networking", "wicked", "cloud-init", "systemd-timesyncd", "chronyd",
+    "chrony", "ntpd", "ntp", "ntpsec", "firewalld", "ufw", "nftables", "netfilter-persistent",
 )  # fmt: skip
 STATES = {
     "active": ServiceState.RUNNING,

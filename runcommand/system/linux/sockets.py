@@ -42,7 +42,6 @@ class TcpSocket(NamedTuple):
     local_address: str
     local_port: int
     remote_address: str
-    remote_port: int
     uid: int
     inode: str
 
@@ -80,10 +79,13 @@ def parse(text: str, note: Note = lambda text: None) -> Iterator[TcpSocket]:
 
 def _socket(cells: Sequence[str]) -> TcpSocket:
     """Raises ``IndexError`` or ``ValueError`` where a cell makes no sense."""
-    local, remote = _endpoint(cells[1]), _endpoint(cells[2])
+    local = _endpoint(cells[1])
+    remote_address, _ = _endpoint(cells[2])
     if not UID.fullmatch(cells[7]):
         raise ValueError("not a user's number")
-    return TcpSocket(STATES.get(cells[3], cells[3]), *local, *remote, int(cells[7]), cells[9])
+    return TcpSocket(
+        STATES.get(cells[3], cells[3]), *local, remote_address, int(cells[7]), cells[9]
+    )
 
 
 def _endpoint(cell: str) -> Tuple[str, int]:
@@ -93,7 +95,7 @@ def _endpoint(cell: str) -> Tuple[str, int]:
 
 
 def owners(inodes: Set[str]) -> Dict[str, Owner]:
-    """The processes that hold sockets, the lowest number of each, as far as this user may see them."""
+    """The processes that hold sockets, the lowest number of each, as far as this user sees them."""
     found: Dict[str, Owner] = {}
     end = time.monotonic() + SEARCH_S
     pids = sorted(int(name) for name in _names(PROC) if name.isdecimal()) if inodes else []

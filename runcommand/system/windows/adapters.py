@@ -76,7 +76,7 @@ def collect(board: Board) -> Tuple[Adapter, ...]:
 
 
 def _usable(row: AdapterRow, board: Board) -> AdapterRow:
-    """The adapter without the addresses that Windows does not use because another machine has them."""
+    """The adapter without the addresses that Windows leaves unused: another machine has them."""
     for item in row.addresses:
         if item.dad_state == DUPLICATE:
             board.note("adapters", f"{item.address} is not used: another machine has it too")

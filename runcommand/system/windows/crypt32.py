@@ -186,7 +186,8 @@ def _chain(
     """The elements of the engine's chain in DER, leaf first, and what it says against them."""
     get = function(
         "crypt32", "CertGetCertificateChain", BOOL,
-        c_void_p, c_void_p, POINTER(FILETIME), c_void_p, POINTER(CERT_CHAIN_PARA), DWORD, c_void_p, POINTER(c_void_p),
+        c_void_p, c_void_p, POINTER(FILETIME), c_void_p, POINTER(CERT_CHAIN_PARA), DWORD, c_void_p,
+        POINTER(c_void_p),
     )  # fmt: skip
     free = function("crypt32", "CertFreeCertificateChain", None, c_void_p)
     parameters = CERT_CHAIN_PARA(
@@ -280,8 +281,7 @@ def in_words(status: int, certificate: Optional[int]) -> List[ChainError]:
     )
 
 
-# --- stores
-# ---------------------------------------------------------------------------------------------------------
+# --- stores ---
 
 
 def stores_of() -> Callable[[str], Tuple[str, ...]]:

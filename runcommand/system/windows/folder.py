@@ -268,7 +268,8 @@ def _check(handle: int, path: Path, only: bool) -> None:
     """
     inform = function(
         "advapi32", "GetSecurityInfo",
-        DWORD, HANDLE, DWORD, DWORD, POINTER(c_void_p), c_void_p, POINTER(c_void_p), c_void_p, POINTER(c_void_p),
+        DWORD, HANDLE, DWORD, DWORD, POINTER(c_void_p), c_void_p, POINTER(c_void_p), c_void_p,
+        POINTER(c_void_p),
     )  # fmt: skip
     owner, dacl, descriptor = c_void_p(), c_void_p(), c_void_p()
     what = OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION

@@ -50,8 +50,7 @@ ULONG64, INT = c_ulonglong, c_int
 GUID = c_ubyte * 16
 
 
-# --- structures
-# -----------------------------------------------------------------------------------------------------
+# --- structures ---
 
 
 class MIB_IPFORWARDROW(Structure):
@@ -287,8 +286,7 @@ IP_ADAPTER_ADDRESSES._fields_ = [
 ]
 
 
-# --- what comes out
-# -------------------------------------------------------------------------------------------------
+# --- what comes out ---
 
 
 @dataclass(frozen=True)
@@ -379,12 +377,10 @@ class TcpRow:
     local_address: str
     local_port: int
     remote_address: str
-    remote_port: int
     pid: int
 
 
-# --- calls
-# ----------------------------------------------------------------------------------------------------------
+# --- calls ---
 
 
 def forward_table() -> List[ForwardRow]:
@@ -553,7 +549,6 @@ def tcp_table() -> List[TcpRow]:
             _dotted(row.dwLocalAddr),
             socket.ntohs(row.dwLocalPort & 0xFFFF),
             _dotted(row.dwRemoteAddr),
-            socket.ntohs(row.dwRemotePort & 0xFFFF),
             row.dwOwningPid,
         )
         for row in rows

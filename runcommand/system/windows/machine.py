@@ -73,8 +73,7 @@ def _is_elevated() -> Optional[bool]:
         return None
 
 
-# --- SMBIOS
-# ---------------------------------------------------------------------------------------------------------
+# --- SMBIOS ---
 
 
 def firmware_table() -> bytes:
@@ -134,8 +133,7 @@ def _uuid(field: bytes) -> Optional[str]:
     return str(uuid.UUID(bytes_le=field)).upper() if known else None
 
 
-# --- the article's steps
-# --------------------------------------------------------------------------------------------
+# --- the article's steps ---
 
 
 def collect_raw(programs: Programs, board: Board) -> Tuple[RawText, ...]:

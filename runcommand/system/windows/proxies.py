@@ -134,7 +134,8 @@ def of_settings(
     bypass = registry.text(values.get("ProxyOverride")) or ""
     if servers and blob.servers and (servers, bypass) != (blob.servers, blob.bypass):
         note(
-            f"{place}: ProxyServer or ProxyOverride and DefaultConnectionSettings disagree; the named values are judged"
+            f"{place}: ProxyServer or ProxyOverride and DefaultConnectionSettings disagree; "
+            "the named values are judged"
         )
     variable = None
     if not servers and blob.servers:

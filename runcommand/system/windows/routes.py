@@ -114,7 +114,8 @@ def look_up(
         if source and row.interface_index != holder:
             board.note(
                 "lookups",
-                f"{missing}; GetBestRoute for {destination} disagrees with the socket's source address",
+                f"{missing}; GetBestRoute for {destination} disagrees with "
+                "the socket's source address",
             )
             return lookup
         return lookup if error else replace(lookup, route=row)

@@ -53,8 +53,8 @@ STARTS = {
     4: "disabled",
 }  # SERVICE_AUTO_START and its neighbours
 TCP_STATES = (
-    "", "closed", "listen", "syn-sent", "syn-received", "established", "fin-wait-1", "fin-wait-2", "close-wait",
-    "closing", "last-ack", "time-wait", "delete-tcb",
+    "", "closed", "listen", "syn-sent", "syn-received", "established", "fin-wait-1", "fin-wait-2",
+    "close-wait", "closing", "last-ack", "time-wait", "delete-tcb",
 )  # fmt: skip
 LISTEN, TIME_WAIT = TCP_STATES.index("listen"), TCP_STATES.index("time-wait")
 PROCESS_QUERY_LIMITED_INFORMATION = 0x1000
