@@ -5,10 +5,12 @@ scenario, a recorded report, a check and a lab VM, or the reason why there is no
 import ast
 import json
 from functools import lru_cache
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+import build
 from runcommand.rules import catalogue
 from runcommand.rules.catalogue import (
     BY_CAUSE,
@@ -199,6 +201,39 @@ def test_a_rule_explains_only_what_comes_after_it():
             assert comes_before(cause, other), (cause, other)
 
 
+@pytest.mark.parametrize(
+    "cause, explained",
+    [
+        ("nic-down", {"route-missing"}),
+        ("route-link-local-shadow", {"route-wrong-interface", "route-wrong-gateway"}),
+    ],
+)
+def test_one_fault_seen_from_another_side_is_explained(cause, explained):
+    assert explained <= EXPLAINS[cause]
+
+
+def test_an_answer_to_the_wrong_sender_is_explained_by_what_made_it_the_sender():
+    answers = {"imds-not-imds", "imds-access-denied", "imds-rejects-request", "imds-unavailable"}
+    assert answers == {item.cause for item in RULES if item.kind is Kind.ANSWER}
+    explaining = {cause for cause, explained in EXPLAINS.items() if answers <= explained}
+    assert explaining == {
+        "address-claimed-locally",
+        "guest-proxy-agent-failing",
+        "route-link-local-shadow",
+        "route-wrong-interface",
+        "source-not-primary-ip",
+    }
+
+
+def test_what_nothing_on_the_vm_explains_is_residual():
+    assert {
+        "firewall-unknown",
+        "imds-no-answer",
+        "imds-refused",
+        "platform-unreachable",
+    } == RESIDUAL
+
+
 def test_what_is_on_the_vm_comes_before_what_is_left_when_nothing_is():
     on_the_vm = [
         item.cause
@@ -318,6 +353,17 @@ def test_a_rule_without_its_help_page_is_refused():
 
     with pytest.raises(RuntimeError, match="bare: its docstring"):
         rule()(bare)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
+def test_the_script_for_linux_keeps_title_and_address_of_every_rule(family):
+    """``build.slim`` knows a rule by its decorator, however many lines that has."""
+    slim = ast.parse(build.slim(Path(family.__file__).read_text("ascii")))
+    functions = [node for node in slim.body if isinstance(node, ast.FunctionDef)]
+    kept = {node.name: ast.get_docstring(node) for node in functions if ast.get_docstring(node)}
+    assert kept == {
+        item.recognise.__name__: f"{item.title}\n\n-\n{item.doc}" for item in rules_of([family])
+    }
 
 
 @EVERY_CAUSE

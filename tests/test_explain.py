@@ -10,7 +10,7 @@ from runcommand.diagnosis import diagnose
 from runcommand.facts import Expected, Facts, Unavailable
 from runcommand.model.model import Model
 from runcommand.report import explain, json_report
-from runcommand.rules.catalogue import RULES
+from runcommand.rules.catalogue import BY_CAUSE, EXPLAINS, RESIDUAL, RULES
 from runcommand.rules.checks import CHECKS
 
 from .snapshots import FOLDER
@@ -49,6 +49,7 @@ def test_the_page_of_a_check_has_its_question_its_text_and_its_causes(check):
     assert check.text in page
     for cause in check.causes:
         assert re.search(rf"^  {cause} +\S", page, re.MULTILINE)
+    assert ("Causes that it shows:" in page) == bool(check.causes)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=IDS)
@@ -69,6 +70,16 @@ def test_the_page_of_a_cause_names_the_check_that_shows_it(rule):
     page = explain.page(rule.cause)
     shown_by = re.findall(r"^Check: (.+)$", page, re.MULTILINE)
     assert shown_by == [check.id for check in CHECKS if rule.cause in check.causes]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=[rule.cause for rule in RULES])
+def test_the_page_of_a_cause_names_what_it_explains(rule):
+    page = explain.page(rule.cause)
+    said = re.findall(r"^Explains: ((?:.*\n)(?:  .*\n)*)", page, re.MULTILINE)
+    named = re.split(r",\s+", said[0].strip()) if said else []
+    assert set(named) == set(EXPLAINS.get(rule.cause, ()))
+    assert named == sorted(named, key=list(BY_CAUSE).index)
+    assert ("\nExplained by: any failure" in page) == (rule.cause in RESIDUAL)
 
 
 def test_no_cause_and_check_share_an_id():

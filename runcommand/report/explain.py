@@ -8,7 +8,7 @@ from typing import List, Optional
 
 from ..facts import Facts
 from ..fixes.pages import pages_of
-from ..rules.catalogue import BY_CAUSE, RULES
+from ..rules.catalogue import BY_CAUSE, EXPLAINS, RESIDUAL, RULES
 from ..rules.checks import CHECKS, CheckKind
 from ..rules.finding import Rule
 
@@ -44,6 +44,12 @@ def _cause_page(rule: Rule) -> str:
     lines = [*_heading(rule.cause, rule.title), f"Verdict: {verdict_of(rule)}"]
     if rule.shown_by:
         lines.append(f"Check: {rule.shown_by}")
+    explained = [other.cause for other in RULES if other.cause in EXPLAINS.get(rule.cause, ())]
+    if explained:
+        text = f"Explains: {', '.join(explained)}"
+        lines += wrap(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+    if rule.cause in RESIDUAL:
+        lines.append("Explained by: any failure before it in the table of causes")
     return "\n".join([*lines, "", rule.text, "", *pages_of(rule.doc), ""])
 
 

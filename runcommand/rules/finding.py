@@ -119,6 +119,7 @@ def rule(
     :param verdicts: that it can give; the first one unless the function says another
     :param after: the cause that comes before it in the order of weight; only the first has none
     :param before: the cause that comes after it, if that one names the same predecessor
+    :param kind: what it has in common with the causes that others explain along with it
     :param explains: causes, or kinds of causes, that are this fault seen from another side: where
         this one is a failure, they are not reported, as their fix would contradict its fix
     :param shown_by: the id of the check whose line shows it
