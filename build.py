@@ -53,6 +53,7 @@ NOT_ON_LINUX = tuple(
         "system/windows",
         "firewall/windows.py",
         "fixes/windows.py",
+        "model/windows_packets.py",
         "fixes/elsewhere.py",
         "simulator",
         "operator",

@@ -28,17 +28,20 @@ from runcommand.attest import document as attested, x509
 from runcommand.facts import (
     Certificate,
     Connection,
+    Firewall,
     FirewallMatch,
     FirewallPlace,
+    FirewallRule,
     MatchField,
     Outcome,
     Proxy,
     ProxyKind,
     RawText,
+    RuleVerdict,
     Scope,
     confidential,
 )
-from runcommand.firewall import matching
+from runcommand.firewall import matching, record
 from runcommand.firewall.packet import REQUESTS
 from runcommand.firewall.reachable import reachable
 from runcommand.operator import decode
@@ -431,6 +434,16 @@ def of_servers(text: str) -> None:
     proxies.of_environment({name: text for name in linux_proxies.VARIABLES}, "here", ignore)
 
 
+def of_lines(text: str) -> None:
+    """A recorded run: the text as a line, and within the lines of a rule and of a chain."""
+    made = FirewallRule(text, FirewallPlace.NFTABLES, RuleVerdict.DROP, text)
+    begin = "\t1\tnftables\tdrop\t\t\t\t\t\t"
+    for line in (text, f"{begin}{text}", f"{begin}user\n{text}", f"chain{text}"):
+        record.all_rules(Firewall(lines=(line,)))
+    everything = record.Everything((), (made,))
+    record.all_rules(record.recorded(Firewall(), everything, []))
+
+
 def of_windows_rule(text: str) -> None:
     """One value is at most ``RULE_LIMIT`` characters: a longer text is many of them."""
     step = windows_firewall.RULE_LIMIT - 200
@@ -481,6 +494,7 @@ READERS = (
     Reader("a bypass list", ("proxy/bypass.py", "proxy/settings.py", "facts/addresses.py"), of_bypass, ("*", "*a", "<local>;", "10.0.0.0/8,", "http://")),
     Reader("addresses, times and JSON", ("facts/addresses.py", "facts/times.py", "facts/untrusted.py", "facts/kinds.py", "facts/run.py"), of_addresses, ("1.", "::", "[", '{"a":', "00-", "2026-"), (nested("[", "]"), nested('{"a":', "}"))),
     Reader("conditions of a firewall rule", ("firewall/matching.py",), of_conditions, ("O:a", "D:(A;;CC;;;WD)", "1-", "10.0.0.0/8,", "::,")),
+    Reader("rules as lines", ("firewall/record.py",), of_lines, ("\t", "\t1\tnftables\tdrop\t\t\t\t\t\n", "\tuser", "#1\n", "!")),
     Reader("DER, CMS, X.509 and PEM", ("attest/der.py", "attest/x509.py", "attest/cms.py", "attest/document.py"), of_der, ("0\x80", "\x30\x83\x01\x00\x00", "-----BEGIN CERTIFICATE-----", "-----BEGIN ", "\x06\x01")),
     Reader("an HTTP answer", ("probes/http.py",), of_http, ("a: b\r\n", "HTTP/1.1 100 Continue\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n", " a")),
     Reader("IMDS's answer", ("probes/imds.py",), of_imds, ("<title", "<title>", "[", '{"a":', "2026-01-01\n"), (nested("[", "]"),)),

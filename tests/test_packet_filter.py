@@ -26,6 +26,7 @@ from runcommand.facts import (
 )
 from runcommand.firewall.matching import ends, holds
 from runcommand.firewall.packet import Packet
+from runcommand.firewall.record import all_rules
 from runcommand.model.model import Model
 from runcommand.report.tree import path_line
 from runcommand.simulator.scenarios import chained, condition, linux_firewall, to_host
@@ -466,6 +467,43 @@ def test_the_facts_survive_json():
     )
     facts = replace(LINUX.healthy(), firewall=wall)
     assert facts_from_json(json.loads(json.dumps(to_json(facts)))) == facts
+
+
+@pytest.mark.parametrize("program", ["iptables_save", "nft"])
+def test_rules_and_chains_that_cannot_matter_are_kept_as_lines(program):
+    text = (
+        "*filter\n:OUTPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n[0:0] -A OUTPUT -d 10.0.0.1/32 -j DROP\n"
+        f"[0:0] -A OUTPUT -d {IMDS}/32 -j DROP\n[0:0] -A FORWARD -j ACCEPT\nCOMMIT\n"
+    ).encode()
+    elsewhere = ("in", [match(DADDR, "10.0.0.2"), ACCEPT])
+    shown = ruleset(
+        [match(DADDR, "10.0.0.1"), DROP], [match(DADDR, IMDS), DROP], elsewhere, chains=["in"]
+    )
+    read = firewall.collect(Programs(**{program: text if program != "nft" else shown}), Board(5))
+    assert (len(read.rules), len(read.chains), len(read.lines), read.lines_cut) == (1, 1, 5, 0)
+    everything = all_rules(read)
+    assert (len(everything.rules), len(everything.chains)) == (3, 2)
+    assert everything.rules[1] == read.rules[0]
+
+
+def test_where_source_nat_sends_a_packet_from_is_kept():
+    text = (
+        "*nat\n:POSTROUTING ACCEPT [0:0]\n-A POSTROUTING -s 172.17.0.0/16 -j MASQUERADE\n"
+        "-A POSTROUTING -j SNAT --to-source 10.1.0.9\nCOMMIT\n"
+    )
+    wanted = ["source of the interface", "source 10.1.0.9"]
+    found = iptables.parse(text, FirewallPlace.IPTABLES)
+    assert [rule.target for rule in found.rules] == wanted
+    output = ruleset(
+        [match(DADDR, "10.0.0.1"), {"masquerade": None}], [{"snat": {"addr": "10.1.0.9"}}],
+        hook="postrouting", kind="nat",
+    )  # fmt: skip
+    assert [rule.target for rule in nftables.parse(output).rules] == wanted
+    read = firewall.collect(Programs(nft=output), Board(5))
+    assert (read.rules, read.chains) == ((), ())
+    assert judged(read).filtering.to_imds.source_rewritten is None
+    found = Model(replace(LINUX.dark(proof=False), firewall=read)).filtering.to_imds
+    assert found.source_rewritten.target == "source 10.1.0.9"
 
 
 # --- what is said, and how it is mended ---

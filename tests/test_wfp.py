@@ -10,7 +10,7 @@ from runcommand.collect import Board, NoFact
 from runcommand.diagnosis import diagnose
 from runcommand.facts import MatchField, Outcome, RuleVerdict
 from runcommand.firewall.packet import request
-from runcommand.firewall.wfp import suspects
+from runcommand.firewall.windows import suspects
 from runcommand.report import text
 from runcommand.system.windows import wfp
 

@@ -18,8 +18,9 @@ from runcommand.facts import (
     Service,
     ServiceState,
 )
-from runcommand.firewall.record import IN_FORCE, RULES
+from runcommand.firewall.record import IN_FORCE, NOT_KEPT, RULES, all_rules
 from runcommand.model.model import Model
+from runcommand.report import json_report, text
 from runcommand.system.windows import firewall, netfw, registry
 
 from .facts_of import WINDOWS
@@ -369,11 +370,37 @@ def test_all_stores_are_read_and_the_place_is_kept(mocker):
     assert not any(rule.is_name_unique for rule in read.rules)
 
 
-def test_rules_that_cannot_concern_the_platform_are_left_out_and_counted(mocker):
-    values = {"a": BLOCK, "b": BLOCK.replace(IMDS, "10.0.0.1"), "c": BLOCK.replace("TRUE", "FALSE")}
+def test_rules_that_cannot_concern_the_platform_are_kept_as_lines(mocker):
+    values = {
+        "a": BLOCK,
+        "b": BLOCK.replace(IMDS, "10.0.0.1"),
+        "c": BLOCK.replace("TRUE", "FALSE"),
+        "d": BLOCK.replace("Dir=Out", "Dir=In"),
+        "e": BLOCK.replace("Action=Block|", ""),
+    }
     tree(mocker, {f"{LOCAL}\\FirewallRules": values})
     read = firewall.collect(Board(5))
-    assert [rule.id for rule in read.rules] == ["a"] and read.rules_read == 3
+    assert [rule.id for rule in read.rules] == ["a"] and read.rules_read == 5
+    everything = all_rules(read)
+    assert [rule.id for rule in everything.rules] == list(values)
+    assert everything.states == ["", "", "off", "in", ""]
+    assert everything.rules[1].matches[-1].values == ("10.0.0.1",)
+    assert not any(rule.is_name_unique for rule in everything.rules)
+
+
+def test_more_rules_than_the_report_holds_are_counted_and_nothing_else_changes(mocker):
+    other = BLOCK.replace(IMDS, "10.0.0.1")
+    values = {f"r{number}": other for number in range(20_000)}
+    tree(mocker, {f"{LOCAL}\\FirewallRules": {**values, "a": BLOCK}})
+    board = Board(5)
+    read = firewall.collect(board)
+    (note,) = board.notes()
+    assert note.text == f"{NOT_KEPT}: {read.lines_cut}" and 0 < read.lines_cut < 20_000
+    facts = replace(facts_with(BLOCK), firewall=read, notes=board.notes())
+    diagnosis = diagnose(facts)
+    assert diagnosis.cause == "firewall-blocks-imds" and not diagnosis.model.filtering.left_out
+    assert len(json_report.as_json(diagnosis)) < 2_000_000
+    assert text.full(diagnosis).count("r19") == 0
 
 
 def test_what_cannot_be_read_is_counted_and_told(mocker):
@@ -493,9 +520,9 @@ def test_without_the_interface_the_known_networks_tell_the_profile(mocker, categ
 def test_the_second_form_of_a_users_condition_is_base64():
     import base64
 
-    text = base64.b64encode("O:LSD:(A;;CC;;;WD)".encode("utf-16-le")).decode()
+    encoded = base64.b64encode("O:LSD:(A;;CC;;;WD)".encode("utf-16-le")).decode()
     rule = firewall.parse(
-        "a", firewall.split(f"{HEAD}LUAuth2_24={text}|Name=a|"), FirewallPlace.LOCAL
+        "a", firewall.split(f"{HEAD}LUAuth2_24={encoded}|Name=a|"), FirewallPlace.LOCAL
     )
     assert [match.values for match in rule.matches if match.field is MatchField.USER] == [
         ("O:LSD:(A;;CC;;;WD)",)

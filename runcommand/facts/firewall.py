@@ -92,7 +92,8 @@ class FirewallRule:
     action: RuleVerdict
     name: RuleName = ""  # Windows' display name, a comment
     chain: Optional[Phrase] = None  # Linux: the ``FirewallChain.id`` that it stands in
-    # of a jump: ``FirewallChain.id``; of a redirection: where to; of a mark: "mark", "state"
+    # of a jump: ``FirewallChain.id``; of a redirection: where to; of a mark: "mark", "state";
+    # of source NAT (action ``other``): "source 10.0.0.4", "source of the interface"
     target: Optional[Phrase] = None
     matches: Tuple[FirewallMatch, ...] = ()
     packets: Optional[int] = None  # that its counter has seen

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from functools import lru_cache
-from typing import Callable, Dict, Iterable, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, Optional, Sequence, Tuple, Union
 
 from ..facts import PLATFORM_ADDRESSES, FirewallMatch, FirewallRule, MatchField
 from .packet import Packet
@@ -58,22 +58,24 @@ def holds(condition: FirewallMatch, packet: Packet) -> Optional[bool]:
 def _all_of(answers: Sequence[Optional[bool]]) -> Optional[bool]:
     if False in answers:
         return False
-    return None if None in answers else True
+    if None in answers:
+        return None
+    return True
 
 
 def _any_of(answers: Sequence[Optional[bool]]) -> Optional[bool]:
     if True in answers:
         return True
-    return None if None in answers else False
-
-
-def _source(value: str, packet: Packet) -> Optional[bool]:
-    return _address(value, packet.source)
+    if None in answers:
+        return None
+    return False
 
 
 def _destination(value: str, packet: Packet) -> Optional[bool]:
     known = packet.keywords.get(value.lower())
-    return _address(value, packet.destination) if known is None else known
+    if known is not None:
+        return known
+    return _address(value, packet.destination)
 
 
 def _address(value: str, address: Optional[str]) -> Optional[bool]:
@@ -108,14 +110,6 @@ def ends(value: str) -> Tuple[IpAddress, IpAddress]:
     return net[0], net[-1]
 
 
-def _source_port(value: str, packet: Packet) -> Optional[bool]:
-    return _port(value, packet.source_port)
-
-
-def _destination_port(value: str, packet: Packet) -> Optional[bool]:
-    return _port(value, packet.destination_port)
-
-
 def _port(value: str, port: Optional[int]) -> Optional[bool]:
     match = re.fullmatch(r"(\d{1,5})(?:[-:](\d{1,5}))?", value, re.ASCII)
     if not match:
@@ -126,15 +120,9 @@ def _port(value: str, port: Optional[int]) -> Optional[bool]:
         return first <= port <= last
     if last < EPHEMERAL[0] or first > EPHEMERAL[1]:
         return False
-    return True if first <= EPHEMERAL[0] and last >= EPHEMERAL[1] else None
-
-
-def _interface_in(value: str, packet: Packet) -> Optional[bool]:
-    return _interface(value, packet.interface_in)
-
-
-def _interface_out(value: str, packet: Packet) -> Optional[bool]:
-    return _interface(value, packet.interface_out)
+    if first <= EPHEMERAL[0] and last >= EPHEMERAL[1]:
+        return True
+    return None
 
 
 def _interface(value: str, name: Optional[str]) -> Optional[bool]:
@@ -151,7 +139,9 @@ def _interface_type(value: str, packet: Packet) -> Optional[bool]:
 
 
 def _destination_type(value: str, packet: Packet) -> Optional[bool]:
-    return value.lower() == "unicast" if packet.state == "new" else None
+    if packet.state != "new":
+        return None
+    return value.lower() == "unicast"
 
 
 def _protocol(value: str, packet: Packet) -> Optional[bool]:
@@ -166,7 +156,9 @@ def _flags(value: str, packet: Packet) -> Optional[bool]:
 
 
 def _state(value: str, packet: Packet) -> Optional[bool]:
-    return None if packet.is_untracked else value.lower() == packet.state
+    if packet.is_untracked:
+        return None
+    return value.lower() == packet.state
 
 
 def _user(value: str, packet: Packet) -> Optional[bool]:
@@ -175,7 +167,9 @@ def _user(value: str, packet: Packet) -> Optional[bool]:
     # an answer belongs to no user
     if packet.uid is None or packet.state != "new":
         return None
-    match = NUMBERS.fullmatch("0" if value == "root" else value)
+    if value == "root":
+        value = "0"
+    match = NUMBERS.fullmatch(value)
     if not match:
         return None
     first = int(match.group(1))
@@ -193,12 +187,16 @@ def _profile(values: Sequence[str], packet: Packet) -> Optional[bool]:
     hit = [profile in values for profile in packet.profiles]
     if not any(hit):
         return False
-    return True if all(hit) else None
+    if all(hit):
+        return True
+    return None
 
 
 def _mark(value: str, packet: Packet) -> Optional[bool]:
+    if packet.is_marked:
+        return None
     try:
-        return None if packet.is_marked else int(value.partition("/")[0], 0) == 0
+        return int(value.partition("/")[0], 0) == 0
     except ValueError:
         return None
 
@@ -207,15 +205,23 @@ def _unknown(value: str, packet: Packet) -> Optional[bool]:
     return None
 
 
+Look = Callable[[str, Packet], Optional[bool]]
+
+
+def _of(name: str, look: Callable[[str, Any], Optional[bool]]) -> Look:
+    """Looks at one field of the packet."""
+    return lambda value, packet: look(value, getattr(packet, name))
+
+
 # A program, a service, an app or what this version does not know is undecided.
-_FIELDS: Dict[MatchField, Callable[[str, Packet], Optional[bool]]] = {
+_FIELDS: Dict[MatchField, Look] = {
     MatchField.PROTOCOL: _protocol,
-    MatchField.SOURCE: _source,
+    MatchField.SOURCE: _of("source", _address),
     MatchField.DESTINATION: _destination,
-    MatchField.SOURCE_PORT: _source_port,
-    MatchField.DESTINATION_PORT: _destination_port,
-    MatchField.INTERFACE_IN: _interface_in,
-    MatchField.INTERFACE_OUT: _interface_out,
+    MatchField.SOURCE_PORT: _of("source_port", _port),
+    MatchField.DESTINATION_PORT: _of("destination_port", _port),
+    MatchField.INTERFACE_IN: _of("interface_in", _interface),
+    MatchField.INTERFACE_OUT: _of("interface_out", _interface),
     MatchField.INTERFACE_TYPE: _interface_type,
     MatchField.DESTINATION_TYPE: _destination_type,
     MatchField.TCP_FLAGS: _flags,

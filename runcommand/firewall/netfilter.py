@@ -6,21 +6,31 @@ https://wiki.nftables.org/wiki-nftables/index.php/Netfilter_hooks
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence
 
 from ..facts import Firewall, FirewallChain, FirewallRule, RuleVerdict
 from .matching import matches, undecided
 from .packet import Packet, reply_to
-from .reachable import JUMPS, reachable
+from .reachable import (
+    HOOKS_IN,
+    HOOKS_OUT,
+    JUMPS,
+    filtering,
+    leaving,
+    reachable,
+    source_nat,
+    translating,
+)
 from .record import all_rules
 from .verdict import Match, PacketVerdict
 
 UNDECIDED = "a rule before it cannot be decided here"
 # Of jumps, and of rules looked at: the kernel knows no loops, a recorded run may.
 DEPTH, STEPS = 16, 20_000
-HOOKS_OUT, HOOKS_IN = ("output", "postrouting"), ("prerouting", "input")
 # A user that no rule names: the highest number there is.
 SOME_USER = 2**32 - 2
+# What begins the target of a rule for source NAT.
+SOURCE = "source "
 LOST = (RuleVerdict.DROP, RuleVerdict.REJECT)
 
 
@@ -30,11 +40,15 @@ class Netfilter:
     def __init__(self, firewall: Firewall) -> None:
         chains: Sequence[FirewallChain] = firewall.chains
         rules: Sequence[FirewallRule] = firewall.rules
-        everything = None if firewall.cut_off else all_rules(firewall)
-        if everything:
-            chains, met = reachable(everything.chains, everything.rules)
-            rules = [everything.rules[number] for number in met]
-        self._chains = sorted(chains, key=lambda chain: chain.priority)
+        everything = all_rules(firewall)
+        if everything and not firewall.cut_off:
+            chains = everything.chains
+            numbers = {*reachable(chains, everything.rules)[1], *source_nat(*everything[:2])}
+            rules = [everything.rules[number] for number in sorted(numbers)]
+        ordered = sorted(chains, key=lambda chain: chain.priority)
+        self._outgoing = [chain for hook in HOOKS_OUT for chain in leaving(ordered, hook)]
+        self._incoming = [chain for hook in HOOKS_IN for chain in filtering(ordered, hook)]
+        self._source_nat = translating(ordered, "postrouting")
         self._rules: Dict[str, List[FirewallRule]] = {}
         self._cut_off = firewall.cut_off
         for rule in rules:
@@ -42,10 +56,10 @@ class Netfilter:
 
     def verdict(self, packet: Packet) -> PacketVerdict:
         """What becomes of a request and the answer to it."""
-        request = self._walk(packet, HOOKS_OUT)
+        request = self._walk(packet, self._outgoing)
         found = list(request.matches)
         if not request.redirected:
-            found += self._walk(reply_to(packet), HOOKS_IN, incoming=True).matches
+            found += self._walk(reply_to(packet), self._incoming, incoming=True).matches
         known = [(match.rule, match.chain) for match in found]
         limited: List[Match] = []
         for match in self._of_other_users(packet):
@@ -57,26 +71,26 @@ class Netfilter:
             tuple(match for match in found if not match.is_sure),
             tuple(limited),
             request.redirected,
+            self._walk(packet, self._source_nat).source_rewritten,
         )
-        return verdict.in_doubt(f"{self._cut_off} rules were cut off") if self._cut_off else verdict
+        return verdict.without(self._cut_off)
 
     def _of_other_users(self, packet: Packet) -> List[Match]:
         """What stops the requests of another user, or may."""
-        unknown = self._walk(replace(packet, uid=None), HOOKS_OUT).matches
+        unknown = self._walk(replace(packet, uid=None), self._outgoing).matches
         found = [match for match in unknown if match.is_for_some]
         if packet.uid == 0:
-            another = self._walk(replace(packet, uid=SOME_USER), HOOKS_OUT).matches
+            another = self._walk(replace(packet, uid=SOME_USER), self._outgoing).matches
             found += [match for match in another if match.is_sure]
         return found
 
-    def _walk(self, packet: Packet, hooks: Tuple[str, ...], incoming: bool = False) -> _Walk:
+    def _walk(
+        self, packet: Packet, chains: Sequence[FirewallChain], incoming: bool = False
+    ) -> _Walk:
         walk = _Walk(self._rules, packet, incoming)
-        for hook in hooks:
-            for chain in self._chains:
-                # connection tracking translates answers, and NAT of the source stops nothing
-                is_passed_by = chain.kind == "nat" and (incoming or hook == "postrouting")
-                if chain.hook == hook and not walk.redirected and not is_passed_by:
-                    walk.base_chain(chain)
+        for chain in chains:
+            if not walk.redirected:
+                walk.base_chain(chain)
         return walk
 
 
@@ -90,6 +104,7 @@ class _Walk:
     ) -> None:
         self.matches: List[Match] = []
         self.redirected: Optional[FirewallRule] = None
+        self.source_rewritten: Optional[FirewallRule] = None
         self._rules, self._packet, self._incoming = rules, packet, incoming
         self._steps = 0
         # in the base chain that is walked now
@@ -136,6 +151,10 @@ class _Walk:
             self._mark(rule)
         elif action is RuleVerdict.REDIRECT:
             self._redirect(rule, is_certain)
+            return RuleVerdict.ACCEPT
+        elif action is RuleVerdict.OTHER and (rule.target or "").startswith(SOURCE):
+            if is_certain and not self._may_be_accepted:
+                self.source_rewritten = rule
             return RuleVerdict.ACCEPT
         elif action in JUMPS:
             end = self._chain(rule.target or "", is_certain, depth + 1)

@@ -8,31 +8,50 @@ from ..facts import FirewallChain, FirewallRule, RuleVerdict
 from .matching import could_match
 from .packet import REPLIES, REQUESTS, Packet
 
+HOOKS_OUT, HOOKS_IN = ("output", "postrouting"), ("prerouting", "input")
 JUMPS = (RuleVerdict.JUMP, RuleVerdict.GOTO)
+
+
+def filtering(chains: Sequence[FirewallChain], hook: str) -> List[FirewallChain]:
+    """The base chains of a hook, apart from those for NAT: connection tracking translates answers,
+    and NAT of the source stops nothing.
+    """
+    return [chain for chain in chains if chain.hook == hook and chain.kind != "nat"]
+
+
+def translating(chains: Sequence[FirewallChain], hook: str) -> List[FirewallChain]:
+    """The base chains of a hook that are for NAT."""
+    return [chain for chain in chains if chain.hook == hook and chain.kind == "nat"]
+
+
+def leaving(chains: Sequence[FirewallChain], hook: str) -> List[FirewallChain]:
+    """The base chains of a hook that a request passes: in ``output``, those for NAT too."""
+    if hook == "output":
+        return [chain for chain in chains if chain.hook == hook]
+    return filtering(chains, hook)
 
 
 def reachable(
     chains: Sequence[FirewallChain], rules: Sequence[FirewallRule]
 ) -> Tuple[List[FirewallChain], List[int]]:
-    """The chains that such a packet can come to, and the numbers of the rules that could match it
-    there.
+    """The chains that a request or its answer can come to, and the numbers of the rules that could
+    match it there.
     """
-    outgoing = [chain.id for chain in chains if _filters(chain, "output", "postrouting")]
-    # NAT of locally made connections
-    outgoing += [chain.id for chain in chains if chain.hook == "output" and chain.kind == "nat"]
-    incoming = [chain.id for chain in chains if _filters(chain, "prerouting", "input")]
+    outgoing = [chain for hook in HOOKS_OUT for chain in leaving(chains, hook)]
+    incoming = [chain for hook in HOOKS_IN for chain in filtering(chains, hook)]
     asked, requests = _met(outgoing, rules, REQUESTS)
     answered, replies = _met(incoming, rules, REPLIES)
     found = [chain for chain in chains if chain.id in asked | answered]
     return found, sorted(requests | replies)
 
 
-def _filters(chain: FirewallChain, *hooks: str) -> bool:
-    return chain.hook in hooks and chain.kind != "nat"
+def source_nat(chains: Sequence[FirewallChain], rules: Sequence[FirewallRule]) -> Set[int]:
+    """The numbers of the rules that a request could match where its source may be replaced."""
+    return _met(translating(chains, "postrouting"), rules, REQUESTS)[1]
 
 
 def _met(
-    base_chains: Sequence[str], rules: Sequence[FirewallRule], packets: Sequence[Packet]
+    bases: Sequence[FirewallChain], rules: Sequence[FirewallRule], packets: Sequence[Packet]
 ) -> Tuple[Set[str], Set[int]]:
     """The chains that packets can come to from base chains, and the numbers of the rules that
     could match them there.
@@ -42,7 +61,7 @@ def _met(
         by_chain.setdefault(rule.chain or "", []).append(number)
     chains: Set[str] = set()
     numbers: Set[int] = set()
-    waiting = list(base_chains)
+    waiting = [chain.id for chain in bases]
     while waiting:
         chain = waiting.pop()
         if chain in chains:

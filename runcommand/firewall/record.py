@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from functools import lru_cache
-from typing import Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Iterable, List, NamedTuple, Optional, Sequence, Union
 
 from ..facts import (
     Firewall,
@@ -21,15 +21,17 @@ from ..facts import (
     MatchField,
     RuleVerdict,
 )
+from ..facts.confidential import without_secrets
 
 # That are kept in full, as they could match a packet to the platform.
 RULES = 2000
 # Of the JSON report: all rules, and about what one takes that is kept in full.
 BYTES, BYTES_IN_FULL = 1_700_000, 700
 # What begins the note on lines that are left out. It takes nothing from the judgement.
-NOT_KEPT = "rules that cannot concern the platform are not kept"
+NOT_KEPT = "rules that cannot concern the platform and are not kept"
 # The state of a rule, or that the line is of a chain.
 IN_FORCE, OFF, INBOUND, CHAIN = "", "off", "in", "chain"
+Entry = Union[FirewallChain, FirewallRule]
 SEPARATORS = str.maketrans("\t\n", "  ")
 
 
@@ -50,31 +52,50 @@ def recorded(base: Firewall, everything: Everything, met: Sequence[int]) -> Fire
     if len(met) > RULES:
         met = sorted(met, key=lambda number: rules[number].action is RuleVerdict.ALLOW)
     places = {number: place for place, number in enumerate(met[:RULES])}
-    lines = [chain_line(chain) for chain in everything.chains]
-    states = everything.states or [IN_FORCE] * len(rules)
-    for number, (rule, state) in enumerate(zip(rules, states)):
-        place = places.get(number)
-        lines.append(rule_line(rule, state) if place is None else f"#{place}")
-    kept = _within(lines, BYTES - BYTES_IN_FULL * len(places))
+    entries: List[Entry] = [*everything.chains, *rules]
+    states = [*[CHAIN] * len(everything.chains), *(everything.states or [IN_FORCE] * len(rules))]
+    left = BYTES - BYTES_IN_FULL * len(places)
+    lines: List[str] = []
+    # chains have negative numbers here
+    for number, (entry, state) in enumerate(zip(entries, states), -len(everything.chains)):
+        if number in places:
+            lines.append(f"#{places[number]}")
+        elif left > 0:
+            line = _line(entry, state)
+            # quotes, comma, line end and indentation
+            left -= len(json.dumps(line)) + 6
+            if left > 0:
+                lines.append(line)
     return replace(
         base,
         rules=tuple(rules[number] for number in places),
         cut_off=len(met) - len(places),
-        lines=kept,
-        lines_cut=len(lines) - len(kept),
+        lines=tuple(lines),
+        lines_cut=len(entries) - len(lines),
     )
 
 
-def _within(lines: Iterable[str], limit: int) -> Tuple[str, ...]:
-    """The lines that fit; those of rules that are kept in full always do."""
-    kept: List[str] = []
-    for line in lines:
-        # quotes, comma, line end and indentation
-        size = len(json.dumps(line)) + 6
-        if size <= limit or line.startswith("#"):
-            kept.append(line)
-            limit -= size
-    return tuple(kept)
+def _line(entry: Entry, state: str) -> str:
+    if isinstance(entry, FirewallChain):
+        return chain_line(entry)
+    return rule_line(_without_secrets(entry), state)
+
+
+@lru_cache(maxsize=4096)
+def _shown(text: str) -> str:
+    return without_secrets(text)
+
+
+def _without_secrets(rule: FirewallRule) -> FirewallRule:
+    """A rule without secrets in the texts of whoever made it: its name and unknown conditions."""
+    name, conditions = _shown(rule.name), list(rule.matches)
+    for number, item in enumerate(conditions):
+        if item.field is MatchField.OTHER:
+            conditions[number] = replace(item, values=tuple(map(_shown, item.values)))
+    made = replace(rule, name=name, matches=tuple(conditions))
+    if made == rule:
+        return rule
+    return replace(made, id=_shown(rule.id))
 
 
 def all_rules(firewall: Firewall) -> Optional[Everything]:
@@ -96,7 +117,9 @@ def all_rules(firewall: Firewall) -> Optional[Everything]:
             states.append(state)
     except (ValueError, IndexError):
         return None
-    return Everything(chains, rules, states) if firewall.lines else None
+    if not firewall.lines:
+        return None
+    return Everything(chains, rules, states)
 
 
 def chain_line(chain: FirewallChain) -> str:

@@ -53,7 +53,9 @@ class Match:
             return self.rule.place
         if self.chain:
             return self.chain.place
-        return self.profile.default_place if self.profile else FirewallPlace.LOCAL
+        if self.profile:
+            return self.profile.default_place
+        return FirewallPlace.LOCAL
 
     @property
     def is_for_some(self) -> bool:
@@ -63,7 +65,9 @@ class Match:
 
     def explains(self, outcome: Outcome) -> bool:
         """Whether a connection that this stops ends so."""
-        action = RuleVerdict.BLOCK if self.profile else RuleVerdict.DROP
+        action = RuleVerdict.DROP
+        if self.profile:
+            action = RuleVerdict.BLOCK
         if self.rule and not self.incoming:
             action = self.rule.action
         return outcome in _ENDS.get(action, ())
@@ -84,13 +88,11 @@ class PacketVerdict:
     # source NAT: the rule that replaces its source address
     source_rewritten: Optional[FirewallRule] = None
 
-    def in_doubt(self, doubt: str) -> PacketVerdict:
-        """The same where some rules are missing: nothing is certain."""
+    def without(self, rules: int) -> PacketVerdict:
+        """The same where so many rules are missing: nothing is certain then."""
+        if not rules:
+            return self
+        doubt = f"{rules} rules were cut off"
         doubtful = [replace(match, is_sure=False, doubt=doubt) for match in self.blocked]
-        return replace(
-            self,
-            blocked=(),
-            possible=(*doubtful, *self.possible),
-            redirected=None,
-            source_rewritten=None,
-        )
+        possible = (*doubtful, *self.possible)
+        return PacketVerdict(possible=possible, limited=self.limited)

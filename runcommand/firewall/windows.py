@@ -6,13 +6,14 @@ https://learn.microsoft.com/openspecs/windows_protocols/ms-fasp 2.2.34, FW_RULE_
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import List, Optional, Sequence
+from typing import Iterable, List, Optional, Sequence
 
 from ..facts import (
     Firewall,
     FirewallPlace,
     FirewallProfile,
     FirewallRule,
+    MatchField,
     RuleVerdict,
 )
 from .matching import could_match, matches, undecided
@@ -79,7 +80,7 @@ class WindowsFirewall:
         ]
         possible = [match for match in rest if not match.is_for_some]
         verdict = PacketVerdict(tuple(sure), tuple(possible), tuple(limited))
-        return verdict.in_doubt(f"{self._cut_off} rules were cut off") if self._cut_off else verdict
+        return verdict.without(self._cut_off)
 
     def _blocks(self, packet: Packet, doubts: Sequence[str]) -> List[Match]:
         found: List[Match] = []
@@ -126,8 +127,8 @@ class WindowsFirewall:
 
 def _rules_of(firewall: Firewall) -> Sequence[FirewallRule]:
     """The rules that a request to the platform can meet."""
-    everything = None if firewall.cut_off else all_rules(firewall)
-    if everything is None:
+    everything = all_rules(firewall)
+    if everything is None or firewall.cut_off:
         return firewall.rules
     return [everything.rules[number] for number in reachable(everything)]
 
@@ -140,3 +141,19 @@ def reachable(everything: Everything) -> List[int]:
         if is_decisive and could_match(rule.matches, REQUESTS):
             found.append(number)
     return found
+
+
+def suspects(filters: Iterable[FirewallRule], packet: Packet) -> List[FirewallRule]:
+    """The filters of the Windows Filtering Platform that may have forbidden a packet.
+
+    A filter with a ``chain`` belongs to another layer than those of outgoing connections. Every
+    Windows has filters for apps.
+    """
+    return [
+        rule
+        for rule in filters
+        if rule.action is RuleVerdict.BLOCK
+        and rule.chain is None
+        and all(condition.field is not MatchField.PACKAGE for condition in rule.matches)
+        and could_match(rule.matches, [packet])
+    ]

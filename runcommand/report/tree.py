@@ -21,8 +21,6 @@ from ..facts import (
     network,
     prefix_length,
 )
-from ..firewall.packet import request
-from ..firewall.wfp import suspects
 from ..frozen import dataclass
 from ..model.adapters import holds
 from ..model.azure import matches_platform
@@ -33,7 +31,7 @@ from ..model.sentences import in_words, listener_in_words, program_in_words
 from ..model.words import capital, listed, quoted, short, to_ascii
 from ..rules.checks import Check, Status
 from ..rules.finding import Finding, Fix, FixKind, RunOn, Severity, Shell
-from ..rules.firewall import described
+from ..rules.firewall import described, suspected_filters
 from ..rules.issuers import common_name
 from ..rules.proxy import described as described_proxy, hits, path_words, what_came
 from ..rules.route import policy_rule, rule_in_words
@@ -599,8 +597,7 @@ def filters(model: Model, full: bool) -> List[str]:
         rules = list(model.facts.firewall.rules)
     if found and found.redirected and not full:
         rules.append(found.redirected)
-    rules += suspects(model.facts.wfp_filters or (), request(IMDS_ADDRESS))
-    lines = [f"  {_filter_line(rule)}" for rule in rules]
+    lines = [f"  {_filter_line(rule)}" for rule in (*rules, *suspected_filters(model))]
     return [*_defaults(model.facts.firewall), *lines] if full and model.facts.firewall else lines
 
 

@@ -18,7 +18,6 @@ from ..facts import (
 )
 from ..firewall.packet import HTTP_PORT, request
 from ..firewall.verdict import Match
-from ..firewall.wfp import suspects
 from ..fixes.remedies import let_pass, remedies
 from ..model.errors import error_in_words
 from ..model.model import Model
@@ -52,7 +51,9 @@ def described(match: Match) -> str:
         return _default_described(match.profile)
     if match.chain:
         return f"the policy of the chain {quoted(match.chain.id)}"
-    return _rule_described(match.rule) if match.rule else "nothing"
+    if match.rule:
+        return _rule_described(match.rule)
+    return "nothing"
 
 
 def _default_described(profile: FirewallProfile) -> str:
@@ -65,13 +66,27 @@ def _rule_described(rule: FirewallRule) -> str:
     if rule.place in PLACES:
         return f"the outbound rule {name} ({PLACES[rule.place]})"
     if rule.place is FirewallPlace.WFP:
-        provider = f", provider {short(rule.provider)}" if rule.provider else ""
-        return f"the filter {name}{provider}"
+        if not rule.provider:
+            return f"the filter {name}"
+        return f"the filter {name}, provider {short(rule.provider)}"
     if rule.place is FirewallPlace.NFTABLES:
         text = f"rule {short(rule.id)} of the nftables chain {quoted(rule.chain or '?')}"
     else:
         text = f'the rule "{rule.place.value} {short(rule.id, 160)}"'
-    return f"{text} ({quoted(rule.name)})" if rule.name else text
+    if rule.name:
+        text += f" ({quoted(rule.name)})"
+    return text
+
+
+def suspected_filters(model: Model) -> List[FirewallRule]:
+    """The filters of the Windows Filtering Platform that may have forbidden the connection."""
+    filters = model.facts.wfp_filters
+    if not filters:
+        return []
+    # here: the script for Linux does not carry it
+    from ..firewall.windows import suspects
+
+    return suspects(filters, request(IMDS_ADDRESS))
 
 
 def _does(match: Match) -> str:
@@ -88,7 +103,7 @@ def _whom(conditions: Sequence[FirewallMatch]) -> str:
     for condition in conditions:
         values = [short(value.rpartition("\\")[2] or value, 60) for value in condition.values]
         who = SENDER.get(condition.field, condition.field.value)
-        which = "all but" if condition.negated else "only"
+        which = {True: "all but", False: "only"}[condition.negated]
         texts.append(f"{which} {who} {listed(values, 2)}")
     return " and ".join(texts)
 
@@ -100,13 +115,16 @@ def _why_unsure(match: Match) -> str:
     ]
     if conditions:
         return f" (not decided here: {listed(conditions, 2)})"
-    return f" ({match.doubt})" if match.doubt else ""
+    if match.doubt:
+        return f" ({match.doubt})"
+    return ""
 
 
 def _counted(match: Match) -> str:
     """How many packets a rule's counter has seen; empty where it has none."""
-    packets = match.rule.packets if match.rule else None
-    return "" if packets is None else f"packets that it has met: {packets}"
+    if match.rule is None or match.rule.packets is None:
+        return ""
+    return f"packets that it has met: {match.rule.packets}"
 
 
 @rule(Verdict.BROKEN, after="route-missing", shown_by="firewall.imds")
@@ -164,22 +182,28 @@ def _may_be_blocked(model: Model, matches: Sequence[Match], is_blocked: bool) ->
     """A warning: undecided, or the request did not end as it would."""
     named = []
     for match in matches:
-        named.append(described(match) + ("" if match.is_sure else _why_unsure(match)))
+        why = ""
+        if not match.is_sure:
+            why = _why_unsure(match)
+        named.append(described(match) + why)
     still = ""
     if model.answers.imds_gives_metadata:
         still = " IMDS answers all the same."
     elif is_blocked and model.answers.imds:
         still = f" But the request ended otherwise: {model.answers.in_words(model.answers.imds)}."
-    does = "redirect" if _does(matches[0]) == "redirects" else "block"
+    does = "block"
+    if _does(matches[0]) == "redirects":
+        does = "redirect"
     text = f"{capital(listed(named, 2))} may {does} 169.254.169.254 port 80.{still}"
     return Seen(text, (), Severity.WARN)
 
 
 def _names_a_destination(match: Match) -> bool:
-    conditions = match.rule.matches if match.rule else ()
+    if match.rule is None:
+        return False
     return any(
         condition.field is MatchField.DESTINATION and not condition.negated
-        for condition in conditions
+        for condition in match.rule.matches
     )
 
 
@@ -222,7 +246,9 @@ def firewall_blocks_wireserver(model: Model) -> Optional[Seen]:
     fixes: Dict[Fix, None] = {}
     for match, own in ports.items():
         is_harmless = all(answers[port] for port in own)
-        does = _does(match) if match.is_sure else f"may block{_why_unsure(match)}"
+        does = _does(match)
+        if not match.is_sure:
+            does = f"may block{_why_unsure(match)}"
         text = f"{described(match)} {does} 168.63.129.16 port {' and '.join(map(str, own))}"
         if is_harmless:
             text += " (which answers all the same)"
@@ -272,7 +298,7 @@ def firewall_unknown(model: Model) -> Optional[Seen]:
     if not answer or answer.outcome is not Outcome.FORBIDDEN:
         return None
     read = model.facts.wfp_filters
-    named = [Match(item) for item in suspects(read or (), request(IMDS_ADDRESS))]
+    named = [Match(item) for item in suspected_filters(model)]
     detail = ""
     if model.facts.firewall is not None:
         detail += " No rule that was read explains it."

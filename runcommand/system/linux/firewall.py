@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Dict, List, Optional, Sequence, Set, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ...collect import Board, NoFact, NoProgram
 from ...facts import (
@@ -26,6 +26,7 @@ from ..program import Programs
 from . import iptables, nftables
 from .ruleset import RULES_READ, Ruleset
 
+IPTABLES = (FirewallPlace.IPTABLES, FirewallPlace.IPTABLES_NFT, FirewallPlace.IPTABLES_LEGACY)
 STOPPING = (RuleVerdict.DROP, RuleVerdict.REJECT, RuleVerdict.REDIRECT)
 TRIES_S = NEIGHBOURS_S  # the plain tries have ended by then
 
@@ -68,57 +69,46 @@ def _without_counters(firewall: Firewall) -> Firewall:
     return replace(firewall, rules=rules, lines=(), lines_cut=0)
 
 
+class _Read(NamedTuple):
+    """What the programs have shown, and why others have not."""
+
+    # what iptables keeps in nftables' tables
+    shared: List[Ruleset]
+    # what it keeps in its own
+    others: List[Ruleset]
+    sources: List[FirewallPlace]
+    reasons: List[NoFact]
+
+
 def read(programs: Programs) -> Tuple[Firewall, List[str]]:
-    """The rules as they are now, and what is to be said of how they were read. What iptables keeps
-    in nftables' tables is told once. Raises ``NoFact``.
+    """The rules as they are now, and notes on how they were read. What iptables keeps in nftables'
+    tables is there once. Raises ``NoFact``.
     """
+    found = _by_iptables(programs)
+    parts = [*found.shared[-1:], *found.others]
+    sources = list(found.sources)
+    reasons = list(found.reasons)
     notes: List[str] = []
-    by_iptables: List[Ruleset] = []
-    sources: List[FirewallPlace] = []
-    reasons: List[NoFact] = []
-    usual = ""
-    shared: Optional[Ruleset] = None  # what iptables keeps in nftables
-    for place in (
-        FirewallPlace.IPTABLES,
-        FirewallPlace.IPTABLES_NFT,
-        FirewallPlace.IPTABLES_LEGACY,
-    ):
-        if usual and (place is FirewallPlace.IPTABLES_NFT) is (iptables.NF_TABLES in usual):
-            continue  # the usual one by its other name
-        try:
-            text = programs.run(f"{place.value}-save", ["-c"]).decode("utf-8", "replace")
-        except NoFact as missing:
-            reasons += [missing] if place is FirewallPlace.IPTABLES else []
-            continue
-        found = iptables.parse(text, place)
-        usual = text if place is FirewallPlace.IPTABLES else usual
-        if iptables.NF_TABLES in text:
-            shared = found
-        else:
-            by_iptables.append(found)
-        sources.append(place)
-    parts = [*([shared] if shared else []), *by_iptables]
     try:
-        output = programs.run("nft", ["-j", "list", "ruleset"])
-        all_rules = nftables.parse(output)
-        parts = [merged(shared, all_rules), *by_iptables]
+        by_nft = nftables.parse(programs.run("nft", ["-j", "list", "ruleset"]))
+        if found.shared:
+            by_nft = merged(found.shared[-1], by_nft)
+        parts = [by_nft, *found.others]
         sources.append(FirewallPlace.NFTABLES)
-        if all_rules.of_devices:
-            notes.append(
-                f"nftables chains of the hook {' and '.join(all_rules.of_devices)} are not looked at"
-            )
     except NoFact as missing:
         reasons.append(missing)
     if not sources:
         raise NoFact("; ".join(map(str, reasons)))
+    for part in parts:
+        if part.of_devices:
+            hooks = " and ".join(part.of_devices)
+            notes.append(f"nftables chains of the hook {hooks} are not looked at")
     unread = sum(part.unread for part in parts)
     if unread:
-        notes.append(
-            f"{unread} rules cannot be read or are beyond the first {RULES_READ:,}, and are left out"
-        )
-    for reason in reasons:
-        if not isinstance(reason, NoProgram):  # a program that is not there has set no rules
-            notes.append(str(reason))
+        beyond = f"beyond the first {RULES_READ:,}"
+        notes.append(f"{unread} rules cannot be read or are {beyond}, and are left out")
+    # a program that is not there has set no rules
+    notes += [str(reason) for reason in reasons if not isinstance(reason, NoProgram)]
     firewall = _recorded(parts, sources)
     if firewall.cut_off:
         kept = len(firewall.rules)
@@ -126,8 +116,30 @@ def read(programs: Programs) -> Tuple[Firewall, List[str]]:
             f"{firewall.cut_off} rules are left out: more than {kept} could concern the platform"
         )
     if firewall.lines_cut:
-        notes.append(f"{firewall.lines_cut} {NOT_KEPT}")
+        notes.append(f"{NOT_KEPT}: {firewall.lines_cut}")
     return firewall, notes
+
+
+def _by_iptables(programs: Programs) -> _Read:
+    """What iptables shows, by the name that is usual on the VM and by the other ones."""
+    found = _Read([], [], [], [])
+    usual = ""
+    for place in IPTABLES:
+        # the usual one by its other name
+        if usual and (place is FirewallPlace.IPTABLES_NFT) is (iptables.NF_TABLES in usual):
+            continue
+        try:
+            text = programs.run(f"{place.value}-save", ["-c"]).decode("utf-8", "replace")
+        except NoFact as missing:
+            if place is FirewallPlace.IPTABLES:
+                found.reasons.append(missing)
+            continue
+        if place is FirewallPlace.IPTABLES:
+            usual = text
+        parts = found.shared if iptables.NF_TABLES in text else found.others
+        parts.append(iptables.parse(text, place))
+        found.sources.append(place)
+    return found
 
 
 def _recorded(parts: Sequence[Ruleset], sources: Sequence[FirewallPlace]) -> Firewall:
@@ -140,41 +152,42 @@ def _recorded(parts: Sequence[Ruleset], sources: Sequence[FirewallPlace]) -> Fir
 
 
 def merged(shared: Optional[Ruleset], all_rules: Ruleset) -> Ruleset:
-    """nftables' ruleset, in which the tables that iptables keeps there are told as iptables does.
+    """nftables' ruleset, with the tables that iptables keeps there in iptables' words.
 
     iptables leaves out what only nftables knows (a set, a map): a rule of which nftables shows
-    other conditions, and all of them, is told as nftables does.
+    other conditions, and all of them, is in nftables' words.
     """
     if shared is None:
         return all_rules
-    theirs: Dict[
-        str, List[List[FirewallRule]]
-    ] = {}  # chain: its rules in their order, each perhaps in several parts
-    for rule in all_rules.rules:
-        own = theirs.setdefault(rule.chain or "", [])
-        if own and own[-1][0].id == rule.id:
+    theirs = _by_chain(all_rules.rules)
+    rules = [rule for rule in all_rules.rules if _table(rule.chain) not in shared.tables]
+    chains = [chain for chain in all_rules.chains if _table(chain.id) not in shared.tables]
+    for chain, ours in _by_chain(shared.rules).items():
+        twins = theirs.get(chain, [])
+        for number, (rule, *_) in enumerate(ours):
+            twin = twins[number] if len(twins) == len(ours) else [rule]
+            is_whole = (chain, twin[0].id) not in all_rules.opaque
+            differs = len(twin) > 1 or _looks_at(rule) != _looks_at(twin[0])
+            rules += twin if is_whole and differs else [rule]
+    return Ruleset(
+        [*shared.chains, *chains],
+        rules,
+        shared.tables | all_rules.tables,
+        of_devices=all_rules.of_devices,
+        unread=shared.unread + all_rules.unread,
+    )
+
+
+def _by_chain(rules: Sequence[FirewallRule]) -> Dict[str, List[List[FirewallRule]]]:
+    """The rules of each chain in their order, each perhaps in several parts."""
+    found: Dict[str, List[List[FirewallRule]]] = {}
+    for rule in rules:
+        own = found.setdefault(rule.chain or "", [])
+        if own and own[-1][0].id == rule.id and rule.place is FirewallPlace.NFTABLES:
             own[-1].append(rule)
         else:
             own.append([rule])
-    rules = [rule for rule in all_rules.rules if _table(rule.chain) not in shared.tables]
-    chains = [chain for chain in all_rules.chains if _table(chain.id) not in shared.tables]
-    ours: Dict[str, List[FirewallRule]] = {}
-    for rule in shared.rules:
-        ours.setdefault(rule.chain or "", []).append(rule)
-    for chain, own_rules in ours.items():
-        twins = theirs.get(chain, [])
-        for number, rule in enumerate(own_rules):
-            twin = twins[number] if len(twins) == len(own_rules) else [rule]
-            is_whole = (chain, twin[0].id) not in all_rules.opaque
-            rules += (
-                twin
-                if is_whole and (len(twin) > 1 or _looks_at(rule) != _looks_at(twin[0]))
-                else [rule]
-            )
-    unread = shared.unread + all_rules.unread
-    return Ruleset(
-        [*shared.chains, *chains], rules, shared.tables | all_rules.tables, unread=unread
-    )
+    return found
 
 
 def _table(chain: Optional[str]) -> str:

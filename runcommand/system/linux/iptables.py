@@ -13,6 +13,7 @@ from ...facts import (
     MatchField,
     RuleVerdict,
 )
+from ...firewall.netfilter import SOURCE
 from . import shell
 from .ruleset import RULES_READ, Ruleset
 
@@ -35,6 +36,8 @@ TARGETS = {
     "CONNMARK": RuleVerdict.MARK,
     "CT": RuleVerdict.MARK,
     "NOTRACK": RuleVerdict.MARK,
+    "NFQUEUE": RuleVerdict.DROP,
+    "QUEUE": RuleVerdict.DROP,
 }
 QUEUES = ("NFQUEUE", "QUEUE")  # a program decides, or nobody does and the packet is lost
 # One value each; several are separated by commas.
@@ -123,29 +126,15 @@ def _rule(line: str, table: str, place: FirewallPlace, chains: Set[str]) -> Opti
     matches: List[FirewallMatch] = []
     values: Dict[str, str] = {}
     for negated, option, value in _options(words[2:]):
-        known = _match(option, value, negated)
-        if (
-            known and "-j" not in values and "-g" not in values
-        ):  # what follows the target is the target's own
-            matches.append(known)
+        condition = _match(option, value, negated)
+        # what follows the target is the target's own
+        if condition and "-j" not in values and "-g" not in values:
+            matches.append(condition)
         values[option] = value
-    action, goes_to = RuleVerdict.OTHER, None
-    target = values.get("-j") or values.get("-g")
-    if target in TARGETS:
-        action = TARGETS[target]
-        if action is RuleVerdict.MARK:
-            goes_to = "mark" if "MARK" in target else "state"
-        if action is RuleVerdict.REDIRECT:
-            goes_to = (
-                values.get("--to-destination")
-                or f"port {values.get('--to-ports', '?')} of this machine"
-            )
-    elif target in QUEUES:
-        action = RuleVerdict.DROP
+    target = values.get("-j") or values.get("-g") or ""
+    if target in QUEUES:
         matches.append(FirewallMatch(MatchField.OTHER, (f"-j {target}",)))
-    elif target and f"{table} {target}" in chains:
-        action = RuleVerdict.GOTO if "-g" in values else RuleVerdict.JUMP
-        goes_to = f"{table} {target}"
+    action, goes_to = _action(target, values, table, chains)
     return FirewallRule(
         id=f"-t {table.partition(' ')[2]} {text}",
         place=place,
@@ -158,8 +147,26 @@ def _rule(line: str, table: str, place: FirewallPlace, chains: Set[str]) -> Opti
     )
 
 
+def _action(
+    target: str, values: Dict[str, str], table: str, chains: Set[str]
+) -> Tuple[RuleVerdict, Optional[str]]:
+    """What a target does, and the rule's ``FirewallRule.target``."""
+    action = TARGETS.get(target, RuleVerdict.OTHER)
+    if action is RuleVerdict.MARK:
+        return action, "mark" if "MARK" in target else "state"
+    if action is RuleVerdict.REDIRECT:
+        port = f"port {values.get('--to-ports', '?')} of this machine"
+        return action, values.get("--to-destination") or port
+    if target in ("SNAT", "MASQUERADE"):
+        return action, SOURCE + values.get("--to-source", "of the interface")
+    if action is RuleVerdict.OTHER and f"{table} {target}" in chains:
+        jump = RuleVerdict.GOTO if "-g" in values else RuleVerdict.JUMP
+        return jump, f"{table} {target}"
+    return action, None
+
+
 def _match(option: str, value: str, negated: bool) -> Optional[FirewallMatch]:
-    """The condition of one option; None where it is none. One that is not known cannot be decided."""
+    """The condition of one option; None where it is none. One that is not known is undecided."""
     if option in FIELDS:
         field, items = FIELDS[option], value.split(",")
         if field in (MatchField.SOURCE_PORT, MatchField.DESTINATION_PORT):
@@ -169,12 +176,10 @@ def _match(option: str, value: str, negated: bool) -> Optional[FirewallMatch]:
         mask, _, wanted = value.partition(" ") if value else ("FIN,SYN,RST,ACK", "", "SYN")
         flags = f"{mask}/{wanted}".replace("ALL", ALL_FLAGS)
         return FirewallMatch(MatchField.TCP_FLAGS, (flags,), negated)
-    if option in (
-        "-f",
-        "--fragment",
-    ):  # a further piece of a packet, which a small one does not have
+    # a further piece of a packet, which a small one does not have
+    if option in ("-f", "--fragment"):
         return FirewallMatch(MatchField.PROTOCOL, ("fragment",), negated)
-    if (option == "-m" and value not in MODULES) or option not in NOT_CONDITIONS:
+    if option not in NOT_CONDITIONS or (option == "-m" and value not in MODULES):
         return FirewallMatch(MatchField.OTHER, (f"{option} {value}".strip(),))
     return None
 

@@ -19,6 +19,7 @@ from ...facts import (
     parse_json,
 )
 from ...firewall.matching import ends
+from ...firewall.netfilter import SOURCE
 from .ruleset import RULES_READ, Ruleset
 
 FAMILIES = ("ip", "inet")
@@ -49,8 +50,11 @@ META = {
 ADDRESSES = {"daddr": MatchField.DESTINATION, "saddr": MatchField.SOURCE}
 PORTS = {"dport": MatchField.DESTINATION_PORT, "sport": MatchField.SOURCE_PORT}
 NO_CONDITIONS = (  # statements that let the packet go on
-    "counter", "log", "ct helper", "ct timeout", "set", "map", "flow", "masquerade", "snat", "last", "dup",
+    "counter", "log", "ct helper", "ct timeout", "set", "map", "flow", "last", "dup",
 )  # fmt: skip
+MARKS = {"mangle": "mark", "notrack": "state"}
+# a program decides, or nobody does and the packet is lost
+QUEUE = FirewallMatch(MatchField.OTHER, ("queue",))
 TRANSPORTS = (
     "tcp",
     "udp",
@@ -67,6 +71,7 @@ TRANSPORTS = (
     "ip6",
 )
 KNOWN_FLAGS = re.compile(r"\b(owner|persist)\b")
+NFPROTO = {"ipv4": "ip", "ipv6": "ip6"}
 XT_TARGETS = {
     "REJECT": RuleVerdict.REJECT,
     "REDIRECT": RuleVerdict.REDIRECT,
@@ -149,6 +154,9 @@ def _doubt(flags: Dict[str, str], table: str) -> Tuple[FirewallMatch, ...]:
 
 
 def _chain(item: Dict[str, Any], table: str, in_doubt: bool) -> FirewallChain:
+    policy = RuleVerdict.ACCEPT
+    if item.get("policy") == "drop" and not in_doubt:
+        policy = RuleVerdict.DROP
     priority = item.get("prio")
     return FirewallChain(
         f"{table} {item.get('name')}",
@@ -156,11 +164,11 @@ def _chain(item: Dict[str, Any], table: str, in_doubt: bool) -> FirewallChain:
         item["hook"] if isinstance(item.get("hook"), str) else None,
         item["type"] if isinstance(item.get("type"), str) else "filter",
         priority if type(priority) is int else 0,
-        RuleVerdict.DROP if item.get("policy") == "drop" and not in_doubt else RuleVerdict.ACCEPT,
+        policy,
     )
 
 
-def _rules(  # noqa: C901
+def _rules(
     item: Dict[str, Any], table: str, where: _Where, doubt: Tuple[FirewallMatch, ...]
 ) -> List[FirewallRule]:
     """One rule; of a verdict map (vmap) one for each of its elements.
@@ -168,69 +176,95 @@ def _rules(  # noqa: C901
     :param doubt: conditions of the whole table
     """
     where = where._replace(family=str(item.get("family")), table=str(item.get("table")))
-    matches: List[FirewallMatch] = list(doubt)
-    packets: Optional[int] = None
-    made: List[FirewallRule] = []
+    reading = _Reading(item, table, where, list(doubt))
+    for statement in list_of(dict, item.get("expr")):
+        for name, body in statement.items():
+            reading.statement(name, body)
+    if not reading.rules:
+        reading.end(RuleVerdict.OTHER, reading.source)
+    return reading.rules
 
-    def end(action: RuleVerdict, target: Optional[str], *more: FirewallMatch) -> None:
-        comment = item.get("comment")
-        made.append(
+
+class _Reading:
+    """A rule whose statements are read one after the other."""
+
+    def __init__(
+        self, item: Dict[str, Any], table: str, where: _Where, conditions: List[FirewallMatch]
+    ) -> None:
+        self.rules: List[FirewallRule] = []
+        # of source NAT
+        self.source: Optional[str] = None
+        self._item, self._table, self._where = item, table, where
+        self._conditions = conditions
+        self._packets: Optional[int] = None
+
+    def statement(self, name: str, body: Any) -> None:
+        if name == "match":
+            self._conditions += _match(dict_of(body), self._where)
+        elif name == "counter":
+            self._count(dict_of(body).get("packets"))
+        elif name in VERDICTS:
+            self.end(*_verdict(name, body, self._table), *_if_known(name, body))
+        elif name in MARKS:
+            self.end(RuleVerdict.MARK, MARKS[name])
+        elif name == "vmap":
+            self._verdict_map(dict_of(body))
+        elif name == "queue":
+            self.end(RuleVerdict.DROP, None, QUEUE)
+        elif name == "xt":
+            self._extension(dict_of(body))
+        elif name in ("snat", "masquerade"):
+            address = dict_of(body).get("addr")
+            self.source = SOURCE + (address if isinstance(address, str) else "of the interface")
+        elif name not in NO_CONDITIONS:
+            self._conditions.append(FirewallMatch(MatchField.OTHER, (name,)))
+
+    def _count(self, packets: Any) -> None:
+        if type(packets) is int:
+            self._packets = packets
+
+    def end(self, action: RuleVerdict, target: Optional[str], *more: FirewallMatch) -> None:
+        comment = self._item.get("comment")
+        self.rules.append(
             FirewallRule(
-                id=str(item.get("handle")),
+                id=str(self._item.get("handle")),
                 place=FirewallPlace.NFTABLES,
                 action=action,
                 name=comment if isinstance(comment, str) else "",
-                chain=f"{table} {item.get('chain')}",
+                chain=f"{self._table} {self._item.get('chain')}",
                 target=target,
-                matches=(*matches, *more),
-                packets=packets,
+                matches=(*self._conditions, *more),
+                packets=self._packets,
             )
         )
 
-    for statement in list_of(dict, item.get("expr")):
-        for name, body in statement.items():
-            if name == "match":
-                matches += _match(dict_of(body), where)
-            elif name == "counter":
-                seen = dict_of(body).get("packets")
-                packets = seen if type(seen) is int else packets
-            elif name in VERDICTS:
-                end(*_verdict(name, body, table), *_if_known(name, body))
-            elif name in ("mangle", "notrack"):
-                end(RuleVerdict.MARK, "state" if name == "notrack" else "mark")
-            elif name == "vmap":
-                for conditions, verdict in _vmap(dict_of(body), where):
-                    for action, value in verdict.items():
-                        if action in VERDICTS:
-                            end(*_verdict(action, value, table), *conditions)
-            elif name == "queue":  # a program decides, or nobody does and the packet is lost
-                end(RuleVerdict.DROP, None, FirewallMatch(MatchField.OTHER, ("queue",)))
-            elif name == "xt":
-                _xt(dict_of(body), matches, end)
-            elif name not in NO_CONDITIONS:
-                matches.append(FirewallMatch(MatchField.OTHER, (name,)))
-    if not made:
-        end(RuleVerdict.OTHER, None)
-    return made
+    def _verdict_map(self, body: Dict[str, Any]) -> None:
+        for conditions, verdict in _vmap(body, self._where):
+            for name, value in verdict.items():
+                if name in VERDICTS:
+                    self.end(*_verdict(name, value, self._table), *conditions)
+
+    def _extension(self, body: Dict[str, Any]) -> None:
+        """An extension of iptables that nft does not know in full."""
+        name = str(body.get("name"))
+        if body.get("type") != "target":
+            if name != "comment":
+                self._conditions.append(FirewallMatch(MatchField.OTHER, (f"xt {name}",)))
+        elif name == "NFQUEUE":
+            self.end(RuleVerdict.DROP, None, QUEUE)
+        elif name in XT_TARGETS:
+            action = XT_TARGETS[name]
+            self.end(action, "?" if action is RuleVerdict.REDIRECT else None)
+        elif name in ("SNAT", "MASQUERADE"):
+            self.source = f"{SOURCE}?"
 
 
 def _if_known(name: str, body: Any) -> Tuple[FirewallMatch, ...]:
-    """A redirection to what a map says may be one, or not: the map may have nothing for the packet."""
-    is_map = name in ("dnat", "redirect") and any(
-        isinstance(value, dict) for value in dict_of(body).values()
-    )
-    return (FirewallMatch(MatchField.OTHER, (f"{name} by a map",)),) if is_map else ()
-
-
-def _xt(body: Dict[str, Any], matches: List[FirewallMatch], end: Any) -> None:
-    """An extension of iptables that nft does not know in full."""
-    name = str(body.get("name"))
-    if body.get("type") == "target" and name == "NFQUEUE":
-        end(RuleVerdict.DROP, None, FirewallMatch(MatchField.OTHER, ("queue",)))
-    elif body.get("type") == "target" and name in XT_TARGETS:
-        end(XT_TARGETS[name], "?" if XT_TARGETS[name] is RuleVerdict.REDIRECT else None)
-    elif body.get("type") != "target" and name != "comment":
-        matches.append(FirewallMatch(MatchField.OTHER, (f"xt {name}",)))
+    """A redirection by a map may be one, or not: the map may have nothing for the packet."""
+    values = dict_of(body).values()
+    if name in ("dnat", "redirect") and any(isinstance(value, dict) for value in values):
+        return (FirewallMatch(MatchField.OTHER, (f"{name} by a map",)),)
+    return ()
 
 
 def _verdict(name: str, body: Any, table: str) -> Tuple[RuleVerdict, Optional[str]]:
@@ -240,8 +274,14 @@ def _verdict(name: str, body: Any, table: str) -> Tuple[RuleVerdict, Optional[st
         return action, f"{table} {detail.get('target')}"
     if action is RuleVerdict.REDIRECT:
         address, port = detail.get("addr"), detail.get("port")
-        to = address if isinstance(address, str) else "this machine" if name == "redirect" else "?"
-        return action, f"{to} port {port}" if type(port) is int else to
+        to = "?"
+        if isinstance(address, str):
+            to = address
+        elif name == "redirect":
+            to = "this machine"
+        if type(port) is int:
+            to += f" port {port}"
+        return action, to
     return action, None
 
 
@@ -263,9 +303,12 @@ def _vmap(
         if pair[0] == "*":
             others.append(((), pair[1]))
             continue
-        values = _values(pair[0], where) if field else None
-        known = FirewallMatch(field, values) if field and values is not None else None
-        found.append(((known or FirewallMatch(MatchField.OTHER, ("vmap",)),), pair[1]))
+        condition = FirewallMatch(MatchField.OTHER, ("vmap",))
+        if field:
+            values = _values(pair[0], where)
+            if values is not None:
+                condition = FirewallMatch(field, values)
+        found.append(((condition,), pair[1]))
     return found + others
 
 
@@ -300,15 +343,15 @@ def _range(op: str, port: int) -> str:
 def _flags(left: Any, right: Any) -> Optional[Tuple[str, ...]]:
     """``tcp flags & (fin | syn) == syn`` as it stands in a ``FirewallMatch``."""
     mask = dict_of(left)["&"][1]
-    wanted = (
-        [right]
-        if isinstance(right, str)
-        else list_of(str, right)
-        if isinstance(right, list)
-        else None
-    )
-    looked_at = [mask] if isinstance(mask, str) else list_of(str, mask)
-    return None if wanted is None else (f"{','.join(looked_at)}/{','.join(wanted)}",)
+    if not isinstance(right, (str, list)):
+        return None
+    return (f"{_listed(mask)}/{_listed(right)}",)
+
+
+def _listed(flags: Any) -> str:
+    if isinstance(flags, str):
+        return flags
+    return ",".join(list_of(str, flags))
 
 
 def _field(left: Any, depth: int = 0) -> Optional[MatchField]:
@@ -341,19 +384,15 @@ def _field(left: Any, depth: int = 0) -> Optional[MatchField]:
 
 
 def _values(right: Any, where: _Where, depth: int = 0) -> Optional[Tuple[str, ...]]:
-    """The values of a set, a prefix, a range or a single one; None where they are of another form."""
-    if depth > DEPTH:
+    """The values of a set, a prefix, a range or a single one; None where they are of another
+    form.
+    """
+    if depth > DEPTH or isinstance(right, bool):
         return None
     if isinstance(right, str) and right.startswith("@"):
-        key = (where.family, where.table, right[1:])
-        if key not in where.read:
-            elements = where.sets.get(key)
-            where.read[key] = _reduced(elements, right, where) if elements is not None else None
-        return where.read[key]
-    if isinstance(right, bool):
-        return None
+        return _of_set(right, where)
     if isinstance(right, (int, str)):
-        return ({"ipv4": "ip", "ipv6": "ip6"}.get(str(right), str(right)),)
+        return (NFPROTO.get(str(right), str(right)),)
     if isinstance(right, list):
         return _all(right, where, depth)
     for kind, body in dict_of(right).items():
@@ -366,6 +405,14 @@ def _values(right: Any, where: _Where, depth: int = 0) -> Optional[Tuple[str, ..
         if kind == "elem":
             return _values(dict_of(body).get("val"), where, depth + 1)
     return None
+
+
+def _of_set(name: str, where: _Where) -> Optional[Tuple[str, ...]]:
+    key = (where.family, where.table, name[1:])
+    if key not in where.read:
+        elements = where.sets.get(key)
+        where.read[key] = None if elements is None else _reduced(elements, name, where)
+    return where.read[key]
 
 
 def _all(items: Sequence[Any], where: _Where, depth: int = 0) -> Optional[Tuple[str, ...]]:

@@ -11,7 +11,18 @@ import re
 from collections import Counter
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Set,
+    Tuple,
+)
 
 from ...collect import Board, NoFact
 from ...facts import (
@@ -44,14 +55,18 @@ STORES = (
 )
 NETWORKS = "SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion\\NetworkList\\Profiles"
 CATEGORIES = {0: "public", 1: "private", 2: "domain"}  # NLM_NETWORK_CATEGORY, netlistmgr.h
-VERSIONED = re.compile(r"2_[0-9]{1,4}$")  # the end of a key
-RULE_LIMIT = 16384  # characters of one
+# The end of a key.
+VERSIONED = re.compile(r"2_[0-9]{1,4}$")
+# Characters of one rule.
+RULE_LIMIT = 16384
 # Where a profile is kept, the first that has a value counts. Locally the private one is called as
 # before Vista.
 PROFILE_KEYS = {"domain": "DomainProfile", "private": "StandardProfile", "public": "PublicProfile"}
 POLICY_KEYS = {"domain": "DomainProfile", "private": "PrivateProfile", "public": "PublicProfile"}
 
 ACTIONS = {"allow": RuleVerdict.ALLOW, "block": RuleVerdict.BLOCK, "bypass": RuleVerdict.BYPASS}
+# DefaultOutboundAction
+OUTBOUND = {0: RuleVerdict.ALLOW, 1: RuleVerdict.BLOCK}
 # [MS-GPFAS] 2.2.2.19, and what later versions of Windows write besides; the part of a key from "2_"
 # on is a version.
 FIELDS = {
@@ -72,14 +87,23 @@ FIELDS = {
     "pfn": MatchField.PACKAGE,
 }
 IPV6 = {
-    key: MatchField.SOURCE if key == "la6" else MatchField.DESTINATION
-    for key in ("ra6", "ra62", "ra63", "la6")
+    "ra6": MatchField.DESTINATION,
+    "ra62": MatchField.DESTINATION,
+    "ra63": MatchField.DESTINATION,
+    "la6": MatchField.SOURCE,
 }
+LISTS = (
+    MatchField.SOURCE_PORT,
+    MatchField.DESTINATION_PORT,
+    MatchField.DESTINATION,
+    MatchField.SOURCE,
+)
 ANY_IPV6 = "::/0"
 NO_CONDITIONS = (
-    "name desc embedctxt edge defer lsm lom pcross skipver security security2 autogenipsec authbypassout rmauth ruauth "
-    "icmp4 icmp6 caudit applb"
-).split()
+    "name", "desc", "embedctxt", "edge", "defer", "lsm", "lom", "pcross", "skipver", "security",
+    "security2", "autogenipsec", "authbypassout", "rmauth", "ruauth", "icmp4", "icmp6", "caudit",
+    "applb", "action", "active", "dir", "platform", "platform2", *IPV6,
+)  # fmt: skip
 VERSION = re.compile(r"v2\.\d{1,3}", re.IGNORECASE)
 
 
@@ -101,12 +125,11 @@ def collect(board: Board) -> Firewall:
 
     found = _read_stores(note)
     if found.unread:
-        note(
-            f"{found.unread} of {found.read} rules are of a form that cannot be read, and are left out"
-        )
+        counted = f"{found.unread} of {found.read} rules"
+        note(f"{counted} are of a form that cannot be read, and are left out")
     active, source = active_profiles(board)
     known = profiles(active, lambda key: registry.values_if_any(key, note))
-    is_set = any(item.enabled is not None or item.default_outbound is not None for item in known)
+    is_set = any(item.enabled is not None or item.default_outbound for item in known)
     if not found.sources and not is_set:
         raise NoFact(f"HKLM\\{LOCAL}: neither rules nor profiles")
     everything = Everything([], found.rules, found.states)
@@ -117,7 +140,7 @@ def collect(board: Board) -> Firewall:
         kept = len(firewall.rules)
         note(f"{firewall.cut_off} rules are left out: more than {kept} could concern the platform")
     if firewall.lines_cut:
-        note(f"{firewall.lines_cut} {NOT_KEPT}")
+        note(f"{NOT_KEPT}: {firewall.lines_cut}")
     return firewall
 
 
@@ -167,7 +190,7 @@ def active_profiles(board: Board) -> Tuple[Optional[FrozenSet[str]], Optional[st
         board.note("firewall", f"{PROFILE_UNKNOWN}: {reason}; {missing}")
         return None, None
     numbers = {registry.number(values.get("Category")) for values in networks}
-    categories = {CATEGORIES.get(-1 if number is None else number) for number in numbers}
+    categories = {None if number is None else CATEGORIES.get(number) for number in numbers}
     only = categories.pop() if len(categories) == 1 else None
     if only is None:
         board.note("firewall", f"{PROFILE_UNKNOWN}: {reason}; NetworkList names no single category")
@@ -176,7 +199,7 @@ def active_profiles(board: Board) -> Tuple[Optional[FrozenSet[str]], Optional[st
 
 
 def split(value: Any) -> Optional[List[Tuple[str, str]]]:
-    """The (key, value) pairs of a rule, keys in lower case; None where it is no rule of version 2."""
+    """The (key, value) pairs of a rule, keys in lower case; None: it is no rule of version 2."""
     if not isinstance(value, str) or len(value) > RULE_LIMIT:
         return None
     version, *parts = value.strip("\0 ").split("|")
@@ -215,30 +238,36 @@ def parse(id: str, fields: List[Tuple[str, str]], place: FirewallPlace) -> Firew
         key = _without_version(name)
         if key in IPV6 and ":" in value:  # of a rule for both, the fix must keep them
             found.setdefault(IPV6[key], []).append(value)
-        if key in ("action", "active", "dir", "platform", "platform2", *NO_CONDITIONS, *IPV6):
+        if key in NO_CONDITIONS:
             continue
         field = FIELDS.get(key, MatchField.OTHER)
         found.setdefault(field, []).extend(_values_of(field, name, value))
     for own, other in (("ra4", "ra6"), ("la4", "la6")):
-        if not any(key.startswith(own) for key in keys) and any(
-            key.startswith(other) for key in keys
-        ):
+        families = {prefix for prefix in (own, other) for key in keys if key.startswith(prefix)}
+        if families == {other}:
             found.setdefault(FIELDS[own], []).append(ANY_IPV6)
-    if "platform" in keys and _first(fields, "platform2").lower() != "gteq":
-        found.setdefault(MatchField.OTHER, []).append(f"Platform={_first(fields, 'platform')}")
-    is_secured = "security" in keys or "security2" in keys
+    found.setdefault(MatchField.OTHER, []).extend(_doubts(action, fields, keys))
     if action is RuleVerdict.ALLOW and _first(fields, "authbypassout").lower() == "true":
         action = RuleVerdict.BYPASS
-    elif action is RuleVerdict.ALLOW and is_secured:  # IMDS speaks no IPsec
-        found.setdefault(MatchField.OTHER, []).append("Security=")
-    alternatives = [
-        FirewallMatch(field, (value,))
-        if field is MatchField.OTHER
-        else FirewallMatch(field, tuple(values))
-        for field, values in found.items()
-        for value in (values if field is MatchField.OTHER else values[:1])
-    ]
-    return FirewallRule(id, place, action, _first(fields, "name"), matches=tuple(alternatives))
+    conditions: List[FirewallMatch] = []
+    for field, values in found.items():
+        if field is MatchField.OTHER:
+            # each for itself must hold
+            conditions += [FirewallMatch(field, (value,)) for value in values]
+        else:
+            conditions.append(FirewallMatch(field, tuple(values)))
+    return FirewallRule(id, place, action, _first(fields, "name"), matches=tuple(conditions))
+
+
+def _doubts(action: RuleVerdict, fields: List[Tuple[str, str]], keys: Set[str]) -> Iterator[str]:
+    """What else may keep a rule from holding."""
+    if "platform" in keys and _first(fields, "platform2").lower() != "gteq":
+        yield f"Platform={_first(fields, 'platform')}"
+    is_secured = "security" in keys or "security2" in keys
+    bypasses = _first(fields, "authbypassout").lower() == "true"
+    # IMDS speaks no IPsec
+    if action is RuleVerdict.ALLOW and is_secured and not bypasses:
+        yield "Security="
 
 
 @lru_cache(maxsize=1024)
@@ -249,12 +278,7 @@ def _without_version(key: str) -> str:
 def _values_of(field: MatchField, key: str, value: str) -> List[str]:
     if field is MatchField.PROFILE:
         return list(PROFILES) if value.lower() in ("any", "all") else [value.lower()]
-    if field in (
-        MatchField.SOURCE_PORT,
-        MatchField.DESTINATION_PORT,
-        MatchField.DESTINATION,
-        MatchField.SOURCE,
-    ):
+    if field in LISTS:
         # a list, as rules made by hand have it
         return list(dict.fromkeys(item.strip() for item in value.split(",")))
     if key == "luauth2_24":
@@ -276,17 +300,16 @@ def profiles(
     standard = values(f"{POLICY}\\StandardProfile")
     found: List[FirewallProfile] = []
     by_policy = {name: values(f"{POLICY}\\{key}") for name, key in POLICY_KEYS.items()}
-    stands_in = not (
-        by_policy["private"] or by_policy["public"]
-    )  # 2.2.3: only where neither is there
+    # [MS-GPFAS] 2.2.3: only where neither is there
+    stands_in = not (by_policy["private"] or by_policy["public"])
     for name in PROFILES:
-        policy = by_policy[name] or (standard if stands_in and name != "domain" else {})
+        policy = by_policy[name]
+        if stands_in and name != "domain":
+            policy = policy or standard
+        by_mdm = values(f"{MDM}\\{POLICY_KEYS[name]}") or values(f"{MDM}\\{PROFILE_KEYS[name]}")
         local = (
             (policy, FirewallPlace.GROUP_POLICY),
-            (
-                values(f"{MDM}\\{POLICY_KEYS[name]}") or values(f"{MDM}\\{PROFILE_KEYS[name]}"),
-                FirewallPlace.MDM,
-            ),
+            (by_mdm, FirewallPlace.MDM),
             (values(f"{LOCAL}\\{PROFILE_KEYS[name]}"), FirewallPlace.LOCAL),
         )
         enabled, _ = _setting(local, "EnableFirewall")
@@ -296,9 +319,7 @@ def profiles(
                 name,
                 enabled=None if enabled is None else enabled != 0,
                 active=None if active is None else name in active,
-                default_outbound={0: RuleVerdict.ALLOW, 1: RuleVerdict.BLOCK}.get(
-                    -1 if outbound is None else outbound
-                ),
+                default_outbound=None if outbound is None else OUTBOUND.get(outbound),
                 default_place=place,
                 local_rules=_setting(local[:2], "AllowLocalPolicyMerge")[0] != 0,
             )

@@ -22,7 +22,7 @@ from ...facts import (
     RuleVerdict,
 )
 from ...firewall.packet import HTTP_PORT, request
-from ...firewall.wfp import suspects
+from ...firewall.windows import suspects
 from ..program import Programs
 from .machine import console_encoding
 
@@ -59,8 +59,8 @@ ADDRESS_FIELDS = (MatchField.DESTINATION, MatchField.SOURCE)
 
 
 def collect(programs: Programs, board: Board) -> Optional[Tuple[FirewallRule, ...]]:
-    """The filters, first those that may have forbidden the connection; None where it was not forbidden, so that
-    there was no need.
+    """The filters, first those that may have forbidden the connection; None where it was not
+    forbidden, so that there was no need.
     """
     imds: Optional[Imds] = board.wait("imds", IMDS_S, or_draft=True)
     if imds is None or imds.attempts[-1].outcome is not Outcome.FORBIDDEN:
@@ -74,7 +74,8 @@ def parse(text: str, note: Callable[[str], None] = lambda text: None) -> Tuple[F
 
     :param note: is told where there are more than are kept
     """
-    import xml.etree.ElementTree as ElementTree  # a run needs it only where a connect was forbidden
+    # here: a run needs it only where a connection was forbidden
+    import xml.etree.ElementTree as ElementTree
 
     document = text[text.find("<") : text.rfind(">") + 1]
     if not document:
@@ -90,10 +91,8 @@ def parse(text: str, note: Callable[[str], None] = lambda text: None) -> Tuple[F
     numbers = set(map(id, likely))
     others = [rule for rule in found if id(rule) not in numbers]
     if len(likely) > FILTERS:
-        note(
-            f"{len(likely) - FILTERS} filters are left out: more than {FILTERS} could have forbidden "
-            "the connect"
-        )
+        more = f"more than {FILTERS} could have forbidden the connect"
+        note(f"{len(likely) - FILTERS} filters are left out: {more}")
     if len(others) > OTHER_FILTERS:
         note(f"{len(others) - OTHER_FILTERS} filters that cannot concern IMDS are not kept")
     return (*likely[:FILTERS], *others[:OTHER_FILTERS])
