@@ -6,7 +6,8 @@ a script of no package, so its imports are absolute.
 
 import sys
 
-OTHERS = ("demo", "decode", "replay", "explain")  # in which Ctrl-C ends the program at once
+# commands in which Ctrl-C ends the program at once
+OTHERS = ("demo", "decode", "replay", "explain")
 INCONCLUSIVE = 3
 
 

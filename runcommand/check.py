@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import Callable, Dict, List, Optional
+from typing import TYPE_CHECKING, Callable, Dict, List, Optional
 
 from . import __version__
-from .collect import Board, Collector, RunOptions, collect, now, side_by_side
+from .collect import Board, Collector, RunOptions, collect, now, side_by_side, threads
 from .collect.board import DOCUMENT, ENDING_S
 from .collect.system import LocalSystem, System
-from .diagnosis import Diagnosis, diagnose, failed
 from .facts import IMDS_ADDRESS, WIRESERVER_ADDRESS, Address, Facts
 from .frozen import dataclass
 from .probes import certificates, differential, imds, proxy, wireserver
 from .probes.imds import Asking, Pace
 from .probes.tcp import Connector, Endpoint
-from .report import json_report, text
+
+if TYPE_CHECKING:
+    from .diagnosis import Diagnosis
 
 WRITING_S = 2.0  # a file system that hangs costs the files, not the report
 REDACTING = 0.2  # of the deadline, kept back to redact: 20,000 routes take seconds
@@ -61,17 +63,41 @@ def run(
         ending_s = ENDING_S
         if redact:
             ending_s += REDACTING * options.deadline_s
+        import_ahead()
         facts = collect(options, collectors, target.system.cleanup, interrupted, progress, ending_s)
         if redact:
             facts = redacted_in_time(facts, began + options.deadline_s)
         return diagnose(facts)
     except Exception as error:
+        from .diagnosis import failed
+
         if redact:
             from .redaction import nothing_of
 
             # what an error says may hold a name
             return failed(nothing_of(facts, error), "The run", RuntimeError(type(error).__name__))
         return failed(facts, "The run", error)
+
+
+def import_ahead() -> None:
+    """Imports what judges and reports while the collectors wait for the network: a third of all."""
+
+    def work() -> None:
+        try:
+            from . import diagnosis  # noqa: F401
+            from .report import json_report, text  # noqa: F401
+        except Exception:
+            pass  # whoever needs them imports them again, and says what was wrong
+
+    with suppress(threads.NoThread):
+        threads.start(work)
+
+
+def diagnose(facts: Facts) -> Diagnosis:
+    """As ``diagnosis.diagnose``, imported where it is needed: see ``import_ahead``."""
+    from . import diagnosis
+
+    return diagnosis.diagnose(facts)
 
 
 def redacted_in_time(facts: Facts, end: float) -> Facts:
@@ -123,6 +149,8 @@ def keep(diagnosis: Diagnosis, system: LocalSystem, base: Optional[Path], began:
     :param began: when the run began (``time.monotonic``): the writing may last until shortly after
     its deadline
     """
+    from .report import json_report, text
+
     said: List[str] = []
 
     def work() -> None:
@@ -137,7 +165,9 @@ def keep(diagnosis: Diagnosis, system: LocalSystem, base: Optional[Path], began:
                 folder.write(file, content.encode("ascii"))
             said.append(folder.path)
         except OSError as error:
-            where = f" ({error.filename})" if isinstance(error.filename, str) else ""
+            where = ""
+            if isinstance(error.filename, str):
+                where = f" ({error.filename})"
             said.append(f"not written: {error.strerror or error}{where}")
         except Exception as error:  # whatever it is, it costs the files only
             said.append(f"not written: {type(error).__name__}: {error}")

@@ -6,12 +6,12 @@ Each command imports what it needs, so that ``--version`` and a wrong argument c
 from __future__ import annotations
 
 import argparse
-import contextlib
 import math
 import os
 import re
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Iterable, List, NoReturn, Optional, Sequence
 
@@ -79,12 +79,14 @@ def fail(message: str) -> NoReturn:
 def tell(text: str) -> None:
     """To standard error, where it takes it."""
     if sys.stderr is not None:
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             sys.stderr.write(text)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        arguments = sys.argv[1:]
+    words = list(arguments)
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
         words.insert(0, "check")  # the default command
     if not words[0].startswith("-") and words[0] not in COMMANDS:
@@ -94,9 +96,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         fail(_unrecognised(unrecognised, words[0], options.known))
     try:
         return int(options.command(options))
-    except (
-        ModuleNotFoundError
-    ) as missing:  # the script for Linux VMs holds only what is of use there
+    except ModuleNotFoundError as missing:
+        # the script for Linux VMs holds only what is of use there
         if not (missing.name or "").startswith("runcommand."):
             raise
         fail(f"{words[0]} is not part of this script; the whole program has it")
@@ -107,17 +108,21 @@ def _unknown(what: str, given: str, known: Iterable[str]) -> str:
     from .nearest import nearest
 
     meant = nearest(given, known)
-    question = f" Did you mean {meant!r}?" if meant else ""
-    return f"no {what} is called {_shown(given)}.{question}"
+    said = f"no {what} is called {_shown(given)}."
+    if meant:
+        said += f" Did you mean {meant!r}?"
+    return said
 
 
 def _unrecognised(words: Sequence[str], command: str, known: Iterable[str]) -> str:
     """What was wrong with arguments that the command does not take."""
     options = [word for word in words if word.startswith("-")]
     if options:
-        return f"{command}: {_unknown('option', options[0].partition('=')[0], known)} imds-check {command} --help lists them"
+        unknown = _unknown("option", options[0].partition("=")[0], known)
+        return f"{command}: {unknown} imds-check {command} --help lists them"
     if words[0] in COMMANDS:
-        return f"unrecognized argument {words[0]!r}: a command comes first, as in imds-check {words[0]}"
+        example = f"imds-check {words[0]}"
+        return f"unrecognized argument {words[0]!r}: a command comes first, as in {example}"
     return f"{command}: unrecognized argument {_shown(words[0])}"
 
 
@@ -125,7 +130,9 @@ def _shown(given: str) -> str:
     """What was given, in quotes; only the beginning of what is long, so that the advice after it is
     seen.
     """
-    return repr(given) if len(given) <= 60 else f"{given[:60]!r}..."
+    if len(given) <= 60:
+        return repr(given)
+    return f"{given[:60]!r}..."
 
 
 def parser() -> Parser:
@@ -133,8 +140,8 @@ def parser() -> Parser:
         prog="imds-check",
         usage="imds-check [COMMAND] [OPTIONS]",
         description=(
-            "Finds the single reason an Azure VM cannot reach the Instance Metadata Service (IMDS), and prints the "
-            "commands that fix it. It changes nothing on the VM."
+            "Finds the single reason an Azure VM cannot reach the Instance Metadata Service "
+            "(IMDS), and prints the commands that fix it. It changes nothing on the VM."
         ),
     )
     top.add_argument("--version", action="version", version=f"imds-check {__version__}")
@@ -167,7 +174,10 @@ def parser() -> Parser:
     check.add_argument(
         "--endpoints",
         action="store_true",
-        help="test the hosts of certificates, revocation lists and OCSP even without a certificate problem",
+        help=(
+            "test the hosts of certificates, revocation lists and OCSP "
+            "even without a certificate problem"
+        ),
     )
     check.add_argument(
         "--deadline",
@@ -253,8 +263,7 @@ def _option_names(command: argparse.ArgumentParser) -> List[str]:
     ]
 
 
-# --- commands
-# -------------------------------------------------------------------------------------------------------
+# --- commands ---
 
 
 def do_check(options: argparse.Namespace) -> int:
@@ -284,7 +293,9 @@ def do_check(options: argparse.Namespace) -> int:
     diagnosis = _watched(
         lambda interrupted, progress: run(target, conditions, interrupted, progress, options.redact)
     )
-    files = "none (--no-files)" if options.no_files else keep(diagnosis, system, options.out, began)
+    files = "none (--no-files)"
+    if not options.no_files:
+        files = keep(diagnosis, system, options.out, began)
     if options.redact and options.out:
         files = _without_path(files, options.out)
     code = _print(diagnosis, options.format, files)
@@ -353,11 +364,9 @@ def do_decode(options: argparse.Namespace) -> int:
     found = decode(content)
     for decoded in found:
         write(_plain(decoded.report))
-        beside = (
-            [*decoded.told, f"The VM's standard error:\n{decoded.err}"]
-            if decoded.err.strip()
-            else decoded.told
-        )
+        beside = list(decoded.told)
+        if decoded.err.strip():
+            beside.append(f"The VM's standard error:\n{decoded.err}")
         tell(_plain("\n".join(beside)))
     return max(decoded.exit_code for decoded in found)
 
@@ -382,7 +391,9 @@ def _shown_path(name: str) -> str:
     """A file's name before what was wrong with it: the end of a long one says most."""
     if name == "-":
         return "standard input"
-    return f"...{name[-120:]}" if len(name) > 120 else name or "''"
+    if len(name) > 120:
+        return f"...{name[-120:]}"
+    return name or "''"
 
 
 def _of_run_command(content: bytes) -> Optional[str]:
@@ -394,13 +405,16 @@ def _of_run_command(content: bytes) -> Optional[str]:
     except ModuleNotFoundError:  # the script for Linux VMs has no decode
         return None
     if is_given_back(content):
-        return "what Run Command gave back, or a report's text, not a report.json: use imds-check decode"
+        what = "what Run Command gave back, or a report's text, not a report.json"
+        return f"{what}: use imds-check decode"
     return None
 
 
 def _without_path(files: str, out: Path) -> str:
     """Where the files are, without the folder of ``--out``: its path may name whose VM it is."""
-    return files.replace(str(out), "DIR of --out") if len(out.parts) > 1 else files
+    if len(out.parts) == 1:  # the root is in every path
+        return files
+    return files.replace(str(out), "DIR of --out")
 
 
 def _plain(text: str) -> str:
@@ -410,8 +424,7 @@ def _plain(text: str) -> str:
     return "".join(f"{to_ascii(line)}\n" for line in text.splitlines())
 
 
-# --- arguments
-# ------------------------------------------------------------------------------------------------------
+# --- arguments ---
 
 
 def _mac(value: str) -> str:
@@ -467,18 +480,17 @@ def _endpoint(value: str) -> Endpoint:
     from .probes.tcp import Endpoint
 
     match = re.fullmatch(r"http://([0-9.]+|localhost)(?::(\d{1,5}))?/?", value, re.ASCII)
-    port = int(match.group(2) or 80) if match else 0
     try:
-        if match and 0 < port < 65536:
-            host = "127.0.0.1" if match.group(1) == "localhost" else match.group(1)
+        if match and 0 < int(match.group(2) or 80) < 65536:
+            host = match.group(1).replace("localhost", "127.0.0.1")
+            port = int(match.group(2) or 80)
             return Endpoint(parse_address(host), port, true_address=False)
     except ValueError:
         pass
     raise argparse.ArgumentTypeError(f"not of the form http://ADDRESS:PORT: {value!r}")
 
 
-# --- output
-# ---------------------------------------------------------------------------------------------------------
+# --- output ---
 
 
 def _watched(
@@ -521,7 +533,7 @@ def _print(diagnosis: Diagnosis, format: Optional[str], files: str) -> int:
 
 
 def write(report: str) -> None:
-    """To standard output; one that is closed, full or gone costs the output, never the exit code."""
+    """To standard output: one that is closed, full or gone costs the output, not the exit code."""
     if sys.stdout is None:
         return
     try:
@@ -529,5 +541,5 @@ def write(report: str) -> None:
         sys.stdout.flush()
     except (OSError, ValueError):
         # so that the interpreter's own flush at the end has nothing to complain of
-        with contextlib.suppress(OSError, ValueError):
+        with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -38,6 +38,7 @@ def _made(cls: Type[T]) -> Type[T]:
         field.name: field.default for field in fields if field.default is not dataclasses.MISSING
     }
     made._names = names  # type: ignore[attr-defined]
+    made._known = frozenset(names)  # type: ignore[attr-defined]
     made._defaults = defaults  # type: ignore[attr-defined]
     made._values = staticmethod(_values_of(names))  # type: ignore[attr-defined]
     for shared in _SHARED:
@@ -53,31 +54,18 @@ def _values_of(names: Tuple[str, ...]) -> Callable[[Any], Tuple[Any, ...]]:
     return lambda made: tuple(getattr(made, name) for name in names)
 
 
-# --- what all classes share
-# -------------------------------------------------------------------------------------------------
+# --- what all classes share ---
 
 
 def __init__(self: Any, *given: Any, **named: Any) -> None:
     names: Tuple[str, ...] = self._names
     values: Dict[str, Any] = {**self._defaults, **dict(zip(names, given)), **named}
     is_twice = given and not named.keys().isdisjoint(names[: len(given)])
-    if len(values) != len(names) or len(given) > len(names) or is_twice:
-        raise TypeError(_wrong_arguments(self, given, named))
+    if values.keys() != self._known or len(given) > len(names) or is_twice:
+        raise TypeError(f"{type(self).__name__}{names}: got {len(given)} values and {set(named)}")
     self.__dict__.update(values)
     if hasattr(self, "__post_init__"):
         self.__post_init__()
-
-
-def _wrong_arguments(made: Any, given: Tuple[Any, ...], named: Dict[str, Any]) -> str:
-    """Which arguments are too many, unknown, there twice or missing."""
-    names = made._names
-    said = f"{type(made).__name__}: "
-    unknown = sorted(named.keys() - set(names))
-    twice = sorted(named.keys() & set(names[: len(given)]))
-    missing = [name for name in names[len(given) :] if name not in {**made._defaults, **named}]
-    if len(given) > len(names):
-        return f"{said}{len(given)} values for {len(names)} fields"
-    return f"{said}unknown {unknown}, twice {twice}, missing {missing}"
 
 
 def __eq__(self: Any, other: Any) -> Any:

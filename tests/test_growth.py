@@ -40,6 +40,7 @@ from runcommand.facts import (
     RuleVerdict,
     Scope,
     confidential,
+    urls,
 )
 from runcommand.firewall import matching, record
 from runcommand.firewall.packet import REQUESTS
@@ -490,7 +491,7 @@ FILTER_END = "</valueLow><valueHigh><uint8>1</uint8></valueHigh></rangeValue></c
 
 READERS = (
     Reader("secrets in a text", ("facts/confidential.py",), confidential.without_secrets, ("//", "u:p@h", "password=", 'key="', '\\"token\\":\\"', "basic ", "eyJaaaaa.", "%3D", "Cookie: a;", "<key>", "aB3/", "-----BEGIN PRIVATE KEY-----", "--password ", "Authorization: Digest ", "a%3D", "%26sig%3D", "key=[", 'key=["', "key={'", "key=a,", "key=a&", 'a"', "\"u:", "'http://u:p ", "<key a ", "<key>a ", "&lt;key&gt;", "&lt;key a", "<key><![CDATA[", "-u 'a:", "sshpass -p", "key => ", "pass-", "key=&quot;", "&quot;key&quot;:", "key=\\'a")),
-    Reader("secrets in an address", ("facts/confidential.py",), confidential.without_query, ("//", "http://u:", "?", "@")),
+    Reader("secrets in an address", ("facts/urls.py",), urls.without_query, ("//", "http://u:", "?", "@")),
     Reader("a bypass list", ("proxy/bypass.py", "proxy/settings.py", "facts/addresses.py"), of_bypass, ("*", "*a", "<local>;", "10.0.0.0/8,", "http://")),
     Reader("addresses, times and JSON", ("facts/addresses.py", "facts/times.py", "facts/untrusted.py", "facts/kinds.py", "facts/run.py"), of_addresses, ("1.", "::", "[", '{"a":', "00-", "2026-"), (nested("[", "]"), nested('{"a":', "}"))),
     Reader("conditions of a firewall rule", ("firewall/matching.py",), of_conditions, ("O:a", "D:(A;;CC;;;WD)", "1-", "10.0.0.0/8,", "::,")),

@@ -15,7 +15,8 @@ import pytest
 from runcommand.attest.x509 import X509
 from runcommand.diagnosis import diagnose
 from runcommand.facts import Body, Outcome, ProxyKind, Scope
-from runcommand.facts.confidential import beginning, without_query, without_secrets
+from runcommand.facts.confidential import without_secrets
+from runcommand.facts.urls import beginning, without_query
 from runcommand.probes import http, imds as imds_probe
 from runcommand.proxy.settings import of_environment, read_bypass
 from runcommand.redaction import redacted

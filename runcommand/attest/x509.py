@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from ..facts import Certificate, instant
-from ..facts.confidential import not_shown, without_query
+from ..facts.urls import not_shown, without_query
 from ..frozen import dataclass
 from . import der
 from .der import Element, Malformed, Reader, Unsupported

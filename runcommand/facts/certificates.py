@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from enum import Enum
 from typing import Optional, Tuple
 
 from ..frozen import dataclass
 from .connection import Outcome
-from .kinds import CertificateNumber, DnsName, Id, Message, Packed, Phrase, Server, Term, Url
+from .kinds import (
+    JSON_ONLY,
+    CertificateNumber,
+    DnsName,
+    Id,
+    Message,
+    Packed,
+    Phrase,
+    Server,
+    Term,
+    Url,
+)
 from .times import Instant
 
 
@@ -21,19 +33,19 @@ class Certificate:
     subject: Phrase
     issuer: Phrase
     thumbprint: CertificateNumber
-    serial: Optional[CertificateNumber] = None
+    serial: Optional[CertificateNumber] = field(default=None, metadata=JSON_ONLY)
     not_before: Optional[Instant] = None
     not_after: Optional[Instant] = None
     subject_key_id: Optional[CertificateNumber] = None
     authority_key_id: Optional[CertificateNumber] = None
     names: Tuple[DnsName, ...] = ()
     issuer_urls: Tuple[Url, ...] = ()  # authority information access: CA issuers
-    crl_urls: Tuple[Url, ...] = ()
-    ocsp_urls: Tuple[Url, ...] = ()
+    crl_urls: Tuple[Url, ...] = field(default=(), metadata=JSON_ONLY)
+    ocsp_urls: Tuple[Url, ...] = field(default=(), metadata=JSON_ONLY)
     # where it was found: this machine's stores, "the document", "fetched"
     stores: Tuple[Phrase, ...] = ()
-    key: Term = ""  # "RSA 2048"
-    signature: Term = ""  # "SHA-384 with RSA"
+    key: Term = field(default="", metadata=JSON_ONLY)  # "RSA 2048"
+    signature: Term = field(default="", metadata=JSON_ONLY)  # "SHA-384 with RSA"
 
     @property
     def is_self_issued(self) -> bool:
@@ -69,7 +81,7 @@ class AttestedDocument:
     reason: Optional[Message] = None  # why it is not valid
     algorithm: Optional[Term] = None  # "RSA 2048, SHA-256"
     signer: Optional[Certificate] = None
-    embedded: int = 0  # certificates in the document
+    embedded: int = field(default=0, metadata=JSON_ONLY)  # certificates in the document
     asked_nonce: Message = ""
     nonce: Optional[Message] = None
     created_on: Optional[Instant] = None
@@ -79,8 +91,9 @@ class AttestedDocument:
     sku: Optional[Phrase] = None
     # The signed message itself, in base64, so that a newer version can judge it again; empty where
     # it was too long to keep, and in a redacted report: it names the VM and its subscription.
-    pkcs7: Packed = ""
-    pkcs7_length: int = 0  # characters of it that IMDS gave; 0: no base64, or an older version
+    pkcs7: Packed = field(default="", metadata=JSON_ONLY)
+    # characters of it that IMDS gave; 0: no base64, or an older version
+    pkcs7_length: int = field(default=0, metadata=JSON_ONLY)
 
 
 @dataclass(frozen=True)
@@ -92,7 +105,7 @@ class IssuerFetch:
     url: Url
     outcome: Outcome  # ``http``: there was an answer
     proxy: Optional[Server] = None  # through which it was asked: ``Proxy.server``
-    status: Optional[int] = None
+    status: Optional[int] = field(default=None, metadata=JSON_ONLY)
     error: Optional[Message] = None
     is_name_unknown: bool = False  # the host's name has no address
     certificate: Optional[Certificate] = None  # the issuer, where it came
@@ -119,7 +132,9 @@ class ChainError:
 
     fault: ChainFault
     text: Message  # in its words
-    certificate: Optional[int] = None  # counted from the leaf, 0; None: not of one
+    certificate: Optional[int] = field(
+        default=None, metadata=JSON_ONLY
+    )  # counted from the leaf, 0; None: not of one
 
 
 @dataclass(frozen=True)
@@ -134,5 +149,7 @@ class CertificateChain:
     trusted: Optional[bool] = None  # None: could not be found out
     errors: Tuple[ChainError, ...] = ()
     certificates: Tuple[Certificate, ...] = ()
-    judged_at: Optional[Instant] = None  # the time for which it was judged
+    judged_at: Optional[Instant] = field(
+        default=None, metadata=JSON_ONLY
+    )  # the time for which it was judged
     fetches: Tuple[IssuerFetch, ...] = ()  # that this program made

@@ -11,10 +11,8 @@ from typing import List, Match, Pattern, Tuple
 from urllib.parse import unquote
 
 REMOVED = "..."  # stands for what is not shown
-NOT_SHOWN = "{}:... (not shown)"  # an address of this scheme
 
 # Addresses and their credentials
-SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,15}):[/\\]")
 INNER_QUOTE = r"(?<=[\w!$%*+.~^-])[\"'](?=[\w!$%*+.~^@-])"  # one inside a word: pa"ss
 WORD = re.compile(
     rf"[^\s\"'<>]+(?:{INNER_QUOTE}[^\s\"'<>]+)*"
@@ -45,7 +43,8 @@ SECRET_NAME = re.compile(
 SHORT_SECRET_NAME = re.compile(r"(?:\A|[^a-z])(?:sig|sas)\Z")
 BETWEEN_WORDS = re.compile("[_.-]")  # of a name: pass-word, MY_PASS_PHRASE
 INNOCENT = (  # that end as a secret's name does
-    "bypass", "compass", "surpass", "trespass", "overpass", "underpass", "monkey", "turkey", "donkey", "hockey", "jockey", "whiskey",
+    "bypass", "compass", "surpass", "trespass", "overpass", "underpass", "monkey", "turkey",
+    "donkey", "hockey", "jockey", "whiskey",
 )  # fmt: skip
 
 # Their values
@@ -88,32 +87,6 @@ KIND_CHANGE = re.compile("(?<=[a-z])[A-Z0-9]|(?<=[A-Z])[a-z0-9]|(?<=[0-9])[A-Za-
 # Changes between small letters, capitals and digits for each character of random text. Words have
 # half of that.
 RANDOM_CHANGES = 0.3
-
-
-def without_query(url: str) -> str:
-    """An address without credentials, query and fragment; of one that may hide them elsewhere, only
-    the scheme.
-    """
-    plain = re.sub(r"//[^/@?#\\]*@", "//", url)
-    if "@" in plain or "\\" in plain:
-        return not_shown(plain)
-    return re.sub(r"[?#].*", "", plain, flags=re.DOTALL)
-
-
-def not_shown(url: str) -> str:
-    """What stands for an address that is not shown: its scheme, where it has one."""
-    scheme = SCHEME.match(url)
-    return NOT_SHOWN.format(scheme.group(1) if scheme else "address")
-
-
-def beginning(text: str, limit: int) -> str:
-    """The first characters of a text, whole words: of half an address it cannot be seen what in it
-    is a password.
-    """
-    if len(text) <= limit:
-        return text
-    words = text[:limit].rsplit(None, 1)
-    return words[0] if len(words) > 1 else ""
 
 
 def without_secrets(text: str) -> str:

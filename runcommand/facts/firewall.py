@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from enum import Enum
 from typing import Optional, Tuple
 
 from ..frozen import dataclass
-from .kinds import MatchValue, Phrase, RuleLine, RuleName, Term
+from .kinds import JSON_ONLY, MatchValue, Phrase, RuleLine, RuleName, Term
 
 
 class FirewallPlace(str, Enum):
@@ -146,5 +147,6 @@ class Firewall:
     rules_read: int = 0  # in all, with those left out
     # rules that could concern the platform and are left out all the same: nothing is certain then
     cut_off: int = 0
-    lines: Tuple[RuleLine, ...] = ()
-    lines_cut: int = 0  # that did not fit in the report
+    lines: Tuple[RuleLine, ...] = field(default=(), metadata=JSON_ONLY)
+    # that did not fit in the report
+    lines_cut: int = field(default=0, metadata=JSON_ONLY)

@@ -1,7 +1,11 @@
-"""What a text of the facts is, which also decides what redaction makes of it.
+"""What a field of the facts says of itself: what its text is, and whether it is shown.
 
 The annotation of a field names its kind, as it names an ``Address`` or a ``Mac``. To a type checker
-all of these are ``str``; at run time each is a type of its own, which ``redaction/`` looks up.
+all of these are ``str``; at run time each is a type of its own, by which ``redaction/`` decides
+what becomes of the text.
+
+The text reports show each field, or what follows from it, except those whose metadata is
+``JSON_ONLY``.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ import re
 from typing import TYPE_CHECKING, NewType
 
 UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+JSON_ONLY = {"json_only": True}  # recorded for the ticket: in report.json alone
 
 if TYPE_CHECKING:
     Term = str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from enum import Enum
 from typing import Optional, Tuple
 
@@ -9,7 +10,7 @@ from ..frozen import dataclass
 from .addresses import Address, Cidr, Mac
 from .certificates import AttestedDocument
 from .connection import Connection, Outcome
-from .kinds import GroupName, Id, Phrase, Region, ResourceId, Term, VmName
+from .kinds import JSON_ONLY, GroupName, Id, Phrase, Region, ResourceId, Term, VmName
 from .times import Instant
 
 
@@ -50,13 +51,13 @@ class Instance:
     name: VmName = ""
     offer: Phrase = ""
     sku: Phrase = ""
-    publisher: Phrase = ""
-    version: Phrase = ""
+    publisher: Phrase = field(default="", metadata=JSON_ONLY)
+    version: Phrase = field(default="", metadata=JSON_ONLY)
     license_type: Phrase = ""
     is_host_compatibility_layer_vm: Term = ""
-    os_type: Term = ""
-    vm_size: Term = ""
-    zone: Term = ""
+    os_type: Term = field(default="", metadata=JSON_ONLY)
+    vm_size: Term = field(default="", metadata=JSON_ONLY)
+    zone: Term = field(default="", metadata=JSON_ONLY)
     subscription_id: Id = ""
     resource_group_name: GroupName = ""
     resource_id: ResourceId = ""
@@ -67,13 +68,13 @@ class Instance:
 class Exchange:
     """One HTTP GET, from its connect to the end of its body (or to where it failed)."""
 
-    path: Term
+    path: Term = field(metadata=JSON_ONLY)
     connection: Connection
     outcome: Outcome
     status: Optional[int] = None
     server: Optional[Phrase] = None
     via: Optional[Phrase] = None
-    content_type: Optional[Phrase] = None
+    content_type: Optional[Phrase] = field(default=None, metadata=JSON_ONLY)
     location: Optional[Phrase] = None  # of a redirect, without its query
     date: Optional[Instant] = None  # the host's clock, from the Date header
     read_at: Optional[Instant] = None  # this machine's clock when the head had been read
@@ -103,7 +104,9 @@ class Imds:
     document: Optional[AttestedDocument] = None  # what it holds
     identity: Optional[Exchange] = None
     identity_present: Optional[bool] = None
-    requests: int = 0  # HTTP requests sent to IMDS, up to the end of these
+    requests: int = field(
+        default=0, metadata=JSON_ONLY
+    )  # HTTP requests sent to IMDS, up to the end of these
 
 
 @dataclass(frozen=True)

@@ -46,9 +46,8 @@ class Proxy:
     # why it cannot be said what the setting comes to: "in a condition"
     undecided: Optional[Message] = None
     bypass: Tuple[BypassEntry, ...] = ()
-    bypass_capitals: Optional[Tuple[BypassEntry, ...]] = (
-        None  # of NO_PROXY, where it differs from no_proxy
-    )
+    # of NO_PROXY, where it differs from no_proxy
+    bypass_capitals: Optional[Tuple[BypassEntry, ...]] = None
     rivals: Tuple[Term, ...] = ()  # variables of the same environment that name another proxy
     pac_url: Optional[Url] = None
     auto_detect: bool = False

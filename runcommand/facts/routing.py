@@ -71,7 +71,7 @@ class RoutingRule:
 
 @dataclass(frozen=True)
 class Lookup:
-    """What the system itself says it would do with a packet to ``destination`` (no packet is sent)."""
+    """What the system itself would do with a packet to ``destination`` (none is sent)."""
 
     destination: Address
     source: Optional[Address] = None

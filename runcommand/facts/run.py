@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import field
 from typing import Optional, Tuple
 
 from ..frozen import dataclass
@@ -11,7 +12,7 @@ from .addresses import Address, Mac
 from .certificates import CertificateChain
 from .endpoints import EndpointTrial
 from .firewall import Firewall, FirewallRule
-from .kinds import Output, Reason, Term, VmName
+from .kinds import JSON_ONLY, Output, Reason, Term, VmName
 from .machine import Listener, Machine, ProcessConnection, Service
 from .platform import Imds, Trial, WireServer
 from .proxy import PacFile, Proxy, ProxyTrial
@@ -64,7 +65,7 @@ class Facts:
     host: VmName
     collected_at: Instant
     elapsed_s: float = 0.0
-    deadline_s: float = 0.0
+    deadline_s: float = field(default=0.0, metadata=JSON_ONLY)
     tool_version: Term = ""
     interrupted: bool = False
     redacted: bool = False  # names, ids and addresses are pseudonyms

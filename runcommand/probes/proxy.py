@@ -24,7 +24,7 @@ from ..facts import (
     ProxyTrial,
     Scope,
 )
-from ..facts.confidential import without_query
+from ..facts.urls import without_query
 from ..network import CONNECT_S, error_text
 from ..proxy.bypass import through
 from . import http, web, wireserver as wire_protocol

@@ -165,7 +165,7 @@ class _Redaction:
         for text in facts.raw or ():
             for number, match in enumerate(IN_TEXT.finditer(text.text)):
                 four, length, mask, six, six_length = match.groups()
-                ones = bin(parse(mask)[0] or 0).count("1") if mask else int(length or six_length)
+                ones = int(length or six_length or _ones(mask))
                 if number < NETWORKS:
                     yield four or six, ones
 
@@ -243,11 +243,15 @@ class _Redaction:
     def distribution(self, text: str) -> str:
         """The id of a Linux distribution; a customer's own image may have one of its own."""
         known = text.lower() in DISTRIBUTIONS or text.startswith(("sles", "opensuse"))
-        return text if known or not text else self._texts.learn(text, "os")
+        if known or not text:
+            return text
+        return self._texts.learn(text, "os")
 
     def region(self, text: str) -> str:
         """A region of Azure; Azure Stack's are called as their owners please."""
-        return text if not text or REGION.fullmatch(text) else self._texts.learn(text, "region")
+        if not text or REGION.fullmatch(text):
+            return text
+        return self._texts.learn(text, "region")
 
     def vm(self, text: str) -> str:
         """A machine by its name, perhaps with its domain."""
@@ -261,14 +265,20 @@ class _Redaction:
         return f"{first}{dot}{domain}"
 
     def group(self, text: str) -> str:
-        return self._texts.learn(text, "group", True) if text else text
+        if not text:
+            return text
+        return self._texts.learn(text, "group", True)
 
     def rule(self, text: str) -> str:
         """A display name; one that begins with @ is a resource of Windows."""
-        return text if not text or text.startswith("@") else self._texts.learn(text, "rule")
+        if not text or text.startswith("@"):
+            return text
+        return self._texts.learn(text, "rule")
 
     def table(self, text: str) -> str:
-        return text if text in TABLES or text.isdecimal() else self._texts.learn(text, "table")
+        if text in TABLES or text.isdecimal():
+            return text
+        return self._texts.learn(text, "table")
 
     def tag(self, text: str) -> str:
         plain = text.strip()
@@ -316,10 +326,14 @@ class _Redaction:
         return self._texts.host(text)
 
     def server(self, text: str) -> str:
-        return self._texts.url(text) if "://" in text else self._texts.authority(text)
+        if "://" in text:
+            return self._texts.url(text)
+        return self._texts.authority(text)
 
     def url(self, text: str) -> str:
-        return self._texts.url(text) if "://" in text else self.words(text)
+        if "://" in text:
+            return self._texts.url(text)
+        return self.words(text)
 
     def bypass(self, text: str) -> str:
         """An entry of a bypass list, which may be several for some clients."""
@@ -413,7 +427,9 @@ class _Redaction:
         """Numbers of a certificate lead to it, unless its names are everybody's anyway."""
 
         def number(value: Any, is_public: bool) -> Any:
-            return value if is_public or not value else self._number(value)
+            if is_public or not value:
+                return value
+            return self._number(value)
 
         of_subject, of_issuer = made.subject == old.subject, made.issuer == old.issuer
         return dataclasses.replace(
@@ -440,12 +456,16 @@ class _Redaction:
         made: List[str] = []
         is_list = False
         for line in raw.text.splitlines(keepends=True):
-            named = LABELLED.fullmatch(line) or (MORE.fullmatch(line) if is_list else None)
+            named = LABELLED.fullmatch(line)
+            if named is None and is_list:
+                named = MORE.fullmatch(line)
             is_list = named is not None
             if named:
                 made += [named.group(1), self._named(named.group(2)), named.group(3)]
+            elif HEADING.fullmatch(line):
+                made.append(self.words(line))
             else:
-                made.append(self.words(line) if HEADING.fullmatch(line) else self.text(line))
+                made.append(self.text(line))
         return "".join(made)
 
     def _named(self, value: str) -> str:
@@ -458,6 +478,11 @@ class _Redaction:
 def _parts(cidr: str) -> Tuple[str, int]:
     address, _, length = cidr.partition("/")
     return address, int(length)
+
+
+def _ones(mask: str) -> int:
+    """The length that a mask such as 255.255.0.0 says."""
+    return bin(parse(mask)[0] or 0).count("1")
 
 
 @lru_cache(maxsize=None)

@@ -79,7 +79,7 @@ class PrefixMap:
         self._same: List[Tuple[int, int]] = []
 
     def keep(self, value: int, length: int, begin: int = 0) -> None:
-        """No flip on the way to the first ``length`` bits of ``value``, from the bit ``begin`` on."""
+        """No flip on the way to the first ``length`` bits of ``value``, from bit ``begin`` on."""
         self._still.update(
             1 << depth | value >> self._bits - depth for depth in range(begin, length)
         )

@@ -32,23 +32,32 @@ HOME_FOLDER = (
 HOME = re.compile(rf"(?<![\w.-]){HOME_FOLDER}", re.IGNORECASE)  # not in the path of a URL
 OCTET = "(?:0|[1-9][0-9]{0,2})"
 # An address as it stands in the name of a host: ip-10-0-0-4
-DASHED = rf"(?<![0-9A-Za-z])(?<![0-9][-_])(?:(?:{OCTET}-){{3}}{OCTET}|(?:{OCTET}_){{3}}{OCTET})(?![0-9A-Za-z]|[-_][0-9])"
+DASHED = (
+    rf"(?<![0-9A-Za-z])(?<![0-9][-_])(?:(?:{OCTET}-){{3}}{OCTET}|(?:{OCTET}_){{3}}{OCTET})"
+    r"(?![0-9A-Za-z]|[-_][0-9])"
+)
 IN_A_NAME = re.compile(DASHED)
 # Bounded, and begun only where a word begins: the time is linear in the text.
 PATTERN = re.compile(
     rf"""(?<!\w)(?P<url>[A-Za-z][A-Za-z0-9+.-]{{1,15}}://[^\s"'<>|)\]]{{0,2000}})
     |(?<![0-9A-Za-z])(?P<guid>[0-9a-f]{{8}}-?(?:[0-9a-f]{{4}}-?){{3}}[0-9a-f]{{12}})(?![0-9A-Za-z])
     |(?P<sid>\bS-1-[0-9]{{1,2}}(?:-[0-9]{{1,10}}){{1,15}})
-    |(?<![0-9A-Za-z:-])(?P<mac>[0-9a-f]{{2}}(?:(?:-[0-9a-f]{{2}}){{5,19}}|(?::[0-9a-f]{{2}}){{5}}(?:(?::[0-9a-f]{{2}}){{3,14}})?))(?![0-9A-Za-z:-])
+    |(?<![0-9A-Za-z:-])(?P<mac>[0-9a-f]{{2}}
+        (?:(?:-[0-9a-f]{{2}}){{5,19}}|(?::[0-9a-f]{{2}}){{5}}(?:(?::[0-9a-f]{{2}}){{3,14}})?)
+    )(?![0-9A-Za-z:-])
     |(?<=\.\.\.)(?P<row>[0-9a-f]{{2}}(?:[ ][0-9a-f]{{2}}){{5,19}})(?=[ ]?\.\.)
     |(?<![0-9A-Za-z.])(?P<dotted>[0-9a-f]{{4}}\.[0-9a-f]{{4}}\.[0-9a-f]{{4}})(?![0-9A-Za-z.])
-    |(?<![\w:.])(?P<six>(?:[0-9a-f]{{0,4}}:){{2,7}}(?:[0-9]{{1,3}}(?:\.[0-9]{{1,3}}){{3}}|[0-9a-f]{{0,4}})(?:/[0-9]{{1,3}})?)(?![\w:])
-    |(?<![0-9.])(?P<four>[0-9]{{1,3}}(?:\.[0-9]{{1,3}}){{3}}(?:/[0-9]{{1,3}}(?:\.[0-9]{{1,3}}){{0,3}})?)(?!\w|\.[0-9])
+    |(?<![\w:.])(?P<six>(?:[0-9a-f]{{0,4}}:){{2,7}}
+        (?:[0-9]{{1,3}}(?:\.[0-9]{{1,3}}){{3}}|[0-9a-f]{{0,4}})(?:/[0-9]{{1,3}})?
+    )(?![\w:])
+    |(?<![0-9.])(?P<four>[0-9]{{1,3}}(?:\.[0-9]{{1,3}}){{3}}
+        (?:/[0-9]{{1,3}}(?:\.[0-9]{{1,3}}){{0,3}})?)(?!\w|\.[0-9])
     |{HOME_FOLDER}
     |(?P<dashed>{DASHED})
     |(?<!\w)(?<!\w[-.])(?P<file>[a-z0-9_]{{1,40}}\.py:[0-9]+)
     |(?<!\w)(?<!\w[-.])(?P<host>{HOST})(?![\w-])
-    |(?<![\w-])-{{0,2}}(?:[ug]id-owner|uidrange|sk[ug]id|user[ _-]?id|[ug]id)[ \t=:"]{{1,3}}(?P<owner>[0-9]{{1,10}}(?:[-:][0-9]{{1,10}})?)(?!\w)
+    |(?<![\w-])-{{0,2}}(?:[ug]id-owner|uidrange|sk[ug]id|user[ _-]?id|[ug]id)
+        [ \t=:"]{{1,3}}(?P<owner>[0-9]{{1,10}}(?:[-:][0-9]{{1,10}})?)(?!\w)
     |(?<![\w.-])(?P<bridge>br-[0-9a-f]{{12}})(?![\w.-])
     |(?<!\S)(?P<option>--?[a-z][a-z0-9-]{{1,30}})(?!\S)
     |(?P<word>[^\W_]+)""",
@@ -56,10 +65,12 @@ PATTERN = re.compile(
 )
 # Free text of whoever made a firewall rule: iptables' options, nft's words.
 FREE = re.compile(
-    r"""((?:--(?:log|nflog|ulog)-prefix|--comment|(?<![\w-])(?:prefix|comment)(?=[ ]"))[ \t=]{1,3})("(?:[^"\\]|\\.){0,300}"?|[^\s"]{1,300})"""
+    r"""((?:--(?:log|nflog|ulog)-prefix|--comment|(?<![\w-])(?:prefix|comment)(?=[ ]"))"""
+    r"""[ \t=]{1,3})("(?:[^"\\]|\\.){0,300}"?|[^\s"]{1,300})"""
 )
 PATH = re.compile(
-    r"(?<![\w./\\])(?:/[\w.+@-]{1,80}){1,20}|(?<!\w)[A-Za-z]:(?:\\[^\s\\:;,\"'<>|]{1,80}){1,20}|(?<=exit status )[0-9]{1,3}: .*"
+    r"(?<![\w./\\])(?:/[\w.+@-]{1,80}){1,20}|"
+    r"(?<!\w)[A-Za-z]:(?:\\[^\s\\:;,\"'<>|]{1,80}){1,20}|(?<=exit status )[0-9]{1,3}: .*"
 )
 # below it numbers are the system's own: of accounts on Linux, of what every Windows domain has
 FIRST_USER = 1000
@@ -224,7 +235,9 @@ class Texts:
         return self.learn(word), end
 
     def address(self, text: str) -> str:
-        return self._addresses.network(text) if "/" in text else self._addresses(text)
+        if "/" in text:
+            return self._addresses.network(text)
+        return self._addresses(text)
 
     def _dashed(self, text: str) -> str:
         """An address whose four numbers stand between dashes or underscores."""
@@ -315,11 +328,15 @@ class Texts:
     def _home(self, text: str) -> str:
         folder, user = re.split(r"[\\/]", text, maxsplit=1)
         separator = text[len(folder)]
-        return f"{folder}{separator}{user if user.lower() in EVERYBODYS_FOLDERS else self.learn(user, 'user', True)}"
+        if user.lower() not in EVERYBODYS_FOLDERS:
+            user = self.learn(user, "user", True)
+        return f"{folder}{separator}{user}"
 
     def _option(self, text: str) -> str:
         """Of a command line: iptables' own, unless a name stands in it."""
-        return self.learn(text) if any(stem in text.lower() for stem in self._stems) else text
+        if any(stem in text.lower() for stem in self._stems):
+            return self.learn(text)
+        return text
 
     # --- hosts ---
 
@@ -383,7 +400,9 @@ class Texts:
         host = rest[:at].lower().rpartition("@")[2].partition(":")[0]
         if path not in ("", "/") and not _is_below(host, PUBLIC) and host not in PLATFORM_ADDRESSES:
             extension = EXTENSIONS.search(path)
-            path = f"/{self.name(path, 'path').lower()}{extension.group().lower() if extension else ''}"
+            path = f"/{self.name(path, 'path').lower()}"
+            if extension:
+                path += extension.group().lower()
         return f"{scheme}://{where}{path}{text[end:]}"
 
 
@@ -393,7 +412,11 @@ def _is_own(word: str) -> bool:
 
 
 def _as_written(value: str, made: str) -> str:
-    return made.upper() if value.isupper() else made.capitalize() if value.istitle() else made
+    if value.isupper():
+        return made.upper()
+    if value.istitle():
+        return made.capitalize()
+    return made
 
 
 def _is_below(name: str, domains: Tuple[str, ...]) -> bool:

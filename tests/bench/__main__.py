@@ -12,10 +12,12 @@ import argparse
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
-from typing import Callable, List, Sequence
+from typing import Callable, Dict, List, Sequence
 
 import build
 from runcommand.attest import document as attested
@@ -38,15 +40,17 @@ class Sample:
     peak_mib: float
 
 
-def sample(command: Sequence[str]) -> Sample:
+def sample(command: Sequence[str], **variables: str) -> Sample:
     """One whole process, from its start to its end.
 
     The peak is its own high-water mark, seen up to 5 ms before its end.
+
+    :param variables: of the environment, beside this process's own
     """
     began = time.monotonic()
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
     )  # fmt: skip
     peak = 0
     while process.poll() is None:
@@ -108,6 +112,39 @@ def whole_runs(
     print(f"{name + ': IMDS requests':34}{'':8}{asked / runs:8.2f}{'':8}  {'a run':6}")
 
 
+def start_up(runs: int) -> None:
+    """A healthy run beside what it cannot do without: a bare Python, and the three requests as curl
+    makes them. They take turns, so that a busy machine slows all of them.
+    """
+    script = write_script()
+    asked = ("instance", "attested/document", "identity/info")
+    urls = [f"http://{IMDS}/metadata/{path}?api-version=2021-02-01" for path in asked]
+    curl = ["curl", "-q", "--noproxy", "*", "--silent", "--header", "Metadata: true"]
+    with Lab() as lab, tempfile.TemporaryDirectory() as bytecode:
+        run = lab.enter([sys.executable, "-m", "runcommand", "--no-files"])
+        cached = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": bytecode}
+        uncached = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": f"{bytecode}/none"}
+        bare = lab.enter([sys.executable, "-c", "pass"])
+        by_script = lab.enter(["sh", str(script), "--no-files"])
+        works: Dict[str, Callable[[], float]] = {
+            "start-up: bare interpreter": lambda: sample(bare).seconds,
+            "start-up: three curls": lambda: sum(
+                sample(lab.enter([*curl, url])).seconds for url in urls
+            ),
+            "start-up: healthy": lambda: sample(run, **cached).seconds,
+            "start-up: healthy, first time": lambda: sample(run, **uncached).seconds,
+            "start-up: healthy, the script": lambda: sample(by_script).seconds,
+        }
+        times: Dict[str, List[float]] = {name: [] for name in works}
+        for turn in range(runs + 1):
+            for name, work in works.items():
+                seconds = work()
+                if turn:  # the first is to warm up
+                    times[name].append(seconds)
+    for name, found in times.items():
+        show(name, found, "s", "0.2" if "healthy" in name else "")
+
+
 def a_document(runs: int) -> None:
     """Reading and verifying one document, in this process."""
     answer = attested_document(VM, "1234567890", Behaviour())
@@ -121,13 +158,19 @@ def a_document(runs: int) -> None:
     show("a document of three certificates", [once() for _ in range(runs)], "ms", "")
 
 
+def write_script() -> Path:
+    """Builds the script for Run Command in ``dist``."""
+    build.DIST.mkdir(exist_ok=True)
+    script = build.DIST / f"{build.NAME}.sh"
+    script.write_text(build.shell_script(), "ascii")
+    return script
+
+
 def of_script(runs: int) -> None:
     """The script for Run Command: its size, and a whole healthy run, in which Python compiles all
     that it imports.
     """
-    build.DIST.mkdir(exist_ok=True)
-    script = build.DIST / f"{build.NAME}.sh"
-    script.write_text(build.shell_script(), "ascii")
+    script = write_script()
     print(
         f"{'size of the script':34}{'':8}{script.stat().st_size / 1024:8.1f}{'':8}  {'KiB':6}{build.SCRIPT_LIMIT >> 10}"
     )
@@ -217,6 +260,7 @@ def of_package(runs: int) -> None:
     bare = [sample([sys.executable, "-c", "pass"]).seconds for _ in range(runs)]
     show("bare interpreter", bare, "s", "")
     show("--version", version, "s", "")
+    start_up(runs)
     whole_runs("healthy", runs, "0.6", lambda lab: None)
     whole_runs(
         "all dark",

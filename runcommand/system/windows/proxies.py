@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 from ...collect import Board, NoFact
 from ...collect.board import PAC_URLS
 from ...facts import Proxy, ProxyKind, Scope
-from ...facts.confidential import without_query
+from ...facts.urls import without_query
 from ...proxy.settings import PROCESS, of_environment, read_bypass, read_servers
 from . import registry, winhttp
 from .registry import Root
