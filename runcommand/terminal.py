@@ -1,4 +1,4 @@
-"""What only a terminal gets: progress while the probes run, and colour. In a pipe there is neither."""
+"""Progress while the probes run, and colour: on a terminal, never in a pipe."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import os
 import re
 import time
 from types import TracebackType
-from typing import Optional, TextIO, Type
+from typing import Match, Optional, TextIO, Type
 
 QUIET_S = 0.5  # a run that is over by then shows nothing
+COLUMNS = 60  # of the line of progress
 WORDS = {
     "imds": "asking IMDS",
     "wireserver": "asking the WireServer",
     "differential": "asking from every local address",
-    "neighbours": "looking at the next hop",
+    "neighbours": "checking the next hop",
 }
+VERDICT = re.compile(r"^VERDICT  (([A-Z]+).*)$", re.MULTILINE)
+STATUS = re.compile(r"^  (fail|warn|ok|error)( +)(?=[a-z]+\.)", re.MULTILINE)
 _COLOURS = {
     "HEALTHY": 32,
     "DEGRADED": 33,
@@ -35,29 +38,27 @@ def is_terminal(stream: Optional[TextIO]) -> bool:
 
 
 def has_colour(stream: Optional[TextIO]) -> bool:
-    """Whether to colour: a terminal that is not dumb, and nobody said NO_COLOR
+    """Whether to colour: a terminal that is not dumb, unless NO_COLOR is set
     (https://no-color.org).
     """
-    if (
-        not is_terminal(stream) or "NO_COLOR" in os.environ or os.name == "nt"
-    ):  # Windows: not before it is switched on
+    # Windows' console takes colours only once they are switched on
+    if not is_terminal(stream) or "NO_COLOR" in os.environ or os.name == "nt":
         return False
     return os.environ.get("TERM", "dumb") != "dumb"
 
 
 def coloured(report: str) -> str:
     """Colours the verdict and the status words."""
-    report = re.sub(
-        r"^VERDICT  (([A-Z]+).*)$",
-        lambda m: f"VERDICT  {_paint(m.group(1), m.group(2))}",
-        report,
-        count=1,
-        flags=re.MULTILINE,
-    )
-    return re.sub(
-        r"^  (fail|warn|ok|error)( +)(?=[a-z]+\.)", lambda m: f"  {_paint(m.group(1), m.group(1))}{m.group(2)}", report,
-        flags=re.MULTILINE,
-    )  # fmt: skip
+    report = VERDICT.sub(_verdict, report, count=1)
+    return STATUS.sub(_status, report)
+
+
+def _verdict(line: Match[str]) -> str:
+    return f"VERDICT  {_paint(line.group(1), line.group(2))}"
+
+
+def _status(word: Match[str]) -> str:
+    return f"  {_paint(word.group(1), word.group(1))}{word.group(2)}"
 
 
 def _paint(text: str, key: str) -> str:
@@ -77,11 +78,8 @@ class Progress:
     def __call__(self, waiting_for: str, elapsed_s: float) -> None:
         if self._stream and elapsed_s > QUIET_S and time.monotonic() - self._shown > 0.2:
             self._shown = time.monotonic()
-            self._say(
-                f"\r  {WORDS.get(waiting_for, f'reading {waiting_for}')} ... {elapsed_s:.0f} s".ljust(
-                    60
-                )
-            )
+            work = WORDS.get(waiting_for, f"reading {waiting_for}")
+            self._say(f"\r  {work} ... {elapsed_s:.0f} s".ljust(COLUMNS))
 
     def __exit__(
         self,
@@ -90,7 +88,7 @@ class Progress:
         trace: Optional[TracebackType],
     ) -> None:
         if self._shown:
-            self._say("\r" + " " * 60 + "\r")
+            self._say("\r" + " " * COLUMNS + "\r")
 
     def _say(self, text: str) -> None:
         if self._stream is None:

@@ -127,7 +127,7 @@ def test_a_broken_vm_is_diagnosed_by_one_command(made):
     assert end(transcript[: -len("(exit code 1)\n")]) == ("broken", "route-wrong-interface", 1)
     assert f"the primary NIC has the MAC {MAC} and the address {IP}" in transcript
     assert (
-        f"MAC {MAC} is what --expected-mac and IMDS say; address {IP} is what --expected-ip and IMDS say"
+        f"MAC {MAC} matches --expected-mac and IMDS; address {IP} matches --expected-ip and IMDS"
         in transcript
     )
 
@@ -233,7 +233,7 @@ def test_any_option_reaches_powershell_as_it_was_typed(setting, tmp_path, way):
 @with_az
 def test_run_commands_own_parameters_reach_the_script_too(made):
     for name in ("invoke-linux.json", "show-instance-view.json"):
-        assert "is what --expected-mac and IMDS say" in made[name]
+        assert "matches --expected-mac and IMDS" in made[name]
 
 
 @with_az
@@ -252,7 +252,7 @@ def test_a_managed_run_command_takes_words_as_well(setting):
         setting.lab, script, [("", f"ExpectedMac={MAC}"), ("Arguments", "--no-files")]
     )
     assert end(output.out) == ("healthy", "-", 0)
-    assert "is what --expected-mac and IMDS say" in output.out and "FILES    none" in output.out
+    assert "matches --expected-mac and IMDS" in output.out and "FILES    none" in output.out
 
 
 @with_az
@@ -294,9 +294,9 @@ def test_a_broken_windows_vm_is_diagnosed_by_the_exe_that_it_downloads(setting):
     assert (done.returncode, end(done.stdout)) == (1, ("broken", "route-wrong-interface", 1)), (
         done.stdout + done.stderr
     )
-    assert (
-        "is what --expected-mac says" in done.stdout and "is what --expected-ip says" in done.stdout
-    ), done.stdout
+    assert "matches --expected-mac" in done.stdout and "matches --expected-ip" in done.stdout, (
+        done.stdout
+    )
 
 
 # --- what goes wrong ---
@@ -416,7 +416,7 @@ def test_the_readmes_commands_do_what_it_says(setting, broken, tmp_path):
             "END IMDS-CHECK verdict=broken cause=route-wrong-interface exit=1 host=labvm"
             in done.stdout
         ), done.stderr
-        assert "is what --expected-mac and IMDS say" in done.stdout, done.stdout
+        assert "matches --expected-mac and IMDS" in done.stdout, done.stdout
     assert not setting.linux.commands  # the managed one was deleted
 
 

@@ -139,7 +139,7 @@ def test_a_firewall_of_which_nft_shows_nothing_is_not_without_fault(lab, how):
     stand_in(lab, how, "nft")
     finding = report_of(lab)[0]["findings"][0]
     assert finding["cause"] == "imds-no-answer" and finding["detail"].startswith(
-        "Could not look at: all of the firewall (nft"
+        "Could not check: all of the firewall (nft"
     )
     assert not any("Redeploy the VM" in fix["text"] for fix in finding["fix"])
 
@@ -432,7 +432,7 @@ def test_what_could_not_be_looked_at_is_said_first_and_nothing_is_redeployed(lab
         "route-wrong-interface" not in verdict
     ):  # a root that may raise its own limit sees everything
         assert (
-            verdict.split("\n")[1].startswith("  Could not look at: ")
+            verdict.split("\n")[1].startswith("  Could not check: ")
             and "Redeploy the VM" not in rest
         )
         assert rest.startswith("  - Run this again with --deadline 60")

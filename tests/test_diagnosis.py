@@ -264,7 +264,7 @@ def test_without_a_lookup_the_table_tells_which_route_wins():
 def test_without_routes_no_route_is_blamed():
     facts = replace(LINUX.dark(proof=False), routes=None, lookups=None)
     diagnosis = diagnose(facts)
-    assert diagnosis.cause == "imds-no-answer" and "Not looked at: route" in diagnosis.main.detail
+    assert diagnosis.cause == "imds-no-answer" and "Not checked: route" in diagnosis.main.detail
 
 
 def test_without_adapters_the_way_still_tells_that_there_is_none():

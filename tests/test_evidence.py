@@ -46,7 +46,7 @@ def test_the_policy_rule_that_decides_stands_in_both_reports():
         report, _ = lab.diagnose()
         portal, full = lab.tool(*PORTAL).stdout, lab.tool(*FULL).stdout
     rule = f"100: from all to {IMDS} lookup 100"
-    assert f'The policy rule "{rule}" chooses that route.' in detail(
+    assert f'The policy rule "{rule}" selects that route.' in detail(
         report, "route-wrong-interface"
     )
     for text in (portal, full):
@@ -70,7 +70,7 @@ def test_a_policy_rule_that_denies_the_way_stands_in_place_of_a_row():
         portal = lab.tool(*PORTAL).stdout
     rule = f"100: from all to {IMDS} prohibit"
     assert detail(report, "route-missing").startswith(
-        f'The policy rule "{rule}" denies the way to {IMDS}.'
+        f'The policy rule "{rule}" blocks packets to {IMDS}.'
     )
     assert f"\n> policy rule {rule}\n" in portal
 
@@ -126,7 +126,7 @@ def test_the_rule_that_is_named_shows_what_it_met_during_the_tries(program, addr
         report, _ = lab.diagnose()
     (rule,) = [rule for rule in report["facts"]["firewall"]["rules"] if rule["action"] == "drop"]
     assert rule["packets"] >= 1
-    assert re.search(rf"[Pp]ackets that it has met: {rule['packets']}\b", detail(report, cause))
+    assert re.search(rf"[Pp]ackets matched so far: {rule['packets']}\b", detail(report, cause))
 
 
 class Programs:
@@ -228,7 +228,7 @@ def test_who_answers_in_imdss_place_is_named_by_program_and_pid():
     assert " firewall.imds " not in "".join(
         line for line in full.splitlines(True) if line.startswith("  fail")
     )
-    assert "nothing stands in the way" not in next(
+    assert "nothing blocks it" not in next(
         line for line in full.splitlines() if " firewall.imds " in line
     )
 

@@ -36,7 +36,7 @@ LAYERS = {
     "check": ("facts", "collect", "probes", "system", "diagnosis", "report", "redaction"),
     "simulator": ("facts", "network", "attest", "collect", "probes", "model", "diagnosis", "check"),
     "cli": (
-        "facts", "collect", "probes", "system", "rules", "diagnosis", "report", "redaction",
+        "facts", "attest", "collect", "probes", "system", "rules", "diagnosis", "report", "redaction",
         "operator", "check", "simulator",
     ),
     "__main__": ("cli",),

@@ -104,11 +104,11 @@ def identity(diagnosis):
 def says_it_is_mistaken(finding):
     assert (
         finding.severity.value == "warn"
-        and "the value given is most likely mistyped, or that of" in finding.detail
+        and "the value given is most likely mistyped, or belongs to" in finding.detail
     )
     (fix,) = finding.fix
     assert fix.kind.value == "advice" and fix.text.startswith(
-        "Check the value that was given: az vm nic show"
+        "Check the value given: az vm nic show"
     )
 
 
@@ -195,7 +195,7 @@ def test_a_mistyped_mac_does_not_hide_the_firewalls_rule():
     warning = mismatches(diagnosis)["nic-mac-mismatch"]
     assert warning.detail == (
         'Azure expects MAC 00-0D-3A-E5-1C-C9 (--expected-mac); the guest has "Ethernet" 00-0D-3A-E5-1C-C0. But the WireServer '
-        'answered "Ethernet" (172.16.69.7), so the value given is most likely mistyped, or that of another VM.'
+        'answered "Ethernet" (172.16.69.7), so the value given is most likely mistyped, or belongs to another VM.'
     )
 
 
@@ -424,18 +424,18 @@ def test_the_check_says_what_is_the_same_and_what_differs():
         (
             Expected(nic.mac, "172.16.69.7"),
             "ok",
-            f"MAC {nic.mac} is what --expected-mac and IMDS say; address 172.16.69.7 is what --expected-ip and IMDS say",
+            f"MAC {nic.mac} matches --expected-mac and IMDS; address 172.16.69.7 matches --expected-ip and IMDS",
         ),
         (
             Expected(),
             "ok",
-            f"MAC {nic.mac} is what IMDS says; address 172.16.69.7 is what IMDS says",
+            f"MAC {nic.mac} matches IMDS; address 172.16.69.7 matches IMDS",
         ),
         (
             Expected(ip=NOBODYS_IP),
             "warn",
             f'Azure expects address {NOBODYS_IP} (--expected-ip); the guest has 172.16.69.7 on "Ethernet"; '
-            f"MAC {nic.mac} is what IMDS says; address 172.16.69.7 is what IMDS says",
+            f"MAC {nic.mac} matches IMDS; address 172.16.69.7 matches IMDS",
         ),
     ):
         check = identity(diagnose(WINDOWS.healthy(expected=expected)))
@@ -447,7 +447,7 @@ def test_the_check_has_nothing_to_compare_with_where_nobody_says_anything(side):
     check = identity(diagnose(side.silent()))
     assert (check.status.value, check.summary) == (
         "skip",
-        "nothing to compare with: --expected-mac, --expected-ip",
+        "nothing to compare with: give --expected-mac, --expected-ip",
     )
 
 

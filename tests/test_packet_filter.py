@@ -28,7 +28,8 @@ from runcommand.firewall.matching import ends, holds
 from runcommand.firewall.packet import Packet
 from runcommand.firewall.record import all_rules
 from runcommand.model.model import Model
-from runcommand.report.tree import path_line
+from runcommand.report.blocks import Passage
+from runcommand.report.path import path
 from runcommand.simulator.scenarios import chained, condition, linux_firewall, to_host
 
 from .clock import LITTLE, Work
@@ -626,7 +627,7 @@ def test_the_place_that_sets_the_firewall_at_start_is_named():
 def test_before_a_rule_is_taken_away_it_is_said_that_somebody_may_have_meant_it():
     wall = linux_firewall(chained("7", RuleVerdict.DROP, *to_host()))
     first, *_, last = told(wall).main.fix
-    assert "on purpose" in first.text and "ask whoever looks after" in first.text
+    assert "deliberate" in first.text and "ask whoever manages" in first.text
     assert last.text == "nft delete rule inet filter output handle 7" and last.harmless is None
 
 
@@ -684,7 +685,7 @@ def test_everything_that_stops_it_is_named_and_mended_at_once():
         f"-A OUTPUT -d {IMDS}/32 -j DROP", f"-A OUTPUT -d {IMDS}/32 -j DROP", policy="DROP"
     )
     diagnosis = told(Firewall(tuple(found.rules), tuple(found.chains), sources=("iptables",)))
-    assert "After it there is" in diagnosis.main.detail
+    assert "Next in line" in diagnosis.main.detail
     assert commands(diagnosis)[:2] == [
         f"iptables -t filter -D OUTPUT -d {IMDS}/32 -j DROP",
         "iptables -t filter -I OUTPUT -d 169.254.169.254/32 -p tcp --dport 80 -j ACCEPT",
@@ -751,7 +752,7 @@ def test_where_rules_were_cut_off_nothing_is_certain():
     assert (
         read.cut_off == 1001
         and diagnosis.cause != "firewall-blocks-imds"
-        and "Not looked at: all of the firewall" in diagnosis.main.detail
+        and "Not checked: all of the firewall" in diagnosis.main.detail
     )
     assert any("1001 rules were cut off" in finding.detail for finding in diagnosis.findings)
 
@@ -785,11 +786,11 @@ def test_a_report_does_not_say_that_nothing_is_wrong_with_a_firewall_that_may_be
     assert diagnosis.cause == "imds-refused"
     assert (
         "firewall"
-        not in diagnosis.main.detail.partition("Not looked at")[0].partition(
-            "Nothing wrong was found in"
-        )[2]
+        not in diagnosis.main.detail.partition("Not checked")[0].partition("No fault found in")[2]
     )
-    assert "-X-> firewall" not in path_line(diagnosis.model)
+    steps = path(diagnosis.model).steps
+    stopped = [step.text for step in steps if step.passage is Passage.STOPPED]
+    assert not [text for text in stopped if text.startswith("firewall")]
 
 
 def test_a_redirection_ends_the_walk():

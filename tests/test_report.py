@@ -1,5 +1,6 @@
 """The reports: their size, their form, and that nothing from outside reaches them raw."""
 
+import ast
 import errno
 import json
 import re
@@ -36,8 +37,11 @@ from runcommand.fixes.commands import phrase, sh
 from runcommand.fixes.operator import az
 from runcommand.fixes.pages import PAIRS, page_for
 from runcommand.model.errors import WINSOCK, error_in_words
-from runcommand.report import explain, json_report, text
-from runcommand.report.tree import sections, wrap
+from runcommand.report import content, explain, json_report, text
+from runcommand.report.blocks import AT_PORTAL_DEPTH, Commands, Place, Section
+from runcommand.report.full import full_report
+from runcommand.report.lines import section_lines, wrap
+from runcommand.report.portal import portal_report
 from runcommand.rules.azure import tool_failed
 from runcommand.rules.checks import Status
 from runcommand.rules.finding import (
@@ -69,6 +73,7 @@ from .facts_of import BOTH, LINUX, WINDOWS, http, imds, metadata
 from .generate import some_facts
 
 LIMIT = 3900
+REPORT = Path(__file__).resolve().parents[1] / "runcommand" / "report"
 END = re.compile(
     r"END IMDS-CHECK verdict=(healthy|degraded|broken|inconclusive) cause=([a-z0-9-]+|-) exit=([0-3]) host=(\S+) at=(\S+) v=(\S+)"
 )
@@ -164,9 +169,10 @@ def test_what_is_cut_says_how_much():
         ),
     )
     diagnosis, portal, _ = holds(facts)
-    whole = next(
-        section for section in sections(diagnosis, "x", full=False) if section.title == "EVIDENCE"
-    )
+    (evidence,) = [
+        item for item in content.report(diagnosis, "x").sections if item.title == "EVIDENCE"
+    ]
+    whole = section_lines(evidence, AT_PORTAL_DEPTH)
     lines = portal.split("\n")
     shown = lines[
         lines.index("EVIDENCE") + 1 : next(
@@ -297,6 +303,38 @@ def test_the_host_name_cannot_forge_the_end_line(host):
         set(fields) == {"verdict", "cause", "exit", "host", "at", "v"}
         and fields["verdict"] == "broken"
     )
+
+
+@pytest.mark.parametrize("module", ["blocks", "lines", "portal", "full"])
+def test_writers_know_blocks_and_neither_facts_nor_rules(module):
+    tree = ast.parse((REPORT / f"{module}.py").read_text())
+    imported = {
+        f"{'.' * node.level}{node.module}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+    }
+    allowed = {
+        ".blocks",
+        ".lines",
+        "..frozen",
+        "..model.words",
+    }  # words: how any text is made ASCII and short
+    ours = {name for name in imported if name.startswith(".")}
+    assert ours <= allowed
+
+
+def test_both_texts_are_one_tree_at_two_depths():
+    diagnosis = diagnose(RECORDED["route-missing"])
+    tree = content.report(diagnosis, "x")
+    assert portal_report(tree) == text.portal(diagnosis, "x")
+    assert full_report(tree) == text.full(diagnosis, "x")
+
+
+def test_commands_are_never_wrapped():
+    long = f"echo {'word ' * 100}end"
+    commands = Commands(Place("vm", "sh", "on this VM, as root"), (long,))
+    section = Section("FIX", (commands,), commands.place)
+    assert section_lines(section, AT_PORTAL_DEPTH).lines == (f"  {long}",)
 
 
 def test_words_are_wrapped_with_every_line_indented():
@@ -626,10 +664,10 @@ def test_the_full_report_holds_what_else_was_collected():
     for line in (
         "  stored route 169.254.169.254/32 via 192.168.77.1, metric 0",
         "  listens on 0.0.0.0:80: System (pid 4)",
-        "  listens on 127.0.0.1:3080: a program that is not known",
+        "  listens on 127.0.0.1:3080: an unknown program",
         "  connected to IMDS from port 50123: greedy.exe (pid 4711), established",
         "  service Dhcp: running, start auto",
-        "  firewall profile public on, active: outbound by default allow",
+        "  firewall profile public on, active: default outbound allow",
     ):
         assert line in full.split("\n")
     machine = " ".join(section(full, "MACHINE"))

@@ -1076,7 +1076,7 @@ def test_with_proof_that_imds_works_nothing_is_redeployed(side, outcome):
 @ON_BOTH
 def test_what_was_not_looked_at_is_said(side):
     detail = diagnose(replace(side.dark(proof=False), neighbours=None, firewall=None)).main.detail
-    assert "Not looked at: next hop, firewall." in detail
+    assert "Not checked: next hop, firewall." in detail
 
 
 @ON_BOTH
@@ -1483,9 +1483,7 @@ def test_where_the_address_is_the_vms_own_its_firewall_is_not_what_fails(side):
     )
     route, firewall = check_of(diagnosis, "route.imds"), check_of(diagnosis, "firewall.imds")
     assert (route.status.value, firewall.status.value) == ("fail", "skip")
-    assert (
-        "is an address of" in route.summary and "nothing stands in the way" not in firewall.summary
-    )
+    assert "is an address of" in route.summary and "nothing blocks it" not in firewall.summary
     assert "the requests do not leave this VM" in firewall.summary
 
 
@@ -1536,7 +1534,7 @@ def test_the_policy_rule_that_chooses_the_route_stands_in_the_verdict_and_the_ch
     )
     diagnosis = judged(facts, "broken", "route-wrong-interface")
     words = "100: from all to 169.254.169.254 lookup 100"
-    assert f'The policy rule "{words}" chooses that route.' in diagnosis.main.detail
+    assert f'The policy rule "{words}" selects that route.' in diagnosis.main.detail
     assert check_of(diagnosis, "route.imds").summary.endswith(f"; policy rule {words}")
     assert "policy rule" not in check_of(diagnosis, "route.wireserver").summary
 
@@ -1563,7 +1561,7 @@ def test_who_asks_too_often_is_named_with_its_number():
     )
     detail = judged(facts, "degraded", "imds-throttled").main.detail
     assert detail.endswith(
-        " Connected to it now: a program that is not known (pid 12), greedy.exe (pid 4711)."
+        " Connected to it now: an unknown program (pid 12), greedy.exe (pid 4711)."
     )
 
 
@@ -1580,5 +1578,5 @@ def test_the_rule_before_the_wireserver_shows_what_it_has_met():
         finding for finding in diagnosis.findings if finding.cause == "firewall-blocks-wireserver"
     )
     assert finding.detail.endswith(
-        "drops 168.63.129.16 port 80 and 32526 (packets that it has met: 6)."
+        "drops 168.63.129.16 port 80 and 32526 (packets matched so far: 6)."
     )

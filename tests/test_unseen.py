@@ -45,10 +45,10 @@ def redeploys(finding):
 def test_a_fact_that_may_explain_it_is_missing(side, fact, reason, outcome):
     whole = diagnose(side.dark(proof=False, outcome=outcome))
     lacking = diagnose(without(side.dark(proof=False, outcome=outcome), reason, fact))
-    assert lacking.main.detail.startswith(f"Could not look at: {EXPLAINING[fact]} ({reason}). ")
+    assert lacking.main.detail.startswith(f"Could not check: {EXPLAINING[fact]} ({reason}). ")
     assert texts(lacking.main)[0].startswith("Run this again with --deadline 60")
     assert not redeploys(lacking.main)
-    assert "Could not look at" not in whole.main.detail
+    assert "Could not check" not in whole.main.detail
 
 
 @ON_BOTH
@@ -57,7 +57,7 @@ def test_neither_service_answers_and_facts_are_missing(side):
     assert diagnose(facts).cause == "platform-unreachable" and redeploys(diagnose(facts).main)
     found = diagnose(without(facts, REASONS[0], "routes", "firewall")).main
     assert found.detail.startswith(
-        f"Could not look at: routes, firewall ({REASONS[0]}). "
+        f"Could not check: routes, firewall ({REASONS[0]}). "
     ) and not redeploys(found)
 
 
@@ -66,7 +66,7 @@ def test_a_program_that_is_not_on_the_vm_is_no_reason_to_run_again(side):
     found = diagnose(
         without(side.dark(proof=False), "iptables-save: not found; nft: not found", "firewall")
     ).main
-    assert "Could not look at" not in found.detail and redeploys(found)
+    assert "Could not check" not in found.detail and redeploys(found)
 
 
 @ON_BOTH
@@ -80,7 +80,7 @@ def test_a_program_that_is_not_on_the_vm_is_no_reason_to_run_again(side):
 )
 def test_what_a_program_says_is_not_taken_for_its_absence(side, reason):
     found = diagnose(without(side.dark(proof=False), reason, "firewall")).main
-    assert found.detail.startswith("Could not look at: firewall (") and not redeploys(found)
+    assert found.detail.startswith("Could not check: firewall (") and not redeploys(found)
 
 
 HALF_READ = [
@@ -100,21 +100,19 @@ def test_a_firewall_that_was_read_by_half_is_not_without_fault(side, note, outco
     assert redeploys(whole)
     found = diagnose(replace(facts, notes=(Note("firewall", note),))).main
     assert found.detail.startswith(
-        f"Could not look at: all of the firewall ({note}). "
+        f"Could not check: all of the firewall ({note}). "
     ) and not redeploys(found)
     assert texts(found)[0].startswith("Run this again with --deadline 60")
-    if "Nothing wrong was found in:" in whole.detail:
-        right = found.detail.partition("Nothing wrong was found in: ")[2].partition(".")[0]
-        assert "firewall" not in right and "Not looked at: all of the firewall" in found.detail
+    if "No fault found in:" in whole.detail:
+        right = found.detail.partition("No fault found in: ")[2].partition(".")[0]
+        assert "firewall" not in right and "Not checked: all of the firewall" in found.detail
 
 
 @ON_BOTH
 def test_rules_that_were_cut_off_were_not_looked_at(side):
     facts = side.dark(proof=False)
     found = diagnose(replace(facts, firewall=replace(facts.firewall, cut_off=7))).main
-    assert found.detail.startswith(
-        "Could not look at: all of the firewall (7 rules are left out). "
-    )
+    assert found.detail.startswith("Could not check: all of the firewall (7 rules are left out). ")
     assert not redeploys(found)
 
 
@@ -124,7 +122,7 @@ def test_rules_that_were_cut_off_were_not_looked_at(side):
 )
 def test_a_note_on_something_else_is_no_half_read_firewall(side, note):
     found = diagnose(replace(side.dark(proof=False), notes=(note,))).main
-    assert "Could not look at" not in found.detail and redeploys(found)
+    assert "Could not check" not in found.detail and redeploys(found)
 
 
 @ON_BOTH
@@ -145,7 +143,7 @@ def test_without_rights_it_is_said_first_and_run_again_with_them(side):
     facts = side.dark(proof=False)
     found = diagnose(replace(facts, machine=replace(facts.machine, elevated=False))).main
     who = "an administrator" if side is WINDOWS else "root"
-    assert found.detail.startswith(f"This was not run as {who}: ") and not redeploys(found)
+    assert found.detail.startswith(f"This was not run as {who}, so ") and not redeploys(found)
     assert texts(found)[0].startswith(
         "Run this again in an elevated prompt" if side is WINDOWS else "Run this again as root"
     )
@@ -169,7 +167,7 @@ def test_without_rights_a_healthy_vm_is_healthy_and_what_was_not_looked_at_is_sa
     for report in (text.portal(diagnosis), text.full(diagnosis)):
         said = report.splitlines()[1:3]
         assert said[0] == "VERDICT  HEALTHY" and said[1].startswith(
-            f"  This was not run as {who}: "
+            f"  This was not run as {who}, so "
         )
     assert "This was not run as" not in text.portal(diagnose(facts))
 
@@ -199,7 +197,7 @@ def test_an_interrupted_run_is_to_be_let_finish_and_is_no_fault_of_this_program(
     )
     diagnosis = diagnose(replace(facts, interrupted=True))
     assert diagnosis.cause == "tool-failed" and texts(diagnosis.main) == [
-        "Run again, and let it finish."
+        "Run again and let it finish."
     ]
     azure = next(check for check in diagnosis.checks if check.id == "vm.azure")
     assert (azure.status, azure.summary) == ("error", "the run was interrupted")
@@ -210,9 +208,9 @@ def test_an_interrupted_run_that_lacks_what_may_explain_it_is_to_be_let_finish(s
     facts = without(side.dark(proof=False), "the run was interrupted", "routes")
     found = diagnose(replace(facts, interrupted=True)).main
     assert found.detail.startswith(
-        "Could not look at: routes (the run was interrupted). "
+        "Could not check: routes (the run was interrupted). "
     ) and not redeploys(found)
-    assert texts(found)[0].startswith("Run this again, and let it finish")
+    assert texts(found)[0].startswith("Run this again and let it finish")
 
 
 def test_nothing_of_azure_is_missed_where_it_could_not_be_looked_for():
@@ -244,5 +242,5 @@ def test_of_several_reasons_the_first_is_said_and_every_fact_is(side):
     unlike = tuple(replace(item, reason=f"{item.fact} {item.reason}") for item in facts.unavailable)
     detail = diagnose(replace(facts, unavailable=unlike)).main.detail
     assert detail.startswith(
-        "Could not look at: NICs, routes, neighbours, firewall, services, proxies (NICs: adapters xxx"
+        "Could not check: NICs, routes, neighbours, firewall, services, proxies (NICs: adapters xxx"
     )

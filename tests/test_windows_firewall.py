@@ -249,7 +249,7 @@ def test_where_the_rest_cannot_be_told_or_is_too_long_it_is_done_by_hand(conditi
     assert (
         diagnosis.cause == "firewall-blocks-imds"
         and not commands(diagnosis)
-        and "on purpose" in diagnosis.main.fix[0].text
+        and "deliberate" in diagnosis.main.fix[0].text
         and "By hand" in diagnosis.main.fix[1].text
     )
 
@@ -279,7 +279,7 @@ def test_a_name_that_several_rules_have_is_replaced_by_the_id():
 def test_group_policy_is_changed_in_the_policy():
     diagnosis = found(BLOCK, place=FirewallPlace.GROUP_POLICY)
     assert (
-        "Group Policy sets it" in diagnosis.main.fix[0].text
+        "Group Policy sets this" in diagnosis.main.fix[0].text
         and '"Block metadata"' in diagnosis.main.fix[0].text
     )
     assert "gpupdate /target:computer /force" in commands(diagnosis)
@@ -328,8 +328,7 @@ def test_a_rule_that_works_for_others_is_no_fault_when_imds_answers():
     diagnosis = diagnose(facts)
     assert diagnosis.verdict.value == "healthy"
     assert (
-        "IMDS answers all the same" in diagnosis.findings[0].detail
-        and not diagnosis.findings[0].fix
+        "IMDS answers nonetheless" in diagnosis.findings[0].detail and not diagnosis.findings[0].fix
     )
 
 

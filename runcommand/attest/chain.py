@@ -51,7 +51,7 @@ def build(
             return path
         if best is None or _rank(path) > _rank(best):
             best = path
-    gave_up = (ChainError(ChainFault.OTHER, "the search for issuers was given up"),)
+    gave_up = (ChainError(ChainFault.OTHER, "the search for issuers was abandoned"),)
     return best or CertificationPath((leaf,), gave_up, False)
 
 
@@ -145,12 +145,12 @@ def _errors(
 ) -> Iterator[ChainError]:
     last, top = path[-1], len(path) - 1
     if not last.is_self_signed:
-        yield ChainError(ChainFault.ISSUER_MISSING, "its issuer is not found", top)
+        yield ChainError(ChainFault.ISSUER_MISSING, "its issuer was not found", top)
     elif last.thumbprint not in trusted:
         yield ChainError(ChainFault.ROOT_UNTRUSTED, "the root is not trusted", top)
     for number, certificate in enumerate(path):
         if not certificate.is_valid_at(when):
-            yield ChainError(ChainFault.OUTSIDE_DATES, "outside its dates", number)
+            yield ChainError(ChainFault.OUTSIDE_DATES, "expired or not yet valid", number)
     for number, is_good in enumerate(signatures):
         if is_good is False:
             yield ChainError(ChainFault.SIGNATURE, "its signature does not verify", number)

@@ -64,7 +64,7 @@ def take_apart(encoded: bytes) -> Message:
     info = outer.enter(der.SEQUENCE, "the document")
     outer.end()
     if der.object_identifier(info.take(der.OID).content) != SIGNED_DATA:
-        raise Malformed("the document is no signed data")
+        raise Malformed("the document is not signed data")
     explicit = info.enter(0xA0, "the signed data")
     info.end()
     data = explicit.enter(der.SEQUENCE, "the signed data")
@@ -74,16 +74,16 @@ def take_apart(encoded: bytes) -> Message:
     content_type, content = _content(data.enter(der.SEQUENCE, "the content"))
     held = data.take_if(0xA0)
     if data.next_tag() == 0xA1:
-        raise Unsupported("it holds revocation lists")
+        raise Unsupported("it contains revocation lists")
     signers = data.enter(der.SET, "the signers")
     data.end()
     signer = signers.enter(der.SEQUENCE, "the signer")
     if signers.next_tag() is not None:
-        raise Unsupported("more than one has signed it")
+        raise Unsupported("it has more than one signer")
     message, signer_version = _signer(signer, _certificates(held), content_type, content)
     expected = b"\1" if content_type == DATA and signer_version == b"\1" else b"\3"
     if version != expected:
-        raise Unsupported("the version of the signed data is not the one that its parts ask for")
+        raise Unsupported("the version of the signed data does not match its parts")
     if message.digest.oid not in [digest.oid for digest in digests]:
         raise Unsupported("the signer's digest is not among those announced")
     return message
@@ -102,7 +102,7 @@ def _content(parts: Reader) -> Tuple[str, bytes]:
     """The type and the bytes of what is signed."""
     content_type = der.object_identifier(parts.take(der.OID).content)
     if parts.next_tag() is None:
-        raise Malformed("what is signed is not in it")
+        raise Malformed("the signed content is not in it")
     explicit = parts.enter(0xA0, "the content")
     parts.end()
     if explicit.next_tag() == der.OCTET_STRING | CONSTRUCTED:
@@ -110,16 +110,16 @@ def _content(parts: Reader) -> Tuple[str, bytes]:
     content = explicit.take(der.OCTET_STRING).content
     explicit.end()
     if len(content) > CONTENT_LIMIT:
-        raise Malformed(f"what is signed is larger than {CONTENT_LIMIT >> 10} KiB")
+        raise Malformed(f"the signed content is larger than {CONTENT_LIMIT >> 10} KiB")
     return content_type, content
 
 
 def _certificates(held: Optional[Element]) -> List[X509]:
     if held is None:
-        raise Malformed("no certificate is in it")
+        raise Malformed("it contains no certificate")
     listed = der.elements(held.content, "the certificates", CERTIFICATES)
     if any(item.tag != der.SEQUENCE for item in listed):
-        raise Unsupported("it holds certificates of another kind than X.509")
+        raise Unsupported("it contains certificates other than X.509")
     return readable(item.whole for item in listed)
 
 
@@ -142,13 +142,13 @@ def _signer(
             [item for item in certificates if (item.issuer, item.serial) == (issuer, serial)],
         )
     if version != expected:
-        raise Unsupported("the signer's version is not the one that its name asks for")
+        raise Unsupported("the signer's version does not match its name")
     if not own:
         raise Malformed("the signer's certificate is not in it")
     digest, attributes, method = algorithm(parts), parts.take_if(0xA0), algorithm(parts)
     signature = parts.take(der.OCTET_STRING).content
     if parts.next_tag() == 0xA1:
-        raise Unsupported("it has attributes that nobody has signed")
+        raise Unsupported("it has unsigned attributes")
     parts.end()
     ordered = (own[0], *(item for item in certificates if item is not own[0]))
     return Message(content_type, content, ordered, digest, method, signature, attributes), version
@@ -197,17 +197,17 @@ def _check_attributes(content: bytes, content_type: str, digest: bytes) -> None:
         found = der.elements(inner.take(der.SET).content, "a signed attribute", ATTRIBUTES)
         inner.end()
         if kind in values or not found or (len(found) > 1 and kind in SINGLE):
-            raise Malformed("a signed attribute is there twice, or has not one value")
+            raise Malformed("a signed attribute occurs twice, or does not have exactly one value")
         if kind == COUNTERSIGNATURE or not _is_sorted(found):
             raise Unsupported("its signed attributes are not as DER and RFC 5652 have them")
         values[kind] = found
     if not _is_sorted(listed):
         raise Unsupported("its signed attributes are not in the order of DER")
     if not {CONTENT_TYPE, MESSAGE_DIGEST} <= set(values):
-        raise Malformed("the signed attributes lack one that must be there")
+        raise Malformed("a required signed attribute is missing")
     (named,), (signed,) = values[CONTENT_TYPE], values[MESSAGE_DIGEST]
     if named.tag != der.OID or der.object_identifier(named.content) != content_type:
-        raise NotVerified("the signed content type is another")
+        raise NotVerified("the signed content type does not match")
     if signed.tag != der.OCTET_STRING or signed.content != digest:
         raise NotVerified("the content is not what was signed")
 

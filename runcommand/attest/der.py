@@ -55,14 +55,16 @@ class Reader:
             raise Malformed(f"{self._what} ends too early")
         tag, length, at = data[start], data[start + 1], start + 2
         if tags and tag not in tags:
-            raise Malformed(f"{self._what} has an element {tag:#04x} where {tags[0]:#04x} belongs")
+            raise Malformed(
+                f"{self._what} has an element {tag:#04x} where {tags[0]:#04x} is expected"
+            )
         if length == 0x80:
             raise Unsupported(f"{self._what} has an indefinite length, so it is not DER")
         if length > 0x80:
             count = length & 0x7F
             octets = data[at : at + count]
             if count > LONGEST_LENGTH or len(octets) < count:
-                raise Malformed(f"{self._what} has a length that is none")
+                raise Malformed(f"{self._what} has an invalid length")
             if octets[0] == 0:
                 raise Unsupported(
                     f"{self._what} has a length in a longer form than needed, so it is not DER"
@@ -74,7 +76,7 @@ class Reader:
                 )
         if at + length > len(data):
             raise Malformed(
-                f"{self._what} has a length of {length} bytes, and {len(data) - at} are left"
+                f"{self._what} has a length of {length} bytes, but only {len(data) - at} are left"
             )
         self._at = at + length
         return Element(tag, data[at : self._at], data[start : self._at])
@@ -111,7 +113,7 @@ def elements(data: bytes, what: str, at_most: int, *tags: int) -> List[Element]:
 def object_identifier(content: bytes) -> str:
     """An OBJECT IDENTIFIER in dotted form. Raises ``Malformed``."""
     if not content or len(content) > 64 or content[-1] & 0x80:
-        raise Malformed("an object identifier that is none")
+        raise Malformed("an invalid object identifier")
     numbers, value = [], 0
     for octet in content:
         if octet == 0x80 and not value:
@@ -127,7 +129,7 @@ def object_identifier(content: bytes) -> str:
 def bits(content: bytes) -> bytes:
     """A BIT STRING of whole bytes. Raises ``Malformed``."""
     if not content or content[0]:
-        raise Malformed("a bit string that is not of whole bytes")
+        raise Malformed("a bit string that is not whole bytes")
     return content[1:]
 
 
@@ -137,8 +139,8 @@ def time(element: Element) -> datetime:
     if element.tag == UTC_TIME and re.fullmatch(r"\d{12}Z", text, re.ASCII):
         text = ("19" if text >= "50" else "20") + text
     if not re.fullmatch(r"\d{14}Z", text, re.ASCII):
-        raise Malformed("a time that is none")
+        raise Malformed("an invalid time")
     try:
         return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=timezone.utc)
     except ValueError:
-        raise Malformed("a time that is none") from None
+        raise Malformed("an invalid time") from None

@@ -140,7 +140,9 @@ def _with_content(found: AttestedDocument, content: bytes) -> AttestedDocument:
         document = None
     if not isinstance(document, dict):
         return replace(
-            found, signature=SignatureState.MALFORMED, reason="what is signed is not a JSON object"
+            found,
+            signature=SignatureState.MALFORMED,
+            reason="the signed content is not a JSON object",
         )
     stamp = dict_of(document.get("timeStamp"))
     return replace(

@@ -105,14 +105,14 @@ class RsaKey:
                 f"an RSA key of {bits} bits; {SMALLEST_KEY} to {LARGEST_KEY} are verified here"
             )
         if not (self.modulus & 1 and self.exponent & 1 and 1 < self.exponent < LARGEST_EXPONENT):
-            raise Unsupported("an RSA key that is none, or of an unusual exponent")
+            raise Unsupported("an invalid RSA key, or one with an unusual exponent")
         size, value = (bits + 7) // 8, int.from_bytes(signature, "big")
         if len(signature) != size or value >= self.modulus:
-            raise NotVerified("the signature is not one of this key")
+            raise NotVerified("the signature was not made with this key")
         end = DIGEST_INFO[digest] + digested
         expected = b"\0\1" + b"\xff" * (size - 3 - len(end)) + b"\0" + end
         if pow(value, self.exponent, self.modulus).to_bytes(size, "big") != expected:
-            raise NotVerified("the signature does not fit what it signs")
+            raise NotVerified("the signature does not match the signed content")
 
 
 class Algorithm(NamedTuple):
@@ -136,7 +136,7 @@ def algorithm(reader: Reader) -> Algorithm:
     parameters = inner.take().whole if inner.next_tag() is not None else b""
     inner.end()
     if oid in (RSA_ENCRYPTION, *WITH_RSA, *DIGESTS) and parameters not in (b"", b"\5\0"):
-        raise Malformed("an algorithm has parameters that it does not take")
+        raise Malformed("an algorithm has parameters that it does not accept")
     return Algorithm(oid, parameters)
 
 
@@ -169,12 +169,12 @@ class X509:
         fields = Reader(signed.content, "the certificate")
         version = fields.take_if(0xA0)
         if version and version.content not in (b"\2\1\0", b"\2\1\1", b"\2\1\2"):
-            raise Malformed("the certificate has a version that is none")
+            raise Malformed("the certificate has an invalid version")
         self.serial = fields.take(der.INTEGER).content
         if not self.serial or (
             len(self.serial) > 1 and self.serial[0] == 0 and self.serial[1] < 0x80
         ):
-            raise Malformed("the certificate has a serial number that is none")
+            raise Malformed("the certificate has an invalid serial number")
         if algorithm(fields) != self._algorithm:
             raise Malformed("the certificate names two signature algorithms")
         self.issuer = fields.take(der.SEQUENCE).whole  # a Name, as its bytes
@@ -257,7 +257,7 @@ class X509:
             oid = der.object_identifier(inner.take(der.OID).content)
             critical = inner.take_if(der.BOOLEAN)
             if oid in found or (critical and len(critical.content) != 1):
-                raise Malformed("an extension is there twice, or has a flag that is none")
+                raise Malformed("an extension occurs twice, or has an invalid flag")
             found[oid] = inner.take(der.OCTET_STRING).content
             inner.end()
         return found

@@ -24,7 +24,7 @@ from .reachable import (
 from .record import all_rules
 from .verdict import Match, PacketVerdict
 
-UNDECIDED = "a rule before it cannot be decided here"
+UNDECIDED = "a rule before it could not be evaluated"
 # Of jumps, and of rules looked at: the kernel knows no loops, a recorded run may.
 DEPTH, STEPS = 16, 20_000
 # A user that no rule names: the highest number there is.

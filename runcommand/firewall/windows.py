@@ -42,7 +42,7 @@ class WindowsFirewall:
         self._on = [profile for profile in candidates if profile.enabled is not False]
         self._is_off = bool(candidates) and not self._on
         if is_running is None:
-            self._doubts.append("the firewall's service is not known to run")
+            self._doubts.append("the firewall service may not be running")
         if len(self._on) < len(candidates):
             self._doubts.append("the firewall is off in a profile")
         self._rules = self._in_force(_rules_of(firewall))
@@ -53,7 +53,7 @@ class WindowsFirewall:
         if not merges or all(merges):
             return rules
         if any(merges):
-            self._doubts.append("Group Policy switches local rules off in a profile")
+            self._doubts.append("Group Policy disables local rules in a profile")
             return rules
         return [rule for rule in rules if rule.place is not FirewallPlace.LOCAL]
 
@@ -103,7 +103,7 @@ class WindowsFirewall:
             return None
         own = list(doubts)
         if len(blocking) < len(self._on):
-            own.append("which profile is active is not known")
+            own.append("the active profile is unknown")
         if allowed is None:
             own.append("a rule that may apply allows it")
         return Match(profile=blocking[0], is_sure=not own, doubt="; ".join(own))

@@ -23,9 +23,7 @@ class AdviceOnly:
     def set_mac(
         self, adapter: Adapter, mac: str, gateway: Optional[str], default: bool
     ) -> List[Fix]:
-        return [
-            advice(f"Remove what overrides the MAC of {quoted(adapter.name)}: Azure expects {mac}.")
-        ]
+        return [advice(f"Remove the MAC override of {quoted(adapter.name)}: Azure expects {mac}.")]
 
     def set_address(
         self, adapter: Adapter, address: str, prefix: int, gateway: Optional[str]
@@ -40,9 +38,7 @@ class AdviceOnly:
         return [advice(f"Remove the address {address}/{prefix} from {quoted(adapter.name)}.")]
 
     def set_source(self, adapter: Adapter, wrong: str, right: str) -> List[Fix]:
-        return [
-            advice(f"Let requests to the platform carry {right} as their source, and not {wrong}.")
-        ]
+        return [advice(f"Make requests to the platform use {right} as their source, not {wrong}.")]
 
     def add_route(
         self,
@@ -53,16 +49,16 @@ class AdviceOnly:
         source: Optional[str] = None,
     ) -> List[Fix]:
         return [
-            advice(f"Add a route to {destination}/32 through {gateway} by {quoted(adapter.name)}.")
+            advice(f"Add a route to {destination}/32 through {gateway} on {quoted(adapter.name)}.")
         ]
 
     def add_default_route(self, gateway: str, adapter: Adapter) -> List[Fix]:
-        return [advice(f"Set the default route through {gateway} by {quoted(adapter.name)}.")]
+        return [advice(f"Set the default route through {gateway} on {quoted(adapter.name)}.")]
 
     def routes_anew(self, gateway: str, adapter: Adapter, default: bool) -> List[Fix]:
         return [
             advice(
-                f"Set the routes to both platform addresses through {gateway} by {quoted(adapter.name)}."
+                f"Set the routes to both platform addresses through {gateway} on {quoted(adapter.name)}."
             )
         ]
 
@@ -74,14 +70,14 @@ class AdviceOnly:
 
     def pass_rule(self, rule: RoutingRule, destination: str) -> List[Fix]:
         return [
-            advice(f"Delete the policy rule {rule.priority} that denies the way to {destination}.")
+            advice(f"Delete the policy rule {rule.priority} that blocks packets to {destination}.")
         ]
 
     def delete_persistent_route(self, destination: str, gateway: str) -> List[Fix]:
         return [advice(f"Delete the stored route to {destination} through {gateway}.")]
 
     def delete_neighbour(self, neighbour: Neighbour) -> List[Fix]:
-        return [advice(f"Delete the ARP entry of {neighbour.address} that was set by hand.")]
+        return [advice(f"Delete the static ARP entry for {neighbour.address}.")]
 
     def restart_service(self, name: str) -> List[Fix]:
         return [advice(f"Restart the service {quoted(name)}.")]
@@ -101,7 +97,7 @@ class AdviceOnly:
     def let_pass(self, obstacle: Match, addresses: Sequence[str]) -> List[Fix]:
         return [
             advice(
-                f"Let TCP to {' and '.join(addresses)} pass the firewall, once you know who set the rule."
+                f"Allow TCP to {' and '.join(addresses)} through the firewall, once you know who set the rule."
             )
         ]
 
@@ -121,4 +117,4 @@ class AdviceOnly:
 
     def remove_certificate(self, certificate: Certificate, places: Sequence[str]) -> List[Fix]:
         where = listed([short(place, 60) for place in places])
-        return [advice(f"Take the certificate {short(certificate.thumbprint)} out of {where}.")]
+        return [advice(f"Remove the certificate {short(certificate.thumbprint)} from {where}.")]

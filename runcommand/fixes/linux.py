@@ -59,7 +59,7 @@ from .commands import (
 from .iptables import delete_rule
 from .steps import Wanted, bare_proxy, file_of, instead
 
-WITH_THE_LEASE = "Azure hands out the routes to both platform addresses with the lease."
+WITH_THE_LEASE = "Azure provides the routes to both platform addresses with the lease."
 LIST_LIMIT = 900  # characters of a bypass list: a longer one leaves no room in the report
 ROUTES_LIMIT = 8  # that one line puts back
 RED_HATS = ("rhel", "centos", "almalinux", "rocky", "ol", "fedora", "azurelinux", "mariner")
@@ -67,16 +67,16 @@ COPIED = phrase(
     "/run"
 )  # where the operator puts a file that the VM cannot download: root alone writes there
 SESSION = (
-    "A remote session through this NIC may break, and the line goes on without it. If you cannot get back in, use the "
-    "serial console, or restart the VM from Azure: a restart undoes this line."
+    "A remote session through this NIC may break; the command runs to its end without it. If you cannot get back in, use "
+    "the serial console, or restart the VM from Azure: a restart undoes the command."
 )
 BY_HAND_GOES = (
-    "What was added to the NIC by hand, and is not in its manager's configuration, goes with a new lease: put it into the "
-    "configuration first."
+    "A new lease drops whatever was added to the NIC by hand: first put it into the network manager's "
+    "configuration."
 )
 ON_PURPOSE = (
-    "Somebody may have set this rule or default on purpose: before you change it, ask whoever looks after this VM's "
-    "firewall and network security."
+    "This rule or default may be deliberate: ask whoever manages this VM's firewall and network "
+    "security before you change it."
 )
 AGAIN = "Log in again and restart the services that use the proxy: they keep the environment they started with."
 # What ip answers where there is nothing to take away, or the thing is there already; kernels
@@ -248,18 +248,18 @@ class LinuxRemedies:
         if adapter.dhcp is False and "netplan" in (adapter.profile or ""):
             return [
                 advice(
-                    f"For good: set dhcp4: true for {name} in /etc/netplan, then run netplan apply. {WITH_THE_LEASE}"
+                    f"Permanent fix: set dhcp4: true for {name} in /etc/netplan, then run netplan apply. {WITH_THE_LEASE}"
                 )
             ]
         if adapter.dhcp is False:
             return [
                 advice(
-                    f"For good: turn DHCP on for {name} in this VM's network configuration. {WITH_THE_LEASE}"
+                    f"Permanent fix: turn DHCP on for {name} in this VM's network configuration. {WITH_THE_LEASE}"
                 )
             ]
         by_hand = (
-            f"For good: let whatever manages this VM's network renew the DHCP lease of {name}, and take the wrong "
-            "setting out of its configuration."
+            f"Permanent fix: make this VM's network manager renew the DHCP lease of {name}, and remove the wrong "
+            "setting from its configuration."
         )
         renewal = instead(by_hand, lambda: self._by_manager(adapter, self._renewing))
         if len(adapter.addresses) < 2:
@@ -318,11 +318,11 @@ class LinuxRemedies:
         self, adapter: Adapter, mac: str, gateway: Optional[str], default: bool
     ) -> List[Fix]:
         durable = advice(
-            "For good: remove the MAC override (netplan macaddress, cloned-mac-address, a .link file) and restart the VM."
+            "Permanent fix: remove the MAC override (netplan macaddress, cloned-mac-address, a .link file) and restart the VM."
         )
         by_hand = (
-            f"At the serial console, or by a restart after the override is gone: give {quoted(adapter.name)} the MAC "
-            f"{mac}, then its routes again."
+            f"At the serial console, or with a restart once the override is gone: give {quoted(adapter.name)} the MAC "
+            f"{mac}, then restore its routes."
         )
         return [durable, *instead(by_hand, lambda: self._set_mac(adapter, mac, gateway, default))]
 
@@ -345,9 +345,7 @@ class LinuxRemedies:
         routes = [replace_route(words) for words in self._routes_to_keep(adapter, gateway, default)]
         if routes:
             steps.append(phrase("{{ {routes}; }}", routes=in_a_row(routes, "; ")))
-        ipv6 = (
-            "IPv6 addresses that were set by hand go away with the link, and have to be set again."
-        )
+        ipv6 = "IPv6 addresses set by hand are lost with the link: set them again."
         return [advice(f"{SESSION} {ipv6}"), sh(in_a_row(steps, " && "))]
 
     def _routes_to_keep(
@@ -400,7 +398,7 @@ class LinuxRemedies:
         """Adds the right address beside the wrong one, and sends from it: what the NIC carries
         stays, sessions too.
         """
-        by_hand = f"At once: add {address}/{prefix} to {quoted(adapter.name)}, and send from it."
+        by_hand = f"Immediate fix: add {address}/{prefix} to {quoted(adapter.name)} and use it as the source."
         return [
             *self.renew_lease(adapter),
             *instead(by_hand, lambda: self._set_address(adapter, address, prefix, gateway)),
@@ -416,8 +414,8 @@ class LinuxRemedies:
         if gateway:
             steps += map(replace_route, self._platform_routes(gateway, adapter, False, address))
         said = (
-            "At once, for the platform's addresses alone: what the NIC carries stays, and so do all other routes. A restart "
-            "undoes this line; where it breaks your session all the same, use the serial console or restart the VM from Azure."
+            "Immediate fix, for the platform's addresses only: the NIC keeps its addresses and all other routes. A restart "
+            "undoes the command. If your session breaks anyway, use the serial console or restart the VM from Azure."
         )
         return [advice(said), sh(in_a_row(steps, " && "))]
 
@@ -461,7 +459,7 @@ class LinuxRemedies:
         table: str = "main",
         source: Optional[str] = None,
     ) -> List[Fix]:
-        by_hand = f"Add a route to {destination}/32 through {gateway} by {quoted(adapter.name)} (ip route)."
+        by_hand = f"Add a route to {destination}/32 through {gateway} on {quoted(adapter.name)} (ip route)."
         return instead(
             by_hand,
             lambda: [
@@ -470,7 +468,7 @@ class LinuxRemedies:
         )
 
     def add_default_route(self, gateway: str, adapter: Adapter) -> List[Fix]:
-        by_hand = f"Set the default route through {gateway} by {quoted(adapter.name)} (ip route)."
+        by_hand = f"Set the default route through {gateway} on {quoted(adapter.name)} (ip route)."
         fixes = instead(
             by_hand, lambda: [sh(replace_route(route_words("0.0.0.0/0", gateway, adapter)))]
         )
@@ -479,7 +477,7 @@ class LinuxRemedies:
         return [advice(f"This replaces the default route. {SESSION}"), *fixes]
 
     def routes_anew(self, gateway: str, adapter: Adapter, default: bool) -> List[Fix]:
-        by_hand = f"Set the routes to both platform addresses through {gateway} by {quoted(adapter.name)} (ip route)."
+        by_hand = f"Set the routes to both platform addresses through {gateway} on {quoted(adapter.name)} (ip route)."
         return instead(
             by_hand,
             lambda: [
@@ -492,9 +490,9 @@ class LinuxRemedies:
         if table not in ("main", "default", "local", "?"):
             return [
                 advice(
-                    f"The ip commands last until the next restart. For good: find what sets table {short(table, 24)} and the policy "
-                    "rule that leads to it (netplan's routing-policy, a VPN, a start script), and leave "
-                    f"{IMDS_ADDRESS} out of it."
+                    f"The ip commands last until the next restart. Permanent fix: find what sets table {short(table, 24)} and the policy "
+                    "rule that leads to it (netplan's routing-policy, a VPN, a start script), and exclude "
+                    f"{IMDS_ADDRESS} from it."
                 )
             ]
         return [
@@ -530,7 +528,7 @@ class LinuxRemedies:
         """A rule that is meant for this address goes; one that denies more is passed by, where
         there is room before it.
         """
-        by_hand = f"Delete the policy rule {rule.priority} that denies the way to {destination} (ip rule)."
+        by_hand = f"Delete the policy rule {rule.priority} that blocks packets to {destination} (ip rule)."
         return instead(by_hand, lambda: self._pass_rule(rule, destination))
 
     @staticmethod
@@ -545,12 +543,12 @@ class LinuxRemedies:
     def delete_persistent_route(self, destination: str, gateway: str) -> List[Fix]:
         return [
             advice(
-                f"Remove the stored route to {destination} through {gateway} where this VM's network manager keeps it."
+                f"Remove the stored route to {destination} through {gateway} from the network manager's configuration."
             )
         ]
 
     def delete_neighbour(self, neighbour: Neighbour) -> List[Fix]:
-        by_hand = f"Delete the ARP entry of {neighbour.address} that was set by hand (ip neigh)."
+        by_hand = f"Delete the static ARP entry for {neighbour.address} (ip neigh)."
 
         def commands() -> List[Fix]:
             address, name = NextHop(neighbour.address), Interface(neighbour.interface or "")
@@ -583,7 +581,7 @@ class LinuxRemedies:
             return [sh(phrase("systemctl restart systemd-timesyncd")), sh(step)]
         return [
             advice(
-                "For good: run a time service, for example chrony with the host's clock (/dev/ptp_hyperv)."
+                "Permanent fix: run a time service, for example chrony with the host's clock (/dev/ptp_hyperv)."
             ),
             sh(step),
         ]
@@ -617,7 +615,7 @@ class LinuxRemedies:
             if deletion:
                 return fixes + deletion
         by_hand = (
-            f"By hand, because it has a name that cannot be pasted: at the head of the chain {quoted(chain or '?')}, accept "
+            f"By hand, because its name cannot be pasted: at the head of the chain {quoted(chain or '?')}, accept "
             f"TCP to {' and '.join(addresses)}."
         )
         return fixes + instead(by_hand, lambda: self._acceptances(obstacle, chain or "", addresses))
@@ -636,17 +634,17 @@ class LinuxRemedies:
         if self._model.services.is_running("firewalld") and "firewalld" in chain:
             return [
                 advice(
-                    "For good: firewalld has set it: change its policy, zone or direct rule, then run firewall-cmd --reload."
+                    "Permanent fix: change firewalld's policy, zone or direct rule, then run firewall-cmd --reload."
                 )
             ]
         if self._model.services.is_running("netfilter-persistent"):
-            return [advice("For good: after the commands, run netfilter-persistent save.")]
+            return [advice("Permanent fix: after the commands, run netfilter-persistent save.")]
         where = (
             " (/etc/nftables.conf and what it includes)"
             if self._model.services.is_running("nftables")
             else ""
         )
-        return [advice(f"For good: change what sets the firewall at start{where}.")]
+        return [advice(f"Permanent fix: change what sets up the firewall at boot{where}.")]
 
     @staticmethod
     def _ufw_allow(address: str) -> Phrase:
@@ -674,7 +672,7 @@ class LinuxRemedies:
         return [
             sh(phrase("nft -a list chain {chain}", chain=chain)),
             advice(
-                f"Only if handle {handle.text} is still the rule that is named above (else run this again):"
+                f"Only if handle {handle.text} is still the rule named above (otherwise run imds-check again):"
             ),
             sh(phrase("nft delete rule {chain} handle {handle}", chain=chain, handle=handle)),
         ]
@@ -702,8 +700,10 @@ class LinuxRemedies:
     def bypass_proxy(self, proxy: Proxy, addresses: Sequence[str]) -> List[Fix]:
         place, named = short(proxy.place, 80), " and ".join(addresses)
         if proxy.bypass == ("*",):
-            gone = "no_proxy=* means that nobody is to use it, and not every client knows *."
-            return [advice(f"Take the proxy out of {place}: {gone}")]
+            gone = (
+                "no_proxy=* says that no client should use it, and not every client understands *."
+            )
+            return [advice(f"Remove the proxy from {place}: {gone}")]
         if proxy.place.startswith("/etc/profile.d") and not proxy.undecided:
             return [sh(_profile_script(addresses)), advice(AGAIN)]
         by_hand = f"Add {named} to no_proxy and NO_PROXY in {place}."
@@ -781,7 +781,7 @@ class LinuxRemedies:
             copied = phrase("{folder}/{file}", folder=COPIED, file=file)
             fixes.append(
                 advice(
-                    f"On a machine that can, download {url} and copy it to this VM as {copied.text}; then:"
+                    f"On a machine that can reach it, download {url} and copy it to this VM as {copied.text}; then:"
                 )
             )
             encoded = phrase("openssl x509 -inform DER -in '{copied}'", copied=copied)
@@ -801,7 +801,7 @@ class LinuxRemedies:
             return []
         return [
             advice(
-                f"Take {thumbprint} out of {folder}: it is in {listed([short(place, 60) for place in held])}."
+                f"Remove {thumbprint} from {folder}: it is in {listed([short(place, 60) for place in held])}."
             )
         ]
 

@@ -40,8 +40,8 @@ def change_access(group: Optional[str], name: Optional[str]) -> List[Fix]:
         *fixes,
         az(phrase("az vm show {vm} --query securityProfile.proxyAgentSettings.imds", vm=vm)),
         advice(
-            "If it shows an inVMAccessControlProfileReferenceId, put that in place of PROFILE: allow the program and its "
-            "user in that profile, or let it log without denying (Audit) while you look. Other VMs may use it too."
+            "If it shows an inVMAccessControlProfileReferenceId, use it in place of PROFILE: allow the program and its "
+            "user in that profile, or set it to Audit (log, do not deny) while you investigate. Other VMs may use it too."
         ),
         az(phrase("{profile} show --ids PROFILE", profile=ACCESS_PROFILE)),
         az(phrase("{profile} update --ids PROFILE --mode Audit", profile=ACCESS_PROFILE)),

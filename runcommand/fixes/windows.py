@@ -80,10 +80,10 @@ ALL_IPV6 = "::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"
 LAST = int(ipaddress.IPv4Address("255.255.255.255"))
 NOT_FOUND, EXISTS = "Element not found", "already exists"
 ON_PURPOSE = (
-    "Somebody may have set this rule or default on purpose: before you change it, ask the administrator or the security "
-    "team that looks after this VM."
+    "This rule or default may be deliberate: ask this VM's administrator or security team "
+    "before you change it."
 )
-SESSION = "A remote session may break. A restart does not undo this; to get back in, use the serial console (SAC)."
+SESSION = "A remote session may break, and a restart does not undo this. To get back in, use the serial console (SAC)."
 
 
 def without(rule: FirewallRule, addresses: Sequence[str]) -> List[Remote]:
@@ -155,13 +155,11 @@ class WindowsRemedies:
         if (
             adapter.dhcp is False
         ):  # a NIC with several IP configurations has to be static on Windows: never unasked
-            others = (
-                " (and would drop the NIC's other addresses)" if len(adapter.addresses) > 1 else ""
-            )
+            others = " (but loses its other addresses)" if len(adapter.addresses) > 1 else ""
             name = quoted(adapter.name)
             return [
                 advice(
-                    f"The address of {name} is set by hand. With DHCP the NIC takes it from Azure again{others}."
+                    f"The address of {name} is static. With DHCP, the NIC gets it from Azure again{others}."
                 )
             ]
         if DisplayName.fits(adapter.name):
@@ -184,7 +182,7 @@ class WindowsRemedies:
         """Takes the override away: the NIC then has the MAC that Azure gave to it, and the lease
         brings its routes.
         """
-        by_hand = f"Remove what overrides the MAC of {quoted(adapter.name)}: its advanced property Network Address."
+        by_hand = f"Remove the MAC override of {quoted(adapter.name)}: its advanced property Network Address."
         return instead(by_hand, lambda: self._clear_mac(adapter))
 
     @staticmethod
@@ -202,9 +200,7 @@ class WindowsRemedies:
                 mac=Mac(adapter.mac),
             )
             back = f" To undo it (PowerShell): {again.text}."
-        nothing = (
-            "Where it finds no such property, nothing overrides the MAC, and nothing has changed."
-        )
+        nothing = "If there is no such property, nothing overrides the MAC, and the command changes nothing."
         return [advice(f"This restarts the NIC. {SESSION}{back} {nothing}"), powershell(clear)]
 
     def set_address(
@@ -254,7 +250,7 @@ class WindowsRemedies:
         )
         undo = in_a_row([remove, unskip], "; ")
         said = (
-            f"This adds the address and takes none away, but new connections come from it alone. {SESSION} To undo it "
+            f"This adds the address and removes none, but new connections use only the new one. {SESSION} To undo it "
             f"(PowerShell): {undo.text}"
         )
         return [advice(said), powershell(in_a_row([add, skip], "; "))]
@@ -289,10 +285,13 @@ class WindowsRemedies:
         fix = cmd(deletion, NOT_FOUND)
         if adapter.kind == "loopback":
             return [fix]
-        return [advice("Only this address goes; a remote session to another one stays."), fix]
+        return [
+            advice("This removes only this address; remote sessions to other addresses stay up."),
+            fix,
+        ]
 
     def set_source(self, adapter: Adapter, wrong: str, right: str) -> List[Fix]:
-        by_hand = f"Let nothing but {right} of {quoted(adapter.name)} be chosen as a source (SkipAsSource)."
+        by_hand = f"Make {right} the only source address of {quoted(adapter.name)} (SkipAsSource on the others)."
         return instead(by_hand, lambda: self._set_source(adapter, right))
 
     @staticmethod
@@ -316,7 +315,7 @@ class WindowsRemedies:
         table: str = "main",
         source: Optional[str] = None,
     ) -> List[Fix]:
-        by_hand = f"Add a route to {destination}/32 through {gateway} by {quoted(adapter.name)}."
+        by_hand = f"Add a route to {destination}/32 through {gateway} on {quoted(adapter.name)}."
 
         def commands() -> List[Fix]:
             to, hop = Address(destination), Address(gateway)
@@ -344,7 +343,7 @@ class WindowsRemedies:
         return [cmd(words, NOT_FOUND)]
 
     def pass_rule(self, rule: RoutingRule, destination: str) -> List[Fix]:
-        return [advice("Remove the policy that denies the way to the platform's addresses.")]
+        return [advice("Remove the policy that blocks packets to the platform's addresses.")]
 
     def delete_persistent_route(self, destination: str, gateway: str) -> List[Fix]:
         net = network(destination)
@@ -355,7 +354,7 @@ class WindowsRemedies:
         return [cmd(words, NOT_FOUND)]
 
     def delete_neighbour(self, neighbour: Neighbour) -> List[Fix]:
-        by_hand = f"Delete the ARP entry of {neighbour.address} that was set by hand."
+        by_hand = f"Delete the static ARP entry for {neighbour.address}."
 
         def commands() -> List[Fix]:
             address = NextHop(neighbour.address)
@@ -405,7 +404,7 @@ class WindowsRemedies:
         if self._model.facts.firewall is not None:
             return [
                 advice(
-                    "To see who set the filter: netsh wfp show filters file=filters.xml, then look for 169.254 and the provider."
+                    "To see who set the filter, run netsh wfp show filters file=filters.xml and look for 169.254 and the provider."
                 )
             ]
         return [
@@ -420,11 +419,11 @@ class WindowsRemedies:
         if obstacle.place is FirewallPlace.GROUP_POLICY:
             what = f"allow TCP 80 to {named}"
             if rule:
-                what = f"take {named} out of the outbound rule {quoted(rule.name or rule.id)}"
+                what = f"exclude {named} from the outbound rule {quoted(rule.name or rule.id)}"
             return [
                 advice(
-                    f"Group Policy sets it, and whoever owns that policy may have meant to: ask them, then {what} in the "
-                    f"policy ({POLICY_EDITOR}). This shows which policies apply here, and fetches them anew:"
+                    f"Group Policy sets this, perhaps deliberately: ask whoever owns that policy, then {what} in the "
+                    f"policy ({POLICY_EDITOR}). To see which policies apply here, and to fetch them again:"
                 ),
                 cmd(phrase("gpresult /scope computer /r")),
                 cmd(phrase("gpupdate /target:computer /force")),
@@ -432,17 +431,17 @@ class WindowsRemedies:
         if obstacle.place is FirewallPlace.MDM:
             return [
                 advice(
-                    "Device management (Intune) sets it, and whoever owns that policy may have meant to: ask them, then take "
-                    f"{named} out of its firewall policy."
+                    "Device management (Intune) sets this, perhaps deliberately: ask whoever owns that policy, then exclude "
+                    f"{named} from its firewall policy."
                 )
             ]
         if obstacle.place is FirewallPlace.APP_ISOLATION or obstacle.place is FirewallPlace.WFP:
-            own = "Windows or a security product sets it itself: change the product's own setting."
+            own = "Windows or a security product sets this: change the setting there."
             return [advice(ON_PURPOSE), advice(own)]
         if rule is not None:
             return [advice(ON_PURPOSE), *self._change(rule, addresses)]
         if obstacle.profile and not obstacle.profile.local_rules:
-            off = f"Group Policy switches local rules off: allow TCP 80 to {named} there ({POLICY_EDITOR})."
+            off = f"Group Policy disables local rules: allow TCP 80 to {named} there ({POLICY_EDITOR})."
             return [advice(ON_PURPOSE), advice(off)]
         allow = phrase(
             'netsh advfirewall firewall add rule name="Azure platform" dir=out action=allow protocol=TCP '
@@ -457,7 +456,9 @@ class WindowsRemedies:
         but them.
         """
         named = " and ".join(addresses)
-        by_hand = f"By hand (wf.msc): take {named} out of the outbound rule {quoted(rule.name or rule.id)}."
+        by_hand = (
+            f"In wf.msc, exclude {named} from the outbound rule {quoted(rule.name or rule.id)}."
+        )
         return instead(by_hand, lambda: self._change_by_command(rule, addresses))
 
     @staticmethod
@@ -499,8 +500,8 @@ class WindowsRemedies:
         ]
         if proxy.kind is ProxyKind.ENVIRONMENT:
             if proxy.bypass == ("*",):
-                gone = "NO_PROXY=* means that nobody is to use it, and not every client knows *."
-                return [advice(f"Take the proxy out of {place}: {gone}")]
+                gone = "NO_PROXY=* says that no client should use it, and not every client understands *."
+                return [advice(f"Remove the proxy from {place}: {gone}")]
             by_hand = f"Add {named} to the bypass list of {place}, with commas between them."
             return instead(by_hand, lambda: self._no_proxy(proxy, entries, addresses))
         by_hand = f"Add {named} to the bypass list of {place}, with semicolons between them."
@@ -581,9 +582,9 @@ class WindowsRemedies:
                 advice(f"Add {named} to the exceptions of {place} (inetcpl.cpl, LAN settings).")
             ]
         root = phrase("HKU\\{key}", key=AccountKey(key)) if key else phrase("HKLM")
-        again = "The user signs out and in again."
+        again = "Then have the user sign out and in again."
         if not key:
-            again = f"For good: set the exceptions in the policy too ({PROXY_POLICY})."
+            again = f"Permanent fix: set the exceptions in the policy too ({PROXY_POLICY})."
         return [
             cmd(
                 phrase(
@@ -632,7 +633,7 @@ class WindowsRemedies:
             fixes.append(powershell(download))
         else:
             copied = f"copy it (do not move it) to this VM as {file.text}; then:"
-            fixes.append(advice(f"On a machine that can, download {url} and {copied}"))
+            fixes.append(advice(f"On a machine that can reach it, download {url} and {copied}"))
         if not wanted.root:
             return [*fixes, cmd(phrase('certutil -addstore CA "{file}"', file=file))]
         line = phrase(
@@ -650,7 +651,7 @@ class WindowsRemedies:
         fixes: List[Fix] = []
         for place in places:
             if "\\" in place:
-                by_hand = f"Take {short(certificate.thumbprint)} out of {short(place, 80)} too."
+                by_hand = f"Also remove {short(certificate.thumbprint)} from {short(place, 80)}."
                 fixes += instead(by_hand, partial(_deletion, certificate, place))
         return fixes
 

@@ -27,15 +27,15 @@ def differential_answer(model: Model) -> str:
 def what_was_checked(model: Model) -> str:
     """What was looked at on the VM without finding the fault, and what could not be."""
     if model.answers.proof:
-        return f"So IMDS itself works.{differential_answer(model)} What differs lies on this VM."
+        return f"So IMDS itself works.{differential_answer(model)} The fault is on this VM."
     looks = _looks(model)
     right = [name for name, is_right in looks.items() if is_right]
     missing = [name for name, is_right in looks.items() if not is_right]
     sentences = [_of_trials(model)]
     if right:
-        sentences.append(f"Nothing wrong was found in: {', '.join(right)}.")
+        sentences.append(f"No fault found in: {', '.join(right)}.")
     if missing:
-        sentences.append(f"Not looked at: {', '.join(missing)}.")
+        sentences.append(f"Not checked: {', '.join(missing)}.")
     return " ".join(filter(None, sentences))
 
 

@@ -17,7 +17,7 @@ from .answers import Answers
 from .route_table import RouteTable
 
 # Where the operator reads what the primary NIC is.
-WHERE_AZURE_SAYS = "az vm nic show, or the portal's Properties page of the VM"
+WHERE_AZURE_SAYS = "az vm nic show, or the VM's Properties page in the portal"
 
 
 class KnownFrom(str, Enum):

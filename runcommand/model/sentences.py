@@ -48,7 +48,7 @@ def exchange_in_words(exchange: Exchange, system: str, with_source: bool = True)
         is_connected = exchange.connection.outcome is Outcome.ANSWERED
         accepted = ""
         if is_connected:
-            accepted = "connected, but silent, and "
+            accepted = "connected, then "
         return f"{accepted}timed out after {exchange.elapsed_s:.1f} s{origin}"
     error = exchange.connection.error
     words = ""
@@ -67,7 +67,7 @@ def says(answer: Exchange) -> str:
 def program_in_words(process: Optional[str], pid: Optional[int]) -> str:
     """A process by its program and its number: ``nginx (pid 812)``"""
     is_known = process is not None and process not in ("", "-")
-    name = "a program that is not known"
+    name = "an unknown program"
     if is_known:
         name = short(process or "", 60)
     if pid:

@@ -31,17 +31,19 @@ def who_cares(model: Model) -> str:
         )
     state = ""
     if model.facts.activation:
-        state = f" (Windows says: {model.facts.activation})"
+        state = f" (Windows reports: {model.facts.activation})"
     if is_azure_edition(machine):
-        return f"This VM is Azure Edition: its activation{state} depends on the attested document."
+        return (
+            f"This VM runs Azure Edition, whose activation{state} depends on the attested document."
+        )
     name = machine.os_name or "Windows"
     if name.startswith(ESU_RELEASES):
         return (
-            f"Extended Security Updates of {short(name)} depend on the attested document; its "
+            f"Extended Security Updates for {short(name)} depend on the attested document; its "
             f"activation{state} does not."
         )
     return (
-        f"The activation{state} of this edition does not depend on the attested document; node "
+        f"This edition's activation{state} does not depend on the attested document; node "
         "attestation does."
     )
 
@@ -61,7 +63,7 @@ def attested_had_time(model: Model) -> bool:
     return min(allowed_s) >= FAIR_S
 
 
-KEEPER = "keeps answers of 169.254.169.254: a caching proxy, a metadata proxy of containers"
+KEEPER = "caches answers from 169.254.169.254: a caching proxy or a container metadata proxy"
 
 
 def outside(again: str, culprit: str = "") -> Tuple[Fix, ...]:
@@ -76,7 +78,7 @@ def outside(again: str, culprit: str = "") -> Tuple[Fix, ...]:
     return (
         *fixes,
         advice(f"Run again in a minute: {again}"),
-        advice(f"If it stays so, redeploy the VM to another host. {REDEPLOY_WARNING}"),
+        advice(f"If the problem persists, redeploy the VM to another host. {REDEPLOY_WARNING}"),
         advice("If that does not help, open a support request with this report."),
     )
 
@@ -103,16 +105,14 @@ def attested_unavailable(model: Model) -> Optional[Seen]:
     if instance and instance.az_environment.lower().replace(" ", "").startswith("azurestack"):
         return None
     detail = (
-        "/metadata/instance answers; /metadata/attested/document: "
+        "/metadata/instance answers, but /metadata/attested/document fails: "
         f"{model.answers.in_words(imds.attested)}.{says(imds.attested)}"
     )
     if imds.attested.status == 200:
-        detail += " The answer holds no signed document."
-    detail += (
-        " Activation of Azure Edition, Extended Security Updates and node attestation need it."
-    )
+        detail += " The answer contains no signed document."
+    detail += " Azure Edition activation, Extended Security Updates and node attestation need it."
     fix = advice(
-        "Wait a minute and run again; if it stays so, redeploy the VM to another host. "
+        "Wait a minute and run again. If the problem persists, redeploy the VM to another host. "
         f"{REDEPLOY_WARNING}"
     )
     return Seen(detail, (fix,))
@@ -143,13 +143,12 @@ def attested_signature_invalid(model: Model) -> Optional[Seen]:
     elif document.signature is SignatureState.MALFORMED:
         what = f"cannot be read: {reason}"
     elif forged:
-        what = f"verifies, but a certificate of its chain does not: {short(forged.text, 160)}"
+        what = f"verifies, but a certificate in its chain does not: {short(forged.text, 160)}"
     else:
         return None
     fixes = outside(
-        "a document that was cut or changed once may be whole then.",
-        "changes the answers of 169.254.169.254: a security product, a metadata proxy, a "
-        "container's",
+        "a document that was truncated or altered once may be intact then.",
+        "changes answers from 169.254.169.254: a security product or a container metadata proxy",
     )
     rejected = f"Every verifier will reject it. {who_cares(model)}"
     return Seen(f"IMDS's attested document {what}. {rejected}", fixes)
@@ -204,11 +203,11 @@ def attested_nonce_mismatch(model: Model) -> Optional[Seen]:
     if document.nonce is not None:
         got = f"the nonce {quoted(document.nonce)}"
     detail = (
-        f"The attested document carries {got}, and {quoted(document.asked_nonce)} was sent: it was "
-        "made for another request. Verifiers that check the nonce will reject it. "
+        f"The attested document carries {got}, but {quoted(document.asked_nonce)} was sent: it "
+        "belongs to another request. Verifiers that check the nonce will reject it. "
         f"{who_cares(model)}"
     )
-    return Seen(detail, outside("the next document should carry its own nonce.", KEEPER))
+    return Seen(detail, outside("the next document should carry the right nonce.", KEEPER))
 
 
 @rule(Verdict.DEGRADED, after="attested-vm-mismatch", shown_by="imds.attested")
@@ -232,10 +231,10 @@ def attested_document_expired(model: Model) -> Optional[Seen]:
     if late_s <= 0:
         return None
     detail = (
-        f"The attested document expired {span(late_s)} ago, at {document.expires_on} (made at "
-        f"{document.created_on or '?'}), although it was just asked for. {who_cares(model)}"
+        f"The attested document expired {span(late_s)} ago, at {document.expires_on} (issued at "
+        f"{document.created_on or '?'}), although it was requested just now. {who_cares(model)}"
     )
-    return Seen(detail, outside("a new document is made for every request.", KEEPER))
+    return Seen(detail, outside("every request gets a new document.", KEEPER))
 
 
 @rule(Verdict.DEGRADED, after="attested-nonce-mismatch", shown_by="imds.attested")
@@ -258,12 +257,12 @@ def attested_vm_mismatch(model: Model) -> Optional[Seen]:
     if (document.vm_id or "").lower() == instance.vm_id.lower():
         return None
     detail = (
-        f"The attested document is of vmId {short(document.vm_id or 'none')}, and "
-        f"/metadata/instance of {instance.vm_id}. {who_cares(model)}"
+        f"The attested document names vmId {short(document.vm_id or 'none')}, but "
+        f"/metadata/instance names {instance.vm_id}. {who_cares(model)}"
     )
     fixes = outside(
-        "both answers should name one VM.",
-        "answers in IMDS's place for another VM: a metadata proxy, the host of a nested VM",
+        "both answers should then name the same VM.",
+        "answers in IMDS's place for another VM: a metadata proxy or a nested VM's host",
     )
     return Seen(detail, fixes)
 

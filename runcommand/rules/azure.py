@@ -29,7 +29,7 @@ from .seen import check_first
 
 ARC_AGENTS = ("himds", "himdsd")
 AGAIN = (
-    advice("Run again, with --deadline 60."),
+    advice("Run again with --deadline 60."),
     advice(
         "If it fails again, open an issue at the project's issue tracker, with report.json "
         "attached."
@@ -39,8 +39,8 @@ LET_BOTH_PORTS_PASS = (
     "Allow TCP 80 and 32526 to 168.63.129.16 in the VM's firewall or security product, and exclude "
     "the address from transparent proxies."
 )
-ASK_ARC = "Ask http://127.0.0.1:40342 on an Arc-enabled server; imds-check is for Azure VMs."
-LET_IT_FINISH = (advice("Run again, and let it finish."),)
+ASK_ARC = "On an Arc-enabled server, use http://127.0.0.1:40342. imds-check is for Azure VMs."
+LET_IT_FINISH = (advice("Run again and let it finish."),)
 
 
 @rule(Verdict.DEGRADED, after="clock-skew", shown_by="wireserver.reachable")
@@ -66,27 +66,27 @@ def wireserver_unreachable(model: Model) -> Optional[Seen]:
         return None
     verb = "does not"
     if len(closed) == 1:
-        verb = "answers in part"
+        verb = "answers only in part"
     detail = f"IMDS answers, but the WireServer, {WIRESERVER_ADDRESS}, {verb}: {'; '.join(closed)}."
     lookup = model.routing.to_wireserver
     is_astray = goes_astray(model, lookup)
     if is_astray:
         what = _route_in_words(model, lookup)
         fixes = check_first(model, route_through_primary_nic(model, lookup))
-        does_not_lead = "does not lead through the primary NIC and its gateway"
-        return Seen(f"{detail} Its way {does_not_lead} ({what}).", fixes)
+        astray = "Packets to it do not leave through the primary NIC and its gateway"
+        return Seen(f"{detail} {astray} ({what}).", fixes)
     blocked = _blocked(model)
     if blocked:
         what = listed([described(obstacle) for obstacle in blocked])
         passing: List[Fix] = []
         for obstacle in blocked:
             passing += let_pass(model, obstacle, [WIRESERVER_ADDRESS])
-        return Seen(f"{detail} In the way: {what}.", tuple(dict.fromkeys(passing)))
+        return Seen(f"{detail} Blocked by: {what}.", tuple(dict.fromkeys(passing)))
     own_fixes = [advice(LET_BOTH_PORTS_PASS)]
     if not is_incomplete(model):  # else what blocks it may as well lie on this VM
         redeploy = f"If nothing on the VM blocks it, redeploy the VM. {REDEPLOY_WARNING}"
         own_fixes.append(advice(redeploy))
-    route = "is right"
+    route = "is correct"
     if is_astray is None:
         route = "could not be checked"
     return Seen(f"{detail} Its route {route}.", tuple(own_fixes))
@@ -157,9 +157,7 @@ def not_azure(model: Model) -> Optional[Seen]:
         where = "its metadata service is at 127.0.0.1:40342"
         detail = f"This is an Azure Arc-enabled server (service {arc.name}): {where}."
         return Seen(detail, (advice(ASK_ARC),))
-    detail = (
-        "No asset tag, lease, route, agent or MAC address of Azure was found, and nothing answers."
-    )
+    detail = "No Azure asset tag, DHCP lease, route, agent or MAC address was found, and nothing answers."
     if is_foreign:
         vendor = ""
         if machine and machine.vendor:
@@ -208,14 +206,14 @@ def tool_failed(model: Model) -> Optional[Seen]:
         again = LET_IT_FINISH
         is_half_done = imds is not None and imds.attested is None
         if answer is None or (model.answers.imds_gives_metadata and is_half_done):
-            return Seen("The check of IMDS did not finish: the run was interrupted.", again)
+            return Seen("The IMDS check did not finish: the run was interrupted.", again)
     if answer is None:
-        reason = "it was not asked"
+        reason = "no request was sent"
         for item in model.facts.unavailable:
             if item.fact == "imds":
                 reason = item.reason
                 break
-        return Seen(f"The check of IMDS did not finish: {short(reason, 200)}.", again)
+        return Seen(f"The IMDS check did not finish: {short(reason, 200)}.", again)
     if answer.outcome is Outcome.FAILED:
         error = error_in_words(answer.connection.error or "unknown", model.facts.system, 160)
         return Seen(f"The request to IMDS could not be sent: {error}.", again)

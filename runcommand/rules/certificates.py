@@ -44,19 +44,16 @@ DOMAINS = {  # of azEnvironment, in lower case
 }
 FIXED_BUILD = (20348, 2402)  # KB5036909: newer trust lists for Windows Server 2022
 ASK_WHO_BANNED = (
-    "Ask who put it there: it may be a decision of your security team, and Group Policy may put it "
-    "back."
+    "Ask who put it there: your security team may have meant to, and Group Policy may put it back."
 )
 DO_NOT_TRUST = (
-    "Do not trust it. Look for what answers in IMDS's place, or in that of the certificates' hosts."
+    "Do not trust it. Look for what answers in place of IMDS or of the certificate hosts."
 )
 FIND_THUMBPRINT = (
-    "Do not install it before you have found its thumbprint in Azure's list: "
-    f"{CA_PAGE} If it is not there, look for what answers in IMDS's place."
+    "Install it only if its thumbprint is in Azure's list: "
+    f"{CA_PAGE} If it is not, look for what answers in IMDS's place."
 )
-LET_OUT = (
-    "Let TCP 80 out to these hosts, in the VM's firewall, the network security group and the proxy."
-)
+LET_OUT = "Allow outbound TCP 80 to these hosts in the VM's firewall, the network security group and the proxy."
 ROOT_STORES = ("\\Root", "\\AuthRoot")
 
 
@@ -66,7 +63,7 @@ def _by_engine(model: Model) -> str:
     if chain is None:
         return ""
     errors = [short(error.text, 100) for error in model.answers.chain_errors]
-    return f"By {chain.engine.partition(' (')[0]}: {listed(errors, 2)}."
+    return f"According to {chain.engine.partition(' (')[0]}: {listed(errors, 2)}."
 
 
 # --- rules ---
@@ -96,7 +93,7 @@ def cert_expired(model: Model) -> Optional[Seen]:
             f"{quoted(common_name(signer.subject))}, {_dates(signer, when)}, by the host's clock "
             f"({when:%Y-%m-%dT%H:%M:%SZ}). {who_cares(model)}"
         )
-        return Seen(detail, outside("the platform renews its certificate by itself."))
+        return Seen(detail, outside("the platform renews its certificate automatically."))
     for error in model.answers.chain_errors:
         if error.fault is ChainFault.OUTSIDE_DATES and chain is not None:
             return _expired_above(model, chain, error.certificate or 0, when)
@@ -109,7 +106,7 @@ def _expired_above(model: Model, chain: CertificateChain, number: int, when: dat
     :param number: its place in the chain; 0: it is not known which
     """
     if not 0 < number < len(chain.certificates):
-        detail = f"A certificate of the chain is outside its dates. {_by_engine(model)}"
+        detail = f"A certificate in the chain is expired or not yet valid. {_by_engine(model)}"
         fix = advice(f"Install the current certificates from {CA_PAGE}")
         return Seen(f"{detail} {who_cares(model)}", (fix,))
     own, child = chain.certificates[number], chain.certificates[number - 1]
@@ -118,12 +115,11 @@ def _expired_above(model: Model, chain: CertificateChain, number: int, when: dat
         f"{quoted(name)} in the chain of the attested document's certificate {_dates(own, when)}."
     )
     if own.stores:
-        detail += f" It is kept in {listed(own.stores)}."
+        detail += f" It is stored in {listed(own.stores)}."
     if own.is_self_issued:
         fixes = [
             advice(
-                "Look in Azure's list for the root that is in use now: "
-                f"{CA_PAGE} Some expired roots have to stay."
+                f"Find the current root in Azure's list: {CA_PAGE} Some expired roots have to stay."
             )
         ]
         fixes += install(model, [])
@@ -179,7 +175,7 @@ def cert_san_mismatch(model: Model) -> Optional[Seen]:
     )
     fixes = outside(
         "IMDS's own certificate has the right name.",
-        "answers in IMDS's place: a metadata proxy, another cloud's stand-in, a security product",
+        "answers in IMDS's place: a metadata proxy, another cloud's metadata service or a security product",
     )
     return Seen(detail, fixes)
 
@@ -223,7 +219,7 @@ def cert_chain_rejected(model: Model) -> Optional[Seen]:
     if not where:
         fixes = [advice(f"Compare the chain in EVIDENCE with {CA_PAGE}")]
     detail = (
-        "The chain of the attested document's certificate is complete, and rejected. "
+        "The attested document's certificate chain is complete, but this VM rejects it. "
         f"{_by_engine(model)}{where} {who_cares(model)}"
     )
     return Seen(detail, tuple(fixes))
@@ -254,12 +250,12 @@ def cert_root_untrusted(model: Model) -> Optional[Seen]:
     which = f"{quoted(name)} (thumbprint {root.thumbprint})"
     if len(chain.certificates) == 1:
         detail = (
-            f"The certificate that signs the attested document, {which}, is signed by itself: it "
-            f"is not Azure's. {who_cares(model)}"
+            f"The certificate that signs the attested document, {which}, is self-signed: it is "
+            f"not Azure's. {who_cares(model)}"
         )
         return Seen(detail, (advice(DO_NOT_TRUST),))
     detail = (
-        f"The chain of the attested document's certificate ends at {which}, which this VM does not "
+        f"The attested document's certificate chain ends at {which}, which this VM does not "
         f"trust.{_only_for_users(root)}"
     )
     known = ROOTS.get(name)
@@ -279,7 +275,7 @@ def _only_for_users(root: Certificate) -> str:
     places = [place for place in root.stores if place.startswith("S-1-")]
     if not places:
         return ""
-    return f" It is only in {listed(places)}: a user's store does not count for services."
+    return f" It is only in {listed(places)}: services do not use a user's store."
 
 
 @rule(Verdict.DEGRADED, after="cert-root-untrusted", shown_by="cert.chain")
@@ -314,14 +310,14 @@ def cert_intermediate_missing(model: Model) -> Optional[Seen]:
         which += f", key identifier {short(first.key_id, 40)}"
     how = _why_not_at_hand(model, first)
     detail = (
-        f"No chain to a trusted root: {which} is not on this VM, and {how}. {_by_engine(model)} "
+        f"No chain to a trusted root: {which} is missing on this VM, and {how}. {_by_engine(model)} "
         f"{who_cares(model)}"
     )
     fixes: List[Fix] = []
     hosts = _closed_hosts(model)
     if hosts:
         named = listed([short(host, 60) for host in hosts], 4)
-        let_out = f"For good: let TCP 80 out to {named} (firewall, NSG, proxy). At once:"
+        let_out = f"Permanent fix: allow outbound TCP 80 to {named} (firewall, NSG, proxy). Immediate fix:"
         fixes.append(advice(let_out))
     fixes += install(model, lacking)
     fixes += _old_build(model)
@@ -335,8 +331,8 @@ def _why_not_at_hand(model: Model, lacking: Missing) -> str:
             return "Windows does not fetch it, although imds-check could"
     brought = what_fetching_brought(model)
     if brought:
-        return f"fetching fails ({brought})"
-    return "no address says where it is"
+        return f"fetching it fails ({brought})"
+    return "no certificate says where to fetch it"
 
 
 def _closed_hosts(model: Model) -> List[str]:
@@ -394,10 +390,10 @@ def cert_endpoints_blocked(model: Model) -> Optional[Seen]:
     fixes: List[Fix] = []
     names = sum(trial.is_name_unknown for trial in closed)
     if names:
-        fixes.append(advice(f"Look at DNS first: {names} of the names have no address."))
+        fixes.append(advice(f"Check DNS first: {names} of the names have no address."))
     fixes.append(advice(LET_OUT))
     count = f"{len(closed)} of {len(trials)}"
-    detail = f"{count} hosts of certificates cannot be reached: {listed(named, 4)}."
+    detail = f"{count} certificate hosts cannot be reached: {listed(named, 4)}."
     return Seen(detail, tuple(fixes), Severity.WARN)
 
 
@@ -424,7 +420,9 @@ def cert_fetched_from_aia(model: Model) -> Optional[Seen]:
         if item.thumbprint not in at_hand and not is_in_store:
             fetched.append(quoted(common_name(item.subject)))
     what = listed(fetched) or "An issuer"
-    detail = f"{what} had to be fetched{_fetched_from(model)}: without the network the chain fails."
+    detail = (
+        f"{what} had to be fetched{_fetched_from(model)}: without network access the chain fails."
+    )
     fix = advice(f"To be independent of the network, install the issuers: {CA_PAGE}")
     return Seen(detail, (fix,), Severity.INFO)
 

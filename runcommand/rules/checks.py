@@ -23,9 +23,16 @@ from ..model.routing import RouteLookup
 from ..model.sentences import in_words, milliseconds, nic
 from ..model.words import listed, quoted, short
 from . import proxy
-from .attested import attested_had_time, differences, who_cares
+from .attested import (
+    attested_document_expired,
+    attested_had_time,
+    attested_nonce_mismatch,
+    attested_vm_mismatch,
+    differences,
+    who_cares,
+)
 from .catalogue import shown_by
-from .certificates import misplaced
+from .certificates import cert_san_mismatch, misplaced
 from .clock import document_skew, skew
 from .finding import Severity, text_of, title_of
 from .firewall import described as described_obstacle
@@ -139,7 +146,7 @@ def _differential(model: Model) -> str:
         source, device = proof.connection.local_address, proof.connection.device
         bound = ""
         if device:
-            bound = f" by {quoted(device)}"
+            bound = f" on {quoted(device)}"
         return f"; answered in {milliseconds(proof.exchange.elapsed_s)} from {source}{bound}"
     if trials and model.answers.imds_is_silent:
         tried = {trial.connection.source for trial in trials}
@@ -157,7 +164,7 @@ def imds_metadata(model: Model) -> Result:
     """
     answer, imds = model.answers.imds, model.facts.imds
     if answer is None or imds is None:
-        return Result(Status.SKIP, "not asked")
+        return Result(Status.SKIP, "not requested")
     if answer.outcome not in (Outcome.HTTP, Outcome.GARBLED):
         return Result(Status.SKIP, "no answer")
     if answer.instance:
@@ -180,7 +187,7 @@ def imds_attested(model: Model) -> Result:
     """
     imds = model.facts.imds
     if imds is None or imds.attested is None:
-        return Result(Status.SKIP, "not asked")
+        return Result(Status.SKIP, "not requested")
     document = imds.document
     if document is None:
         summary = f"{model.answers.in_words(imds.attested)}, no document"
@@ -192,13 +199,22 @@ def imds_attested(model: Model) -> Result:
         signed += f" ({document.algorithm})"
     if model.answers.readable_document is None:
         return Result(None, f"{signed}: {short(document.reason or '', 80)}")
-    nonce = "nonce not ours"
-    if document.nonce == document.asked_nonce:
-        nonce = "nonce ours"
-    until = "without a time of expiry"
-    if document.expires_on:
-        until = f"good until {document.expires_on}"
-    return Result(None, ", ".join([signed, nonce, until, *differences(model)]))
+    faults: List[str] = []
+    rest = [signed]
+    if attested_vm_mismatch.recognise(model):
+        faults.append(f"names another VM, vmId {short(document.vm_id or 'none')}")
+    if attested_nonce_mismatch.recognise(model):
+        faults.append("nonce does not match")
+    else:
+        rest.append("nonce matches")
+    if attested_document_expired.recognise(model):
+        faults.append(f"expired at {document.expires_on}")
+    elif document.expires_on:
+        rest.append(f"valid until {document.expires_on}")
+    else:
+        rest.append("no expiry")
+    # What fails comes first: the rest of the line may say that all is well.
+    return Result(None, ", ".join([*faults, *rest, *differences(model)]))
 
 
 @check("cert.chain", facts=("certificate_chains",))
@@ -212,20 +228,23 @@ def cert_chain(model: Model) -> Result:
     """
     document = model.answers.readable_document
     if document is None:
-        return Result(Status.SKIP, "no document to judge")
+        return Result(Status.SKIP, "no document to verify")
     chain = model.answers.chain
     if chain is None:
         return unknown(model, "certificate_chains")
     engine = short(chain.engine, 60)
     if chain.trusted is None:
-        return Result(Status.ERROR, f"fetching by {engine} did not end in time")
+        return Result(Status.ERROR, f"fetching by {engine} did not finish in time")
     is_lacking = any(error.fault in LACKING for error in model.answers.chain_errors)
     if is_lacking and not _was_fetched(model):
-        summary = f"not trusted without fetching ({engine}), and fetching did not end in time"
+        summary = f"not trusted without fetching ({engine}), and fetching did not finish in time"
         return Result(Status.ERROR, summary)
-    parts = [f"{_trust(chain)} ({engine})", *misplaced(model)]
+    trust = _trust(chain)
+    if chain.trusted and cert_san_mismatch.recognise(model):
+        trust = f"for another name, but {trust}"
+    parts = [f"{trust} ({engine})", *misplaced(model)]
     if document.signer and document.signer.not_after:
-        parts.append(f"good until {document.signer.not_after}")
+        parts.append(f"valid until {document.signer.not_after}")
     names = [quoted(common_name(item.subject)) for item in chain.certificates[:5]]
     if names:
         parts.append(" <- ".join(names))
@@ -258,7 +277,7 @@ def cert_endpoints(model: Model) -> Result:
     if model.facts.endpoints is None:
         if any(item.fact == "endpoints" for item in model.facts.unavailable):
             return unknown(model, "endpoints")
-        return Result(Status.SKIP, "no certificate problem makes them matter")
+        return Result(Status.SKIP, "no certificate problem, so not tried")
     trials = [trial for trial in model.facts.endpoints if concerns(model, trial)]
     closed = [trial for trial in trials if not is_reached(trial)]
     summary = f"{len(trials) - len(closed)} of {len(trials)} reachable on TCP 80"
@@ -278,7 +297,7 @@ def imds_identity(model: Model) -> Result:
     """
     imds = model.facts.imds
     if imds is None or imds.identity is None:
-        return Result(Status.SKIP, "not asked")
+        return Result(Status.SKIP, "not requested")
     if imds.identity_present is None:
         return Result(Status.ERROR, model.answers.in_words(imds.identity))
     if imds.identity_present:
@@ -306,7 +325,7 @@ def wireserver_reachable(model: Model) -> Result:
     if gives_versions and server.host_plugin.outcome is Outcome.ANSWERED:
         return Result(Status.OK, summary)
     if not model.answers.wireserver_is_conclusive:
-        return Result(Status.SKIP, f"{summary} (an ordinary user's answer proves nothing)")
+        return Result(Status.SKIP, f"{summary} (proves nothing for an ordinary user)")
     return Result(Status.FAIL, summary)
 
 
@@ -328,7 +347,7 @@ def _lookup_in_words(model: Model, lookup: RouteLookup) -> str:
         return _claimed(model, lookup.destination, route)
     words = described(route)
     if route.interface:
-        words += f" by {quoted(route.interface)}"
+        words += f" on {quoted(route.interface)}"
     if lookup.source:
         words += f", source {lookup.source}"
     return words + chosen
@@ -444,7 +463,7 @@ def nic_primary(model: Model) -> Result:
         return unknown(model, "adapters")
     primary = model.primary_nic
     if primary is None:
-        return Result(Status.ERROR, "which NIC is the primary one is not known")
+        return Result(Status.ERROR, "could not determine the primary NIC")
     adapter, because = primary.adapter, BECAUSE[primary.known_from]
     state = f"{nic(adapter, primary.ip)} {adapter.mac}, {adapter.state.value}"
     return Result(None, f"{state}; primary because {because}")
@@ -463,7 +482,7 @@ def nic_identity(model: Model) -> Result:
         return unknown(model, "adapters")
     phrases = compared(model)
     if not phrases:
-        return Result(Status.SKIP, "nothing to compare with: --expected-mac, --expected-ip")
+        return Result(Status.SKIP, "nothing to compare with: give --expected-mac, --expected-ip")
     return Result(None, "; ".join(phrases))
 
 
@@ -477,10 +496,10 @@ def nic_dhcp(model: Model) -> Result:
     Facts: adapters
     """
     if model.primary_nic is None:
-        return Result(Status.SKIP, "primary NIC not known")
+        return Result(Status.SKIP, "primary NIC unknown")
     adapter = model.primary_nic.adapter
     if adapter.dhcp is None:
-        return Result(Status.SKIP, "not known: no lease was found")
+        return Result(Status.SKIP, "unknown: no lease found")
     if not adapter.dhcp:
         return Result(None, "off")
     server = ""
@@ -525,10 +544,10 @@ def firewall_imds(model: Model) -> Result:
     firewall, found = model.facts.firewall, model.filtering.to_imds
     if firewall is None or found is None:
         return unknown(model, "firewall")
-    read = f"{firewall.rules_read} rules ({listed(firewall.sources, 4)})"
+    read = f"rules read: {firewall.rules_read} ({listed(firewall.sources, 4)})"
     if firewall.active_from:
         active = [profile.name for profile in firewall.profiles if profile.active]
-        read += f"; profile {', '.join(active)}, by {firewall.active_from}"
+        read += f"; profile {', '.join(active)}, from {firewall.active_from}"
     if found.redirected:
         return Result(None, f"{described_obstacle(Match(found.redirected))} redirects; {read}")
     for obstacle in (*found.blocked, *found.possible, *found.limited):
@@ -537,8 +556,8 @@ def firewall_imds(model: Model) -> Result:
     if route and route.kind is RouteKind.LOCAL:
         return Result(Status.SKIP, f"the requests do not leave this VM; {read}")
     if answer is not None and answer.outcome is Outcome.FORBIDDEN:
-        return Result(None, f"no rule explains the refusal; {read}")
-    return Result(None, f"nothing stands in the way; {read}")
+        return Result(None, f"no rule explains it; {read}")
+    return Result(None, f"nothing blocks it; {read}")
 
 
 @check("firewall.wireserver")
@@ -550,7 +569,7 @@ def firewall_wireserver(model: Model) -> Result:
     Facts: firewall, wireserver
     """
     if model.facts.firewall is None:
-        return Result(Status.SKIP, "the firewall is not known")
+        return Result(Status.SKIP, "the firewall could not be read")
     found: List[Match] = []
     redirects: List[Match] = []
     for filtering in model.filtering.to_wireserver.values():
@@ -562,7 +581,7 @@ def firewall_wireserver(model: Model) -> Result:
     obstacles = list(dict.fromkeys([*found, *redirects]))
     if obstacles and model.answers.wireserver_is_conclusive:
         return Result(Status.WARN, listed([described_obstacle(item) for item in obstacles], 2))
-    return Result(None, "nothing stands in the way")
+    return Result(None, "nothing blocks it")
 
 
 @check("clock.skew")
@@ -579,13 +598,13 @@ def clock_skew(model: Model) -> Result:
     if by_header is None:
         ahead = by_document
     if ahead is None:
-        return Result(Status.SKIP, "the host's clock is not known")
+        return Result(Status.SKIP, "the host's clock is unknown")
     also = ""
     if by_document is not None and abs(by_document - ahead) > AGREE_S:
         also = f"; {_seconds_off(by_document)} the attested document's time"
     if abs(ahead) < 2:  # the header's resolution is a second
-        return Result(None, f"agrees with the host's{also}")
-    return Result(None, f"{_seconds_off(ahead)} the host's{also}")
+        return Result(None, f"agrees with the host's clock{also}")
+    return Result(None, f"{_seconds_off(ahead)} the host's clock{also}")
 
 
 def _seconds_off(ahead: float) -> str:
@@ -625,7 +644,7 @@ def agent_proxy(model: Model) -> Result:
     if agent is not None:
         return Result(None, f"{agent.name} {agent.state.value}")
     if model.facts.services is None:
-        return Result(Status.SKIP, "not known")
+        return Result(Status.SKIP, "unknown")
     return Result(Status.SKIP, "not installed")
 
 
@@ -642,7 +661,7 @@ def vm_activation(model: Model) -> Result:
     state = model.facts.activation
     if state is None:
         reason = unknown(model, "activation").summary
-        return Result(Status.SKIP, f"state not known: {reason}. {who_cares(model)}")
+        return Result(Status.SKIP, f"state unknown: {reason}. {who_cares(model)}")
     status = {"genuine": Status.OK, "offline": Status.SKIP}.get(state, Status.WARN)
     return Result(status, who_cares(model))
 
@@ -657,7 +676,7 @@ def vm_azure(model: Model) -> Result:
     """
     machine = model.facts.machine
     if model.answers.instance or model.answers.wireserver_gives_versions:
-        return Result(Status.OK, "the host answers as Azure's")
+        return Result(Status.OK, "the host answers like Azure's")
     if machine is None:
         return unknown(model, "machine")
     if machine.asset_tag == AZURE_ASSET_TAG:

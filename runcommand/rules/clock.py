@@ -14,7 +14,7 @@ from .finding import Seen, Severity, Verdict, advice, rule
 
 HOUR_S, DAY_S = 3600, 86400
 HEADER_IS_WRONG = (
-    "Nothing on the VM needs mending. If it stays so, redeploy the VM to another host."
+    "Nothing on the VM needs fixing. If the problem persists, redeploy the VM to another host."
 )
 
 
@@ -66,21 +66,21 @@ def clock_skew(model: Model) -> Optional[Seen]:
     fixes = tuple(remedies(model).shift_clock(ahead))
     detail = f"The VM's clock is {_off(ahead)} the host's"
     if by_header is None:
-        witness = "by the attested document that was made for this request"
+        witness = "according to the attested document issued for this request"
         return Seen(f"{detail}, {witness}.", fixes)
     detail += " (Date header)"
     if by_document is None:
         return Seen(f"{detail}.", fixes)
     if abs(by_document) <= AGREE_S:
         detail += (
-            ", but it agrees with the time in the attested document, which was made for this "
-            "request: the host's header is what is wrong."
+            ", but it agrees with the time in the attested document, which was issued for this "
+            "request: the host's header is wrong."
         )
         return Seen(detail, (advice(HEADER_IS_WRONG),), Severity.WARN)
-    also = f"By the attested document it is {_off(by_document)} it"
+    also = f"It is {_off(by_document)} the attested document's time"
     if abs(by_document - ahead) <= AGREE_S:
         also = "The attested document says the same"
-    return Seen(f"{detail}. {also}: the VM's clock is what is wrong.", fixes)
+    return Seen(f"{detail}. {also}: the VM's clock is wrong.", fixes)
 
 
 def _off(ahead: float) -> str:

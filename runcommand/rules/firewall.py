@@ -114,7 +114,7 @@ def _why_unsure(match: Match) -> str:
         for condition in match.undecided
     ]
     if conditions:
-        return f" (not decided here: {listed(conditions, 2)})"
+        return f" (not evaluated here: {listed(conditions, 2)})"
     if match.doubt:
         return f" ({match.doubt})"
     return ""
@@ -124,7 +124,7 @@ def _counted(match: Match) -> str:
     """How many packets a rule's counter has seen; empty where it has none."""
     if match.rule is None or match.rule.packets is None:
         return ""
-    return f"packets that it has met: {match.rule.packets}"
+    return f"packets matched so far: {match.rule.packets}"
 
 
 @rule(Verdict.BROKEN, after="route-missing", shown_by="firewall.imds")
@@ -156,20 +156,20 @@ def firewall_blocks_imds(model: Model) -> Optional[Seen]:
     limited = sorted(found.limited, key=lambda match: not _names_a_destination(match))
     if not limited:
         return None
-    named = [f"{described(match)} hits {_whom(match.undecided)}" for match in limited]
+    named = [f"{described(match)} applies to {_whom(match.undecided)}" for match in limited]
     severity = Severity.WARN if _names_a_destination(limited[0]) else Severity.INFO
     return Seen(f"For 169.254.169.254 port 80, {listed(named, 2)}.", (), severity)
 
 
 def _blocked(model: Model, matches: Sequence[Match]) -> Seen:
     first, *others = matches
-    where = "the answers of" if first.incoming else "connections to"
+    where = "answers from" if first.incoming else "connections to"
     detail = f"{capital(described(first))} {_does(first)} {where} 169.254.169.254 port 80."
     counted = _counted(first)
     if counted:
         detail += f" {capital(counted)}."
     if others:
-        detail += f" After it there is {listed([described(match) for match in others], 2)}."
+        detail += f" Next in line: {listed([described(match) for match in others], 2)}."
     if any(len(_addresses(model, match)) > 1 for match in matches):
         detail += " It also blocks the WireServer, 168.63.129.16."
     fixes: Dict[Fix, None] = {}
@@ -188,9 +188,9 @@ def _may_be_blocked(model: Model, matches: Sequence[Match], is_blocked: bool) ->
         named.append(described(match) + why)
     still = ""
     if model.answers.imds_gives_metadata:
-        still = " IMDS answers all the same."
+        still = " IMDS answers nonetheless."
     elif is_blocked and model.answers.imds:
-        still = f" But the request ended otherwise: {model.answers.in_words(model.answers.imds)}."
+        still = f" But the request ended differently: {model.answers.in_words(model.answers.imds)}."
     does = "block"
     if _does(matches[0]) == "redirects":
         does = "redirect"
@@ -251,7 +251,7 @@ def firewall_blocks_wireserver(model: Model) -> Optional[Seen]:
             does = f"may block{_why_unsure(match)}"
         text = f"{described(match)} {does} 168.63.129.16 port {' and '.join(map(str, own))}"
         if is_harmless:
-            text += " (which answers all the same)"
+            text += " (which answers nonetheless)"
         counted = _counted(match)
         if counted:
             text += f" ({counted})"
@@ -301,7 +301,7 @@ def firewall_unknown(model: Model) -> Optional[Seen]:
     named = [Match(item) for item in suspected_filters(model)]
     detail = ""
     if model.facts.firewall is not None:
-        detail += " No rule that was read explains it."
+        detail += " No rule that could be read explains it."
     if read is not None and not named:
         detail += " Nor does a filter of the Windows Filtering Platform."
     if not named and model.filtering.to_imds:
@@ -310,13 +310,13 @@ def firewall_unknown(model: Model) -> Optional[Seen]:
         detail += f" It may be {listed([described(match) for match in named], 2)}."
     fixes: List[Fix] = [
         advice(
-            "Allow TCP port 80 to 169.254.169.254 in the firewall or security product of this VM, "
-            "for every program, once whoever looks after it agrees: it may be set on purpose."
+            "Allow TCP port 80 to 169.254.169.254 for every program in this VM's firewall or "
+            "security product. Ask its owner first: the block may be deliberate."
         )
     ]
     if not named:
         fixes += remedies(model).show_firewall()
     error = error_in_words(answer.connection.error or "EACCES", model.facts.system)
     by_whom = "a firewall or security product on it"
-    found = f"This VM itself forbade the connection, with {error}: {by_whom}."
+    found = f"Connecting was forbidden on this VM itself, with {error}, by {by_whom}."
     return Seen(found + detail, tuple(fixes))

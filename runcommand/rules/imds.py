@@ -58,7 +58,7 @@ def guest_proxy_agent_failing(model: Model) -> Optional[Seen]:
     is_refused = answer.outcome in (Outcome.REFUSED, Outcome.RESET)
     is_taken_over = (answer.connection.local_address or "").startswith("127.")
     if (is_refused and is_down) or (model.answers.imds_is_silent and is_taken_over):
-        seen = f"the request is {model.answers.in_words(answer)}"
+        seen = f"the request was {model.answers.in_words(answer)}"
     elif answer.status in (421, 502, 503):
         seen = f"the request came back with HTTP {answer.status}.{says(answer)}".rstrip(".")
     else:
@@ -101,8 +101,8 @@ def imds_access_denied(model: Model) -> Optional[Seen]:
     if not answer or answer.status not in (401, 403) or not model.answers.imds_is_genuine:
         return None
     detail = (
-        f"IMDS answered {model.answers.in_words(answer)}: access is denied to the user of this "
-        f"program; other programs may be allowed.{says(answer)}"
+        f"IMDS answered {model.answers.in_words(answer)}: access is denied to this "
+        f"program's user; other programs may be allowed.{says(answer)}"
     )
     return Seen(detail, _change_access(model))
 
@@ -136,15 +136,15 @@ def imds_rejects_request(model: Model) -> Optional[Seen]:
     answered = f"IMDS answered {model.answers.in_words(answer)}"
     if refuses_version(answer):
         versions = listed(list(answer.versions)) or "others"
-        detail = f"{answered}: it knows none of this program's api-versions, only {versions}."
+        detail = f"{answered}: it supports none of this program's api-versions, only {versions}."
         return Seen(detail + says(answer), (advice("Run a newer imds-check on this VM."),))
     detail = (
         f"{answered}.{says(answer)} The request carried Metadata: true and no X-Forwarded-For: "
-        "something on the way changes it."
+        "something in the path changes it."
     )
     fix = advice(
-        "Exclude 169.254.169.254 from the transparent proxy, service mesh or security product of "
-        "this VM; IMDS must be asked directly."
+        "Exclude 169.254.169.254 from this VM's transparent proxy, service mesh or security "
+        "product: requests to IMDS must not pass through one."
     )
     return Seen(detail, (fix,))
 
@@ -237,10 +237,10 @@ def imds_not_imds(model: Model) -> Optional[Seen]:
     if answer.outcome not in (Outcome.HTTP, Outcome.GARBLED):
         return None
     what = f"{model.answers.in_words(answer)}, {form(answer)}{from_whom(answer)}.{says(answer)}"
-    detail = f"At IMDS's address something else answers: {what}{differential_answer(model)}"
+    detail = f"Something else answers at IMDS's address: {what}{differential_answer(model)}"
     fix = advice(
-        "Find what answers in IMDS's place: a transparent proxy, a captive portal, a security "
-        "product or a metadata proxy on this VM or on the way that PATH shows. Exclude "
+        "Find out what answers in IMDS's place: a transparent proxy, captive portal, security "
+        "product or a metadata proxy on this VM or along the PATH below. Exclude "
         "169.254.169.254 from it."
     )
     return Seen(detail, (fix,))
@@ -249,12 +249,12 @@ def imds_not_imds(model: Model) -> Optional[Seen]:
 def form(answer: Exchange) -> str:
     """What came back, in words: ``a web page``"""
     if answer.outcome is Outcome.GARBLED or answer.body is None:
-        return "bytes that make no HTTP answer"
+        return "bytes that are not HTTP"
     size = answer.body_bytes
     words = {
         Body.HTML: "a web page",
         Body.JSON: "JSON, but not IMDS's",
-        Body.TEXT: "a text that is not JSON",
+        Body.TEXT: "text that is not JSON",
         Body.EMPTY: "an empty body",
         Body.BROKEN: f"broken JSON of {size} bytes",
         Body.ENDLESS: f"a body that did not end within the limits ({size} bytes read)",

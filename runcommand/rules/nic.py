@@ -14,16 +14,14 @@ from ..model.words import listed, quoted
 from .finding import Fix, Seen, Severity, Verdict, advice, rule
 from .seen import check_first, local_fault
 
-CHECK_VALUE = f"Before you change anything, check the value that was given: {WHERE_AZURE_SAYS}."
-CHECK_ONLY = (
-    f"Check the value that was given: {WHERE_AZURE_SAYS}. Nothing on the VM needs to change for it."
-)
+CHECK_VALUE = f"Before you change anything, check the value given: {WHERE_AZURE_SAYS}."
+CHECK_ONLY = f"Check the value given: {WHERE_AZURE_SAYS}. Nothing on the VM needs to change."
 NO_LINK = (
-    "The NIC has no link, and no command on the VM can mend that: check in Azure that the NIC is "
-    "attached, then redeploy the VM."
+    "No command on the VM can restore the link: check in Azure that the NIC is attached, then "
+    "redeploy the VM."
 )
 NIC_REPLACED = (
-    "If the NIC was replaced in Azure instead: stop (deallocate) and start the VM, then run again."
+    "If the NIC was replaced in Azure instead, stop (deallocate) and start the VM, then run again."
 )
 USUAL_PREFIX = 24  # where nothing says how large the subnet is
 
@@ -77,7 +75,7 @@ def _down(model: Model) -> Tuple[Optional[Adapter], str]:
     if not is_down(first) or _is_up(model, first):
         return None, ""
     if primary is None or not all(is_down(other) for other in others):
-        return first, "it comes before the others, and none of those gets an answer"
+        return first, "it comes before the others, and none of them gets an answer"
     return None, ""
 
 
@@ -142,7 +140,7 @@ def _unless_it_never_left(model: Model, seen: Optional[Seen]) -> Optional[Seen]:
     if seen is None or not (forbidden or model.filtering.stopped_by):
         return seen
     reason = (
-        "But this VM itself stopped the request, so this is not the reason, and the value may be "
+        "But this VM itself stopped the request, so this is not the cause, and the value may be "
         "mistyped."
     )
     return Seen(f"{seen.detail} {reason}", (advice(CHECK_VALUE),), Severity.WARN)
@@ -218,8 +216,8 @@ def _mistaken(model: Model, detail: str, whose: str) -> Seen:
     if answer.adapter:
         answered = nic(answer.adapter, answer.address)
     refuted = (
-        f"But {answer.by} answered {answered}, so the value given is most likely mistyped, or that "
-        f"of {whose}."
+        f"But {answer.by} answered {answered}, so the value given is most likely mistyped, or "
+        f"belongs to {whose}."
     )
     return Seen(f"{detail} {refuted}", (advice(CHECK_ONLY),), Severity.WARN)
 
@@ -293,8 +291,8 @@ def _unlike_operator(model: Model, expected: str) -> Optional[Seen]:
         return None
     detail = _differs("address", [expected], "--expected-ip", _holds(model, adapter))
     held = (
-        f"But {quoted(owner.name)} holds it: the value given is most likely mistyped, or that of "
-        "another NIC."
+        f"But {quoted(owner.name)} holds it: the value given is most likely mistyped, or belongs "
+        "to another NIC."
     )
     return Seen(f"{detail} {held}", (advice(CHECK_VALUE),), verdict=Verdict.BROKEN)
 
@@ -425,13 +423,10 @@ def _without_stops(sentences: List[str]) -> List[str]:
 
 
 def _agreed(what: str, value: Optional[str], sources: List[str]) -> List[str]:
-    """``MAC X is what IMDS says``, by all who say so; nothing where nobody does."""
+    """``MAC X matches IMDS``, and whoever else says so; nothing where nobody does."""
     if not sources:
         return []
-    verb = "say"
-    if len(sources) == 1:
-        verb = "says"
-    return [f"{what} {value} is what {' and '.join(sources)} {verb}"]
+    return [f"{what} {value} matches {' and '.join(sources)}"]
 
 
 @rule(after="route-stale-persistent", shown_by="nic.dhcp")
@@ -456,4 +451,4 @@ def nic_dhcp_disabled(model: Model) -> Optional[Seen]:
         severity = Severity.INFO
     fixes = check_first(model, remedies(model).renew_lease(primary.adapter))
     where = nic(primary.adapter, primary.ip)
-    return Seen(f"The address of {where} is set in the guest.", fixes, severity)
+    return Seen(f"The address of {where} is set statically in the guest.", fixes, severity)

@@ -120,7 +120,7 @@ def _who(hit: Hit) -> str:
     others = [client.value for client in clients(hit.proxy) if client not in hit.clients]
     words = f" Clients that use it: {listed(users, 6)}"
     if others:
-        words += f"; that go around it: {listed(others, 6)}"
+        words += f"; clients that bypass it: {listed(others, 6)}"
     return f"{words}."
 
 
@@ -160,7 +160,7 @@ def proxy_intercepts_imds(model: Model) -> Optional[Seen]:
     who = _who(hit)
     if others:
         also = listed([described(other.proxy) for other in others], 2)
-        who += f" The same holds for {also}."
+        who += f" The same applies to {also}."
     detail = f"The proxy {described(hit.proxy)} is not bypassed for 169.254.169.254"
     if failing:
         detail += f", and a request through it {what_came(hit)}.{who}"
@@ -242,7 +242,7 @@ def proxy_user_only(model: Model) -> Optional[Seen]:
     first = found[0]
     users = sorted({quoted(hit.proxy.user or "?") for hit in found})
     detail = (
-        f"Only for {listed(users, 3)}: the proxy {described(first.proxy)} is not bypassed for "
+        f"For {listed(users, 3)} only: the proxy {described(first.proxy)} is not bypassed for "
         f"169.254.169.254; a request through it {what_came(first)}.{_who(first)}"
     )
     return Seen(detail, _bypasses(model, found), Severity.WARN)
@@ -270,10 +270,10 @@ def proxy_pac_present(model: Model) -> Optional[Seen]:
         url = proxy.pac_url or ""
         what = _pac(model, _pac_file(model, url))
         texts.append(f"{short(url, 120)} ({short(proxy.place)}): {what}")
-    detail = f"A PAC file chooses the proxy: {'; '.join(texts)}. It is not evaluated here."
+    detail = f"A PAC file chooses the proxy: {'; '.join(texts)}. PAC files are not evaluated here."
     if len(found) > 2:
         detail += f" {len(found) - 2} more are set."
-    fix = advice("Let the PAC file return DIRECT for 169.254.169.254 and 168.63.129.16.")
+    fix = advice("Make the PAC file return DIRECT for 169.254.169.254 and 168.63.129.16.")
     return Seen(detail, (fix,), Severity.INFO)
 
 
@@ -295,17 +295,17 @@ def _pac(model: Model, file: Optional[PacFile]) -> str:
     if file.error:
         size += f" ({short(file.error, 60)})"
     if IMDS_ADDRESS in file.mentions:
-        return f"{size}, and 169.254.169.254 is named in it"
+        return f"{size}, mentions 169.254.169.254"
     near = ""
     if file.mentions:
-        near = ", though 169.254. is"
-    return f"{size}, and 169.254.169.254 is not named in it{near}"
+        near = ", only 169.254."
+    return f"{size}, does not mention 169.254.169.254{near}"
 
 
 def set_aside(proxy: Proxy) -> str:
     """Why a proxy or PAC that is set does not matter for IMDS."""
     if proxy.kind is ProxyKind.GUEST_AGENT:
-        return f"{described(proxy)} is the agent's own, which asks the platform without it"
+        return f"{described(proxy)} is the agent's own, and not used for the platform"
     if proxy.server:
         only = ""
         if through(proxy, WIRESERVER_ADDRESS):
@@ -314,7 +314,7 @@ def set_aside(proxy: Proxy) -> str:
     what = "automatic detection"
     if proxy.pac_url:
         what = "a PAC file"
-    return f"{short(proxy.place, 80)}: {what}, no proxy by name"
+    return f"{short(proxy.place, 80)}: {what}, no named proxy"
 
 
 def path_words(model: Model) -> str:

@@ -38,7 +38,7 @@ from .seen import check_first, local_fault
 ANY_ADDRESS = "0.0.0.0"  # of a listener for every address of the machine
 ENDS_HERE = "requests to IMDS end on this VM"
 FOR_GOOD = (
-    "For good: remove what configures the address (a metadata proxy, a container platform, a start "
+    "Permanent fix: remove what configures the address (a metadata proxy, a container platform, a start "
     "script)."
 )
 
@@ -113,7 +113,7 @@ def _chosen_by(model: Model) -> str:
     rule = policy_rule(model, model.routing.to_imds)
     if rule is None:
         return ""
-    return f' The policy rule "{rule_in_words(rule)}" chooses that route.'
+    return f' The policy rule "{rule_in_words(rule)}" selects that route.'
 
 
 @rule(Verdict.BROKEN, after="nic-ip-mismatch", explains=(Kind.ANSWER,), shown_by="firewall.imds")
@@ -202,7 +202,7 @@ def route_missing(model: Model) -> Optional[Seen]:
         detail = f"The route {route.destination} ({table}) is of type {route.kind.value}."
     elif lookup.rule:
         rule = rule_in_words(lookup.rule)
-        detail = f'The policy rule "{rule}" denies the way to 169.254.169.254.'
+        detail = f'The policy rule "{rule}" blocks packets to 169.254.169.254.'
     else:
         error = error_in_words(lookup.error, model.facts.system)
         detail = f"No route matches 169.254.169.254: connecting fails with {error}."
@@ -293,7 +293,7 @@ def route_wrong_interface(model: Model) -> Optional[Seen]:
         why = f" (assumed because {BECAUSE[primary.known_from]})"
     detail = (
         f"Requests to 169.254.169.254 leave through {nic(egress, source)}. The primary NIC is "
-        f"{nic(primary.adapter, primary.ip)}{why}, and Azure answers no other.{_chosen_by(model)}"
+        f"{nic(primary.adapter, primary.ip)}{why}; Azure answers only that NIC.{_chosen_by(model)}"
     )
     fixes = check_first(model, route_through_primary_nic(model))
     return local_fault(model, detail, fixes, works=_works_anyway(model, primary))
@@ -327,13 +327,13 @@ def source_not_primary_ip(model: Model) -> Optional[Seen]:
         return None
     if egress and egress.index != primary.adapter.index and holds(egress, source):
         return None  # another face of the NIC, with an address of its own
-    whose = "which is no address of any NIC"
+    whose = "which no NIC has"
     owner = model.adapters.holding(source)
     if owner:
         whose = f"another address of {quoted(owner.name)}"
     detail = (
-        f"The system sends from {source}, {whose}. The primary address is {primary.ip}, and Azure "
-        "answers no other."
+        f"Requests leave from {source}, {whose}. The primary address is {primary.ip}; Azure "
+        "answers only that address."
     )
     fixes = check_first(model, remedies(model).set_source(primary.adapter, source, primary.ip))
     return local_fault(model, detail, fixes, works=_works_anyway(model, primary))
@@ -374,7 +374,7 @@ def route_wrong_gateway(model: Model) -> Optional[Seen]:
     fixes: List[Fix] = []
     if forged:
         detail += (
-            f" The ARP entry of {hop}, {forged.mac}, was set by hand; Azure's network answers with "
+            f" The ARP entry for {hop}, {forged.mac}, was set by hand; Azure's network answers with "
             f"{AZURE_ARP_MAC}."
         )
         fixes += commands.delete_neighbour(forged)
@@ -396,14 +396,14 @@ def _known_gateways(model: Model, adapter: Adapter) -> Set[Optional[str]]:
 
 def _wrong_hop(route: Route, hop: str, gateway: str, primary: PrimaryNic) -> str:
     """Where the route leads, and what its gateway should be."""
-    leads = f"The route {described(route)} leaves by the primary NIC"
+    leads = f"The route {described(route)} leaves through the primary NIC"
     leads += f" {nic(primary.adapter, primary.ip)}"
     if hop == gateway:
         return f"{leads} through its gateway {hop}."
     outside = ""
     if route.gateway and not in_subnet(primary.adapter, hop):
-        outside = ", and is not even in its subnet"
-    return f"{leads}, whose gateway is {gateway}: {hop} is not it{outside}."
+        outside = ", which is not even in its subnet"
+    return f"{leads}, whose gateway is {gateway}, not {hop}{outside}."
 
 
 @rule(after="nic-dhcp-disabled", shown_by="route.imds")
@@ -424,7 +424,7 @@ def route_not_specific(model: Model) -> Optional[Seen]:
         return None
     if prefix_length(lookup.route.destination) != 0:
         return None
-    detail = f"There is no 169.254.169.254/32 route; {described(lookup.route)} serves."
+    detail = f"There is no 169.254.169.254/32 route; {described(lookup.route)} is used instead."
     fixes: Tuple[Fix, ...] = ()
     if primary:
         fixes = check_first(model, remedies(model).renew_lease(primary.adapter))
@@ -463,7 +463,7 @@ def route_stale_persistent(model: Model) -> Optional[Seen]:
             remedy = remedies(model)
             fixes += remedy.delete_persistent_route(route.destination, route.gateway)
     named = [f"{route.destination} through {route.gateway}" for route in platform or stale]
-    detail = f"A stored route leads through a gateway on no subnet of this VM: {listed(named)}."
+    detail = f"A stored route uses a gateway that is on none of this VM's subnets: {listed(named)}."
     return Seen(detail, tuple(fixes), Severity.WARN)
 
 

@@ -13,7 +13,7 @@ from ..model.model import Model
 from ..model.words import short
 from .finding import DETAIL_LIMIT, Finding, Fix, advice
 
-NOT_LOOKED = "the reason may be where it could not look"
+NOT_LOOKED = "the cause may be in what could not be checked"
 LIMITS = ", and without limits on memory, processes and open files (ulimit -a shows them)"
 
 
@@ -41,11 +41,11 @@ def without_rights(model: Model) -> str:
         who, whom = "an administrator", "administrators"
     else:
         who, whom = "root", "root"
-    return f"This was not run as {who}: what only {whom} can read was not looked at."
+    return f"This was not run as {who}, so what only {whom} can read was not checked."
 
 
 def _could_not(model: Model, missing: List[Unavailable]) -> str:
-    """``Could not look at: routes, firewall (not finished when the time was up).`` CHECKS has the
+    """``Could not check: routes, firewall (not finished when the time was up).`` CHECKS has the
     other reasons.
     """
     if not missing:
@@ -56,7 +56,7 @@ def _could_not(model: Model, missing: List[Unavailable]) -> str:
     reason = short(missing[0].reason, 120)
     if len({item.reason for item in missing}) > 1:
         reason = f"{names[0]}: {reason}"
-    return f"Could not look at: {', '.join(names)} ({reason})."
+    return f"Could not check: {', '.join(names)} ({reason})."
 
 
 def _first_steps(model: Model, missing: List[Unavailable]) -> List[Fix]:
@@ -69,7 +69,7 @@ def _first_steps(model: Model, missing: List[Unavailable]) -> List[Fix]:
     if not missing:
         return []
     if model.facts.interrupted:
-        return [advice(f"Run this again, and let it finish: {NOT_LOOKED}.")]
+        return [advice(f"Run this again and let it finish: {NOT_LOOKED}.")]
     again = "Run this again with --deadline 60"
     if not is_windows:
         again += LIMITS

@@ -31,7 +31,7 @@ CERT_CHAIN_CACHE_ONLY_URL_RETRIEVAL = 0x4
 HCCE_LOCAL_MACHINE = 1  # the engine of services: the user's own stores do not count
 # The status bits that a chain without revocation checks can have.
 CERT_TRUST: Dict[int, Tuple[ChainFault, str]] = {
-    0x1: (ChainFault.OUTSIDE_DATES, "outside its dates (NOT_TIME_VALID)"),
+    0x1: (ChainFault.OUTSIDE_DATES, "expired or not yet valid (NOT_TIME_VALID)"),
     0x4: (ChainFault.DISTRUSTED, "revoked (IS_REVOKED)"),
     0x8: (ChainFault.SIGNATURE, "its signature does not verify (NOT_SIGNATURE_VALID)"),
     0x10: (ChainFault.OTHER, "not for this usage (NOT_VALID_FOR_USAGE)"),
