@@ -117,7 +117,7 @@ DROP, ACCEPT = {"drop": None}, {"accept": None}
 
 
 def judged(found, outcome=Outcome.TIMED_OUT, **more):
-    """The case of a VM with these rules, whose connect has this outcome."""
+    """The model of a VM with these rules, whose connect has this outcome."""
     wall = Firewall(
         tuple(found.rules), tuple(found.chains), sources=("test",), rules_read=len(found.rules)
     )

@@ -1,7 +1,7 @@
 """The lines of the report's CHECKS: each says what was looked at and how it came out.
 
-A check is one function: facts in, a status and a summary out. The ones that repeat what rules judge
-take their status from the findings, so that the two can never disagree.
+A check is one function: the model in, a status and a summary out. A check of what rules decide
+takes its status from their findings, so that the two never disagree.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The way to 169.254.169.254: which route wins, by which NIC, through which next hop, from which
-address.
+"""How requests to 169.254.169.254 leave the VM: the route that wins, its NIC and next hop, and the
+source address.
 """
 
 from __future__ import annotations
@@ -55,8 +55,9 @@ def described(route: Route) -> str:
 
 
 def policy_rule(model: Model, lookup: RouteLookup) -> Optional[RoutingRule]:
-    """The policy rule that leads packets this way, or denies the way. None: one of the three that
-    every Linux has, or it is not known.
+    """The policy rule that selects or denies the route.
+
+    None: it is one of the three that every Linux has, or it is not known.
     """
     if lookup.rule:
         return lookup.rule
@@ -109,7 +110,7 @@ def _host_or_network(cidr: Optional[str]) -> str:
 
 
 def _chosen_by(model: Model) -> str:
-    """A sentence on the policy rule that chooses the way to IMDS; empty where none does."""
+    """A sentence on the policy rule that chooses the route to IMDS; empty where none does."""
     rule = policy_rule(model, model.routing.to_imds)
     if rule is None:
         return ""
