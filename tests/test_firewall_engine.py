@@ -450,3 +450,13 @@ def test_redaction_makes_the_same_of_a_line_as_of_a_rule():
     made = redacted(replace(LINUX.healthy(), firewall=wall)).firewall
     assert all_rules(made).rules[1] == made.rules[0] != private
     assert "10.9.8.7" not in str(made.lines) and "Contoso" not in str(made.lines)
+
+
+def test_of_many_lines_a_part_is_redacted_and_the_rest_is_counted():
+    wall = recorded(Firewall(), Everything(CHAINS, ALL), [4])
+    short = record.shortened(wall, 4)
+    assert short.lines == (*wall.lines[:4], "#0") and short.lines_cut == 3
+    assert record.shortened(wall, 1000) == wall
+    many = recorded(Firewall(), Everything(CHAINS, [*ALL] * 300), [0])
+    made = redacted(replace(LINUX.healthy(), firewall=many)).firewall
+    assert (len(made.lines), made.lines_cut) == (1001, 502)

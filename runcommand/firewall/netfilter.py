@@ -16,7 +16,6 @@ from .reachable import (
     HOOKS_OUT,
     JUMPS,
     filtering,
-    leaving,
     reachable,
     source_nat,
     translating,
@@ -46,9 +45,9 @@ class Netfilter:
             numbers = {*reachable(chains, everything.rules)[1], *source_nat(*everything[:2])}
             rules = [everything.rules[number] for number in sorted(numbers)]
         ordered = sorted(chains, key=lambda chain: chain.priority)
-        self._outgoing = [chain for hook in HOOKS_OUT for chain in leaving(ordered, hook)]
+        self._outgoing = [chain for hook in HOOKS_OUT for chain in filtering(ordered, hook)]
         self._incoming = [chain for hook in HOOKS_IN for chain in filtering(ordered, hook)]
-        self._source_nat = translating(ordered, "postrouting")
+        self._source_nat = translating(ordered)
         self._rules: Dict[str, List[FirewallRule]] = {}
         self._cut_off = firewall.cut_off
         for rule in rules:

@@ -13,22 +13,14 @@ JUMPS = (RuleVerdict.JUMP, RuleVerdict.GOTO)
 
 
 def filtering(chains: Sequence[FirewallChain], hook: str) -> List[FirewallChain]:
-    """The base chains of a hook, apart from those for NAT: connection tracking translates answers,
-    and NAT of the source stops nothing.
+    """The base chains of a hook that may stop a request or its answer. Of those for NAT only
+    ``output`` may: connection tracking translates answers, and NAT of the source stops nothing.
     """
-    return [chain for chain in chains if chain.hook == hook and chain.kind != "nat"]
-
-
-def translating(chains: Sequence[FirewallChain], hook: str) -> List[FirewallChain]:
-    """The base chains of a hook that are for NAT."""
-    return [chain for chain in chains if chain.hook == hook and chain.kind == "nat"]
-
-
-def leaving(chains: Sequence[FirewallChain], hook: str) -> List[FirewallChain]:
-    """The base chains of a hook that a request passes: in ``output``, those for NAT too."""
-    if hook == "output":
-        return [chain for chain in chains if chain.hook == hook]
-    return filtering(chains, hook)
+    return [
+        chain
+        for chain in chains
+        if chain.hook == hook and (chain.kind != "nat" or hook == "output")
+    ]
 
 
 def reachable(
@@ -37,7 +29,7 @@ def reachable(
     """The chains that a request or its answer can come to, and the numbers of the rules that could
     match it there.
     """
-    outgoing = [chain for hook in HOOKS_OUT for chain in leaving(chains, hook)]
+    outgoing = [chain for hook in HOOKS_OUT for chain in filtering(chains, hook)]
     incoming = [chain for hook in HOOKS_IN for chain in filtering(chains, hook)]
     asked, requests = _met(outgoing, rules, REQUESTS)
     answered, replies = _met(incoming, rules, REPLIES)
@@ -45,9 +37,14 @@ def reachable(
     return found, sorted(requests | replies)
 
 
+def translating(chains: Sequence[FirewallChain]) -> List[FirewallChain]:
+    """The base chains in which the source may be replaced."""
+    return [chain for chain in chains if chain.hook == "postrouting" and chain.kind == "nat"]
+
+
 def source_nat(chains: Sequence[FirewallChain], rules: Sequence[FirewallRule]) -> Set[int]:
     """The numbers of the rules that a request could match where its source may be replaced."""
-    return _met(translating(chains, "postrouting"), rules, REQUESTS)[1]
+    return _met(translating(chains), rules, REQUESTS)[1]
 
 
 def _met(

@@ -75,6 +75,17 @@ def recorded(base: Firewall, everything: Everything, met: Sequence[int]) -> Fire
     )
 
 
+def shortened(firewall: Firewall, at_most: int) -> Firewall:
+    """With so many lines of rules and chains that are not kept in full."""
+    lines: List[str] = []
+    for line in firewall.lines:
+        at_most -= not line.startswith("#")
+        if at_most >= 0 or line.startswith("#"):
+            lines.append(line)
+    cut = firewall.lines_cut + len(firewall.lines) - len(lines)
+    return replace(firewall, lines=tuple(lines), lines_cut=cut)
+
+
 def _line(entry: Entry, state: str) -> str:
     if isinstance(entry, FirewallChain):
         return chain_line(entry)

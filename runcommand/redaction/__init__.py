@@ -50,7 +50,7 @@ from ..facts import (
     parse_cidr,
 )
 from ..firewall.matching import ends
-from ..firewall.record import CHAIN, chain_line, read_chain, read_rule, rule_line
+from ..firewall.record import CHAIN, chain_line, read_chain, read_rule, rule_line, shortened
 from ..model.azure import AZURE_ASSET_TAG, NO_TAG
 from ..model.route_table import MAIN_TABLES
 from ..proxy.bypass import through
@@ -96,6 +96,10 @@ SOMEBODYS = {
 Rewrite = Callable[["_Redaction", str], str]  # gives the text under pseudonyms
 
 
+# Of the firewall, that are redacted in the time there is.
+RULE_LINES = 1000
+
+
 def redacted(facts: Facts, key: Optional[Key] = None) -> Facts:
     """The same facts under pseudonyms; those that are so already, as they are. A fault of this
     program costs the facts.
@@ -105,6 +109,9 @@ def redacted(facts: Facts, key: Optional[Key] = None) -> Facts:
     if facts.redacted:
         return facts
     try:
+        if facts.firewall:
+            wall = shortened(facts.firewall, RULE_LINES)
+            facts = dataclasses.replace(facts, firewall=wall)
         return _Redaction(facts, key or Key()).made()
     except Exception as error:
         return nothing_of(facts, error)
