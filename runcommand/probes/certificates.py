@@ -115,13 +115,17 @@ def ask(
         works.append(let_fetch)
     reasons = side_by_side.run(works, board.remaining(CHAIN_S + 1.0))
     chains = dict(found)  # what comes later comes too late
-    for who, why in zip(("imds-check", first.engine), reasons):
-        if why:
-            board.note("certificate_chains", f"fetching by {who}: {why}")
+    _note_failures(board, first.engine, reasons)
     if let_fetch in works and BY_ENGINE not in chains:
         chains[BY_ENGINE] = CertificateChain(True, first.engine, judged_at=at)
     in_order = [chains[kind] for kind in (AT_HAND, FETCHED_HERE, BY_ENGINE) if kind in chains]
     return tuple(_placed(chain, certificates) for chain in in_order)
+
+
+def _note_failures(board: Board, engine: str, reasons: Sequence[Optional[str]]) -> None:
+    for who, why in zip(("imds-check", engine), reasons):
+        if why:
+            board.note("certificate_chains", f"fetching by {who}: {why}")
 
 
 def _time_to_judge_by(imds: Imds) -> Instant:
