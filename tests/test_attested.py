@@ -721,23 +721,24 @@ def recorded(document):
     return replace(facts, imds=replace(facts.imds, document=document, attested_document=True))
 
 
-def as_an_older_version_judged_it():
-    document = read(genuine())
+def as_an_older_version_judged(document):
     old = replace(document, signature=SignatureState.UNVERIFIABLE, reason="its digest is SHA-256")
     return replace(old, vm_id=None, nonce=None, created_on=None, expires_on=None)
 
 
 def test_the_document_is_kept_as_it_was_signed():
-    document = read(genuine())
-    assert base64.b64decode(document.pkcs7) == genuine()
+    signed = genuine()
+    document = read(signed)
+    assert base64.b64decode(document.pkcs7) == signed
     assert document.pkcs7_length == len(document.pkcs7)
 
 
 @pytest.mark.parametrize("kind", ["tampered", "sha1", "garbage"])
 def test_a_document_that_does_not_verify_is_kept_too(kind):
-    document = read(genuine(kind))
+    signed = genuine(kind)
+    document = read(signed)
     assert document.signature is not SignatureState.VALID
-    assert base64.b64decode(document.pkcs7) == genuine(kind)
+    assert base64.b64decode(document.pkcs7) == signed
 
 
 def test_a_document_that_is_too_long_is_not_kept_and_its_length_says_so():
@@ -755,9 +756,10 @@ def test_what_is_no_document_at_all_is_not_kept(encoding, text):
 
 
 def test_a_newer_version_judges_a_recorded_document_again():
-    facts = recorded(as_an_older_version_judged_it())
+    document = read(genuine())
+    facts = recorded(as_an_older_version_judged(document))
     again = attested.read_again(facts)
-    assert again.imds.document == read(genuine())
+    assert again.imds.document == document
     assert attested.read_again(again) == again
     forged = replace(facts.imds.document, signature=SignatureState.VALID)
     forged = replace(forged, pkcs7=read(genuine("tampered")).pkcs7)
@@ -766,14 +768,14 @@ def test_a_newer_version_judges_a_recorded_document_again():
 
 
 def test_a_report_without_the_bytes_keeps_its_judgement():
-    document = replace(as_an_older_version_judged_it(), pkcs7="")
+    document = replace(as_an_older_version_judged(read(genuine())), pkcs7="")
     for facts in (recorded(document), recorded(None), replace(recorded(None), imds=None)):
         assert attested.read_again(facts) == facts
 
 
 def test_replay_judges_the_recorded_document_again(tmp_path, capsys):
     report = tmp_path / "report.json"
-    report.write_text(as_json(diagnose(recorded(as_an_older_version_judged_it()))))
+    report.write_text(as_json(diagnose(recorded(as_an_older_version_judged(read(genuine()))))))
     assert (
         json.loads(report.read_text())["facts"]["imds"]["document"]["signature"] == "unverifiable"
     )

@@ -285,7 +285,7 @@ ROW = "   0: 0100007F:0050 00000000:0000 0A 00000000:00000000 00:00000000 000000
 )
 def test_a_garbled_row_of_sockets_costs_itself(line):
     (row,) = sockets.parse(f"{HEAD}{line.rstrip()}\n{ROW}")
-    assert row == ("listen", "127.0.0.1", 80, "0.0.0.0", 0, 998, "4711")
+    assert row == ("listen", "127.0.0.1", 80, "0.0.0.0", 998, "4711")
 
 
 def test_the_table_of_sockets_is_read_in_linear_time():

@@ -22,6 +22,7 @@ from ..collect.board import DOCUMENT
 from ..collect.system import System
 from ..facts import (
     LACKING,
+    AttestedDocument,
     Certificate,
     CertificateChain,
     ChainFault,
@@ -48,16 +49,16 @@ ITS_FETCH_S = 1.5  # what the system's own engine is given for each address
 PROXIES_S = 1.0  # how long the settings are waited for
 FAIR_S = 1.0  # with less, nothing is proven by silence
 EXCHANGE_S = 2.0
-IN_DOCUMENT, FETCHED = (
-    ("the document",),
-    ("fetched",),
-)  # where a certificate was found, beside the machine's stores
+# where a certificate was found, beside the machine's stores
+IN_DOCUMENT, FETCHED = ("the document",), ("fetched",)
 STEPS = 4  # up the chain
 URLS, PROXIES = 4, 2  # that are asked for one issuer
 HOSTS = 24  # that are tried
 TELL_S = 0.3  # kept back of the time-out of the hosts
 # The documented hosts (azure-ca-details, "Certificate downloads and revocation lists"; the IMDS
 # certificate article).
+# The chains of a run: without fetching, with issuers fetched here, by the engine's own fetching.
+AT_HAND, FETCHED_HERE, BY_ENGINE = "at hand", "fetched", "by itself"
 ENDPOINTS: Dict[str, Tuple[str, ...]] = {
     "caissuers.microsoft.com": ("AIA",),
     "www.microsoft.com": ("AIA", "CRL"),
@@ -86,50 +87,59 @@ def ask(
     certificates: Optional[Tuple[bytes, ...]] = board.wait(DOCUMENT, 0.0)
     if imds is None:
         raise NoFact("IMDS's answer is not known")
-    document = imds.document
-    if (
-        not certificates
-        or not document
-        or document.signature in (SignatureState.INVALID, SignatureState.MALFORMED)
-    ):
+    if not certificates or not _could_be_right(imds.document):
         return None
     if not is_true:
         raise NoFact("not judged: the probes are pointed elsewhere")
-    by_host = host_time(imds)
-    at = instant(by_host.replace(microsecond=0)) if by_host else now()
+    at = _time_to_judge_by(imds)
     found: Dict[str, CertificateChain] = {}
 
     def judge() -> None:
-        found["at hand"] = system.judge_chain(certificates, at, False, FETCH_S)
+        found[AT_HAND] = system.judge_chain(certificates, at, False, FETCH_S)
 
     def fetch() -> None:
-        found["fetched"] = _fetch_up(connector, system, board, certificates, found["at hand"], at)
+        found[FETCHED_HERE] = _fetch_up(connector, system, board, certificates, found[AT_HAND], at)
 
     def let_fetch() -> None:
-        found["by itself"] = system.judge_chain(certificates, at, True, ITS_FETCH_S)
+        found[BY_ENGINE] = system.judge_chain(certificates, at, True, ITS_FETCH_S)
 
     (reason,) = side_by_side.run([judge], board.remaining(FETCH_S))
-    first = found.get("at hand")
+    first = found.get(AT_HAND)
     if first is None:
         raise NoFact(reason or "")
     board.draft("certificate_chains", (_placed(first, certificates),))
     if first.trusted is not False or not _lacking(first):
         return (_placed(first, certificates),)
-    works = (
-        [fetch, let_fetch] if system.fetches_itself and _may_be_followed(certificates) else [fetch]
-    )
+    works = [fetch]
+    if system.fetches_itself and _may_be_followed(certificates):
+        works.append(let_fetch)
     reasons = side_by_side.run(works, board.remaining(CHAIN_S + 1.0))
     chains = dict(found)  # what comes later comes too late
-    for who, why in zip(("imds-check", first.engine), reasons):
+    _note_failures(board, first.engine, reasons)
+    if let_fetch in works and BY_ENGINE not in chains:
+        chains[BY_ENGINE] = CertificateChain(True, first.engine, judged_at=at)
+    in_order = [chains[kind] for kind in (AT_HAND, FETCHED_HERE, BY_ENGINE) if kind in chains]
+    return tuple(_placed(chain, certificates) for chain in in_order)
+
+
+def _note_failures(board: Board, engine: str, reasons: Sequence[Optional[str]]) -> None:
+    for who, why in zip(("imds-check", engine), reasons):
         if why:
             board.note("certificate_chains", f"fetching by {who}: {why}")
-    if let_fetch in works and "by itself" not in chains:
-        chains["by itself"] = CertificateChain(True, first.engine, judged_at=at)
-    return tuple(
-        _placed(chains[way], certificates)
-        for way in ("at hand", "fetched", "by itself")
-        if way in chains
-    )
+
+
+def _time_to_judge_by(imds: Imds) -> Instant:
+    """The host's clock, or this machine's where the host's is not known."""
+    by_host = host_time(imds)
+    if by_host is None:
+        return now()
+    return instant(by_host.replace(microsecond=0))
+
+
+def _could_be_right(document: Optional[AttestedDocument]) -> bool:
+    if document is None:
+        return False
+    return document.signature not in (SignatureState.INVALID, SignatureState.MALFORMED)
 
 
 def _may_be_followed(certificates: Sequence[bytes]) -> bool:
@@ -221,7 +231,7 @@ def _fetch(
     """The issuer of a certificate from its addresses, directly and through the proxies, side by
     side: the first that comes.
     """
-    ways = [
+    tries = [
         (url, proxy)
         for url in dict.fromkeys(child.issuer_urls[:URLS])
         for proxy in (None, *proxies)
@@ -236,17 +246,24 @@ def _fetch(
             proxy,
             web.get(connector, url, EXCHANGE_S, is_true=True, proxy=proxy, only_names=True),
         )
-        found.extend([issuer] if issuer else [])
+        if issuer:
+            found.append(issuer)
 
-    works = [partial(work, number, url, proxy) for number, (url, proxy) in enumerate(ways)]
+    works = [partial(work, number, url, proxy) for number, (url, proxy) in enumerate(tries)]
     reasons = side_by_side.run(works, seconds, lambda: bool(found))
-    why = [reason if reason != side_by_side.LATE else None for reason in reasons]
-    tried = [
-        done.get(number) or IssuerFetch(url, Outcome.TIMED_OUT, proxy, error=why[number])
-        for number, (url, proxy) in enumerate(ways)
-        if number in done or not found
-    ]
-    return (found[0] if found else None), tried
+    fetches: List[IssuerFetch] = []
+    for number, (url, proxy) in enumerate(tries):
+        fetch = done.get(number)
+        if fetch is None and not found:
+            reason = reasons[number]
+            if reason == side_by_side.LATE:
+                reason = None
+            fetch = IssuerFetch(url, Outcome.TIMED_OUT, proxy, error=reason)
+        if fetch:
+            fetches.append(fetch)
+    if not found:
+        return None, fetches
+    return found[0], fetches
 
 
 def _read(
@@ -303,9 +320,9 @@ def try_endpoints(
         partial(_try_host, connector, host, purposes, made, end)
         for host, (purposes, _) in hosts.items()
     ]
-    ways = [(host, path, proxy) for host, (_, path) in hosts.items() for proxy in proxies]
+    tries = [(host, path, proxy) for host, (_, path) in hosts.items() for proxy in proxies]
     works += [
-        partial(_try_through, connector, host, path, proxy, reached) for host, path, proxy in ways
+        partial(_try_through, connector, host, path, proxy, reached) for host, path, proxy in tries
     ]
     reasons = side_by_side.run(works, board.remaining(CONNECT_S))
     trials = []

@@ -13,7 +13,7 @@ from .imds import API_VERSIONS, INSTANCE, Asking
 from .tcp import Attempt, connect
 
 PATIENCE_S = 1.0  # how long the plain request may stay without an answer before this begins
-REQUESTS = 4  # HTTP requests that may be spent on the ways that connect
+REQUESTS = 4  # HTTP requests that may be spent on the attempts that connect
 EXCHANGE_S = 2.0  # for each of them
 ADAPTERS_S = 6.0  # longer than a program that hangs may take
 WAYS = 256  # at most so many connects side by side
@@ -30,7 +30,7 @@ def ask(asking: Asking, board: Board, by_device: bool) -> Optional[Tuple[Trial, 
     if plain and is_from_imds(plain.attempts[-1]):
         return None
     adapters: Sequence[Adapter] = board.wait("adapters", ADAPTERS_S) or ()
-    attempts = ways(asking, adapters, by_device and asking.endpoint.true_address)
+    attempts = local_attempts(asking, adapters, by_device and asking.endpoint.true_address)
     trials: List[Trial] = []
     left, asked = REQUESTS, set()
     for connection, sock in connect(asking.connector, attempts, asking.remaining(CONNECT_S)):
@@ -48,7 +48,7 @@ def ask(asking: Asking, board: Board, by_device: bool) -> Optional[Tuple[Trial, 
     return tuple(trials)
 
 
-def ways(asking: Asking, adapters: Sequence[Adapter], by_device: bool) -> List[Attempt]:
+def local_attempts(asking: Asking, adapters: Sequence[Adapter], by_device: bool) -> List[Attempt]:
     """The likeliest first: NICs made by a device before those made by software, and what is bound
     to a device first.
     """

@@ -160,12 +160,9 @@ def fetch_pacs(connector: Connector, board: Board, is_true: bool) -> Tuple[PacFi
     :param is_true: the probes ask the platform's true addresses
     """
     proxies = _settings(board)
-    told = board.wait(PAC_URLS, 0.0)
-    named = (
-        told
-        if told is not None
-        else [(proxy.scope, proxy.pac_url) for proxy in proxies if proxy.pac_url]
-    )
+    named = board.wait(PAC_URLS, 0.0)
+    if named is None:
+        named = [(proxy.scope, proxy.pac_url) for proxy in proxies if proxy.pac_url]
     urls: Dict[str, bool] = {}  # may a file be read?
     for scope, url in named:
         urls[url] = urls.get(url, False) or scope is not Scope.USER

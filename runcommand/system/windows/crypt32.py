@@ -258,14 +258,14 @@ def _read(chain: CERT_CHAIN_CONTEXT) -> Tuple[List[bytes], List[ChainError]]:
     simple = chain.rgpChain[0].contents
     encoded: List[bytes] = []
     errors: List[ChainError] = []
-    told = 0
+    explained = 0
     for number in range(min(simple.cElement, ELEMENTS)):
         element = simple.rgpElement[number].contents
         context, status = element.pCertContext.contents, element.TrustStatus.dwErrorStatus
         encoded.append(string_at(context.pbCertEncoded, context.cbCertEncoded))
         errors += in_words(status, number)
-        told |= status
-    return encoded, errors + in_words(chain.TrustStatus.dwErrorStatus & ~told, None)
+        explained |= status
+    return encoded, errors + in_words(chain.TrustStatus.dwErrorStatus & ~explained, None)
 
 
 def in_words(status: int, certificate: Optional[int]) -> List[ChainError]:

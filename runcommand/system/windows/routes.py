@@ -135,8 +135,8 @@ def _row_of(best: BestRoute, table: Iterable[Route], adapters: Mapping[int, Adap
     chosen = Route(
         Cidr(f"{best.destination}/{best.prefix}"), gateway, _name(adapter), best.index, best.metric
     )
-    way = (chosen.destination, chosen.interface_index, chosen.gateway)
-    alike = [row for row in table if (row.destination, row.interface_index, row.gateway) == way]
+    egress = (chosen.destination, chosen.interface_index, chosen.gateway)
+    alike = [row for row in table if (row.destination, row.interface_index, row.gateway) == egress]
     return min(alike, key=lambda row: row.metric, default=chosen)
 
 
