@@ -39,8 +39,11 @@ from runcommand.facts import (
     Unavailable,
 )
 from runcommand.model.azure import AZURE_ARP_MAC
+from runcommand.report import json_report
 from runcommand.rules.catalogue import RULES
+from runcommand.rules.finding import Shell
 from runcommand.simulator.scenarios import (
+    BY_NAME,
     ETH0,
     ETH1,
     ETHERNET,
@@ -54,10 +57,10 @@ from runcommand.simulator.scenarios import (
     managed,
     row,
     rows_of,
-    with_lookups,
 )
 
 from .facts_of import BOTH, LINUX, WINDOWS, connection, http, imds, metadata, no_answer, wireserver
+from .snapshots import FOLDER
 
 IDS = ("windows", "linux")
 ON_BOTH = pytest.mark.parametrize("side", BOTH, ids=IDS)
@@ -833,16 +836,28 @@ def test_windows_adapters_are_named_by_index_wherever_the_command_allows():
     ]
 
 
-def test_powershell_commands_can_be_passed_through_either_shell():
-    from runcommand.simulator.scenarios import SCENARIOS
+def powershell_commands():
+    """Every PowerShell command that the recorded runs get, what their probes found included."""
+    found = []
+    for name in sorted(BY_NAME):
+        recorded = (FOLDER / f"{name}.json").read_bytes()
+        for finding in diagnose(json_report.facts_of_report(recorded)).findings:
+            texts = [fix.text for fix in finding.fix if fix.shell is Shell.POWERSHELL]
+            found += [(name, text) for text in texts]
+    return found
 
-    for scenario in SCENARIOS:
-        for finding in diagnose(with_lookups(scenario.facts)).findings:
-            assert not any(
-                '"' in fix.text or "$" in fix.text
-                for fix in finding.fix
-                if fix.shell and fix.shell.value == "powershell"
-            )
+
+def test_powershell_commands_can_be_passed_through_either_shell():
+    found = powershell_commands()
+    for name, text in found:
+        assert not set(text) & set('"$`'), name
+    assert {name for name, _ in found} >= {
+        "guest-proxy-agent-failing",
+        "imds-throttled",
+        "nic-down-windows",
+        "nic-mac-mismatch",
+        "source-not-primary-ip",
+    }
 
 
 # --- the catalogue of rules ---

@@ -131,7 +131,7 @@ class TableName(Word):
 
 
 class Selector(Word):
-    """A value of a Linux policy rule: a mark ``0x10/0xff``, a protocol, a port or a range of them."""
+    """A value of a Linux policy rule: a mark ``0x10/0xff``, a protocol, a port or a port range."""
 
     PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}(/0x[0-9a-fA-F]{1,8})?")
 
@@ -275,8 +275,7 @@ def in_a_row(parts: Iterable[Part], separator: str = " ") -> Phrase:
     return Phrase(separator.join(part.text for part in parts))
 
 
-# --- Fixes
-# ----------------------------------------------------------------------------------------------------------
+# --- Fixes ---
 
 
 class FixKind(str, Enum):

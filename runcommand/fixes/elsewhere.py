@@ -30,7 +30,8 @@ class AdviceOnly:
     ) -> List[Fix]:
         return [
             advice(
-                f"Let DHCP configure {quoted(adapter.name)}: Azure expects the address {address}/{prefix}."
+                f"Let DHCP configure {quoted(adapter.name)}: Azure expects the address"
+                f" {address}/{prefix}."
             )
         ]
 
@@ -58,7 +59,8 @@ class AdviceOnly:
     def routes_anew(self, gateway: str, adapter: Adapter, default: bool) -> List[Fix]:
         return [
             advice(
-                f"Set the routes to both platform addresses through {gateway} on {quoted(adapter.name)}."
+                f"Set the routes to both platform addresses through {gateway} on "
+                f"{quoted(adapter.name)}."
             )
         ]
 
@@ -97,7 +99,8 @@ class AdviceOnly:
     def let_pass(self, obstacle: Match, addresses: Sequence[str]) -> List[Fix]:
         return [
             advice(
-                f"Allow TCP to {' and '.join(addresses)} through the firewall, once you know who set the rule."
+                f"Allow TCP to {' and '.join(addresses)} through the firewall, once you know who "
+                "set the rule."
             )
         ]
 

@@ -67,18 +67,23 @@ COPIED = phrase(
     "/run"
 )  # where the operator puts a file that the VM cannot download: root alone writes there
 SESSION = (
-    "A remote session through this NIC may break; the command runs to its end without it. If you cannot get back in, use "
+    "A remote session through this NIC may break; the command runs to its end without it. If you "
+    "cannot get back in, use "
     "the serial console, or restart the VM from Azure: a restart undoes the command."
 )
 BY_HAND_GOES = (
-    "A new lease drops whatever was added to the NIC by hand: first put it into the network manager's "
+    "A new lease drops whatever was added to the NIC by hand: first put it into the network "
+    "manager's "
     "configuration."
 )
 ON_PURPOSE = (
     "This rule or default may be deliberate: ask whoever manages this VM's firewall and network "
     "security before you change it."
 )
-AGAIN = "Log in again and restart the services that use the proxy: they keep the environment they started with."
+AGAIN = (
+    "Log in again and restart the services that use the proxy: they keep the environment they "
+    "started with."
+)
 # What ip answers where there is nothing to take away, or the thing is there already; kernels
 # differ.
 NOT_THERE = {
@@ -142,7 +147,7 @@ class KeyId(Word):
 
 
 class AnchorFile(Word):
-    """The name of a file in the folder of the administrator's own certificates, without its ending."""
+    """A file name in the folder of the administrator's own certificates, without its ending."""
 
     PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,80}")
 
@@ -248,17 +253,20 @@ class LinuxRemedies:
         if adapter.dhcp is False and "netplan" in (adapter.profile or ""):
             return [
                 advice(
-                    f"Permanent fix: set dhcp4: true for {name} in /etc/netplan, then run netplan apply. {WITH_THE_LEASE}"
+                    f"Permanent fix: set dhcp4: true for {name} in /etc/netplan, then run netplan "
+                    f"apply. {WITH_THE_LEASE}"
                 )
             ]
         if adapter.dhcp is False:
             return [
                 advice(
-                    f"Permanent fix: turn DHCP on for {name} in this VM's network configuration. {WITH_THE_LEASE}"
+                    f"Permanent fix: turn DHCP on for {name} in this VM's network configuration. "
+                    f"{WITH_THE_LEASE}"
                 )
             ]
         by_hand = (
-            f"Permanent fix: make this VM's network manager renew the DHCP lease of {name}, and remove the wrong "
+            f"Permanent fix: make this VM's network manager renew the DHCP lease of {name}, and "
+            "remove the wrong "
             "setting from its configuration."
         )
         renewal = instead(by_hand, lambda: self._by_manager(adapter, self._renewing))
@@ -318,10 +326,12 @@ class LinuxRemedies:
         self, adapter: Adapter, mac: str, gateway: Optional[str], default: bool
     ) -> List[Fix]:
         durable = advice(
-            "Permanent fix: remove the MAC override (netplan macaddress, cloned-mac-address, a .link file) and restart the VM."
+            "Permanent fix: remove the MAC override (netplan macaddress, cloned-mac-address, a "
+            ".link file) and restart the VM."
         )
         by_hand = (
-            f"At the serial console, or with a restart once the override is gone: give {quoted(adapter.name)} the MAC "
+            "At the serial console, or with a restart once the override is gone: give "
+            f"{quoted(adapter.name)} the MAC "
             f"{mac}, then restore its routes."
         )
         return [durable, *instead(by_hand, lambda: self._set_mac(adapter, mac, gateway, default))]
@@ -398,7 +408,10 @@ class LinuxRemedies:
         """Adds the right address beside the wrong one, and sends from it: what the NIC carries
         stays, sessions too.
         """
-        by_hand = f"Immediate fix: add {address}/{prefix} to {quoted(adapter.name)} and use it as the source."
+        by_hand = (
+            f"Immediate fix: add {address}/{prefix} to {quoted(adapter.name)} and use it as "
+            "the source."
+        )
         return [
             *self.renew_lease(adapter),
             *instead(by_hand, lambda: self._set_address(adapter, address, prefix, gateway)),
@@ -414,8 +427,10 @@ class LinuxRemedies:
         if gateway:
             steps += map(replace_route, self._platform_routes(gateway, adapter, False, address))
         said = (
-            "Immediate fix, for the platform's addresses only: the NIC keeps its addresses and all other routes. A restart "
-            "undoes the command. If your session breaks anyway, use the serial console or restart the VM from Azure."
+            "Immediate fix, for the platform's addresses only: the NIC keeps its addresses and all "
+            "other routes. A restart "
+            "undoes the command. If your session breaks anyway, use the serial console or restart "
+            "the VM from Azure."
         )
         return [advice(said), sh(in_a_row(steps, " && "))]
 
@@ -459,7 +474,10 @@ class LinuxRemedies:
         table: str = "main",
         source: Optional[str] = None,
     ) -> List[Fix]:
-        by_hand = f"Add a route to {destination}/32 through {gateway} on {quoted(adapter.name)} (ip route)."
+        by_hand = (
+            f"Add a route to {destination}/32 through {gateway} on {quoted(adapter.name)} "
+            "(ip route)."
+        )
         return instead(
             by_hand,
             lambda: [
@@ -477,7 +495,10 @@ class LinuxRemedies:
         return [advice(f"This replaces the default route. {SESSION}"), *fixes]
 
     def routes_anew(self, gateway: str, adapter: Adapter, default: bool) -> List[Fix]:
-        by_hand = f"Set the routes to both platform addresses through {gateway} on {quoted(adapter.name)} (ip route)."
+        by_hand = (
+            f"Set the routes to both platform addresses through {gateway} on "
+            f"{quoted(adapter.name)} (ip route)."
+        )
         return instead(
             by_hand,
             lambda: [
@@ -490,15 +511,18 @@ class LinuxRemedies:
         if table not in ("main", "default", "local", "?"):
             return [
                 advice(
-                    f"The ip commands last until the next restart. Permanent fix: find what sets table {short(table, 24)} and the policy "
-                    "rule that leads to it (netplan's routing-policy, a VPN, a start script), and exclude "
+                    "The ip commands last until the next restart. Permanent fix: find what sets "
+                    f"table {short(table, 24)} and the policy "
+                    "rule that leads to it (netplan's routing-policy, a VPN, a start script), and "
+                    "exclude "
                     f"{IMDS_ADDRESS} from it."
                 )
             ]
         return [
             advice(
-                "The ip commands last until the next restart. If the lease does not bring the route back, add "
-                f"{IMDS_ADDRESS}/32 via {gateway} to {quoted(adapter.name)} in netplan, NetworkManager or networkd."
+                "The ip commands last until the next restart. If the lease does not bring the"
+                f" route back, add {IMDS_ADDRESS}/32 via {gateway} to {quoted(adapter.name)} in"
+                " netplan, NetworkManager or networkd."
             )
         ]
 
@@ -528,7 +552,10 @@ class LinuxRemedies:
         """A rule that is meant for this address goes; one that denies more is passed by, where
         there is room before it.
         """
-        by_hand = f"Delete the policy rule {rule.priority} that blocks packets to {destination} (ip rule)."
+        by_hand = (
+            f"Delete the policy rule {rule.priority} that blocks packets to {destination} "
+            "(ip rule)."
+        )
         return instead(by_hand, lambda: self._pass_rule(rule, destination))
 
     @staticmethod
@@ -543,7 +570,8 @@ class LinuxRemedies:
     def delete_persistent_route(self, destination: str, gateway: str) -> List[Fix]:
         return [
             advice(
-                f"Remove the stored route to {destination} through {gateway} from the network manager's configuration."
+                f"Remove the stored route to {destination} through {gateway} from the network "
+                "manager's configuration."
             )
         ]
 
@@ -581,7 +609,8 @@ class LinuxRemedies:
             return [sh(phrase("systemctl restart systemd-timesyncd")), sh(step)]
         return [
             advice(
-                "Permanent fix: run a time service, for example chrony with the host's clock (/dev/ptp_hyperv)."
+                "Permanent fix: run a time service, for example chrony with the host's clock "
+                "(/dev/ptp_hyperv)."
             ),
             sh(step),
         ]
@@ -592,12 +621,14 @@ class LinuxRemedies:
         if self._model.facts.firewall is not None:
             return [
                 advice(
-                    "Look for a security module or a BPF program that filters connects (bpftool cgroup tree)."
+                    "Look for a security module or a BPF program that filters connects (bpftool"
+                    " cgroup tree)."
                 )
             ]
         return [
             advice(
-                "The firewall could not be read: look for rules that drop TCP 80 (nft list ruleset, iptables-save)."
+                "The firewall could not be read: look for rules that drop TCP 80 (nft list ruleset,"
+                " iptables-save)."
             )
         ]
 
@@ -615,7 +646,8 @@ class LinuxRemedies:
             if deletion:
                 return fixes + deletion
         by_hand = (
-            f"By hand, because its name cannot be pasted: at the head of the chain {quoted(chain or '?')}, accept "
+            "By hand, because its name cannot be pasted: at the head of the chain "
+            f"{quoted(chain or '?')}, accept "
             f"TCP to {' and '.join(addresses)}."
         )
         return fixes + instead(by_hand, lambda: self._acceptances(obstacle, chain or "", addresses))
@@ -634,7 +666,8 @@ class LinuxRemedies:
         if self._model.services.is_running("firewalld") and "firewalld" in chain:
             return [
                 advice(
-                    "Permanent fix: change firewalld's policy, zone or direct rule, then run firewall-cmd --reload."
+                    "Permanent fix: change firewalld's policy, zone or direct rule, then run "
+                    "firewall-cmd --reload."
                 )
             ]
         if self._model.services.is_running("netfilter-persistent"):
@@ -672,7 +705,8 @@ class LinuxRemedies:
         return [
             sh(phrase("nft -a list chain {chain}", chain=chain)),
             advice(
-                f"Only if handle {handle.text} is still the rule named above (otherwise run imds-check again):"
+                f"Only if handle {handle.text} is still the rule named above (otherwise run "
+                "imds-check again):"
             ),
             sh(phrase("nft delete rule {chain} handle {handle}", chain=chain, handle=handle)),
         ]
@@ -732,7 +766,8 @@ class LinuxRemedies:
                 sh(phrase("mkdir -p /etc/systemd/system.conf.d")),
                 sh(
                     phrase(
-                        "printf '%s\\n' {lines} > /etc/systemd/system.conf.d/zzzz-azure-platform.conf",
+                        "printf '%s\\n' {lines} >"
+                        " /etc/systemd/system.conf.d/zzzz-azure-platform.conf",
                         lines=lines,
                     )
                 ),
@@ -781,7 +816,8 @@ class LinuxRemedies:
             copied = phrase("{folder}/{file}", folder=COPIED, file=file)
             fixes.append(
                 advice(
-                    f"On a machine that can reach it, download {url} and copy it to this VM as {copied.text}; then:"
+                    f"On a machine that can reach it, download {url} and copy it to this VM as "
+                    f"{copied.text}; then:"
                 )
             )
             encoded = phrase("openssl x509 -inform DER -in '{copied}'", copied=copied)
@@ -801,7 +837,8 @@ class LinuxRemedies:
             return []
         return [
             advice(
-                f"Remove {thumbprint} from {folder}: it is in {listed([short(place, 60) for place in held])}."
+                f"Remove {thumbprint} from {folder}: it is in "
+                f"{listed([short(place, 60) for place in held])}."
             )
         ]
 
@@ -835,7 +872,8 @@ def _check_certificate(target: Phrase, wanted: Wanted) -> Phrase:
     if not wanted.key_id:
         return signed
     return phrase(
-        "{signed} && openssl x509 -in {target} -noout -text | grep -A1 'Subject Key Id' | grep -q {key}",
+        "{signed} && openssl x509 -in {target} -noout -text | grep -A1 'Subject Key Id' | grep -q"
+        " {key}",
         signed=signed,
         target=target,
         key=KeyId(wanted.key_id),
@@ -900,7 +938,8 @@ def _profile_script(addresses: Sequence[str]) -> Phrase:
     """A script of /etc/profile.d that adds to whatever the others have set."""
     added = in_a_row([Address(address) for address in addresses], ",")
     export = phrase(
-        'export no_proxy="${{no_proxy:+$no_proxy,}}{added}" NO_PROXY="${{NO_PROXY:+$NO_PROXY,}}{added}"',
+        'export no_proxy="${{no_proxy:+$no_proxy,}}{added}"'
+        ' NO_PROXY="${{NO_PROXY:+$NO_PROXY,}}{added}"',
         added=added,
     )
     return phrase(

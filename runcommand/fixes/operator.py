@@ -1,4 +1,4 @@
-"""The operator's own machine: commands of the Azure CLI, for what no command on the VM can change."""
+"""The operator's own machine: Azure CLI commands, for what no command on the VM can change."""
 
 from __future__ import annotations
 
@@ -40,8 +40,10 @@ def change_access(group: Optional[str], name: Optional[str]) -> List[Fix]:
         *fixes,
         az(phrase("az vm show {vm} --query securityProfile.proxyAgentSettings.imds", vm=vm)),
         advice(
-            "If it shows an inVMAccessControlProfileReferenceId, use it in place of PROFILE: allow the program and its "
-            "user in that profile, or set it to Audit (log, do not deny) while you investigate. Other VMs may use it too."
+            "If it shows an inVMAccessControlProfileReferenceId, use it in place of PROFILE: allow "
+            "the program and its "
+            "user in that profile, or set it to Audit (log, do not deny) while you investigate. "
+            "Other VMs may use it too."
         ),
         az(phrase("{profile} show --ids PROFILE", profile=ACCESS_PROFILE)),
         az(phrase("{profile} update --ids PROFILE --mode Audit", profile=ACCESS_PROFILE)),

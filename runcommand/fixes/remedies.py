@@ -61,14 +61,18 @@ def route_through_primary_nic(model: Model, *lookups: RouteLookup) -> Tuple[Fix,
     if model.primary_nic is None:
         return (
             advice(
-                "Could not determine the primary NIC: run again with --expected-mac (from az vm nic show)."
+                "Could not determine the primary NIC: run again with --expected-mac (from az vm "
+                "nic show)."
             ),
         )
     adapter = model.primary_nic.adapter
     commands = remedies(model)
     fixes = commands.renew_lease(adapter)
     if model.routing.gateway is None:
-        no_gateway = f"Could not determine the gateway of {quoted(adapter.name)}: the NIC has no lease, no default route and no subnet."
+        no_gateway = (
+            f"Could not determine the gateway of {quoted(adapter.name)}: the NIC has no "
+            "lease, no default route and no subnet."
+        )
         return (*fixes, advice(f"{no_gateway} Once it has an address, run again."))
     wrong_hop = (
         model.routing.to_imds.route.gateway
@@ -185,7 +189,8 @@ def escalate(model: Model) -> Tuple[Fix, ...]:
     if model.primary_nic is None or not model.primary_nic.is_proven:
         fixes.append(
             advice(
-                "Nothing proves which NIC and address are the primary ones: run again with --expected-mac and "
+                "Nothing proves which NIC and address are the primary ones: run again with "
+                "--expected-mac and "
                 "--expected-ip (az vm nic show)."
             )
         )
@@ -205,7 +210,8 @@ def escalate(model: Model) -> Tuple[Fix, ...]:
     return (
         *fixes,
         advice(
-            f"If that does not help, open a support request with this report. Suggested text: {_ticket(model)}"
+            "If that does not help, open a support request with this report. Suggested text: "
+            f"{_ticket(model)}"
         ),
     )
 
@@ -223,4 +229,7 @@ def _ticket(model: Model) -> str:
     )
     server = model.facts.wireserver
     other = f"; WireServer: {model.answers.in_words(server.http)}" if server else ""
-    return f"VM {quoted(name)}{uuid}{where} at {model.facts.collected_at}. {answer}{other}. {what_was_checked(model)}"
+    return (
+        f"VM {quoted(name)}{uuid}{where} at {model.facts.collected_at}. {answer}{other}."
+        f" {what_was_checked(model)}"
+    )

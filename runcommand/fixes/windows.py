@@ -64,7 +64,10 @@ from .commands import (
 from .steps import Wanted, bare_proxy, file_of, instead
 
 MANY = 3  # addresses: more of them are changed by one command
-POLICY_EDITOR = "Computer Configuration, Windows Settings, Security Settings, Windows Defender Firewall with Advanced Security"
+POLICY_EDITOR = (
+    "Computer Configuration, Windows Settings, Security Settings, Windows Defender Firewall with"
+    " Advanced Security"
+)
 PROXY_POLICY = "Make proxy settings per-machine"
 SETTINGS = phrase("Software\\Microsoft\\Windows\\CurrentVersion\\Internet Settings")
 DOWNLOADS = phrase("C:\\Program Files\\imds-check")  # only administrators can write there
@@ -83,7 +86,10 @@ ON_PURPOSE = (
     "This rule or default may be deliberate: ask this VM's administrator or security team "
     "before you change it."
 )
-SESSION = "A remote session may break, and a restart does not undo this. To get back in, use the serial console (SAC)."
+SESSION = (
+    "A remote session may break, and a restart does not undo this. To get back in, use the "
+    "serial console (SAC)."
+)
 
 
 def without(rule: FirewallRule, addresses: Sequence[str]) -> List[Remote]:
@@ -159,7 +165,8 @@ class WindowsRemedies:
             name = quoted(adapter.name)
             return [
                 advice(
-                    f"The address of {name} is static. With DHCP, the NIC gets it from Azure again{others}."
+                    f"The address of {name} is static. With DHCP, the NIC gets it from Azure "
+                    f"again{others}."
                 )
             ]
         if DisplayName.fits(adapter.name):
@@ -182,25 +189,33 @@ class WindowsRemedies:
         """Takes the override away: the NIC then has the MAC that Azure gave to it, and the lease
         brings its routes.
         """
-        by_hand = f"Remove the MAC override of {quoted(adapter.name)}: its advanced property Network Address."
+        by_hand = (
+            f"Remove the MAC override of {quoted(adapter.name)}: its advanced property "
+            "Network Address."
+        )
         return instead(by_hand, lambda: self._clear_mac(adapter))
 
     @staticmethod
     def _clear_mac(adapter: Adapter) -> List[Fix]:
         index = _index(adapter)
         clear = phrase(
-            "Get-NetAdapter -InterfaceIndex {index} | Remove-NetAdapterAdvancedProperty -RegistryKeyword NetworkAddress",
+            "Get-NetAdapter -InterfaceIndex {index} | Remove-NetAdapterAdvancedProperty"
+            " -RegistryKeyword NetworkAddress",
             index=index,
         )
         back = ""
         if adapter.mac:
             again = phrase(
-                "Get-NetAdapter -InterfaceIndex {index} | Set-NetAdapter -MacAddress {mac} -Confirm:0",
+                "Get-NetAdapter -InterfaceIndex {index} | Set-NetAdapter -MacAddress {mac}"
+                " -Confirm:0",
                 index=index,
                 mac=Mac(adapter.mac),
             )
             back = f" To undo it (PowerShell): {again.text}."
-        nothing = "If there is no such property, nothing overrides the MAC, and the command changes nothing."
+        nothing = (
+            "If there is no such property, nothing overrides the MAC, and the command "
+            "changes nothing."
+        )
         return [advice(f"This restarts the NIC. {SESSION}{back} {nothing}"), powershell(clear)]
 
     def set_address(
@@ -235,7 +250,8 @@ class WindowsRemedies:
         """
         index = _index(adapter)
         add = phrase(
-            "New-NetIPAddress -InterfaceIndex {index} -IPAddress {address} -PrefixLength {prefix} -ErrorAction Stop",
+            "New-NetIPAddress -InterfaceIndex {index} -IPAddress {address} -PrefixLength {prefix}"
+            " -ErrorAction Stop",
             index=index,
             address=Address(address),
             prefix=Number(prefix),
@@ -245,12 +261,14 @@ class WindowsRemedies:
             "Remove-NetIPAddress -IPAddress {address} -Confirm:0", address=Address(address)
         )
         unskip = phrase(
-            "Get-NetIPAddress -InterfaceIndex {index} -AddressFamily IPv4 | Set-NetIPAddress -SkipAsSource 0",
+            "Get-NetIPAddress -InterfaceIndex {index} -AddressFamily IPv4 | Set-NetIPAddress"
+            " -SkipAsSource 0",
             index=index,
         )
         undo = in_a_row([remove, unskip], "; ")
         said = (
-            f"This adds the address and removes none, but new connections use only the new one. {SESSION} To undo it "
+            "This adds the address and removes none, but new connections use only the new one. "
+            f"{SESSION} To undo it "
             f"(PowerShell): {undo.text}"
         )
         return [advice(said), powershell(in_a_row([add, skip], "; "))]
@@ -291,7 +309,10 @@ class WindowsRemedies:
         ]
 
     def set_source(self, adapter: Adapter, wrong: str, right: str) -> List[Fix]:
-        by_hand = f"Make {right} the only source address of {quoted(adapter.name)} (SkipAsSource on the others)."
+        by_hand = (
+            f"Make {right} the only source address of {quoted(adapter.name)} (SkipAsSource "
+            "on the others)."
+        )
         return instead(by_hand, lambda: self._set_source(adapter, right))
 
     @staticmethod
@@ -404,13 +425,14 @@ class WindowsRemedies:
         if self._model.facts.firewall is not None:
             return [
                 advice(
-                    "To see who set the filter, run netsh wfp show filters file=filters.xml and look for 169.254 and the provider."
+                    "To see who set the filter, run netsh wfp show filters file=filters.xml and "
+                    "look for 169.254 and the provider."
                 )
             ]
         return [
             advice(
-                "The firewall could not be read: look for outbound rules that block TCP 80 (Get-NetFirewallRule -Direction "
-                "Outbound -Action Block -Enabled True)."
+                "The firewall could not be read: look for outbound rules that block TCP 80"
+                " (Get-NetFirewallRule -Direction Outbound -Action Block -Enabled True)."
             )
         ]
 
@@ -422,8 +444,10 @@ class WindowsRemedies:
                 what = f"exclude {named} from the outbound rule {quoted(rule.name or rule.id)}"
             return [
                 advice(
-                    f"Group Policy sets this, perhaps deliberately: ask whoever owns that policy, then {what} in the "
-                    f"policy ({POLICY_EDITOR}). To see which policies apply here, and to fetch them again:"
+                    "Group Policy sets this, perhaps deliberately: ask whoever owns that policy, "
+                    f"then {what} in the "
+                    f"policy ({POLICY_EDITOR}). To see which policies apply here, and to fetch "
+                    "them again:"
                 ),
                 cmd(phrase("gpresult /scope computer /r")),
                 cmd(phrase("gpupdate /target:computer /force")),
@@ -431,7 +455,8 @@ class WindowsRemedies:
         if obstacle.place is FirewallPlace.MDM:
             return [
                 advice(
-                    "Device management (Intune) sets this, perhaps deliberately: ask whoever owns that policy, then exclude "
+                    "Device management (Intune) sets this, perhaps deliberately: ask whoever owns "
+                    "that policy, then exclude "
                     f"{named} from its firewall policy."
                 )
             ]
@@ -441,11 +466,14 @@ class WindowsRemedies:
         if rule is not None:
             return [advice(ON_PURPOSE), *self._change(rule, addresses)]
         if obstacle.profile and not obstacle.profile.local_rules:
-            off = f"Group Policy disables local rules: allow TCP 80 to {named} there ({POLICY_EDITOR})."
+            off = (
+                f"Group Policy disables local rules: allow TCP 80 to {named} there "
+                f"({POLICY_EDITOR})."
+            )
             return [advice(ON_PURPOSE), advice(off)]
         allow = phrase(
-            'netsh advfirewall firewall add rule name="Azure platform" dir=out action=allow protocol=TCP '
-            "remoteip={addresses} remoteport=80,{port}",
+            'netsh advfirewall firewall add rule name="Azure platform" dir=out action=allow'
+            " protocol=TCP remoteip={addresses} remoteport=80,{port}",
             addresses=in_a_row([Address(address) for address in PLATFORM_ADDRESSES], ","),
             port=Number(HOST_PLUGIN_PORT),
         )
@@ -500,7 +528,10 @@ class WindowsRemedies:
         ]
         if proxy.kind is ProxyKind.ENVIRONMENT:
             if proxy.bypass == ("*",):
-                gone = "NO_PROXY=* says that no client should use it, and not every client understands *."
+                gone = (
+                    "NO_PROXY=* says that no client should use it, and not every client "
+                    "understands *."
+                )
                 return [advice(f"Remove the proxy from {place}: {gone}")]
             by_hand = f"Add {named} to the bypass list of {place}, with commas between them."
             return instead(by_hand, lambda: self._no_proxy(proxy, entries, addresses))
@@ -524,7 +555,8 @@ class WindowsRemedies:
             return [
                 cmd(
                     phrase(
-                        'reg add "HKU\\{key}\\Environment" /v NO_PROXY /t REG_SZ /d "{bypassed}" /f',
+                        'reg add "HKU\\{key}\\Environment" /v NO_PROXY /t REG_SZ /d'
+                        ' "{bypassed}" /f',
                         key=AccountKey(key),
                         bypassed=bypassed,
                     )
@@ -550,7 +582,8 @@ class WindowsRemedies:
         return [
             cmd(phrase("netsh winhttp show proxy")),
             advice(
-                f'Set it again (netsh winhttp set proxy) with bypass-list="{short(bypassed.text, 200)}".'
+                "Set it again (netsh winhttp set proxy) with"
+                f' bypass-list="{short(bypassed.text, 200)}".'
             ),
         ]
 
@@ -600,7 +633,7 @@ class WindowsRemedies:
     # --- certificates ---
 
     def certificate_folder(self) -> List[Fix]:
-        """Below Program Files, where only administrators write: what they make there inherits that."""
+        """Below Program Files: only administrators write there; what is made there inherits it."""
         return [cmd(phrase('mkdir "{folder}"', folder=DOWNLOADS), EXISTS)]
 
     def install_certificate(
@@ -637,8 +670,9 @@ class WindowsRemedies:
         if not wanted.root:
             return [*fixes, cmd(phrase('certutil -addstore CA "{file}"', file=file))]
         line = phrase(
-            "if ((Get-FileHash -Algorithm SHA1 '{file}').Hash -eq '{digest}') {{ certutil -addstore Root '{file}' }} "
-            "else {{ Remove-Item '{file}'; 'NOT INSTALLED: it is another file' }}",
+            "if ((Get-FileHash -Algorithm SHA1 '{file}').Hash -eq '{digest}') {{ certutil -addstore"
+            " Root '{file}' }} else {{ Remove-Item '{file}'; 'NOT INSTALLED: it is another"
+            " file' }}",
             file=file,
             digest=Thumbprint(wanted.root.upper()),
         )
@@ -673,8 +707,8 @@ def _mask(held: InterfaceAddress) -> Address:
 def _skip_all_but(adapter: Adapter, address: str) -> Phrase:
     """Marks all IPv4 addresses of a NIC but one, so that nothing is sent from them unasked."""
     return phrase(
-        "Get-NetIPAddress -InterfaceIndex {index} -AddressFamily IPv4 | Where-Object IPAddress -ne {address} | "
-        "Set-NetIPAddress -SkipAsSource 1",
+        "Get-NetIPAddress -InterfaceIndex {index} -AddressFamily IPv4 | Where-Object IPAddress -ne"
+        " {address} | Set-NetIPAddress -SkipAsSource 1",
         index=_index(adapter),
         address=Address(address),
     )

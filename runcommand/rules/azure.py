@@ -157,7 +157,10 @@ def not_azure(model: Model) -> Optional[Seen]:
         where = "its metadata service is at 127.0.0.1:40342"
         detail = f"This is an Azure Arc-enabled server (service {arc.name}): {where}."
         return Seen(detail, (advice(ASK_ARC),))
-    detail = "No Azure asset tag, DHCP lease, route, agent or MAC address was found, and nothing answers."
+    detail = (
+        "No Azure asset tag, DHCP lease, route, agent or MAC address was found, and nothing "
+        "answers."
+    )
     if is_foreign:
         vendor = ""
         if machine and machine.vendor:

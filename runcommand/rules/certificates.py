@@ -53,7 +53,10 @@ FIND_THUMBPRINT = (
     "Install it only if its thumbprint is in Azure's list: "
     f"{CA_PAGE} If it is not, look for what answers in IMDS's place."
 )
-LET_OUT = "Allow outbound TCP 80 to these hosts in the VM's firewall, the network security group and the proxy."
+LET_OUT = (
+    "Allow outbound TCP 80 to these hosts in the VM's firewall, the network security group "
+    "and the proxy."
+)
 ROOT_STORES = ("\\Root", "\\AuthRoot")
 
 
@@ -175,7 +178,8 @@ def cert_san_mismatch(model: Model) -> Optional[Seen]:
     )
     fixes = outside(
         "IMDS's own certificate has the right name.",
-        "answers in IMDS's place: a metadata proxy, another cloud's metadata service or a security product",
+        "answers in IMDS's place: a metadata proxy, another cloud's metadata service or a security "
+        "product",
     )
     return Seen(detail, fixes)
 
@@ -310,14 +314,18 @@ def cert_intermediate_missing(model: Model) -> Optional[Seen]:
         which += f", key identifier {short(first.key_id, 40)}"
     how = _why_not_at_hand(model, first)
     detail = (
-        f"No chain to a trusted root: {which} is missing on this VM, and {how}. {_by_engine(model)} "
+        f"No chain to a trusted root: {which} is missing on this VM, and {how}. "
+        f"{_by_engine(model)} "
         f"{who_cares(model)}"
     )
     fixes: List[Fix] = []
     hosts = _closed_hosts(model)
     if hosts:
         named = listed([short(host, 60) for host in hosts], 4)
-        let_out = f"Permanent fix: allow outbound TCP 80 to {named} (firewall, NSG, proxy). Immediate fix:"
+        let_out = (
+            f"Permanent fix: allow outbound TCP 80 to {named} (firewall, NSG, proxy). "
+            "Immediate fix:"
+        )
         fixes.append(advice(let_out))
     fixes += install(model, lacking)
     fixes += _old_build(model)

@@ -38,7 +38,8 @@ from .seen import check_first, local_fault
 ANY_ADDRESS = "0.0.0.0"  # of a listener for every address of the machine
 ENDS_HERE = "requests to IMDS end on this VM"
 FOR_GOOD = (
-    "Permanent fix: remove what configures the address (a metadata proxy, a container platform, a start "
+    "Permanent fix: remove what configures the address (a metadata proxy, a container platform, a "
+    "start "
     "script)."
 )
 
@@ -375,7 +376,8 @@ def route_wrong_gateway(model: Model) -> Optional[Seen]:
     fixes: List[Fix] = []
     if forged:
         detail += (
-            f" The ARP entry for {hop}, {forged.mac}, was set by hand; Azure's network answers with "
+            f" The ARP entry for {hop}, {forged.mac}, was set by hand; Azure's network answers "
+            "with "
             f"{AZURE_ARP_MAC}."
         )
         fixes += commands.delete_neighbour(forged)

@@ -203,14 +203,19 @@ class Reply:
         self.sock.sendall(data)
 
 
-# --- misbehaviour
-# ---------------------------------------------------------------------------------------------------
+# --- misbehaviour ---
 
-PAGE = b"<!DOCTYPE html><html><head><title>Sign in to the network</title></head><body>Please sign in.</body></html>"
+PAGE = (
+    b"<!DOCTYPE html><html><head><title>Sign in to the network</title></head><body>Please sign"
+    b" in.</body></html>"
+)
 
 
 TOKEN = "eyJ0eXAiOiJKV1QiLCJhbGciOiJub25lIn0"
-TOKENS = f"Bearer {TOKEN}.{TOKEN}. at https://user:{TOKEN}@portal.contoso.com/?sig={TOKEN}, password={TOKEN}, {TOKEN}"
+TOKENS = (
+    f"Bearer {TOKEN}.{TOKEN}. at https://user:{TOKEN}@portal.contoso.com/?sig={TOKEN},"
+    f" password={TOKEN}, {TOKEN}"
+)
 
 
 PAC = b"""function FindProxyForURL(url, host) {
@@ -226,8 +231,8 @@ def misbehave(name: str, reply: Reply) -> None:
         reply.json(
             int(name),
             {
-                "error": {"500": "Internal server error", "429": "Too many requests"}.get(
-                    name, "Error"
+                "error": (
+                    {"500": "Internal server error", "429": "Too many requests"}.get(name, "Error")
                 )
             },
         )
@@ -333,8 +338,7 @@ ANSWERS: Dict[str, Callable[[Reply], None]] = {
 }
 
 
-# --- documents
-# ------------------------------------------------------------------------------------------------------
+# --- documents ---
 
 
 def instance_document(vm: Vm) -> Dict[str, Any]:
@@ -357,7 +361,9 @@ def instance_document(vm: Vm) -> Dict[str, Any]:
             ],
             "publisher": vm.publisher,
             "resourceGroupName": group,
-            "resourceId": f"/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Compute/virtualMachines/{vm.name}",
+            "resourceId": (
+                f"/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Compute/virtualMachines/{vm.name}"
+            ),
             "sku": vm.sku,
             "subscriptionId": subscription,
             "tags": "secret-tag:secret-value",
@@ -402,6 +408,7 @@ def _wireserver_versions() -> bytes:
         f"<Version>{version}</Version>" for version in ("2015-04-05", "2012-11-30", "2011-12-31")
     )
     return (
-        '<?xml version="1.0" encoding="utf-8"?>\n<Versions><Preferred><Version>2015-04-05</Version></Preferred>'
+        '<?xml version="1.0"'
+        ' encoding="utf-8"?>\n<Versions><Preferred><Version>2015-04-05</Version></Preferred>'
         f"<Supported>{versions}</Supported></Versions>"
     ).encode()

@@ -21,36 +21,52 @@ from ..attest.x509 import DIGEST_INFO, RSA_ENCRYPTION, WITH_RSA
 # TEST PRIVATE KEYS, RSA 2048 with the exponent 65537: the two primes of each, in hexadecimal.
 TEST_PRIVATE_KEYS = {
     "root": (
-        "f86375bec049dd5bcc59099efcdd1fcd41963223c135bb74cc7347403d3eb8edabcd5a44935e148135240fae5adfacfa1d0c"
-        "b2cdb168aa8d81916a6496c90b90c5796959e28a3751c3855c9c201a9ad3b0c4775f891c30f7bed90a4a8e5d593b4205332d"
-        "288946af43e45332d4801187951b4d828b774f99e2a6ff002c95fb93",
-        "dc2f30e31a7598e51357d720aa4f15474c9bddaeb8ffea7cbec43abdfae9ee04d81322c3a325ecf0eb26ff184ea9e409092a"
-        "3d6b6f053c41e533f1930c1226d9670d981c0741d248472dd8299a5a52778404c49acb11d5eae682714562bcfb81c760fdf7"
-        "0f9b9b37ef1088dda991fe1550a4250d5b520c9944e868128acbea4f",
+        (
+            "f86375bec049dd5bcc59099efcdd1fcd41963223c135bb74cc7347403d3eb8edabcd5a44935e148135240fae5adfacfa1d0c"
+            "b2cdb168aa8d81916a6496c90b90c5796959e28a3751c3855c9c201a9ad3b0c4775f891c30f7bed90a4a8e5d593b4205332d"
+            "288946af43e45332d4801187951b4d828b774f99e2a6ff002c95fb93"
+        ),
+        (
+            "dc2f30e31a7598e51357d720aa4f15474c9bddaeb8ffea7cbec43abdfae9ee04d81322c3a325ecf0eb26ff184ea9e409092a"
+            "3d6b6f053c41e533f1930c1226d9670d981c0741d248472dd8299a5a52778404c49acb11d5eae682714562bcfb81c760fdf7"
+            "0f9b9b37ef1088dda991fe1550a4250d5b520c9944e868128acbea4f"
+        ),
     ),
     "tls": (
-        "e4362805a96ac79bf7d229bcca25cca2d0494c0097bf86ccbfc37532cc702673f8d8ada606c80b3112eaf4209386ca7a418e"
-        "a814b61b357a58ba3d311428fc889741e62ad91c496daa44ffb7f8acfe1a79fb94ac1c0e03829ef827eb5947aa4c90851f21"
-        "014775236c69afb4dee43ccf65583798336544c0bd98a0c33262d873",
-        "bc39c0e642efdef4422d8d663e059fc1fe0878dc164dcec011ac02f2037bc5a18afed49eac92d64842817a4b0f5ecdf65d06"
-        "79550266c37e737e1303eb702add7967fb521b998895ddf85bacc260c3b36334912fdc4f9eea623389ff81be0e73ca95875b"
-        "7b9421b1ed49f06c8cce7532430a5a37d96c7b9089390f3e571f88ab",
+        (
+            "e4362805a96ac79bf7d229bcca25cca2d0494c0097bf86ccbfc37532cc702673f8d8ada606c80b3112eaf4209386ca7a418e"
+            "a814b61b357a58ba3d311428fc889741e62ad91c496daa44ffb7f8acfe1a79fb94ac1c0e03829ef827eb5947aa4c90851f21"
+            "014775236c69afb4dee43ccf65583798336544c0bd98a0c33262d873"
+        ),
+        (
+            "bc39c0e642efdef4422d8d663e059fc1fe0878dc164dcec011ac02f2037bc5a18afed49eac92d64842817a4b0f5ecdf65d06"
+            "79550266c37e737e1303eb702add7967fb521b998895ddf85bacc260c3b36334912fdc4f9eea623389ff81be0e73ca95875b"
+            "7b9421b1ed49f06c8cce7532430a5a37d96c7b9089390f3e571f88ab"
+        ),
     ),
     "issuing": (
-        "e781247e91609beed4fc772f3f5712987f930d2baa751c0a1b7971abf589e421ff42c42d5d442d4a483684723ee373a17530"
-        "f630b82946f12bc1e6b36755a5a86c3b1b3ba9be06d2f8307d16b82181181131c127a33fbc2b9eb65e428b0cc778b0c9018a"
-        "9443e6f7d617acd918af49ac5d00e0c9259eff91a2beddf388f097d9",
-        "c6ae638e2d4090f1a9b422d3361d60756b0660cbd42e413686e963436e80ba8784e08fd0a6b426e7d0d7564c93c8d2ffcd27"
-        "4d63c785258e15e7671da1b2f86b0c702f24f9df5443c2fa3079d692e22a2ef1ea0aba7e6c1a4cfff7f6ba06c63f59ca0d25"
-        "27428def6ad561ecd7ba57454ce3400233b00ba7447b3259e574307d",
+        (
+            "e781247e91609beed4fc772f3f5712987f930d2baa751c0a1b7971abf589e421ff42c42d5d442d4a483684723ee373a17530"
+            "f630b82946f12bc1e6b36755a5a86c3b1b3ba9be06d2f8307d16b82181181131c127a33fbc2b9eb65e428b0cc778b0c9018a"
+            "9443e6f7d617acd918af49ac5d00e0c9259eff91a2beddf388f097d9"
+        ),
+        (
+            "c6ae638e2d4090f1a9b422d3361d60756b0660cbd42e413686e963436e80ba8784e08fd0a6b426e7d0d7564c93c8d2ffcd27"
+            "4d63c785258e15e7671da1b2f86b0c702f24f9df5443c2fa3079d692e22a2ef1ea0aba7e6c1a4cfff7f6ba06c63f59ca0d25"
+            "27428def6ad561ecd7ba57454ce3400233b00ba7447b3259e574307d"
+        ),
     ),
     "leaf": (
-        "f80216c9a68e63ca380ec054c305ef1b3931bbc74714f0ae5e817ac46055b5d14ad98d876f5fbc503b3accfe84dacd4f03da"
-        "72f9fe627679b86001e47a52443cbbfad6000662d2cabfca91d4ef697499e42d200798a94baa48052be8ad3cca0465cebe94"
-        "165a89a7907f8146020f72665b1df5319445fa8a6173d4a5023f8e05",
-        "db7330a8ec950ff490bbd03eac7cdd9936165ca44c0dc898b21e5c12daceba9c249b358e32a2b7124234725f02e83162a42e"
-        "b9521d562a1aa8be7b6aeafde03f3242606457a2ed911a39d884fbce78643680da0aaac30bdb8794754fadb4c599dafc5dec"
-        "601e25bcb2f9e0f093a0d3961fd6c29803a3ca91fe7275d1482506f7",
+        (
+            "f80216c9a68e63ca380ec054c305ef1b3931bbc74714f0ae5e817ac46055b5d14ad98d876f5fbc503b3accfe84dacd4f03da"
+            "72f9fe627679b86001e47a52443cbbfad6000662d2cabfca91d4ef697499e42d200798a94baa48052be8ad3cca0465cebe94"
+            "165a89a7907f8146020f72665b1df5319445fa8a6173d4a5023f8e05"
+        ),
+        (
+            "db7330a8ec950ff490bbd03eac7cdd9936165ca44c0dc898b21e5c12daceba9c249b358e32a2b7124234725f02e83162a42e"
+            "b9521d562a1aa8be7b6aeafde03f3242606457a2ed911a39d884fbce78643680da0aaac30bdb8794754fadb4c599dafc5dec"
+            "601e25bcb2f9e0f093a0d3961fd6c29803a3ca91fe7275d1482506f7"
+        ),
     ),
 }
 EXPONENT = 65537
@@ -74,8 +90,7 @@ SHA1 = "1.2.840.113549.1.1.5"
 _PREFIXES = {**DIGEST_INFO, "sha1": bytes.fromhex("3021300906052b0e03021a05000414")}
 
 
-# --- DER
-# ------------------------------------------------------------------------------------------------------------
+# --- DER ---
 
 
 def tlv(tag: int, *contents: bytes) -> bytes:
@@ -132,8 +147,7 @@ def _time(when: datetime) -> bytes:
     return tlv(tag, when.strftime(form).encode())
 
 
-# --- keys
-# -----------------------------------------------------------------------------------------------------------
+# --- keys ---
 
 
 class Key:
@@ -169,8 +183,7 @@ def key(name: str) -> Key:
     return Key(name)
 
 
-# --- certificates
-# ---------------------------------------------------------------------------------------------------
+# --- certificates ---
 
 
 def _extension(dotted: str, content: bytes, critical: bool = False) -> bytes:
@@ -211,9 +224,15 @@ def certificate(
         point = sequence(tlv(0xA0, tlv(0xA0, tlv(0x86, CRL.encode()))))
         extensions.append(_extension("2.5.29.31", sequence(point)))
     signed = sequence(
-        tlv(0xA0, integer(2)), integer(serial), algorithm(SHA384), name(issuer), sequence(*map(_time, valid)),
-        name(subject), key(own).public, tlv(0xA3, sequence(*extensions)),
-    )  # fmt: skip
+        tlv(0xA0, integer(2)),
+        integer(serial),
+        algorithm(SHA384),
+        name(issuer),
+        sequence(*map(_time, valid)),
+        name(subject),
+        key(own).public,
+        tlv(0xA3, sequence(*extensions)),
+    )
     return sequence(signed, algorithm(SHA384), bit_string(key(signer).sign(signed, SHA384)))
 
 
@@ -244,9 +263,16 @@ def issuing() -> bytes:
 def leaf(domain: str, location: str, is_expired: bool = False) -> bytes:
     """The certificate that signs documents."""
     return certificate(
-        domain, "leaf", ISSUING, "issuing", 6 if is_expired else 5, is_ca=False, names=[f"{location}.{domain}", domain],
-        urls=[f"{SECOND_AIA}{ISSUING_FILE}", f"{AIA}{ISSUING_FILE}"], valid=EXPIRED if is_expired else VALID,
-    )  # fmt: skip
+        domain,
+        "leaf",
+        ISSUING,
+        "issuing",
+        6 if is_expired else 5,
+        is_ca=False,
+        names=[f"{location}.{domain}", domain],
+        urls=[f"{SECOND_AIA}{ISSUING_FILE}", f"{AIA}{ISSUING_FILE}"],
+        valid=EXPIRED if is_expired else VALID,
+    )
 
 
 @lru_cache(maxsize=None)
@@ -256,8 +282,7 @@ def files() -> Dict[str, bytes]:
     return {unquote(urlsplit(url).path): content for url, content in served.items()}
 
 
-# --- documents
-# ------------------------------------------------------------------------------------------------------
+# --- documents ---
 
 
 DOMAINS = {

@@ -1,4 +1,4 @@
-"""The catalogue: at least one simulated VM for each cause, and the healthy ones that must stay so."""
+"""The catalogue: at least one simulated VM for each cause, and VMs that must stay healthy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from ..facts import (
     InterfaceAddress,
     LinkState,
     Listener,
-    Lookup,
     Mac,
     Machine,
     MatchField,
@@ -46,10 +45,9 @@ from ..facts import (
     network,
 )
 from ..model.azure import AZURE_ARP_MAC, AZURE_ASSET_TAG
-from ..model.model import Model
 from ..probes.certificates import ENDPOINTS
 from .host import Behaviour, Nic, Vm
-from .world import ROOTS, Scenario, services
+from .world import ROOTS, Scenario, leaves_by, route_lookup, services
 
 DEFAULT = "route-wrong-interface"
 LONG_AGO = Instant("2026-11-23T01:44:05Z")  # a time for facts that are not collected
@@ -60,8 +58,7 @@ ALONE = Behaviour(embedded=())  # the document holds the signing certificate alo
 HOSTS = tuple(f"{address}/32" for address in PLATFORM_ADDRESSES)
 
 
-# --- the two VMs
-# ----------------------------------------------------------------------------------------------------
+# --- the two VMs ---
 
 
 def held(address: str, prefix: int = 24, **flags: bool) -> InterfaceAddress:
@@ -77,10 +74,19 @@ def row(
 
 def nic(index: int, name: str, mac: str, address: str, gateway: str, **more: object) -> Adapter:
     base = Adapter(
-        index, name, "Microsoft Hyper-V Network Adapter", "ethernet", True, Mac(mac), LinkState.UP,
-        addresses=(held(address, dynamic=True),), dhcp=True, dhcp_server=Address(WIRESERVER_ADDRESS),
-        lease_address=Address(address), lease_gateway=Address(gateway) if gateway else None,
-    )  # fmt: skip
+        index,
+        name,
+        "Microsoft Hyper-V Network Adapter",
+        "ethernet",
+        True,
+        Mac(mac),
+        LinkState.UP,
+        addresses=(held(address, dynamic=True),),
+        dhcp=True,
+        dhcp_server=Address(WIRESERVER_ADDRESS),
+        lease_address=Address(address),
+        lease_gateway=Address(gateway) if gateway else None,
+    )
     return replace(base, **more)  # type: ignore[arg-type]
 
 
@@ -142,21 +148,14 @@ LINUX_VM = Vm(
 )
 
 
-def with_lookups(facts: Facts, **sources: str) -> Facts:
-    """Adds what the simulated system would answer when asked for the way: its own longest match,
-    and a source address.
+def with_lookups(facts: Facts, source: str = "") -> Facts:
+    """Adds what the simulated system answers when it is asked for the route to each address of the
+    platform.
+
+    :param source: the address that it chooses; empty: the usual one
     """
-    model = Model(replace(facts, lookups=None))
-    found = []
-    for chosen in (model.routing.to_imds, model.routing.to_wireserver):
-        adapter = model.adapters.egress(chosen.route)
-        own = adapter.addresses[0].address if adapter and adapter.addresses else None
-        source = sources.get("source") or (chosen.route.source if chosen.route else None) or own
-        lookup = Lookup(Address(chosen.destination), error=chosen.error)
-        if not chosen.error:
-            lookup = replace(lookup, source=Address(source) if source else None, route=chosen.route)
-        found.append(lookup)
-    return replace(facts, lookups=tuple(found))
+    lookups = tuple(route_lookup(facts, address, source) for address in PLATFORM_ADDRESSES)
+    return replace(facts, lookups=lookups)
 
 
 def condition(field: MatchField, *values: str, negated: bool = False) -> FirewallMatch:
@@ -231,9 +230,13 @@ SYSTEM_PROXY = setting(
     user="SYSTEM",
 )
 USER_PROXY = setting(
-    "Internet Settings of S-1-5-21-1004336348-1177238915-682003330-1001", ProxyKind.INTERNET_SETTINGS, Scope.USER,
-    "proxy.contoso.com:8080", "<local>", user="azureuser",
-)  # fmt: skip
+    "Internet Settings of S-1-5-21-1004336348-1177238915-682003330-1001",
+    ProxyKind.INTERNET_SETTINGS,
+    Scope.USER,
+    "proxy.contoso.com:8080",
+    "<local>",
+    user="azureuser",
+)
 ETC_PROXY = setting(
     "/etc/environment",
     ProxyKind.ENVIRONMENT,
@@ -330,7 +333,7 @@ def linux(
         listeners=(),
         raw=(),
     )
-    return with_lookups(replace(base, **more), **({"source": source} if source else {}))  # type: ignore[arg-type]
+    return with_lookups(replace(base, **more), source)  # type: ignore[arg-type]
 
 
 def managed(adapter: Adapter, **more: object) -> Adapter:
@@ -339,8 +342,7 @@ def managed(adapter: Adapter, **more: object) -> Adapter:
     return replace(adapter, managed_by="systemd-networkd", profile=profile, **more)  # type: ignore[arg-type]
 
 
-# --- the catalogue
-# --------------------------------------------------------------------------------------------------
+# --- the catalogue ---
 
 
 def _on_windows(
@@ -368,9 +370,13 @@ def _catalogue() -> List[Scenario]:
     own = rows_of(ETHERNET, "172.16.69.1", 11, True) + rows_of(ETHERNET2, None, 11, False)
     unspecific = rows_of(ETHERNET, "172.16.69.1", 11, False) + rows_of(ETHERNET2, None, 11, False)
     cluster = Adapter(
-        21, "Local Area Connection* 1", "Microsoft Failover Cluster Virtual Adapter", mac=Mac("02-11-22-33-44-55"),
-        state=LinkState.UP, addresses=(held("169.254.1.156", 16),),
-    )  # fmt: skip
+        21,
+        "Local Area Connection* 1",
+        "Microsoft Failover Cluster Virtual Adapter",
+        mac=Mac("02-11-22-33-44-55"),
+        state=LinkState.UP,
+        addresses=(held("169.254.1.156", 16),),
+    )
     tun0 = Adapter(8, "tun0", kind="tun", state=LinkState.UP, addresses=(held("10.8.0.2"),))
     apipa = Adapter(
         5,
@@ -411,206 +417,571 @@ def _catalogue() -> List[Scenario]:
     dark = {IMDS: "drops", **services()}
     return [
         _on_windows("healthy", None, "two NICs, everything as Azure's DHCP sets it", windows()),
-        _on_linux("healthy-linux", None, "two NICs, docker bridge", linux((LO, eth0, eth1, DOCKER0), (*lease, row("172.17.0.0/16", None, DOCKER0)))),
-        _on_linux("healthy-default-route", None, "no /32 route, the default route serves", linux((LO, eth0, eth1), plain)),
-        _host("healthy-older-host", None, "a host that knows only api-versions up to 2021", versions=("2021-02-01", "2020-09-01", "2019-03-11")),
-        _host("healthy-after-retry", None, "429 once, then the answer", instance="429", recovers_after=1),
-        Scenario("healthy-azure-stack", None, "Azure Stack Hub: no attested data there", replace(WINDOWS_VM, environment="AzureStack"), windows(), Behaviour(attested="404")),
-        _on_windows(
-            "route-wrong-interface", "route-wrong-interface", "a /32 route leads out by the second NIC",
-            windows(routes=(row(HOSTS[0], "10.1.0.1", ETHERNET2, 11), *(r for r in own if r.destination != HOSTS[0]))),
+        _on_linux(
+            "healthy-linux",
+            None,
+            "two NICs, docker bridge",
+            linux((LO, eth0, eth1, DOCKER0), (*lease, row("172.17.0.0/16", None, DOCKER0))),
+        ),
+        _on_linux(
+            "healthy-default-route",
+            None,
+            "no /32 route, the default route serves",
+            linux((LO, eth0, eth1), plain),
+        ),
+        _host(
+            "healthy-older-host",
+            None,
+            "a host that knows only api-versions up to 2021",
+            versions=("2021-02-01", "2020-09-01", "2019-03-11"),
+        ),
+        _host(
+            "healthy-after-retry",
+            None,
+            "429 once, then the answer",
+            instance="429",
+            recovers_after=1,
+        ),
+        Scenario(
+            "healthy-azure-stack",
+            None,
+            "Azure Stack Hub: no attested data there",
+            replace(WINDOWS_VM, environment="AzureStack"),
+            windows(),
+            Behaviour(attested="404"),
         ),
         _on_windows(
-            "route-wrong-interface-metric", "route-wrong-interface", "the second NIC's default route has the lower metric",
+            "route-wrong-interface",
+            "route-wrong-interface",
+            "a /32 route leads out by the second NIC",
+            windows(
+                routes=(
+                    row(HOSTS[0], "10.1.0.1", ETHERNET2, 11),
+                    *(r for r in own if r.destination != HOSTS[0]),
+                )
+            ),
+        ),
+        _on_windows(
+            "route-wrong-interface-metric",
+            "route-wrong-interface",
+            "the second NIC's default route has the lower metric",
             windows(routes=(row("0.0.0.0/0", "10.1.0.1", ETHERNET2, 5), *unspecific)),
         ),
         _on_linux(
-            "route-wrong-interface-vpn", "route-wrong-interface", "a VPN took over the default route",
+            "route-wrong-interface-vpn",
+            "route-wrong-interface",
+            "a VPN took over the default route",
             linux((LO, eth0, eth1, tun0), (row("0.0.0.0/0", "10.8.0.1", tun0, 50), *plain)),
         ),
         _on_linux(
-            "route-wrong-interface-table", "route-wrong-interface", "a policy rule sends the address to a table of the second NIC",
+            "route-wrong-interface-table",
+            "route-wrong-interface",
+            "a policy rule sends the address to a table of the second NIC",
             _by_rule(linux((LO, eth0, eth1)), row("0.0.0.0/0", "10.0.1.1", eth1, table="100")),
         ),
-        _on_linux("nic-down", "nic-down", "the primary NIC is disabled", linux((LO, replace(eth0, state=LinkState.DOWN), eth1), rows_of(ETH1, None, 200, False))),
-        _on_windows("nic-down-windows", "nic-down", "the primary NIC is disabled", windows((LOOPBACK, replace(ETHERNET, state=LinkState.DOWN, addresses=()), ETHERNET2), rows_of(ETHERNET2, None, 11, False))),
-        _on_linux("nic-no-carrier", "nic-down", "the primary NIC has no medium", linux((LO, replace(ETH0, state=LinkState.NO_CARRIER)), ())),
-        _on_linux("route-missing", "route-missing", "neither a default nor a /32 route", linux((LO, eth0, eth1), subnets)),
-        _on_windows("route-missing-windows", "route-missing", "neither a default nor a /32 route", windows(routes=rows_of(ETHERNET, None, 11, False))),
-        _on_linux("route-missing-blackhole", "route-missing", "a blackhole route for the address", linux((LO, eth0, eth1), (Route(Cidr(HOSTS[0]), kind=RouteKind.BLACKHOLE), *plain))),
+        _on_linux(
+            "nic-down",
+            "nic-down",
+            "the primary NIC is disabled",
+            linux((LO, replace(eth0, state=LinkState.DOWN), eth1), rows_of(ETH1, None, 200, False)),
+        ),
         _on_windows(
-            "route-link-local-shadow", "route-link-local-shadow", "a failover cluster adapter's 169.254.0.0/16 wins",
-            windows((LOOPBACK, ETHERNET, ETHERNET2, cluster), (*unspecific, row("169.254.0.0/16", None, cluster, 271))),
+            "nic-down-windows",
+            "nic-down",
+            "the primary NIC is disabled",
+            windows(
+                (LOOPBACK, replace(ETHERNET, state=LinkState.DOWN, addresses=()), ETHERNET2),
+                rows_of(ETHERNET2, None, 11, False),
+            ),
         ),
         _on_linux(
-            "route-link-local-shadow-linux", "route-link-local-shadow", "a container bridge's 169.254.0.0/16 wins",
+            "nic-no-carrier",
+            "nic-down",
+            "the primary NIC has no medium",
+            linux((LO, replace(ETH0, state=LinkState.NO_CARRIER)), ()),
+        ),
+        _on_linux(
+            "route-missing",
+            "route-missing",
+            "neither a default nor a /32 route",
+            linux((LO, eth0, eth1), subnets),
+        ),
+        _on_windows(
+            "route-missing-windows",
+            "route-missing",
+            "neither a default nor a /32 route",
+            windows(routes=rows_of(ETHERNET, None, 11, False)),
+        ),
+        _on_linux(
+            "route-missing-blackhole",
+            "route-missing",
+            "a blackhole route for the address",
+            linux((LO, eth0, eth1), (Route(Cidr(HOSTS[0]), kind=RouteKind.BLACKHOLE), *plain)),
+        ),
+        _on_windows(
+            "route-link-local-shadow",
+            "route-link-local-shadow",
+            "a failover cluster adapter's 169.254.0.0/16 wins",
+            windows(
+                (LOOPBACK, ETHERNET, ETHERNET2, cluster),
+                (*unspecific, row("169.254.0.0/16", None, cluster, 271)),
+            ),
+        ),
+        _on_linux(
+            "route-link-local-shadow-linux",
+            "route-link-local-shadow",
+            "a container bridge's 169.254.0.0/16 wins",
             linux((LO, eth0, eth1, apipa), (*plain, row("169.254.0.0/16", None, apipa))),
         ),
         _on_linux(
-            "route-wrong-gateway", "route-wrong-gateway", "the /32 route has a next hop that is not the gateway, and dead",
-            linux((LO, eth0, eth1), wrong_hop, neighbours=(Neighbour(NextHop("10.0.0.99"), "eth0", 2, None, NeighbourState.FAILED),)),
+            "route-wrong-gateway",
+            "route-wrong-gateway",
+            "the /32 route has a next hop that is not the gateway, and dead",
+            linux(
+                (LO, eth0, eth1),
+                wrong_hop,
+                neighbours=(
+                    Neighbour(NextHop("10.0.0.99"), "eth0", 2, None, NeighbourState.FAILED),
+                ),
+            ),
         ),
-        _on_linux("address-claimed-locally", "address-claimed-locally", "loopback holds 169.254.169.254", linux((claimed, eth0, eth1))),
+        _on_linux(
+            "address-claimed-locally",
+            "address-claimed-locally",
+            "loopback holds 169.254.169.254",
+            linux((claimed, eth0, eth1)),
+        ),
         _on_windows(
-            "source-not-primary-ip", "source-not-primary-ip", "the system sends from the NIC's second address",
+            "source-not-primary-ip",
+            "source-not-primary-ip",
+            "the system sends from the NIC's second address",
             _from(windows((LOOPBACK, secondary, ETHERNET2)), "172.16.69.8"),
         ),
         _on_linux(
-            "source-not-primary-ip-linux", "source-not-primary-ip", "the route names the second address as its source",
+            "source-not-primary-ip-linux",
+            "source-not-primary-ip",
+            "the route names the second address as its source",
             linux((LO, two_addresses, eth1), source="10.0.0.5"),
         ),
         _on_windows(
-            "nic-mac-mismatch", "nic-mac-mismatch", "the NIC's MAC address was overridden",
-            windows((LOOPBACK, replace(ETHERNET, mac=Mac("00-0D-3A-99-99-99"))), rows_of(ETHERNET, "172.16.69.1", 11, True), expected=Expected(mac=Mac("00-0D-3A-E5-1C-C0"))),
+            "nic-mac-mismatch",
+            "nic-mac-mismatch",
+            "the NIC's MAC address was overridden",
+            windows(
+                (LOOPBACK, replace(ETHERNET, mac=Mac("00-0D-3A-99-99-99"))),
+                rows_of(ETHERNET, "172.16.69.1", 11, True),
+                expected=Expected(mac=Mac("00-0D-3A-E5-1C-C0")),
+            ),
         ),
         _on_windows(
-            "nic-ip-mismatch", "nic-ip-mismatch", "a static address that Azure does not know",
-            windows((LOOPBACK, wrong_ip, ETHERNET2), rows_of(wrong_ip, "172.16.69.1", 11, True), expected=Expected(Mac("00-0D-3A-E5-1C-C0"), Address("172.16.69.7"))),
+            "nic-ip-mismatch",
+            "nic-ip-mismatch",
+            "a static address that Azure does not know",
+            windows(
+                (LOOPBACK, wrong_ip, ETHERNET2),
+                rows_of(wrong_ip, "172.16.69.1", 11, True),
+                expected=Expected(Mac("00-0D-3A-E5-1C-C0"), Address("172.16.69.7")),
+            ),
         ),
         _on_windows(
-            "guest-proxy-agent-failing", "guest-proxy-agent-failing", "Metadata Security Protocol is on, its agent is down",
-            windows(services=proxied), outcomes={IMDS: "refuses"},
+            "guest-proxy-agent-failing",
+            "guest-proxy-agent-failing",
+            "Metadata Security Protocol is on, its agent is down",
+            windows(services=proxied),
+            outcomes={IMDS: "refuses"},
         ),
         _on_linux(
-            "guest-proxy-agent-failing-502", "guest-proxy-agent-failing", "the guest proxy agent answers 502",
-            linux((LO, eth0, eth1), services=(Service("azure-proxy-agent", ServiceState.RUNNING, "enabled"),), listeners=(Listener(Address("127.0.0.1"), PROXY_AGENT_PORT, "azure-proxy-agent", 812),)),
+            "guest-proxy-agent-failing-502",
+            "guest-proxy-agent-failing",
+            "the guest proxy agent answers 502",
+            linux(
+                (LO, eth0, eth1),
+                services=(Service("azure-proxy-agent", ServiceState.RUNNING, "enabled"),),
+                listeners=(
+                    Listener(Address("127.0.0.1"), PROXY_AGENT_PORT, "azure-proxy-agent", 812),
+                ),
+            ),
             behaviour=Behaviour(instance="502"),
         ),
-        _host("imds-access-denied", "imds-access-denied", "Metadata Security Protocol's rules deny", instance="403"),
-        _host("imds-rejects-request", "imds-rejects-request", "something adds X-Forwarded-For on the way", instance="400"),
-        _host("imds-throttled", "imds-throttled", "some program asks far too often", instance="429"),
-        _host("imds-unavailable", "imds-unavailable", "410 that outlasts the retries", instance="410"),
-        _host("imds-unavailable-500", "imds-unavailable", "500 that outlasts the retries", instance="500"),
+        _host(
+            "imds-access-denied",
+            "imds-access-denied",
+            "Metadata Security Protocol's rules deny",
+            instance="403",
+        ),
+        _host(
+            "imds-rejects-request",
+            "imds-rejects-request",
+            "something adds X-Forwarded-For on the way",
+            instance="400",
+        ),
+        _host(
+            "imds-throttled", "imds-throttled", "some program asks far too often", instance="429"
+        ),
+        _host(
+            "imds-unavailable", "imds-unavailable", "410 that outlasts the retries", instance="410"
+        ),
+        _host(
+            "imds-unavailable-500",
+            "imds-unavailable",
+            "500 that outlasts the retries",
+            instance="500",
+        ),
         _host("imds-not-imds", "imds-not-imds", "a captive portal's page answers", instance="html"),
-        _host("imds-not-imds-403", "imds-not-imds", "a proxy's 403 page answers", instance="html-403"),
-        _host("imds-not-imds-redirect", "imds-not-imds", "a redirect to a portal", instance="redirect"),
-        _host("imds-not-imds-broken", "imds-not-imds", "JSON that breaks off", instance="broken-json"),
-        _on_windows(
-            "firewall-blocks-imds", "firewall-blocks-imds", "an outbound rule of the Windows firewall blocks the address",
-            windows(firewall=windows_firewall(outbound("Block metadata service", *to_host()))), outcomes={IMDS: "forbids"},
+        _host(
+            "imds-not-imds-403", "imds-not-imds", "a proxy's 403 page answers", instance="html-403"
+        ),
+        _host(
+            "imds-not-imds-redirect", "imds-not-imds", "a redirect to a portal", instance="redirect"
+        ),
+        _host(
+            "imds-not-imds-broken", "imds-not-imds", "JSON that breaks off", instance="broken-json"
         ),
         _on_windows(
-            "firewall-group-policy", "firewall-blocks-imds", "a rule of Group Policy blocks every web server",
-            windows(firewall=windows_firewall(outbound(
-                "Corp: no direct web", condition(MatchField.PROTOCOL, "6"), condition(MatchField.DESTINATION_PORT, "80", "443"),
-                place=FirewallPlace.GROUP_POLICY,
-            ), sources=("local", "group-policy"))), outcomes={IMDS: "forbids", WIRESERVER: "forbids"},
+            "firewall-blocks-imds",
+            "firewall-blocks-imds",
+            "an outbound rule of the Windows firewall blocks the address",
+            windows(firewall=windows_firewall(outbound("Block metadata service", *to_host()))),
+            outcomes={IMDS: "forbids"},
         ),
         _on_windows(
-            "firewall-default-outbound", "firewall-blocks-imds", "outbound connects are blocked unless a rule allows them",
+            "firewall-group-policy",
+            "firewall-blocks-imds",
+            "a rule of Group Policy blocks every web server",
+            windows(
+                firewall=windows_firewall(
+                    outbound(
+                        "Corp: no direct web",
+                        condition(MatchField.PROTOCOL, "6"),
+                        condition(MatchField.DESTINATION_PORT, "80", "443"),
+                        place=FirewallPlace.GROUP_POLICY,
+                    ),
+                    sources=("local", "group-policy"),
+                )
+            ),
+            outcomes={IMDS: "forbids", WIRESERVER: "forbids"},
+        ),
+        _on_windows(
+            "firewall-default-outbound",
+            "firewall-blocks-imds",
+            "outbound connects are blocked unless a rule allows them",
             windows(firewall=windows_firewall(outbound=RuleVerdict.BLOCK)),
             outcomes={IMDS: "forbids", WIRESERVER: "forbids", PLUGIN: "forbids"},
         ),
         _on_windows(
-            "firewall-one-program", None, "healthy, with a rule that blocks one program",
-            windows(firewall=windows_firewall(outbound(
-                "Block curl", *to_host(), condition(MatchField.PROGRAM, "C:\\Windows\\System32\\curl.exe"),
-            ))),
+            "firewall-one-program",
+            None,
+            "healthy, with a rule that blocks one program",
+            windows(
+                firewall=windows_firewall(
+                    outbound(
+                        "Block curl",
+                        *to_host(),
+                        condition(MatchField.PROGRAM, "C:\\Windows\\System32\\curl.exe"),
+                    )
+                )
+            ),
         ),
         _on_linux(
-            "firewall-nftables", "firewall-blocks-imds", "an nftables rule drops the requests",
-            linux(firewall=linux_firewall(chained("7", RuleVerdict.DROP, *to_host(), packets=4))), outcomes={IMDS: "drops"},
+            "firewall-nftables",
+            "firewall-blocks-imds",
+            "an nftables rule drops the requests",
+            linux(firewall=linux_firewall(chained("7", RuleVerdict.DROP, *to_host(), packets=4))),
+            outcomes={IMDS: "drops"},
         ),
         _on_linux(
-            "firewall-redirects", "address-claimed-locally", "an iptables rule redirects the requests to this VM",
-            linux(firewall=Firewall(
-                (FirewallRule(
-                    "-t nat -A OUTPUT -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -j REDIRECT --to-ports 8181",
-                    FirewallPlace.IPTABLES, RuleVerdict.REDIRECT, chain="iptables nat OUTPUT", target="port 8181 of this machine",
-                    matches=to_host(), packets=4,
-                ),),
-                (FirewallChain("iptables nat OUTPUT", FirewallPlace.IPTABLES, "output", "nat", -100),),
-                sources=("iptables",), rules_read=1,
-            )), outcomes={IMDS: "refuses"},
+            "firewall-redirects",
+            "address-claimed-locally",
+            "an iptables rule redirects the requests to this VM",
+            linux(
+                firewall=Firewall(
+                    (
+                        FirewallRule(
+                            "-t nat -A OUTPUT -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -j"
+                            " REDIRECT --to-ports 8181",
+                            FirewallPlace.IPTABLES,
+                            RuleVerdict.REDIRECT,
+                            chain="iptables nat OUTPUT",
+                            target="port 8181 of this machine",
+                            matches=to_host(),
+                            packets=4,
+                        ),
+                    ),
+                    (
+                        FirewallChain(
+                            "iptables nat OUTPUT", FirewallPlace.IPTABLES, "output", "nat", -100
+                        ),
+                    ),
+                    sources=("iptables",),
+                    rules_read=1,
+                )
+            ),
+            outcomes={IMDS: "refuses"},
         ),
         _on_linux(
-            "firewall-blocks-wireserver", "wireserver-unreachable", "an nftables rule drops what goes to the WireServer",
-            linux(firewall=linux_firewall(chained("9", RuleVerdict.DROP, condition(MatchField.DESTINATION, "168.63.129.0/24"), packets=6))),
+            "firewall-blocks-wireserver",
+            "wireserver-unreachable",
+            "an nftables rule drops what goes to the WireServer",
+            linux(
+                firewall=linux_firewall(
+                    chained(
+                        "9",
+                        RuleVerdict.DROP,
+                        condition(MatchField.DESTINATION, "168.63.129.0/24"),
+                        packets=6,
+                    )
+                )
+            ),
             outcomes={WIRESERVER: "drops", PLUGIN: "drops"},
         ),
         _on_windows(
-            "proxy-intercepts-imds", "proxy-intercepts-imds", "WinHTTP's proxy does not bypass the address",
-            windows(proxies=(WINHTTP_PROXY, SYSTEM_PROXY)), web={PROXY_PLACE: "proxy-503"},
+            "proxy-intercepts-imds",
+            "proxy-intercepts-imds",
+            "WinHTTP's proxy does not bypass the address",
+            windows(proxies=(WINHTTP_PROXY, SYSTEM_PROXY)),
+            web={PROXY_PLACE: "proxy-503"},
         ),
         _on_windows(
-            "proxy-imds-broken", "proxy-intercepts-imds", "the same, and IMDS does not answer without it",
-            windows(proxies=(WINHTTP_PROXY,)), outcomes={IMDS: "drops"}, web={PROXY_PLACE: "html-403"},
+            "proxy-imds-broken",
+            "proxy-intercepts-imds",
+            "the same, and IMDS does not answer without it",
+            windows(proxies=(WINHTTP_PROXY,)),
+            outcomes={IMDS: "drops"},
+            web={PROXY_PLACE: "html-403"},
         ),
         _on_linux(
-            "proxy-environment", "proxy-intercepts-imds", "/etc/environment bypasses a network, which not all clients know",
-            linux(proxies=(ETC_PROXY,)), web={PROXY_PLACE: "html-403"},
+            "proxy-environment",
+            "proxy-intercepts-imds",
+            "/etc/environment bypasses a network, which not all clients know",
+            linux(proxies=(ETC_PROXY,)),
+            web={PROXY_PLACE: "html-403"},
         ),
         _on_linux(
-            "proxy-bypassed", None, "healthy, with a proxy that is bypassed",
-            linux(proxies=(replace(ETC_PROXY, bypass=PLATFORM_ADDRESSES),)), web={PROXY_PLACE: "html-403"},
+            "proxy-bypassed",
+            None,
+            "healthy, with a proxy that is bypassed",
+            linux(proxies=(replace(ETC_PROXY, bypass=PLATFORM_ADDRESSES),)),
+            web={PROXY_PLACE: "html-403"},
         ),
         _on_windows(
-            "proxy-wireserver", None, "healthy, with a proxy that is bypassed for IMDS only",
-            windows(proxies=(replace(WINHTTP_PROXY, bypass=("169.254.*",)),)), web={PROXY_PLACE: "html-403"},
+            "proxy-wireserver",
+            None,
+            "healthy, with a proxy that is bypassed for IMDS only",
+            windows(proxies=(replace(WINHTTP_PROXY, bypass=("169.254.*",)),)),
+            web={PROXY_PLACE: "html-403"},
         ),
         _on_windows(
-            "proxy-user-only", None, "healthy, with a proxy of one user", windows(proxies=(USER_PROXY,)),
+            "proxy-user-only",
+            None,
+            "healthy, with a proxy of one user",
+            windows(proxies=(USER_PROXY,)),
             web={"proxy.contoso.com": "html-403"},
         ),
         _on_windows(
-            "proxy-pac-present", None, "healthy, with a PAC file that does not know the address",
-            windows(proxies=(replace(
-                SYSTEM_PROXY, server=None, bypass=(), pac_url="http://wpad.contoso.com/proxy.pac", auto_detect=True
-            ),)), web={"wpad.contoso.com": "pac"},
+            "proxy-pac-present",
+            None,
+            "healthy, with a PAC file that does not know the address",
+            windows(
+                proxies=(
+                    replace(
+                        SYSTEM_PROXY,
+                        server=None,
+                        bypass=(),
+                        pac_url="http://wpad.contoso.com/proxy.pac",
+                        auto_detect=True,
+                    ),
+                )
+            ),
+            web={"wpad.contoso.com": "pac"},
         ),
-        _on_windows("firewall-unknown", "firewall-unknown", "a product on the VM forbids the connection", windows(), outcomes={IMDS: "forbids"}),
-        _on_windows("imds-refused", "imds-refused", "the address refuses the connection", windows(), outcomes={IMDS: "refuses"}),
-        _on_windows("imds-no-answer", "imds-no-answer", "no answer, and nothing on the VM explains it", windows(), outcomes={IMDS: "drops"}),
-        _on_windows("platform-unreachable", "platform-unreachable", "neither IMDS nor the WireServer answers", windows(), outcomes=dark),
-        _on_windows("wireserver-unreachable", "wireserver-unreachable", "IMDS answers, port 32526 does not", windows(), outcomes={PLUGIN: "drops"}),
-        _host("attested-unavailable", "attested-unavailable", "metadata, but no attested document", attested="404"),
-        _host("attested-signature-invalid", "attested-signature-invalid", "the document was changed on its way", document="tampered"),
-        _host("attested-nonce-mismatch", "attested-nonce-mismatch", "a document that was made for another request", document="other-nonce"),
-        _host("attested-document-expired", "attested-document-expired", "a document of yesterday", document="stale"),
-        _host("attested-vm-mismatch", "attested-vm-mismatch", "another VM's document", document="other-vm"),
-        _host("attested-unverifiable", None, "healthy, with a signature of a kind that is not verified", document="sha1"),
-        _host("cert-expired", "cert-expired", "the signing certificate has expired", document="expired-certificate"),
-        _host("cert-san-mismatch", "cert-san-mismatch", "the signing certificate is another service's", document="wrong-name"),
         _on_windows(
-            "cert-intermediate-missing", "cert-intermediate-missing", "both issuers are missing, and nothing of the network can be reached",
-            windows(), behaviour=ALONE, web=dict.fromkeys(ENDPOINTS, "drops"),
+            "firewall-unknown",
+            "firewall-unknown",
+            "a product on the VM forbids the connection",
+            windows(),
+            outcomes={IMDS: "forbids"},
+        ),
+        _on_windows(
+            "imds-refused",
+            "imds-refused",
+            "the address refuses the connection",
+            windows(),
+            outcomes={IMDS: "refuses"},
+        ),
+        _on_windows(
+            "imds-no-answer",
+            "imds-no-answer",
+            "no answer, and nothing on the VM explains it",
+            windows(),
+            outcomes={IMDS: "drops"},
+        ),
+        _on_windows(
+            "platform-unreachable",
+            "platform-unreachable",
+            "neither IMDS nor the WireServer answers",
+            windows(),
+            outcomes=dark,
+        ),
+        _on_windows(
+            "wireserver-unreachable",
+            "wireserver-unreachable",
+            "IMDS answers, port 32526 does not",
+            windows(),
+            outcomes={PLUGIN: "drops"},
+        ),
+        _host(
+            "attested-unavailable",
+            "attested-unavailable",
+            "metadata, but no attested document",
+            attested="404",
+        ),
+        _host(
+            "attested-signature-invalid",
+            "attested-signature-invalid",
+            "the document was changed on its way",
+            document="tampered",
+        ),
+        _host(
+            "attested-nonce-mismatch",
+            "attested-nonce-mismatch",
+            "a document that was made for another request",
+            document="other-nonce",
+        ),
+        _host(
+            "attested-document-expired",
+            "attested-document-expired",
+            "a document of yesterday",
+            document="stale",
+        ),
+        _host(
+            "attested-vm-mismatch",
+            "attested-vm-mismatch",
+            "another VM's document",
+            document="other-vm",
+        ),
+        _host(
+            "attested-unverifiable",
+            None,
+            "healthy, with a signature of a kind that is not verified",
+            document="sha1",
+        ),
+        _host(
+            "cert-expired",
+            "cert-expired",
+            "the signing certificate has expired",
+            document="expired-certificate",
+        ),
+        _host(
+            "cert-san-mismatch",
+            "cert-san-mismatch",
+            "the signing certificate is another service's",
+            document="wrong-name",
+        ),
+        _on_windows(
+            "cert-intermediate-missing",
+            "cert-intermediate-missing",
+            "both issuers are missing, and nothing of the network can be reached",
+            windows(),
+            behaviour=ALONE,
+            web=dict.fromkeys(ENDPOINTS, "drops"),
         ),
         _on_linux(
-            "cert-intermediate-missing-cross", "cert-intermediate-missing", "the cross-certificate is missing, and its host is blocked",
-            linux((LO, eth0, eth1), lease), behaviour=ALONE, web={**CERTIFICATE_HOSTS, "caissuers.microsoft.com": "drops"},
+            "cert-intermediate-missing-cross",
+            "cert-intermediate-missing",
+            "the cross-certificate is missing, and its host is blocked",
+            linux((LO, eth0, eth1), lease),
+            behaviour=ALONE,
+            web={**CERTIFICATE_HOSTS, "caissuers.microsoft.com": "drops"},
             stores={"root": BUNDLE, "issuing": BUNDLE},
         ),
         _on_windows(
-            "cert-root-untrusted", "cert-root-untrusted", "the root is only in one user's store",
-            windows(), behaviour=ALONE, web=CERTIFICATE_HOSTS, stores={"root": "S-1-5-21-1004336348-1177238915-682003330-512\\Root"},
+            "cert-root-untrusted",
+            "cert-root-untrusted",
+            "the root is only in one user's store",
+            windows(),
+            behaviour=ALONE,
+            web=CERTIFICATE_HOSTS,
+            stores={"root": "S-1-5-21-1004336348-1177238915-682003330-512\\Root"},
         ),
         _on_windows(
-            "cert-chain-rejected", "cert-chain-rejected", "an issuer is in the Disallowed store",
-            windows(), stores={"root": ROOTS["windows"], "issuing": "LocalMachine\\Disallowed"},
+            "cert-chain-rejected",
+            "cert-chain-rejected",
+            "an issuer is in the Disallowed store",
+            windows(),
+            stores={"root": ROOTS["windows"], "issuing": "LocalMachine\\Disallowed"},
         ),
-        _on_windows("cert-fetched-from-aia", None, "healthy, with issuers that are fetched", windows(), behaviour=ALONE, web=CERTIFICATE_HOSTS),
         _on_windows(
-            "cert-fetched-from-aia-proxy", None, "healthy, with issuers that are fetched through the proxy",
-            windows(proxies=(replace(WINHTTP_PROXY, bypass=PLATFORM_ADDRESSES),)), behaviour=ALONE,
+            "cert-fetched-from-aia",
+            None,
+            "healthy, with issuers that are fetched",
+            windows(),
+            behaviour=ALONE,
+            web=CERTIFICATE_HOSTS,
+        ),
+        _on_windows(
+            "cert-fetched-from-aia-proxy",
+            None,
+            "healthy, with issuers that are fetched through the proxy",
+            windows(proxies=(replace(WINHTTP_PROXY, bypass=PLATFORM_ADDRESSES),)),
+            behaviour=ALONE,
             web={**dict.fromkeys(ENDPOINTS, "drops"), PROXY_PLACE: "certificates"},
         ),
-        _host("clock-skew", "clock-skew", "the VM's clock is three hours behind", clock_ahead_s=3 * 3600.0),
+        _host(
+            "clock-skew",
+            "clock-skew",
+            "the VM's clock is three hours behind",
+            clock_ahead_s=3 * 3600.0,
+        ),
         _on_windows(
-            "not-azure", "not-azure", "a machine in another place",
-            windows((LOOPBACK, foreign), foreign_rows, machine=Machine("Windows Server 2022 Standard", vendor="VMware, Inc.", asset_tag="No Asset Tag", elevated=True), **no_trace),
+            "not-azure",
+            "not-azure",
+            "a machine in another place",
+            windows(
+                (LOOPBACK, foreign),
+                foreign_rows,
+                machine=Machine(
+                    "Windows Server 2022 Standard",
+                    vendor="VMware, Inc.",
+                    asset_tag="No Asset Tag",
+                    elevated=True,
+                ),
+                **no_trace,
+            ),
             outcomes=dark,
         ),
         _on_windows(
-            "not-azure-arc", "not-azure", "an Azure Arc-enabled server",
-            windows((LOOPBACK, foreign), foreign_rows, machine=Machine("Windows Server 2022 Standard", vendor="Contoso", asset_tag="C-1234", elevated=True), services=(Service("himds", ServiceState.RUNNING, "auto"),)),
+            "not-azure-arc",
+            "not-azure",
+            "an Azure Arc-enabled server",
+            windows(
+                (LOOPBACK, foreign),
+                foreign_rows,
+                machine=Machine(
+                    "Windows Server 2022 Standard",
+                    vendor="Contoso",
+                    asset_tag="C-1234",
+                    elevated=True,
+                ),
+                services=(Service("himds", ServiceState.RUNNING, "auto"),),
+            ),
             outcomes=dark,
         ),
-        _on_windows("tool-failed", "tool-failed", "the probe itself fails", windows(), outcomes={IMDS: "fails"}),
         _on_windows(
-            "route-stale-persistent", None, "healthy, with a stored route through a gateway that is gone",
-            windows(persistent_routes=(PersistentRoute(Cidr(HOSTS[0]), Address("192.168.77.1"), 1),)),
+            "tool-failed",
+            "tool-failed",
+            "the probe itself fails",
+            windows(),
+            outcomes={IMDS: "fails"},
         ),
-    ]  # fmt: skip
+        _on_windows(
+            "route-stale-persistent",
+            None,
+            "healthy, with a stored route through a gateway that is gone",
+            windows(
+                persistent_routes=(PersistentRoute(Cidr(HOSTS[0]), Address("192.168.77.1"), 1),)
+            ),
+        ),
+    ]
 
 
 def _from(facts: Facts, source: str) -> Facts:
@@ -627,7 +998,7 @@ def _by_rule(facts: Facts, route: Route) -> Facts:
         facts.lookups is not None and facts.routes is not None and facts.routing_rules is not None
     )
     rule = RoutingRule(100, destination=Cidr(HOSTS[0]), table=route.table)
-    adapter = Model(facts).adapters.egress(route)
+    adapter = leaves_by(route, facts.adapters or ())
     source = adapter.addresses[0].address if adapter else None
     lookups = (replace(facts.lookups[0], source=source, route=route), *facts.lookups[1:])
     return replace(

@@ -2,8 +2,9 @@
 model of Azure's.
 
 The model: the host answers only what leaves by the primary NIC with its primary address, through a
-next hop that lives. What the simulated VM's routes do to a packet is read from the very facts that
-the diagnosis sees.
+next hop that lives. What the simulated VM's routes do to a packet follows from the facts that the
+diagnosis sees, by routing code of the simulator's own: a fault in the product's must not hide
+itself.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import errno
 import os
 import socket
 from dataclasses import dataclass, field, fields, replace
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from weakref import WeakKeyDictionary
 
@@ -29,16 +31,19 @@ from ..facts import (
     CertificateChain,
     ChainError,
     ChainFault,
+    Cidr,
     Facts,
     Instant,
     LinkState,
+    Lookup,
+    NeighbourState,
+    Route,
+    RouteKind,
+    RoutingRule,
     if_valid,
     is_distrusting,
     parse_address,
 )
-from ..model.adapters import holds
-from ..model.model import Model
-from ..model.routing import SILENT_ARP
 from ..probes.tcp import Attempt, Connector
 from . import pki
 from .host import Behaviour, Host, Vm
@@ -66,12 +71,20 @@ GIVEN = (
     "unavailable",
     "notes",
 )
+UNRESOLVED = (NeighbourState.FAILED, NeighbourState.INCOMPLETE)  # no answer to ARP
+# What a connect says where the row that wins denies (ip-route(8)).
+DENIALS = {
+    RouteKind.UNREACHABLE: "EHOSTUNREACH",
+    RouteKind.BLACKHOLE: "EINVAL",
+    RouteKind.PROHIBIT: "EACCES",
+}
+MAIN_ONLY = (RoutingRule(0, table="main"),)  # Windows has no policy rules
 Place = Tuple[str, int]  # address and port of a service of the host
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One simulated VM: what Azure knows of it, what its own system says, and how the host behaves."""
+    """One simulated VM: what Azure knows of it, what its system says, and how the host behaves."""
 
     name: str
     cause: Optional[str]  # that the diagnosis must name
@@ -156,7 +169,8 @@ class LoopbackConnector(Connector):
         self._scenario = scenario
         self._service = service
         self._web = web
-        self._model = Model(scenario.facts)
+        self._facts = scenario.facts
+        self._adapters = scenario.facts.adapters or ()
         self._sources: WeakKeyDictionary[socket.socket, Optional[str]] = WeakKeyDictionary()
         self._other_ends: List[socket.socket] = []
         self._closed = socket.socket()
@@ -175,13 +189,13 @@ class LoopbackConnector(Connector):
             )
         if attempt.address not in PLATFORM_ADDRESSES:
             return self._never_connects()
-        adapter, source = self._way(attempt)
+        adapter, source = self._egress(attempt)
         outcome = self._scenario.outcomes.get((attempt.address, attempt.port), "answers")
         if outcome == "fails":
             raise RuntimeError("the simulated network stack is broken")
         if outcome == "forbids":
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
-        claimed = any(holds(adapter, attempt.address) for adapter in self._model.adapters.all)
+        claimed = holder_of(attempt.address, self._adapters) is not None
         if outcome == "refuses" or claimed:
             sock = super().begin(Attempt(Address("127.0.0.1"), self._closed.getsockname()[1]))
         elif outcome == "answers" and self._is_heard(adapter, source):
@@ -199,52 +213,47 @@ class LoopbackConnector(Connector):
         for sock in (*self._other_ends, self._closed):
             sock.close()
 
-    def _way(self, attempt: Attempt) -> Tuple[Optional[Adapter], Optional[str]]:
+    def _egress(self, attempt: Attempt) -> Tuple[Optional[Adapter], Optional[str]]:
         """By which adapter, and from which address, the packet leaves.
 
-        Raises ``OSError`` where there is no way.
+        Raises ``OSError`` where no route leads there.
         """
-        model = self._model
-        lookup = (
-            model.routing.to_imds
-            if attempt.address == IMDS_ADDRESS
-            else model.routing.to_wireserver
-        )
-        if (
-            attempt.device
-        ):  # bound to a device, Linux takes the destination as on-link where it has no route
-            return next(
-                (item for item in model.adapters.all if item.name == attempt.device), None
-            ), attempt.source
-        if attempt.source and self._scenario.facts.system != "linux":
-            return model.adapters.holding(attempt.source), attempt.source  # the strong host model
+        lookup = self._lookup(attempt.address)
+        if attempt.device:
+            # Bound to a device, Linux takes the destination for on-link where it has no route.
+            named = (item for item in self._adapters if item.name == attempt.device)
+            return next(named, None), attempt.source
+        if attempt.source and self._facts.system != "linux":
+            return holder_of(attempt.source, self._adapters), attempt.source  # strong host model
         if lookup.error:
             code = getattr(errno, lookup.error, errno.ENETUNREACH)
             raise OSError(code, os.strerror(code))
-        return model.adapters.egress(lookup.route), attempt.source or lookup.source
+        return leaves_by(lookup.route, self._adapters), attempt.source or lookup.source
+
+    def _lookup(self, address: str) -> Lookup:
+        """What the simulated system does with a packet: what the scenario says, else what its
+        routes do.
+        """
+        for lookup in self._facts.lookups or ():
+            if lookup.destination == address:
+                return lookup
+        return route_lookup(self._facts, address)
 
     def _is_heard(self, adapter: Optional[Adapter], source: Optional[str]) -> bool:
-        primary = self._scenario.vm.nics[0] if self._scenario.vm.nics else None
-        if primary is None or adapter is None or adapter.state is not LinkState.UP:
+        if not self._scenario.vm.nics or adapter is None or adapter.state is not LinkState.UP:
             return False
-        return (
-            adapter.mac == primary.mac
-            and source == primary.addresses[0]
-            and not self._strays(adapter, source)
-        )
+        primary = self._scenario.vm.nics[0]
+        is_primary = adapter.mac == primary.mac and source == primary.addresses[0]
+        return is_primary and not self._ends_at_dead_hop(adapter, source)
 
-    def _strays(self, adapter: Adapter, source: Optional[str]) -> bool:
-        """Whether the next hop is dead."""
-        lookup = self._model.routing.to_imds
-        if (
-            lookup.route is None
-            or self._model.adapters.egress(lookup.route) != adapter
-            or source != lookup.source
-        ):
+    def _ends_at_dead_hop(self, adapter: Adapter, source: Optional[str]) -> bool:
+        lookup = self._lookup(IMDS_ADDRESS)
+        if lookup.route is None or source != lookup.source:
             return False
-        silent = [
-            item.address for item in self._model.facts.neighbours or () if item.state in SILENT_ARP
-        ]
+        if leaves_by(lookup.route, self._adapters) != adapter:
+            return False
+        neighbours = self._facts.neighbours or ()
+        silent = [item.address for item in neighbours if item.state in UNRESOLVED]
         return lookup.route.gateway in silent
 
     def _never_connects(self) -> socket.socket:
@@ -258,6 +267,67 @@ class LoopbackConnector(Connector):
             pass
         self._other_ends.append(other)
         return one
+
+
+def route_lookup(facts: Facts, destination: str, source: str = "") -> Lookup:
+    """What the simulated system answers when it is asked for the route to an address.
+
+    :param source: the address that it chooses; empty: that of the route, else the first of the
+        adapter by which the packet leaves
+    """
+    route = winning_route(facts, destination)
+    if route is None:
+        return Lookup(Address(destination), error="ENETUNREACH")
+    if route.kind in DENIALS:
+        return Lookup(Address(destination), error=DENIALS[route.kind])
+    adapter = leaves_by(route, facts.adapters or ())
+    chosen = source or route.source
+    if not chosen and adapter and adapter.addresses:
+        chosen = adapter.addresses[0].address
+    if not chosen:
+        return Lookup(Address(destination), route=route)
+    return Lookup(Address(destination), Address(chosen), route=route)
+
+
+def winning_route(facts: Facts, destination: str) -> Optional[Route]:
+    """The row that decides about an address before a source is chosen: the first policy rule whose
+    table knows it; there the longest prefix, then the lowest metric. None: none knows it.
+    """
+    if holder_of(destination, facts.adapters or ()):
+        return Route(Cidr(f"{destination}/32"), kind=RouteKind.LOCAL, table="local")
+    target = IPv4Address(destination)
+    for rule in sorted(facts.routing_rules or MAIN_ONLY, key=lambda rule: rule.priority):
+        if rule.source or target not in IPv4Network(rule.destination or "0.0.0.0/0"):
+            continue
+        best: Optional[Route] = None
+        for row in facts.routes or ():
+            if row.table != rule.table or row.dead or target not in IPv4Network(row.destination):
+                continue
+            if best is None or _precedence(row) > _precedence(best):
+                best = row
+        if best and best.kind is not RouteKind.THROW:
+            return best
+    return None
+
+
+def _precedence(row: Route) -> Tuple[int, int]:
+    return IPv4Network(row.destination).prefixlen, -row.metric
+
+
+def leaves_by(route: Optional[Route], adapters: Sequence[Adapter]) -> Optional[Adapter]:
+    """The adapter of a route."""
+    for adapter in adapters:
+        if route and adapter.index == route.interface_index:
+            return adapter
+    return None
+
+
+def holder_of(address: str, adapters: Sequence[Adapter]) -> Optional[Adapter]:
+    """The adapter that has an address; None: it is not one of this VM's."""
+    for adapter in adapters:
+        if any(held.address == address for held in adapter.addresses):
+            return adapter
+    return None
 
 
 def places(scenario: Scenario) -> Dict[str, Address]:
