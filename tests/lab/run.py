@@ -4,6 +4,7 @@ by side.
 
 from __future__ import annotations
 
+import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from typing import Any, Callable, Dict, Iterator, Optional, Sequence
 from .namespace import Lab
 from .scenarios import Broken
 
-SIDE_BY_SIDE = 6  # labs at a time: a run mostly waits
+# Labs at a time: a run mostly waits. Fewer where other test files run beside this one.
+IS_BESIDE_OTHERS = "PYTEST_XDIST_WORKER" in os.environ
+SIDE_BY_SIDE = 3 if IS_BESIDE_OTHERS else 6
 
 
 @dataclass(frozen=True)
