@@ -1,5 +1,5 @@
-"""``dist/imds-check.exe`` as the tests use it: frozen once, by whichever comes first, ``build.py`` or a
-test.
+"""``dist/imds-check.exe`` as the tests use it: frozen once, by whichever comes first, ``build.py`` or
+a test.
 """
 
 from __future__ import annotations
