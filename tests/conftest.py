@@ -29,6 +29,17 @@ SHARED_OUT = ("test_script.py", "test_growth.py")
 exhaustive = pytest.mark.exhaustive
 
 
+def seeds(usual: int, exhaustively: int) -> List[object]:
+    """Seeds of random cases, as parameters: so many in each run, so many in an exhaustive one."""
+    more = [pytest.param(seed, marks=exhaustive) for seed in range(usual, exhaustively)]
+    return [*range(usual), *more]
+
+
+@pytest.fixture
+def is_exhaustive(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--exhaustive"))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "exhaustive: repeats what another case shows")
 

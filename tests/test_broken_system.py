@@ -118,7 +118,7 @@ def test_without_ip_a_healthy_vm_is_healthy(lab):
 def test_a_systemctl_that_misbehaves_costs_the_services_only(lab, how):
     stand_in(lab, how, "systemctl")
     report, seconds = report_of(lab)
-    assert report["verdict"] == "healthy" and seconds < 6 + 4 * start_s(lab)
+    assert report["verdict"] == "healthy" and seconds < 7 + 6 * start_s(lab)
 
 
 def test_an_ordinary_user_gets_the_same_cause(lab):

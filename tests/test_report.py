@@ -69,6 +69,7 @@ from runcommand.simulator.scenarios import (
 from runcommand.terminal import coloured
 
 from .clock import LITTLE, Work
+from .conftest import seeds
 from .facts_of import BOTH, LINUX, WINDOWS, http, imds, metadata
 from .generate import some_facts
 
@@ -117,7 +118,7 @@ def holds(facts, files="/var/log/azure/imds-check/20261123T014405Z"):
     return diagnosis, portal, full
 
 
-@pytest.mark.parametrize("seed", range(400))
+@pytest.mark.parametrize("seed", seeds(100, 400))
 def test_the_portal_report_holds_for_any_facts(seed):
     holds(some_facts(seed))
 

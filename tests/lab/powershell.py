@@ -26,6 +26,7 @@ from ..wine.exe import EXE
 from . import registry
 from .files import ADDRESS, NAME, QUERY
 from .namespace import IMDS, ROOT, WIRESERVER, why_not
+from .run import IS_BESIDE_OTHERS
 from .scenarios import NO_HOST_ROUTES, NO_ROUTES
 from .windows import PREFIX, WindowsLab
 
@@ -36,7 +37,7 @@ ENGINE = {
     "DOTNET_EnableWriteXorExecute": "0",
     "DOTNET_CLI_TELEMETRY_OPTOUT": "1",
 }
-SIDE_BY_SIDE = 4
+SIDE_BY_SIDE = 2 if IS_BESIDE_OTHERS else 4
 DRIVE_C = f"{PREFIX}/drive_c"
 FOLDER = f"{DRIVE_C}/Program Files/imds-check"
 SENT = "/run/lab/script.ps1"

@@ -1,5 +1,5 @@
-"""``dist/imds-check.exe`` as the tests use it: frozen once, by whichever comes first, ``build.py`` or a
-test.
+"""``dist/imds-check.exe`` as the tests use it: frozen once, by ``build.py`` or by the first test
+that needs it.
 """
 
 from __future__ import annotations
