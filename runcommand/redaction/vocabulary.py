@@ -52,18 +52,17 @@ WORDS = (
     )
     | frozenset(  # of systems, their editions and images, of adapters, of folders
         """
-    almalinux almalinuxos alpine amazon amd64 amzn arch arm64 avx aws azurelinux babel bgp bionic
-    bird boot bookworm bullseye canonical cbl cluster codename common connectx container core coreos
-    credativ datacenter daily debug defender desktop devel dhclient dhclient6 documents dom drm dmi
-    dummy edition eigrp enet enterprise essentials etc ethtool evaluation family fedora filtering
-    fips flatcar focal folder found generic gnu hardened home hotpatch hpc hyper ipsec isis jammy
-    keepalived kali kinvolk knl ldp leap leases lib lib64 linux local log lowlatency lts maipo
-    mariner mellanox microsoftwindowsdesktop microsoftwindowsserver mint miniport minimal mrouted
-    msvm multi netif netmgmt netvsc nic nics noble ntk ootpa openlogic opensuse opt ospf photon plow
-    prefix preview printed proc professional program red redhat release resf rhel rip rocky
-    rockylinux root run server serverless session sevsp shared sles smalldisk software sol standard
-    stream suse tag tap tmp trixie tumbleweed tunnel uek upgrade valve var virtio vmbus vmxnet3 vpn
-    wan wireguard workstation wsl xenial zebra zesty x64 x86 21h2 22h2 23h2 24h2 6to4
+    almalinux almalinuxos alpine amd64 amzn arch arm64 avx aws azurelinux babel bgp bionic bird
+    bookworm bullseye canonical cbl cluster codename connectx container core coreos credativ
+    datacenter daily debug defender desktop devel dhclient dhclient6 documents dom drm dmi dummy
+    edition eigrp enet essentials ethtool evaluation family fedora filtering fips flatcar focal
+    folder found generic gnu hardened hotpatch hpc hyper ipsec isis jammy keepalived kali kinvolk
+    knl ldp leap leases lib64 linux lowlatency lts maipo mariner mellanox microsoftwindowsdesktop
+    microsoftwindowsserver mint miniport minimal mrouted msvm multi netif netmgmt netvsc nic nics
+    noble ntk ootpa openlogic opensuse ospf photon plow prefix preview printed proc professional
+    redhat release resf rhel rip rocky rockylinux server serverless sevsp shared sles smalldisk
+    software sol suse tag tap tmp trixie tumbleweed uek upgrade valve virtio vmbus vmxnet3 vpn wan
+    wireguard workstation wsl xenial zebra zesty x64 21h2 22h2 23h2 24h2 6to4
     """.split()
     )
     | frozenset(re.findall("[a-z]{3,}", " ".join(responses.values()).lower()))
