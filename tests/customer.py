@@ -71,9 +71,25 @@ RULE_ID = "{0B5F7C1E-1234-4000-8000-00C04FC295EE}"
 # What must be found nowhere in a redacted report, in capitals or not. Names of a customer's own
 # making:
 NAMES = (
-    "ctsweb", "fabweb", "contoso", "fabrikam", "woodgrove", "litware", "proseware", "tailspin", "northwind", "adatum", "wingtip",
-    "relecloud", "margies", "Z\u00fcrich", "Z\\u00FCrich", "Z\\u00fcrich", "INV-00451", "corpnet",
-)  # fmt: skip
+    "ctsweb",
+    "fabweb",
+    "contoso",
+    "fabrikam",
+    "woodgrove",
+    "litware",
+    "proseware",
+    "tailspin",
+    "northwind",
+    "adatum",
+    "wingtip",
+    "relecloud",
+    "margies",
+    "Z\u00fcrich",
+    "Z\\u00FCrich",
+    "Z\\u00fcrich",
+    "INV-00451",
+    "corpnet",
+)
 IDS = (
     SUBSCRIPTION,
     VM_ID,
@@ -84,10 +100,29 @@ IDS = (
     "682003330",
 )
 ADDRESSES = (
-    "172.16.69.7", "172.16.69.1", "172.16.69.8", "172.16.69.0", "172.16.69.255", "10.1.0.5", "10.1.0.1", "10.1.0.0", "10.0.0.4",
-    "10.0.0.1", "10.0.0.5", "10.0.1.5", "10.99.88.77", "10.99.0.0", "10.99.", "20.51.7.9", "192.168.77.1", "10.8.0.2",
-    "fd12:3456:789a:1::7", "2001:db8:85a3::8a2e", "20d:3aff:fee5:1cc0", "fee5:1cc0",
-)  # fmt: skip
+    "172.16.69.7",
+    "172.16.69.1",
+    "172.16.69.8",
+    "172.16.69.0",
+    "172.16.69.255",
+    "10.1.0.5",
+    "10.1.0.1",
+    "10.1.0.0",
+    "10.0.0.4",
+    "10.0.0.1",
+    "10.0.0.5",
+    "10.0.1.5",
+    "10.99.88.77",
+    "10.99.0.0",
+    "10.99.",
+    "20.51.7.9",
+    "192.168.77.1",
+    "10.8.0.2",
+    "fd12:3456:789a:1::7",
+    "2001:db8:85a3::8a2e",
+    "20d:3aff:fee5:1cc0",
+    "fee5:1cc0",
+)
 MACS = (
     "00-0D-3A-E5-1C-C0",
     "00-0D-3A-E5-1C-C1",
@@ -219,37 +254,128 @@ def windows() -> Facts:
         listeners=(Listener("127.0.0.1", 3080, "contoso-agent.exe", 4700),),
         connections=(ProcessConnection("contoso-inventory.exe", 4711, 50123, "established"),),
         proxies=(
-            Proxy("WinHTTP", ProxyKind.WINHTTP, Scope.MACHINE, server="proxy.contoso.com:8080", bypass=("*.contoso.com", "10.99.*", "*.fabrikam.com", "<local>", "adatum")),
-            Proxy(f"Internet Settings of {SID}", ProxyKind.INTERNET_SETTINGS, Scope.USER, "Margies Ops", "10.99.88.77:3128", bypass=("*.litware.com",)),
-            Proxy(f"the environment of {SID}", ProxyKind.ENVIRONMENT, Scope.USER, SID, "tailspin-px1:80", "http_proxy", bypass=(".contoso.com", "10.99.0.0/16", IMDS_ADDRESS)),
-            Proxy("Internet Settings of S-1-5-18", ProxyKind.INTERNET_SETTINGS, Scope.SYSTEM, "SYSTEM", pac_url="http://wpad.contoso.com/relecloud/proxy.pac"),
+            Proxy(
+                "WinHTTP",
+                ProxyKind.WINHTTP,
+                Scope.MACHINE,
+                server="proxy.contoso.com:8080",
+                bypass=("*.contoso.com", "10.99.*", "*.fabrikam.com", "<local>", "adatum"),
+            ),
+            Proxy(
+                f"Internet Settings of {SID}",
+                ProxyKind.INTERNET_SETTINGS,
+                Scope.USER,
+                "Margies Ops",
+                "10.99.88.77:3128",
+                bypass=("*.litware.com",),
+            ),
+            Proxy(
+                f"the environment of {SID}",
+                ProxyKind.ENVIRONMENT,
+                Scope.USER,
+                SID,
+                "tailspin-px1:80",
+                "http_proxy",
+                bypass=(".contoso.com", "10.99.0.0/16", IMDS_ADDRESS),
+            ),
+            Proxy(
+                "Internet Settings of S-1-5-18",
+                ProxyKind.INTERNET_SETTINGS,
+                Scope.SYSTEM,
+                "SYSTEM",
+                pac_url="http://wpad.contoso.com/relecloud/proxy.pac",
+            ),
         ),
         proxy_trials=(
             ProxyTrial("proxy.contoso.com:8080", squid, None),
-            ProxyTrial("tailspin-px1:80", None, None, "the name tailspin-px1: Name or service not known", True),
+            ProxyTrial(
+                "tailspin-px1:80",
+                None,
+                None,
+                "the name tailspin-px1: Name or service not known",
+                True,
+            ),
         ),
-        pac_files=(PacFile("http://wpad.contoso.com/relecloud/proxy.pac", Outcome.FAILED, "the name wpad.contoso.com: Name or service not known"),),
+        pac_files=(
+            PacFile(
+                "http://wpad.contoso.com/relecloud/proxy.pac",
+                Outcome.FAILED,
+                "the name wpad.contoso.com: Name or service not known",
+            ),
+        ),
         firewall=Firewall(
             rules=(
-                FirewallRule(RULE_ID, FirewallPlace.LOCAL, RuleVerdict.BLOCK, "Contoso: keep out of Fabrikam", matches=(
-                    FirewallMatch(MatchField.DESTINATION, ("10.99.88.0-10.99.88.77", "20.51.7.9", "10.99.0.0/16")),
-                    FirewallMatch(MatchField.PROGRAM, (r"C:\Program Files\Contoso\agent.exe", r"C:\Users\relecloudops\AppData\x.exe")),
-                    FirewallMatch(MatchField.USER, (f"O:LSD:(A;;CC;;;{SID})",)),
-                )),
-                FirewallRule("NorthwindBlock", FirewallPlace.GROUP_POLICY, RuleVerdict.BLOCK, "northwind isolation"),
+                FirewallRule(
+                    RULE_ID,
+                    FirewallPlace.LOCAL,
+                    RuleVerdict.BLOCK,
+                    "Contoso: keep out of Fabrikam",
+                    matches=(
+                        FirewallMatch(
+                            MatchField.DESTINATION,
+                            ("10.99.88.0-10.99.88.77", "20.51.7.9", "10.99.0.0/16"),
+                        ),
+                        FirewallMatch(
+                            MatchField.PROGRAM,
+                            (
+                                r"C:\Program Files\Contoso\agent.exe",
+                                r"C:\Users\relecloudops\AppData\x.exe",
+                            ),
+                        ),
+                        FirewallMatch(MatchField.USER, (f"O:LSD:(A;;CC;;;{SID})",)),
+                    ),
+                ),
+                FirewallRule(
+                    "NorthwindBlock",
+                    FirewallPlace.GROUP_POLICY,
+                    RuleVerdict.BLOCK,
+                    "northwind isolation",
+                ),
             ),
-            profiles=facts.firewall.profiles, active_from="INetFwPolicy2", sources=("local policy",), rules_read=500,
+            profiles=facts.firewall.profiles,
+            active_from="INetFwPolicy2",
+            sources=("local policy",),
+            rules_read=500,
         ),
         certificate_chains=(_chain(), replace(_chain(), fetched=True)),
         endpoints=(
-            EndpointTrial("pki.contoso.com", ("AIA",), connection(Outcome.REFUSED, address="20.51.7.9"), proxies=(ProxyReach("proxy.contoso.com:8080", Outcome.HTTP, 403),)),
-            EndpointTrial("caissuers.microsoft.com", ("AIA",), error="the name caissuers.microsoft.com", is_name_unknown=True),
+            EndpointTrial(
+                "pki.contoso.com",
+                ("AIA",),
+                connection(Outcome.REFUSED, address="20.51.7.9"),
+                proxies=(ProxyReach("proxy.contoso.com:8080", Outcome.HTTP, 403),),
+            ),
+            EndpointTrial(
+                "caissuers.microsoft.com",
+                ("AIA",),
+                error="the name caissuers.microsoft.com",
+                is_name_unknown=True,
+            ),
         ),
-        raw=(RawText("route print", ROUTE_PRINT), RawText("ipconfig /all", IPCONFIG.replace("\n", "\r\n"))),
-        differential=(replace(trial, exchange=replace(trial.exchange, instance=instance)), *facts.differential[1:]),
-        unavailable=(Unavailable("activation", r"C:\Users\relecloudops\slwga.dll cannot be loaded on CTSWEB-Z" "\u00fc" "RICH by CONTOSO\\relecloudops"),),
-        notes=(Note("proxies", f"the environment of {SID}: HTTP_PROXY of woodgroveops@fabrikam.com: no address of a proxy"),),
-    )  # fmt: skip
+        raw=(
+            RawText("route print", ROUTE_PRINT),
+            RawText("ipconfig /all", IPCONFIG.replace("\n", "\r\n")),
+        ),
+        differential=(
+            replace(trial, exchange=replace(trial.exchange, instance=instance)),
+            *facts.differential[1:],
+        ),
+        unavailable=(
+            Unavailable(
+                "activation",
+                r"C:\Users\relecloudops\slwga.dll cannot be loaded on CTSWEB-Z"
+                "\u00fc"
+                "RICH by CONTOSO\\relecloudops",
+            ),
+        ),
+        notes=(
+            Note(
+                "proxies",
+                f"the environment of {SID}: HTTP_PROXY of woodgroveops@fabrikam.com: no address of "
+                "a proxy",
+            ),
+        ),
+    )
 
 
 def linux() -> Facts:
@@ -277,39 +403,102 @@ def linux() -> Facts:
     answer = facts.imds.attempts[0]
     instance = _named(answer.instance, "fabweb02", "FABRIKAM-PROD")
     document = AttestedDocument(
-        SignatureState.VALID, None, "RSA 2048, SHA-256", _leaf(), 1, "1234567890", "1234567890", answer.date, instant(parse_instant(answer.date).replace(year=2030)),
-        "11111111-2222-3333-4444-555555555555", SUBSCRIPTION, "2022-datacenter",
-    )  # fmt: skip
+        SignatureState.VALID,
+        None,
+        "RSA 2048, SHA-256",
+        _leaf(),
+        1,
+        "1234567890",
+        "1234567890",
+        answer.date,
+        instant(parse_instant(answer.date).replace(year=2030)),
+        "11111111-2222-3333-4444-555555555555",
+        SUBSCRIPTION,
+        "2022-datacenter",
+    )
     found = imds(replace(answer, instance=instance), document=document)
-    rule = '-A CONTOSO-OUT -d 10.99.0.0/16 -o contosovpn -m set --match-set wingtip dst -m comment --comment "Fabrikam keeps out" -j DROP'
+    rule = (
+        "-A CONTOSO-OUT -d 10.99.0.0/16 -o contosovpn -m set --match-set wingtip dst -m comment "
+        '--comment "Fabrikam keeps out" -j DROP'
+    )
     return replace(
         facts,
         host="fabweb02.ad.contoso.com",
-        machine=replace(facts.machine, smbios_uuid="a4b8aa02-ef74-6e47-8182-f6d2ba4166a6", os_name="Contoso Enterprise Linux 9", vendor="Litware Computers", asset_tag="INV-00451"),
-        routing_rules=(*facts.routing_rules, RoutingRule(90, "10.0.0.4/32", "10.99.0.0/16", oif="contosovpn", table="woodgrove")),
-        routes=(*facts.routes, replace(row("10.99.0.0/16", "10.0.0.1", ETH0), table="woodgrove"), row("10.8.0.0/24", None, vpn)),
-        neighbours=(*facts.neighbours, Neighbour("10.0.0.77", "br-litware", 6, "02-42-AC-77-66-55", NeighbourState.STALE), Neighbour("fe80::20d:3aff:fee5:1cc0", "eth0", 2)),
+        machine=replace(
+            facts.machine,
+            smbios_uuid="a4b8aa02-ef74-6e47-8182-f6d2ba4166a6",
+            os_name="Contoso Enterprise Linux 9",
+            vendor="Litware Computers",
+            asset_tag="INV-00451",
+        ),
+        routing_rules=(
+            *facts.routing_rules,
+            RoutingRule(90, "10.0.0.4/32", "10.99.0.0/16", oif="contosovpn", table="woodgrove"),
+        ),
+        routes=(
+            *facts.routes,
+            replace(row("10.99.0.0/16", "10.0.0.1", ETH0), table="woodgrove"),
+            row("10.8.0.0/24", None, vpn),
+        ),
+        neighbours=(
+            *facts.neighbours,
+            Neighbour("10.0.0.77", "br-litware", 6, "02-42-AC-77-66-55", NeighbourState.STALE),
+            Neighbour("fe80::20d:3aff:fee5:1cc0", "eth0", 2),
+        ),
         proxies=(
-            Proxy("/etc/profile.d/proseware-proxy.sh", ProxyKind.ENVIRONMENT, Scope.MACHINE, server="proxy.contoso.com:8080", variable="http_proxy", bypass=("localhost", ".contoso.com", "10.99.0.0/16", "10.99.88.77")),
+            Proxy(
+                "/etc/profile.d/proseware-proxy.sh",
+                ProxyKind.ENVIRONMENT,
+                Scope.MACHINE,
+                server="proxy.contoso.com:8080",
+                variable="http_proxy",
+                bypass=("localhost", ".contoso.com", "10.99.0.0/16", "10.99.88.77"),
+            ),
         ),
         proxy_trials=(ProxyTrial("proxy.contoso.com:8080", no_answer("10.0.0.4"), None),),
         firewall=Firewall(
             rules=(
-                FirewallRule(f"-t filter {rule}", FirewallPlace.IPTABLES, RuleVerdict.DROP, "Fabrikam keeps out", "ip filter CONTOSO-OUT", matches=(
-                    FirewallMatch(MatchField.DESTINATION, ("10.99.0.0/16", "@wingtip")), FirewallMatch(MatchField.INTERFACE_OUT, ("contoso+",)),
-                    FirewallMatch(MatchField.OTHER, ("--match-set wingtip dst",)), FirewallMatch(MatchField.GROUP, ("adatum-admins",)),
-                ), packets=7),
-                FirewallRule("-t filter -A OUTPUT -j CONTOSO-OUT", FirewallPlace.IPTABLES, RuleVerdict.JUMP, chain="ip filter OUTPUT", target="ip filter CONTOSO-OUT"),
+                FirewallRule(
+                    f"-t filter {rule}",
+                    FirewallPlace.IPTABLES,
+                    RuleVerdict.DROP,
+                    "Fabrikam keeps out",
+                    "ip filter CONTOSO-OUT",
+                    matches=(
+                        FirewallMatch(MatchField.DESTINATION, ("10.99.0.0/16", "@wingtip")),
+                        FirewallMatch(MatchField.INTERFACE_OUT, ("contoso+",)),
+                        FirewallMatch(MatchField.OTHER, ("--match-set wingtip dst",)),
+                        FirewallMatch(MatchField.GROUP, ("adatum-admins",)),
+                    ),
+                    packets=7,
+                ),
+                FirewallRule(
+                    "-t filter -A OUTPUT -j CONTOSO-OUT",
+                    FirewallPlace.IPTABLES,
+                    RuleVerdict.JUMP,
+                    chain="ip filter OUTPUT",
+                    target="ip filter CONTOSO-OUT",
+                ),
             ),
-            chains=(FirewallChain("ip filter OUTPUT", FirewallPlace.IPTABLES, "output"), FirewallChain("ip filter CONTOSO-OUT", FirewallPlace.IPTABLES)),
-            sources=("iptables",), rules_read=2,
+            chains=(
+                FirewallChain("ip filter OUTPUT", FirewallPlace.IPTABLES, "output"),
+                FirewallChain("ip filter CONTOSO-OUT", FirewallPlace.IPTABLES),
+            ),
+            sources=("iptables",),
+            rules_read=2,
         ),
         certificate_chains=(replace(_chain(), engine="openssl verify"),),
         raw=(RawText("ip -4 route show table all", IP_ROUTE), RawText("ip -4 addr show", IP_ADDR)),
         imds=found,
-        unavailable=(Unavailable("listeners", "PermissionError: /home/woodgroveops/northwind.conf at services.py:31"),),
-        notes=(Note("proxies", "/etc/profile.d/proseware-proxy.sh: http_proxy: no address of a proxy"),),
-    )  # fmt: skip
+        unavailable=(
+            Unavailable(
+                "listeners", "PermissionError: /home/woodgroveops/northwind.conf at services.py:31"
+            ),
+        ),
+        notes=(
+            Note("proxies", "/etc/profile.d/proseware-proxy.sh: http_proxy: no address of a proxy"),
+        ),
+    )
 
 
 def _named(instance, name, group):
@@ -326,17 +515,26 @@ def _named(instance, name, group):
 
 def _leaf() -> Certificate:
     return Certificate(
-        "CN=metadata.azure.com, O=Microsoft Corporation, L=Redmond, S=WA, C=US", "CN=Contoso Issuing CA 3, O=Contoso Ltd, C=DE",
-        "A" * 40, "01", authority_key_id="C0FFEE" * 6 + "C0FE", names=("metadata.azure.com", "*.litware.com"),
-        issuer_urls=("http://pki.contoso.com/certs/Proseware.crt",), key="RSA 2048",
-    )  # fmt: skip
+        "CN=metadata.azure.com, O=Microsoft Corporation, L=Redmond, S=WA, C=US",
+        "CN=Contoso Issuing CA 3, O=Contoso Ltd, C=DE",
+        "A" * 40,
+        "01",
+        authority_key_id="C0FFEE" * 6 + "C0FE",
+        names=("metadata.azure.com", "*.litware.com"),
+        issuer_urls=("http://pki.contoso.com/certs/Proseware.crt",),
+        key="RSA 2048",
+    )
 
 
 def _chain() -> CertificateChain:
     issuer = Certificate(
-        "CN=Contoso Issuing CA 3, O=Contoso Ltd, C=DE", "CN=Contoso Root CA, O=Contoso Ltd, C=DE", "B5E1D0" * 6 + "B5E1", "77AA55", subject_key_id="C0FFEE" * 6 + "C0FE",
+        "CN=Contoso Issuing CA 3, O=Contoso Ltd, C=DE",
+        "CN=Contoso Root CA, O=Contoso Ltd, C=DE",
+        "B5E1D0" * 6 + "B5E1",
+        "77AA55",
+        subject_key_id="C0FFEE" * 6 + "C0FE",
         stores=("LocalMachine\\CA", f"{SID}\\Root"),
-    )  # fmt: skip
+    )
     fetch = IssuerFetch(
         "http://pki.contoso.com/certs/Proseware.crt",
         Outcome.FAILED,
@@ -344,8 +542,14 @@ def _chain() -> CertificateChain:
         error="the name pki.contoso.com: Name or service not known",
     )
     return CertificateChain(
-        False, "crypt32", False, (ChainError(ChainFault.ISSUER_MISSING, "no issuer of Contoso Issuing CA 3", 1),), (_leaf(), issuer), "2026-11-23T01:44:05Z", (fetch,)
-    )  # fmt: skip
+        False,
+        "crypt32",
+        False,
+        (ChainError(ChainFault.ISSUER_MISSING, "no issuer of Contoso Issuing CA 3", 1),),
+        (_leaf(), issuer),
+        "2026-11-23T01:44:05Z",
+        (fetch,),
+    )
 
 
 CERTIFICATE_NUMBERS = ("B5E1D0B5E1", "C0FFEEC0FFEE", "77AA55")

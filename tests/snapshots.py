@@ -84,7 +84,8 @@ def main() -> None:
     for name, content in made.items():
         (FOLDER / name).write_text(content, "ascii")
     print(
-        f"{len(SCENARIOS)} reports in {FOLDER.name}, {sum(path.stat().st_size for path in FOLDER.iterdir()) >> 10} KiB"
+        f"{len(SCENARIOS)} reports in {FOLDER.name}, "
+        f"{sum(path.stat().st_size for path in FOLDER.iterdir()) >> 10} KiB"
     )
 
 

@@ -205,7 +205,7 @@ TABLE = [
     ("rsa:4104", "cms", ["-md", "sha256"], UNVERIFIABLE),
     ("prime256v1", "cms", ["-md", "sha256"], UNVERIFIABLE),
     ("secp384r1", "cms", ["-md", "sha384", "-noattr"], UNVERIFIABLE),
-]  # fmt: skip
+]
 IDS = [" ".join((kind, tool, *options)) for kind, tool, options, _ in TABLE]
 
 
@@ -358,8 +358,10 @@ def test_encodings(encoding, text, expected):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"[]", b"null", b"hello", b"\xff\xfe", b'{"nonce": NaN}', b"[" * 50000], ids=["empty", "list", "null", "text", "not UTF-8", "NaN", "deep"]
-)  # fmt: skip
+    "content",
+    [b"", b"[]", b"null", b"hello", b"\xff\xfe", b'{"nonce": NaN}', b"[" * 50000],
+    ids=["empty", "list", "null", "text", "not UTF-8", "NaN", "deep"],
+)
 def test_signed_content_that_is_no_document(content):
     encoded = pki.sign(content, [pki.leaf("metadata.azure.com", "eastus")], 5)
     found = read(encoded)
@@ -650,13 +652,20 @@ def signed_with(leaf, attributes):
     content = b"".join(attributes)
     signature = pki.key("leaf").sign(pki.tlv(0x31, content), pki.SHA256)
     signer = pki.sequence(
-        pki.integer(1), pki.sequence(pki.name(pki.ISSUING), pki.integer(5)), pki.algorithm(pki.SHA256), pki.tlv(0xA0, content),
-        pki.algorithm(pki.RSA_ENCRYPTION), pki.tlv(0x04, signature),
-    )  # fmt: skip
+        pki.integer(1),
+        pki.sequence(pki.name(pki.ISSUING), pki.integer(5)),
+        pki.algorithm(pki.SHA256),
+        pki.tlv(0xA0, content),
+        pki.algorithm(pki.RSA_ENCRYPTION),
+        pki.tlv(0x04, signature),
+    )
     data = pki.sequence(
-        pki.integer(1), pki.tlv(0x31, pki.algorithm(pki.SHA256)), pki.sequence(pki.oid(cms.DATA), pki.tlv(0xA0, pki.tlv(0x04, CONTENT))),
-        pki.tlv(0xA0, leaf), pki.tlv(0x31, signer),
-    )  # fmt: skip
+        pki.integer(1),
+        pki.tlv(0x31, pki.algorithm(pki.SHA256)),
+        pki.sequence(pki.oid(cms.DATA), pki.tlv(0xA0, pki.tlv(0x04, CONTENT))),
+        pki.tlv(0xA0, leaf),
+        pki.tlv(0x31, signer),
+    )
     return pki.sequence(pki.oid(cms.SIGNED_DATA), pki.tlv(0xA0, data))
 
 
@@ -673,11 +682,24 @@ TIME = pki.tlv(0x17, b"261123014405Z")
         ([pki.sequence(pki.oid(cms.SIGNING_TIME))], MALFORMED),
         ([pki.sequence(pki.oid("1.2.3"), pki.tlv(0x31))], MALFORMED),
         ([pki.tlv(0x31, pki.oid("1.2.3"), pki.tlv(0x31, TIME))], MALFORMED),
-        ([pki.sequence(pki.oid("1.2.3"), pki.tlv(0x31, pki.integer(2), pki.integer(1)))], UNVERIFIABLE),
+        (
+            [pki.sequence(pki.oid("1.2.3"), pki.tlv(0x31, pki.integer(2), pki.integer(1)))],
+            UNVERIFIABLE,
+        ),
         ([pki.sequence(pki.oid(cms.COUNTERSIGNATURE), pki.tlv(0x31, TIME))], UNVERIFIABLE),
     ],
-    ids=["the two", "a time", "two times", "a time of two values", "no set", "no value", "another tag", "values out of order", "a countersignature"],
-)  # fmt: skip
+    ids=[
+        "the two",
+        "a time",
+        "two times",
+        "a time of two values",
+        "no set",
+        "no value",
+        "another tag",
+        "values out of order",
+        "a countersignature",
+    ],
+)
 def test_signed_attributes_are_held_to_the_letter(attributes, expected):
     assert state(signed_with(*with_attributes(*attributes))) is expected
 

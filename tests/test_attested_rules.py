@@ -295,7 +295,8 @@ def test_the_download_is_printed_where_a_host_answers():
     facts = judged(WINDOWS, LEAF_FACT, errors=[MISSING], fetches=[REFUSED], endpoints=there)
     diagnosis = only(facts, "cert-intermediate-missing")
     assert commands(diagnosis)[3] == (
-        "Invoke-WebRequest -UseBasicParsing 'http://caissuers.microsoft.com/pkiops/certs/Microsoft TLS G2 RSA CA OCSP 04.crt' "
+        "Invoke-WebRequest -UseBasicParsing 'http://caissuers.microsoft.com/pkiops/certs/Microsoft "
+        "TLS G2 RSA CA OCSP 04.crt' "
         f"-OutFile '{TEMP}Microsoft TLS G2 RSA CA OCSP 04.crt'"
     )
     on_linux = only(
@@ -305,8 +306,10 @@ def test_the_download_is_printed_where_a_host_answers():
     target = "/usr/local/share/ca-certificates/microsoft-tls-g2-rsa-ca-ocsp-04.crt"
     key = ":".join(re.findall("..", LEAF_FACT.authority_key_id))
     assert commands(on_linux)[2:] == [
-        f"[ -e {target} ] || {{ curl -fsS '{CAISSUERS}' | openssl x509 -inform DER -out {target} && openssl verify {target} && "
-        f"openssl x509 -in {target} -noout -text | grep -A1 'Subject Key Id' | grep -q {key} || ! rm -f {target}; }}",
+        f"[ -e {target} ] || {{ curl -fsS '{CAISSUERS}' | openssl x509 -inform DER -out {target} "
+        f"&& openssl verify {target} && "
+        f"openssl x509 -in {target} -noout -text | grep -A1 'Subject Key Id' | grep -q {key} || ! "
+        f"rm -f {target}; }}",
         "update-ca-certificates",
     ]
 

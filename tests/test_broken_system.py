@@ -66,7 +66,8 @@ BROKEN_IP = {
     "missing": "exit 127",
     "prints garbage": "head -c 100000 /dev/urandom",
     "prints half a list": 'echo \'[{"dst": "default"\'',
-    "prints a list of nonsense": 'echo \'[1, null, {}, {"dst": 7, "ifname": [], "ifindex": "x"}, "x"]\'',
+    "prints a list of nonsense": 'echo \'[1, null, {}, {"dst": 7, "ifname": [], "ifindex": "x"}, '
+    '"x"]\'',
     "prints objects of nonsense": 'echo \'[{"dst": 7, "ifname": [], "ifindex": "x"}]\'',
     "fails": "echo 'Cannot open netlink socket: Permission denied' >&2; exit 1",
     "hangs": "sleep 600",
@@ -280,7 +281,8 @@ def test_a_file_system_that_hangs(lab):
 def test_20000_routes_and_200_nics(lab):
     lab.vm(WRONG_WAY)
     batch = "".join(
-        f"link add dummy{i} type bridge\nlink set dummy{i} up\naddr add 10.{50 + i // 250}.{i % 250}.1/24 dev dummy{i}\n"
+        f"link add dummy{i} type bridge\nlink set dummy{i} up\naddr add "
+        f"10.{50 + i // 250}.{i % 250}.1/24 dev dummy{i}\n"
         for i in range(200)
     )
     batch += "".join(
@@ -412,8 +414,12 @@ def limited(lab, limit, *arguments):
     script = f'ulimit {limit}; exec "$@"'
     command = [sys.executable, "-m", "runcommand", "--no-files", *arguments]
     return subprocess.run(
-        lab.enter(["sh", "-c", script, "sh", *command]), env=PATHS, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+        lab.enter(["sh", "-c", script, "sh", *command]),
+        env=PATHS,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
 
 
 @pytest.mark.parametrize("limit", ["-v 600000", "-v 150000", "-v 90000", "-v 60000"])
@@ -464,8 +470,11 @@ def pythons(*versions):
 @pytest.mark.parametrize("python", pythons("2.7", "3.6", "3.7"))
 def test_a_python_that_is_too_old_is_told_so(lab, python):
     done = subprocess.run(
-        lab.enter([python, "-m", "runcommand"]), env=PATHS, capture_output=True, text=True,
-    )  # fmt: skip
+        lab.enter([python, "-m", "runcommand"]),
+        env=PATHS,
+        capture_output=True,
+        text=True,
+    )
     assert (
         done.returncode == 3
         and done.stderr == ""
@@ -480,9 +489,11 @@ def test_a_python_that_is_too_old_is_told_so(lab, python):
 def test_a_python_that_takes_the_texts_away_is_told_so(lab, how):
     flags, environment = how
     done = subprocess.run(
-        lab.enter([sys.executable, *flags, "-m", "runcommand", "--redact"]), env={**PATHS, **environment},
-        capture_output=True, text=True,
-    )  # fmt: skip
+        lab.enter([sys.executable, *flags, "-m", "runcommand", "--redact"]),
+        env={**PATHS, **environment},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 3 and done.stderr == "" and "without -OO" in done.stdout
     assert (
         "cause=tool-failed exit=3 host=- at=" in done.stdout.splitlines()[-1]

@@ -17,9 +17,12 @@ from .command import ROOT
 
 def run(*arguments, **environment):
     return subprocess.run(
-        [sys.executable, "build.py", *arguments], cwd=ROOT, env={**os.environ, **environment},
-        capture_output=True, text=True,
-    )  # fmt: skip
+        [sys.executable, "build.py", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
 
 
 def test_an_exe_is_made_on_windows_or_with_wine():

@@ -71,7 +71,7 @@ OVERRIDES = [
     ("https://168.63.129.16", WIRESERVER, {NET}, DOTNET),
     ("168.63.129.17;168.63.129.1", WIRESERVER, set(), WININET),
     ("<LOCAL>;*.contoso.com;10.*", IMDS, {INET}, WININET),
-]  # fmt: skip
+]
 
 # (bypass-list of WinHTTP, the address, is it bypassed, where that is from)
 DEFAULTS = [
@@ -111,7 +111,7 @@ NO_PROXY = [
     ("<local>", IMDS, set(), CURL),
     (".contoso.com,localhost,127.0.0.1,::1", IMDS, set(), CURL),
     ("10.0.0.1 169.254.169.254", IMDS, set(), DEPRECATE),
-]  # fmt: skip
+]
 
 
 def proxy(kind, bypass, **more):
@@ -298,7 +298,22 @@ def test_a_server_is_host_and_port_without_credentials(text, expected):
     assert read_server(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", " ", "http://", ":3128", "a b:1", "proxy:99999", "proxy:0", "pr\u00f6xy:1", "x" * 300, "proxy:1;y", "-://x"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "http://",
+        ":3128",
+        "a b:1",
+        "proxy:99999",
+        "proxy:0",
+        "pr\u00f6xy:1",
+        "x" * 300,
+        "proxy:1;y",
+        "-://x",
+    ],
+)
 def test_what_is_no_server_is_refused(text):
     with pytest.raises(ValueError):
         read_server(text)

@@ -131,14 +131,20 @@ def test_a_file_that_its_user_swaps_while_it_is_installed_is_the_right_one_or_no
     """An operator moved the user's file instead of copying it: it is still the user's, who swaps it
     all the time.
     """
-    swap = f"while :; do cat {STRANGER}.right > '{COPIED}/{FILE}'; cat {STRANGER} > '{COPIED}/{FILE}'; done"
+    swap = (
+        f"while :; do cat {STRANGER}.right > '{COPIED}/{FILE}'; cat {STRANGER} > "
+        f"'{COPIED}/{FILE}'; done"
+    )
     with Attacked(f"until [ -w '{COPIED}/{FILE}' ]; do sleep 0.01; done; {swap}") as lab:
         line, _ = lines_of(lab)
         exists, _, rest = line.partition("curl ")
         _, words, rest = rest.partition("openssl x509 -inform DER")
         # as it is printed where the VM cannot download
         line = f"{exists}{words} -in '{COPIED}/{FILE}'{rest}"
-        script = f"cat > {STRANGER}.right; chmod 644 {STRANGER}.right; cp {STRANGER} '{COPIED}/{FILE}'; chown {NOBODY} '{COPIED}/{FILE}'"
+        script = (
+            f"cat > {STRANGER}.right; chmod 644 {STRANGER}.right; cp {STRANGER} "
+            f"'{COPIED}/{FILE}'; chown {NOBODY} '{COPIED}/{FILE}'"
+        )
         subprocess.run(lab.enter(["sh", "-c", script]), input=pki.root(), check=True)
         time.sleep(0.05)
         outcomes = set()

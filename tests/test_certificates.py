@@ -214,18 +214,40 @@ def test_through_the_proxy_where_nothing_else_works(world):
     assert asked and all(path.startswith("/pkiops/certs/") for path in asked)
 
 
-@pytest.mark.parametrize("scope, kind, server", [
-    (Scope.USER, ProxyKind.WINHTTP, "proxy.contoso.com:8080"),
-    (Scope.MACHINE, ProxyKind.GUEST_AGENT, "proxy.contoso.com:8080"),
-    (Scope.MACHINE, ProxyKind.WINHTTP, "socks5://proxy.contoso.com:1080"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "scope, kind, server",
+    [
+        (Scope.USER, ProxyKind.WINHTTP, "proxy.contoso.com:8080"),
+        (Scope.MACHINE, ProxyKind.GUEST_AGENT, "proxy.contoso.com:8080"),
+        (Scope.MACHINE, ProxyKind.WINHTTP, "socks5://proxy.contoso.com:1080"),
+    ],
+)
 def test_proxies_that_are_not_the_machines_are_not_asked(world, scope, kind, server):
     world.serve("proxy.contoso.com", "certificates")
     world.ask(world.board(proxies=(replace(PROXY, scope=scope, kind=kind, server=server),)))
     assert "proxy.contoso.com" not in world.connector.asked
 
 
-@pytest.mark.parametrize("how", ["html", "404", "500", "empty", "redirect", "endless", "trickle", "header-flood", "http-0.9", "reset", "reset-in-body", "closes", "silent", "chunked-garbage", "long-header"])  # fmt: skip
+@pytest.mark.parametrize(
+    "how",
+    [
+        "html",
+        "404",
+        "500",
+        "empty",
+        "redirect",
+        "endless",
+        "trickle",
+        "header-flood",
+        "http-0.9",
+        "reset",
+        "reset-in-body",
+        "closes",
+        "silent",
+        "chunked-garbage",
+        "long-header",
+    ],
+)
 def test_a_hostile_host_of_certificates(world, how):
     for host in TWO:
         world.serve(host, how)
@@ -333,7 +355,22 @@ def test_a_document_that_fails_is_judged_no_further(world):
     assert world.ask(world.board(signature=SignatureState.UNVERIFIABLE)) is not None
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1/x.crt", "http://localhost/x.crt", "http://0.0.0.0/x.crt", "http://2130706433/x.crt", "http://2852039166/x.crt", "http://0xA9FEA9FE/x.crt", "http://[::1]/x.crt", "http://[::ffff:169.254.169.254]/x.crt", "http://user@www.microsoft.com/x.crt", "http://www.microsoft.com:8080/x.crt", "http://intranet/x.crt"])  # fmt: skip
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1/x.crt",
+        "http://localhost/x.crt",
+        "http://0.0.0.0/x.crt",
+        "http://2130706433/x.crt",
+        "http://2852039166/x.crt",
+        "http://0xA9FEA9FE/x.crt",
+        "http://[::1]/x.crt",
+        "http://[::ffff:169.254.169.254]/x.crt",
+        "http://user@www.microsoft.com/x.crt",
+        "http://www.microsoft.com:8080/x.crt",
+        "http://intranet/x.crt",
+    ],
+)
 @pytest.mark.parametrize("proxies", [(), (PROXY,)], ids=["directly", "proxy"])
 def test_only_hosts_with_names_are_asked(world, url, proxies):
     """Anybody who answers in IMDS's place names the address."""

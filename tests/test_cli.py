@@ -367,7 +367,17 @@ def test_the_nearest_word(word, meant):
     assert nearest(word, ["zzzzzz", "abc"]) == meant
 
 
-@pytest.mark.parametrize("one, other, errors", [("", "abc", 3), ("abc", "", 3), ("kitten", "sitting", 3), ("ca", "ac", 1), ("route", "rotue", 1), ("a", "a", 0)])  # fmt: skip
+@pytest.mark.parametrize(
+    "one, other, errors",
+    [
+        ("", "abc", 3),
+        ("abc", "", 3),
+        ("kitten", "sitting", 3),
+        ("ca", "ac", 1),
+        ("route", "rotue", 1),
+        ("a", "a", 0),
+    ],
+)
 def test_the_distance_of_words(one, other, errors):
     assert distance(one, other) == distance(other, one) == errors
 
@@ -438,8 +448,10 @@ def test_nor_does_one_whose_files_were_not_written(stand, tmp_path):
     own = tmp_path / "Contoso"
     own.mkdir()
     script = (
-        "import sys, runcommand.check as check\nfrom runcommand import cli, system\nsystem.current = system.Unknown\n"
-        "def refuse(self, base, name): raise PermissionError(13, 'Permission denied', str(base / name))\n"
+        "import sys, runcommand.check as check\nfrom runcommand import cli, system\nsystem.current "
+        "= system.Unknown\n"
+        "def refuse(self, base, name): raise PermissionError(13, 'Permission denied', str(base / "
+        "name))\n"
         "system.Unknown.run_folder = refuse\nsys.exit(cli.main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", script, *stand(), "--out", str(own), "--redact"]

@@ -486,7 +486,10 @@ def test_a_programs_streams_are_read_to_their_ends(mocker, has_poll):
 @BOTH_WAYS
 @pytest.mark.parametrize("warnings", [100, 2000])
 def test_a_program_that_warns_at_length_is_not_lost(mocker, has_poll, warnings):
-    script = f"i=0; while [ $i -lt {warnings} ]; do echo warning: this table is deprecated >&2; i=$((i+1)); done; echo ok"
+    script = (
+        f"i=0; while [ $i -lt {warnings} ]; do echo warning: this table is deprecated >&2; "
+        "i=$((i+1)); done; echo ok"
+    )
     assert programs(mocker, has_poll).run("sh", ["-c", script]) == b"ok\n"
 
 

@@ -323,15 +323,18 @@ def test_the_zone_of_an_ipv6_address_is_no_word():
     "rule",
     [
         "-t filter -A OUTPUT -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -j DROP",
-        "-t filter -A OUTPUT ! -s 10.0.0.0/8 -o eth0 -m conntrack --ctstate NEW,RELATED -j REJECT --reject-with tcp-reset",
-        "-t nat -A OUTPUT -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -j DNAT --to-destination 127.0.0.1:8181",
+        "-t filter -A OUTPUT ! -s 10.0.0.0/8 -o eth0 -m conntrack --ctstate NEW,RELATED -j REJECT "
+        "--reject-with tcp-reset",
+        "-t nat -A OUTPUT -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -j DNAT --to-destination "
+        "127.0.0.1:8181",
         '-t filter -A OUTPUT -m comment --comment "blocked by policy (42)" -j DROP',
-        "-t filter -A OUTPUT -m owner --uid-owner 1000-2000 -j LOG --log-prefix \"imds: \" --log-level 4",
+        '-t filter -A OUTPUT -m owner --uid-owner 1000-2000 -j LOG --log-prefix "imds: " '
+        "--log-level 4",
         "-t filter -A OUTPUT -m iprange --dst-range 169.254.1.0-169.254.254.255 -j DROP",
         "-t mangle -A OUTPUT -m set --match-set blocked dst -j MARK --set-xmark 0x1/0xffffffff",
         "-t filter -A OUTPUT -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -j DROP",
     ],
-)  # fmt: skip
+)
 def test_a_rule_of_known_options_is_deleted_in_full(rule):
     words_of = subprocess.run(
         ["sh", "-c", f"printf '%s\\n' {delete_rule(rule).text}"],
@@ -388,15 +391,39 @@ def subclasses(kind):
 
 # A valid word of each kind; a test below holds the table to all kinds that there are.
 VALID = {
-    "Address": "10.0.0.4", "NextHop": "fe80::1", "Network": "10.0.0.0/24", "Remote": "10.0.0.1-10.0.0.9",
-    "Mac": "00-0D-3A-E5-1C-C0", "Interface": "eth0", "TableName": "main", "Selector": "0x10/0xff", "NftName": "filter",
-    "NftFamily": "inet", "Handle": "7", "ChainName": "OUTPUT", "DisplayName": "Block web", "RuleId": "{A-1}",
-    "ServiceName": "walinuxagent", "Uuid": "02aab8a4-74ef-476e-8182-f6d2ba4166a6", "Thumbprint": "0A" * 20, "KeyId": "0A" * 20,
-    "Store": "CA", "CertificateFile": "a b.crt", "LinuxUrl": "http://x.example/a%20b.crt", "WindowsUrl": "http://x.example/a b.crt",
-    "ProxyServer": "10.0.0.1:3128", "BypassEntry": "10.0.0.0/8", "WindowsBypassEntry": "*.contoso.com", "AccountKey": "S-1-5-18",
-    "IptablesWord": "a b", "RuleOption": "--dport", "AnchorFile": "a-b", "_MacWithColons": "00:0d:3a:e5:1c:c0",
-    "AzureName": "contoso-rg", "Number": "7",
-}  # fmt: skip
+    "Address": "10.0.0.4",
+    "NextHop": "fe80::1",
+    "Network": "10.0.0.0/24",
+    "Remote": "10.0.0.1-10.0.0.9",
+    "Mac": "00-0D-3A-E5-1C-C0",
+    "Interface": "eth0",
+    "TableName": "main",
+    "Selector": "0x10/0xff",
+    "NftName": "filter",
+    "NftFamily": "inet",
+    "Handle": "7",
+    "ChainName": "OUTPUT",
+    "DisplayName": "Block web",
+    "RuleId": "{A-1}",
+    "ServiceName": "walinuxagent",
+    "Uuid": "02aab8a4-74ef-476e-8182-f6d2ba4166a6",
+    "Thumbprint": "0A" * 20,
+    "KeyId": "0A" * 20,
+    "Store": "CA",
+    "CertificateFile": "a b.crt",
+    "LinuxUrl": "http://x.example/a%20b.crt",
+    "WindowsUrl": "http://x.example/a b.crt",
+    "ProxyServer": "10.0.0.1:3128",
+    "BypassEntry": "10.0.0.0/8",
+    "WindowsBypassEntry": "*.contoso.com",
+    "AccountKey": "S-1-5-18",
+    "IptablesWord": "a b",
+    "RuleOption": "--dport",
+    "AnchorFile": "a-b",
+    "_MacWithColons": "00:0d:3a:e5:1c:c0",
+    "AzureName": "contoso-rg",
+    "Number": "7",
+}
 READ_BY_A_SHELL = "$`\"'|&;<>\n\r\\^%\x00\u2028\u0661"
 PLAIN_IN_ITS_SHELL = {
     "LinuxUrl": "%",
@@ -491,9 +518,13 @@ def test_an_unknown_system_gets_advice_and_no_command_for_the_vm(path):
         ("ip route del 203.0.113.0/24 table 4711", linux.NOT_THERE["route"]),
         ("ip rule del pref 4711 from all to 10.0.0.0/8 prohibit", linux.GONE),
         ("ip neigh del 10.0.0.77 dev eth0", linux.GONE),
-        ("sh -c 'ip rule add pref 9 to 10.0.0.1 lookup main; ip rule add pref 9 to 10.0.0.1 lookup main'", linux.NOT_THERE["file"]),
+        (
+            "sh -c 'ip rule add pref 9 to 10.0.0.1 lookup main; ip rule add pref 9 to 10.0.0.1 "
+            "lookup main'",
+            linux.NOT_THERE["file"],
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_can_be_ignored_is_what_the_program_answers(command, harmless):
     with Lab() as lab:
         done = subprocess.run(lab.enter(["sh", "-c", command]), stderr=subprocess.PIPE, text=True)

@@ -15,13 +15,21 @@ from .snapshots import FOLDER
 
 REPORT = (FOLDER / "route-wrong-interface.txt").read_text("ascii")
 AZ = sorted((ROOT / "samples" / "az").glob("*.json"))
-CONFLICT = "Run command extension execution is in progress. Please wait for completion before invoking a run command."
+CONFLICT = (
+    "Run command extension execution is in progress. Please wait for completion before "
+    "invoking a run command."
+)
 
 
 def run(content, *arguments):
     """``imds-check decode`` with this on its standard input: (exit code, output, error)."""
     given = content if isinstance(content, bytes) else content.encode()
-    done = subprocess.run([sys.executable, "-m", "runcommand", "decode", *arguments], input=given, cwd=ROOT, capture_output=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "runcommand", "decode", *arguments],
+        input=given,
+        cwd=ROOT,
+        capture_output=True,
+    )
     return (
         done.returncode,
         done.stdout.decode("ascii").replace("\r\n", "\n"),
@@ -204,7 +212,8 @@ def test_a_report_whose_head_was_cut_off_is_read_by_its_last_line(kept):
     code, out, err = run(json.dumps(linux(REPORT[-kept:])))
     assert (code, out) == (1, REPORT[-kept:])
     assert err == (
-        "The beginning of the report was cut off: Run Command keeps the last 4,096 bytes. Its last line is whole: verdict broken, "
+        "The beginning of the report was cut off: Run Command keeps the last 4,096 bytes. Its last "
+        "line is whole: verdict broken, "
         "cause route-wrong-interface.\n"
     )
 
@@ -225,7 +234,10 @@ def test_of_two_reports_the_last_one_counts():
 
 @pytest.mark.parametrize("exit_code", [0, 1, 2, 3])
 def test_the_exit_code_is_that_of_the_last_line(exit_code):
-    line = f"END IMDS-CHECK verdict=x cause=- exit={exit_code} host=h at=2026-11-23T01:44:05Z v=0.1.0\n"
+    line = (
+        f"END IMDS-CHECK verdict=x cause=- exit={exit_code} host=h at=2026-11-23T01:44:05Z "
+        "v=0.1.0\n"
+    )
     assert run(json.dumps(windows(line)))[0] == exit_code
 
 
@@ -256,28 +268,57 @@ NONE = {
     "blank": (" \n\n", "No report: it is empty"),
     "null": ("null", "it is JSON, but not what a run command gives back: null"),
     "a number": ("7", "it is JSON, but not what a run command gives back: 7"),
-    "another command's": ('[{"id": "/subscriptions/s", "name": "vm"}]', "but not what a run command gives back: a list of 1"),
-    "another object": ('{"fqdns": "", "powerState": "VM running"}', "an object with 'fqdns', 'powerState'"),
+    "another command's": (
+        '[{"id": "/subscriptions/s", "name": "vm"}]',
+        "but not what a run command gives back: a list of 1",
+    ),
+    "another object": (
+        '{"fqdns": "", "powerState": "VM running"}',
+        "an object with 'fqdns', 'powerState'",
+    ),
     "an object without keys": ("{}", "an empty object"),
     "cut JSON": (json.dumps(windows(REPORT))[:900], "it begins as JSON and does not end as such"),
     "nested too deeply": ("[" * 100_000, "it begins as JSON and does not end as such"),
     "an error of Azure": (
         json.dumps({"error": {"code": "Conflict", "message": CONFLICT}}),
-        "it is an error of Azure, not a script's output: Conflict: Run command extension execution is in progress",
+        "it is an error of Azure, not a script's output: Conflict: Run command extension execution "
+        "is in progress",
     ),
-    "an error of the CLI": (f"ERROR: (Conflict) {CONFLICT}\nCode: Conflict\nMessage: {CONFLICT}\n", "wait until it has ended, and run again"),
+    "an error of the CLI": (
+        f"ERROR: (Conflict) {CONFLICT}\nCode: Conflict\nMessage: {CONFLICT}\n",
+        "wait until it has ended, and run again",
+    ),
     "a VM that is off": (
-        json.dumps({"error": {"code": "OperationNotAllowed", "message": "The operation requires the VM to be running (or set to run)."}}),
+        json.dumps(
+            {
+                "error": {
+                    "code": "OperationNotAllowed",
+                    "message": "The operation requires the VM to be running (or set to run).",
+                }
+            }
+        ),
         "start the VM, and run again",
     ),
     "no output": (json.dumps(linux("")), "No report: the script printed nothing"),
-    "another script's": (json.dumps(linux("hello")), "there is no line that begins with END IMDS-CHECK.\nWhat there is:\nhello"),
-    "without its output": ('{"name": "run", "instanceView": null}', "was not asked for: --instance-view (Get-AzVMRunCommand: -Expand"),
+    "another script's": (
+        json.dumps(linux("hello")),
+        "there is no line that begins with END IMDS-CHECK.\nWhat there is:\nhello",
+    ),
+    "without its output": (
+        '{"name": "run", "instanceView": null}',
+        "was not asked for: --instance-view (Get-AzVMRunCommand: -Expand",
+    ),
     "a word": ('"Enable succeeded"', "there is no line that begins with END IMDS-CHECK"),
-    "YAML": ('value:\n- message: "Enable succeeded: \\n[stdout]\\nEND IMDS-CHECK verdict=broken"\n', "Take -o json"),
-    "the end of a JSON report": (json.dumps(linux('"elapsed_s": 3.2,\n}')), "the end of a JSON report"),
+    "YAML": (
+        'value:\n- message: "Enable succeeded: \\n[stdout]\\nEND IMDS-CHECK verdict=broken"\n',
+        "Take -o json",
+    ),
+    "the end of a JSON report": (
+        json.dumps(linux('"elapsed_s": 3.2,\n}')),
+        "the end of a JSON report",
+    ),
     "garbage": (bytes(range(256)) * 20, "No report: "),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", NONE)
@@ -318,7 +359,18 @@ def test_statuses_of_any_type_are_passed_over():
         assert (decoded.report, decoded.exit_code) == ("", 3) and decoded.told
 
 
-PIECES = ["> ", ">\n", " >\n> ", "[stdout]\n", "[stdout]\n[stderr]", "WARNING\n", "ERROR: (", "END IMDS-CHECK verdict=", "    END IMDS-CHECK verdict=\n", "IMDS-CHECK 1  x\n"]  # fmt: skip
+PIECES = [
+    "> ",
+    ">\n",
+    " >\n> ",
+    "[stdout]\n",
+    "[stdout]\n[stderr]",
+    "WARNING\n",
+    "ERROR: (",
+    "END IMDS-CHECK verdict=",
+    "    END IMDS-CHECK verdict=\n",
+    "IMDS-CHECK 1  x\n",
+]
 
 
 @pytest.mark.parametrize("piece", PIECES)

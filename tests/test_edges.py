@@ -515,11 +515,15 @@ def jumping(*links, last=RuleVerdict.DROP, how=RuleVerdict.JUMP):
     chains += [FirewallChain(f"inet filter {name}", FirewallPlace.NFTABLES) for name in links]
     rules = [
         FirewallRule(
-            str(number), FirewallPlace.NFTABLES, how, chain=f"inet filter {here}",
-            target=f"inet filter {there}", packets=0,
+            str(number),
+            FirewallPlace.NFTABLES,
+            how,
+            chain=f"inet filter {here}",
+            target=f"inet filter {there}",
+            packets=0,
         )
         for number, (here, there) in enumerate(zip(names, links), 1)
-    ]  # fmt: skip
+    ]
     to_imds = (FirewallMatch(MatchField.DESTINATION, ("169.254.169.254",)),)
     rules.append(
         FirewallRule(

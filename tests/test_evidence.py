@@ -233,7 +233,10 @@ def test_who_answers_in_imdss_place_is_named_by_program_and_pid():
     )
 
 
-HOLD = "import socket, sys; s = socket.create_connection((sys.argv[1], 80)); print(s.getsockname()[1], flush=True); input()"
+HOLD = (
+    "import socket, sys; s = socket.create_connection((sys.argv[1], 80)); "
+    "print(s.getsockname()[1], flush=True); input()"
+)
 
 
 @in_the_lab
@@ -268,8 +271,14 @@ def test_the_owner_of_a_socket_of_this_process_is_this_process():
     assert owner.program == sockets.program_of(os.getpid()) != "-"
 
 
-HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
-ROW = "   0: 0100007F:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000   998        0 4711 1 0 100 0 0 10 0\n"
+HEAD = (
+    "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout "
+    "inode\n"
+)
+ROW = (
+    "   0: 0100007F:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000   998        0 "
+    "4711 1 0 100 0 0 10 0\n"
+)
 
 
 @pytest.mark.parametrize(

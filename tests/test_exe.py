@@ -227,8 +227,10 @@ def test_the_facts_agree_with_ip_in_the_same_namespace(exe):
 def test_a_connection_to_imds_and_a_listener_are_seen(lab):
     script = (
         "import socket, subprocess, sys;"
-        "held = socket.create_connection(('169.254.169.254', 80)); own = socket.socket(); own.bind(('127.0.0.1', 3080));"
-        "own.listen(); print(held.getsockname()[1]); print(subprocess.run(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE).stdout.decode())"
+        "held = socket.create_connection(('169.254.169.254', 80)); own = socket.socket(); "
+        "own.bind(('127.0.0.1', 3080));"
+        "own.listen(); print(held.getsockname()[1]); print(subprocess.run(sys.argv[1:], "
+        "stdin=subprocess.DEVNULL, stdout=subprocess.PIPE).stdout.decode())"
     )
     done = lab.program(wine.PYTHON, "-c", script, f"Z:{lab.exe}", "--format", "json", "--no-files")
     port, report = done.out.decode().split("\n", 1)
@@ -249,12 +251,18 @@ def test_registry_values_of_the_wrong_type_cost_facts_and_never_the_report(exe):
         lab.forget_leases()
         lab.key(
             f"{interfaces}\\Interfaces\\{eth0}",
-            '"EnableDHCP"="yes"', '"DhcpIPAddress"=dword:00000007', '"DhcpServer"=hex:00,ff,fe', '"DhcpDefaultGateway"=hex(7):00',
-        )  # fmt: skip
+            '"EnableDHCP"="yes"',
+            '"DhcpIPAddress"=dword:00000007',
+            '"DhcpServer"=hex:00,ff,fe',
+            '"DhcpDefaultGateway"=hex(7):00',
+        )
         lab.key(
             f"{interfaces}\\PersistentRoutes",
-            '"10.5.0.0,255.255.0.0,10.99.0.1,1"=""', '"nonsense"=""', '"1.2.3.4,255.0.255.0,10.0.0.1,1"=""', '",,,"=dword:1',
-        )  # fmt: skip
+            '"10.5.0.0,255.255.0.0,10.99.0.1,1"=""',
+            '"nonsense"=""',
+            '"1.2.3.4,255.0.255.0,10.0.0.1,1"=""',
+            '",,,"=dword:1',
+        )
         lab.key("Software\\Microsoft\\Windows NT\\CurrentVersion\\", '"UBR"="x"')
         report, _ = lab.diagnose()
     assert (report["verdict"], report["cause"]) == ("healthy", None)
@@ -632,11 +640,21 @@ own = {name: item for name, item in vars(iphlpapi).items() if isinstance(item, t
 print(json.dumps({name: ctypes.sizeof(item) for name, item in own.items() if item not in kinds}))
 """
     assert json.loads(python(lab, script)) == {  # x64
-        "MIB_IPFORWARDROW": 56, "MIB_IPNETROW": 24, "MIB_TCPROW_OWNER_PID": 24, "SOCKADDR_IN": 16, "SOCKADDR_IN6": 28,
-        "SOCKADDR_INET": 28, "IP_ADDRESS_PREFIX": 32, "MIB_IPFORWARD_ROW2": 104, "MIB_UNICASTIPADDRESS_ROW": 80,
-        "MIB_IF_ROW2": 1352, "SOCKET_ADDRESS": 16, "IP_ADAPTER_UNICAST_ADDRESS": 64, "IP_ADAPTER_GATEWAY_ADDRESS": 32,
+        "MIB_IPFORWARDROW": 56,
+        "MIB_IPNETROW": 24,
+        "MIB_TCPROW_OWNER_PID": 24,
+        "SOCKADDR_IN": 16,
+        "SOCKADDR_IN6": 28,
+        "SOCKADDR_INET": 28,
+        "IP_ADDRESS_PREFIX": 32,
+        "MIB_IPFORWARD_ROW2": 104,
+        "MIB_UNICASTIPADDRESS_ROW": 80,
+        "MIB_IF_ROW2": 1352,
+        "SOCKET_ADDRESS": 16,
+        "IP_ADAPTER_UNICAST_ADDRESS": 64,
+        "IP_ADAPTER_GATEWAY_ADDRESS": 32,
         "IP_ADAPTER_ADDRESSES": 448,
-    }  # fmt: skip
+    }
 
 
 def test_a_link_on_the_way_to_the_report_folder_is_refused(lab):
@@ -659,7 +677,10 @@ for link in (True, False):
 
 
 def test_a_process_is_named_by_its_program(lab):
-    script = "import os, runcommand.system.windows.services as s; print(s._process_name(os.getpid()), s._process_name(0))"
+    script = (
+        "import os, runcommand.system.windows.services as s; "
+        "print(s._process_name(os.getpid()), s._process_name(0))"
+    )
     assert python(lab, script) == "python.exe -\n"
 
 

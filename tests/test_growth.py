@@ -110,9 +110,37 @@ MANY = 5  # faults of one reader: no more are looked for
 
 # What nearly every language has: each is repeated, some also in lines of nearly 16,384 characters.
 UNITS = (
-    " ", "\n", "a", "0", "=", '"', "'", "\\", "\0", "{", "(", "<", "a=b ", "a=\n", ",", ";", "|", "/", ":", ".", "@", "%", "$a",
-    "#", "-", "a.", "1.", "\u00e9", "\r\n", "}",
-)  # fmt: skip
+    " ",
+    "\n",
+    "a",
+    "0",
+    "=",
+    '"',
+    "'",
+    "\\",
+    "\0",
+    "{",
+    "(",
+    "<",
+    "a=b ",
+    "a=\n",
+    ",",
+    ";",
+    "|",
+    "/",
+    ":",
+    ".",
+    "@",
+    "%",
+    "$a",
+    "#",
+    "-",
+    "a.",
+    "1.",
+    "\u00e9",
+    "\r\n",
+    "}",
+)
 SOME = (" ", "a", "=", "a=b ", "\\", "/", ":", ".", "-")
 SLOW = 6 * COST  # redaction looks at every word in a dozen ways
 TAIL = "\x01 y"  # fits nothing: what was matched until here was in vain
@@ -270,9 +298,14 @@ def of_bypass(text: str) -> None:
 
 def of_addresses(text: str) -> None:
     parsers = (
-        facts.parse_mac, facts.parse_cidr, facts.parse_address, facts.parse_next_hop, facts.parse_instant,
-        facts.parse_json, facts.UUID.fullmatch,
-    )  # fmt: skip
+        facts.parse_mac,
+        facts.parse_cidr,
+        facts.parse_address,
+        facts.parse_next_hop,
+        facts.parse_instant,
+        facts.parse_json,
+        facts.UUID.fullmatch,
+    )
     for parse in parsers:
         facts.if_valid(parse, text)  # type: ignore[arg-type]
 
@@ -490,45 +523,396 @@ FILTER_END = "</valueLow><valueHigh><uint8>1</uint8></valueHigh></rangeValue></c
 
 
 READERS = (
-    Reader("secrets in a text", ("facts/confidential.py",), confidential.without_secrets, ("//", "u:p@h", "password=", 'key="', '\\"token\\":\\"', "basic ", "eyJaaaaa.", "%3D", "Cookie: a;", "<key>", "aB3/", "-----BEGIN PRIVATE KEY-----", "--password ", "Authorization: Digest ", "a%3D", "%26sig%3D", "key=[", 'key=["', "key={'", "key=a,", "key=a&", 'a"', "\"u:", "'http://u:p ", "<key a ", "<key>a ", "&lt;key&gt;", "&lt;key a", "<key><![CDATA[", "-u 'a:", "sshpass -p", "key => ", "pass-", "key=&quot;", "&quot;key&quot;:", "key=\\'a")),
-    Reader("secrets in an address", ("facts/urls.py",), urls.without_query, ("//", "http://u:", "?", "@")),
-    Reader("a bypass list", ("proxy/bypass.py", "proxy/settings.py", "facts/addresses.py"), of_bypass, ("*", "*a", "<local>;", "10.0.0.0/8,", "http://")),
-    Reader("addresses, times and JSON", ("facts/addresses.py", "facts/times.py", "facts/untrusted.py", "facts/kinds.py", "facts/run.py"), of_addresses, ("1.", "::", "[", '{"a":', "00-", "2026-"), (nested("[", "]"), nested('{"a":', "}"))),
-    Reader("conditions of a firewall rule", ("firewall/matching.py",), of_conditions, ("O:a", "D:(A;;CC;;;WD)", "1-", "10.0.0.0/8,", "::,")),
-    Reader("rules as lines", ("firewall/record.py",), of_lines, ("\t", "\t1\tnftables\tdrop\t\t\t\t\t\n", "\tuser", "#1\n", "!")),
-    Reader("DER, CMS, X.509 and PEM", ("attest/der.py", "attest/x509.py", "attest/cms.py", "attest/document.py"), of_der, ("0\x80", "\x30\x83\x01\x00\x00", "-----BEGIN CERTIFICATE-----", "-----BEGIN ", "\x06\x01")),
-    Reader("an HTTP answer", ("probes/http.py",), of_http, ("a: b\r\n", "HTTP/1.1 100 Continue\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n", " a")),
-    Reader("IMDS's answer", ("probes/imds.py",), of_imds, ("<title", "<title>", "[", '{"a":', "2026-01-01\n"), (nested("[", "]"),)),
-    Reader("the WireServer's answer", ("probes/wireserver.py",), of_wireserver, ("<Version>", "<Version>2012-11-30</Version>")),
-    Reader("an issuer that was fetched", ("probes/certificates.py", "probes/web.py", "attest/x509.py"), of_issuer, ("http://a.", "a-", "-----BEGIN CERTIFICATE-----", "http://h:")),
-    Reader("a PAC file and its address", ("probes/proxy.py",), lambda text: (proxy._searched("http://h/p.pac", text.encode("utf-8", "replace")), proxy.FILE_URL.fullmatch(text)), ("169.254.", "file:///c:/", "file:/")),
-    Reader("redaction of facts", ("redaction/__init__.py", "redaction/addresses.py", "redaction/vocabulary.py"), of_redaction, ("host:", "dns ", "1.1.1.1/", "a::", "eth0s1", "host.name."), units=SOME, cost=SLOW),
-    Reader("redaction of a text", ("redaction/texts.py", "redaction/addresses.py", "redaction/vocabulary.py"), of_texts, ("a://", "a.b.", "a@", "S-1-5-21", "00-", "::", "/Users/", "-a ", "_a", "contoso ", "10-0-0-4 ", "10-0-0-", "1_", " /home/a", "a@b.c "), units=SOME, cost=SLOW),
-    Reader("what Run Command gave back", ("operator/decode.py", "operator/run_command.py"), lambda text: decode.decode(text.encode("utf-8", "replace")), ("[stdout]\n", "[stderr]\n", "WARNING: a\n", "(a", "IMDS-CHECK 1  a\n", "END IMDS-CHECK verdict=a cause=b exit=1 \n", "END IMDS-CHECK verdict=", "[", '{"a":'), (nested("[", "]"), lambda size: json.dumps([{"code": "a/StdOut/b", "message": "m"}] * (size // 45)))),
-    Reader("a proxy's address", ("proxy/settings.py",), of_servers, ("http=", "http://", "a:", "[", "?", "u:p@")),
-    Reader("KEY=VALUE lines", ("system/linux/files.py", "system/linux/services.py"), lambda text: (files.key_values(text), list(services.parse_units(text))), ("Id=a\nLoadState=loaded\n\n", "\n\n", '"')),
-    Reader("scripts in profile.d", ("system/linux/proxies.py", "system/linux/shell.py"), lambda text: linux_proxies.of_profiles([("a.sh", text)], ignore), ("a=b", "export ", "export a=", "http_proxy=", "http_proxy='", 'http_proxy="', 'http_proxy="\\', "unset ", "$(", "${a", "${a:-", "no_proxy+=a\n", "a=$a$a\n", "if ", "(", "\\\n", "alias p='http_proxy=a' "), (lambda size: "a0=xxxxxxxxxx\n" + "".join(f"a{n + 1}={f'$a{n}' * 1000}\n" for n in range(size // 4000)), assigned_again)),
-    Reader("/etc/environment, waagent.conf, systemd's environment", ("system/linux/proxies.py",), of_linux_settings, ("http_proxy=", "http_proxy=#", "http_proxy=$'\\x", "\\\n", "http_proxy=a#@\n", "HttpProxy.Host=#")),
-    Reader("leases of dhclient", ("system/linux/leases.py",), of_lease(lambda path, text: leases._dhclient(path, text), "dhclient.leases"), ("lease {", "lease", 'interface "', "lease { interface", "fixed-address ", "option routers ", 'lease { interface "a"; } ')),
-    Reader("leases of systemd and NetworkManager", ("system/linux/leases.py",), of_lease(lambda path, text: [*leases._networkd(path, text), *leases._networkmanager(path, text)], "2"), ("ADDRESS=", "ROUTER=", "dhcp4.routers=", "dhcp4.dhcp_server_identifier=1\n")),
-    Reader("leases of wicked", ("system/linux/leases.py",), of_lease(lambda path, text: leases._wicked(path, text), "lease-eth0-dhcp-ipv4.xml"), ("<local>", "<gateway>", "<server-id>1", "<address>1.")),
-    Reader("iptables-save", ("system/linux/iptables.py", "system/linux/shell.py", "firewall/reachable.py", "system/linux/firewall.py"), of_iptables, ("-A OUTPUT ", "-A OUTPUT -j DROP\n", "[1:2] ", "[1", ":A -\n", "*a\n", "! ", "-d 1,", '-m comment --comment "'), (lambda size: "*filter\n-A OUTPUT" + "".join(f" --o{n}" for n in range(size // 8)), lambda size: "*filter\n" + "".join(f":C{n} - [0:0]\n[0:0] -A C{n} -j C{n + 1}\n" for n in range(size // 45)))),
-    Reader("nft -j list ruleset", ("system/linux/nftables.py", "firewall/reachable.py"), of_nftables, ("[", '{"a":', "169.254.0.0/16,", "1-"), (many_rules, nested("[", "]"), nested('{"elem":{"val":', "}}"), lambda size: json.dumps({"nftables": [{"rule": {"family": "ip", "expr": [{"match": {"op": "==", "left": {"meta": {"key": "mark"}}, "right": json.loads("[" * 400 + "]" * 400)}}] * (size // 900)}}]}))),
-    Reader("ip -j", ("system/linux/iproute.py", "system/linux/routes.py", "system/linux/adapters.py"), of_ip, ("[", '[{"a":1},', "1."), (nested("[", "]"), many_rows)),
-    Reader("/proc/net/route and /proc/net/tcp", ("system/linux/routes.py", "system/linux/sockets.py", "system/linux/procfs.py"), lambda text: (list(routes._proc_routes(text, ignore)), list(sockets.parse(text, ignore))), ("eth0\t00000000\t0100000A\t0003\t0\t0\t100\t00000000\n", "0: 0100007F:0050 00000000:0000 0A\n", "0 1:1 0 0A\n")),
-    Reader("openssl verify", ("system/linux/certificates.py",), lambda text: list(linux_certificates.VERIFY_ERROR.finditer(text)), ("error 1 at 1 depth lookup: a\n", "error 1 at ", "error 2 at 1 depth lookup:")),
-    Reader("a rule of the Windows firewall", ("system/windows/firewall.py",), of_windows_rule, ("ra4=", "RPort2_10=", "2_1", "LA6=", "a=b|", "v2.31|", "LUAuth2_24=")),
-    Reader("Internet Settings, stored routes", ("system/windows/proxies.py", "system/windows/routes.py", "system/windows/registry.py"), of_windows_settings, ("http=", "<local>;", "1.1.1.1,", "?", "//")),
-    Reader("SMBIOS", ("system/windows/machine.py",), lambda text: windows_machine.parse_smbios(bytes(8) + text.encode("latin-1", "replace")), ("\1\4\0\0", "\3\4\0\0a\0\0", "\1\4\0\0a\0")),
-    Reader("netsh wfp show filters", ("system/windows/wfp.py",), of_wfp, ("<item>", "<?xml", "<?xml version='1.0'?>", "<!--", "&#1;", FILTER + "<uint8>1</uint8>" + FILTER_END), (nested("<item>", "</item>"), nested(FILTER, FILTER_END), nested("<valueLow>", "</valueLow>"))),
-)  # fmt: skip
+    Reader(
+        "secrets in a text",
+        ("facts/confidential.py",),
+        confidential.without_secrets,
+        (
+            "//",
+            "u:p@h",
+            "password=",
+            'key="',
+            '\\"token\\":\\"',
+            "basic ",
+            "eyJaaaaa.",
+            "%3D",
+            "Cookie: a;",
+            "<key>",
+            "aB3/",
+            "-----BEGIN PRIVATE KEY-----",
+            "--password ",
+            "Authorization: Digest ",
+            "a%3D",
+            "%26sig%3D",
+            "key=[",
+            'key=["',
+            "key={'",
+            "key=a,",
+            "key=a&",
+            'a"',
+            '"u:',
+            "'http://u:p ",
+            "<key a ",
+            "<key>a ",
+            "&lt;key&gt;",
+            "&lt;key a",
+            "<key><![CDATA[",
+            "-u 'a:",
+            "sshpass -p",
+            "key => ",
+            "pass-",
+            "key=&quot;",
+            "&quot;key&quot;:",
+            "key=\\'a",
+        ),
+    ),
+    Reader(
+        "secrets in an address",
+        ("facts/urls.py",),
+        urls.without_query,
+        ("//", "http://u:", "?", "@"),
+    ),
+    Reader(
+        "a bypass list",
+        ("proxy/bypass.py", "proxy/settings.py", "facts/addresses.py"),
+        of_bypass,
+        ("*", "*a", "<local>;", "10.0.0.0/8,", "http://"),
+    ),
+    Reader(
+        "addresses, times and JSON",
+        (
+            "facts/addresses.py",
+            "facts/times.py",
+            "facts/untrusted.py",
+            "facts/kinds.py",
+            "facts/run.py",
+        ),
+        of_addresses,
+        ("1.", "::", "[", '{"a":', "00-", "2026-"),
+        (nested("[", "]"), nested('{"a":', "}")),
+    ),
+    Reader(
+        "conditions of a firewall rule",
+        ("firewall/matching.py",),
+        of_conditions,
+        ("O:a", "D:(A;;CC;;;WD)", "1-", "10.0.0.0/8,", "::,"),
+    ),
+    Reader(
+        "rules as lines",
+        ("firewall/record.py",),
+        of_lines,
+        ("\t", "\t1\tnftables\tdrop\t\t\t\t\t\n", "\tuser", "#1\n", "!"),
+    ),
+    Reader(
+        "DER, CMS, X.509 and PEM",
+        ("attest/der.py", "attest/x509.py", "attest/cms.py", "attest/document.py"),
+        of_der,
+        ("0\x80", "\x30\x83\x01\x00\x00", "-----BEGIN CERTIFICATE-----", "-----BEGIN ", "\x06\x01"),
+    ),
+    Reader(
+        "an HTTP answer",
+        ("probes/http.py",),
+        of_http,
+        (
+            "a: b\r\n",
+            "HTTP/1.1 100 Continue\r\n\r\n",
+            "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n",
+            " a",
+        ),
+    ),
+    Reader(
+        "IMDS's answer",
+        ("probes/imds.py",),
+        of_imds,
+        ("<title", "<title>", "[", '{"a":', "2026-01-01\n"),
+        (nested("[", "]"),),
+    ),
+    Reader(
+        "the WireServer's answer",
+        ("probes/wireserver.py",),
+        of_wireserver,
+        ("<Version>", "<Version>2012-11-30</Version>"),
+    ),
+    Reader(
+        "an issuer that was fetched",
+        ("probes/certificates.py", "probes/web.py", "attest/x509.py"),
+        of_issuer,
+        ("http://a.", "a-", "-----BEGIN CERTIFICATE-----", "http://h:"),
+    ),
+    Reader(
+        "a PAC file and its address",
+        ("probes/proxy.py",),
+        lambda text: (
+            proxy._searched("http://h/p.pac", text.encode("utf-8", "replace")),
+            proxy.FILE_URL.fullmatch(text),
+        ),
+        ("169.254.", "file:///c:/", "file:/"),
+    ),
+    Reader(
+        "redaction of facts",
+        ("redaction/__init__.py", "redaction/addresses.py", "redaction/vocabulary.py"),
+        of_redaction,
+        ("host:", "dns ", "1.1.1.1/", "a::", "eth0s1", "host.name."),
+        units=SOME,
+        cost=SLOW,
+    ),
+    Reader(
+        "redaction of a text",
+        ("redaction/texts.py", "redaction/addresses.py", "redaction/vocabulary.py"),
+        of_texts,
+        (
+            "a://",
+            "a.b.",
+            "a@",
+            "S-1-5-21",
+            "00-",
+            "::",
+            "/Users/",
+            "-a ",
+            "_a",
+            "contoso ",
+            "10-0-0-4 ",
+            "10-0-0-",
+            "1_",
+            " /home/a",
+            "a@b.c ",
+        ),
+        units=SOME,
+        cost=SLOW,
+    ),
+    Reader(
+        "what Run Command gave back",
+        ("operator/decode.py", "operator/run_command.py"),
+        lambda text: decode.decode(text.encode("utf-8", "replace")),
+        (
+            "[stdout]\n",
+            "[stderr]\n",
+            "WARNING: a\n",
+            "(a",
+            "IMDS-CHECK 1  a\n",
+            "END IMDS-CHECK verdict=a cause=b exit=1 \n",
+            "END IMDS-CHECK verdict=",
+            "[",
+            '{"a":',
+        ),
+        (
+            nested("[", "]"),
+            lambda size: json.dumps([{"code": "a/StdOut/b", "message": "m"}] * (size // 45)),
+        ),
+    ),
+    Reader(
+        "a proxy's address",
+        ("proxy/settings.py",),
+        of_servers,
+        ("http=", "http://", "a:", "[", "?", "u:p@"),
+    ),
+    Reader(
+        "KEY=VALUE lines",
+        ("system/linux/files.py", "system/linux/services.py"),
+        lambda text: (files.key_values(text), list(services.parse_units(text))),
+        ("Id=a\nLoadState=loaded\n\n", "\n\n", '"'),
+    ),
+    Reader(
+        "scripts in profile.d",
+        ("system/linux/proxies.py", "system/linux/shell.py"),
+        lambda text: linux_proxies.of_profiles([("a.sh", text)], ignore),
+        (
+            "a=b",
+            "export ",
+            "export a=",
+            "http_proxy=",
+            "http_proxy='",
+            'http_proxy="',
+            'http_proxy="\\',
+            "unset ",
+            "$(",
+            "${a",
+            "${a:-",
+            "no_proxy+=a\n",
+            "a=$a$a\n",
+            "if ",
+            "(",
+            "\\\n",
+            "alias p='http_proxy=a' ",
+        ),
+        (
+            lambda size: (
+                "a0=xxxxxxxxxx\n"
+                + "".join(f"a{n + 1}={f'$a{n}' * 1000}\n" for n in range(size // 4000))
+            ),
+            assigned_again,
+        ),
+    ),
+    Reader(
+        "/etc/environment, waagent.conf, systemd's environment",
+        ("system/linux/proxies.py",),
+        of_linux_settings,
+        (
+            "http_proxy=",
+            "http_proxy=#",
+            "http_proxy=$'\\x",
+            "\\\n",
+            "http_proxy=a#@\n",
+            "HttpProxy.Host=#",
+        ),
+    ),
+    Reader(
+        "leases of dhclient",
+        ("system/linux/leases.py",),
+        of_lease(lambda path, text: leases._dhclient(path, text), "dhclient.leases"),
+        (
+            "lease {",
+            "lease",
+            'interface "',
+            "lease { interface",
+            "fixed-address ",
+            "option routers ",
+            'lease { interface "a"; } ',
+        ),
+    ),
+    Reader(
+        "leases of systemd and NetworkManager",
+        ("system/linux/leases.py",),
+        of_lease(
+            lambda path, text: [*leases._networkd(path, text), *leases._networkmanager(path, text)],
+            "2",
+        ),
+        ("ADDRESS=", "ROUTER=", "dhcp4.routers=", "dhcp4.dhcp_server_identifier=1\n"),
+    ),
+    Reader(
+        "leases of wicked",
+        ("system/linux/leases.py",),
+        of_lease(lambda path, text: leases._wicked(path, text), "lease-eth0-dhcp-ipv4.xml"),
+        ("<local>", "<gateway>", "<server-id>1", "<address>1."),
+    ),
+    Reader(
+        "iptables-save",
+        (
+            "system/linux/iptables.py",
+            "system/linux/shell.py",
+            "firewall/reachable.py",
+            "system/linux/firewall.py",
+        ),
+        of_iptables,
+        (
+            "-A OUTPUT ",
+            "-A OUTPUT -j DROP\n",
+            "[1:2] ",
+            "[1",
+            ":A -\n",
+            "*a\n",
+            "! ",
+            "-d 1,",
+            '-m comment --comment "',
+        ),
+        (
+            lambda size: "*filter\n-A OUTPUT" + "".join(f" --o{n}" for n in range(size // 8)),
+            lambda size: (
+                "*filter\n"
+                + "".join(f":C{n} - [0:0]\n[0:0] -A C{n} -j C{n + 1}\n" for n in range(size // 45))
+            ),
+        ),
+    ),
+    Reader(
+        "nft -j list ruleset",
+        ("system/linux/nftables.py", "firewall/reachable.py"),
+        of_nftables,
+        ("[", '{"a":', "169.254.0.0/16,", "1-"),
+        (
+            many_rules,
+            nested("[", "]"),
+            nested('{"elem":{"val":', "}}"),
+            lambda size: json.dumps(
+                {
+                    "nftables": [
+                        {
+                            "rule": {
+                                "family": "ip",
+                                "expr": [
+                                    {
+                                        "match": {
+                                            "op": "==",
+                                            "left": {"meta": {"key": "mark"}},
+                                            "right": json.loads("[" * 400 + "]" * 400),
+                                        }
+                                    }
+                                ]
+                                * (size // 900),
+                            }
+                        }
+                    ]
+                }
+            ),
+        ),
+    ),
+    Reader(
+        "ip -j",
+        ("system/linux/iproute.py", "system/linux/routes.py", "system/linux/adapters.py"),
+        of_ip,
+        ("[", '[{"a":1},', "1."),
+        (nested("[", "]"), many_rows),
+    ),
+    Reader(
+        "/proc/net/route and /proc/net/tcp",
+        ("system/linux/routes.py", "system/linux/sockets.py", "system/linux/procfs.py"),
+        lambda text: (list(routes._proc_routes(text, ignore)), list(sockets.parse(text, ignore))),
+        (
+            "eth0\t00000000\t0100000A\t0003\t0\t0\t100\t00000000\n",
+            "0: 0100007F:0050 00000000:0000 0A\n",
+            "0 1:1 0 0A\n",
+        ),
+    ),
+    Reader(
+        "openssl verify",
+        ("system/linux/certificates.py",),
+        lambda text: list(linux_certificates.VERIFY_ERROR.finditer(text)),
+        ("error 1 at 1 depth lookup: a\n", "error 1 at ", "error 2 at 1 depth lookup:"),
+    ),
+    Reader(
+        "a rule of the Windows firewall",
+        ("system/windows/firewall.py",),
+        of_windows_rule,
+        ("ra4=", "RPort2_10=", "2_1", "LA6=", "a=b|", "v2.31|", "LUAuth2_24="),
+    ),
+    Reader(
+        "Internet Settings, stored routes",
+        ("system/windows/proxies.py", "system/windows/routes.py", "system/windows/registry.py"),
+        of_windows_settings,
+        ("http=", "<local>;", "1.1.1.1,", "?", "//"),
+    ),
+    Reader(
+        "SMBIOS",
+        ("system/windows/machine.py",),
+        lambda text: windows_machine.parse_smbios(bytes(8) + text.encode("latin-1", "replace")),
+        ("\1\4\0\0", "\3\4\0\0a\0\0", "\1\4\0\0a\0"),
+    ),
+    Reader(
+        "netsh wfp show filters",
+        ("system/windows/wfp.py",),
+        of_wfp,
+        (
+            "<item>",
+            "<?xml",
+            "<?xml version='1.0'?>",
+            "<!--",
+            "&#1;",
+            FILTER + "<uint8>1</uint8>" + FILTER_END,
+        ),
+        (
+            nested("<item>", "</item>"),
+            nested(FILTER, FILTER_END),
+            nested("<valueLow>", "</valueLow>"),
+        ),
+    ),
+)
 
 # Modules in the folders of readers that use a means of reading and need no line above, with the
 # reason.
 EXEMPT = {
     "system/windows/iphlpapi.py": "structures of a fixed size, read by their index",
     "system/windows/guid.py": "identifiers of this program's own",
-    "system/run_folder.py": "names of folders that this program has made: at most 255 bytes, by the file system",
+    "system/run_folder.py": "names of folders that this program has made: at most 255 bytes, by "
+    "the file system",
 }
 FOLDERS = (
     "",
@@ -596,13 +980,19 @@ def verdict(
             ratio, took, larger = growth(read, make, small, size, took, larger)
             wrong = None
             if ratio > LARGEST:
-                wrong = f"{small >> 10} KiB take {took:.4f} s, {size >> 10} KiB {larger:.4f} s: {ratio:.1f} times as long"
+                wrong = (
+                    f"{small >> 10} KiB take {took:.4f} s, {size >> 10} KiB {larger:.4f} s: "
+                    f"{ratio:.1f} times as long"
+                )
             if wrong and (before or larger > ENOUGH_S):
                 return wrong
             if not wrong and (size >= TELLING or cost > COST):
                 plain = seconds(looked_at, "a" * SIZES[1], 3) * (size // SIZES[1])
                 if larger > cost * plain and seconds(read, make(size), REPEATED) > cost * plain:
-                    return f"{size >> 10} KiB take {larger:.4f} s, {larger / plain:.0f} times what a loop takes"
+                    return (
+                        f"{size >> 10} KiB take {larger:.4f} s, {larger / plain:.0f} times what "
+                        "a loop takes"
+                    )
                 if larger > patience:
                     return None
             before = wrong
@@ -667,7 +1057,14 @@ def old_script(text: str) -> object:
     ]
 
 
-@pytest.mark.parametrize("read, make", [(old_leases, lambda size: repeated("lease {", size)), (old_script, lambda size: spaced("a=b", size))], ids=["text", "lines"])  # fmt: skip
+@pytest.mark.parametrize(
+    "read, make",
+    [
+        (old_leases, lambda size: repeated("lease {", size)),
+        (old_script, lambda size: spaced("a=b", size)),
+    ],
+    ids=["text", "lines"],
+)
 def test_a_reader_with_a_square_in_it_is_found(read, make):
     assert verdict(read, make) is not None
 

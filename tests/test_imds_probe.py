@@ -149,15 +149,34 @@ def test_the_query_and_the_credentials_of_a_redirect_are_not_kept():
 # --- hostile answers ---
 
 BODIES = {
-    "html": Body.HTML, "html-403": Body.HTML, "proxy-503": Body.HTML, "other-json": Body.JSON, "json-list": Body.JSON,
-    "broken-json": Body.BROKEN, "deep-json": Body.BROKEN, "empty": Body.EMPTY, "text": Body.TEXT, "invalid-utf8": Body.BROKEN,
-    "endless": Body.ENDLESS, "trickle-body": Body.ENDLESS, "reset-in-body": Body.CUT, "chunked-garbage": Body.CUT,
-    "control-characters": Body.JSON, "forged-end": Body.JSON, "redirect": Body.EMPTY, "token-html": Body.HTML,
-}  # fmt: skip
+    "html": Body.HTML,
+    "html-403": Body.HTML,
+    "proxy-503": Body.HTML,
+    "other-json": Body.JSON,
+    "json-list": Body.JSON,
+    "broken-json": Body.BROKEN,
+    "deep-json": Body.BROKEN,
+    "empty": Body.EMPTY,
+    "text": Body.TEXT,
+    "invalid-utf8": Body.BROKEN,
+    "endless": Body.ENDLESS,
+    "trickle-body": Body.ENDLESS,
+    "reset-in-body": Body.CUT,
+    "chunked-garbage": Body.CUT,
+    "control-characters": Body.JSON,
+    "forged-end": Body.JSON,
+    "redirect": Body.EMPTY,
+    "token-html": Body.HTML,
+}
 NO_HTTP = {
-    "trickle": Outcome.GARBLED, "header-flood": Outcome.GARBLED, "long-header": Outcome.GARBLED, "http-0.9": Outcome.GARBLED,
-    "reset": Outcome.RESET, "closes": Outcome.RESET, "silent": Outcome.TIMED_OUT,
-}  # fmt: skip
+    "trickle": Outcome.GARBLED,
+    "header-flood": Outcome.GARBLED,
+    "long-header": Outcome.GARBLED,
+    "http-0.9": Outcome.GARBLED,
+    "reset": Outcome.RESET,
+    "closes": Outcome.RESET,
+    "silent": Outcome.TIMED_OUT,
+}
 OTHER = {"terminal", "continue-for-ever", "pac", "token-json"}
 
 
@@ -232,9 +251,26 @@ def test_a_document_that_is_not_imds_says_what_gives_it_away(compute, reason):
 
 @pytest.mark.parametrize(
     "network",
-    [None, [], {}, {"interface": 7}, {"interface": [7, None, {}]}, {"interface": [{"macAddress": 7, "ipv4": []}]},
-     {"interface": [{"macAddress": "zz", "ipv4": {"ipAddress": [{"privateIpAddress": "::1"}, 7], "subnet": [{"address": "x", "prefix": "99"}]}}]}],
-)  # fmt: skip
+    [
+        None,
+        [],
+        {},
+        {"interface": 7},
+        {"interface": [7, None, {}]},
+        {"interface": [{"macAddress": 7, "ipv4": []}]},
+        {
+            "interface": [
+                {
+                    "macAddress": "zz",
+                    "ipv4": {
+                        "ipAddress": [{"privateIpAddress": "::1"}, 7],
+                        "subnet": [{"address": "x", "prefix": "99"}],
+                    },
+                }
+            ]
+        },
+    ],
+)
 def test_a_network_part_that_makes_no_sense_is_left_out(network):
     vm = {"vmId": "02aab8a4-74ef-476e-8182-f6d2ba4166a6"}
     for interface in read_instance({"compute": vm, "network": network}).interfaces:

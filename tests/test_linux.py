@@ -91,9 +91,14 @@ def test_rows_that_deny_keep_their_kind(kind):
 
 
 def test_each_next_hop_of_a_multipath_route_is_a_row():
-    row = {"dst": "1.2.3.0/24", "flags": [], "nexthops": [
-        {"gateway": "10.0.0.7", "dev": "eth0", "weight": 1, "flags": []}, {"gateway": "10.0.1.7", "dev": "eth1", "weight": 1, "flags": ["linkdown"]},
-    ]}  # fmt: skip
+    row = {
+        "dst": "1.2.3.0/24",
+        "flags": [],
+        "nexthops": [
+            {"gateway": "10.0.0.7", "dev": "eth0", "weight": 1, "flags": []},
+            {"gateway": "10.0.1.7", "dev": "eth1", "weight": 1, "flags": ["linkdown"]},
+        ],
+    }
     assert [(r.gateway, r.interface, r.dead) for r in parse(row)] == [
         ("10.0.0.7", "eth0", False),
         ("10.0.1.7", "eth1", True),
@@ -242,7 +247,10 @@ def test_a_garbled_row_of_ip_does_not_cost_the_others(collect, good, field):
 @pytest.mark.parametrize("key", ["src", "dst"])
 @pytest.mark.parametrize("selector", ["10.0.0.x", "10.0.0.1/8", 7, [], ""])
 def test_a_policy_rule_whose_selector_cannot_be_read_is_not_one_for_every_packet(key, selector):
-    rows = f'[{{"priority": 0, "table": "local"}}, {{"priority": 5, "{key}": {json.dumps(selector)}, "table": "100"}}]'
+    rows = (
+        f'[{{"priority": 0, "table": "local"}}, {{"priority": 5, "{key}": '
+        f'{json.dumps(selector)}, "table": "100"}}]'
+    )
     board = Board(1)
     assert [rule.table for rule in routes.collect_rules(Printing(rows), board)] == ["local"]
     assert notes_of(board) == ["ip -j rule: 1 of 2 rows cannot be read, and are left out"]
@@ -279,12 +287,22 @@ def test_the_kernels_own_table_serves_without_ip():
 
 def test_an_adapter_with_a_primary_and_a_secondary_address():
     adapter = adapters.parse_adapter(
-        {"ifindex": 2, "ifname": "eth0", "flags": ["BROADCAST", "MULTICAST", "UP", "LOWER_UP"], "link_type": "ether",
-         "address": "00:0d:3a:7f:20:04", "master": "br0", "addr_info": [
-            {"family": "inet", "local": "10.0.0.4", "prefixlen": 24, "dynamic": True},
-            {"family": "inet", "local": "10.0.0.5", "prefixlen": 24, "secondary": True},
-            {"family": "inet6", "local": "fe80::1", "prefixlen": 64}, {"family": "inet", "local": "nonsense", "prefixlen": 24}, 7]}
-    )  # fmt: skip
+        {
+            "ifindex": 2,
+            "ifname": "eth0",
+            "flags": ["BROADCAST", "MULTICAST", "UP", "LOWER_UP"],
+            "link_type": "ether",
+            "address": "00:0d:3a:7f:20:04",
+            "master": "br0",
+            "addr_info": [
+                {"family": "inet", "local": "10.0.0.4", "prefixlen": 24, "dynamic": True},
+                {"family": "inet", "local": "10.0.0.5", "prefixlen": 24, "secondary": True},
+                {"family": "inet6", "local": "fe80::1", "prefixlen": 64},
+                {"family": "inet", "local": "nonsense", "prefixlen": 24},
+                7,
+            ],
+        }
+    )
     assert (adapter.mac, adapter.state, adapter.kind, adapter.master) == (
         "00-0D-3A-7F-20-04",
         LinkState.UP,
@@ -366,7 +384,10 @@ def test_without_ip_garbled_rows_of_proc_net_route_are_noted(tmp_path, monkeypat
     assert any("2 of 4 rows cannot be read" in note for note in notes_of(board))
 
 
-SOCKETS = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+SOCKETS = (
+    "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  "
+    "timeout inode\n"
+)
 LISTENING = "1: 0100007F:0C08 00000000:0000 0A 00000000:00000000 00:00000000 00000000 998 0 4711"
 
 
@@ -389,7 +410,10 @@ def test_a_garbled_row_of_proc_net_tcp_does_not_cost_the_listeners(garbage):
 
 # --- leases ---
 
-NETWORKD = "# This is private data. Do not parse.\nADDRESS=10.0.0.4\nNETMASK=255.255.255.0\nROUTER=10.0.0.1\nSERVER_ADDRESS=168.63.129.16\n"
+NETWORKD = (
+    "# This is private data. Do not "
+    "parse.\nADDRESS=10.0.0.4\nNETMASK=255.255.255.0\nROUTER=10.0.0.1\nSERVER_ADDRESS=168.63.129.16\n"
+)
 DHCLIENT = """
 lease { interface "eth0"; fixed-address 10.9.9.9; option routers 10.9.9.1; option dhcp-server-identifier 10.9.9.2; }
 lease {
@@ -464,9 +488,16 @@ lease { interface "eth1"; fixed-address 10.0.1.5; option routers 10.0.1.1; optio
 
 @pytest.mark.parametrize(
     "damage",
-    ["lease {", 'lease { interface "eth0', "}", 'lease { interface "eth0"; fixed-address 10.0.0.999; }', '"', "lease {" * 50_000,
-     'lease { interface "eth0"; fixed-address nonsense; option routers x; }\n'],
-)  # fmt: skip
+    [
+        "lease {",
+        'lease { interface "eth0',
+        "}",
+        'lease { interface "eth0"; fixed-address 10.0.0.999; }',
+        '"',
+        "lease {" * 50_000,
+        'lease { interface "eth0"; fixed-address nonsense; option routers x; }\n',
+    ],
+)
 def test_a_damaged_lease_of_dhclient_does_not_cost_the_others(damage):
     found = {
         lease.interface: lease
@@ -524,15 +555,17 @@ def test_a_lease_file_named_by_no_number_is_no_failure():
 def test_a_garbled_line_of_systemctl_does_not_cost_the_other_units():
     text = "=\nLoadState\n\nId=chronyd.service\n\x00garbage\nLoadState=loaded\nActiveState=???\n\n\n\nId=ntp.service\nLoadState=loaded"
     assert [(s.name, s.state) for s in services.parse_units(text)] == [
-        ("chronyd", ServiceState.UNKNOWN), ("ntp", ServiceState.UNKNOWN),
-    ]  # fmt: skip
+        ("chronyd", ServiceState.UNKNOWN),
+        ("ntp", ServiceState.UNKNOWN),
+    ]
 
 
 def test_only_installed_units_count():
     text = "Id=walinuxagent.service\nLoadState=loaded\nActiveState=active\nUnitFileState=enabled\n\nId=waagent.service\nLoadState=not-found\nActiveState=inactive\n\nId=azure-proxy-agent.service\nLoadState=loaded\nActiveState=failed\nUnitFileState=\n"
     assert [(s.name, s.state, s.start) for s in services.parse_units(text)] == [
-        ("walinuxagent", ServiceState.RUNNING, "enabled"), ("azure-proxy-agent", ServiceState.FAILED, None),
-    ]  # fmt: skip
+        ("walinuxagent", ServiceState.RUNNING, "enabled"),
+        ("azure-proxy-agent", ServiceState.FAILED, None),
+    ]
 
 
 def test_a_listener_that_matters_is_seen():
@@ -687,9 +720,13 @@ def test_files_are_for_their_owner_only(base):
 
 
 def test_two_runs_in_one_second_have_a_folder_each(base):
-    assert [folder.make(base, NOWHERE, "20261123T014405Z").path.rpartition("/")[2] for _ in range(3)] == [
-        "20261123T014405Z", "20261123T014405Z-2", "20261123T014405Z-3",
-    ]  # fmt: skip
+    assert [
+        folder.make(base, NOWHERE, "20261123T014405Z").path.rpartition("/")[2] for _ in range(3)
+    ] == [
+        "20261123T014405Z",
+        "20261123T014405Z-2",
+        "20261123T014405Z-3",
+    ]
 
 
 def test_the_newest_ten_are_kept_and_nobody_elses_is_touched(base):

@@ -93,15 +93,34 @@ def test_where_each_was_found(bundle):
     "script, faults",
     [
         ("echo 'x: OK'", set()),
-        ("echo 'error 20 at 0 depth lookup:unable to get local issuer certificate' >&2; exit 2", {ChainFault.ISSUER_MISSING}),
-        ("echo 'error 20 at 0 depth lookup: unable to get local issuer certificate'; exit 0", {ChainFault.ISSUER_MISSING}),
-        ("echo 'CN = x\nerror 19 at 3 depth lookup: self signed certificate in certificate chain' >&2; exit 2", {ChainFault.ROOT_UNTRUSTED}),
-        ("echo 'error 10 at 1 depth lookup: certificate has expired' >&2; exit 2", {ChainFault.OUTSIDE_DATES}),
-        ("echo 'error 23 at 0 depth lookup: certificate revoked' >&2; exit 2", {ChainFault.DISTRUSTED}),
-        ("echo 'error 79 at 1 depth lookup: invalid CA certificate' >&2; exit 2", {ChainFault.OTHER}),
+        (
+            "echo 'error 20 at 0 depth lookup:unable to get local issuer certificate' >&2; exit 2",
+            {ChainFault.ISSUER_MISSING},
+        ),
+        (
+            "echo 'error 20 at 0 depth lookup: unable to get local issuer certificate'; exit 0",
+            {ChainFault.ISSUER_MISSING},
+        ),
+        (
+            "echo 'CN = x\nerror 19 at 3 depth lookup: self signed certificate in certificate "
+            "chain' >&2; exit 2",
+            {ChainFault.ROOT_UNTRUSTED},
+        ),
+        (
+            "echo 'error 10 at 1 depth lookup: certificate has expired' >&2; exit 2",
+            {ChainFault.OUTSIDE_DATES},
+        ),
+        (
+            "echo 'error 23 at 0 depth lookup: certificate revoked' >&2; exit 2",
+            {ChainFault.DISTRUSTED},
+        ),
+        (
+            "echo 'error 79 at 1 depth lookup: invalid CA certificate' >&2; exit 2",
+            {ChainFault.OTHER},
+        ),
     ],
     ids=["content", "1.0", "status 0", "3.0", "expired", "revoked", "other"],
-)  # fmt: skip
+)
 def test_what_each_version_says(bundle, tmp_path, script, faults):
     found = certificates.judge(fake(tmp_path, script), WHOLE, AT)
     assert found.engine == "openssl verify" and found.trusted is not bool(faults)
@@ -111,9 +130,18 @@ def test_what_each_version_says(bundle, tmp_path, script, faults):
 
 
 @pytest.mark.parametrize(
-    "script", ["exit 0", "exit 1", "echo 'verify: Option unknown option -attime' >&2; exit 1", "sleep 30", "yes", "kill -9 $$", "echo OK"],
+    "script",
+    [
+        "exit 0",
+        "exit 1",
+        "echo 'verify: Option unknown option -attime' >&2; exit 1",
+        "sleep 30",
+        "yes",
+        "kill -9 $$",
+        "echo OK",
+    ],
     ids=["silent", "fails", "too old", "hangs", "never ends", "crashes", "another OK"],
-)  # fmt: skip
+)
 def test_an_openssl_that_is_of_no_use_leaves_our_own_path(bundle, tmp_path, script, mocker):
     mocker.patch.object(certificates, "VERIFY_S", 0.5)
     found = certificates.judge(fake(tmp_path, script), WHOLE, AT)

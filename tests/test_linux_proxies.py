@@ -33,7 +33,10 @@ def told(found):
     [
         ("", []),
         ("http_proxy=http://10.1.2.3:3128", [("http_proxy", "10.1.2.3:3128", ())]),
-        ('export http_proxy="http://u:p@10.1.2.3:3128/"\nno_proxy=a,b', [("http_proxy", "10.1.2.3:3128", ("a", "b"))]),
+        (
+            'export http_proxy="http://u:p@10.1.2.3:3128/"\nno_proxy=a,b',
+            [("http_proxy", "10.1.2.3:3128", ("a", "b"))],
+        ),
         ("HTTP_PROXY=p:1\nhttp_proxy=p:1", [("http_proxy", "p:1", ())]),
         ("HTTP_PROXY=p:1\nhttp_proxy=q:2", [("http_proxy", "q:2", ()), ("HTTP_PROXY", "p:1", ())]),
         ("ALL_PROXY=socks5://p:1", [("ALL_PROXY", "socks5://p:1", ())]),
@@ -45,7 +48,7 @@ def told(found):
         ("http_proxy='unclosed\nNO_PROXY= x , y ", [("http_proxy", "unclosed:80", ("x", "y"))]),
         ("no_proxy=x,z\nNO_PROXY=z,y\nhttp_proxy=p:1", [("http_proxy", "p:1", ("x", "z"))]),
     ],
-)  # fmt: skip
+)
 def test_etc_environment(content, expected):
     assert [item[1:] for item in told(linux.of_file(content, lambda note: None))] == expected
 
@@ -107,9 +110,16 @@ def test_a_number_sign_inside_a_word_of_a_script_is_no_comment(value):
 
 
 HALVES = [
-    "http://u:12#x y@h", "http://u:12 #x y@h", "http://u:12 x@h", "u:12#x y z@h", "http://u:12 x#y@h", "http://u:12#34 56@h",
-    "http://u:12?x y@h", "http://u:12/x y@h", "http://u@12#x y@h",
-]  # fmt: skip
+    "http://u:12#x y@h",
+    "http://u:12 #x y@h",
+    "http://u:12 x@h",
+    "u:12#x y z@h",
+    "http://u:12 x#y@h",
+    "http://u:12#34 56@h",
+    "http://u:12?x y@h",
+    "http://u:12/x y@h",
+    "http://u@12#x y@h",
+]
 
 
 @pytest.mark.parametrize("value", HALVES)
@@ -142,11 +152,15 @@ def test_an_address_that_a_script_cuts_in_half_is_no_proxy(value, line):
 @pytest.mark.parametrize(
     "line",
     [
-        "http_proxy=p:1 # ask admin@contoso.com", "http_proxy='p:1' #ask admin@contoso.com", "http_proxy=p:1 https_proxy=http://u:x@q:2",
-        "http_proxy=p:1; git config user.email a@contoso.com", "http_proxy=p:1 # http_proxy=http://u:x@h",
-        "http_proxy='http://u:x@p:1'; git@contoso.com", "http_proxy=http://u:x@p:1 # ask admin@contoso.com",
+        "http_proxy=p:1 # ask admin@contoso.com",
+        "http_proxy='p:1' #ask admin@contoso.com",
+        "http_proxy=p:1 https_proxy=http://u:x@q:2",
+        "http_proxy=p:1; git config user.email a@contoso.com",
+        "http_proxy=p:1 # http_proxy=http://u:x@h",
+        "http_proxy='http://u:x@p:1'; git@contoso.com",
+        "http_proxy=http://u:x@p:1 # ask admin@contoso.com",
     ],
-)  # fmt: skip
+)
 def test_an_address_with_a_comment_is_a_proxy(line):
     notes = []
     if ";" not in line and "https" not in line:
@@ -175,14 +189,29 @@ def test_the_values_of_waagent_conf_end_at_a_comment():
     "scripts, expected",
     [
         ([("a.sh", "export http_proxy=http://p:1")], [("a.sh", "http_proxy", "p:1", ())]),
-        ([("a.sh", 'PROXY="http://p:1"\nexport http_proxy=$PROXY HTTP_PROXY=${PROXY} no_proxy="a,b"')], [("a.sh", "http_proxy", "p:1", ("a", "b"))]),
+        (
+            [
+                (
+                    "a.sh",
+                    'PROXY="http://p:1"\nexport http_proxy=$PROXY HTTP_PROXY=${PROXY} '
+                    'no_proxy="a,b"',
+                )
+            ],
+            [("a.sh", "http_proxy", "p:1", ("a", "b"))],
+        ),
         ([("a.sh", "http_proxy=p:1; export http_proxy")], [("a.sh", "http_proxy", "p:1", ())]),
-        ([("a.sh", "export http_proxy=p:1"), ("b.sh", "export no_proxy=$no_proxy,x")], [("a.sh", "http_proxy", "p:1", ("x",))]),
+        (
+            [("a.sh", "export http_proxy=p:1"), ("b.sh", "export no_proxy=$no_proxy,x")],
+            [("a.sh", "http_proxy", "p:1", ("x",))],
+        ),
         ([("a.sh", "export http_proxy=p:1"), ("b.sh", "export http_proxy=")], []),
         ([("a.sh", "  # export http_proxy=p:1")], []),
-        ([("a.sh", "if true; then\n  export http_proxy='p:1'\nfi")], [("a.sh", "http_proxy", "p:1", ())]),
+        (
+            [("a.sh", "if true; then\n  export http_proxy='p:1'\nfi")],
+            [("a.sh", "http_proxy", "p:1", ())],
+        ),
     ],
-)  # fmt: skip
+)
 def test_login_scripts_are_read_in_their_order(scripts, expected):
     assert told(linux.of_profiles(scripts, lambda note: None)) == expected
 
@@ -206,7 +235,12 @@ ON_IT = "export http_proxy=p:1\n"
         (f'{ON_IT}export no_proxy="a,$(hostname -I),b"', "p:1", ("a", "b"), True),
         (f'{ON_IT}export no_proxy="${{no_proxy:-x}},b"', "p:1", ("x", "b"), False),
         (f'{ON_IT}export no_proxy="${{no_proxy:+$no_proxy,}}b"', "p:1", ("b",), False),
-        (f'{ON_IT}export no_proxy=a\nexport no_proxy="${{no_proxy:+$no_proxy,}}b"', "p:1", ("a", "b"), False),
+        (
+            f'{ON_IT}export no_proxy=a\nexport no_proxy="${{no_proxy:+$no_proxy,}}b"',
+            "p:1",
+            ("a", "b"),
+            False,
+        ),
         (f"{ON_IT}export no_proxy=a,$(cat /x)", "p:1", ("a",), True),
         (f"{ON_IT}export no_proxy='unclosed", "p:1", (), False),
         (f"{ON_IT}export MANPATH=$UNKNOWN", "p:1", (), False),
@@ -219,7 +253,7 @@ ON_IT = "export http_proxy=p:1\n"
         (f"{ON_IT}http_proxy=q:1 curl x", "q:1", (), True),
         ("a=b" + " " * 16000 + "\x01 y\nexport http_proxy=p:1", "p:1", (), False),
     ],
-)  # fmt: skip
+)
 def test_a_script_is_read_and_what_it_only_may_do_is_undecided(script, server, bypass, undecided):
     found = linux.of_profiles([("a.sh", script)], lambda note: None)
     assert [(item.server, item.bypass, bool(item.undecided)) for item in found] == (
@@ -242,9 +276,28 @@ MEGABYTE = 1024 * 1024
 
 @pytest.mark.parametrize(
     "script",
-    ["x" * MEGABYTE, "http_proxy=" + "y" * MEGABYTE, "http_proxy='" * 100000, "a=" * 300000, "export " * 150000, "a='b' " * 2000 + "!", "$(" * 400000, "a0=xxxxxxxxxx\n" + "".join(f"a{n + 1}={f'$a{n}' * 1000}\n" for n in range(9)), "\\\n" * 300000, "if\n" * 200000, "http_proxy=p:1\n" * 60000, "a=" * 8000 + "!", "a=b" * 5000 + "!", " " * 16000 + "!", "a= " * 5000 + "!", "export " * 2000 + "!", "((((" * 4000, "`" * 16000],
+    [
+        "x" * MEGABYTE,
+        "http_proxy=" + "y" * MEGABYTE,
+        "http_proxy='" * 100000,
+        "a=" * 300000,
+        "export " * 150000,
+        "a='b' " * 2000 + "!",
+        "$(" * 400000,
+        "a0=xxxxxxxxxx\n" + "".join(f"a{n + 1}={f'$a{n}' * 1000}\n" for n in range(9)),
+        "\\\n" * 300000,
+        "if\n" * 200000,
+        "http_proxy=p:1\n" * 60000,
+        "a=" * 8000 + "!",
+        "a=b" * 5000 + "!",
+        " " * 16000 + "!",
+        "a= " * 5000 + "!",
+        "export " * 2000 + "!",
+        "((((" * 4000,
+        "`" * 16000,
+    ],
     ids=range(18),
-)  # fmt: skip
+)
 def test_hostile_files_cost_little_time(script):
     work = Work()
     linux.of_profiles([("a.sh", script)], lambda note: None)

@@ -194,8 +194,10 @@ def test_a_mistyped_mac_does_not_hide_the_firewalls_rule():
     assert not any("Set-NetAdapter" in line for line in commands(diagnosis))
     warning = mismatches(diagnosis)["nic-mac-mismatch"]
     assert warning.detail == (
-        'Azure expects MAC 00-0D-3A-E5-1C-C9 (--expected-mac); the guest has "Ethernet" 00-0D-3A-E5-1C-C0. But the WireServer '
-        'answered "Ethernet" (172.16.69.7), so the value given is most likely mistyped, or belongs to another VM.'
+        'Azure expects MAC 00-0D-3A-E5-1C-C9 (--expected-mac); the guest has "Ethernet" '
+        "00-0D-3A-E5-1C-C0. But the WireServer "
+        'answered "Ethernet" (172.16.69.7), so the value given is most likely mistyped, or belongs '
+        "to another VM."
     )
 
 
@@ -424,7 +426,8 @@ def test_the_check_says_what_is_the_same_and_what_differs():
         (
             Expected(nic.mac, "172.16.69.7"),
             "ok",
-            f"MAC {nic.mac} matches --expected-mac and IMDS; address 172.16.69.7 matches --expected-ip and IMDS",
+            f"MAC {nic.mac} matches --expected-mac and IMDS; address 172.16.69.7 matches "
+            "--expected-ip and IMDS",
         ),
         (
             Expected(),
@@ -434,7 +437,8 @@ def test_the_check_says_what_is_the_same_and_what_differs():
         (
             Expected(ip=NOBODYS_IP),
             "warn",
-            f'Azure expects address {NOBODYS_IP} (--expected-ip); the guest has 172.16.69.7 on "Ethernet"; '
+            f"Azure expects address {NOBODYS_IP} (--expected-ip); the guest has 172.16.69.7 on "
+            '"Ethernet"; '
             f"MAC {nic.mac} matches IMDS; address 172.16.69.7 matches IMDS",
         ),
     ):
@@ -487,8 +491,13 @@ def test_a_refusal_of_imds_in_the_differential_is_an_answer(status):
         facts.imds.attempts[-1].connection, outcome=Outcome.ANSWERED, local_address=WINDOWS.ip
     )
     refusal = replace(
-        facts.imds.attempts[-1], connection=connection, outcome=Outcome.HTTP, status=status, body=Body.JSON, server="IMDS/150.870.65.1103"
-    )  # fmt: skip
+        facts.imds.attempts[-1],
+        connection=connection,
+        outcome=Outcome.HTTP,
+        status=status,
+        body=Body.JSON,
+        server="IMDS/150.870.65.1103",
+    )
     facts = replace(facts, differential=(Trial(connection, refusal),))
     diagnosis = diagnose(replace(facts, expected=Expected(mac=NOBODYS_MAC)))
     assert diagnosis.cause == diagnose(facts).cause and not commands(diagnosis) - commands(
@@ -529,8 +538,18 @@ def test_what_never_left_the_vm_is_not_explained_by_its_mac_or_address(name):
 
 
 def test_an_address_of_a_bridge_is_not_the_primary_nics():
-    docker = replace(ETH0, index=9, name="docker0", kind="bridge", physical=False, mac="02-42-AC-11-00-01",
-                     addresses=(InterfaceAddress("172.17.0.1", 16),), lease_address=None, lease_gateway=None, dhcp_server=None)  # fmt: skip
+    docker = replace(
+        ETH0,
+        index=9,
+        name="docker0",
+        kind="bridge",
+        physical=False,
+        mac="02-42-AC-11-00-01",
+        addresses=(InterfaceAddress("172.17.0.1", 16),),
+        lease_address=None,
+        lease_gateway=None,
+        dhcp_server=None,
+    )
     facts = LINUX.silent()
     facts = replace(facts, adapters=(*facts.adapters, docker), expected=Expected(ip="172.17.0.1"))
     assert not any("docker0" in command for command in commands(diagnose(facts)))

@@ -146,7 +146,13 @@ def does(found):
     "rules, expected",
     [
         ([f"-A OUTPUT -d {IMDS}/32 -j DROP"], "blocks"),
-        (["-A OUTPUT -d 169.254.0.0/16 -p tcp -m tcp --dport 80 -j REJECT --reject-with tcp-reset"], "blocks"),
+        (
+            [
+                "-A OUTPUT -d 169.254.0.0/16 -p tcp -m tcp --dport 80 -j REJECT --reject-with "
+                "tcp-reset"
+            ],
+            "blocks",
+        ),
         (["-A OUTPUT -p tcp -m multiport --dports 22,80,8000:9000 -j DROP"], "blocks"),
         (["-A OUTPUT -p tcp -m multiport --dports 22,443 -j DROP"], "no"),
         (["-A OUTPUT -p tcp -m tcp --dport 1:1024 -j DROP"], "blocks"),
@@ -155,8 +161,14 @@ def does(found):
         (["-A OUTPUT ! -d 10.0.0.0/8 -j DROP"], "blocks"),
         (["-A OUTPUT -m iprange --dst-range 169.254.0.0-169.254.255.255 -j DROP"], "blocks"),
         ([f"-A OUTPUT -d {IMDS}/32 -j METADATA", "-A METADATA -j DROP"], "blocks"),
-        ([f"-A OUTPUT -d {IMDS}/32 -g METADATA", "-A OUTPUT -j DROP", "-A METADATA -j RETURN"], "no"),
-        ([f"-A OUTPUT -d {IMDS}/32 -j METADATA", "-A OUTPUT -j DROP", "-A METADATA -j RETURN"], "blocks"),
+        (
+            [f"-A OUTPUT -d {IMDS}/32 -g METADATA", "-A OUTPUT -j DROP", "-A METADATA -j RETURN"],
+            "no",
+        ),
+        (
+            [f"-A OUTPUT -d {IMDS}/32 -j METADATA", "-A OUTPUT -j DROP", "-A METADATA -j RETURN"],
+            "blocks",
+        ),
         (["-A OUTPUT -j ACCEPT", f"-A OUTPUT -d {IMDS}/32 -j DROP"], "no"),
         (["-A OUTPUT -o eth0 -j DROP"], "blocks"),
         (["-A OUTPUT -o eth+ -j DROP"], "blocks"),
@@ -168,7 +180,13 @@ def does(found):
         (["-A OUTPUT -m conntrack --ctstate NEW,RELATED -j DROP"], "blocks"),
         (["-A OUTPUT -m state --state ESTABLISHED -j DROP"], "no"),
         (["-A OUTPUT -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -j DROP"], "blocks"),
-        (["-A OUTPUT -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m state --state NEW -j DROP"], "no"),
+        (
+            [
+                "-A OUTPUT -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m state --state NEW -j "
+                "DROP"
+            ],
+            "no",
+        ),
         (["-A OUTPUT -m mark --mark 0x1 -j DROP"], "no"),
         (["-A OUTPUT -m mark ! --mark 0x1/0xff -j DROP"], "blocks"),
         (["-A OUTPUT -m addrtype --dst-type LOCAL -j DROP"], "no"),
@@ -178,7 +196,13 @@ def does(found):
         (["-A OUTPUT -j NFQUEUE --queue-num 0"], "may"),
         (["-A OUTPUT -m set --match-set known dst -j ACCEPT", "-A OUTPUT -j DROP"], "may"),
         (["-A OUTPUT -j LOG --log-prefix x", "-A OUTPUT -j MARK --set-xmark 0x1/0xffffffff"], "no"),
-        ([f'-A OUTPUT -d {IMDS}/32 -m comment --comment "a \\"quoted\\" one; -j ACCEPT" -j DROP'], "blocks"),
+        (
+            [
+                f'-A OUTPUT -d {IMDS}/32 -m comment --comment "a \\"quoted\\" one; -j ACCEPT" -j '
+                "DROP"
+            ],
+            "blocks",
+        ),
         (["-A OUTPUT -d nonsense -j DROP"], "may"),
         (["-A INPUT -s 169.254.169.254/32 -j DROP"], "blocks"),
         (["-A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT", "-A INPUT -j DROP"], "no"),
@@ -191,12 +215,34 @@ def does(found):
         (["-A OUTPUT -m addrtype --src-type LOCAL -j DROP"], "may"),
         (["-A OUTPUT -m conntrack --ctorigdst 10.0.0.1/32 -j DROP"], "may"),
         (["-A OUTPUT -p tcp -m tcp --tcp-option 64 -j DROP"], "may"),
-        ([f"-A OUTPUT -d {IMDS}/32 -m owner --uid-owner 0 -j ACCEPT", f"-A OUTPUT -d {IMDS}/32 -j DROP"], "only"),
-        (["-A OUTPUT -j METADATA", f"-A OUTPUT -d {IMDS}/32 -j DROP", "-A METADATA -m string --string a --algo bm -j RETURN", "-A METADATA -j ACCEPT"], "may"),
-        (["-A OUTPUT -j METADATA", "-A OUTPUT -j DROP", "-A METADATA -m string --string a --algo bm -j RETURN", "-A METADATA -j DROP"], "blocks"),
+        (
+            [
+                f"-A OUTPUT -d {IMDS}/32 -m owner --uid-owner 0 -j ACCEPT",
+                f"-A OUTPUT -d {IMDS}/32 -j DROP",
+            ],
+            "only",
+        ),
+        (
+            [
+                "-A OUTPUT -j METADATA",
+                f"-A OUTPUT -d {IMDS}/32 -j DROP",
+                "-A METADATA -m string --string a --algo bm -j RETURN",
+                "-A METADATA -j ACCEPT",
+            ],
+            "may",
+        ),
+        (
+            [
+                "-A OUTPUT -j METADATA",
+                "-A OUTPUT -j DROP",
+                "-A METADATA -m string --string a --algo bm -j RETURN",
+                "-A METADATA -j DROP",
+            ],
+            "blocks",
+        ),
         (["-A INPUT -i eth1 -j DROP", "-A INPUT -p tcp -m tcp --dport 22 -j DROP"], "no"),
     ],
-)  # fmt: skip
+)
 def test_what_iptables_rules_do(rules, expected):
     assert does(saved(*rules)) == expected
 
@@ -213,7 +259,19 @@ def test_counters_comments_and_the_rule_itself_are_kept():
     assert rule.id == f'-t filter -A OUTPUT -d {IMDS}/32 -m comment --comment "by policy" -j DROP'
 
 
-@pytest.mark.parametrize("text", ["", "*", "*filter", ":", "-A", "[1:2] -A OUTPUT -j 'DROP", "*filter\n:OUTPUT\n-A OUTPUT !\n-A OUTPUT -d\nCOMMIT", "\0" * 100])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "*",
+        "*filter",
+        ":",
+        "-A",
+        "[1:2] -A OUTPUT -j 'DROP",
+        "*filter\n:OUTPUT\n-A OUTPUT !\n-A OUTPUT -d\nCOMMIT",
+        "\0" * 100,
+    ],
+)
 def test_what_makes_no_sense_is_passed_over(text):
     assert iptables.parse(text, FirewallPlace.IPTABLES).rules in (
         [],
@@ -227,12 +285,51 @@ def test_what_makes_no_sense_is_passed_over(text):
 @pytest.mark.parametrize(
     "rules, more, expected",
     [
-        ([[match(DADDR, IMDS), match(DPORT, 80), {"counter": {"packets": 3, "bytes": 180}}, DROP]], {}, "blocks"),
-        ([[match(DADDR, {"prefix": {"addr": "169.254.0.0", "len": 16}}), {"reject": {"type": "tcp reset"}}]], {}, "blocks"),
-        ([[match(DADDR, {"set": ["10.0.0.1", {"range": ["169.254.1.0", "169.254.200.0"]}]}), DROP]], {}, "blocks"),
+        (
+            [
+                [
+                    match(DADDR, IMDS),
+                    match(DPORT, 80),
+                    {"counter": {"packets": 3, "bytes": 180}},
+                    DROP,
+                ]
+            ],
+            {},
+            "blocks",
+        ),
+        (
+            [
+                [
+                    match(DADDR, {"prefix": {"addr": "169.254.0.0", "len": 16}}),
+                    {"reject": {"type": "tcp reset"}},
+                ]
+            ],
+            {},
+            "blocks",
+        ),
+        (
+            [
+                [
+                    match(
+                        DADDR, {"set": ["10.0.0.1", {"range": ["169.254.1.0", "169.254.200.0"]}]}
+                    ),
+                    DROP,
+                ]
+            ],
+            {},
+            "blocks",
+        ),
         ([[match(DADDR, {"set": [{"elem": {"val": IMDS, "comment": "x"}}]}), DROP]], {}, "blocks"),
-        ([[match(DADDR, "@bad"), DROP]], {"sets": [{"set": {"family": "inet", "table": "lab", "name": "bad", "elem": [IMDS]}}]}, "blocks"),
-        ([[match(DADDR, "@bad"), DROP]], {"sets": [{"set": {"family": "inet", "table": "lab", "name": "bad"}}]}, "no"),
+        (
+            [[match(DADDR, "@bad"), DROP]],
+            {"sets": [{"set": {"family": "inet", "table": "lab", "name": "bad", "elem": [IMDS]}}]},
+            "blocks",
+        ),
+        (
+            [[match(DADDR, "@bad"), DROP]],
+            {"sets": [{"set": {"family": "inet", "table": "lab", "name": "bad"}}]},
+            "no",
+        ),
         ([[match(DADDR, "@missing"), DROP]], {}, "may"),
         ([[match(DADDR, {"set": [IMDS]}, "!="), DROP]], {}, "no"),
         ([[match(DPORT, 1024, "<"), DROP]], {}, "blocks"),
@@ -244,40 +341,135 @@ def test_what_makes_no_sense_is_passed_over(text):
         ([[match({"meta": {"key": "l4proto"}}, {"set": ["tcp", "udp"]}), DROP]], {}, "blocks"),
         ([[match({"meta": {"key": "oifname"}}, "eth*"), DROP]], {}, "blocks"),
         ([[match({"meta": {"key": "skuid"}}, 0, "!="), DROP]], {}, "only"),
-        ([[match({"meta": {"key": "skuid"}}, {"set": [0, {"range": [1000, 2000]}]}), DROP]], {}, "blocks"),
+        (
+            [[match({"meta": {"key": "skuid"}}, {"set": [0, {"range": [1000, 2000]}]}), DROP]],
+            {},
+            "blocks",
+        ),
         ([[match({"&": [{"meta": {"key": "mark"}}, 255]}, 1), DROP]], {}, "no"),
         ([[match({"ct": {"key": "state"}}, ["established", "new"], "in"), DROP]], {}, "blocks"),
         ([[match({"ct": {"key": "state"}}, "invalid", "in"), DROP]], {}, "no"),
         ([[match({"ct": {"key": "ip daddr", "dir": "original"}}, "1.2.3.4"), DROP]], {}, "may"),
-        ([[match({"&": [{"payload": {"protocol": "tcp", "field": "flags"}}, ["fin", "syn", "rst", "ack"]]}, "syn"), DROP]], {}, "blocks"),
+        (
+            [
+                [
+                    match(
+                        {
+                            "&": [
+                                {"payload": {"protocol": "tcp", "field": "flags"}},
+                                ["fin", "syn", "rst", "ack"],
+                            ]
+                        },
+                        "syn",
+                    ),
+                    DROP,
+                ]
+            ],
+            {},
+            "blocks",
+        ),
         ([[match({"fib": {"result": "type", "flags": ["daddr"]}}, "local"), DROP]], {}, "no"),
         ([[{"limit": {"rate": 5, "per": "second"}}, DROP]], {}, "may"),
         ([[{"quux": {}}, DROP]], {}, "may"),
         ([[{"log": {"prefix": "x"}}, {"mangle": {}}, DROP]], {}, "blocks"),
         ([[{"queue": {"num": 0}}]], {}, "may"),
-        ([[{"vmap": {"key": DADDR, "data": {"set": [[IMDS, DROP], ["10.0.0.1", ACCEPT]]}}}]], {}, "blocks"),
-        ([[{"vmap": {"key": DADDR, "data": "@m"}}]], {"sets": [{"map": {"family": "inet", "table": "lab", "name": "m", "elem": [[IMDS, DROP]]}}]}, "blocks"),
-        ([[{"vmap": {"key": {"concat": [DADDR, DPORT]}, "data": {"set": [[{"concat": [IMDS, 80]}, DROP]]}}}]], {}, "may"),
+        (
+            [[{"vmap": {"key": DADDR, "data": {"set": [[IMDS, DROP], ["10.0.0.1", ACCEPT]]}}}]],
+            {},
+            "blocks",
+        ),
+        (
+            [[{"vmap": {"key": DADDR, "data": "@m"}}]],
+            {
+                "sets": [
+                    {"map": {"family": "inet", "table": "lab", "name": "m", "elem": [[IMDS, DROP]]}}
+                ]
+            },
+            "blocks",
+        ),
+        (
+            [
+                [
+                    {
+                        "vmap": {
+                            "key": {"concat": [DADDR, DPORT]},
+                            "data": {"set": [[{"concat": [IMDS, 80]}, DROP]]},
+                        }
+                    }
+                ]
+            ],
+            {},
+            "may",
+        ),
         ([[match({"concat": [DADDR, DPORT]}, {"set": [{"concat": [IMDS, 80]}]}), DROP]], {}, "may"),
-        ([[{"jump": {"target": "a"}}], ("a", [match(DADDR, IMDS), DROP])], {"chains": ["a"]}, "blocks"),
-        ([[{"jump": {"target": "a"}}], ("a", [{"goto": {"target": "a"}}])], {"chains": ["a"]}, "no"),
+        (
+            [[{"jump": {"target": "a"}}], ("a", [match(DADDR, IMDS), DROP])],
+            {"chains": ["a"]},
+            "blocks",
+        ),
+        (
+            [[{"jump": {"target": "a"}}], ("a", [{"goto": {"target": "a"}}])],
+            {"chains": ["a"]},
+            "no",
+        ),
         ([[{"jump": {"target": "missing"}}]], {}, "no"),
         ([("a", [DROP])], {"chains": ["a"]}, "no"),
-        ([[{"vmap": {"key": {"meta": {"key": "l4proto"}}, "data": {"set": [["*", DROP], ["icmp", ACCEPT]]}}}]], {}, "blocks"),
+        (
+            [
+                [
+                    {
+                        "vmap": {
+                            "key": {"meta": {"key": "l4proto"}},
+                            "data": {"set": [["*", DROP], ["icmp", ACCEPT]]},
+                        }
+                    }
+                ]
+            ],
+            {},
+            "blocks",
+        ),
         ([[{"vmap": {"key": DADDR, "data": {"set": [["*", DROP], [IMDS, ACCEPT]]}}}]], {}, "no"),
-        ([[match({"payload": {"protocol": "ether", "field": "saddr"}}, "12:34:56:78:9a:bc"), DROP]], {"hook": "input"}, "may"),
-        ([[match(DADDR, IMDS), {"quux": {}}, {"redirect": {"port": 3080}}]], {"kind": "nat"}, "may"),
+        (
+            [
+                [
+                    match(
+                        {"payload": {"protocol": "ether", "field": "saddr"}}, "12:34:56:78:9a:bc"
+                    ),
+                    DROP,
+                ]
+            ],
+            {"hook": "input"},
+            "may",
+        ),
+        (
+            [[match(DADDR, IMDS), {"quux": {}}, {"redirect": {"port": 3080}}]],
+            {"kind": "nat"},
+            "may",
+        ),
         ([[{"xt": {"type": "target", "name": "NFQUEUE"}}]], {}, "may"),
         ([], {"policy": "drop"}, "blocks"),
         ([[match(DADDR, IMDS), ACCEPT]], {"policy": "drop"}, "no"),
         ([[match(DADDR, IMDS), DROP]], {"hook": "forward"}, "no"),
         ([[match(DADDR, IMDS), DROP]], {"family": "ip6"}, "no"),
         ([[match(DADDR, IMDS), {"redirect": {"port": 3080}}]], {"kind": "nat"}, "redirects"),
-        ([[match(DADDR, IMDS), {"dnat": {"addr": "127.0.0.1", "port": 8181}}]], {"kind": "nat"}, "redirects"),
-        ([[{"xt": {"type": "match", "name": "owner"}}, {"xt": {"type": "target", "name": "REJECT"}}]], {}, "may"),
+        (
+            [[match(DADDR, IMDS), {"dnat": {"addr": "127.0.0.1", "port": 8181}}]],
+            {"kind": "nat"},
+            "redirects",
+        ),
+        (
+            [
+                [
+                    {"xt": {"type": "match", "name": "owner"}},
+                    {"xt": {"type": "target", "name": "REJECT"}},
+                ]
+            ],
+            {},
+            "may",
+        ),
         ([[match(DADDR, IMDS), {"xt": {"type": "target", "name": "REJECT"}}]], {}, "blocks"),
     ],
-)  # fmt: skip
+)
 def test_what_nftables_rules_do(rules, more, expected):
     assert does(reduced_nft(ruleset(*rules, **more))) == expected
 
@@ -300,8 +492,19 @@ def test_twenty_thousand_rules_are_read_and_the_one_is_found():
 
 
 @pytest.mark.parametrize(
-    "output", [b"", b"{", b"[]", b'{"nftables": 7}', b'{"nftables": [7, {"rule": 7}, {"chain": []}]}', b"[" * 100000, b"\xff\xfe", b"null"], ids=range(8)
-)  # fmt: skip
+    "output",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"nftables": 7}',
+        b'{"nftables": [7, {"rule": 7}, {"chain": []}]}',
+        b"[" * 100000,
+        b"\xff\xfe",
+        b"null",
+    ],
+    ids=range(8),
+)
 def test_output_that_is_no_ruleset_is_no_fact_or_empty(output):
     try:
         rules = reduced_nft(output).rules
@@ -473,7 +676,8 @@ def test_the_facts_survive_json():
 @pytest.mark.parametrize("program", ["iptables_save", "nft"])
 def test_rules_and_chains_that_cannot_matter_are_kept_as_lines(program):
     text = (
-        "*filter\n:OUTPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n[0:0] -A OUTPUT -d 10.0.0.1/32 -j DROP\n"
+        "*filter\n:OUTPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n[0:0] -A OUTPUT -d 10.0.0.1/32 -j "
+        "DROP\n"
         f"[0:0] -A OUTPUT -d {IMDS}/32 -j DROP\n[0:0] -A FORWARD -j ACCEPT\nCOMMIT\n"
     ).encode()
     elsewhere = ("in", [match(DADDR, "10.0.0.2"), ACCEPT])
@@ -496,9 +700,11 @@ def test_where_source_nat_sends_a_packet_from_is_kept():
     found = iptables.parse(text, FirewallPlace.IPTABLES)
     assert [rule.target for rule in found.rules] == wanted
     output = ruleset(
-        [match(DADDR, "10.0.0.1"), {"masquerade": None}], [{"snat": {"addr": "10.1.0.9"}}],
-        hook="postrouting", kind="nat",
-    )  # fmt: skip
+        [match(DADDR, "10.0.0.1"), {"masquerade": None}],
+        [{"snat": {"addr": "10.1.0.9"}}],
+        hook="postrouting",
+        kind="nat",
+    )
     assert [rule.target for rule in nftables.parse(output).rules] == wanted
     read = firewall.collect(Programs(nft=output), Board(5))
     assert (read.rules, read.chains) == ((), ())
@@ -548,7 +754,8 @@ def test_a_rule_before_both_addresses_is_opened_for_both():
     assert "It also blocks the WireServer" in diagnosis.main.detail
     assert (
         commands(diagnosis)[1]
-        == "nft insert rule inet filter output ip daddr 168.63.129.16 tcp dport { 80, 32526 } accept"
+        == "nft insert rule inet filter output ip daddr 168.63.129.16 tcp dport { 80, 32526 } "
+        "accept"
     )
 
 
@@ -695,12 +902,37 @@ def test_everything_that_stops_it_is_named_and_mended_at_once():
 @pytest.mark.parametrize(
     "rules, expected",
     [
-        ([f"-A OUTPUT -d {IMDS}/32 -j MARK --set-xmark 0x1/0x1", "-A OUTPUT -m mark --mark 0x1/0x1 -j DROP"], "may"),
-        ([f"-A OUTPUT -d {IMDS}/32 -j MARK --set-xmark 0x1/0x1", "-A OUTPUT -m mark --mark 0x1/0x1 -j RETURN", f"-A OUTPUT -d {IMDS}/32 -j DROP"], "may"),
-        (["-A OUTPUT -d 10.0.0.1/32 -j MARK --set-xmark 0x1/0x1", "-A OUTPUT -m mark --mark 0x1/0x1 -j DROP"], "no"),
-        ([f"-A OUTPUT -d {IMDS}/32 -j CT --notrack", "-A OUTPUT -m conntrack --ctstate UNTRACKED -j DROP"], "may"),
+        (
+            [
+                f"-A OUTPUT -d {IMDS}/32 -j MARK --set-xmark 0x1/0x1",
+                "-A OUTPUT -m mark --mark 0x1/0x1 -j DROP",
+            ],
+            "may",
+        ),
+        (
+            [
+                f"-A OUTPUT -d {IMDS}/32 -j MARK --set-xmark 0x1/0x1",
+                "-A OUTPUT -m mark --mark 0x1/0x1 -j RETURN",
+                f"-A OUTPUT -d {IMDS}/32 -j DROP",
+            ],
+            "may",
+        ),
+        (
+            [
+                "-A OUTPUT -d 10.0.0.1/32 -j MARK --set-xmark 0x1/0x1",
+                "-A OUTPUT -m mark --mark 0x1/0x1 -j DROP",
+            ],
+            "no",
+        ),
+        (
+            [
+                f"-A OUTPUT -d {IMDS}/32 -j CT --notrack",
+                "-A OUTPUT -m conntrack --ctstate UNTRACKED -j DROP",
+            ],
+            "may",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_mark_that_a_rule_writes_leaves_what_looks_at_it_undecided(rules, expected):
     assert does(saved(*rules)) == expected
 
@@ -736,7 +968,10 @@ def test_rules_that_are_not_on_the_way_do_not_crowd_out_the_one_that_is():
             "COMMIT",
         ]
     )
-    text = f"# (nf_tables)\n{nat}\n*filter\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -d {IMDS}/32 -j DROP\nCOMMIT\n"
+    text = (
+        f"# (nf_tables)\n{nat}\n*filter\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -d {IMDS}/32 -j "
+        "DROP\nCOMMIT\n"
+    )
     read = firewall.collect(Programs(iptables_save=text.encode()), Board(5))
     assert (read.cut_off, len(read.rules)) == (0, 2)
     assert told(read).cause == "firewall-blocks-imds"
@@ -848,7 +1083,7 @@ def test_loops_of_a_recorded_run_end():
         (MatchField.USER, ("0",), Packet(uid=0, state="established"), None),
         (MatchField.MARK, ("zero",), Packet(), None),
     ],
-)  # fmt: skip
+)
 def test_a_condition_is_yes_no_or_not_decided(field, values, packet, expected):
     assert holds(FirewallMatch(field, values), packet) is expected
     assert holds(FirewallMatch(field, values, True), packet) is (

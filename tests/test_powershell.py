@@ -213,7 +213,8 @@ def test_where_a_policy_constrains_powershell_the_report_still_comes(lab, has_cu
     lab.put("/run/lab/inner.ps1", made().encode("ascii"))
     mode = "$ExecutionContext.SessionState.LanguageMode = 'ConstrainedLanguage'"
     done = lab.power_shell(
-        f"{mode}\n& 'Z:/run/lab/inner.ps1' -ExitCode verdict -ExePath 'Z:{EXE}' -Arguments '--deadline 30'\nexit $LASTEXITCODE\n"
+        f"{mode}\n& 'Z:/run/lab/inner.ps1' -ExitCode verdict -ExePath 'Z:{EXE}' -Arguments "
+        "'--deadline 30'\nexit $LASTEXITCODE\n"
     )
     lab.vm(f"rm -f {curl} {DRIVE_C}/recorded.txt")
     assert (end(done), done.code, done.err) == (("inconclusive", "-", 3), 3, b"")
@@ -228,7 +229,8 @@ def test_where_a_policy_constrains_powershell_the_report_still_comes(lab, has_cu
 def test_the_value_of_an_unknown_parameter_is_not_repeated(lab):
     lab.put("/run/lab/inner.ps1", made().encode("ascii"))
     done = lab.power_shell(
-        "& 'Z:/run/lab/inner.ps1' -ExeUrl 'https://contoso.example/x?sig=S3cret' -ExitCode verdict\nexit $LASTEXITCODE\n"
+        "& 'Z:/run/lab/inner.ps1' -ExeUrl 'https://contoso.example/x?sig=S3cret' -ExitCode "
+        "verdict\nexit $LASTEXITCODE\n"
     )
     assert (end(done), done.code) == (("inconclusive", "-", 2), 2)
     assert "Wrong parameters: -ExeUrl." in flat(done) and b"S3cret" not in done.out + done.err
@@ -292,8 +294,10 @@ def test_a_file_that_another_program_keeps_locked_is_said_to_be(lab):
     lab.put(PLACE, EXE.read_bytes())
     lock = (
         "import ctypes, os, time\n"
-        f"handle = ctypes.windll.kernel32.CreateFileW(r'Z:{PLACE}', 0x80000000, 0, None, 3, 0, None)\n"
-        "assert handle > 0\nopen('C:/locked', 'w').close()\nwhile os.path.exists('C:/locked'):\n    time.sleep(0.1)\n"
+        f"handle = ctypes.windll.kernel32.CreateFileW(r'Z:{PLACE}', 0x80000000, 0, None, 3, 0, "
+        "None)\n"
+        "assert handle > 0\nopen('C:/locked', 'w').close()\nwhile os.path.exists('C:/locked'):\n   "
+        " time.sleep(0.1)\n"
     )
     with ThreadPoolExecutor(1) as pool:
         locking = pool.submit(lab.program, wine.PYTHON, "-c", lock)
@@ -403,7 +407,8 @@ def test_what_windows_says_is_told_in_words(tmp_path):
 def test_errors_of_files_are_known_by_their_numbers_and_others_by_their_text(tmp_path):
     full, other, redacted = evaluate(
         tmp_path,
-        "Get-Reason ([IO.IOException]::new('x', [BitConverter]::ToInt32([byte[]](0x70, 0, 7, 0x80), 0)))",
+        "Get-Reason ([IO.IOException]::new('x', [BitConverter]::ToInt32([byte[]](0x70, 0, 7, "
+        "0x80), 0)))",
         "Get-Reason ([IO.IOException]::new('Something else.'))",
         "$Redact = $true; Get-Reason ([IO.IOException]::new('secret.contoso.com'))",
     )

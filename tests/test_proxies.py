@@ -383,7 +383,16 @@ def test_of_fifty_megabytes_one_is_read():
     )
 
 
-@pytest.mark.parametrize("how, outcome", [("silent", Outcome.TIMED_OUT), ("http-0.9", Outcome.GARBLED), ("closes", Outcome.RESET), ("429", Outcome.HTTP), ("redirect", Outcome.HTTP)])  # fmt: skip
+@pytest.mark.parametrize(
+    "how, outcome",
+    [
+        ("silent", Outcome.TIMED_OUT),
+        ("http-0.9", Outcome.GARBLED),
+        ("closes", Outcome.RESET),
+        ("429", Outcome.HTTP),
+        ("redirect", Outcome.HTTP),
+    ],
+)
 def test_a_hostile_server_of_a_pac(stand, how, outcome):
     server, _ = stand.serve(Behaviour(everything=how))
     found = fetch(f"http://{server}/proxy.pac")
@@ -392,8 +401,20 @@ def test_a_hostile_server_of_a_pac(stand, how, outcome):
 
 @pytest.mark.parametrize(
     "url",
-    ["https://w/p.pac", "ftp://w/p", "file://server/share/p.pac", "\\\\server\\p.pac", "javascript:x", "http://", "http://[::1", "http://169.254.169.254/metadata/identity/oauth2/token", "http://168.63.129.16/", "x" * 5000, "http://127.0.0.1:99999/"],
-)  # fmt: skip
+    [
+        "https://w/p.pac",
+        "ftp://w/p",
+        "file://server/share/p.pac",
+        "\\\\server\\p.pac",
+        "javascript:x",
+        "http://",
+        "http://[::1",
+        "http://169.254.169.254/metadata/identity/oauth2/token",
+        "http://168.63.129.16/",
+        "x" * 5000,
+        "http://127.0.0.1:99999/",
+    ],
+)
 def test_what_is_not_fetched(url):
     found = fetch(url)
     assert found.outcome is Outcome.FAILED and found.error and len(found.url) <= 300
@@ -588,29 +609,57 @@ def commands(diagnosis):
 @pytest.mark.parametrize(
     "setting, expected",
     [
-        (WINHTTP_PROXY, 'netsh winhttp set proxy proxy-server="10.1.2.3:3128" bypass-list="*.contoso.com;169.254.169.254;168.63.129.16"'),
+        (
+            WINHTTP_PROXY,
+            'netsh winhttp set proxy proxy-server="10.1.2.3:3128" '
+            'bypass-list="*.contoso.com;169.254.169.254;168.63.129.16"',
+        ),
         (replace(WINHTTP_PROXY, is_whole=False), "netsh winhttp show proxy"),
-        (SYSTEM_PROXY, 'bitsadmin /util /setieproxy LOCALSYSTEM MANUAL_PROXY 10.1.2.3:3128 "<local>;169.254.169.254;168.63.129.16"'),
+        (
+            SYSTEM_PROXY,
+            "bitsadmin /util /setieproxy LOCALSYSTEM MANUAL_PROXY 10.1.2.3:3128 "
+            '"<local>;169.254.169.254;168.63.129.16"',
+        ),
         (
             replace(SYSTEM_PROXY, is_whole=False),
             r'reg add "HKU\S-1-5-18\Software\Microsoft\Windows\CurrentVersion\Internet Settings" /v ProxyOverride /t REG_SZ '
             '/d "<local>;169.254.169.254;168.63.129.16" /f',
         ),
         (
-            replace(SYSTEM_PROXY, place="Internet Settings of the machine", scope=Scope.MACHINE, user=None),
+            replace(
+                SYSTEM_PROXY,
+                place="Internet Settings of the machine",
+                scope=Scope.MACHINE,
+                user=None,
+            ),
             r'reg add "HKLM\Software\Microsoft\Windows\CurrentVersion\Internet Settings" /v ProxyOverride /t REG_SZ '
             '/d "<local>;169.254.169.254;168.63.129.16" /f',
         ),
         (
-            Proxy("the machine's environment", ProxyKind.ENVIRONMENT, Scope.MACHINE, None, "10.1.2.3:3128", "http_proxy", bypass=("a",)),
+            Proxy(
+                "the machine's environment",
+                ProxyKind.ENVIRONMENT,
+                Scope.MACHINE,
+                None,
+                "10.1.2.3:3128",
+                "http_proxy",
+                bypass=("a",),
+            ),
             'setx /M NO_PROXY "a,169.254.169.254,168.63.129.16"',
         ),
         (
-            Proxy("the environment of S-1-5-18", ProxyKind.ENVIRONMENT, Scope.SYSTEM, "SYSTEM", "10.1.2.3:3128", "http_proxy"),
+            Proxy(
+                "the environment of S-1-5-18",
+                ProxyKind.ENVIRONMENT,
+                Scope.SYSTEM,
+                "SYSTEM",
+                "10.1.2.3:3128",
+                "http_proxy",
+            ),
             r'reg add "HKU\S-1-5-18\Environment" /v NO_PROXY /t REG_SZ /d "169.254.169.254,168.63.129.16" /f',
         ),
     ],
-)  # fmt: skip
+)
 def test_the_fix_for_each_place_on_windows(setting, expected):
     assert expected in commands(judged(setting))
 
@@ -618,11 +667,22 @@ def test_the_fix_for_each_place_on_windows(setting, expected):
 @pytest.mark.parametrize(
     "place, expected",
     [
-        ("/etc/environment", ["printf '\\n%s\\n' no_proxy=a,169.254.169.254,168.63.129.16 NO_PROXY=a,169.254.169.254,168.63.129.16 >> /etc/environment"]),
-        ("/etc/profile.d/proxy.sh", ["""printf '%s\\n' 'export no_proxy="${no_proxy:+$no_proxy,}169.254.169.254,168.63.129.16" NO_PROXY="${NO_PROXY:+$NO_PROXY,}169.254.169.254,168.63.129.16"' > /etc/profile.d/zzzz-azure-platform.sh"""]),
+        (
+            "/etc/environment",
+            [
+                "printf '\\n%s\\n' no_proxy=a,169.254.169.254,168.63.129.16 "
+                "NO_PROXY=a,169.254.169.254,168.63.129.16 >> /etc/environment"
+            ],
+        ),
+        (
+            "/etc/profile.d/proxy.sh",
+            [
+                """printf '%s\\n' 'export no_proxy="${no_proxy:+$no_proxy,}169.254.169.254,168.63.129.16" NO_PROXY="${NO_PROXY:+$NO_PROXY,}169.254.169.254,168.63.129.16"' > /etc/profile.d/zzzz-azure-platform.sh"""
+            ],
+        ),
         ("this process's environment", []),
     ],
-)  # fmt: skip
+)
 def test_the_fix_for_each_place_on_linux(place, expected):
     assert commands(judged(replace(ETC_PROXY, place=place, bypass=("a",)), base=LINUX)) == expected
 
@@ -641,8 +701,18 @@ def test_what_cannot_be_pasted_stays_out_of_commands(entry):
 
 @pytest.mark.parametrize(
     "url",
-    ["http://user:hunter2@w/p.pac?key=hunter2", "http://user:hunter2@exa\u2100mple.com/p.pac", "http://user:hun@hunter2@w/p.pac", "http://user:a/hunter2@w/p.pac", "https:\\\\user:hunter2@w/p.pac", "user:hunter2@w/p.pac", "http://127.0.0.1:hunter2/p", "http://user:a?hunter2@w/", "http://user:a#hunter2@w/"],
-)  # fmt: skip
+    [
+        "http://user:hunter2@w/p.pac?key=hunter2",
+        "http://user:hunter2@exa\u2100mple.com/p.pac",
+        "http://user:hun@hunter2@w/p.pac",
+        "http://user:a/hunter2@w/p.pac",
+        "https:\\\\user:hunter2@w/p.pac",
+        "user:hunter2@w/p.pac",
+        "http://127.0.0.1:hunter2/p",
+        "http://user:a?hunter2@w/",
+        "http://user:a#hunter2@w/",
+    ],
+)
 def test_no_password_of_a_pac_reaches_the_facts(url):
     found = fetch(url, is_true=False)
     assert "hunter2" not in f"{found.error}" and ("hunter2" not in found.url or "@" not in url)

@@ -257,8 +257,22 @@ def test_what_everybody_has_keeps_its_name():
 
 
 @pytest.mark.parametrize(
-    "name", ["eth0", "eth0.100", "enP1s1", "enp0s3f1", "docker0", "veth1a2b3c4", "br-0123456789ab", "tun0", "lo", "Ethernet 2", "vEthernet (nat)", "Local Area Connection* 3"]
-)  # fmt: skip
+    "name",
+    [
+        "eth0",
+        "eth0.100",
+        "enP1s1",
+        "enp0s3f1",
+        "docker0",
+        "veth1a2b3c4",
+        "br-0123456789ab",
+        "tun0",
+        "lo",
+        "Ethernet 2",
+        "vEthernet (nat)",
+        "Local Area Connection* 3",
+    ],
+)
 def test_adapters_as_systems_name_them_keep_their_names(name):
     assert NIC.fullmatch(name)
 
@@ -285,18 +299,33 @@ def test_words_of_everybody_name_nobody():
 
 
 TEXTS = [
-    ("see http://user:pw@wiki.contoso.com/it/imds?x=1, please", "see http://name-{}.example/path-1, please"),
+    (
+        "see http://user:pw@wiki.contoso.com/it/imds?x=1, please",
+        "see http://name-{}.example/path-1, please",
+    ),
     ("http://169.254.169.254/metadata/instance?x=1", "http://169.254.169.254/metadata/instance"),
     ("https://learn.microsoft.com/azure/x", "https://learn.microsoft.com/azure/x"),
-    (r"C:\Users\wingtip\AppData and /home/wingtip/x and C:\Users\Public\x", r"C:\Users\user-1\AppData and /home/user-1/x and C:\Users\Public\x"),
+    (
+        r"C:\Users\wingtip\AppData and /home/wingtip/x and C:\Users\Public\x",
+        r"C:\Users\user-1\AppData and /home/user-1/x and C:\Users\Public\x",
+    ),
     (r"C:\Documents and Settings\Lab Wingtip\x", r"C:\Documents and Settings\User-1\x"),
     ("S-1-5-18, S-1-5-80-956008885-3418522649", "S-1-5-18, S-1-5-80-956008885-3418522649"),
-    ("route.exe and waagent.conf at adapters.py:31", "route.exe and waagent.conf at adapters.py:31"),
+    (
+        "route.exe and waagent.conf at adapters.py:31",
+        "route.exe and waagent.conf at adapters.py:31",
+    ),
     ("contosostore.blob.core.windows.net", "name-1.blob.core.windows.net"),
     ("x1.y2.internal.cloudapp.net", "name-1.internal.cloudapp.net"),
-    ("255.255.255.0 0.0.0.0 224.0.0.251 1.2.840.113549.1.1.11", "255.255.255.0 0.0.0.0 224.0.0.251 1.2.840.113549.1.1.11"),
-    ("ff:ff:ff:ff:ff:ff 12:34:56:78:9a:bc 01:44:05 fe80::1234:5678:9abc ::1", "ff:ff:ff:ff:ff:ff 12:34:56:78:9a:bc 01:44:05 fe80::1234:5678:9abc ::1"),
-]  # fmt: skip
+    (
+        "255.255.255.0 0.0.0.0 224.0.0.251 1.2.840.113549.1.1.11",
+        "255.255.255.0 0.0.0.0 224.0.0.251 1.2.840.113549.1.1.11",
+    ),
+    (
+        "ff:ff:ff:ff:ff:ff 12:34:56:78:9a:bc 01:44:05 fe80::1234:5678:9abc ::1",
+        "ff:ff:ff:ff:ff:ff 12:34:56:78:9a:bc 01:44:05 fe80::1234:5678:9abc ::1",
+    ),
+]
 
 
 @pytest.mark.parametrize("old, new", TEXTS, ids=range(len(TEXTS)))
@@ -308,14 +337,38 @@ def test_what_is_recognised_in_a_text(old, new):
 @pytest.mark.parametrize(
     "secret",
     [
-        "10.20.30.40", "10.20.30.40:3128", "(10.20.30.40)", "10.20.30.40-10.20.30.41", "v=10.20.30.40,", "10.20.30.40/24", "10.20.30.40.",
-        "fd12:3456::20d:3aff:fee5:1cc0", "fd12:3456::1%eth0", "[fd12:3456::1]:80", "::ffff:10.20.30.40", "00-0D-3A-E5-1C-C0", "00:0d:3a:e5:1c:c0",
-        "000d.3ae5.1cc0", "00-01-00-01-2B-7F-A1-33-00-0D-3A-E5-1C-C0", "02aab8a4-74ef-476e-8182-f6d2ba4166a6", "{02AAB8A4-74EF-476E-8182-F6D2BA4166A6}",
-        "02aab8a474ef476e8182f6d2ba4166a6", "S-1-5-21-1004336348-1177238915-682003330-1105", "S-1-12-1-1004336348-1177238915-682003330-77",
-        "web01.contoso.com", "WEB01.CONTOSO.COM.", "*.contoso.com", ".contoso.com", "--contoso.com", "ops@contoso.com", "contoso.sh", "contoso.exe",
-        "Z\u00fcrich.contoso.com", "\u65e5\u672c.contoso.com",
+        "10.20.30.40",
+        "10.20.30.40:3128",
+        "(10.20.30.40)",
+        "10.20.30.40-10.20.30.41",
+        "v=10.20.30.40,",
+        "10.20.30.40/24",
+        "10.20.30.40.",
+        "fd12:3456::20d:3aff:fee5:1cc0",
+        "fd12:3456::1%eth0",
+        "[fd12:3456::1]:80",
+        "::ffff:10.20.30.40",
+        "00-0D-3A-E5-1C-C0",
+        "00:0d:3a:e5:1c:c0",
+        "000d.3ae5.1cc0",
+        "00-01-00-01-2B-7F-A1-33-00-0D-3A-E5-1C-C0",
+        "02aab8a4-74ef-476e-8182-f6d2ba4166a6",
+        "{02AAB8A4-74EF-476E-8182-F6D2BA4166A6}",
+        "02aab8a474ef476e8182f6d2ba4166a6",
+        "S-1-5-21-1004336348-1177238915-682003330-1105",
+        "S-1-12-1-1004336348-1177238915-682003330-77",
+        "web01.contoso.com",
+        "WEB01.CONTOSO.COM.",
+        "*.contoso.com",
+        ".contoso.com",
+        "--contoso.com",
+        "ops@contoso.com",
+        "contoso.sh",
+        "contoso.exe",
+        "Z\u00fcrich.contoso.com",
+        "\u65e5\u672c.contoso.com",
     ],
-)  # fmt: skip
+)
 def test_an_identity_is_found_wherever_it_stands_in_a_text(secret):
     for before, after in (
         ("", ""),
@@ -429,7 +482,10 @@ def test_a_name_is_found_inside_longer_words_and_whatever_its_letters_become_in_
 
 
 def test_what_iptables_and_docker_call_things_stays():
-    line = "-t filter -A OUTPUT -o br-0123456789ab -p tcp -m multiport --dports 80,443 -m owner --uid-owner 33 -j REJECT --reject-with icmp-port-unreachable"
+    line = (
+        "-t filter -A OUTPUT -o br-0123456789ab -p tcp -m multiport --dports 80,443 -m owner "
+        "--uid-owner 33 -j REJECT --reject-with icmp-port-unreachable"
+    )
     assert Texts(KEY, Addresses(KEY)).rewrite(line, strict=True) == line
 
 
@@ -544,10 +600,18 @@ def test_the_number_of_an_owner_is_replaced_and_the_systems_own_stay(old, new):
 
 
 def test_a_policy_rule_and_a_firewall_rule_name_the_same_owner():
-    rules = (FirewallRule(
-        "-t filter -A OUTPUT -m owner --uid-owner 1005 -j DROP", FirewallPlace.IPTABLES, RuleVerdict.DROP, chain="ip filter OUTPUT",
-        matches=(FirewallMatch(MatchField.USER, ("1005",)), FirewallMatch(MatchField.GROUP, ("1005-1007", "0", "0-999"))),
-    ),)  # fmt: skip
+    rules = (
+        FirewallRule(
+            "-t filter -A OUTPUT -m owner --uid-owner 1005 -j DROP",
+            FirewallPlace.IPTABLES,
+            RuleVerdict.DROP,
+            chain="ip filter OUTPUT",
+            matches=(
+                FirewallMatch(MatchField.USER, ("1005",)),
+                FirewallMatch(MatchField.GROUP, ("1005-1007", "0", "0-999")),
+            ),
+        ),
+    )
     policy = RoutingRule(100, uid_start=1005, uid_end=1007, table="100")
     made = redacted(
         LINUX.healthy(
@@ -714,11 +778,22 @@ def some_firewall(dice, side):
             )
         )
         values = {
-            MatchField.INTERFACE_OUT: lambda: dice.choice(("eth0", "eth1", "eth*", "e+", "Ethernet", "Ether*", "corp+", "corp0", "+", "vpn")),
-            MatchField.USER: lambda: dice.choice(("0", "root", "ops", "0-999", "O:LSD:(A;;CC;;;S-1-5-21-1-2-3-500)", "D:(A;;CC;;;WD)")),
+            MatchField.INTERFACE_OUT: lambda: dice.choice(
+                ("eth0", "eth1", "eth*", "e+", "Ethernet", "Ether*", "corp+", "corp0", "+", "vpn")
+            ),
+            MatchField.USER: lambda: dice.choice(
+                (
+                    "0",
+                    "root",
+                    "ops",
+                    "0-999",
+                    "O:LSD:(A;;CC;;;S-1-5-21-1-2-3-500)",
+                    "D:(A;;CC;;;WD)",
+                )
+            ),
             MatchField.DESTINATION_PORT: lambda: dice.choice(("80", "443", "1-1024")),
             MatchField.PROGRAM: lambda: "C:\\Contoso\\x.exe",
-        }.get(field, address)  # fmt: skip
+        }.get(field, address)
         return FirewallMatch(
             field, tuple(values() for _ in range(dice.randint(1, 3))), dice.random() < 0.2
         )
@@ -757,11 +832,39 @@ def some_firewall(dice, side):
 @pytest.mark.parametrize("side", BOTH, ids=["windows", "linux"])
 def test_any_bypass_list_is_worth_the_same(side, is_exhaustive):
     entries = (
-        "*", "<local>", "<-loopback>", IMDS_ADDRESS, WIRESERVER_ADDRESS, "169.254.*", "169.254.", ".254", "254", "169.254", "*254*", "1*", "16*.*",
-        "10.1.*", "10.*", "10.2*", "10.", "169.254.0.0/16", "10.0.0.0/8", "0.0.0.0/0", "http://169.254.169.254", "169.254.169.254:80", "https://*",
-        "*.contoso.com", ".contoso.com", "contoso", "http://proxy.contoso.com:80", "169.254.169.254 168.63.129.16 *.contoso.com", "[::1]", "",
-        "168.63.*.*", "*.16",
-    )  # fmt: skip
+        "*",
+        "<local>",
+        "<-loopback>",
+        IMDS_ADDRESS,
+        WIRESERVER_ADDRESS,
+        "169.254.*",
+        "169.254.",
+        ".254",
+        "254",
+        "169.254",
+        "*254*",
+        "1*",
+        "16*.*",
+        "10.1.*",
+        "10.*",
+        "10.2*",
+        "10.",
+        "169.254.0.0/16",
+        "10.0.0.0/8",
+        "0.0.0.0/0",
+        "http://169.254.169.254",
+        "169.254.169.254:80",
+        "https://*",
+        "*.contoso.com",
+        ".contoso.com",
+        "contoso",
+        "http://proxy.contoso.com:80",
+        "169.254.169.254 168.63.129.16 *.contoso.com",
+        "[::1]",
+        "",
+        "168.63.*.*",
+        "*.16",
+    )
     for seed in range(300 if is_exhaustive else 100):
         dice = random.Random(seed)
         own = tuple(dice.choice(entries) for _ in range(dice.randint(0, 4)))
@@ -825,7 +928,19 @@ def test_a_prefix_map_is_a_bijection():
     assert (mapped[0x50] & 7, mapped[0x51], mapped[0x57]) == (0, mapped[0x50] + 1, mapped[0x50] + 7)
 
 
-SPECIAL = [IMDS_ADDRESS, WIRESERVER_ADDRESS, "0.0.0.0", "127.0.0.1", "127.8.9.1", "169.254.7.7", "224.0.0.251", "255.255.255.255", "255.255.240.0", "128.0.0.0", "192.0.0.0"]  # fmt: skip
+SPECIAL = [
+    IMDS_ADDRESS,
+    WIRESERVER_ADDRESS,
+    "0.0.0.0",
+    "127.0.0.1",
+    "127.8.9.1",
+    "169.254.7.7",
+    "224.0.0.251",
+    "255.255.255.255",
+    "255.255.240.0",
+    "128.0.0.0",
+    "192.0.0.0",
+]
 
 
 @pytest.mark.parametrize(
@@ -1024,7 +1139,30 @@ def test_a_run_that_fails_tells_no_name(mocker, part):
     )
 
 
-HOSTILE = ["a", "a.", "a-", "a" * 62 + ".", ":", "0:", "00-", "00 ", "/home/", "\\Users\\", "S-1-", "a://", "a@", "1.", " ", ".", "\u00e4", "host: ", "contoso.com ", "enx", "-", "_a"]  # fmt: skip
+HOSTILE = [
+    "a",
+    "a.",
+    "a-",
+    "a" * 62 + ".",
+    ":",
+    "0:",
+    "00-",
+    "00 ",
+    "/home/",
+    "\\Users\\",
+    "S-1-",
+    "a://",
+    "a@",
+    "1.",
+    " ",
+    ".",
+    "\u00e4",
+    "host: ",
+    "contoso.com ",
+    "enx",
+    "-",
+    "_a",
+]
 
 
 @pytest.mark.parametrize("command", ["route print", "ipconfig /all", "ip -4 addr show"])

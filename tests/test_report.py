@@ -142,9 +142,16 @@ def test_the_portal_report_holds_for_200_nics_5000_routes_and_any_names(side, na
     primary, other = (ETHERNET, ETHERNET2) if side is WINDOWS else (ETH0, ETH1)
     primary, other = replace(primary, name=name), replace(other, name=name + "2")
     more = tuple(
-        Adapter(100 + i, f"{name}{i}", "x" * 300, physical=True, mac=Mac(f"00-0D-3A-00-{i // 256:02X}-{i % 256:02X}"), addresses=tuple(held(f"10.{i}.0.{j}") for j in range(1, 60)))
+        Adapter(
+            100 + i,
+            f"{name}{i}",
+            "x" * 300,
+            physical=True,
+            mac=Mac(f"00-0D-3A-00-{i // 256:02X}-{i % 256:02X}"),
+            addresses=tuple(held(f"10.{i}.0.{j}") for j in range(1, 60)),
+        )
         for i in range(198)
-    )  # fmt: skip
+    )
     routes = tuple(
         Route(Cidr(f"10.{i // 250}.{i % 250}.0/24"), None, name, 7, i, table="t" * 200)
         for i in range(5000)
@@ -152,10 +159,12 @@ def test_the_portal_report_holds_for_200_nics_5000_routes_and_any_names(side, na
     wrong = row(HOSTS[0], "10.1.0.1", other, 3)
     many = tuple(row(HOSTS[0], "10.1.0.1", other, 5 + i) for i in range(100))
     facts = side.dark(
-        side.other, host=name, adapters=(LOOPBACK if side is WINDOWS else LO, primary, other, *more),
+        side.other,
+        host=name,
+        adapters=(LOOPBACK if side is WINDOWS else LO, primary, other, *more),
         routes=(wrong, *many, *rows_of(primary, primary.lease_gateway, 11, True), *routes),
         raw=(RawText("ip route", name * 1000),),
-    )  # fmt: skip
+    )
     diagnosis, portal, full = holds(facts, files=name * 3)
     assert diagnosis.cause == "route-wrong-interface"
     assert "more in the full report)" in portal and "more in the full report)" not in full
@@ -455,7 +464,11 @@ def test_fix_says_in_its_heading_where_its_commands_run_and_with_which_rights(na
 
 def test_commands_for_two_places_have_a_heading_each():
     finding = Finding(
-        "nic-down", Severity.FAIL, Verdict.BROKEN, "t", "d",
+        "nic-down",
+        Severity.FAIL,
+        Verdict.BROKEN,
+        "t",
+        "d",
         (
             advice("First think."),
             sh(phrase("ip link set dev eth0 up"), "File exists"),
@@ -465,7 +478,7 @@ def test_commands_for_two_places_have_a_heading_each():
             sh(phrase("ip addr show")),
         ),
         "https://learn.microsoft.com/x",
-    )  # fmt: skip
+    )
     diagnosis = replace(diagnose(LINUX.dark(proof=False)), findings=(finding,))
     assert section(text.portal(diagnosis), "FIX") == [
         "FIX      on this VM, as root",
@@ -541,11 +554,14 @@ def test_commands_that_fix_has_are_not_told_again():
 def test_a_healthy_report_never_shows_a_part_of_a_fix():
     rules = tuple(
         FirewallRule(
-            f"{{{n:036d}}}", FirewallPlace.LOCAL, RuleVerdict.BLOCK, f"Block {n} {'x' * 40}",
+            f"{{{n:036d}}}",
+            FirewallPlace.LOCAL,
+            RuleVerdict.BLOCK,
+            f"Block {n} {'x' * 40}",
             matches=(FirewallMatch(MatchField.DESTINATION, ("168.63.129.16",)),),
         )
         for n in range(40)
-    )  # fmt: skip
+    )
     facts = replace(
         WINDOWS.healthy(),
         wireserver=None,
@@ -623,18 +639,27 @@ def test_a_row_that_matches_leaves_no_such_line():
 
 RULES_IN_WORDS = {
     "0: from all lookup local": RoutingRule(0, table="local"),
-    "100: from all to 169.254.169.254 lookup 100": RoutingRule(100, destination="169.254.169.254/32", table="100"),
+    "100: from all to 169.254.169.254 lookup 100": RoutingRule(
+        100, destination="169.254.169.254/32", table="100"
+    ),
     "5: not from 10.0.0.0/8 to 10.1.0.0/16 lookup vpn": RoutingRule(
         5, "10.0.0.0/8", "10.1.0.0/16", inverted=True, table="vpn"
     ),
     "7: from 10.0.0.4 fwmark 0x1/0xff iif lo oif eth1 ipproto tcp sport 5 dport 80-90 prohibit": RoutingRule(
-        7, "10.0.0.4/32", fwmark="0x1/0xff", iif="lo", oif="eth1", ipproto="tcp", sport="5", dport="80-90",
+        7,
+        "10.0.0.4/32",
+        fwmark="0x1/0xff",
+        iif="lo",
+        oif="eth1",
+        ipproto="tcp",
+        sport="5",
+        dport="80-90",
         action=RuleAction.PROHIBIT,
     ),
     "9: from all uidrange 0-0 lookup main suppress_prefixlength 0": RoutingRule(
         9, uid_start=0, uid_end=0, table="main", suppress_prefix_length=0
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("words", RULES_IN_WORDS)
@@ -704,15 +729,17 @@ def test_windows_errors_are_told_by_windows_names_and_numbers(name):
     [
         ("EACCES (permission denied)", "WSAEACCES (10013, permission denied)"),
         ("ENETUNREACH", "WSAENETUNREACH (10051)"),
-        ("cannot be bound to it: EADDRNOTAVAIL (address not available)",
-         "cannot be bound to it: WSAEADDRNOTAVAIL (10049, address not available)"),
+        (
+            "cannot be bound to it: EADDRNOTAVAIL (address not available)",
+            "cannot be bound to it: WSAEADDRNOTAVAIL (10049, address not available)",
+        ),
         ("error 11001 (getaddrinfo failed)", "error 11001 (getaddrinfo failed)"),
         ("EPERM (operation not permitted)", "EPERM (operation not permitted)"),
         ("no request left under the rate limit", "no request left under the rate limit"),
         ("ETHERNET is down", "ETHERNET is down"),
         ("\u00fcE\n", "\\u00FCE\\u000A"),
     ],
-)  # fmt: skip
+)
 def test_an_error_in_windows_words(error, words):
     assert error_in_words(error, "windows") == words
     assert len(error_in_words(error * 1000, "windows")) <= 100

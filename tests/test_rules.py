@@ -319,10 +319,18 @@ def test_a_route_by_the_second_nic(side):
     )
     assert side.ip in diagnosis.main.detail and side.other in diagnosis.main.detail
     assert commands(diagnosis) == (
-        ['ipconfig /renew "Ethernet"', "route delete 169.254.169.254", "route -p add 169.254.169.254 mask 255.255.255.255 172.16.69.1 if 7"]
+        [
+            'ipconfig /renew "Ethernet"',
+            "route delete 169.254.169.254",
+            "route -p add 169.254.169.254 mask 255.255.255.255 172.16.69.1 if 7",
+        ]
         if side is WINDOWS
-        else ["networkctl reconfigure eth0", "ip route del 169.254.169.254/32 via 10.1.0.1 dev eth1 metric 11", "ip route replace 169.254.169.254/32 via 10.0.0.1 dev eth0"]
-    )  # fmt: skip
+        else [
+            "networkctl reconfigure eth0",
+            "ip route del 169.254.169.254/32 via 10.1.0.1 dev eth1 metric 11",
+            "ip route replace 169.254.169.254/32 via 10.0.0.1 dev eth0",
+        ]
+    )
 
 
 def test_a_managers_command_is_given_only_where_the_manager_runs():
@@ -985,12 +993,18 @@ def test_a_rule_for_tcp_port_80_leads_astray():
 @pytest.mark.parametrize(
     "rule",
     [
-        RoutingRule(100, ipproto="udp", table="200"), RoutingRule(100, dport="443", table="200"), RoutingRule(100, fwmark="0x1", table="200"),
-        RoutingRule(100, oif="eth1", table="200"), RoutingRule(100, iif="eth1", table="200"), RoutingRule(100, uid_start=1000, uid_end=2000, table="200"),
-        RoutingRule(100, inverted=True, table="200"), RoutingRule(100, table="200", suppress_prefix_length=0), RoutingRule(100, table="empty"),
+        RoutingRule(100, ipproto="udp", table="200"),
+        RoutingRule(100, dport="443", table="200"),
+        RoutingRule(100, fwmark="0x1", table="200"),
+        RoutingRule(100, oif="eth1", table="200"),
+        RoutingRule(100, iif="eth1", table="200"),
+        RoutingRule(100, uid_start=1000, uid_end=2000, table="200"),
+        RoutingRule(100, inverted=True, table="200"),
+        RoutingRule(100, table="200", suppress_prefix_length=0),
+        RoutingRule(100, table="empty"),
         RoutingRule(40000, table="200"),
     ],
-)  # fmt: skip
+)
 def test_a_rule_that_does_not_match_a_request_of_root(rule):
     judged(
         policy(rule, routes=(row("0.0.0.0/0", "10.0.1.1", ETH1, table="200"),)),
@@ -1263,7 +1277,8 @@ def test_a_running_lease_of_another_address_is_azures_word():
         "nic-ip-mismatch",
     )
     assert "its DHCP lease" in diagnosis.main.detail and commands(diagnosis)[-1].startswith(
-        "ip addr replace 10.0.0.4/24 dev eth0 && ip route replace 169.254.169.254/32 via 10.0.0.1 dev eth0 src 10.0.0.4"
+        "ip addr replace 10.0.0.4/24 dev eth0 && ip route replace 169.254.169.254/32 via 10.0.0.1 "
+        "dev eth0 src 10.0.0.4"
     )
 
 
@@ -1365,8 +1380,9 @@ def test_every_secondary_address_of_windows_is_skipped_as_source():
     many = replace(ETHERNET, addresses=tuple(held(f"172.16.69.{n}") for n in (7, 8, 9)))
     facts = WINDOWS.dark("172.16.69.8", adapters=(LOOPBACK, many, ETHERNET2))
     assert commands(judged(facts, "broken", "source-not-primary-ip")) == [
-        "Set-NetIPAddress -IPAddress 172.16.69.8 -SkipAsSource 1", "Set-NetIPAddress -IPAddress 172.16.69.9 -SkipAsSource 1",
-    ]  # fmt: skip
+        "Set-NetIPAddress -IPAddress 172.16.69.8 -SkipAsSource 1",
+        "Set-NetIPAddress -IPAddress 172.16.69.9 -SkipAsSource 1",
+    ]
     crowd = replace(ETHERNET, addresses=tuple(held(f"172.16.69.{n}") for n in range(7, 200)))
     (one,) = commands(
         judged(
@@ -1507,9 +1523,13 @@ NAT = FirewallChain("ip nat output", FirewallPlace.NFTABLES, "output", "nat", -1
 
 def test_where_a_rule_redirects_the_route_is_not_what_fails():
     rule = FirewallRule(
-        "7", FirewallPlace.NFTABLES, RuleVerdict.REDIRECT, chain=NAT.id, target="127.0.0.1",
+        "7",
+        FirewallPlace.NFTABLES,
+        RuleVerdict.REDIRECT,
+        chain=NAT.id,
+        target="127.0.0.1",
         matches=(FirewallMatch(MatchField.DESTINATION, ("169.254.169.254",)),),
-    )  # fmt: skip
+    )
     facts = LINUX.dark(
         None,
         Outcome.REFUSED,

@@ -102,7 +102,8 @@ def test_what_is_mounted_there_stays(base, old, tmp_path):
     (shown / "report.txt").write_text("precious")
     script = (
         "import sys; from pathlib import Path; from runcommand.system.linux import folder\n"
-        "for day in range(10, 22): folder.make(Path(sys.argv[1]), Path('/nonexistent'), f'202611{day}T000000Z')\n"
+        "for day in range(10, 22): folder.make(Path(sys.argv[1]), Path('/nonexistent'), "
+        "f'202611{day}T000000Z')\n"
     )
     command = 'mount --bind "$1" "$2" && exec "$3" -c "$4" "$5"'
     inside = [

@@ -172,12 +172,18 @@ def test_what_is_left_of_the_source_is_the_same_program():
         ("def f(a: A) -> B:\n    b: B\n", "def f(a):\n b: B\n"),
         ('x = """a\n\n    b,\n)"""\n', 'x = """a\n\n    b,\n)"""\n'),
         ('x = f"{a} {{\\n}}" "b"\n', 'x = f"{a} {{\\n}}" "b"\n'),
-        ("from a import (\n    B,\n    c,\n)\n\ndef f(b: B):\n    c(b)\n", "from a import c\ndef f(b):\n c(b)\n"),
+        (
+            "from a import (\n    B,\n    c,\n)\n\ndef f(b: B):\n    c(b)\n",
+            "from a import c\ndef f(b):\n c(b)\n",
+        ),
         ("from a import B\n\ndef f(b: B):\n    c(b)\n", "def f(b):\n c(b)\n"),
-        ("from a import B\n\ndef f(b: B):\n    c(b)\n__all__ = ['B']\n", "from a import B\ndef f(b):\n c(b)\n__all__ = ['B']\n"),
+        (
+            "from a import B\n\ndef f(b: B):\n    c(b)\n__all__ = ['B']\n",
+            "from a import B\ndef f(b):\n c(b)\n__all__ = ['B']\n",
+        ),
         ("from a import B\n", "from a import B\n"),
     ],
-)  # fmt: skip
+)
 def test_a_statement_is_one_line_and_nothing_in_a_text_is_touched(source, kept):
     assert build.slim(source) == kept
 
@@ -198,20 +204,36 @@ def test_of_a_help_page_title_and_address_remain():
     [
         ([], {}, []),
         ([], {"ExpectedMac": "00-0D-3A-E5-1C-C0"}, ["--expected-mac", "00-0D-3A-E5-1C-C0"]),
-        ([], {"EXPECTED_MAC": "000D3AE51CC0", "EXPECTED_IP": "10.0.0.4"}, ["--expected-mac", "000D3AE51CC0", "--expected-ip", "10.0.0.4"]),
+        (
+            [],
+            {"EXPECTED_MAC": "000D3AE51CC0", "EXPECTED_IP": "10.0.0.4"},
+            ["--expected-mac", "000D3AE51CC0", "--expected-ip", "10.0.0.4"],
+        ),
         (["ExpectedIp=10.0.0.4"], {}, ["--expected-ip", "10.0.0.4"]),
         (["expected_ip=10.0.0.4"], {}, ["--expected-ip", "10.0.0.4"]),
-        (["00:0d:3a:e5:1c:c0", "10.0.0.4"], {}, ["--expected-mac", "00:0d:3a:e5:1c:c0", "--expected-ip", "10.0.0.4"]),
+        (
+            ["00:0d:3a:e5:1c:c0", "10.0.0.4"],
+            {},
+            ["--expected-mac", "00:0d:3a:e5:1c:c0", "--expected-ip", "10.0.0.4"],
+        ),
         (["10.0.0.4"], {}, ["--expected-ip", "10.0.0.4"]),
         (["", " "], {"ExpectedMac": ""}, []),
         (["--format", "full", "--deadline", "30"], {}, ["--format", "full", "--deadline", "30"]),
         (["Arguments=--format full"], {}, ["--format", "full"]),
-        ([], {"Arguments": "--out '/var/my files' --no-files"}, ["--out", "/var/my files", "--no-files"]),
+        (
+            [],
+            {"Arguments": "--out '/var/my files' --no-files"},
+            ["--out", "/var/my files", "--no-files"],
+        ),
         (["ExitCode=verdict"], {}, []),
-        (["ExpectedIp=10.0.0.4", "--redact"], {"Arguments": "--endpoints"}, ["--expected-ip", "10.0.0.4", "--endpoints", "--redact"]),
+        (
+            ["ExpectedIp=10.0.0.4", "--redact"],
+            {"Arguments": "--endpoints"},
+            ["--expected-ip", "10.0.0.4", "--endpoints", "--redact"],
+        ),
         (["ExpectedMac=a & b 'c' \"d\" \u00e4"], {}, ["--expected-mac", "a & b 'c' \"d\" \u00e4"]),
     ],
-)  # fmt: skip
+)
 def test_parameters_however_run_command_passes_them(words, environment, expected):
     assert arguments(words, environment) == ["check", *expected]
 
@@ -247,12 +269,22 @@ def test_a_parameter_that_makes_no_sense_is_named(words, environment, said):
 SHOWN = [
     scenario
     for scenario in LINUX
-    if scenario.name in (
-        "healthy: as Azure's DHCP leaves it", "nic-down", "route-wrong-interface", "firewall-blocks-imds (nft drop)", "imds-no-answer",
-        "platform-unreachable", "cert-intermediate-missing (its hosts refuse)", "clock-skew", "proxy-intercepts-imds", "not-azure",
-        "nic-mac-mismatch", "attested-signature-invalid (tampered)",
+    if scenario.name
+    in (
+        "healthy: as Azure's DHCP leaves it",
+        "nic-down",
+        "route-wrong-interface",
+        "firewall-blocks-imds (nft drop)",
+        "imds-no-answer",
+        "platform-unreachable",
+        "cert-intermediate-missing (its hosts refuse)",
+        "clock-skew",
+        "proxy-intercepts-imds",
+        "not-azure",
+        "nic-mac-mismatch",
+        "attested-signature-invalid (tampered)",
     )
-]  # fmt: skip
+]
 
 
 @lab_runs
@@ -365,9 +397,12 @@ def test_it_leaves_nothing_but_the_report_folder(fresh):
     after = fresh.vm("find /tmp /run /var /etc /var/log /var/tmp -xdev -newer /run/lab/units")
     new = sorted(set(after.split()) - set(before.split()) - {"/var/log", "/var/tmp"})
     assert [re.sub(r"\d{8}T\d{6}Z", "AT", path) for path in new] == [
-        "/var/log/azure", "/var/log/azure/imds-check", "/var/log/azure/imds-check/AT",
-        "/var/log/azure/imds-check/AT/report.json", "/var/log/azure/imds-check/AT/report.txt",
-    ]  # fmt: skip
+        "/var/log/azure",
+        "/var/log/azure/imds-check",
+        "/var/log/azure/imds-check/AT",
+        "/var/log/azure/imds-check/AT/report.json",
+        "/var/log/azure/imds-check/AT/report.txt",
+    ]
 
 
 @lab_runs
@@ -527,7 +562,8 @@ def test_the_short_report_redacted(fresh):
 @pytest.mark.parametrize(
     "curl",
     [
-        "echo 'curl: error while loading shared libraries: libcurl.so.4: failed to map segment' >&2; exit 127",
+        "echo 'curl: error while loading shared libraries: libcurl.so.4: failed to map segment' "
+        ">&2; exit 127",
         "kill -9 $$",
         "echo 'curl: (2) Failed initialization' >&2; exit 2",
         "echo 'curl: (27) Out of memory' >&2; exit 27",
@@ -599,9 +635,14 @@ def test_a_signal_at_any_moment_costs_no_report(script, name, to_all):
         lab.vm(f"ip {WRONG}")
         for after_s in (0.05, 0.15, 0.3, 0.4, 0.6):
             process = subprocess.Popen(
-                lab.enter(["sh", str(script), "--no-files"]), cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE, universal_newlines=True, start_new_session=True,
-            )  # fmt: skip
+                lab.enter(["sh", str(script), "--no-files"]),
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                universal_newlines=True,
+                start_new_session=True,
+            )
             time.sleep(after_s)
             (os.killpg if to_all else os.kill)(process.pid, getattr(signal, name))
             out = process.communicate(timeout=60)[0]
@@ -682,12 +723,23 @@ def test_few_open_files_are_enough_for_a_report(fresh, command, limit):
 
 
 HOSTILE = {
-    "variables": {"IFS": "x-/.", "CDPATH": "/tmp", "GREP_OPTIONS": "-v", "POSIXLY_CORRECT": "1", "HOME": "/nonexistent"},
-    "Python's variables": {
-        "PYTHONHOME": "/nonexistent", "PYTHONPATH": "/run/lab/planted", "PYTHONSTARTUP": "/run/lab/planted/json.py",
-        "PYTHONWARNINGS": "error", "PYTHONOPTIMIZE": "2", "PYTHONINSPECT": "1", "PYTHONIOENCODING": "utf-16",
+    "variables": {
+        "IFS": "x-/.",
+        "CDPATH": "/tmp",
+        "GREP_OPTIONS": "-v",
+        "POSIXLY_CORRECT": "1",
+        "HOME": "/nonexistent",
     },
-}  # fmt: skip
+    "Python's variables": {
+        "PYTHONHOME": "/nonexistent",
+        "PYTHONPATH": "/run/lab/planted",
+        "PYTHONSTARTUP": "/run/lab/planted/json.py",
+        "PYTHONWARNINGS": "error",
+        "PYTHONOPTIMIZE": "2",
+        "PYTHONINSPECT": "1",
+        "PYTHONIOENCODING": "utf-16",
+    },
+}
 
 
 @lab_runs

@@ -45,11 +45,22 @@ SECRETS = (*METADATA, TOKEN, "hunter2", "S3cret", "4711", "sig=", "token=")
 HOST, PORT = PROXY.split(":")
 # A proxy with credentials, in every notation; some with what is no address at all.
 WITH_CREDENTIALS = (
-    f"http://user:hunter2@{PROXY}", f"user:hunter2@{PROXY}", f"http://hunter2@{PROXY}/", f"http://us%40er:hunter2%2F@{PROXY}/?token=S3cret",
-    f"http://user:hunter2@S3cret@{PROXY}", f"http://user:hunter2/S3cret?sig=hunter2@{PROXY}", "http://user:hunter2@", "http://user:hunter2@:99999",
-    "http://user:hunter2@[bad", f"socks5://user:hunter2@{PROXY}", f"http://user:hun ter2 hunter2@{PROXY}",
-    f"http://user:4711#hunter2@{PROXY}", f"user:4711#hunter2@{PROXY}", f"http://user:4711 #hunter2@{PROXY}", f"http://user:hunter2%23@{PROXY}",
-)  # fmt: skip
+    f"http://user:hunter2@{PROXY}",
+    f"user:hunter2@{PROXY}",
+    f"http://hunter2@{PROXY}/",
+    f"http://us%40er:hunter2%2F@{PROXY}/?token=S3cret",
+    f"http://user:hunter2@S3cret@{PROXY}",
+    f"http://user:hunter2/S3cret?sig=hunter2@{PROXY}",
+    "http://user:hunter2@",
+    "http://user:hunter2@:99999",
+    "http://user:hunter2@[bad",
+    f"socks5://user:hunter2@{PROXY}",
+    f"http://user:hun ter2 hunter2@{PROXY}",
+    f"http://user:4711#hunter2@{PROXY}",
+    f"user:4711#hunter2@{PROXY}",
+    f"http://user:4711 #hunter2@{PROXY}",
+    f"http://user:hunter2%23@{PROXY}",
+)
 
 
 def in_every_format(facts):
@@ -194,32 +205,39 @@ def test_the_search_finds_a_secret():
         ("password=hunt\\'er2 x", "password=... x"),
         # and what is none
         (
-            "bypass: localhost; compass: north, passive=1, passport=x, encompass=y, by-pass=1, passed=3",
+            "bypass: localhost; compass: north, passive=1, passport=x, encompass=y, by-pass=1, "
+            "passed=3",
             None,
         ),
         (
-            "monkey=1 turkey: x passing: 2 compassed=3 secretary: Bob tokenizer=x keyboard=us pwned: no",
+            "monkey=1 turkey: x passing: 2 compassed=3 secretary: Bob tokenizer=x keyboard=us "
+            "pwned: no",
             None,
         ),
         (
-            '-A OUTPUT -p tcp -m tcp --dport 80 -m comment --comment "block: all" -j REJECT --reject-with tcp-reset',
+            '-A OUTPUT -p tcp -m tcp --dport 80 -m comment --comment "block: all" -j REJECT '
+            "--reject-with tcp-reset",
             None,
         ),
         (
-            "[12:720] -A INPUT -s 10.0.0.0/8 -i eth0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+            "[12:720] -A INPUT -s 10.0.0.0/8 -i eth0 -m conntrack --ctstate RELATED,ESTABLISHED -j "
+            "ACCEPT",
             None,
         ),
         (
-            "default via 10.0.0.1 dev eth0 proto dhcp src 10.0.0.4 metric 100; 168.63.129.16 via 10.0.0.1 dev eth0",
+            "default via 10.0.0.1 dev eth0 proto dhcp src 10.0.0.4 metric 100; 168.63.129.16 via "
+            "10.0.0.1 dev eth0",
             None,
         ),
         (
-            "10.0.0.0/24 dev eth0 proto kernel scope link src 10.0.0.4 metric 100 nexthop via fe80::1 weight 1",
+            "10.0.0.0/24 dev eth0 proto kernel scope link src 10.0.0.4 metric 100 nexthop via "
+            "fe80::1 weight 1",
             None,
         ),
         ("0.0.0.0          0.0.0.0         10.0.0.1        10.0.0.4     10", None),
         (
-            "see https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service or http://h:80/a/b.html",
+            "see https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service or "
+            "http://h:80/a/b.html",
             None,
         ),
         ('{"error": "x", "mail": "admin@contoso.com", "url": "http://h/p"}', None),
@@ -230,13 +248,15 @@ def test_the_search_finds_a_secret():
         ("a => b, c := d; x%3D1%26y%3D2", None),
         ("169.254.169.254 via 10.0.0.1 dev eth0 proto dhcp src 10.0.0.4 metric 100", None),
         (
-            "2: eth0@if5: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc noqueue state UP group default",
+            "2: eth0@if5: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc noqueue state UP group "
+            "default",
             None,
         ),
         ("link/ether 00:0d:3a:7f:20:04 brd ff:ff:ff:ff:ff:ff link-netnsid 0", None),
         ('lease { interface "eth0"; fixed-address 10.0.0.4; option routers 10.0.0.1; }', None),
         (
-            "-A OUTPUT -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m owner --uid-owner 0 -m mark --mark 0x1/0xff -j DROP",
+            "-A OUTPUT -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m owner --uid-owner 0 -m "
+            "mark --mark 0x1/0xff -j DROP",
             None,
         ),
         (
@@ -279,10 +299,20 @@ def test_half_a_text_shows_no_half_of_a_password():
 
 
 PLANTED = (
-    "user:hunter2@host", r'{\"token\":\"hunter2\"}', "pass=hunter2", "passphrase=hunter2", "psk=hunter2", "Cookie: a=1; b=hunter2",
-    "%70assword=hunter2", f"x {'y' * 4000} http://user:hunter2@host", f"{'y' * 4070} http://user:hunter2@host/?{'z' * 50}",
-    "Authorization: Digest a=b, c=hunter2", "AccountKey=hunter2/S3cret+x==", "<pwd>hunter2</pwd>", "--password hunter2",
-)  # fmt: skip
+    "user:hunter2@host",
+    r"{\"token\":\"hunter2\"}",
+    "pass=hunter2",
+    "passphrase=hunter2",
+    "psk=hunter2",
+    "Cookie: a=1; b=hunter2",
+    "%70assword=hunter2",
+    f"x {'y' * 4000} http://user:hunter2@host",
+    f"{'y' * 4070} http://user:hunter2@host/?{'z' * 50}",
+    "Authorization: Digest a=b, c=hunter2",
+    "AccountKey=hunter2/S3cret+x==",
+    "<pwd>hunter2</pwd>",
+    "--password hunter2",
+)
 
 
 @pytest.mark.parametrize("said", PLANTED, ids=range(len(PLANTED)))
@@ -302,7 +332,19 @@ def test_what_an_answer_says_is_in_no_report(said, where):
     assert secrets_in(*in_every_format(facts)) == []
 
 
-@pytest.mark.parametrize("url", ["hunter2@host/p.pac", "user:hunter2@host/p.pac", "http://host/p.pac?sig=S3cret", "http://user:hunter2@host/p.pac", "http://a:hunter2@S3cret@host/p", "http:\\\\u:hunter2@h/p", "file:///c:/p.pac#S3cret", "http://h/a?b@hunter2"])  # fmt: skip
+@pytest.mark.parametrize(
+    "url",
+    [
+        "hunter2@host/p.pac",
+        "user:hunter2@host/p.pac",
+        "http://host/p.pac?sig=S3cret",
+        "http://user:hunter2@host/p.pac",
+        "http://a:hunter2@S3cret@host/p",
+        "http:\\\\u:hunter2@h/p",
+        "file:///c:/p.pac#S3cret",
+        "http://h/a?b@hunter2",
+    ],
+)
 def test_what_is_kept_of_an_address(url):
     assert secrets_in(without_query(url)) == []
 

@@ -30,7 +30,13 @@ def uint(value, bits=32):
     return f"<type>FWP_UINT{bits}</type><uint{bits}>{value}</uint{bits}>"
 
 
-def filter_(*conditions, name="Contoso Shield block", provider="{11111111-0000-4000-8000-000000000001}", layer="ALE_AUTH_CONNECT_V4", action="FWP_ACTION_BLOCK"):  # fmt: skip
+def filter_(
+    *conditions,
+    name="Contoso Shield block",
+    provider="{11111111-0000-4000-8000-000000000001}",
+    layer="ALE_AUTH_CONNECT_V4",
+    action="FWP_ACTION_BLOCK",
+):
     own = (
         f'<filterCondition numItems="{len(conditions)}">{"".join(conditions)}</filterCondition>'
         if conditions
@@ -68,23 +74,54 @@ def suspected(*filters):
     [
         ((), True),
         ((ADDRESS,), True),
-        ((ADDRESS, condition("IP_PROTOCOL", "EQUAL", uint(6, 8)), condition("IP_REMOTE_PORT", "EQUAL", uint(80, 16))), True),
+        (
+            (
+                ADDRESS,
+                condition("IP_PROTOCOL", "EQUAL", uint(6, 8)),
+                condition("IP_REMOTE_PORT", "EQUAL", uint(80, 16)),
+            ),
+            True,
+        ),
         ((condition("IP_REMOTE_ADDRESS", "EQUAL", uint(2852039166)),), True),
         ((condition("IP_REMOTE_ADDRESS", "EQUAL", uint("10.0.0.1")),), False),
         ((condition("IP_REMOTE_ADDRESS", "EQUAL", uint("10.0.0.1")), ADDRESS), True),
         ((condition("IP_REMOTE_ADDRESS", "NOT_EQUAL", uint(IMDS)),), False),
         ((condition("IP_REMOTE_ADDRESS", "EQUAL", MASKED.format("169.254.0.0")),), True),
         ((condition("IP_REMOTE_ADDRESS", "EQUAL", MASKED.format("10.0.0.0")),), False),
-        ((condition("IP_REMOTE_ADDRESS", "RANGE", RANGE.format(uint("169.254.0.0"), uint("169.254.255.255"))),), True),
-        ((condition("IP_REMOTE_PORT", "RANGE", RANGE.format(uint(81, 16), uint(65535, 16))),), False),
+        (
+            (
+                condition(
+                    "IP_REMOTE_ADDRESS",
+                    "RANGE",
+                    RANGE.format(uint("169.254.0.0"), uint("169.254.255.255")),
+                ),
+            ),
+            True,
+        ),
+        (
+            (condition("IP_REMOTE_PORT", "RANGE", RANGE.format(uint(81, 16), uint(65535, 16))),),
+            False,
+        ),
         ((condition("IP_REMOTE_PORT", "EQUAL", uint(443, 16)),), False),
         ((condition("IP_PROTOCOL", "EQUAL", uint(17, 8)),), False),
         ((condition("FLAGS", "FLAGS_ALL_SET", uint(1)),), True),
-        ((condition("ALE_APP_ID", "EQUAL", "<type>FWP_BYTE_BLOB_TYPE</type><byteBlob><data>00</data><asString>\\curl.exe</asString></byteBlob>"),), True),
-        ((condition("ALE_PACKAGE_ID", "NOT_EQUAL", "<type>FWP_SID</type><sid>S-1-0-0</sid>"),), False),
+        (
+            (
+                condition(
+                    "ALE_APP_ID",
+                    "EQUAL",
+                    "<type>FWP_BYTE_BLOB_TYPE</type><byteBlob><data>00</data><asString>\\curl.exe</asString></byteBlob>",
+                ),
+            ),
+            True,
+        ),
+        (
+            (condition("ALE_PACKAGE_ID", "NOT_EQUAL", "<type>FWP_SID</type><sid>S-1-0-0</sid>"),),
+            False,
+        ),
         ((condition("IP_REMOTE_ADDRESS", "EQUAL", "<type>FWP_NEW</type><new>1</new>"),), True),
     ],
-)  # fmt: skip
+)
 def test_the_filters_that_may_have_forbidden_it(conditions, found):
     assert bool(suspected(filter_(*conditions))) is found
 
@@ -146,8 +183,15 @@ def test_text_around_it_does_not_matter_and_the_list_is_bounded():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "The operation requires elevation.", "<wfpdiag><filters>", "<a></b>", '<!DOCTYPE x [<!ENTITY a "b">]><wfpdiag/>', "<" * 100000],
-)  # fmt: skip
+    [
+        "",
+        "The operation requires elevation.",
+        "<wfpdiag><filters>",
+        "<a></b>",
+        '<!DOCTYPE x [<!ENTITY a "b">]><wfpdiag/>',
+        "<" * 100000,
+    ],
+)
 def test_what_is_no_such_xml_is_no_fact(text):
     with pytest.raises(NoFact):
         wfp.parse(text)

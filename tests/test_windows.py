@@ -36,9 +36,21 @@ def forward(destination="0.0.0.0", mask="0.0.0.0", next_hop="172.16.69.1", kind=
 
 def test_a_row_of_the_forward_table():
     route = routes.parse_row(forward(IMDS, "255.255.255.255"), {7: adapter_row()})
-    assert (route.destination, route.gateway, route.interface, route.interface_index, route.metric, route.protocol) == (
-        f"{IMDS}/32", "172.16.69.1", "Ethernet", 7, 11, "static",
-    )  # fmt: skip
+    assert (
+        route.destination,
+        route.gateway,
+        route.interface,
+        route.interface_index,
+        route.metric,
+        route.protocol,
+    ) == (
+        f"{IMDS}/32",
+        "172.16.69.1",
+        "Ethernet",
+        7,
+        11,
+        "static",
+    )
 
 
 @pytest.mark.parametrize(
@@ -187,18 +199,39 @@ def test_an_error_of_the_socket_stands_without_a_route(mocker, table):
 
 def adapter_row(**more):
     base = dict(
-        index=7, guid=GUID, name="Ethernet", description="Microsoft Hyper-V Network Adapter", mac=MAC, type=6, oper_status=1,
-        metric=10, dhcp=True, dhcp_server="168.63.129.16",
-        addresses=(UnicastAddress("172.16.69.7", 24, 3, 4), UnicastAddress("172.16.69.8", 24, 1, 4)), gateways=("172.16.69.1",) * 2,
-    )  # fmt: skip
+        index=7,
+        guid=GUID,
+        name="Ethernet",
+        description="Microsoft Hyper-V Network Adapter",
+        mac=MAC,
+        type=6,
+        oper_status=1,
+        metric=10,
+        dhcp=True,
+        dhcp_server="168.63.129.16",
+        addresses=(
+            UnicastAddress("172.16.69.7", 24, 3, 4),
+            UnicastAddress("172.16.69.8", 24, 1, 4),
+        ),
+        gateways=("172.16.69.1",) * 2,
+    )
     return AdapterRow(**{**base, **more})
 
 
 def interface_row(**more):
     base = dict(
-        index=7, guid=GUID, name="Ethernet", description="Microsoft Hyper-V Network Adapter", mac=MAC, type=6, hardware=True,
-        filter=False, oper_status=1, admin_status=1, media_connect_state=1,
-    )  # fmt: skip
+        index=7,
+        guid=GUID,
+        name="Ethernet",
+        description="Microsoft Hyper-V Network Adapter",
+        mac=MAC,
+        type=6,
+        hardware=True,
+        filter=False,
+        oper_status=1,
+        admin_status=1,
+        media_connect_state=1,
+    )
     return InterfaceRow(**{**base, **more})
 
 
@@ -216,16 +249,23 @@ def test_an_adapter_with_its_lease():
         adapter_row(), interface_row(), [(7, "172.16.69.8"), (9, "172.16.69.7")], LEASE
     )
     assert (found.name, found.mac, found.kind, found.physical, found.state) == (
-        "Ethernet", "00-0D-3A-E5-1C-C0", "ethernet", True, LinkState.UP,
-    )  # fmt: skip
+        "Ethernet",
+        "00-0D-3A-E5-1C-C0",
+        "ethernet",
+        True,
+        LinkState.UP,
+    )
     assert [(held.address, held.skip_as_source, held.dynamic) for held in found.addresses] == [
         ("172.16.69.7", False, True),
         ("172.16.69.8", True, False),
     ]
     assert found.gateways == ("172.16.69.1",)
     assert (found.dhcp, found.dhcp_server, found.lease_address, found.lease_gateway) == (
-        True, "168.63.129.16", "172.16.69.7", "172.16.69.1",
-    )  # fmt: skip
+        True,
+        "168.63.129.16",
+        "172.16.69.7",
+        "172.16.69.1",
+    )
 
 
 def test_values_of_an_old_lease_do_not_count_when_dhcp_is_off():

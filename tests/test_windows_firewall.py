@@ -52,7 +52,11 @@ TABLE = [
     (f"{HEAD}RA4=169.254.169.254/255.255.255.255|Name=a|", BLOCKS, ADDRESSES),
     (f"{HEAD}RA4=169.254.169.0/24|Name=a|", BLOCKS, ADDRESSES),
     (f"{HEAD}RA4=0.0.0.0-255.255.255.255|Name=a|", BLOCKS, ADDRESSES),
-    (f"{HEAD}RA4=0.0.0.0-169.254.169.253|RA4=169.254.169.255-255.255.255.255|Name=a|", NO, ADDRESSES),
+    (
+        f"{HEAD}RA4=0.0.0.0-169.254.169.253|RA4=169.254.169.255-255.255.255.255|Name=a|",
+        NO,
+        ADDRESSES,
+    ),
     (f"{HEAD}RA4=169.254.169.253|Name=a|", NO, ADDRESSES),
     (f"{HEAD}RA4=169.254.170.0/255.255.255.0|Name=a|", NO, ADDRESSES),
     (f"{HEAD}RA4=10.0.0.0/8|RA4=192.168.0.0/16|Name=a|", NO, ADDRESSES),
@@ -104,10 +108,18 @@ TABLE = [
     (f"{HEAD}{SVCHOST}Svc==Display|Name=a|", ONLY, WINE),
     (f"{HEAD}Svc=*|RA4={IMDS}|Name=a|", ONLY, POWERSHELL),
     (f"{HEAD}RA4={IMDS}|LUAuth=O:LSD:(A;;CC;;;S-1-5-21-1-2-3-1001)|Name=a|", ONLY, POWERSHELL),
-    (f"{HEAD}RA4={IMDS}|LUAuth=O:LSD:(D;;CC;;;S-1-5-32-544)(A;;CC;;;S-1-1-0)|Name=a|", ONLY, POWERSHELL),
+    (
+        f"{HEAD}RA4={IMDS}|LUAuth=O:LSD:(D;;CC;;;S-1-5-32-544)(A;;CC;;;S-1-1-0)|Name=a|",
+        ONLY,
+        POWERSHELL,
+    ),
     (f"{HEAD}RA4={IMDS}|LUAuth=O:LSD:(A;;CC;;;WD)|Name=a|", BLOCKS, POWERSHELL),
     (f"{HEAD}RA4={IMDS}|LUOwn=S-1-5-21-1-2-3-1001|Name=a|", ONLY, POWERSHELL),
-    (f"{HEAD}AppPkgId=S-1-15-2-1-2-3-4-5-6-7|Platform=2:6:2|Platform2=GTEQ|Name=a|", ONLY, POWERSHELL),
+    (
+        f"{HEAD}AppPkgId=S-1-15-2-1-2-3-4-5-6-7|Platform=2:6:2|Platform2=GTEQ|Name=a|",
+        ONLY,
+        POWERSHELL,
+    ),
     (f"{HEAD}PFN=Contoso.App_8wekyb3d8bbwe|Name=a|", ONLY, RULE),
     # interfaces, platforms, and what is newer or unknown
     (f"{HEAD}IFType=Lan|RA4={IMDS}|Name=a|", BLOCKS, POWERSHELL),
@@ -120,8 +132,12 @@ TABLE = [
     (f"v2.99|Action=Block|Active=TRUE|Dir=Out|RA4={IMDS}|Name=a|", BLOCKS, GPFAS),
     (f"v3.0|Action=Block|Active=TRUE|Dir=Out|RA4={IMDS}|Name=a|", NO, GPFAS),
     (f"Action=Block|Active=TRUE|Dir=Out|RA4={IMDS}|Name=a|", NO, GPFAS),
-    (f"{HEAD}RA4={IMDS}|Edge=TRUE|Defer=App|LSM=TRUE|EmbedCtxt=x|Desc=@x.dll,-1|Name=a|", BLOCKS, GPFAS),
-]  # fmt: skip
+    (
+        f"{HEAD}RA4={IMDS}|Edge=TRUE|Defer=App|LSM=TRUE|EmbedCtxt=x|Desc=@x.dll,-1|Name=a|",
+        BLOCKS,
+        GPFAS,
+    ),
+]
 
 
 def facts_with(*values, place=FirewallPlace.LOCAL, profiles=None, active_from="test", **more):
@@ -171,25 +187,65 @@ def profile(name="public", enabled=True, active=True, outbound=RuleVerdict.ALLOW
         ((BLOCK, ALLOW), {}, BLOCKS, PRECEDENCE),
         ((BLOCK, ALLOW.replace("Action=Allow", "Action=ByPass")), {}, MAY, ACTION),
         ((BLOCK, f"{ALLOW}Security=Authenticate|AuthByPassOut=TRUE|"), {}, MAY, ACTION),
-        ((BLOCK, ALLOW.replace("Action=Allow", "Action=ByPass").replace(IMDS, "10.0.0.1")), {}, BLOCKS, ACTION),
+        (
+            (BLOCK, ALLOW.replace("Action=Allow", "Action=ByPass").replace(IMDS, "10.0.0.1")),
+            {},
+            BLOCKS,
+            ACTION,
+        ),
         ((BLOCK,), {"profiles": (profile(enabled=False),)}, NO, RULE),
         ((BLOCK,), {"profiles": (profile(enabled=False), profile("domain"))}, MAY, RULE),
         ((BLOCK,), {"profiles": (profile(local_rules=False),)}, NO, PRECEDENCE),
-        ((BLOCK,), {"profiles": (profile(local_rules=False),), "place": FirewallPlace.GROUP_POLICY}, BLOCKS, PRECEDENCE),
+        (
+            (BLOCK,),
+            {"profiles": (profile(local_rules=False),), "place": FirewallPlace.GROUP_POLICY},
+            BLOCKS,
+            PRECEDENCE,
+        ),
         ((BLOCK,), {"profiles": (profile(active=None),), "active_from": None}, BLOCKS, GPFAS),
-        ((BLOCK.replace("RA4", "Profile=Public|RA4"),), {"profiles": (profile(active=None),), "active_from": None}, MAY, GPFAS),
-        ((BLOCK.replace("RA4", "Profile=Public|RA4"),), {"profiles": (profile(), profile("domain"))}, MAY, GPFAS),
+        (
+            (BLOCK.replace("RA4", "Profile=Public|RA4"),),
+            {"profiles": (profile(active=None),), "active_from": None},
+            MAY,
+            GPFAS,
+        ),
+        (
+            (BLOCK.replace("RA4", "Profile=Public|RA4"),),
+            {"profiles": (profile(), profile("domain"))},
+            MAY,
+            GPFAS,
+        ),
         ((), {"profiles": (profile(outbound=RuleVerdict.BLOCK),)}, BLOCKS, PRECEDENCE),
         ((ALLOW,), {"profiles": (profile(outbound=RuleVerdict.BLOCK),)}, NO, PRECEDENCE),
-        ((f"{ALLOW}App=C:\\curl.exe|",), {"profiles": (profile(outbound=RuleVerdict.BLOCK),)}, BLOCKS, PRECEDENCE),
-        ((f"{ALLOW}Security=Authenticate|",), {"profiles": (profile(outbound=RuleVerdict.BLOCK),)}, MAY, POWERSHELL),
-        ((ALLOW.replace(f"RA4={IMDS}", "RA42=IntErnet"),), {"profiles": (profile(outbound=RuleVerdict.BLOCK),)}, MAY, KEYWORDS),
-        ((), {"profiles": (profile(outbound=RuleVerdict.BLOCK), profile("domain"))}, MAY, PRECEDENCE),
+        (
+            (f"{ALLOW}App=C:\\curl.exe|",),
+            {"profiles": (profile(outbound=RuleVerdict.BLOCK),)},
+            BLOCKS,
+            PRECEDENCE,
+        ),
+        (
+            (f"{ALLOW}Security=Authenticate|",),
+            {"profiles": (profile(outbound=RuleVerdict.BLOCK),)},
+            MAY,
+            POWERSHELL,
+        ),
+        (
+            (ALLOW.replace(f"RA4={IMDS}", "RA42=IntErnet"),),
+            {"profiles": (profile(outbound=RuleVerdict.BLOCK),)},
+            MAY,
+            KEYWORDS,
+        ),
+        (
+            (),
+            {"profiles": (profile(outbound=RuleVerdict.BLOCK), profile("domain"))},
+            MAY,
+            PRECEDENCE,
+        ),
         ((), {"profiles": (profile(enabled=False, outbound=RuleVerdict.BLOCK),)}, NO, RULE),
         ((BLOCK,), {"services": (Service("MpsSvc", ServiceState.STOPPED, "disabled"),)}, NO, RULE),
         ((BLOCK,), {"services": (Service("MpsSvc", ServiceState.UNKNOWN),)}, BLOCKS, RULE),
     ],
-)  # fmt: skip
+)
 def test_what_rules_and_profiles_come_to(values, more, expected, source):
     assert does(facts_with(*values, **more)) == expected, source
 
@@ -450,26 +506,50 @@ def test_more_rules_than_are_kept_are_told_and_allows_go_first(mocker):
 @pytest.mark.parametrize(
     "keys, expected",
     [
-        ({f"{LOCAL}\\PublicProfile": {"EnableFirewall": 0}}, (False, None, FirewallPlace.LOCAL, True)),
         (
-            {f"{LOCAL}\\PublicProfile": {"EnableFirewall": 0}, f"{POLICY}\\PublicProfile": {"EnableFirewall": 1}},
+            {f"{LOCAL}\\PublicProfile": {"EnableFirewall": 0}},
+            (False, None, FirewallPlace.LOCAL, True),
+        ),
+        (
+            {
+                f"{LOCAL}\\PublicProfile": {"EnableFirewall": 0},
+                f"{POLICY}\\PublicProfile": {"EnableFirewall": 1},
+            },
             (True, None, FirewallPlace.LOCAL, True),
         ),
         (
             {f"{POLICY}\\PublicProfile": {"DefaultOutboundAction": 1, "AllowLocalPolicyMerge": 0}},
             (None, RuleVerdict.BLOCK, FirewallPlace.GROUP_POLICY, False),
         ),
-        ({f"{LOCAL}\\PublicProfile": {"AllowLocalPolicyMerge": 0}}, (None, None, FirewallPlace.LOCAL, True)),
-        ({f"{firewall.MDM}\\PublicProfile": {"AllowLocalPolicyMerge": 0}}, (None, None, FirewallPlace.LOCAL, False)),
-        ({f"{POLICY}\\StandardProfile": {"EnableFirewall": 0}}, (False, None, FirewallPlace.LOCAL, True)),
         (
-            {f"{POLICY}\\StandardProfile": {"EnableFirewall": 0}, f"{POLICY}\\PrivateProfile": {"EnableFirewall": 1}},
+            {f"{LOCAL}\\PublicProfile": {"AllowLocalPolicyMerge": 0}},
             (None, None, FirewallPlace.LOCAL, True),
         ),
-        ({f"{LOCAL}\\PublicProfile": {"EnableFirewall": "0", "DefaultOutboundAction": b"\1"}}, (None, None, FirewallPlace.LOCAL, True)),
-        ({f"{LOCAL}\\PublicProfile": {"DefaultOutboundAction": 7}}, (None, None, FirewallPlace.LOCAL, True)),
+        (
+            {f"{firewall.MDM}\\PublicProfile": {"AllowLocalPolicyMerge": 0}},
+            (None, None, FirewallPlace.LOCAL, False),
+        ),
+        (
+            {f"{POLICY}\\StandardProfile": {"EnableFirewall": 0}},
+            (False, None, FirewallPlace.LOCAL, True),
+        ),
+        (
+            {
+                f"{POLICY}\\StandardProfile": {"EnableFirewall": 0},
+                f"{POLICY}\\PrivateProfile": {"EnableFirewall": 1},
+            },
+            (None, None, FirewallPlace.LOCAL, True),
+        ),
+        (
+            {f"{LOCAL}\\PublicProfile": {"EnableFirewall": "0", "DefaultOutboundAction": b"\1"}},
+            (None, None, FirewallPlace.LOCAL, True),
+        ),
+        (
+            {f"{LOCAL}\\PublicProfile": {"DefaultOutboundAction": 7}},
+            (None, None, FirewallPlace.LOCAL, True),
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_policy_that_counts(keys, expected):
     public = firewall.profiles(None, lambda key: keys.get(key, {}))[2]
     assert (

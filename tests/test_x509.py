@@ -100,9 +100,27 @@ def test_other_curves_and_names(tmp_path):
             ["ed25519"] if curve == "ed25519" else ["ec", "-pkeyopt", f"ec_paramgen_curve:{curve}"]
         )
         subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", *new, "-nodes", "-keyout", "k", "-out", "c.der", "-outform", "DER", "-utf8", "-subj", "/CN=Stra\u00dfe/O=x"],
-            cwd=tmp_path, check=True, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            [
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                *new,
+                "-nodes",
+                "-keyout",
+                "k",
+                "-out",
+                "c.der",
+                "-outform",
+                "DER",
+                "-utf8",
+                "-subj",
+                "/CN=Stra\u00dfe/O=x",
+            ],
+            cwd=tmp_path,
+            check=True,
+            stderr=subprocess.DEVNULL,
+        )
         fact = X509.read((tmp_path / "c.der").read_bytes()).fact
         assert fact.key == kind and fact.subject == "O=x, CN=Stra\u00dfe"
 
@@ -161,13 +179,28 @@ CHAIN = ["metadata.azure.com", pki.ISSUING, pki.TLS_ROOT]
         (["issuing", "tls_root"], SECOND, CHAIN, set()),
         (["issuing", "cross", "root", "tls_root"], SECOND, CHAIN, set()),
         (["issuing", "tls_root"], ROOT, CHAIN, {ChainFault.ROOT_UNTRUSTED}),
-        (["issuing", "cross", "root"], frozenset(), [*CHAIN, pki.ROOT], {ChainFault.ROOT_UNTRUSTED}),
+        (
+            ["issuing", "cross", "root"],
+            frozenset(),
+            [*CHAIN, pki.ROOT],
+            {ChainFault.ROOT_UNTRUSTED},
+        ),
         (["issuing", "root"], ROOT, CHAIN[:2], {ChainFault.ISSUER_MISSING}),
         (["cross", "root"], ROOT, CHAIN[:1], {ChainFault.ISSUER_MISSING}),
         ([], ROOT, CHAIN[:1], {ChainFault.ISSUER_MISSING}),
     ],
-    ids=["by the cross-certificate", "in any order", "by the second root", "either root", "the wrong root", "no root", "no cross-certificate", "no intermediate", "nothing"],
-)  # fmt: skip
+    ids=[
+        "by the cross-certificate",
+        "in any order",
+        "by the second root",
+        "either root",
+        "the wrong root",
+        "no root",
+        "no cross-certificate",
+        "no intermediate",
+        "nothing",
+    ],
+)
 def test_paths_over_both_roots(pool, trusted, names, faults):
     assert shown(build(LEAF, certificates(*pool), trusted, NOW)) == (names, faults)
 

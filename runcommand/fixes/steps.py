@@ -76,7 +76,7 @@ def instead(by_hand: str, make: Callable[[], List[Fix]]) -> List[Fix]:
 
 
 def file_of(url: str) -> str:
-    """The name of the file that an address names, its escapes resolved; empty where it names none."""
+    """The file name in an address, its escapes resolved; empty where it names none."""
     return unquote(url.partition("?")[0].rpartition("/")[2])
 
 

@@ -119,7 +119,10 @@ def status(output: Output, os: str) -> List[Dict[str, object]]:
 
 def instance_view(output: Output, began: str, ended: str) -> Dict[str, object]:
     """What a managed run command's instance view says of an output."""
-    failed = f"Execution failed: failed to execute command: command terminated with exit status={output.code}"
+    failed = (
+        "Execution failed: failed to execute command: command terminated with exit "
+        f"status={output.code}"
+    )
     return {
         "executionState": "Failed" if output.code else "Succeeded",
         "executionMessage": failed if output.code else "Execution completed",

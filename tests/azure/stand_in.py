@@ -323,7 +323,10 @@ class Azure:
                 "The operation requires the VM to be running (or set to run).",
             )
         if not machine.busy.acquire(blocking=False):
-            text = "Run command extension execution is in progress. Please wait for completion before invoking a run command."
+            text = (
+                "Run command extension execution is in progress. Please wait for completion "
+                "before invoking a run command."
+            )
             raise Refused(409, "Conflict", text)
         machine.received.append(body)
 
@@ -421,7 +424,8 @@ def _pairs(body: Json) -> List[Tuple[str, str]]:
 def _await_agent(machine: Machine) -> None:
     if not machine.agent_reports:
         text = (
-            f"VM '{machine.name}' has not reported status for VM agent or extensions. Please verify the VM has a running "
+            f"VM '{machine.name}' has not reported status for VM agent or extensions. Please "
+            "verify the VM has a running "
             "VM agent, and can establish outbound connections to Azure storage."
         )
         raise Refused(409, "VMAgentStatusCommunicationError", text)

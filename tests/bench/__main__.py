@@ -49,9 +49,12 @@ def sample(command: Sequence[str], **variables: str) -> Sample:
     """
     began = time.monotonic()
     process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
-    )  # fmt: skip
+    )
     peak = 0
     while process.poll() is None:
         peak = max(peak, high_water_kib(process.pid))
@@ -172,7 +175,8 @@ def of_script(runs: int) -> None:
     """
     script = write_script()
     print(
-        f"{'size of the script':34}{'':8}{script.stat().st_size / 1024:8.1f}{'':8}  {'KiB':6}{build.SCRIPT_LIMIT >> 10}"
+        f"{'size of the script':34}{'':8}{script.stat().st_size / 1024:8.1f}{'':8}  "
+        f"{'KiB':6}{build.SCRIPT_LIMIT >> 10}"
     )
     with Lab() as lab:
         command = lab.enter(["sh", str(script), "--no-files"])

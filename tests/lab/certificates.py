@@ -54,28 +54,90 @@ def signed(cause: str, document: str, **more: object) -> Broken:
 
 
 CERTIFICATES: List[Broken] = [
-    healthy("issuers that must be fetched", behaviour=ALONE, names=at(SERVED), web=web(), also=(FETCHED,)),
-    healthy("issuers that only one of two hosts has", behaviour=ALONE, names={**at(SERVED), **at(REFUSING, TWO[1])}, web=web(), also=(FETCHED,)),
+    healthy(
+        "issuers that must be fetched",
+        behaviour=ALONE,
+        names=at(SERVED),
+        web=web(),
+        also=(FETCHED,),
+    ),
+    healthy(
+        "issuers that only one of two hosts has",
+        behaviour=ALONE,
+        names={**at(SERVED), **at(REFUSING, TWO[1])},
+        web=web(),
+        also=(FETCHED,),
+    ),
     healthy("everything in the document", never=(FETCHED, ENDPOINTS_CLOSED)),
-    healthy("everything on the VM", behaviour=ALONE, trust=("root", "issuing", "cross"), names=at(REFUSING), never=(FETCHED, ENDPOINTS_CLOSED)),
-    healthy("the second root is trusted itself", behaviour=ALONE, trust=("tls_root", "issuing"), never=(FETCHED,)),
-    healthy("--endpoints, all answer", names=at(SERVED), web=web(), arguments=("--endpoints",), never=(ENDPOINTS_CLOSED,)),
-    healthy("--endpoints, all refuse", names=at(REFUSING), arguments=("--endpoints",), also=(ENDPOINTS_CLOSED,)),
-    healthy("another subscription in the document", behaviour=Behaviour(document="other-subscription")),
-    healthy("a signature of another kind", behaviour=Behaviour(document="sha1"), also=("attested-unverifiable",)),
+    healthy(
+        "everything on the VM",
+        behaviour=ALONE,
+        trust=("root", "issuing", "cross"),
+        names=at(REFUSING),
+        never=(FETCHED, ENDPOINTS_CLOSED),
+    ),
+    healthy(
+        "the second root is trusted itself",
+        behaviour=ALONE,
+        trust=("tls_root", "issuing"),
+        never=(FETCHED,),
+    ),
+    healthy(
+        "--endpoints, all answer",
+        names=at(SERVED),
+        web=web(),
+        arguments=("--endpoints",),
+        never=(ENDPOINTS_CLOSED,),
+    ),
+    healthy(
+        "--endpoints, all refuse",
+        names=at(REFUSING),
+        arguments=("--endpoints",),
+        also=(ENDPOINTS_CLOSED,),
+    ),
+    healthy(
+        "another subscription in the document", behaviour=Behaviour(document="other-subscription")
+    ),
+    healthy(
+        "a signature of another kind",
+        behaviour=Behaviour(document="sha1"),
+        also=("attested-unverifiable",),
+    ),
     healthy("the cloud of the US government", environment="AzureUSGovernmentCloud"),
     healthy("the cloud in China", environment="AzureChinaCloud"),
     healthy("a cloud that is not known", environment="AzureNowhere"),
     lacking("its hosts refuse", names=at(REFUSING), heals=True, also=(ENDPOINTS_CLOSED,)),
-    lacking("its hosts are dark", names=at(DARK), host=ALL_DARK, heals=True, also=(ENDPOINTS_CLOSED,)),
+    lacking(
+        "its hosts are dark", names=at(DARK), host=ALL_DARK, heals=True, also=(ENDPOINTS_CLOSED,)
+    ),
     lacking("its hosts have no names", heals=True, also=(ENDPOINTS_CLOSED,)),
     lacking("its hosts send a web page", names=at(SERVED), web=web("html"), heals=True),
     lacking("its hosts never end", names=at(SERVED), web=web("endless")),
     lacking("its hosts reset", names=at(SERVED), web=web("reset"), heals=True),
-    lacking("the cross-certificate", trust=("root", "issuing"), names={**at(SERVED), **at(REFUSING, TWO[0])}, web=web(), heals=True),
-    lacking("the second root in its place", behaviour=replace(ALONE, embedded=("issuing", "tls_root")), names={**at(SERVED), **at(REFUSING, TWO[0])}, web=web(), heals=True),
+    lacking(
+        "the cross-certificate",
+        trust=("root", "issuing"),
+        names={**at(SERVED), **at(REFUSING, TWO[0])},
+        web=web(),
+        heals=True,
+    ),
+    lacking(
+        "the second root in its place",
+        behaviour=replace(ALONE, embedded=("issuing", "tls_root")),
+        names={**at(SERVED), **at(REFUSING, TWO[0])},
+        web=web(),
+        heals=True,
+    ),
     # a stranger's root: advice
-    Broken("cert-root-untrusted", "degraded", "cert-root-untrusted", behaviour=ALONE, trust=(), names=at(SERVED), web=web()),
+    Broken(
+        "cert-root-untrusted",
+        "degraded",
+        "cert-root-untrusted",
+        behaviour=ALONE,
+        trust=(),
+        names=at(SERVED),
+        web=web(),
+    ),
     signed("attested-signature-invalid", "tampered"),
     signed("attested-signature-invalid", "garbage"),
     signed("attested-document-expired", "stale"),
@@ -83,20 +145,62 @@ CERTIFICATES: List[Broken] = [
     signed("attested-vm-mismatch", "other-vm"),
     signed("cert-expired", "expired-certificate"),
     signed("cert-san-mismatch", "wrong-name"),
-    platform("degraded", "clock-skew", "clock-skew (a day, and the document of that time)", behaviour=Behaviour(clock_ahead_s=86400.0), never=("attested-document-expired",)),
-    platform("degraded", "clock-skew", "clock-skew (a certificate that has expired only by the VM's clock)", behaviour=Behaviour(document="expired-certificate", clock_ahead_s=-2.4 * 365 * 86400), never=("cert-expired", "attested-document-expired")),
-]  # fmt: skip
+    platform(
+        "degraded",
+        "clock-skew",
+        "clock-skew (a day, and the document of that time)",
+        behaviour=Behaviour(clock_ahead_s=86400.0),
+        never=("attested-document-expired",),
+    ),
+    platform(
+        "degraded",
+        "clock-skew",
+        "clock-skew (a certificate that has expired only by the VM's clock)",
+        behaviour=Behaviour(document="expired-certificate", clock_ahead_s=-2.4 * 365 * 86400),
+        never=("cert-expired", "attested-document-expired"),
+    ),
+]
 
 # What only Linux shows: a proxy of its environment.
 ON_LINUX: List[Broken] = [
-    healthy("issuers that are fetched through the proxy", behaviour=ALONE, web=web(port=PROXY_PORT), files={"/etc/environment": BYPASSED}, also=(FETCHED,)),
-    lacking("the proxy refuses them", web=web("html-403", PROXY_PORT), files={"/etc/environment": BYPASSED}),
-]  # fmt: skip
+    healthy(
+        "issuers that are fetched through the proxy",
+        behaviour=ALONE,
+        web=web(port=PROXY_PORT),
+        files={"/etc/environment": BYPASSED},
+        also=(FETCHED,),
+    ),
+    lacking(
+        "the proxy refuses them",
+        web=web("html-403", PROXY_PORT),
+        files={"/etc/environment": BYPASSED},
+    ),
+]
 
 # What only Windows shows: its stores.
 USER_ROOT = stored("Root", pki.root()).replace(f"{HKLM}\\Software", f"{USER}\\Software")
 ON_WINDOWS: List[Broken] = [
-    Broken("cert-chain-rejected", "degraded", "cert-chain-rejected", registry=(stored("Disallowed", pki.issuing()),), heals=True),
-    Broken("cert-root-untrusted (in a user's store)", "degraded", "cert-root-untrusted", behaviour=ALONE, trust=(), names=at(SERVED), web=web(), registry=(USER_ROOT,)),
-    healthy("an intermediate in the store of roots", behaviour=ALONE, trust=("root", "cross"), registry=(stored("Root", pki.issuing()),)),
-]  # fmt: skip
+    Broken(
+        "cert-chain-rejected",
+        "degraded",
+        "cert-chain-rejected",
+        registry=(stored("Disallowed", pki.issuing()),),
+        heals=True,
+    ),
+    Broken(
+        "cert-root-untrusted (in a user's store)",
+        "degraded",
+        "cert-root-untrusted",
+        behaviour=ALONE,
+        trust=(),
+        names=at(SERVED),
+        web=web(),
+        registry=(USER_ROOT,),
+    ),
+    healthy(
+        "an intermediate in the store of roots",
+        behaviour=ALONE,
+        trust=("root", "cross"),
+        registry=(stored("Root", pki.issuing()),),
+    ),
+]

@@ -223,7 +223,10 @@ class Lab:
 
     def lease(self, name: str, address: str, router: str, server: str = WIRESERVER) -> None:
         """The lease that systemd-networkd would have written."""
-        text = f"# This is private data. Do not parse.\nADDRESS={address}\nNETMASK=255.255.255.0\nROUTER={router}\nSERVER_ADDRESS={server}\n"
+        text = (
+            "# This is private data. Do not "
+            f"parse.\nADDRESS={address}\nNETMASK=255.255.255.0\nROUTER={router}\nSERVER_ADDRESS={server}\n"
+        )
         self.write(f"/run/systemd/netif/leases/{self.index(name)}", text)
 
     def forget_leases(self) -> None:
@@ -349,8 +352,16 @@ def own_environment() -> Dict[str, str]:
 
 
 EXECUTABLE = (
-    "ip", "nft", "iptables", "iptables-legacy", "printf", "mkdir", "systemctl", "[", "update-ca-certificates",
-)  # fmt: skip
+    "ip",
+    "nft",
+    "iptables",
+    "iptables-legacy",
+    "printf",
+    "mkdir",
+    "systemctl",
+    "[",
+    "update-ca-certificates",
+)
 ANCHORS, BUNDLE = "/usr/local/share/ca-certificates", "/etc/ssl/certs/ca-certificates.crt"
 COPIED = "/run"  # where a fix asks for what the operator downloads elsewhere
 SYSTEMCTL = """#!/bin/sh

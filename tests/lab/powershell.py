@@ -240,8 +240,14 @@ HERE = {"ExePath": f"Z:{EXE}"}
 PLACE = "/run/lab/another.exe"
 THERE = {"ExePath": f"Z:{PLACE}"}
 ODD = "/run/lab/R&D 'n\u00e4chste' (1)/imds check.exe"
-SPOIL = f'sh -c \'for file in "{FOLDER}"/*; do printf x | dd of="$file" bs=1 seek=5000 conv=notrunc; done\''
-FILL = "sh -c 'used=$(df -k --output=used /run | tail -n 1); mount -o remount,size=$((used + 2000))k /run'"
+SPOIL = (
+    f'sh -c \'for file in "{FOLDER}"/*; do printf x | dd of="$file" bs=1 seek=5000 '
+    "conv=notrunc; done'"
+)
+FILL = (
+    "sh -c 'used=$(df -k --output=used /run | tail -n 1); mount -o remount,size=$((used + "
+    "2000))k /run'"
+)
 NICS = ('2 "eth0" 00-0D-3A-7F-20-04 up 10.0.0.4/24', '3 "eth1" 00-0D-3A-7F-20-05 up 10.0.1.5/24')
 NOT_ANSWERED = (f"rule add pref 0 to {IMDS} blackhole",)
 
@@ -258,71 +264,368 @@ SCENARIOS: List[Scenario] = [
     healthy("twice too busy (503)", "ExeUri", parameters=uri("/busy")),
     healthy("left by an earlier run, no way out", "kept", earlier=DOWNLOAD, parameters=NOWHERE),
     healthy("left by an earlier run, nothing given", "kept", earlier=HERE),
-    healthy("left by an earlier run, and spoilt", "kept, ExeUri", earlier=HERE, commands=(SPOIL,), parameters=DOWNLOAD, err=("The copy that an earlier run kept: its SHA-256 is ",)),
+    healthy(
+        "left by an earlier run, and spoilt",
+        "kept, ExeUri",
+        earlier=HERE,
+        commands=(SPOIL,),
+        parameters=DOWNLOAD,
+        err=("The copy that an earlier run kept: its SHA-256 is ",),
+    ),
     healthy("copied to the VM", "ExePath", parameters=HERE),
     healthy("with an odd name", "ExePath", parameters={"ExePath": f"Z:{ODD}"}, put={ODD: EXE}),
-    healthy("the wrong one there, the right one kept", "ExePath, kept", earlier=DOWNLOAD, parameters=THERE, put={PLACE: b"MZ"}, err=(f"ExePath Z:{PLACE}: it has 2 bytes instead of ",)),
-    healthy("no such file, but a download", "ExePath, ExeUri", parameters={**DOWNLOAD, **THERE}, err=("there is no such file",)),
+    healthy(
+        "the wrong one there, the right one kept",
+        "ExePath, kept",
+        earlier=DOWNLOAD,
+        parameters=THERE,
+        put={PLACE: b"MZ"},
+        err=(f"ExePath Z:{PLACE}: it has 2 bytes instead of ",),
+    ),
+    healthy(
+        "no such file, but a download",
+        "ExePath, ExeUri",
+        parameters={**DOWNLOAD, **THERE},
+        err=("there is no such file",),
+    ),
     # --- it does not come ---
-    cannot("nothing given", "none", "ExeUri: none was given, and no earlier run has left the exe here."),
-    cannot("no way out: the name is not known", "ExeUri", "ExeUri https://nowhere.contoso.com/imds-check.exe: the name cannot be resolved", parameters=NOWHERE),
-    cannot("no way out: refused", "ExeUri", "the connection was refused", parameters=uri("/imds-check.exe", f"{HTTPS}:4430")),
-    cannot("no way out: no route", "ExeUri", "no way leads there from this VM", parameters={"ExeUri": "https://192.0.2.7/imds-check.exe"}, vm=("route add unreachable 192.0.2.0/24",)),
-    cannot("no way out: no answer", "ExeUri", "ExeUri https://files.contoso.com/silent: no answer in ", parameters=uri("/silent"), slow=True),
-    cannot("another file (wrong hash)", "ExeUri", "its SHA-256 is ", "it was not run", parameters=uri("/other")),
+    cannot(
+        "nothing given", "none", "ExeUri: none was given, and no earlier run has left the exe here."
+    ),
+    cannot(
+        "no way out: the name is not known",
+        "ExeUri",
+        "ExeUri https://nowhere.contoso.com/imds-check.exe: the name cannot be resolved",
+        parameters=NOWHERE,
+    ),
+    cannot(
+        "no way out: refused",
+        "ExeUri",
+        "the connection was refused",
+        parameters=uri("/imds-check.exe", f"{HTTPS}:4430"),
+    ),
+    cannot(
+        "no way out: no route",
+        "ExeUri",
+        "no way leads there from this VM",
+        parameters={"ExeUri": "https://192.0.2.7/imds-check.exe"},
+        vm=("route add unreachable 192.0.2.0/24",),
+    ),
+    cannot(
+        "no way out: no answer",
+        "ExeUri",
+        "ExeUri https://files.contoso.com/silent: no answer in ",
+        parameters=uri("/silent"),
+        slow=True,
+    ),
+    cannot(
+        "another file (wrong hash)",
+        "ExeUri",
+        "its SHA-256 is ",
+        "it was not run",
+        parameters=uri("/other"),
+    ),
     cannot("cut off", "ExeUri", "cut after 1000000 of ", parameters=uri("/cut")),
-    cannot("cut off, its length not told", "ExeUri", "it has 1000000 bytes instead of ", parameters=uri("/part")),
+    cannot(
+        "cut off, its length not told",
+        "ExeUri",
+        "it has 1000000 bytes instead of ",
+        parameters=uri("/part"),
+    ),
     cannot("a longer file", "ExeUri", "more than ", parameters=uri("/longer")),
     cannot("a file without an end", "ExeUri", "it has more than ", parameters=uri("/endless")),
-    cannot("a page in HTML", "ExeUri", "a page in HTML came from files.contoso.com", parameters=uri("/page")),
-    cannot("a page in HTML, called a file", "ExeUri", 'it begins with "<"', parameters=uri("/page-as-file")),
+    cannot(
+        "a page in HTML",
+        "ExeUri",
+        "a page in HTML came from files.contoso.com",
+        parameters=uri("/page"),
+    ),
+    cannot(
+        "a page in HTML, called a file",
+        "ExeUri",
+        'it begins with "<"',
+        parameters=uri("/page-as-file"),
+    ),
     cannot("not found (404)", "ExeUri", "HTTP 404, not found", parameters=uri("/missing")),
-    cannot("the address cut at &", "ExeUri", "HTTP 403, access denied", 'cut at "&"', parameters={"ExeUri": SIGNED.partition("&")[0]}),
-    cannot("a certificate of an unknown root", "ExeUri", "this VM does not trust the certificate", parameters=uri("/imds-check.exe", f"{HTTPS}:444")),
-    cannot("not an address", "ExeUri", "ExeUri: it is neither an https:// address nor one in base64", parameters={"ExeUri": "ftp://files.contoso.com/secret"}),
-    cannot("left by an earlier run, spoilt, no way out", "kept, ExeUri", "The copy that an earlier run kept: its SHA-256 is ", "cannot be resolved", earlier=HERE, commands=(SPOIL,), parameters=NOWHERE),
-    cannot("no such file", "ExePath", f"ExePath Z:{PLACE}: there is no such file.", parameters=THERE),
-    cannot("another version", "ExePath", "bytes instead of ", parameters=THERE, put={PLACE: b"MZ" * 5000}),
-    cannot("a page in HTML saved as the exe", "ExePath", 'it begins with "<"', parameters=THERE, put={PLACE: b"<!DOCTYPE html>"}),
-    cannot("\\n in its name became a line break", "ExePath", "ExePath C: ew.exe: it holds a line break", parameters={"ExePath": "C:\new.exe"}),
-    cannot("no whole path", "ExePath", "it is not a whole path", parameters={"ExePath": "imds-check.exe"}),
+    cannot(
+        "the address cut at &",
+        "ExeUri",
+        "HTTP 403, access denied",
+        'cut at "&"',
+        parameters={"ExeUri": SIGNED.partition("&")[0]},
+    ),
+    cannot(
+        "a certificate of an unknown root",
+        "ExeUri",
+        "this VM does not trust the certificate",
+        parameters=uri("/imds-check.exe", f"{HTTPS}:444"),
+    ),
+    cannot(
+        "not an address",
+        "ExeUri",
+        "ExeUri: it is neither an https:// address nor one in base64",
+        parameters={"ExeUri": "ftp://files.contoso.com/secret"},
+    ),
+    cannot(
+        "left by an earlier run, spoilt, no way out",
+        "kept, ExeUri",
+        "The copy that an earlier run kept: its SHA-256 is ",
+        "cannot be resolved",
+        earlier=HERE,
+        commands=(SPOIL,),
+        parameters=NOWHERE,
+    ),
+    cannot(
+        "no such file", "ExePath", f"ExePath Z:{PLACE}: there is no such file.", parameters=THERE
+    ),
+    cannot(
+        "another version",
+        "ExePath",
+        "bytes instead of ",
+        parameters=THERE,
+        put={PLACE: b"MZ" * 5000},
+    ),
+    cannot(
+        "a page in HTML saved as the exe",
+        "ExePath",
+        'it begins with "<"',
+        parameters=THERE,
+        put={PLACE: b"<!DOCTYPE html>"},
+    ),
+    cannot(
+        "\\n in its name became a line break",
+        "ExePath",
+        "ExePath C: ew.exe: it holds a line break",
+        parameters={"ExePath": "C:\new.exe"},
+    ),
+    cannot(
+        "no whole path",
+        "ExePath",
+        "it is not a whole path",
+        parameters={"ExePath": "imds-check.exe"},
+    ),
     # --- it is not kept ---
-    cannot("a folder of another user", "ExePath", "belongs to another user (S-1-5-7)", parameters=HERE, commands=(f"mkdir '{FOLDER}'", f"chown 1000 '{FOLDER}'"), never=("SHA-256",)),
-    cannot("a folder where others write", "ExePath", "can be written by another user (S-1-1-0)", parameters=HERE, commands=(f"mkdir '{FOLDER}'", f"chmod 777 '{FOLDER}'")),
-    cannot("a file in the folder's place", "ExePath", "cannot be made", parameters=HERE, commands=(f"touch '{FOLDER}'",)),
-    cannot("the disk is full", "ExePath", "the disk is full: free ", parameters=HERE, commands=(FILL,), own_vm=True),
-    cannot("a link in the folder's place", "ExePath", "is a link that leads elsewhere", parameters=HERE, commands=(f"mkdir '{FOLDER}'", f"mount -t tmpfs -o mode=0700 none '{FOLDER}'"), own_vm=True),
+    cannot(
+        "a folder of another user",
+        "ExePath",
+        "belongs to another user (S-1-5-7)",
+        parameters=HERE,
+        commands=(f"mkdir '{FOLDER}'", f"chown 1000 '{FOLDER}'"),
+        never=("SHA-256",),
+    ),
+    cannot(
+        "a folder where others write",
+        "ExePath",
+        "can be written by another user (S-1-1-0)",
+        parameters=HERE,
+        commands=(f"mkdir '{FOLDER}'", f"chmod 777 '{FOLDER}'"),
+    ),
+    cannot(
+        "a file in the folder's place",
+        "ExePath",
+        "cannot be made",
+        parameters=HERE,
+        commands=(f"touch '{FOLDER}'",),
+    ),
+    cannot(
+        "the disk is full",
+        "ExePath",
+        "the disk is full: free ",
+        parameters=HERE,
+        commands=(FILL,),
+        own_vm=True,
+    ),
+    cannot(
+        "a link in the folder's place",
+        "ExePath",
+        "is a link that leads elsewhere",
+        parameters=HERE,
+        commands=(f"mkdir '{FOLDER}'", f"mount -t tmpfs -o mode=0700 none '{FOLDER}'"),
+        own_vm=True,
+    ),
     # --- it does not run ---
-    cannot("no program", "ExePath", "it could not be started: this Windows cannot run it", exe=lambda: b"This is no program.\n" * 50),
-    cannot("a program that says nothing", "ExePath", "it ended with exit code 0 and without a report", exe=lambda: compiled("stand_in.c")),
-    cannot("a program that hangs", "ExePath", "it had not ended after 31 s, and was killed", exe=lambda: compiled("hang.c"), parameters={"Arguments": "--deadline 1"}, slow=True),
+    cannot(
+        "no program",
+        "ExePath",
+        "it could not be started: this Windows cannot run it",
+        exe=lambda: b"This is no program.\n" * 50,
+    ),
+    cannot(
+        "a program that says nothing",
+        "ExePath",
+        "it ended with exit code 0 and without a report",
+        exe=lambda: compiled("stand_in.c"),
+    ),
+    cannot(
+        "a program that hangs",
+        "ExePath",
+        "it had not ended after 31 s, and was killed",
+        exe=lambda: compiled("hang.c"),
+        parameters={"Arguments": "--deadline 1"},
+        slow=True,
+    ),
     # --- parameters ---
-    Scenario("an option that there is not", "ExePath", "inconclusive", 2, ("Wrong parameters: imds-check: check: no option is called '--nope'.",), ("no option is called '--nope'",), parameters={**HERE, "Arguments": "--nope"}),
-    Scenario("a MAC that is none", "ExePath", "inconclusive", 2, ("Wrong parameters: imds-check: argument --expected-mac",), ("argument --expected-mac",), parameters={**HERE, "ExpectedMac": "eth0"}),
-    Scenario("a parameter that there is not", "none", "inconclusive", 2, ("Wrong parameters: -ExeURL. There are ExpectedMac,",), parameters={"ExeURL": "https://contoso.com/x?sig=S3cret"}),
-    Scenario("what Azure says of the NIC", "ExePath", "healthy", 0, ("warn nic-ip-mismatch", "10.0.0.99"), parameters={**HERE, "ExpectedIp": " 10.0.0.99 ", "ExpectedMac": "00:0d:3a:7f:20:04"}),
-    Scenario("redacted", "none", "inconclusive", 3, ("imds.reachable connected ok imds.metadata HTTP 200 ok",), never=("10.0.", "labvm", "00-0D", "9a1f0c86", "contoso", "eth0"), parameters={**NOWHERE, "Arguments": "--redact"}),
+    Scenario(
+        "an option that there is not",
+        "ExePath",
+        "inconclusive",
+        2,
+        ("Wrong parameters: imds-check: check: no option is called '--nope'.",),
+        ("no option is called '--nope'",),
+        parameters={**HERE, "Arguments": "--nope"},
+    ),
+    Scenario(
+        "a MAC that is none",
+        "ExePath",
+        "inconclusive",
+        2,
+        ("Wrong parameters: imds-check: argument --expected-mac",),
+        ("argument --expected-mac",),
+        parameters={**HERE, "ExpectedMac": "eth0"},
+    ),
+    Scenario(
+        "a parameter that there is not",
+        "none",
+        "inconclusive",
+        2,
+        ("Wrong parameters: -ExeURL. There are ExpectedMac,",),
+        parameters={"ExeURL": "https://contoso.com/x?sig=S3cret"},
+    ),
+    Scenario(
+        "what Azure says of the NIC",
+        "ExePath",
+        "healthy",
+        0,
+        ("warn nic-ip-mismatch", "10.0.0.99"),
+        parameters={**HERE, "ExpectedIp": " 10.0.0.99 ", "ExpectedMac": "00:0d:3a:7f:20:04"},
+    ),
+    Scenario(
+        "redacted",
+        "none",
+        "inconclusive",
+        3,
+        ("imds.reachable connected ok imds.metadata HTTP 200 ok",),
+        never=("10.0.", "labvm", "00-0D", "9a1f0c86", "contoso", "eth0"),
+        parameters={**NOWHERE, "Arguments": "--redact"},
+    ),
     # --- the short report on broken VMs ---
-    broken("route-wrong-interface", "imds.reachable timed out after 3 s", f"What goes to {IMDS} is sent from 10.0.1.5", f"> {IMDS} 255.255.255.255 10.0.1.1 10.0.1.5 ", f" {IMDS} 255.255.255.255 10.0.0.1 10.0.0.4 ", *NICS, vm=(f"route add {IMDS}/32 via 10.0.1.1 dev eth1",)),
-    broken("route-link-local-shadow", f"What goes to {IMDS} is sent from 169.254.7.1", "> 169.254.0.0 255.255.0.0 On-link 10.0.1.5 ", "0.0.0.0 0.0.0.0 10.0.0.1 10.0.0.4 ", vm=(*NO_HOST_ROUTES, "addr add 169.254.7.1/16 dev eth1")),
-    broken("route-missing", "imds.reachable no way leads there from this VM", f"Nothing can be sent to {IMDS}: no way leads there", f"none leads to {IMDS} or {WIRESERVER}", *NICS, vm=NO_ROUTES),
-    broken("nic-down", "no way leads there from this VM", '2 "eth0" 00-0D-3A-7F-20-04 down', vm=("link set eth0 down",)),
-    broken("firewall-unknown", "imds.reachable forbidden on this VM", "wireserver.reachable port 80 connected", vm=(f"rule add pref 100 to {IMDS} prohibit",)),
-    broken("imds-no-answer", "imds.reachable timed out after 3 s", f"> {IMDS} 255.255.255.255 10.0.0.1 10.0.0.4 ", *NICS, host=NOT_ANSWERED),
-    broken("imds-refused", "imds.reachable the connection was refused", *NICS, not_listening=((IMDS, 80),)),
-    broken("imds-not-imds", "imds.metadata HTTP 200, 106 bytes of text/html: not the metadata", behaviour=Behaviour(instance="html")),
-    broken("imds-not-imds (redirect)", "imds.metadata HTTP 302", behaviour=Behaviour(instance="redirect"), never=("secret",)),
-    broken("imds-not-imds (broken JSON)", "imds.metadata HTTP 200, 30 bytes of", behaviour=Behaviour(instance="broken-json")),
-    broken("imds-not-imds (endless JSON)", "imds.metadata it has more than 1048576 bytes", behaviour=Behaviour(instance="endless")),
-    broken("imds-not-imds (another cloud's)", "not the metadata of a VM", behaviour=Behaviour(instance="other-json")),
-    broken("imds-not-imds (one byte a second)", "imds.metadata no answer in 5 s", behaviour=Behaviour(instance="trickle")),
+    broken(
+        "route-wrong-interface",
+        "imds.reachable timed out after 3 s",
+        f"What goes to {IMDS} is sent from 10.0.1.5",
+        f"> {IMDS} 255.255.255.255 10.0.1.1 10.0.1.5 ",
+        f" {IMDS} 255.255.255.255 10.0.0.1 10.0.0.4 ",
+        *NICS,
+        vm=(f"route add {IMDS}/32 via 10.0.1.1 dev eth1",),
+    ),
+    broken(
+        "route-link-local-shadow",
+        f"What goes to {IMDS} is sent from 169.254.7.1",
+        "> 169.254.0.0 255.255.0.0 On-link 10.0.1.5 ",
+        "0.0.0.0 0.0.0.0 10.0.0.1 10.0.0.4 ",
+        vm=(*NO_HOST_ROUTES, "addr add 169.254.7.1/16 dev eth1"),
+    ),
+    broken(
+        "route-missing",
+        "imds.reachable no way leads there from this VM",
+        f"Nothing can be sent to {IMDS}: no way leads there",
+        f"none leads to {IMDS} or {WIRESERVER}",
+        *NICS,
+        vm=NO_ROUTES,
+    ),
+    broken(
+        "nic-down",
+        "no way leads there from this VM",
+        '2 "eth0" 00-0D-3A-7F-20-04 down',
+        vm=("link set eth0 down",),
+    ),
+    broken(
+        "firewall-unknown",
+        "imds.reachable forbidden on this VM",
+        "wireserver.reachable port 80 connected",
+        vm=(f"rule add pref 100 to {IMDS} prohibit",),
+    ),
+    broken(
+        "imds-no-answer",
+        "imds.reachable timed out after 3 s",
+        f"> {IMDS} 255.255.255.255 10.0.0.1 10.0.0.4 ",
+        *NICS,
+        host=NOT_ANSWERED,
+    ),
+    broken(
+        "imds-refused",
+        "imds.reachable the connection was refused",
+        *NICS,
+        not_listening=((IMDS, 80),),
+    ),
+    broken(
+        "imds-not-imds",
+        "imds.metadata HTTP 200, 106 bytes of text/html: not the metadata",
+        behaviour=Behaviour(instance="html"),
+    ),
+    broken(
+        "imds-not-imds (redirect)",
+        "imds.metadata HTTP 302",
+        behaviour=Behaviour(instance="redirect"),
+        never=("secret",),
+    ),
+    broken(
+        "imds-not-imds (broken JSON)",
+        "imds.metadata HTTP 200, 30 bytes of",
+        behaviour=Behaviour(instance="broken-json"),
+    ),
+    broken(
+        "imds-not-imds (endless JSON)",
+        "imds.metadata it has more than 1048576 bytes",
+        behaviour=Behaviour(instance="endless"),
+    ),
+    broken(
+        "imds-not-imds (another cloud's)",
+        "not the metadata of a VM",
+        behaviour=Behaviour(instance="other-json"),
+    ),
+    broken(
+        "imds-not-imds (one byte a second)",
+        "imds.metadata no answer in 5 s",
+        behaviour=Behaviour(instance="trickle"),
+    ),
     broken("imds-access-denied", "imds.metadata HTTP 403", behaviour=Behaviour(instance="403")),
     broken("imds-unavailable", "imds.metadata HTTP 503", behaviour=Behaviour(instance="503")),
-    cannot("imds-throttled, for a moment", "none", "imds.metadata HTTP 200, vmId", behaviour=Behaviour(instance="429", recovers_after=1)),
-    cannot("wireserver-unreachable", "none", "fail wireserver.reachable port 80 connected from 10.0.0.4; port 32526 the connection was refused", not_listening=((WIRESERVER, 32526),)),
-    cannot("proxies", "none", "warn proxy.bypass WinHTTP: http=10.0.0.50:3128;(not shown), bypassed: 168.63.129.16; http_proxy (machine): http://10.0.0.50:8080, bypassed: localhost,169.254.*", never=("secret", "user"), registry=(registry.winhttp("http=user:secret@10.0.0.50:3128;https=10.0.0.50:3129", WIRESERVER), registry.key(registry.ENVIRONMENT, http_proxy="http://user:a@secret@10.0.0.50:8080/", no_proxy="localhost,169.254.*"))),
-    cannot("a proxy that is bypassed", "none", "ok proxy.bypass WinHTTP: 10.0.0.50:3128, bypassed: <local>,169.254.169.254", registry=(registry.winhttp("10.0.0.50:3128", f"<local>;{IMDS}"),)),
-]  # fmt: skip
+    cannot(
+        "imds-throttled, for a moment",
+        "none",
+        "imds.metadata HTTP 200, vmId",
+        behaviour=Behaviour(instance="429", recovers_after=1),
+    ),
+    cannot(
+        "wireserver-unreachable",
+        "none",
+        "fail wireserver.reachable port 80 connected from 10.0.0.4; port 32526 the connection was "
+        "refused",
+        not_listening=((WIRESERVER, 32526),),
+    ),
+    cannot(
+        "proxies",
+        "none",
+        "warn proxy.bypass WinHTTP: http=10.0.0.50:3128;(not shown), bypassed: 168.63.129.16; "
+        "http_proxy (machine): http://10.0.0.50:8080, bypassed: localhost,169.254.*",
+        never=("secret", "user"),
+        registry=(
+            registry.winhttp("http=user:secret@10.0.0.50:3128;https=10.0.0.50:3129", WIRESERVER),
+            registry.key(
+                registry.ENVIRONMENT,
+                http_proxy="http://user:a@secret@10.0.0.50:8080/",
+                no_proxy="localhost,169.254.*",
+            ),
+        ),
+    ),
+    cannot(
+        "a proxy that is bypassed",
+        "none",
+        "ok proxy.bypass WinHTTP: 10.0.0.50:3128, bypassed: <local>,169.254.169.254",
+        registry=(registry.winhttp("10.0.0.50:3128", f"<local>;{IMDS}"),),
+    ),
+]
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
 # What repeats another scenario with other values: the same check of a file's size, beginning or
@@ -451,7 +754,8 @@ def main() -> int:
         failed += bool(found)
         end = seen.end.partition(" host=")[0]
         print(
-            f"{name:{width}}{BY_NAME[name].way:17}{seen.seconds:5.1f}  {'NO' if found else 'yes':7}{end}"
+            f"{name:{width}}{BY_NAME[name].way:17}{seen.seconds:5.1f}  "
+            f"{'NO' if found else 'yes':7}{end}"
         )
         for text in found:
             print(f"    {text}")

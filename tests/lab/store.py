@@ -26,8 +26,13 @@ def add(name: str, file: str) -> None:
         wintypes.LPCWSTR,
     ]
     crypt32.CertAddEncodedCertificateToStore.argtypes = [
-        ctypes.c_void_p, wintypes.DWORD, ctypes.c_char_p, wintypes.DWORD, wintypes.DWORD, ctypes.c_void_p,
-    ]  # fmt: skip
+        ctypes.c_void_p,
+        wintypes.DWORD,
+        ctypes.c_char_p,
+        wintypes.DWORD,
+        wintypes.DWORD,
+        ctypes.c_void_p,
+    ]
     crypt32.CertCloseStore.argtypes = [ctypes.c_void_p, wintypes.DWORD]
     store = crypt32.CertOpenStore(
         CERT_STORE_PROV_SYSTEM_W, 0, None, CERT_SYSTEM_STORE_LOCAL_MACHINE, name

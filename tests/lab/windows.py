@@ -40,7 +40,10 @@ NAMES = {
 NO_RULES = "Windows has no policy routing: no table shows why the connect fails"
 NO_KINDS = "Windows has no such routes: no table shows why the connect fails"
 STRONG_HOST = "on Windows a packet leaves by the NIC that holds its source address"
-NO_DEVICE = "Windows binds no socket to a device: nothing answers past such a VPN, and then the operator's word decides"
+NO_DEVICE = (
+    "Windows binds no socket to a device: nothing answers past such a VPN, and then the "
+    "operator's word decides"
+)
 LINUX_LEASE = (
     "a lease file of Linux; Windows keeps leases in the registry, for as long as they are in use"
 )
@@ -48,7 +51,8 @@ CANNOT: Dict[str, str] = {
     "healthy: a stale lease file": LINUX_LEASE,
     "route-wrong-interface (stale lease)": LINUX_LEASE,
     "platform-unreachable (stale lease)": LINUX_LEASE,
-    "address-claimed-locally (route)": "Windows has no table of local addresses apart from the adapters'",
+    "address-claimed-locally (route)": "Windows has no table of local addresses apart from the "
+    "adapters'",
     "route-missing (rule from)": NO_RULES,
     "route-missing (rule iif lo)": NO_RULES,
     "route-missing (table)": NO_RULES,

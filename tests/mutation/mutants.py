@@ -13,9 +13,19 @@ from cosmic_ray.plugins import get_operator
 # Of each comparison its opposite, and of an inequality its edge. Cosmic Ray has ten for each, most
 # of which (``is`` for ``<``) any test at all would kill.
 COMPARISONS = (
-    "Eq_NotEq", "NotEq_Eq", "Lt_LtE", "Lt_GtE", "LtE_Lt", "LtE_Gt", "Gt_GtE", "Gt_LtE", "GtE_Gt",
-    "GtE_Lt", "Is_IsNot", "IsNot_Is",
-)  # fmt: skip
+    "Eq_NotEq",
+    "NotEq_Eq",
+    "Lt_LtE",
+    "Lt_GtE",
+    "LtE_Lt",
+    "LtE_Gt",
+    "Gt_GtE",
+    "Gt_LtE",
+    "GtE_Gt",
+    "GtE_Lt",
+    "Is_IsNot",
+    "IsNot_Is",
+)
 ARITHMETIC = ("Add_Sub", "Sub_Add", "Mul_Div", "Div_Mul", "BitOr_BitAnd", "BitAnd_BitOr", "Mod_Mul")
 OPERATORS = (
     *(f"core/ReplaceComparisonOperator_{name}" for name in COMPARISONS),

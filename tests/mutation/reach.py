@@ -15,15 +15,34 @@ from typing import Any, Dict, List, Set
 import coverage
 
 QUICK = (
-    "edges", "rules", "not_faults", "unseen", "windows_firewall", "packet_filter", "bypass",
-    "operators_word", "proxies", "snapshots", "attested_rules", "commands", "wfp",
-)  # fmt: skip
+    "edges",
+    "rules",
+    "not_faults",
+    "unseen",
+    "windows_firewall",
+    "packet_filter",
+    "bypass",
+    "operators_word",
+    "proxies",
+    "snapshots",
+    "attested_rules",
+    "commands",
+    "wfp",
+)
 # They show that nothing fails on thousands of odd facts, or need the tools of a real system.
 TOO_LONG = (
-    "hostile", "twenty_thousand", "set_that_many", "what_can_be_ignored", "iptables", "legacy",
-    "program_that_fails", "every_template",
-    "forms_cover", "no_word_of_the_operator", "gets_advice_and_no_command",
-)  # fmt: skip
+    "hostile",
+    "twenty_thousand",
+    "set_that_many",
+    "what_can_be_ignored",
+    "iptables",
+    "legacy",
+    "program_that_fails",
+    "every_template",
+    "forms_cover",
+    "no_word_of_the_operator",
+    "gets_advice_and_no_command",
+)
 
 
 @dataclass(frozen=True)
