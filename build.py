@@ -45,6 +45,7 @@ UNUSED = (
 # in the current one. Windows is on C: on every Azure VM.
 RUNTIME_FOLDER = f"C:\\Program Files\\{NAME}"
 SCRIPTS = ROOT / "runcommand" / "scripts"
+LINE = 1024  # characters of the packed tool in a line of the script
 SCRIPT_LIMIT = 160 * 1024  # bytes; the handler of Run Command takes 192 KiB
 # Of the package, and of no use on a Linux VM: other systems' parts, the demo, the operator's side.
 NOT_ON_LINUX = tuple(
@@ -57,6 +58,11 @@ NOT_ON_LINUX = tuple(
         "fixes/elsewhere.py",
         "simulator",
         "operator",
+        "commands/decode.py",
+        "commands/demo.py",
+        "commands/explain.py",
+        "commands/files.py",
+        "commands/replay.py",
         "report/explain.py",
         "__main__.py",
     )
@@ -205,7 +211,7 @@ def shell_script(files: Optional[Mapping[str, str]] = None) -> str:
     if files is None:
         files = files_for_linux()
     packed = _packed(files)
-    lines = "\n".join(packed[i : i + 256] for i in range(0, len(packed), 256))
+    lines = "\n".join(packed[i : i + LINE] for i in range(0, len(packed), LINE))
     return _filled("imds-check.sh", TOOL=lines)
 
 

@@ -929,7 +929,7 @@ FOLDERS = (
     "system/windows",
 )
 NOT_READERS = {  # of the top folder: what is typed by an operator, or printed
-    "cli.py": "arguments of the command line",
+    "arguments.py": "arguments of the command line",
     "terminal.py": "the report, which is bounded",
     "attest/chain.py": "certificates that attest/x509.py has read",
 }

@@ -35,7 +35,11 @@ LAYERS = {
     "operator": ("facts", "report"),
     "check": ("facts", "collect", "probes", "system", "diagnosis", "report", "redaction"),
     "simulator": ("facts", "network", "attest", "collect", "probes", "model", "diagnosis", "check"),
-    "cli": (
+    "output": ("diagnosis", "report", "rules"),
+    "arguments": ("facts", "probes", "output"),
+    "commands": (
+        "arguments",
+        "output",
         "facts",
         "attest",
         "collect",
@@ -49,8 +53,9 @@ LAYERS = {
         "check",
         "simulator",
     ),
+    "cli": ("arguments", "commands"),
     "__main__": ("cli",),
-    "scripts": ("cli",),
+    "scripts": ("arguments", "cli"),
 }
 
 # What still breaks the rule, by part. Strike out what is mended: the last test here asks for it.

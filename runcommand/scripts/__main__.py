@@ -11,11 +11,12 @@ from runcommand import interrupts
 interrupts.note(even_if_ignored=True)  # before the long imports
 
 from runcommand import cli, limits
+from runcommand.arguments import fail
 from runcommand.scripts.parameters import WrongParameter, arguments
 
 limits.raise_open_files()
 try:
     words = arguments(sys.argv[1:], os.environ)
 except WrongParameter as error:
-    cli.fail(str(error))
+    fail(str(error))
 sys.exit(cli.main(words))

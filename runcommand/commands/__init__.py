@@ -1,0 +1,1 @@
+"""One module a command: its arguments (``add``) and what it does (``run``)."""
