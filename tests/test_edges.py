@@ -316,7 +316,7 @@ def test_an_on_link_route_by_the_primary_nic_does_not_go_astray():
     diagnosis = judged(
         wireserver_by(row(WIRESERVER32, None, ETH0)), "degraded", "wireserver-unreachable"
     )
-    assert "Its route is right." in diagnosis.main.detail and not commands(diagnosis)
+    assert "Its route is correct." in diagnosis.main.detail and not commands(diagnosis)
     assert check_of(diagnosis, "route.wireserver").status.value == "ok"
 
 
@@ -324,12 +324,12 @@ def test_another_face_of_the_primary_nic_does_not_go_astray():
     vf = replace(ETH0, index=9, name="enP1s1", addresses=(), master="eth0")
     facts = wireserver_by(row(WIRESERVER32, "10.0.0.1", vf), adapters=(LO, ETH0, ETH1, vf))
     diagnosis = judged(facts, "degraded", "wireserver-unreachable")
-    assert "Its route is right." in diagnosis.main.detail
+    assert "Its route is correct." in diagnosis.main.detail
 
 
 def test_another_nic_goes_astray_even_on_link():
     facts = wireserver_by(row(WIRESERVER32, None, ETH1))
-    assert "Its way does not lead through the primary NIC" in diagnose(facts).main.detail
+    assert "Packets to it do not leave through the primary NIC" in diagnose(facts).main.detail
 
 
 def test_another_next_hop_goes_astray():
@@ -623,7 +623,7 @@ def test_to_an_ordinary_user_a_silent_wireserver_is_no_fault(side):
     facts = as_user(with_wireserver(side.healthy(), side.ip, Outcome.TIMED_OUT), False)
     diagnosis = judged(facts, "healthy", None)
     check = check_of(diagnosis, "wireserver.reachable")
-    assert check.status.value == "skip" and "an ordinary user's answer" in check.summary
+    assert check.status.value == "skip" and "proves nothing for an ordinary user" in check.summary
 
 
 @ON_BOTH

@@ -306,7 +306,7 @@ def test_where_the_rest_cannot_be_told_or_is_too_long_it_is_done_by_hand(conditi
         diagnosis.cause == "firewall-blocks-imds"
         and not commands(diagnosis)
         and "deliberate" in diagnosis.main.fix[0].text
-        and "By hand" in diagnosis.main.fix[1].text
+        and "In wf.msc" in diagnosis.main.fix[1].text
     )
 
 

@@ -37,18 +37,18 @@ class PlatformFiltering:
         self.routing = routing
 
     @cached_property
-    def packet_filter(self) -> Optional[PacketFilter]:
+    def _packet_filter(self) -> Optional[PacketFilter]:
         """What judges packets on this VM; None where the firewall is not known."""
         return packet_filter(self.facts, self.services.installed("MpsSvc"), self.answers.imds)
 
     def _verdict(self, lookup: RouteLookup, port: int) -> Optional[PacketVerdict]:
         """What the firewall does with a connection of SYSTEM or root; None: it is not known."""
-        if self.packet_filter is None:
+        if self._packet_filter is None:
             return None
         adapter = self.adapters.egress(lookup.route)
         gateways = [row.gateway for row in self.route_table.default_routes()]
         packet = packet_to(self.facts, lookup.destination, port, lookup.source, adapter, gateways)
-        return self.packet_filter.verdict(packet)
+        return self._packet_filter.verdict(packet)
 
     @cached_property
     def to_imds(self) -> Optional[PacketVerdict]:
