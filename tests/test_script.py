@@ -550,6 +550,16 @@ def test_the_short_report_asks_without_a_proxy_and_prints_no_secret(fresh):
 
 
 @lab_runs
+@pytest.mark.parametrize("option", ["--imds-url=http://127.0.0.1:1", "--imds-url"])
+def test_pointed_elsewhere_the_short_report_asks_nobody(fresh, option):
+    without_python(fresh)
+    last, text = short(fresh, option, "http://127.0.0.1:1", Arguments="--no-files")
+    assert last == ("inconclusive", "-", 3)
+    assert re.search(r"^  imds +not asked: --imds-url$", text, re.MULTILINE)
+    assert "wireserver:" not in text
+
+
+@lab_runs
 def test_the_short_report_redacted(fresh):
     without_python(fresh)
     last, text = short(fresh, "--redact")

@@ -24,11 +24,12 @@ cr=
 set +eu -f # whatever the shell was told that runs this
 umask 077
 imds=169.254.169.254 wireserver=168.63.129.16
-ends_with=${ExitCode:-${EXIT_CODE:-}} redact=
+ends_with=${ExitCode:-${EXIT_CODE:-}} redact= elsewhere=
 for word in ${Arguments:-${ARGUMENTS:-}} "$@"; do
   case $word in
   [Ee]xit[Cc]ode=* | EXIT_CODE=*) ends_with=${word#*=} ;;
   *--redact*) redact=yes ;;
+  --imds-url* | --wireserver-url*) elsewhere=yes ;; # then only the tool itself asks
   esac
 done
 # With fewer open files than 16, and no right to more, the shell itself fails: even $(...) needs some.
@@ -151,7 +152,9 @@ indented() { sed 's/^/  /'; }
 # The report without the tool. $1: why, $2: what is to be done about that
 short_report() {
   answers=unknown vm_id=
-  if command -v curl >/dev/null; then
+  if [ -n "$elsewhere" ]; then
+    outcome=unknown said="not asked: --imds-url"
+  elif command -v curl >/dev/null; then
     ask "http://$imds/metadata/instance?api-version=2021-02-01" 5
     read_vm_id
   else
