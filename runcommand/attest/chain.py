@@ -108,10 +108,11 @@ class _Search:
 
     def _verify(self, certificate: X509, issuer: X509) -> Optional[bool]:
         try:
-            cost = issuer.key.rsa.exponent.bit_length() if issuer.key.rsa else 0
-            if cost > self._work:
-                return None
-            self._work -= cost
+            if issuer.key.rsa:
+                cost = issuer.key.rsa.exponent.bit_length()
+                if cost > self._work:
+                    return None
+                self._work -= cost
             certificate.verify_with(issuer)
             return True
         except NotVerified:
@@ -179,5 +180,9 @@ def judge(
     facts = tuple(
         replace(item.fact, stores=stores.get(item.thumbprint, ())) for item in path.certificates
     )
-    trusted_now = False if path.errors else True if path.is_verified else None
+    trusted_now = None
+    if path.errors:
+        trusted_now = False
+    elif path.is_verified:
+        trusted_now = True
     return CertificateChain(False, ENGINE, trusted_now, path.errors, facts, at)

@@ -81,7 +81,9 @@ def take_apart(encoded: bytes) -> Message:
     if signers.next_tag() is not None:
         raise Unsupported("it has more than one signer")
     message, signer_version = _signer(signer, _certificates(held), content_type, content)
-    expected = b"\1" if content_type == DATA and signer_version == b"\1" else b"\3"
+    expected = b"\3"
+    if content_type == DATA and signer_version == b"\1":
+        expected = b"\1"
     if version != expected:
         raise Unsupported("the version of the signed data does not match its parts")
     if message.digest.oid not in [digest.oid for digest in digests]:

@@ -44,7 +44,9 @@ class Reader:
 
     def next_tag(self) -> Optional[int]:
         """The identifier octet of the next element; None at the end."""
-        return self._data[self._at] if self._at < len(self._data) else None
+        if self._at < len(self._data):
+            return self._data[self._at]
+        return None
 
     def take(self, *tags: int) -> Element:
         """The next element, which must have one of these tags (none given: any). Raises
@@ -83,7 +85,9 @@ class Reader:
 
     def take_if(self, tag: int) -> Optional[Element]:
         """The next element if it has this tag; else None, and it stays the next."""
-        return self.take() if self.next_tag() == tag else None
+        if self.next_tag() == tag:
+            return self.take()
+        return None
 
     def enter(self, tag: int, what: str) -> Reader:
         """The elements inside the next one, which must have this tag."""
@@ -137,7 +141,8 @@ def time(element: Element) -> datetime:
     """A UTCTime or GeneralizedTime as RFC 5280 (4.1.2.5) has them. Raises ``Malformed``."""
     text = element.content.decode("latin-1")
     if element.tag == UTC_TIME and re.fullmatch(r"\d{12}Z", text, re.ASCII):
-        text = ("19" if text >= "50" else "20") + text
+        century = "19" if text >= "50" else "20"
+        text = century + text
     if not re.fullmatch(r"\d{14}Z", text, re.ASCII):
         raise Malformed("an invalid time")
     try:

@@ -169,27 +169,32 @@ def host_time(imds: Imds) -> Optional[datetime]:
     header, the header is wrong; where there is no header, it is what there is.
     """
     answer, document = imds.attested, imds.document
-    header, read = (
-        (parse_instant(at) if at else None for at in (answer.date, answer.read_at))
-        if answer
-        else (None, None)
-    )
-    made = (
-        parse_instant(document.created_on)
-        if document and document.created_on and is_fresh(document)
-        else None
-    )
+    header, read, made = None, None, None
+    if answer:
+        header, read = _instant(answer.date), _instant(answer.read_at)
+    if document and is_fresh(document):
+        made = _instant(document.created_on)
     if header is None or made is None or read is None:
         return header or made
     contradicted = (
         abs((header - made).total_seconds()) > AGREE_S
         and abs((read - made).total_seconds()) <= AGREE_S
     )
-    return read if contradicted else header
+    if contradicted:
+        return read
+    return header
+
+
+def _instant(text: Optional[Instant]) -> Optional[datetime]:
+    if not text:
+        return None
+    return parse_instant(text)
 
 
 def _text(value: Any) -> Optional[str]:
-    return value[:TEXT_LIMIT] if isinstance(value, str) else None
+    if not isinstance(value, str):
+        return None
+    return value[:TEXT_LIMIT]
 
 
 def _time(text: str) -> Instant:

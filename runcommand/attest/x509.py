@@ -69,12 +69,9 @@ _ENCODINGS = {
 }
 DNS_NAME, URI = 0x82, 0x86  # of a GeneralName
 NAME_LIMIT = 600  # characters of a whole name
-PARTS, NAMES_KEPT, URLS_KEPT, TEXT_LIMIT = (
-    64,
-    50,
-    8,
-    300,
-)  # of a name or list; of a certificate; characters of each
+PARTS = 64  # of a name or list
+NAMES_KEPT, URLS_KEPT = 50, 8  # of a certificate
+TEXT_LIMIT = 300  # characters of each
 
 
 class NotVerified(ValueError):
@@ -133,7 +130,9 @@ def algorithm(reader: Reader) -> Algorithm:
     """
     inner = reader.enter(der.SEQUENCE, "an algorithm")
     oid = der.object_identifier(inner.take(der.OID).content)
-    parameters = inner.take().whole if inner.next_tag() is not None else b""
+    parameters = b""
+    if inner.next_tag() is not None:
+        parameters = inner.take().whole
     inner.end()
     if oid in (RSA_ENCRYPTION, *WITH_RSA, *DIGESTS) and parameters not in (b"", b"\5\0"):
         raise Malformed("an algorithm has parameters that it does not accept")
@@ -268,32 +267,24 @@ class X509:
         content = self.extensions.get(BASIC_CONSTRAINTS)
         if content is None:
             return False
-        flag = (
-            Reader(content, "the basic constraints")
-            .enter(der.SEQUENCE, "the basic constraints")
-            .take_if(der.BOOLEAN)
-        )
+        constraints = Reader(content, "the basic constraints")
+        flag = constraints.enter(der.SEQUENCE, "the basic constraints").take_if(der.BOOLEAN)
         return flag is not None and flag.content == b"\xff"
 
     @cached_property
     def subject_key_id(self) -> Optional[bytes]:
         content = self.extensions.get(SUBJECT_KEY_ID)
-        return (
-            Reader(content, "the key identifier").take(der.OCTET_STRING).content
-            if content
-            else None
-        )
+        if not content:
+            return None
+        return Reader(content, "the key identifier").take(der.OCTET_STRING).content
 
     @cached_property
     def authority_key_id(self) -> Optional[bytes]:
         content = self.extensions.get(AUTHORITY_KEY_ID)
         if not content:
             return None
-        found = (
-            Reader(content, "the authority key identifier")
-            .enter(der.SEQUENCE, "the identifier")
-            .take_if(0x80)
-        )
+        reader = Reader(content, "the authority key identifier")
+        found = reader.enter(der.SEQUENCE, "the identifier").take_if(0x80)
         return found.content if found else None
 
     def verify_with(self, issuer: X509) -> None:
@@ -381,7 +372,9 @@ def _url(content: bytes) -> str:
     is shown to nobody, nor asked.
     """
     text = content.decode("latin-1")
-    return not_shown(text) if "@" in text else without_query(text)[:TEXT_LIMIT]
+    if "@" in text:
+        return not_shown(text)
+    return without_query(text)[:TEXT_LIMIT]
 
 
 def _authority_info(content: Optional[bytes]) -> Tuple[Tuple[str, ...], Tuple[str, ...]]:
@@ -400,12 +393,14 @@ def _authority_info(content: Optional[bytes]) -> Tuple[Tuple[str, ...], Tuple[st
 def _crl_urls(content: Optional[bytes]) -> Tuple[str, ...]:
     """The addresses of revocation lists (RFC 5280, 4.2.1.13)."""
     found: List[str] = []
-    if content is not None:
-        listed = Reader(content, "the distribution points").take(der.SEQUENCE).content
-        for point in der.elements(listed, "the distribution points", PARTS):
-            place = Reader(point.content, "a distribution point").take_if(0xA0)
-            full = Reader(place.content, "a distribution point").take_if(0xA0) if place else None
-            names = der.elements(full.content, "a distribution point", PARTS) if full else []
+    if content is None:
+        return ()
+    listed = Reader(content, "the distribution points").take(der.SEQUENCE).content
+    for point in der.elements(listed, "the distribution points", PARTS):
+        place = Reader(point.content, "a distribution point").take_if(0xA0)
+        full_name = place and Reader(place.content, "a distribution point").take_if(0xA0)
+        if full_name:
+            names = der.elements(full_name.content, "a distribution point", PARTS)
             found += [_url(item.content) for item in names if item.tag == URI]
     return tuple(found[:URLS_KEPT])
 

@@ -132,9 +132,8 @@ class ChainError:
 
     fault: ChainFault
     text: Message  # in its words
-    certificate: Optional[int] = field(
-        default=None, metadata=JSON_ONLY
-    )  # counted from the leaf, 0; None: not of one
+    # counted from the leaf, 0; None: not of one
+    certificate: Optional[int] = field(default=None, metadata=JSON_ONLY)
 
 
 @dataclass(frozen=True)
@@ -149,7 +148,6 @@ class CertificateChain:
     trusted: Optional[bool] = None  # None: could not be found out
     errors: Tuple[ChainError, ...] = ()
     certificates: Tuple[Certificate, ...] = ()
-    judged_at: Optional[Instant] = field(
-        default=None, metadata=JSON_ONLY
-    )  # the time for which it was judged
+    # the time for which it was judged
+    judged_at: Optional[Instant] = field(default=None, metadata=JSON_ONLY)
     fetches: Tuple[IssuerFetch, ...] = ()  # that this program made

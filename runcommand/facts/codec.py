@@ -95,7 +95,9 @@ def _decode(expected: Any, value: Any, path: str) -> Any:
     """A parsed JSON value as the type that the schema expects there."""
     origin = getattr(expected, "__origin__", None)
     if origin is Union:  # Optional is the only union in the schema
-        return None if value is None else _decode(expected.__args__[0], value, path)
+        if value is None:
+            return None
+        return _decode(expected.__args__[0], value, path)
     if origin is tuple:
         return _list(expected.__args__[0], value, path)
     if isinstance(expected, type) and dataclasses.is_dataclass(expected):

@@ -111,7 +111,9 @@ def _without_private_keys(text: str) -> str:
             continue
         end = text.find("-----END", match.end())
         kept += [text[at : match.end()], REMOVED]
-        at = end if end >= 0 else len(text)
+        if end < 0:
+            end = len(text)
+        at = end
     return "".join([*kept, text[at:]])
 
 
@@ -303,12 +305,13 @@ def _without_tokens(match: Match[str]) -> str:
     for number, part in enumerate(parts):  # what a slash has cut off a token
         beside = any(gone[max(0, number - 1) : number + 2])
         gone[number] = gone[number] or (beside and _is_mixed(part))
-    shown = [REMOVED if is_gone else part for is_gone, part in zip(gone, parts)]
-    return "/".join(
-        part
-        for number, part in enumerate(shown)
-        if part != REMOVED or shown[number - 1 : number] != [REMOVED]
-    )
+    shown: List[str] = []
+    for is_gone, part in zip(gone, parts):
+        if is_gone:
+            part = REMOVED
+        if part != REMOVED or shown[-1:] != [REMOVED]:
+            shown.append(part)
+    return "/".join(shown)
 
 
 def _without_words(parts: List[str]) -> Tuple[int, int]:

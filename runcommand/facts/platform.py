@@ -104,9 +104,8 @@ class Imds:
     document: Optional[AttestedDocument] = None  # what it holds
     identity: Optional[Exchange] = None
     identity_present: Optional[bool] = None
-    requests: int = field(
-        default=0, metadata=JSON_ONLY
-    )  # HTTP requests sent to IMDS, up to the end of these
+    # HTTP requests sent to IMDS, up to the end of these
+    requests: int = field(default=0, metadata=JSON_ONLY)
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,10 @@ def if_valid(parse: Callable[[str], T], value: Any) -> Optional[T]:
     """``parse(value)``; None where the value is no text or ``parse`` refuses it (data from the VM
     or the network).
     """
+    if not isinstance(value, str):
+        return None
     try:
-        return parse(value) if isinstance(value, str) else None
+        return parse(value)
     except ValueError:
         return None
 
@@ -42,7 +44,9 @@ def list_of(kind: Type[T], value: Any) -> List[T]:
     """The items of a parsed JSON list that are of one type; none where it is no list (data from the
     VM or the network).
     """
-    return [item for item in value if isinstance(item, kind)] if isinstance(value, list) else []
+    if not isinstance(value, list):
+        return []
+    return [item for item in value if isinstance(item, kind)]
 
 
 def dict_of(value: Any) -> Dict[str, Any]:

@@ -34,4 +34,6 @@ def beginning(text: str, limit: int) -> str:
     if len(text) <= limit:
         return text
     words = text[:limit].rsplit(None, 1)
-    return words[0] if len(words) > 1 else ""
+    if len(words) < 2:
+        return ""
+    return words[0]

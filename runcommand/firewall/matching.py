@@ -83,7 +83,9 @@ def _address(value: str, address: Optional[str]) -> Optional[bool]:
         return True
     # the rest of a set, without any address of the platform
     if value.startswith("@"):
-        return False if address in PLATFORM_ADDRESSES else None
+        if address in PLATFORM_ADDRESSES:
+            return False
+        return None
     try:
         first, last = ends(value)
     except ValueError:
@@ -152,7 +154,9 @@ def _flags(value: str, packet: Packet) -> Optional[bool]:
     mask, _, wanted = (part.lower() for part in value.partition("/"))
     looked_at, are_set = set(mask.split(",")), set(wanted.split(",")) - {"", "none"}
     answers = {flags & looked_at == are_set for flags in FLAGS.get(packet.state, ())}
-    return answers.pop() if len(answers) == 1 else None
+    if len(answers) == 1:
+        return answers.pop()
+    return None
 
 
 def _state(value: str, packet: Packet) -> Optional[bool]:

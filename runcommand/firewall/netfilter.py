@@ -182,5 +182,7 @@ class _Walk:
 
     def _stop(self, match: Match, is_certain: bool) -> None:
         is_sure = is_certain and not self._may_be_accepted
-        doubt = "" if is_sure else UNDECIDED
+        doubt = UNDECIDED
+        if is_sure:
+            doubt = ""
         self.matches.append(replace(match, is_sure=is_sure, doubt=doubt))

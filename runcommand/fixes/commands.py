@@ -313,7 +313,9 @@ class Fix:
 
     @property
     def text(self) -> str:
-        return self.content.text if isinstance(self.content, Phrase) else self.content
+        if isinstance(self.content, Phrase):
+            return self.content.text
+        return self.content
 
 
 def command(

@@ -96,7 +96,7 @@ class AdviceOnly:
     def show_firewall(self) -> List[Fix]:
         return [advice(f"Look for what filters TCP 80 to {IMDS_ADDRESS} on this machine.")]
 
-    def let_pass(self, obstacle: Match, addresses: Sequence[str]) -> List[Fix]:
+    def let_pass(self, match: Match, addresses: Sequence[str]) -> List[Fix]:
         return [
             advice(
                 f"Allow TCP to {' and '.join(addresses)} through the firewall, once you know who "

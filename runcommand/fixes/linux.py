@@ -177,8 +177,9 @@ def route_words(
     :param gateway: None: on-link
     :param metric: 0: none is named
     """
-    to = phrase("default") if destination == "0.0.0.0/0" else Network(destination)
-    parts: List[Part] = [to]
+    parts: List[Part] = [Network(destination)]
+    if destination == "0.0.0.0/0":
+        parts = [phrase("default")]
     if gateway:
         parts.append(via(gateway, adapter))
     parts.append(phrase("dev {name}", name=Interface(adapter.name)))
@@ -200,9 +201,10 @@ def rule_words(rule: RoutingRule) -> Phrase:
     parts: List[Part] = [phrase("pref {priority}", priority=Number(rule.priority))]
     if rule.inverted:
         parts.append(phrase("not"))
-    parts.append(
-        phrase("from {source}", source=Network(rule.source)) if rule.source else phrase("from all")
-    )
+    if rule.source:
+        parts.append(phrase("from {source}", source=Network(rule.source)))
+    else:
+        parts.append(phrase("from all"))
     if rule.destination:
         parts.append(phrase("to {destination}", destination=Network(rule.destination)))
     if rule.iif:
@@ -449,7 +451,9 @@ class LinuxRemedies:
             held = Network(f"{other.address}/{other.prefix}")
             steps.append(phrase("ip addr replace {held} dev {name}", held=held, name=name))
         fix = sh(in_a_row(steps, " && "), NOT_THERE["address"])
-        return [fix] if adapter.kind == "loopback" else [advice(SESSION), fix]
+        if adapter.kind == "loopback":
+            return [fix]
+        return [advice(SESSION), fix]
 
     def set_source(self, adapter: Adapter, wrong: str, right: str) -> List[Fix]:
         fixes = self.renew_lease(adapter)
@@ -632,15 +636,16 @@ class LinuxRemedies:
             )
         ]
 
-    def let_pass(self, obstacle: Match, addresses: Sequence[str]) -> List[Fix]:
+    def let_pass(self, match: Match, addresses: Sequence[str]) -> List[Fix]:
         """A rule that is for these addresses alone goes; before any other, and before a policy,
         they are accepted.
         """
-        rule, chain = (
-            obstacle.rule,
-            obstacle.rule.chain if obstacle.rule else obstacle.chain and obstacle.chain.id,
-        )
-        fixes = [advice(ON_PURPOSE), *self._durable_firewall(chain or "", addresses, obstacle)]
+        rule, chain = match.rule, ""
+        if rule:
+            chain = rule.chain or ""
+        elif match.chain:
+            chain = match.chain.id
+        fixes = [advice(ON_PURPOSE), *self._durable_firewall(chain, addresses, match)]
         if rule and _is_for(rule, addresses):
             deletion = instead("", lambda: self._delete(rule))
             if deletion:
@@ -650,18 +655,17 @@ class LinuxRemedies:
             f"{quoted(chain or '?')}, accept "
             f"TCP to {' and '.join(addresses)}."
         )
-        return fixes + instead(by_hand, lambda: self._acceptances(obstacle, chain or "", addresses))
+        return fixes + instead(by_hand, lambda: self._acceptances(match, chain, addresses))
 
-    def _durable_firewall(self, chain: str, addresses: Sequence[str], obstacle: Match) -> List[Fix]:
+    def _durable_firewall(self, chain: str, addresses: Sequence[str], match: Match) -> List[Fix]:
         """Where the rule comes from, as far as that is known: what is changed at once is gone with
         the next restart.
         """
         firewall = self._model.facts.firewall
-        chains = [item.id for item in firewall.chains] if firewall else []
-        of_ufw = "ufw" in chain or (
-            obstacle.chain is not None and any(" ufw" in known for known in chains)
-        )
-        if self._model.services.is_running("ufw") and of_ufw and not obstacle.incoming:
+        of_ufw = "ufw" in chain
+        if firewall and match.chain:
+            of_ufw = of_ufw or any(" ufw" in known.id for known in firewall.chains)
+        if self._model.services.is_running("ufw") and of_ufw and not match.incoming:
             return [sh(self._ufw_allow(address)) for address in addresses]
         if self._model.services.is_running("firewalld") and "firewalld" in chain:
             return [
@@ -672,11 +676,9 @@ class LinuxRemedies:
             ]
         if self._model.services.is_running("netfilter-persistent"):
             return [advice("Permanent fix: after the commands, run netfilter-persistent save.")]
-        where = (
-            " (/etc/nftables.conf and what it includes)"
-            if self._model.services.is_running("nftables")
-            else ""
-        )
+        where = ""
+        if self._model.services.is_running("nftables"):
+            where = " (/etc/nftables.conf and what it includes)"
         return [advice(f"Permanent fix: change what sets up the firewall at boot{where}.")]
 
     @staticmethod
@@ -712,12 +714,12 @@ class LinuxRemedies:
         ]
 
     @staticmethod
-    def _acceptances(obstacle: Match, chain: str, addresses: Sequence[str]) -> List[Fix]:
+    def _acceptances(match: Match, chain: str, addresses: Sequence[str]) -> List[Fix]:
         """Rules at the head of the chain."""
-        if obstacle.place is FirewallPlace.NFTABLES:
+        if match.place is FirewallPlace.NFTABLES:
             head = _nft_chain(chain)
-            return [sh(_nft_accept(head, address, obstacle.incoming)) for address in addresses]
-        program, words = _iptables(obstacle.place), chain.split(" ")
+            return [sh(_nft_accept(head, address, match.incoming)) for address in addresses]
+        program, words = _iptables(match.place), chain.split(" ")
         if len(words) != 3:
             raise UnfitWord("not a chain of iptables")
         place = phrase(
@@ -726,7 +728,7 @@ class LinuxRemedies:
         return [
             sh(phrase("{program} {place} {rule}", program=program, place=place, rule=rule))
             for address in addresses
-            for rule in _iptables_accepts(address, obstacle.incoming)
+            for rule in _iptables_accepts(address, match.incoming)
         ]
 
     # --- proxies ---
@@ -806,7 +808,9 @@ class LinuxRemedies:
         target = phrase("{folder}/{name}.crt", folder=folder, name=AnchorFile(name))
         fixes: List[Fix] = []
         if is_reachable:
-            through = phrase(" -x http://{proxy}", proxy=bare_proxy(proxy)) if proxy else phrase("")
+            through = phrase("")
+            if proxy:
+                through = phrase(" -x http://{proxy}", proxy=bare_proxy(proxy))
             encoded = phrase(
                 "curl -fsS{through} '{url}' | openssl x509 -inform DER",
                 through=through,
@@ -849,8 +853,9 @@ class LinuxRemedies:
         """The folder of the administrator's own certificates, and the command that makes them
         count.
         """
-        machine = self._model.facts.machine
-        distribution = (machine.os_id if machine else None) or ""
+        machine, distribution = self._model.facts.machine, ""
+        if machine:
+            distribution = machine.os_id or ""
         if distribution in RED_HATS:
             return ANCHORS["red hat"]
         if distribution.startswith(("sles", "opensuse")):

@@ -47,5 +47,4 @@ def page_for(page: str, system: str) -> str:
 
 def pages_of(page: str) -> Tuple[str, ...]:
     """The page, with its twin where it has one: Windows' first."""
-    pair = _TWINS.get(page)
-    return (page,) if pair is None else tuple(pair)
+    return tuple(_TWINS.get(page, [page]))

@@ -47,16 +47,16 @@ def remedies(model: Model) -> Remedies:
     return AdviceOnly()
 
 
-def let_pass(model: Model, obstacle: Match, addresses: Sequence[str]) -> Tuple[Fix, ...]:
+def let_pass(model: Model, match: Match, addresses: Sequence[str]) -> Tuple[Fix, ...]:
     """Lets packets to these addresses of the platform pass what stands before them."""
-    return tuple(remedies(model).let_pass(obstacle, addresses))
+    return tuple(remedies(model).let_pass(match, addresses))
 
 
 def route_through_primary_nic(model: Model, *lookups: RouteLookup) -> Tuple[Fix, ...]:
     """Leads packets out through the primary NIC and its gateway, and takes away what leads them
     astray.
 
-    :param ways: by default the way to IMDS, and the WireServer's too where it goes astray
+    :param lookups: by default that of IMDS, and the WireServer's too where it goes astray
     """
     if model.primary_nic is None:
         return (
@@ -74,27 +74,24 @@ def route_through_primary_nic(model: Model, *lookups: RouteLookup) -> Tuple[Fix,
             "lease, no default route and no subnet."
         )
         return (*fixes, advice(f"{no_gateway} Once it has an address, run again."))
-    wrong_hop = (
-        model.routing.to_imds.route.gateway
-        if model.routing.to_imds.route
-        and model.routing.to_imds.route.gateway != model.routing.gateway
-        else None
-    )
+    gateway, route = model.routing.gateway, model.routing.to_imds.route
+    wrong_hop = None
+    if route and route.gateway != gateway:
+        wrong_hop = route.gateway
     if not model.route_table.default_routes() or (
         wrong_hop and model.route_table.default_gateway(adapter) == wrong_hop
     ):
-        fixes += commands.add_default_route(model.routing.gateway, adapter)
-    astray = (
-        [model.routing.to_wireserver] if goes_astray(model, model.routing.to_wireserver) else []
-    )
-    for lookup in lookups or (model.routing.to_imds, *astray):
-        fixes += _mend(model, lookup, model.routing.gateway, adapter)
-    table = (
-        model.routing.to_imds.route.table
-        if model.routing.to_imds.route and model.routing.to_imds.rule is None
-        else "main"
-    )
-    return (*fixes, *commands.keep_routes(model.routing.gateway, adapter, table))
+        fixes += commands.add_default_route(gateway, adapter)
+    if not lookups:
+        lookups = (model.routing.to_imds,)
+        if goes_astray(model, model.routing.to_wireserver):
+            lookups += (model.routing.to_wireserver,)
+    for lookup in lookups:
+        fixes += _mend(model, lookup, gateway, adapter)
+    table = "main"
+    if route and model.routing.to_imds.rule is None:
+        table = route.table
+    return (*fixes, *commands.keep_routes(gateway, adapter, table))
 
 
 def _mend(model: Model, lookup: RouteLookup, gateway: str, adapter: Adapter) -> List[Fix]:
@@ -119,18 +116,18 @@ def _mend(model: Model, lookup: RouteLookup, gateway: str, adapter: Adapter) -> 
     route = lookup.route
     if route and prefix_length(route.destination) == 32 and route.kind is not RouteKind.LOCAL:
         fixes += commands.delete_route(route)
-    table = route.table if route and route.table not in ("local", "?") else "main"
+    table = "main"
+    if route and route.table not in ("local", "?"):
+        table = route.table
     return fixes + commands.add_route(lookup.destination, gateway, adapter, table)
 
 
 def routes_anew(model: Model, adapter: Adapter) -> List[Fix]:
     """The routes that go away with a link. The default route only where no other NIC has one."""
     gateway = gateway_of(model, adapter)
-    return (
-        remedies(model).routes_anew(gateway, adapter, is_only_way_out(model, adapter))
-        if gateway
-        else []
-    )
+    if not gateway:
+        return []
+    return remedies(model).routes_anew(gateway, adapter, is_only_way_out(model, adapter))
 
 
 def gateway_of(model: Model, adapter: Adapter) -> Optional[str]:
@@ -200,9 +197,8 @@ def escalate(model: Model) -> Tuple[Fix, ...]:
         fixes.append(
             advice("Check that no network security group denies the service tag AzurePlatformIMDS.")
         )
-    is_seen = model.answers.imds_is_genuine or not is_incomplete(
-        model
-    )  # else the fault may as well lie on this VM
+    # else the fault may as well lie on this VM
+    is_seen = model.answers.imds_is_genuine or not is_incomplete(model)
     if is_seen and not model.answers.proof:
         page = page_for(REDEPLOY_PAGE, model.facts.system)
         where = "portal: Help > Redeploy + reapply; or az vm redeploy"
@@ -217,19 +213,18 @@ def escalate(model: Model) -> Tuple[Fix, ...]:
 
 
 def _ticket(model: Model) -> str:
-    name = model.answers.instance.name if model.answers.instance else model.facts.host
-    machine = model.facts.machine
-    uuid = f", SMBIOS UUID {short(machine.smbios_uuid)}" if machine and machine.smbios_uuid else ""
-    primary = model.primary_nic
-    where = f", primary NIC {primary.adapter.mac} {primary.ip}" if primary else ""
-    answer = (
-        f"IMDS: {model.answers.in_words(model.answers.imds)}"
-        if model.answers.imds
-        else "IMDS: not asked"
-    )
-    server = model.facts.wireserver
-    other = f"; WireServer: {model.answers.in_words(server.http)}" if server else ""
-    return (
-        f"VM {quoted(name)}{uuid}{where} at {model.facts.collected_at}. {answer}{other}."
-        f" {what_was_checked(model)}"
-    )
+    facts, answers = model.facts, model.answers
+    name = facts.host
+    if answers.instance:
+        name = answers.instance.name
+    vm = f"VM {quoted(name)}"
+    if facts.machine and facts.machine.smbios_uuid:
+        vm += f", SMBIOS UUID {short(facts.machine.smbios_uuid)}"
+    if model.primary_nic:
+        vm += f", primary NIC {model.primary_nic.adapter.mac} {model.primary_nic.ip}"
+    answer = "IMDS: not asked"
+    if answers.imds:
+        answer = f"IMDS: {answers.in_words(answers.imds)}"
+    if facts.wireserver:
+        answer += f"; WireServer: {answers.in_words(facts.wireserver.http)}"
+    return f"{vm} at {facts.collected_at}. {answer}. {what_was_checked(model)}"

@@ -53,7 +53,7 @@ class Remedies(Protocol):
     def restart_service(self, name: str) -> List[Fix]: ...
     def show_clients(self) -> List[Fix]: ...
     def show_firewall(self) -> List[Fix]: ...
-    def let_pass(self, obstacle: Match, addresses: Sequence[str]) -> List[Fix]: ...
+    def let_pass(self, match: Match, addresses: Sequence[str]) -> List[Fix]: ...
     def bypass_proxy(self, proxy: Proxy, addresses: Sequence[str]) -> List[Fix]: ...
     def certificate_folder(self) -> List[Fix]: ...
     def install_certificate(
@@ -72,7 +72,9 @@ def instead(by_hand: str, make: Callable[[], List[Fix]]) -> List[Fix]:
     try:
         return make()
     except ValueError:  # UnfitWord, or a number that is longer than Python reads
-        return [advice(by_hand)] if by_hand else []
+        if not by_hand:
+            return []
+        return [advice(by_hand)]
 
 
 def file_of(url: str) -> str:
@@ -82,4 +84,6 @@ def file_of(url: str) -> str:
 
 def bare_proxy(proxy: str) -> ProxyServer:
     """A proxy without ``http://`` before it. Raises ``UnfitWord``."""
-    return ProxyServer(proxy[7:] if proxy.startswith("http://") else proxy)
+    if proxy.startswith("http://"):
+        proxy = proxy[7:]
+    return ProxyServer(proxy)

@@ -132,7 +132,9 @@ def _cut_out(spans: Sequence[Tuple[int, int]], gone: int) -> List[Tuple[int, int
 
 def _remote(first: int, last: int) -> Remote:
     low, high = ipaddress.IPv4Address(first), ipaddress.IPv4Address(last)
-    return Remote(str(low)) if low == high else Remote(f"{low}-{high}")
+    if low == high:
+        return Remote(str(low))
+    return Remote(f"{low}-{high}")
 
 
 def _account(proxy: Proxy) -> Optional[str]:
@@ -158,10 +160,11 @@ class WindowsRemedies:
 
     @staticmethod
     def _renew_lease(adapter: Adapter) -> List[Fix]:
-        if (
-            adapter.dhcp is False
-        ):  # a NIC with several IP configurations has to be static on Windows: never unasked
-            others = " (but loses its other addresses)" if len(adapter.addresses) > 1 else ""
+        # a NIC with several IP configurations has to be static on Windows: never unasked
+        if adapter.dhcp is False:
+            others = ""
+            if len(adapter.addresses) > 1:
+                others = " (but loses its other addresses)"
             name = quoted(adapter.name)
             return [
                 advice(
@@ -237,7 +240,9 @@ class WindowsRemedies:
 
     def _to_dhcp(self, adapter: Adapter) -> List[Fix]:
         before = self._static_again(adapter)
-        back = f" To undo it: {before.text}" if before else ""
+        back = ""
+        if before:
+            back = f" To undo it: {before.text}"
         to_dhcp = phrase(
             "netsh interface ipv4 set address name={index} source=dhcp", index=_index(adapter)
         )
@@ -321,7 +326,9 @@ class WindowsRemedies:
         others = [
             held.address for held in adapter.addresses if held.address not in (right, *skipped)
         ]
-        fixes = [powershell(_skip_as_source(right, False))] if right in skipped else []
+        fixes = []
+        if right in skipped:
+            fixes.append(powershell(_skip_as_source(right, False)))
         if len(others) <= MANY:
             return fixes + [powershell(_skip_as_source(address, True)) for address in others]
         return [*fixes, powershell(_skip_all_but(adapter, right))]
@@ -436,9 +443,9 @@ class WindowsRemedies:
             )
         ]
 
-    def let_pass(self, obstacle: Match, addresses: Sequence[str]) -> List[Fix]:
-        rule, named = obstacle.rule, " and ".join(addresses)
-        if obstacle.place is FirewallPlace.GROUP_POLICY:
+    def let_pass(self, match: Match, addresses: Sequence[str]) -> List[Fix]:
+        rule, named = match.rule, " and ".join(addresses)
+        if match.place is FirewallPlace.GROUP_POLICY:
             what = f"allow TCP 80 to {named}"
             if rule:
                 what = f"exclude {named} from the outbound rule {quoted(rule.name or rule.id)}"
@@ -452,7 +459,7 @@ class WindowsRemedies:
                 cmd(phrase("gpresult /scope computer /r")),
                 cmd(phrase("gpupdate /target:computer /force")),
             ]
-        if obstacle.place is FirewallPlace.MDM:
+        if match.place is FirewallPlace.MDM:
             return [
                 advice(
                     "Device management (Intune) sets this, perhaps deliberately: ask whoever owns "
@@ -460,12 +467,12 @@ class WindowsRemedies:
                     f"{named} from its firewall policy."
                 )
             ]
-        if obstacle.place is FirewallPlace.APP_ISOLATION or obstacle.place is FirewallPlace.WFP:
+        if match.place is FirewallPlace.APP_ISOLATION or match.place is FirewallPlace.WFP:
             own = "Windows or a security product sets this: change the setting there."
             return [advice(ON_PURPOSE), advice(own)]
         if rule is not None:
             return [advice(ON_PURPOSE), *self._change(rule, addresses)]
-        if obstacle.profile and not obstacle.profile.local_rules:
+        if match.profile and not match.profile.local_rules:
             off = (
                 f"Group Policy disables local rules: allow TCP 80 to {named} there "
                 f"({POLICY_EDITOR})."
@@ -497,7 +504,9 @@ class WindowsRemedies:
             raise UnfitWord("more addresses than a command can hold")
         is_reserved = rule.name.lower() == "all"  # netsh's own word for all rules
         if rule.is_name_unique and not is_reserved and DisplayName.fits(rule.name):
-            change = phrase("remoteip={remote}", remote=remote) if rest else phrase("enable=no")
+            change = phrase("enable=no")
+            if rest:
+                change = phrase("remoteip={remote}", remote=remote)
             return [
                 cmd(
                     phrase(
@@ -592,9 +601,8 @@ class WindowsRemedies:
         proxy: Proxy, entries: Sequence[str], addresses: Sequence[str]
     ) -> List[Fix]:
         bypassed, key = _listed(entries, ";"), _account(proxy)
-        alone = (
-            proxy.is_whole and not proxy.pac_url and not proxy.auto_detect
-        )  # the command puts the others aside
+        # the command puts the others aside
+        alone = proxy.is_whole and not proxy.pac_url and not proxy.auto_detect
         is_plain = bool(proxy.server and ProxyServer.fits(proxy.server))
         if key in BITS_ACCOUNTS and alone and is_plain:
             account, server = BITS_ACCOUNTS[key or ""], ProxyServer(proxy.server or "")
@@ -614,9 +622,11 @@ class WindowsRemedies:
             return [
                 advice(f"Add {named} to the exceptions of {place} (inetcpl.cpl, LAN settings).")
             ]
-        root = phrase("HKU\\{key}", key=AccountKey(key)) if key else phrase("HKLM")
-        again = "Then have the user sign out and in again."
-        if not key:
+        if key:
+            root = phrase("HKU\\{key}", key=AccountKey(key))
+            again = "Then have the user sign out and in again."
+        else:
+            root = phrase("HKLM")
             again = f"Permanent fix: set the exceptions in the policy too ({PROXY_POLICY})."
         return [
             cmd(
@@ -654,9 +664,9 @@ class WindowsRemedies:
         file = phrase("{folder}\\{name}", folder=DOWNLOADS, name=name)
         fixes: List[Fix] = []
         if is_reachable:
-            through = (
-                phrase(" -Proxy http://{proxy}", proxy=bare_proxy(proxy)) if proxy else phrase("")
-            )
+            through = phrase("")
+            if proxy:
+                through = phrase(" -Proxy http://{proxy}", proxy=bare_proxy(proxy))
             download = phrase(
                 "Invoke-WebRequest -UseBasicParsing{through} '{url}' -OutFile '{file}'",
                 through=through,

@@ -42,9 +42,10 @@ def what_was_checked(model: Model) -> str:
 def _looks(model: Model) -> Dict[str, bool]:
     """What may hold the fault, and whether it was looked at."""
     routing, primary = model.routing, model.primary_nic
-    left_out = model.filtering.left_out
-    firewall_is_right = False
-    if model.facts.firewall and not left_out:
+    firewall, firewall_is_right = "firewall", False
+    if model.filtering.left_out:
+        firewall = "all of the firewall"
+    elif model.facts.firewall:
         filtering = model.filtering.to_imds
         firewall_is_right = (
             filtering is not None and not filtering.blocked and not filtering.possible
@@ -54,7 +55,7 @@ def _looks(model: Model) -> Dict[str, bool]:
         "source address": primary is not None and routing.to_imds.source is not None,
         "next hop": model.facts.neighbours is not None and routing.gateway is not None,
         "NIC": primary is not None,
-        "all of the firewall" if left_out else "firewall": firewall_is_right,
+        firewall: firewall_is_right,
     }
 
 

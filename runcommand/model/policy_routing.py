@@ -30,8 +30,9 @@ def walk(
     :param source: the source address; None: not chosen yet
     """
     rows = [row for row in routes if not row.dead and contains(row.destination, destination)]
-    in_order = sorted(USUAL_RULES if rules is None else rules, key=lambda rule: rule.priority)
-    for rule in in_order:
+    if rules is None:
+        rules = USUAL_RULES
+    for rule in sorted(rules, key=lambda rule: rule.priority):
         if not matches(rule, destination, source):
             continue
         if rule.action in DENYING_ACTIONS:

@@ -74,8 +74,10 @@ class Routing:
 
     @cached_property
     def to_wireserver(self) -> RouteLookup:
-        server = self._facts.wireserver
-        return self._lookup(WIRESERVER_ADDRESS, server.http if server else None)
+        exchange = None
+        if self._facts.wireserver:
+            exchange = self._facts.wireserver.http
+        return self._lookup(WIRESERVER_ADDRESS, exchange)
 
     def _lookup(self, destination: str, exchange: Optional[Exchange]) -> RouteLookup:
         """What the system says it would do, corrected by what the plain connect really did,
@@ -92,12 +94,12 @@ class Routing:
         row_denies = row is not None and row.kind in DENYING_KINDS
         denies = rule_denies or row_denies
         known = recorded is not None or self._facts.routes is not None
-        error = _error(recorded.error if recorded else None, denies, exchange)
-        chosen = None
+        error, chosen = None, None
         if recorded:
-            chosen = recorded.route
+            error, chosen = recorded.error, recorded.route
+        error = _error(error, denies, exchange)
         if error or (denies and chosen is None):
-            return _denied(destination, source, error, rule, row if denies else None, row, known)
+            return _denied(destination, source, error, rule, row, denies, known)
         route = chosen or self._by_source(row, destination, source)
         if route is None and recorded is None and self._facts.routes is not None:
             return RouteLookup(destination, None, source, "ENETUNREACH", known=True)
@@ -284,14 +286,14 @@ def _denied(
     source: Optional[str],
     error: Optional[str],
     rule: Optional[RoutingRule],
-    denying: Optional[Route],
     row: Optional[Route],
+    denies: bool,
     known: bool,
 ) -> RouteLookup:
     """The lookup of an address to which there is no route.
 
-    :param denying: the row that denies it
-    :param row: the row that matches, whether it denies or not
+    :param row: the row that matches
+    :param denies: whether the tables deny it (else only the system does)
     """
     word = ""
     if row is not None:
@@ -299,7 +301,9 @@ def _denied(
     elif rule is not None:
         word = rule.action.value
     error = error or ERRORS.get(word, "ENETUNREACH")
-    return RouteLookup(destination, denying, source, error, None if denying else rule, known)
+    if denies and row:
+        return RouteLookup(destination, row, source, error, known=known)
+    return RouteLookup(destination, None, source, error, rule, known)
 
 
 def _is_on_link_of(neighbour: Neighbour, route: Route) -> bool:

@@ -33,7 +33,9 @@ def _is_running(service: Optional[Service], answer: Optional[Exchange]) -> Optio
     if state in (ServiceState.STOPPED, ServiceState.FAILED):
         return False
     is_forbidden = answer is not None and answer.outcome is Outcome.FORBIDDEN
-    return True if state is ServiceState.RUNNING or is_forbidden else None
+    if state is ServiceState.RUNNING or is_forbidden:
+        return True
+    return None
 
 
 def keywords(facts: Facts, address: str, gateways: Sequence[Optional[str]]) -> Dict[str, bool]:

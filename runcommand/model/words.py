@@ -44,7 +44,10 @@ def quoted(name: str) -> str:
 def listed(items: Sequence[str], at_most: int = 3) -> str:
     """``a, b, c and 4 more``"""
     more = len(items) - at_most
-    return ", ".join(items[:at_most]) + (f" and {more} more" if more > 0 else "")
+    text = ", ".join(items[:at_most])
+    if more > 0:
+        text += f" and {more} more"
+    return text
 
 
 def host_of(url: str) -> str:

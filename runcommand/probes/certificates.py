@@ -207,8 +207,10 @@ def _lacking(chain: CertificateChain) -> Optional[Certificate]:
     held, faults = chain.certificates, {error.fault for error in chain.errors}
     stale = [error.certificate for error in chain.errors if error.fault is ChainFault.OUTSIDE_DATES]
     if faults & LACKING and held:
-        top = len(held) - (2 if held[-1].is_self_issued else 1)
-        return held[top] if top >= 0 else None
+        below_root = held
+        if held[-1].is_self_issued:
+            below_root = held[:-1]
+        return next(reversed(below_root), None)
     return next((held[number - 1] for number in stale if number and number < len(held)), None)
 
 
@@ -269,14 +271,14 @@ def _fetch(
 def _read(
     child: Certificate, url: str, proxy: Optional[str], fetched: web.Fetched
 ) -> Tuple[IssuerFetch, Optional[bytes]]:
-    status = fetched.answer.status if fetched.answer else None
+    status = fetched.status
     base = IssuerFetch(url, fetched.outcome, proxy, status, fetched.error, fetched.is_name_unknown)
     if fetched.body is None:
-        if status is None:
-            return base, None
-        return replace(
-            base, error=f"HTTP {status}" if status != 200 else "what came is not whole"
-        ), None
+        if status == 200:
+            return replace(base, error="what came is not whole"), None
+        if status is not None:
+            return replace(base, error=f"HTTP {status}"), None
+        return base, None
     encoded = next(from_pem(fetched.body, 1), fetched.body)
     try:
         fact = X509.read(encoded).fact
@@ -369,7 +371,10 @@ def _split(url: str) -> Tuple[Optional[str], str]:
         parts = urlsplit(url)
     except ValueError:
         return None, "/"
-    return (parts.hostname if web.names_a_host(url) else None), parts.path or "/"
+    path = parts.path or "/"
+    if web.names_a_host(url):
+        return parts.hostname, path
+    return None, path
 
 
 def _try_host(
@@ -407,5 +412,4 @@ def _try_through(
     reached: Dict[Tuple[str, str], ProxyReach],
 ) -> None:
     fetched = web.get(connector, f"http://{host}{path}", EXCHANGE_S, is_true=True, proxy=proxy)
-    status = fetched.answer.status if fetched.answer else None
-    reached[host, proxy] = ProxyReach(proxy, fetched.outcome, status, fetched.error)
+    reached[host, proxy] = ProxyReach(proxy, fetched.outcome, fetched.status, fetched.error)

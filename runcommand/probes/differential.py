@@ -4,6 +4,7 @@ be?
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import List, Optional, Sequence, Tuple
 
 from ..collect import Board
@@ -41,7 +42,8 @@ def ask(asking: Asking, board: Board, by_device: bool) -> Optional[Tuple[Trial, 
             exchange, _ = asking.get_over(
                 sock, connection, f"{INSTANCE}?api-version={API_VERSIONS[0]}", EXCHANGE_S
             )
-            left = 0 if exchange.instance else left
+            if exchange.instance:
+                left = 0
         elif sock:
             sock.close()
         trials.append(Trial(connection, exchange))
@@ -52,6 +54,7 @@ def local_attempts(asking: Asking, adapters: Sequence[Adapter], by_device: bool)
     """The likeliest first: NICs made by a device before those made by software, and what is bound
     to a device first.
     """
+    endpoint = asking.endpoint
     found: List[Attempt] = []
     usable = [
         adapter
@@ -60,8 +63,8 @@ def local_attempts(asking: Asking, adapters: Sequence[Adapter], by_device: bool)
     ]
     for adapter in sorted(usable, key=lambda adapter: not adapter.physical):
         for address in adapter.addresses:
-            for device in (adapter.name, None) if by_device else (None,):
-                found.append(
-                    Attempt(asking.endpoint.address, asking.endpoint.port, address.address, device)
-                )
+            attempt = Attempt(endpoint.address, endpoint.port, address.address)
+            if by_device:
+                found.append(replace(attempt, device=adapter.name))
+            found.append(attempt)
     return found[:WAYS]

@@ -108,10 +108,12 @@ def _failed(stream: _Bounded, failure: Exception) -> Answer:
         )
     if isinstance(failure, http.client.RemoteDisconnected):
         return Answer(Outcome.RESET, "the connection was closed without an answer")
-    outcome = outcome_of(failure) if isinstance(failure, OSError) else Outcome.FAILED
-    return Answer(
-        outcome, "no answer to the request" if outcome is Outcome.TIMED_OUT else str(failure)
-    )
+    if not isinstance(failure, OSError):
+        return Answer(Outcome.FAILED, str(failure))
+    outcome = outcome_of(failure)
+    if outcome is Outcome.TIMED_OUT:
+        return Answer(outcome, "no answer to the request")
+    return Answer(outcome, str(failure))
 
 
 class _Bounded(io.RawIOBase):
@@ -150,6 +152,6 @@ def http_date(text: Optional[str]) -> Optional[Instant]:
     """A Date header (RFC 9110, 5.6.7) as an instant; None when it is none."""
     try:
         when = email.utils.parsedate_to_datetime(text or "")
-        return instant(when if when.tzinfo else when.replace(tzinfo=timezone.utc))
+        return instant(when.replace(tzinfo=when.tzinfo or timezone.utc))
     except (TypeError, ValueError, IndexError, OverflowError):
         return None

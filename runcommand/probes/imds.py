@@ -81,8 +81,9 @@ class Pace:
         """
         with self._lock:
             now = time.monotonic()
-            full = len(self._sent) == self._per_second
-            when = max(now, self._sent[0] + self._window_s) if full else now
+            when = now
+            if len(self._sent) == self._per_second:
+                when = max(now, self._sent[0] + self._window_s)
             if self.requests >= self._in_all or when - now > at_most_s:
                 return False
             self._sent.append(when)
@@ -132,7 +133,9 @@ class Asking:
             )
             return Exchange(path, failed, Outcome.FAILED), None
         began, allowed = time.monotonic(), self.remaining(seconds)
-        target = f"http://{self.endpoint.address}{path}" if to_proxy else path
+        target = path
+        if to_proxy:
+            target = f"http://{self.endpoint.address}{path}"
         answer = http.get(sock, self.endpoint.address, target, HEADERS, allowed)
         exchange, document = _exchange(path, connection, answer)
         elapsed = connection.elapsed_s + time.monotonic() - began
@@ -209,9 +212,11 @@ def _tries(asking: Asking, path: str) -> Iterator[Tuple[Exchange, Optional[Any]]
 def _exchange(
     path: str, connection: Connection, answer: http.Answer
 ) -> Tuple[Exchange, Optional[Any]]:
+    if answer.error:
+        connection = replace(connection, error=answer.error)
     exchange = Exchange(
         path,
-        connection if not answer.error else replace(connection, error=answer.error),
+        connection,
         answer.outcome,
         answer.status,
         _text(answer.header("server")),
@@ -238,14 +243,14 @@ def _exchange(
         except NotImds as reason:
             return replace(exchange, says=str(reason)), document
     error = document.get("error")
-    says = document.get("error_description") or (
-        error.get("message") if isinstance(error, dict) else error
-    )
+    if isinstance(error, dict):
+        error = error.get("message")
+    says = document.get("error_description") or error
+    if not isinstance(says, str):
+        says = None
     named = list_of(str, document.get("newest-versions") or document.get("apiVersions"))
     dated = [version for version in named if re.fullmatch(r"\d{4}-\d\d-\d\d", version, re.ASCII)]
-    return replace(
-        exchange, says=_text(says if isinstance(says, str) else None), versions=tuple(dated[:100])
-    ), document
+    return replace(exchange, says=_text(says), versions=tuple(dated[:100])), document
 
 
 def read_body(answer: http.Answer, content_type: str) -> Tuple[Body, Optional[Any]]:
@@ -272,7 +277,9 @@ def read_body(answer: http.Answer, content_type: str) -> Tuple[Body, Optional[An
 
 def _title(body: bytes) -> Optional[str]:
     match = re.search(rb"<title[^>]{0,100}>([^<]{1,400})", body[:20000], re.IGNORECASE)
-    return _text(" ".join(match.group(1).decode("utf-8", "replace").split())) if match else None
+    if not match:
+        return None
+    return _text(" ".join(match.group(1).decode("utf-8", "replace").split()))
 
 
 def _text(value: Optional[str]) -> Optional[str]:
@@ -292,13 +299,13 @@ def _is_attested(document: Any) -> bool:
 
 def _is_identity(exchange: Exchange, answer: Any) -> Optional[bool]:
     """IMDS names the tenant where there is an identity, and answers 400 or 404 elsewhere."""
-    if exchange.status == 200 and isinstance(answer, dict):
+    if not isinstance(answer, dict):
+        return None
+    if exchange.status == 200:
         return isinstance(answer.get("tenantId"), str)
-    return (
-        False
-        if exchange.status in (400, 404) and isinstance(answer, dict) and not exchange.versions
-        else None
-    )
+    if exchange.status in (400, 404) and not exchange.versions:
+        return False
+    return None
 
 
 # --- /metadata/instance ---

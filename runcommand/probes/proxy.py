@@ -98,14 +98,11 @@ def ask(asking: Asking, wire: Endpoint, board: Board) -> Tuple[ProxyTrial, ...]:
         if server not in jobs:
             found.append(ProxyTrial(server, error=f"not tried: {PROXIES} others were"))
             continue
-        by_address = {job.address: job for job in jobs[server]}
-        imds, wireserver = (
-            by_address[a].exchange if a in by_address else None for a in PLATFORM_ADDRESSES
-        )
+        exchanges = {job.address: job.exchange for job in jobs[server]}
+        imds, wireserver = map(exchanges.get, PLATFORM_ADDRESSES)
         error = next((job.error for job in jobs[server] if job.error), None)
-        found.append(
-            ProxyTrial(server, imds, wireserver, error, any(job.is_nowhere for job in jobs[server]))
-        )
+        is_nowhere = any(job.is_nowhere for job in jobs[server])
+        found.append(ProxyTrial(server, imds, wireserver, error, is_nowhere))
     return tuple(found)
 
 
@@ -126,11 +123,9 @@ def _through(job: _Job, asking: Asking, wire: Endpoint, board: Board) -> Optiona
     if not web.may_be_asked(host, asking.endpoint.true_address):
         job.error = "not tried: the probes are pointed elsewhere"
         return None
-    path = (
-        f"{INSTANCE}?api-version={API_VERSIONS[0]}"
-        if job.address == IMDS_ADDRESS
-        else wire_protocol.VERSIONS
-    )
+    path = wire_protocol.VERSIONS
+    if job.address == IMDS_ADDRESS:
+        path = f"{INSTANCE}?api-version={API_VERSIONS[0]}"
     job.stage = f"the name {host}"
     try:
         addresses = asking.connector.resolve(host)
@@ -209,5 +204,7 @@ def _fetch(url: str, trusted: bool, connector: Connector, board: Board, is_true:
 def _searched(url: str, body: bytes) -> PacFile:
     text = body[: http.BODY_LIMIT].decode("latin-1")
     mentions = tuple(word for word in MENTIONS if word in text)
-    error = "not read to its end" if len(body) > http.BODY_LIMIT else None
+    error = None
+    if len(body) > http.BODY_LIMIT:
+        error = "not read to its end"
     return PacFile(_shown(url), Outcome.HTTP, error, min(len(body), http.BODY_LIMIT), mentions)

@@ -82,7 +82,9 @@ class Connector:
             local = sock.getsockname()[0]
         except OSError:
             return None
-        return None if local == "0.0.0.0" else Address(local)
+        if local == "0.0.0.0":
+            return None
+        return Address(local)
 
     def resolve(self, host: str) -> List[Address]:
         """The IPv4 addresses of a host name, or an IPv4 address itself.
@@ -115,22 +117,24 @@ def connect(
         number: int, sock: Optional[socket.socket], outcome: Outcome, error: Optional[str] = None
     ) -> None:
         attempt = attempts[number]
-        results[number] = (
-            Connection(
-                attempt.address,
-                attempt.port,
-                outcome,
-                attempt.source,
-                attempt.device,
-                connector.local_address(sock) if sock else attempt.source,
-                error,
-                round(time.monotonic() - began, 4),
-                round(timeout, 4),
-            ),
-            sock if outcome is Outcome.ANSWERED else None,
+        local_address = attempt.source
+        if sock:
+            local_address = connector.local_address(sock)
+        connection = Connection(
+            attempt.address,
+            attempt.port,
+            outcome,
+            attempt.source,
+            attempt.device,
+            local_address,
+            error,
+            round(time.monotonic() - began, 4),
+            round(timeout, 4),
         )
         if sock and outcome is not Outcome.ANSWERED:
             sock.close()
+            sock = None
+        results[number] = (connection, sock)
 
     with selectors.DefaultSelector() as waiting:
         for number, attempt in enumerate(attempts):
@@ -145,13 +149,11 @@ def connect(
                 sock: socket.socket = key.fileobj  # type: ignore[assignment]
                 waiting.unregister(sock)
                 code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if code == 0:
+                    end(key.data, sock, Outcome.ANSWERED)
+                    continue
                 failure = OSError(code, os.strerror(code))
-                end(
-                    key.data,
-                    sock,
-                    outcome_of(failure) if code else Outcome.ANSWERED,
-                    error_text(failure) if code else None,
-                )
+                end(key.data, sock, outcome_of(failure), error_text(failure))
         for key in list(waiting.get_map().values()):
             end(key.data, key.fileobj, Outcome.TIMED_OUT)  # type: ignore[arg-type]
     return [results[number] for number in range(len(attempts))]

@@ -46,7 +46,16 @@ class Fetched:
     def body(self) -> Optional[bytes]:
         """What came, where it is whole and the status is 200."""
         answer = self.answer
-        return answer.body if answer and answer.status == 200 and answer.complete else None
+        if answer and answer.status == 200 and answer.complete:
+            return answer.body
+        return None
+
+    @property
+    def status(self) -> Optional[int]:
+        """The HTTP status of the answer."""
+        if self.answer is None:
+            return None
+        return self.answer.status
 
 
 def may_be_asked(host: str, is_true: bool) -> bool:
@@ -100,7 +109,9 @@ def get(
         return Fetched(Outcome.FAILED, error="its address is none that can be asked for")
     if only_names and not names_a_host(url):
         return Fetched(Outcome.FAILED, error="not fetched: it names no host by name on port 80")
-    asked = proxy.rpartition(":")[0] if proxy else host
+    asked = host
+    if proxy:
+        asked = proxy.rpartition(":")[0]
     if not may_be_asked(asked, is_true):
         return Fetched(Outcome.FAILED, error="not fetched: the probes are pointed elsewhere")
     if is_platform(host):  # also not through a proxy
@@ -111,17 +122,14 @@ def get(
         return Fetched(
             Outcome.FAILED, error=f"the name {asked}: {error_text(error)}", is_name_unknown=True
         )
-    if not proxy and any(map(is_own if only_names else is_platform, addresses)):
+    is_closed = is_own if only_names else is_platform
+    if proxy:
+        port = int(proxy.rpartition(":")[2])
+    elif any(map(is_closed, addresses)):
         return Fetched(
             Outcome.FAILED, error="not fetched: its name leads to the platform or to this machine"
         )
-    return _over(
-        connector,
-        Attempt(addresses[0], int(proxy.rpartition(":")[2]) if proxy else port),
-        parts,
-        seconds,
-        bool(proxy),
-    )
+    return _over(connector, Attempt(addresses[0], port), parts, seconds, bool(proxy))
 
 
 def is_platform(host: str) -> bool:
@@ -143,9 +151,11 @@ def _over(
     ((connection, sock),) = connect(connector, [attempt], CONNECT_S)
     if sock is None:
         return Fetched(connection.outcome, connection, error=connection.error)
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    target = parts.path or "/"
+    if parts.query:
+        target += f"?{parts.query}"
     host = parts.netloc.rpartition("@")[2]
-    answer = http.get(
-        sock, host, f"http://{host}{target}" if to_proxy else target, HEADERS, seconds
-    )
+    if to_proxy:
+        target = f"http://{host}{target}"
+    answer = http.get(sock, host, target, HEADERS, seconds)
     return Fetched(answer.outcome, connection, answer, answer.error)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import socket
 import time
-from typing import Callable, Optional
+from typing import Callable, List, Optional
 
 from ..facts import HOST_PLUGIN_PORT, Body, Connection, Exchange, Outcome, WireServer
 from ..network import CONNECT_S
@@ -18,6 +18,7 @@ from .imds import read_body
 from .tcp import Attempt, Connector, Endpoint, connect
 
 VERSIONS = "/?comp=versions"
+VERSION = re.compile(r"<Version>(\d{4}-\d\d-\d\d)</Version>", re.ASCII)
 
 
 def ask(
@@ -27,7 +28,9 @@ def ask(
 
     Pointed elsewhere (tests, simulator), both are the endpoint's own port.
     """
-    plugin_port = HOST_PLUGIN_PORT if endpoint.true_address else endpoint.port
+    plugin_port = endpoint.port
+    if endpoint.true_address:
+        plugin_port = HOST_PLUGIN_PORT
     attempts = [Attempt(endpoint.address, endpoint.port), Attempt(endpoint.address, plugin_port)]
     (web, sock), (plugin, plugin_sock) = connect(connector, attempts, remaining(CONNECT_S))
     if plugin_sock:
@@ -40,11 +43,9 @@ def ask(
 def _body(answer: http.Answer, is_versions: bool) -> Optional[Body]:
     if answer.outcome is not Outcome.HTTP:
         return None
-    return (
-        Body.TEXT
-        if is_versions
-        else read_body(answer, (answer.header("content-type") or "").lower())[0]
-    )
+    if is_versions:
+        return Body.TEXT
+    return read_body(answer, (answer.header("content-type") or "").lower())[0]
 
 
 def ask_over(
@@ -59,9 +60,15 @@ def ask_over(
     :param to_proxy: the connection leads to a proxy, which is given the whole address
     """
     began = time.monotonic()
-    target = f"http://{endpoint.address}{VERSIONS}" if to_proxy else VERSIONS
+    target = VERSIONS
+    if to_proxy:
+        target = f"http://{endpoint.address}{VERSIONS}"
     answer = http.get(sock, endpoint.address, target, {"User-Agent": "imds-check"}, seconds)
-    is_versions = answer.status == 200 and b"<Versions" in answer.body[:4096]
+    beginning = answer.body[:4096].decode("latin-1")
+    is_versions = answer.status == 200 and "<Versions" in beginning
+    versions: List[str] = []
+    if is_versions:
+        versions = VERSION.findall(beginning)
     return Exchange(
         VERSIONS,
         connection,
@@ -71,14 +78,6 @@ def ask_over(
         read_at=answer.read_at,
         body=_body(answer, is_versions),
         body_bytes=len(answer.body),
-        versions=tuple(
-            re.findall(
-                r"<Version>(\d{4}-\d\d-\d\d)</Version>",
-                answer.body[:4096].decode("latin-1"),
-                re.ASCII,
-            )
-        )
-        if is_versions
-        else (),
+        versions=tuple(versions),
         elapsed_s=round(connection.elapsed_s + time.monotonic() - began, 4),
     )

@@ -160,10 +160,15 @@ class _Redaction:
         facts = self._facts
         for adapter in facts.adapters or ():
             yield from ((held.address, held.prefix) for held in adapter.addresses)
-        trials = [trial.exchange for trial in facts.differential or ()]
-        for exchange in (*(facts.imds.attempts if facts.imds else ()), *trials):
-            for interface in exchange.instance.interfaces if exchange and exchange.instance else ():
-                yield from [_parts(interface.subnet)] if interface.subnet else []
+        exchanges = [trial.exchange for trial in facts.differential or ()]
+        if facts.imds:
+            exchanges = [*facts.imds.attempts, *exchanges]
+        for exchange in exchanges:
+            if not exchange or not exchange.instance:
+                continue
+            for interface in exchange.instance.interfaces:
+                if interface.subnet:
+                    yield _parts(interface.subnet)
         rows = [
             *(row.destination for row in facts.routes or ()),
             *(row.destination for row in facts.persistent_routes or ()),
@@ -197,7 +202,9 @@ class _Redaction:
             return self._addresses.mac(value)
         if kind in REWRITES:
             return REWRITES[kind](self, value)
-        return self.words(value) if kind is str else value
+        if kind is str:
+            return self.words(value)
+        return value
 
     def _object(self, value: Any, kind: Any) -> Any:
         if isinstance(value, FirewallMatch):

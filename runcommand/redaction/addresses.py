@@ -71,39 +71,38 @@ class PrefixMap:
     """
 
     def __init__(self, bits: int, key: Key, begin: int = 0) -> None:
-        self._bits, self._key, self._begin = bits, key, begin
-        self._still: Set[int] = (
-            set()
-        )  # nodes of the tree of prefixes (a 1, then the prefix) after which no bit is flipped
+        self.bits, self._key, self._begin = bits, key, begin
+        # nodes of the tree of prefixes (a 1, then the prefix) after which no bit is flipped
+        self._still: Set[int] = set()
         self._flips: Dict[int, int] = {}
         self._same: List[Tuple[int, int]] = []
 
     def keep(self, value: int, length: int, begin: int = 0) -> None:
         """No flip on the way to the first ``length`` bits of ``value``, from bit ``begin`` on."""
         self._still.update(
-            1 << depth | value >> self._bits - depth for depth in range(begin, length)
+            1 << depth | value >> self.bits - depth for depth in range(begin, length)
         )
 
     def keep_all(self, value: int, length: int) -> None:
         """All numbers with this prefix are mapped to themselves."""
         self.keep(value, length)
-        self._same.append((self._bits - length, value >> self._bits - length))
+        self._same.append((self.bits - length, value >> self.bits - length))
 
     def keep_ends(self, value: int, length: int) -> None:
         """The first and the last number with this prefix are so again, and the second comes after
         the first.
         """
-        rest = (1 << self._bits - length) - 1
-        self.keep(value & ~rest, self._bits, length)
-        self.keep(value | rest, self._bits, length)
+        rest = (1 << self.bits - length) - 1
+        self.keep(value & ~rest, self.bits, length)
+        self.keep(value | rest, self.bits, length)
 
     def __call__(self, value: int) -> int:
         if any(value >> shift == prefix for shift, prefix in self._same):
             return value
         mapped, node = 0, 1
-        for left in range(self._bits - 1, -1, -1):
+        for left in range(self.bits - 1, -1, -1):
             bit = value >> left & 1
-            depth = self._bits - 1 - left
+            depth = self.bits - 1 - left
             if depth % STEP == 0:
                 flips, inner = self._tree(node), 1
             flipped = depth >= self._begin and node not in self._still and flips >> inner & 1
@@ -115,7 +114,7 @@ class PrefixMap:
         """The flips of the next bits, by their place in the tree that begins at a node."""
         if node not in self._flips:
             self._flips[node] = int.from_bytes(
-                self._key.digest(node.to_bytes(self._bits // 8 + 1, "big")), "big"
+                self._key.digest(node.to_bytes(self.bits // 8 + 1, "big")), "big"
             )
         return self._flips[node]
 
@@ -144,8 +143,15 @@ class Addresses:
         :param address: one of its addresses, IPv4 or IPv6; what is none is passed over
         """
         value, six = parse(address)
-        if value is not None and 0 <= length <= (128 if six else 32):
-            (self._six if six else self._four).keep_ends(value, length)
+        numbers = self._numbers(six)
+        if value is not None and 0 <= length <= numbers.bits:
+            numbers.keep_ends(value, length)
+
+    def _numbers(self, six: bool) -> PrefixMap:
+        """The map of the addresses of one version."""
+        if six:
+            return self._six
+        return self._four
 
     def __call__(self, address: str, length: Optional[int] = None) -> str:
         """Another name for an IPv4 or IPv6 address; what is none stays.
@@ -157,23 +163,25 @@ class Addresses:
             return address
         if six and value >> 32 == 0xFFFF:  # IPv4-mapped (RFC 4291, 2.5.5.2)
             return f"::ffff:{self(str(ipaddress.IPv4Address(value & 0xFFFFFFFF)))}"
-        bits = 128 if six else 32
-        rest = (1 << max(0, bits - length)) - 1 if length is not None else 0
-        mapped = (self._six if six else self._four)(value)
-        mapped = mapped if value & rest else mapped & ~rest
-        return str(ipaddress.IPv6Address(mapped) if six else ipaddress.IPv4Address(mapped))
+        numbers = self._numbers(six)
+        mapped = numbers(value)
+        if length is not None:
+            rest = (1 << max(0, numbers.bits - length)) - 1
+            if value & rest == 0:
+                mapped &= ~rest
+        if six:
+            return str(ipaddress.IPv6Address(mapped))
+        return str(ipaddress.IPv4Address(mapped))
 
     def network(self, cidr: str) -> str:
         """The same for ``10.0.0.0/24``; with a mask instead of the length, that stays."""
         address, slash, length = cidr.partition("/")
         mask, _ = parse(length)
-        size = (
-            int(length)
-            if re.fullmatch("[0-9]{1,3}", length)
-            else None
-            if mask is None
-            else f"{mask:b}".count("1")
-        )
+        size = None
+        if re.fullmatch("[0-9]{1,3}", length):
+            size = int(length)
+        elif mask is not None:
+            size = f"{mask:b}".count("1")
         return self(address, size) + slash + length
 
     def mac(self, mac: str) -> str:
@@ -181,12 +189,23 @@ class Addresses:
         vendor gave it.
         """
         number = int(re.sub("[^0-9A-Fa-f]", "", mac), 16)
-        macs = self._local_mac if number & LOCALLY_GIVEN else self._mac
-        digits = iter(f"{macs(number):012x}")
-        made = "".join(next(digits) if c.isalnum() else c for c in mac)
-        return (
-            made.upper() if re.search("[A-F]", mac) or ("-" in mac and mac == mac.upper()) else made
-        )
+        macs = self._mac
+        if number & LOCALLY_GIVEN:
+            macs = self._local_mac
+        made = in_form_of(mac, f"{macs(number):012x}")
+        if re.search("[A-F]", mac) or ("-" in mac and mac == mac.upper()):
+            return made.upper()
+        return made
+
+
+def in_form_of(text: str, digits: str) -> str:
+    """The digits with the separators that stand in a text of as many."""
+    rest = iter(digits)
+    made = list(text)
+    for number, character in enumerate(text):
+        if character.isalnum():
+            made[number] = next(rest)
+    return "".join(made)
 
 
 def parse(address: str) -> Tuple[Optional[int], bool]:

@@ -7,23 +7,22 @@ from typing import Any, Callable, Dict, List, Match, Optional, Tuple
 
 from ..facts import PLATFORM_ADDRESSES
 from ..model.words import to_ascii
-from .addresses import Addresses, parse
+from .addresses import Addresses, in_form_of, parse
 from .key import Key
 from .vocabulary import NIC, PUBLIC, SERVICES, SHARED, WORDS
 
 TOKEN = re.compile(r"[^\W_]+")
 NEXT_TOKEN = re.compile(r"[^\w\r\n]{0,3}_?(?P<word>[^\W_]+)")  # of a name of several words
-TOKENS, SHORTEST, NAMES = (
-    12,
-    3,
-    20_000,
-)  # of a name, that count; letters of one that is looked for; that are looked for
+TOKENS = 12  # words of a name that count
+SHORTEST = 3  # letters of a name that is looked for
+NAMES = 20_000  # that are looked for
 LABELS = 20  # of a host's name
 STEM, STEMS = 4, 50  # letters of a word that is looked for in longer ones; such words
+# "80", "10s", "v2", "of"; "el9", "gen2"
 BARE = re.compile(
     r"[0-9]+[a-z]{0,3}|0x[0-9a-f]+|[a-z][0-9]{1,3}|(?:el|fc|gen|wsl|rc)[0-9]{1,3}|.{1,2}",
     re.IGNORECASE,
-)  # "80", "10s", "v2", "of"; "el9", "gen2"
+)
 HOST = r"\w[\w-]{0,62}(?:\.\w[\w-]{0,62}){0,9}\.[^\W\d_][\w-]{1,62}"  # with a dot
 HOME_FOLDER = (
     r"""[\\/](?P<home>(?:Users|Documents[ ]and[ ]Settings|home)[\\/]"""
@@ -86,11 +85,8 @@ OF_PEOPLE = re.compile(
     r"(S-1-5-21|S-1-5-8[0-9]|S-1-5-5|S-1-11-96|S-1-12-1|S-1-15-[23]|S-1-22-[12])((?:-[0-9]+)+)",
     re.IGNORECASE,
 )
-OF_NAMES = (
-    "S-1-5-80",
-    "S-1-15-2",
-    "S-1-15-3",
-)  # of these, the short ones are everybody's: all services, all apps
+# Of these, the short ones are everybody's: all services, all apps.
+OF_NAMES = ("S-1-5-80", "S-1-15-2", "S-1-15-3")
 TRUSTED_INSTALLER = "S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464"
 
 
@@ -222,12 +218,13 @@ class Texts:
         follows: Optional[Match[str]] = match
         while follows and follows.group("word").lower() in node:
             node, at = node[follows.group("word").lower()], follows.end()
-            found = (node[""], at) if "" in node else found
+            if "" in node:
+                found = (node[""], at)
             follows = NEXT_TOKEN.match(match.string, at)
         if found[0]:
             return _as_written(match.string[match.start() : found[1]], found[0]), found[1]
         if len(plain) == 12 and plain in self._macs:
-            return self._macs[plain].upper() if word.isupper() else self._macs[plain], end
+            return _in_case_of(word, self._macs[plain]), end
         if re.fullmatch("enx[0-9a-f]{12}", plain):  # systemd names a NIC by its MAC address
             return word[:3] + self.mac(plain[3:]), end
         if not _is_own(word) or (not strict and not any(stem in plain for stem in self._stems)):
@@ -250,9 +247,8 @@ class Texts:
         """
         if len(re.sub("[^0-9A-Fa-f]", "", text)) == 12:
             return self._addresses.mac(text)
-        digits = iter(self.digest(re.sub("[^0-9a-f]", "", text.lower())))
-        made = "".join(next(digits) if c.isalnum() else c for c in text)
-        return made.upper() if text.isupper() else made
+        digits = self.digest(re.sub("[^0-9a-f]", "", text.lower()))
+        return _in_case_of(text, in_form_of(text, digits))
 
     def guid(self, text: str) -> str:
         """Also with the first three parts' bytes in the other order, as SMBIOS has them: the
@@ -261,14 +257,11 @@ class Texts:
         digits = text.replace("-", "").lower()
         if len(set(digits)) == 1:
             return text
-        other = (
-            "".join(_reversed(digits[a:b]) for a, b in ((0, 8), (8, 12), (12, 16))) + digits[16:]
-        )
+        other = _as_in_smbios(digits)
         made = self.digest(min(digits, other))[:32]
         if digits > other:
-            made = "".join(_reversed(made[a:b]) for a, b in ((0, 8), (8, 12), (12, 16))) + made[16:]
-        rest = iter(made.upper() if text.isupper() else made)
-        return "".join(next(rest) if c != "-" else c for c in text)
+            made = _as_in_smbios(made)
+        return in_form_of(text, _in_case_of(text, made))
 
     def sid(self, text: str) -> str:
         """A security identifier: the machine, domain or tenant is replaced; a number below 1000 in
@@ -280,7 +273,9 @@ class Texts:
         parts = match.group(2)[1:].split("-")
         if match.group(1).upper() in OF_NAMES and len(parts) < 3:
             return text
-        size = 3 if match.group(1).endswith("-21") else len(parts)
+        size = len(parts)
+        if match.group(1).endswith("-21"):
+            size = 3
         digest = self.digest("-".join(parts[:size]))
         made = [str(int(digest[i * 8 : i * 8 + 8], 16)) for i in range(min(len(parts), size, 8))]
         rest = [str(self._owner(int(part))) for part in parts[size:]]
@@ -290,15 +285,17 @@ class Texts:
         """The number of a user or a group, or a range of such, as firewalls and policy rules have
         them.
         """
-        first, mark, last = re.split("([-:])", text) if re.search("[-:]", text) else (text, "", "")
-        if not mark:
+        if not re.search("[-:]", text):
             return str(self._owner(int(text)))
+        first, mark, last = re.split("([-:])", text)
         return mark.join(map(str, self.owners(int(first), int(last))))
 
     def owners(self, first: int, last: int) -> Tuple[int, int]:
         """A range of them; what its ends' pseudonyms would turn round is a range again."""
         made = self._owner(first), self._owner(last)
-        return (min(made), max(made)) if first <= last else made
+        if first <= last:
+            return min(made), max(made)
+        return made
 
     def _owner(self, number: int) -> int:
         if number < FIRST_USER or number in EVERYBODYS_NUMBERS:
@@ -311,7 +308,9 @@ class Texts:
         plain = value.strip('"')
         if not plain.strip():
             return match.group()
-        mark = '"' if value.startswith('"') else ""
+        mark = ""
+        if value.startswith('"'):
+            mark = '"'
         return f"{match.group(1)}{mark}{self.learn(plain, 'comment').lower()}{mark}"
 
     def sentence(self, text: str) -> str:
@@ -349,12 +348,10 @@ class Texts:
 
     def _host(self, name: str) -> str:
         if parse(name.strip("[]"))[0] is not None:
-            return (
-                self._addresses(name.strip("[]"))
-                if name[:1] != "["
-                else f"[{self._addresses(name[1:-1])}]"
-            )
-        mark = "*." if name.startswith("*.") else "." if name.startswith(".") else ""
+            if name.startswith("["):
+                return f"[{self._addresses(name[1:-1])}]"
+            return self._addresses(name.strip("[]"))
+        mark = next((mark for mark in ("*.", ".") if name.startswith(mark)), "")
         plain = name[len(mark) :]
         lower = plain.lower().rstrip(".")
         words = TOKEN.findall(lower)
@@ -366,12 +363,7 @@ class Texts:
             return name
         for domain in SHARED:
             if _is_below(lower, (domain,)):
-                rest = lower[: -len(domain)].strip(".")
-                kept = next(
-                    (f"{service}." for service in SERVICES if rest.endswith(f".{service}")), ""
-                )
-                own = rest[: len(rest) - len(kept)]
-                return f"{mark}{self.learn(own)}.{kept}{domain}" if own else name
+                return mark + self._below(domain, plain)
         first, _, rest = lower.partition(".")
         if first in self._given and 0 < rest.count(".") < LABELS:
             return f"{mark}{self.name(first)}.{self.host(rest)}"
@@ -379,14 +371,25 @@ class Texts:
             if len(label) > SHORTEST:
                 self.learn(label, is_stem=True)
         last = lower.rpartition(".")[2]
-        return mark + self.name(
-            plain, end=f".{last if last in WORDS or last in LAST_PARTS else 'example'}"
-        )
+        if last not in WORDS and last not in LAST_PARTS:
+            last = "example"
+        return mark + self.name(plain, end=f".{last}")
+
+    def _below(self, domain: str, name: str) -> str:
+        """A host below a domain of Azure: the service in it stays (``blob.core.windows.net``)."""
+        rest = name.lower().rstrip(".")[: -len(domain)].strip(".")
+        kept = next((f"{service}." for service in SERVICES if rest.endswith(f".{service}")), "")
+        own = rest[: len(rest) - len(kept)]
+        if not own:
+            return name
+        return f"{self.learn(own)}.{kept}{domain}"
 
     def authority(self, text: str) -> str:
         """``host:port``"""
         match = AUTHORITY.fullmatch(text.rpartition("@")[2])
-        return self.host(match.group(1)) + (match.group(2) or "") if match else self.name(text)
+        if not match:
+            return self.name(text)
+        return self.host(match.group(1)) + (match.group(2) or "")
 
     def url(self, text: str) -> str:
         """An address without its query; of the path only what kind of file it names, unless the
@@ -421,6 +424,19 @@ def _as_written(value: str, made: str) -> str:
 
 def _is_below(name: str, domains: Tuple[str, ...]) -> bool:
     return name in domains or name.endswith(tuple(f".{domain}" for domain in domains))
+
+
+def _in_case_of(text: str, made: str) -> str:
+    """Hexadecimal digits in capitals where the text has them so."""
+    if text.isupper():
+        return made.upper()
+    return made
+
+
+def _as_in_smbios(digits: str) -> str:
+    """A UUID's digits with the bytes of its first three parts in the other order."""
+    parts = digits[:8], digits[8:12], digits[12:16]
+    return "".join(map(_reversed, parts)) + digits[16:]
 
 
 def _reversed(digits: str) -> str:

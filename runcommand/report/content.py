@@ -126,7 +126,9 @@ def machine(diagnosis: Diagnosis) -> Tuple[KeyValues, ...]:
         "expectedIp": facts.expected.ip,
     }
     pairs = tuple((name, short(value, 64)) for name, value in values.items() if value)
-    return (KeyValues(pairs),) if pairs else ()
+    if not pairs:
+        return ()
+    return (KeyValues(pairs),)
 
 
 def not_collected(diagnosis: Diagnosis) -> Tuple[Line, ...]:

@@ -31,10 +31,12 @@ ADDRESSES_SHOWN = 3  # on an adapter's own line
 
 def evidence(model: Model) -> Tuple[Block, ...]:
     chain = certificates(model)
-    is_fault = bool(model.answers.chain and not model.answers.chain.trusted)
+    faulty_chain: List[str] = []
+    if model.answers.chain and not model.answers.chain.trusted:
+        faulty_chain = chain
     return (
-        # where they are a fault, they are what matters
-        *lines_at(Depth.PORTAL, chain if is_fault else ()),
+        # a chain that is the fault is what matters
+        *lines_at(Depth.PORTAL, faulty_chain),
         route_table(model),
         *not_routed(model),
         *policy_rules(model),
@@ -63,7 +65,9 @@ def adapters(model: Model) -> List[Line]:
     lines: List[Line] = []
     for adapter in sorted(model.adapters.all, key=place):
         matters = adapter in model.adapters.nics or adapter in (model.routing.egress, primary)
-        depth = Depth.ALL if matters or holds(adapter, IMDS_ADDRESS) else Depth.FULL
+        depth = Depth.FULL
+        if matters or holds(adapter, IMDS_ADDRESS):
+            depth = Depth.ALL
         mark = "*" if adapter == primary else ""
         lines.append(Line(_adapter(adapter), mark, depth))
         more = _more_of_adapter(adapter, model.facts.system)
@@ -142,13 +146,13 @@ def _trial(model: Model, trial: Trial) -> str:
 
 def deciding_filters(model: Model) -> List[str]:
     """The firewall rules that block the platform or may do so, and those that redirect IMDS."""
-    obstacles = []
+    matches = []
     filtering = model.filtering.to_imds
     if filtering:
-        obstacles += [*filtering.blocked, *filtering.possible, *filtering.limited]
+        matches += [*filtering.blocked, *filtering.possible, *filtering.limited]
     for wireserver_filtering in filter(None, model.filtering.to_wireserver.values()):
-        obstacles += wireserver_filtering.blocked
-    rules = list(dict.fromkeys(obstacle.rule for obstacle in obstacles if obstacle.rule))
+        matches += wireserver_filtering.blocked
+    rules = list(dict.fromkeys(match.rule for match in matches if match.rule))
     if filtering and filtering.redirected:
         rules.append(filtering.redirected)
     return [_filter(rule) for rule in (*rules, *suspected_filters(model))]
@@ -169,7 +173,9 @@ def _defaults(firewall: Firewall) -> List[str]:
     for profile in firewall.profiles:
         is_on = {True: "on", False: "off", None: "not set"}[profile.enabled]
         active = {True: ", active", False: "", None: ", active unknown"}[profile.active]
-        outbound = profile.default_outbound.value if profile.default_outbound else "not set"
+        outbound = "not set"
+        if profile.default_outbound:
+            outbound = profile.default_outbound.value
         lines.append(
             f"firewall profile {profile.name} {is_on}{active}: default outbound {outbound}"
         )
@@ -204,7 +210,9 @@ def _filter(rule: FirewallRule) -> str:
 
 def _proxy(proxy: Proxy) -> str:
     bypassed = ", ".join(short(entry, 60) for entry in proxy.bypass[:20]) or "nothing"
-    server = described(proxy) if proxy.server else short(proxy.place, 80)
+    server = short(proxy.place, 80)
+    if proxy.server:
+        server = described(proxy)
     line = f"proxy {server}, {proxy.scope.value}: bypasses {bypassed}"
     if proxy.pac_url:
         line += f", PAC {short(proxy.pac_url, 120)}"
@@ -228,7 +236,9 @@ def certificates(model: Model) -> List[str]:
     for number, item in enumerate(chain.certificates):
         places = listed([short(place, 60) for place in item.stores], 3) or "in no store of this VM"
         name = f"{quoted(common_name(item.subject))} {item.thumbprint}"
-        until = f"until {item.not_after}" if item.not_after else ""
+        until = ""
+        if item.not_after:
+            until = f"until {item.not_after}"
         lines.append(f"certificate {number} {name} {until}: {places}")
     for known in model.facts.certificate_chains or ():
         for fetch in known.fetches:

@@ -60,7 +60,9 @@ def _harmless_answers(finding: Finding) -> List[Paragraph]:
 
 def _first_words(command: str) -> str:
     found = FIRST_WORDS.match(command)
-    return found.group() if found else command.partition(" ")[0]
+    if found:
+        return found.group()
+    return command.partition(" ")[0]
 
 
 def place_of(item: Fix) -> Place:
@@ -91,7 +93,9 @@ def also(diagnosis: Diagnosis) -> Tuple[FindingItem, ...]:
     items = []
     for finding in others:
         is_worth_room = finding.severity is Severity.WARN and not _commands(finding) <= known
-        depth = Depth.ROOM if is_worth_room else Depth.FULL
+        depth = Depth.FULL
+        if is_worth_room:
+            depth = Depth.ROOM
         blocks = tuple(_at(depth, block) for block in fix_blocks(finding))
         severity, cause = finding.severity.value, finding.cause
         items.append(FindingItem(severity, cause, finding.detail, blocks))

@@ -20,20 +20,17 @@ def as_json(diagnosis: Diagnosis) -> str:
 
 
 def as_object(diagnosis: Diagnosis) -> Dict[str, Any]:
-    facts, primary, genuine = (
-        diagnosis.facts,
-        diagnosis.model.primary_nic,
-        diagnosis.model.answers.metadata,
-    )
+    facts, primary = diagnosis.facts, diagnosis.model.primary_nic
+    answers = diagnosis.model.answers
     return {
         "schema": SCHEMA,
         "tool": {"name": "imds-check", "version": facts.tool_version},
         "host": facts.host,
-        "vm_id": genuine.instance.vm_id if genuine and genuine.instance else None,
+        "vm_id": answers.instance.vm_id if answers.instance else None,
         "system": facts.system,
         "redacted": facts.redacted,
         "collected_at": facts.collected_at,
-        "host_date": genuine.date if genuine else None,
+        "host_date": answers.metadata.date if answers.metadata else None,
         "elapsed_s": facts.elapsed_s,
         "verdict": diagnosis.verdict.value,
         "cause": diagnosis.cause,

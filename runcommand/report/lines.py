@@ -198,11 +198,13 @@ def wrap(text: str, first: str, rest: Optional[str] = None) -> List[str]:
 
     :param first: indents the first line, and the others too without ``rest``
     """
+    if rest is None:
+        rest = first
     return textwrap.wrap(
         to_ascii(text),
         WIDTH,
         initial_indent=first,
-        subsequent_indent=first if rest is None else rest,
+        subsequent_indent=rest,
         break_long_words=False,
         break_on_hyphens=False,
     )

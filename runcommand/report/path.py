@@ -15,9 +15,9 @@ from .blocks import Passage, Path, Step
 
 def path(model: Model) -> Path:
     proxy = Step(path_words(model))
-    obstacle = _obstacle(model)
-    if obstacle:
-        return Path(_client(model), (proxy, Step(obstacle, Passage.STOPPED)))
+    stop = _stop(model)
+    if stop:
+        return Path(_client(model), (proxy, Step(stop, Passage.STOPPED)))
     return Path(_client(model), (proxy, Step(_firewall(model)), *_to_host(model)))
 
 
@@ -28,7 +28,7 @@ def _client(model: Model) -> str:
     return "client"
 
 
-def _obstacle(model: Model) -> str:
+def _stop(model: Model) -> str:
     """What stops the request before it has a route; empty where nothing is known to."""
     lookup = model.routing.to_imds
     if not lookup.known:

@@ -71,6 +71,9 @@ def _row(model: Model, route: Route, winners: Sequence[_Winner]) -> Row:
     won = [winner.lookup for winner in winners if winner.has_won(route)]
     rules = dict.fromkeys(policy_rule(model, lookup) for lookup in won)
     net = network(route.destination)
+    depth = Depth.FULL
+    if matches_platform(route.destination):
+        depth = Depth.ALL
     cells = (
         str(net.network_address),
         str(net.netmask),
@@ -82,13 +85,15 @@ def _row(model: Model, route: Route, winners: Sequence[_Winner]) -> Row:
     return Row(
         cells,
         is_marked=bool(won),
-        depth=Depth.ALL if matches_platform(route.destination) else Depth.FULL,
+        depth=depth,
         notes=tuple(f"by policy rule {rule_in_words(rule)}" for rule in rules if rule),
     )
 
 
 def _without_gateway(route: Route) -> str:
-    return "On-link" if route.kind in (RouteKind.UNICAST, RouteKind.LOCAL) else "-"
+    if route.kind in (RouteKind.UNICAST, RouteKind.LOCAL):
+        return "On-link"
+    return "-"
 
 
 def _remarks(route: Route) -> List[str]:
@@ -143,8 +148,9 @@ def _best_address(adapter: Adapter, route: Route) -> Optional[str]:
     gateway = route.gateway
     if gateway and ":" in gateway:
         gateway = None
-    held = sorted(adapter.addresses, key=place)
-    return held[0].address if held else None
+    if not adapter.addresses:
+        return None
+    return min(adapter.addresses, key=place).address
 
 
 def not_routed(model: Model) -> List[Line]:

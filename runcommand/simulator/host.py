@@ -62,13 +62,10 @@ class Behaviour:
     clock_ahead_s: float = 0.0  # of the real clock
     recovers_after: Optional[int] = None  # so many misbehaved answers, then it is well
     everything: Optional[str] = None  # how any path is answered: by a proxy, or a web server
-    document: str = (
-        "genuine"  # what is wrong with the attested document: a key of ``pki.DOCUMENTS``
-    )
-    embedded: Tuple[str, ...] = (
-        "issuing",
-        "cross",
-    )  # certificates in it beside the signer's: keys of ``pki.ISSUERS``
+    # what is wrong with the attested document: a key of ``pki.DOCUMENTS``
+    document: str = "genuine"
+    # certificates in it beside the signer's: keys of ``pki.ISSUERS``
+    embedded: Tuple[str, ...] = ("issuing", "cross")
 
 
 @dataclass
@@ -147,8 +144,10 @@ class Host:
         if self.behaviour.recovers_after is not None and asked > self.behaviour.recovers_after:
             name = "metadata"
         if name == "certificates":
-            found = pki.files().get(unquote(path))
-            reply.send(200 if found else 404, found or b"", "application/pkix-cert")
+            status, content = 404, pki.files().get(unquote(path), b"")
+            if content:
+                status = 200
+            reply.send(status, content, "application/pkix-cert")
         elif name != "metadata":
             misbehave(name, reply)
         elif path == "/":
@@ -192,7 +191,8 @@ class Reply:
             "Server: Microsoft-IIS/10.0",
             f"Date: {date}",
         ]
-        lines += [f"Content-Length: {length}"] if length is not None else []
+        if length is not None:
+            lines.append(f"Content-Length: {length}")
         self.raw("\r\n".join([*lines, *more, "Connection: close", "", ""]).encode())
 
     def send(self, status: int, body: bytes, content_type: str, *more: str) -> None:

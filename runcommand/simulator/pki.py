@@ -143,8 +143,9 @@ def name(common_name: str) -> bytes:
 
 def _time(when: datetime) -> bytes:
     """UTCTime, and GeneralizedTime from 2050 on (RFC 5280, 4.1.2.5)."""
-    tag, form = (0x17, "%y%m%d%H%M%SZ") if when.year < 2050 else (0x18, "%Y%m%d%H%M%SZ")
-    return tlv(tag, when.strftime(form).encode())
+    if when.year < 2050:
+        return tlv(0x17, when.strftime("%y%m%d%H%M%SZ").encode())
+    return tlv(0x18, when.strftime("%Y%m%d%H%M%SZ").encode())
 
 
 # --- keys ---
@@ -259,6 +260,9 @@ def issuing() -> bytes:
     return certificate(ISSUING, "issuing", TLS_ROOT, "tls", 4, urls=[CROSS_URL])
 
 
+LEAF_SERIALS = {False: 5, True: 6}  # by whether it has expired
+
+
 @lru_cache(maxsize=None)
 def leaf(domain: str, location: str, is_expired: bool = False) -> bytes:
     """The certificate that signs documents."""
@@ -267,7 +271,7 @@ def leaf(domain: str, location: str, is_expired: bool = False) -> bytes:
         "leaf",
         ISSUING,
         "issuing",
-        6 if is_expired else 5,
+        LEAF_SERIALS[is_expired],
         is_ca=False,
         names=[f"{location}.{domain}", domain],
         urls=[f"{SECOND_AIA}{ISSUING_FILE}", f"{AIA}{ISSUING_FILE}"],
@@ -333,7 +337,9 @@ def document(
         raise ValueError(f"no kind of document: {kind}")
     if kind == "garbage":
         return b"not signed"
-    created = now - timedelta(hours=7) if kind == "stale" else now
+    created = now
+    if kind == "stale":
+        created -= timedelta(hours=7)
     content = {
         **what,
         "nonce": {"other-nonce": "20260101-000000"}.get(kind, nonce),
@@ -344,21 +350,23 @@ def document(
         content["vmId"] = "00000000-1111-2222-3333-444444444444"
     if kind == "other-subscription":
         content["subscriptionId"] = "00000000-5555-6666-7777-888888888888"
-    domain = (
-        "portal.contoso.com"
-        if kind == "wrong-name"
-        else DOMAINS.get(environment, "metadata.azure.com")
-    )
-    own = leaf(domain, location, kind == "expired-certificate")
+    domain = DOMAINS.get(environment, "metadata.azure.com")
+    if kind == "wrong-name":
+        domain = "portal.contoso.com"
+    is_expired = kind == "expired-certificate"
+    own = leaf(domain, location, is_expired)
     encoded = json.dumps(content, separators=(",", ":")).encode()
     certificates = [own, *(ISSUERS[name]() for name in embedded)]
+    method = {"sha1": SHA1}.get(kind, SHA256)
     signed = sign(
         encoded,
         certificates,
-        6 if kind == "expired-certificate" else 5,
-        SHA1 if kind == "sha1" else SHA256,
+        LEAF_SERIALS[is_expired],
+        method,
     )
-    return signed.replace(b'"vmId":"', b'"vmID":"') if kind == "tampered" else signed
+    if kind == "tampered":
+        return signed.replace(b'"vmId":"', b'"vmID":"')
+    return signed
 
 
 def _stamp(when: datetime) -> str:

@@ -253,7 +253,8 @@ def windows(
     routes: Optional[Tuple[Route, ...]] = None,
     **more: object,
 ) -> Facts:
-    own = rows_of(ETHERNET, "172.16.69.1", 11, True) + rows_of(ETHERNET2, None, 11, False)
+    if routes is None:
+        routes = rows_of(ETHERNET, "172.16.69.1", 11, True) + rows_of(ETHERNET2, None, 11, False)
     gateways = [NextHop("172.16.69.1"), NextHop("10.1.0.1")]
     base = Facts(
         "windows",
@@ -273,7 +274,7 @@ def windows(
             elevated=True,
         ),
         adapters=adapters,
-        routes=own if routes is None else routes,
+        routes=routes,
         neighbours=tuple(
             Neighbour(gateway, None, None, Mac(AZURE_ARP_MAC), NeighbourState.REACHABLE)
             for gateway in gateways
@@ -299,7 +300,8 @@ def linux(
     source: str = "",
     **more: object,
 ) -> Facts:
-    own = rows_of(ETH0, "10.0.0.1", 100, True) + rows_of(ETH1, None, 200, False)
+    if routes is None:
+        routes = rows_of(ETH0, "10.0.0.1", 100, True) + rows_of(ETH1, None, 200, False)
     base = Facts(
         "linux",
         "testlx",
@@ -317,7 +319,7 @@ def linux(
             elevated=True,
         ),
         adapters=adapters,
-        routes=own if routes is None else routes,
+        routes=routes,
         routing_rules=tuple(
             RoutingRule(p, table=t) for p, t in ((0, "local"), (32766, "main"), (32767, "default"))
         ),
@@ -392,9 +394,7 @@ def _catalogue() -> List[Scenario]:
     two_addresses = replace(
         eth0, addresses=(held("10.0.0.4", dynamic=True), held("10.0.0.5", secondary=True))
     )
-    wrong_hop = tuple(
-        replace(r, gateway=NextHop("10.0.0.99")) if r.destination in HOSTS else r for r in lease
-    )
+    wrong_hop = _through(lease, "10.0.0.99")
     proxied = (*windows().services, Service("GuestProxyAgent", ServiceState.STOPPED, "auto"))  # type: ignore[misc]
     claimed = replace(LO, addresses=(*LO.addresses, held(IMDS_ADDRESS, 32)))
     wrong_ip = replace(
@@ -990,6 +990,15 @@ def _from(facts: Facts, source: str) -> Facts:
     return replace(
         facts, lookups=tuple(replace(lookup, source=Address(source)) for lookup in facts.lookups)
     )
+
+
+def _through(routes: Tuple[Route, ...], gateway: str) -> Tuple[Route, ...]:
+    """The routes, of which those to the platform's addresses lead through another gateway."""
+    changed = list(routes)
+    for number, route in enumerate(routes):
+        if route.destination in HOSTS:
+            changed[number] = replace(route, gateway=NextHop(gateway))
+    return tuple(changed)
 
 
 def _by_rule(facts: Facts, route: Route) -> Facts:

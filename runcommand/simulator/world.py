@@ -92,15 +92,12 @@ class Scenario:
     vm: Vm
     facts: Facts  # of the operating system; the probes' are found out
     behaviour: Behaviour = Behaviour()
-    outcomes: Mapping[Place, str] = field(
-        default_factory=dict
-    )  # of services: drops, refuses, forbids, fails
-    web: Mapping[str, str] = field(
-        default_factory=dict
-    )  # other hosts, by name or address: how they answer, as ``ANSWERS`` has it, or "drops"
-    stores: Optional[Mapping[str, str]] = (
-        None  # of ``pki.ISSUERS``: where the VM holds them; None: the root, as it should be
-    )
+    # of services: drops, refuses, forbids, fails
+    outcomes: Mapping[Place, str] = field(default_factory=dict)
+    # other hosts, by name or address: how they answer, as ``ANSWERS`` has it, or "drops"
+    web: Mapping[str, str] = field(default_factory=dict)
+    # of ``pki.ISSUERS``: where the VM holds them; None: the root, as it should be
+    stores: Optional[Mapping[str, str]] = None
 
 
 class SimulatedSystem:
@@ -111,7 +108,9 @@ class SimulatedSystem:
     def __init__(self, facts: Facts, stores: Optional[Mapping[str, str]]) -> None:
         """:param stores: as ``Scenario`` has it"""
         self._facts = facts
-        self._stores = {"root": ROOTS[facts.system]} if stores is None else stores
+        if stores is None:
+            stores = {"root": ROOTS[facts.system]}
+        self._stores = stores
         self.name = facts.system
         self.by_device = facts.system == "linux"
 
@@ -135,17 +134,17 @@ class SimulatedSystem:
         trusted = frozenset(
             item.thumbprint for item, store in held.items() if store == ROOTS[self.name]
         )
-        judged = chain.judge(certificates, list(held), trusted, stores, at)
-        distrusted = (
+        found = chain.judge(certificates, list(held), trusted, stores, at)
+        distrusted = [
             ChainError(ChainFault.DISTRUSTED, "explicitly distrusted (EXPLICIT_DISTRUST)", number)
-            for number, item in enumerate(judged.certificates)
+            for number, item in enumerate(found.certificates)
             if any(map(is_distrusting, item.stores))
-        )
-        errors = (*judged.errors, *distrusted)
+        ]
         engine = {"windows": "crypt32, simulated", "linux": "openssl verify, simulated"}[self.name]
-        return replace(
-            judged, engine=engine, trusted=False if errors else judged.trusted, errors=errors
-        )
+        found = replace(found, engine=engine, errors=(*found.errors, *distrusted))
+        if found.errors:
+            return replace(found, trusted=False)
+        return found
 
 
 def _gives(value: Any) -> Collector:
@@ -349,7 +348,9 @@ def simulate(
     redact: bool = False,
 ) -> Diagnosis:
     """Runs the real pipeline against the scenario. ``log`` receives what the host was asked."""
-    host = Host(scenario.vm, scenario.behaviour, log if log is not None else [])
+    if log is None:
+        log = []
+    host = Host(scenario.vm, scenario.behaviour, log)
     others = {
         place: Host(scenario.vm, Behaviour(everything=scenario.web[name]))
         for name, place in places(scenario).items()
@@ -358,12 +359,12 @@ def simulate(
     web: Dict[str, Place] = {address: other.listen() for address, other in others.items()}
     connector = LoopbackConnector(scenario, host.listen(), web)
     facts = scenario.facts
-    conditions = RunOptions(
+    options = RunOptions(
         facts.system, facts.host, expected_mac=facts.expected.mac, expected_ip=facts.expected.ip
     )
     try:
         target = Target(SimulatedSystem(facts, scenario.stores), connector)
-        return run(target, conditions, interrupted, progress, redact)
+        return run(target, options, interrupted, progress, redact)
     finally:
         for server in (host, *others.values()):
             server.close()
