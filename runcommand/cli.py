@@ -364,7 +364,7 @@ def do_decode(options: argparse.Namespace) -> int:
     found = decode(content)
     for decoded in found:
         write(_plain(decoded.report))
-        beside = list(decoded.told)
+        beside = list(decoded.notes)
         if decoded.err.strip():
             beside.append(f"The VM's standard error:\n{decoded.err}")
         tell(_plain("\n".join(beside)))

@@ -1,5 +1,6 @@
-"""Which HTTP clients go around a proxy for an address, by each client's own rules: one list means
-different things to them.
+"""Which HTTP clients bypass a proxy for an address, by each client's own rules.
+
+One bypass list means different things to them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ..facts import (
 )
 from ..firewall.packet import HTTP_PORT
 
-NO_IMPLICIT = "<-loopback>"  # takes WinINET's implicit rules away
+NO_IMPLICIT = "<-loopback>"  # turns WinINET's implicit rules off
 
 
 class Client(str, Enum):
@@ -41,9 +42,9 @@ Bypass = Sequence[str]  # the entries of a list, as they were separated
 def clients(proxy: Proxy) -> Tuple[Client, ...]:
     """The clients that take a proxy from this place for http:// addresses.
 
-    curl reads no ``HTTP_PROXY`` in capitals (https://curl.se/docs/manpage.html, ENVIRONMENT),
-    urllib and Go no ``all_proxy``. The Azure Linux agent asks both platform addresses without its
-    own proxy (Azure/WALinuxAgent, protocol/wire.py and imds.py).
+    curl does not read ``HTTP_PROXY`` in capitals (https://curl.se/docs/manpage.html, ENVIRONMENT),
+    urllib and Go do not read ``all_proxy``. The Azure Linux agent sends requests for both platform
+    addresses without its own proxy (Azure/WALinuxAgent, protocol/wire.py and imds.py).
     """
     if proxy.server is None:
         return ()
@@ -81,10 +82,10 @@ _PREFER: Dict[Tuple[str, str], Tuple[Client, ...]] = {
 def through(proxy: Proxy, address: str) -> Tuple[Client, ...]:
     """The clients that send requests for an IPv4 address (port 80) through a proxy."""
     rules = _RULES[proxy.kind]
-    capitals = proxy.bypass if proxy.bypass_capitals is None else proxy.bypass_capitals
-    lists = {
-        client: capitals if client is Client.GO else proxy.bypass for client in rules
-    }  # Go reads NO_PROXY first
+    lists: Dict[Client, Bypass] = dict.fromkeys(rules, proxy.bypass)
+    # Go reads NO_PROXY first
+    if proxy.bypass_capitals is not None:
+        lists[Client.GO] = proxy.bypass_capitals
     return tuple(client for client in clients(proxy) if not rules[client](lists[client], address))
 
 
@@ -114,11 +115,9 @@ def _by_winhttp(bypass: Bypass, address: str) -> bool:
     for entry in bypass:
         scheme, colons, rest = entry.lower().rpartition("://")
         name, colon, port = rest.partition(":")
-        if (
-            (scheme == "http" or not colons)
-            and (not colon or port == str(HTTP_PORT))
-            and _glob(name, address)
-        ):
+        is_scheme = not colons or scheme == "http"
+        is_port = not colon or port == str(HTTP_PORT)
+        if is_scheme and is_port and _glob(name, address):
             return True
     return False
 
@@ -129,7 +128,8 @@ def _by_dotnet_framework(bypass: Bypass, address: str) -> bool:
     """
     for entry in bypass:
         scheme, colons, name = entry.lower().rpartition("://")
-        if (_glob(scheme, "http") if colons else True) and _glob(name, address):
+        is_scheme = not colons or _glob(scheme, "http")
+        if is_scheme and _glob(name, address):
             return True
     return False
 
@@ -141,7 +141,8 @@ def _by_dotnet_settings(bypass: Bypass, address: str) -> bool:
     for entry in bypass:
         word = (entry.lower().split() or [""])[0]
         for scheme in ("http://", "https://"):
-            word = word[len(scheme) :] if word.startswith(scheme) else word
+            if word.startswith(scheme):
+                word = word[len(scheme) :]
         if _glob(word, address):
             return True
     return False
@@ -155,9 +156,7 @@ def _by_urllib_settings(bypass: Bypass, address: str) -> bool:
 
 
 def _glob(pattern: str, text: str) -> bool:
-    """Whether a text is wholly of a pattern in which ``*`` stands for anything. (In linear time,
-    whatever the pattern.)
-    """
+    """Whether a text matches a pattern in which ``*`` stands for anything. In linear time."""
     first, *rest = pattern.split("*")
     if not rest:
         return text == pattern
@@ -212,7 +211,11 @@ def _by_go(bypass: Bypass, address: str) -> bool:
         name, _, port = entry.partition(":")
         if not name or port not in ("", str(HTTP_PORT)):
             continue
-        end = name[1:] if name.startswith("*.") else name if name.startswith(".") else f".{name}"
+        end = name
+        if name.startswith("*."):
+            end = name[1:]
+        elif not name.startswith("."):
+            end = f".{name}"
         if name == address or address.endswith(end):
             return True
     return False
