@@ -35,8 +35,8 @@ def main():  # type: () -> int
 
 def refuse(reason):  # type: (str) -> int
     """Prints the report of a run that could not be made. Returns the exit code."""
-    import re
     import socket
+    import string
     import time
 
     from runcommand import __version__
@@ -44,9 +44,11 @@ def refuse(reason):  # type: (str) -> int
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     host = ""
     if "--redact" not in sys.argv:
-        host = re.sub("[^A-Za-z0-9._-]", "_", socket.gethostname())[:63]
+        letters = string.ascii_letters + string.digits + "._-"
+        host = replaced(socket.gethostname(), letters, "_")[:63]
     host = host or "-"
-    said = re.sub("[^ -~]", "?", reason)[:400]
+    printable = "".join(map(chr, range(32, 127)))
+    said = replaced(reason, printable, "?")[:400]
     lines = (
         "IMDS-CHECK %s  %s  %s" % (__version__, host, at),
         "VERDICT  INCONCLUSIVE: tool-failed",
@@ -63,6 +65,16 @@ def refuse(reason):  # type: (str) -> int
     if "--exit-zero" in sys.argv:
         return 0
     return INCONCLUSIVE
+
+
+def replaced(text, kept, substitute):  # type: (str, str, str) -> str
+    """The text with a substitute for each character that is not one of those kept."""
+    found = []
+    for character in text:
+        if character not in kept:
+            character = substitute
+        found.append(character)
+    return "".join(found)
 
 
 sys.exit(main())

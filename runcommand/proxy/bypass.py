@@ -93,24 +93,25 @@ def through(proxy: Proxy, address: str) -> Tuple[Client, ...]:
 
 
 def _by_wininet(bypass: Bypass, address: str) -> bool:
-    """``[scheme://]host[:port]`` with ``*`` anywhere; ``<local>`` means names without a dot, no
-    IPv4 address; link-local addresses are bypassed without being named, unless ``<-loopback>``
-    takes that away
+    """``[scheme://]host[:port]`` with ``*`` anywhere.
+
+    ``<local>`` means names without a dot, never an IPv4 address. Link-local addresses are bypassed
+    without an entry, unless ``<-loopback>`` turns that off
     (https://learn.microsoft.com/windows/win32/wininet/enabling-internet-functionality;
     https://chromium.googlesource.com/chromium/src/+/HEAD/net/docs/proxy.md, "Implicit bypass
     rules").
     """
     entries = [word.lower() for entry in bypass for word in entry.split()]
-    if NO_IMPLICIT not in entries and (
-        contains(LINK_LOCAL, address) or contains(LOOPBACK, address)
-    ):
+    is_local = contains(LINK_LOCAL, address) or contains(LOOPBACK, address)
+    if is_local and NO_IMPLICIT not in entries:
         return True
     return _by_winhttp(entries, address)
 
 
 def _by_winhttp(bypass: Bypass, address: str) -> bool:
-    """The same entries; nothing is documented to be bypassed without being named
-    (https://learn.microsoft.com/windows/win32/api/winhttp/ns-winhttp-winhttp_proxy_info).
+    """Entries as in WinINET. No documentation says that anything is bypassed without an entry.
+
+    (https://learn.microsoft.com/windows/win32/api/winhttp/ns-winhttp-winhttp_proxy_info)
     """
     for entry in bypass:
         scheme, colons, rest = entry.lower().rpartition("://")
@@ -123,8 +124,9 @@ def _by_winhttp(bypass: Bypass, address: str) -> bool:
 
 
 def _by_dotnet_framework(bypass: Bypass, address: str) -> bool:
-    """An entry with a port matches no address of the default port; nothing is bypassed without
-    being named (Microsoft's reference source, System.Net: WebProxy, WebProxyDataBuilder).
+    """An entry with a port matches no URL with the default port.
+
+    Nothing is bypassed without an entry (Microsoft's reference source, System.Net: WebProxy, WebProxyDataBuilder).
     """
     for entry in bypass:
         scheme, colons, name = entry.lower().rpartition("://")
@@ -135,8 +137,9 @@ def _by_dotnet_framework(bypass: Bypass, address: str) -> bool:
 
 
 def _by_dotnet_settings(bypass: Bypass, address: str) -> bool:
-    """Separated by ``;`` alone; of an entry the scheme is left out, and all after a blank
-    (dotnet/runtime, System.Net.Http: HttpWindowsProxy).
+    """Entries are separated by ``;`` alone, and cut at a blank; their scheme is ignored.
+
+    (dotnet/runtime, System.Net.Http: HttpWindowsProxy.)
     """
     for entry in bypass:
         word = (entry.lower().split() or [""])[0]
@@ -149,8 +152,9 @@ def _by_dotnet_settings(bypass: Bypass, address: str) -> bool:
 
 
 def _by_urllib_settings(bypass: Bypass, address: str) -> bool:
-    """Whole patterns (CPython, urllib.request.proxy_bypass_registry; before 3.13 the beginning was
-    enough).
+    """An entry is a pattern for the whole address; before Python 3.13, for its beginning.
+
+    (CPython, urllib.request.proxy_bypass_registry.)
     """
     return any(_glob(entry.lower(), address) for entry in bypass)
 
@@ -175,8 +179,9 @@ def _glob(pattern: str, text: str) -> bool:
 
 
 def _by_curl(bypass: Bypass, address: str) -> bool:
-    """Addresses, and networks since 7.86.0; ``*`` only alone; since 8.9.0 blanks do not separate
-    (https://curl.se/libcurl/c/CURLOPT_NOPROXY.html).
+    """Addresses, networks (since 7.86.0), or ``*`` alone. Blanks do not separate since 8.9.0.
+
+    (https://curl.se/libcurl/c/CURLOPT_NOPROXY.html)
     """
     return list(bypass) == ["*"] or any(
         entry == address or _in_network(entry, address) for entry in bypass
@@ -184,7 +189,8 @@ def _by_curl(bypass: Bypass, address: str) -> bool:
 
 
 def _by_urllib(bypass: Bypass, address: str) -> bool:
-    """Ends of names, addresses like any other; ``*`` only alone; no networks
+    """Ends of names, also of addresses, or ``*`` alone; no networks.
+
     (https://docs.python.org/3/library/urllib.request.html#urllib.request.getproxies).
     """
     if list(bypass) == ["*"]:
@@ -202,7 +208,8 @@ def _by_requests(bypass: Bypass, address: str) -> bool:
 
 
 def _by_go(bypass: Bypass, address: str) -> bool:
-    """Addresses and ends of names, each perhaps with a port; networks; ``*`` anywhere
+    """Addresses and ends of names, each with or without a port; networks; ``*`` anywhere.
+
     (https://pkg.go.dev/golang.org/x/net/http/httpproxy#Config).
     """
     for entry in map(str.lower, bypass):
@@ -222,7 +229,8 @@ def _by_go(bypass: Bypass, address: str) -> bool:
 
 
 def _by_dotnet(bypass: Bypass, address: str) -> bool:
-    """Whole names; with a dot before it, the end of one; neither ``*`` nor networks
+    """Whole names or, after a dot, the end of one; neither ``*`` nor networks.
+
     (https://learn.microsoft.com/dotnet/api/system.net.http.httpclient.defaultproxy).
     """
     entries = [entry.lower() for entry in bypass]

@@ -42,7 +42,7 @@ def judge(programs: Programs, certificates: Sequence[bytes], at: Instant) -> Cer
     """The path of the first certificate to a trusted root of the bundle. Raises ``NoFact``.
 
     :param certificates: in DER, the leaf first; the others are not trusted, but may be issuers
-    :param at: the time for which it is judged
+    :param at: the time to judge it for
     """
     bundle, held = _bundle()
     known = {item.thumbprint: (str(bundle),) for item in held}

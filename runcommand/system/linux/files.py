@@ -20,7 +20,7 @@ def read(
 
     Of a file of more than ``limit`` bytes whole lines are kept: half a line may be half a password.
 
-    :param note: is told where the file is longer than ``limit``
+    :param note: is called where the file is longer than ``limit``
     :param last: keep the end of a long file, not its beginning
     """
     try:

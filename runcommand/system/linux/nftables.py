@@ -174,7 +174,7 @@ def _rules(
 ) -> List[FirewallRule]:
     """One rule; for a verdict map (vmap) one rule for each of its elements.
 
-    :param doubt: conditions of the whole table
+    :param doubt: matches of the whole table
     """
     where = where._replace(family=str(item.get("family")), table=str(item.get("table")))
     reading = _Reading(item, table, where, list(doubt))
@@ -190,18 +190,18 @@ class _Reading:
     """A rule, read statement by statement."""
 
     def __init__(
-        self, item: Dict[str, Any], table: str, where: _Where, conditions: List[FirewallMatch]
+        self, item: Dict[str, Any], table: str, where: _Where, matches: List[FirewallMatch]
     ) -> None:
         self.rules: List[FirewallRule] = []
         # the target of source NAT
         self.source: Optional[str] = None
         self._item, self._table, self._where = item, table, where
-        self._conditions = conditions
+        self._matches = matches
         self._packets: Optional[int] = None
 
     def statement(self, name: str, body: Any) -> None:
         if name == "match":
-            self._conditions += _match(dict_of(body), self._where)
+            self._matches += _match(dict_of(body), self._where)
         elif name == "counter":
             self._count(dict_of(body).get("packets"))
         elif name in VERDICTS:
@@ -220,7 +220,7 @@ class _Reading:
                 address = "of the interface"
             self.source = SOURCE + address
         elif name not in NO_CONDITIONS:
-            self._conditions.append(FirewallMatch(MatchField.OTHER, (name,)))
+            self._matches.append(FirewallMatch(MatchField.OTHER, (name,)))
 
     def _count(self, packets: Any) -> None:
         if type(packets) is int:
@@ -235,23 +235,23 @@ class _Reading:
                 name=if_type(str, self._item.get("comment")) or "",
                 chain=f"{self._table} {self._item.get('chain')}",
                 target=target,
-                matches=(*self._conditions, *more),
+                matches=(*self._matches, *more),
                 packets=self._packets,
             )
         )
 
     def _verdict_map(self, body: Dict[str, Any]) -> None:
-        for conditions, verdict in _vmap(body, self._where):
+        for matches, verdict in _vmap(body, self._where):
             for name, value in verdict.items():
                 if name in VERDICTS:
-                    self.end(*_verdict(name, value, self._table), *conditions)
+                    self.end(*_verdict(name, value, self._table), *matches)
 
     def _extension(self, body: Dict[str, Any]) -> None:
         """An extension of iptables that nft shows in part only."""
         name = str(body.get("name"))
         if body.get("type") != "target":
             if name != "comment":
-                self._conditions.append(FirewallMatch(MatchField.OTHER, (f"xt {name}",)))
+                self._matches.append(FirewallMatch(MatchField.OTHER, (f"xt {name}",)))
         elif name == "NFQUEUE":
             self.end(RuleVerdict.DROP, None, QUEUE)
         elif name in XT_TARGETS:
@@ -289,7 +289,7 @@ def _verdict(name: str, body: Any, table: str) -> Tuple[RuleVerdict, Optional[st
 def _vmap(
     body: Dict[str, Any], where: _Where
 ) -> List[Tuple[Tuple[FirewallMatch, ...], Dict[str, Any]]]:
-    """The elements of a verdict map, with their conditions; the one for all others comes last."""
+    """The elements of a verdict map, with their matches; the one for all others comes last."""
     data = body.get("data")
     if isinstance(data, str):
         pairs = where.sets.get((where.family, where.table, data.lstrip("@")), [])

@@ -148,7 +148,7 @@ def judge(
     Raises ``NoFact``.
 
     :param certificates: in DER, the leaf first; the engine may use the others as issuers
-    :param at: the time for which it is judged
+    :param at: the time to judge it for
     :param fetch: whether the engine may fetch issuers from the network; else only cached ones count
     :param seconds: for each fetch
     """

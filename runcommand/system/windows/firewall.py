@@ -261,14 +261,14 @@ def parse(id: str, fields: List[Tuple[str, str]], place: FirewallPlace) -> Firew
     found.setdefault(MatchField.OTHER, []).extend(_doubts(action, fields, keys))
     if action is RuleVerdict.ALLOW and _first(fields, "authbypassout").lower() == "true":
         action = RuleVerdict.BYPASS
-    conditions: List[FirewallMatch] = []
+    matches: List[FirewallMatch] = []
     for field, values in found.items():
         if field is MatchField.OTHER:
             # each must match on its own
-            conditions += [FirewallMatch(field, (value,)) for value in values]
+            matches += [FirewallMatch(field, (value,)) for value in values]
         else:
-            conditions.append(FirewallMatch(field, tuple(values)))
-    return FirewallRule(id, place, action, _first(fields, "name"), matches=tuple(conditions))
+            matches.append(FirewallMatch(field, tuple(values)))
+    return FirewallRule(id, place, action, _first(fields, "name"), matches=tuple(matches))
 
 
 def _doubts(action: RuleVerdict, fields: List[Tuple[str, str]], keys: Set[str]) -> Iterator[str]:
