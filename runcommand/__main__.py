@@ -1,12 +1,12 @@
 """``python -m runcommand``.
 
-This file runs on any Python, 2.7 too: one that cannot run the rest is told so. The exe starts it as
-a script of no package, so its imports are absolute.
+This file runs on any Python, even 2.7, to say so where that cannot run the rest. The exe starts it
+as a script outside any package, so its imports are absolute.
 """
 
 import sys
 
-# commands in which Ctrl-C ends the program at once
+# Commands in which Ctrl-C ends the program at once.
 OTHERS = ("demo", "decode", "replay", "explain")
 INCONCLUSIVE = 3
 
@@ -22,8 +22,9 @@ def main():  # type: () -> int
     try:
         from runcommand import interrupts, limits
 
+        # before the long imports
         if not set(OTHERS).intersection(sys.argv[1:2]):
-            interrupts.note()  # before the long imports
+            interrupts.note()
         limits.raise_open_files()
         from runcommand import cli
 
@@ -33,19 +34,21 @@ def main():  # type: () -> int
 
 
 def refuse(reason):  # type: (str) -> int
-    """The report of a run that could not be made; gives the exit code."""
+    """Prints the report of a run that could not be made. Returns the exit code."""
     import socket
+    import string
     import time
 
     from runcommand import __version__
 
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    host = "-" if "--redact" in sys.argv else socket.gethostname()
-    host = (
-        "".join(c if (c.isalnum() and ord(c) < 128) or c in "._-" else "_" for c in host)[:63]
-        or "-"
-    )
-    said = "".join(c if " " <= c <= "~" else "?" for c in reason)[:400]
+    host = ""
+    if "--redact" not in sys.argv:
+        letters = string.ascii_letters + string.digits + "._-"
+        host = replaced(socket.gethostname(), letters, "_")[:63]
+    host = host or "-"
+    printable = "".join(map(chr, range(32, 127)))
+    said = replaced(reason, printable, "?")[:400]
     lines = (
         "IMDS-CHECK %s  %s  %s" % (__version__, host, at),
         "VERDICT  INCONCLUSIVE: tool-failed",
@@ -56,9 +59,22 @@ def refuse(reason):  # type: (str) -> int
     try:
         sys.stdout.write("\n".join(lines) + "\n")
         sys.stdout.flush()
-    except Exception:  # closed or full: the exit code is all that is left
+    except Exception:
+        # closed or full: only the exit code is left
         pass
-    return 0 if "--exit-zero" in sys.argv else INCONCLUSIVE
+    if "--exit-zero" in sys.argv:
+        return 0
+    return INCONCLUSIVE
+
+
+def replaced(text, kept, substitute):  # type: (str, str, str) -> str
+    """The text with a substitute for each character that is not one of those kept."""
+    found = []
+    for character in text:
+        if character not in kept:
+            character = substitute
+        found.append(character)
+    return "".join(found)
 
 
 sys.exit(main())

@@ -356,7 +356,7 @@ def test_statuses_of_any_type_are_passed_over():
     ]
     for value in strange:
         (decoded,) = decode(json.dumps(value).encode())
-        assert (decoded.report, decoded.exit_code) == ("", 3) and decoded.told
+        assert (decoded.report, decoded.exit_code) == ("", 3) and decoded.notes
 
 
 PIECES = [

@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     found = decode(content)
     for decoded in found:
         write(plain(decoded.report))
-        beside = list(decoded.told)
+        beside = list(decoded.notes)
         if decoded.err.strip():
             beside.append(f"The VM's standard error:\n{decoded.err}")
         tell(plain("\n".join(beside)))

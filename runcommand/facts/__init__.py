@@ -126,6 +126,7 @@ from .times import (
 )
 from .untrusted import (
     dict_of,
+    if_type,
     if_valid,
     list_of,
     parse_json,

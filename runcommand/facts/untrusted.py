@@ -40,6 +40,13 @@ def if_valid(parse: Callable[[str], T], value: Any) -> Optional[T]:
         return None
 
 
+def if_type(kind: Type[T], value: Any) -> Optional[T]:
+    """The value where it is of exactly this type (True is no ``int``); else None."""
+    if type(value) is kind:
+        return value
+    return None
+
+
 def list_of(kind: Type[T], value: Any) -> List[T]:
     """The items of a parsed JSON list that are of one type; none where it is no list (data from the
     VM or the network).

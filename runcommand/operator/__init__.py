@@ -1,1 +1,1 @@
-"""The operator's side: what Run Command gave back."""
+"""The operator's side: the output of Run Command."""

@@ -1,4 +1,4 @@
-"""Finds imds-check's report in what Run Command gave back, and the exit code in its last line."""
+"""Finds imds-check's report in the output of Run Command, and the exit code in its last line."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ import json
 import re
 from typing import List, Optional
 
-from ..facts import parse_json
+from ..facts import dict_of, parse_json
 from ..frozen import dataclass
 from ..report.json_report import SCHEMA
 from .run_command import STREAM_LIMIT, NoResult, Result, read, text_given_back
 
 _HEAD = re.compile(r"^IMDS-CHECK \d\S*  \S.*$", re.MULTILINE)
 _END = re.compile(r"^END IMDS-CHECK verdict=(\S+) cause=(\S+) exit=([0-3]) .*$", re.MULTILINE)
-# What a mail or a ticket has put before the first line of a report, or before its last one.
+# What a mail or a ticket puts before the first line of a report, or before its last one.
 _INDENTED_HEAD = re.compile(r"^([ \t>]{1,80})IMDS-CHECK \d\S*  \S", re.MULTILINE)
 _INDENTED_END = re.compile(r"^([ \t>]{1,80})END IMDS-CHECK verdict=", re.MULTILINE)
 
 
-NO_REPORT = 3  # the exit code where there is none
+NO_REPORT = 3  # the exit code where there is no report
 
 
 @dataclass(frozen=True)
 class Decoded:
-    report: str  # text as it was printed on the VM, or JSON; empty where there is none
-    exit_code: int  # of the report's last line; ``NO_REPORT``
-    told: List[str]  # what the reader has to know of it
+    report: str  # text as it was printed on the VM, or JSON; empty where there is no report
+    exit_code: int  # from the report's last line, or ``NO_REPORT``
+    notes: List[str]  # what the reader has to know about it
     err: str  # the VM's standard error
 
 
 def decode(content: bytes) -> List[Decoded]:
-    """What became of each script that the content tells of (mostly one), in order."""
+    """The outcome of each script in the content (mostly one), in order."""
     whole = _json_report(text_given_back(content))
     if whole:
         return [whole]
@@ -41,38 +41,43 @@ def decode(content: bytes) -> List[Decoded]:
 
 
 def _decode(result: Result) -> Decoded:
-    told = [f"Azure says of the run: {result.state}"] if result.state else []
+    notes: List[str] = []
+    if result.state:
+        notes.append(f"Azure says of the run: {result.state}")
     whole = _json_report(result.out)
     if whole:
-        return Decoded(whole.report, whole.exit_code, told, result.err)
+        return Decoded(whole.report, whole.exit_code, notes, result.err)
     out = _outdented(result.out)
     ends = list(_END.finditer(out))
     if not ends:
-        return Decoded("", NO_REPORT, [*told, *_instead(result.out)], result.err)
+        return Decoded("", NO_REPORT, [*notes, *_instead(result.out)], result.err)
     end = ends[-1]
-    heads = [
-        match.start()
-        for match in _HEAD.finditer(out, ends[-2].end() if len(ends) > 1 else 0, end.start())
-    ]
-    before, report = out[: heads[0]] if heads else "", out[heads[0] if heads else 0 : end.end()]
-    if not heads:
-        told.append(
+    # behind the end of another report
+    earliest = 0
+    if len(ends) > 1:
+        earliest = ends[-2].end()
+    start = 0
+    head = next(_HEAD.finditer(out, earliest, end.start()), None)
+    if head:
+        start = head.start()
+    else:
+        notes.append(
             "The beginning of the report was cut off: Run Command keeps the last "
             f"{STREAM_LIMIT:,} bytes. Its last line is whole: verdict {end[1]}, cause {end[2]}."
         )
-    others = "\n".join(part.strip() for part in (before, out[end.end() :]) if part.strip())
+    around = (out[:start].strip(), out[end.end() :].strip())
+    others = "\n".join(part for part in around if part)
     if others:
-        told.append(f"Beside the report the script printed:\n{others}")
-    return Decoded(report + "\n", int(end[3]), told, result.err)
+        notes.append(f"Beside the report the script printed:\n{others}")
+    return Decoded(out[start : end.end()] + "\n", int(end[3]), notes, result.err)
 
 
 def _outdented(out: str) -> str:
-    """A report that stands indented or quoted, without what stands before each of its lines; any
-    other text as it is.
+    """An indented or quoted report without what precedes each line; any other text as it is.
 
-    Within a report every line that another wrote is indented, so that none passes for its last
-    line. What is taken away is therefore only what stands before its first line too; where that is
-    cut off, what stands before every line.
+    Within a report every line from elsewhere is indented, so that it cannot pass for the last line.
+    So only what also precedes the first line is removed; where the first line was cut off, only
+    what precedes every line.
     """
     if _HEAD.search(out) or _END.search(out):
         return out
@@ -80,37 +85,39 @@ def _outdented(out: str) -> str:
     if not ends:
         return out
     lines = out.split("\n")
-    before = head[1] if head else ends[-1]
-    if not head and not all(
-        line.startswith(before) for line in lines[1:] if line.strip()
-    ):  # the first one may be cut
-        return out
+    if head:
+        before = head[1]
+    else:
+        before = ends[-1]
+        # the first line may be cut
+        if not all(line.startswith(before) for line in lines[1:] if line.strip()):
+            return out
     return "\n".join(_without(line, before) for line in lines)
 
 
 def _without(line: str, before: str) -> str:
-    """A line without what stands before it; of one that was trimmed, nothing is left."""
+    """A line without what precedes it; empty where nothing else was in it before it was trimmed."""
     if line.startswith(before):
         return line[len(before) :]
-    return "" if line == before.rstrip() else line
+    if line == before.rstrip():
+        return ""
+    return line
 
 
 def _json_report(text: str) -> Optional[Decoded]:
+    if text.lstrip()[:1] != "{":
+        return None
     try:
-        report = parse_json(text) if text.lstrip()[:1] == "{" else None
+        report = dict_of(parse_json(text))
     except ValueError:
         return None
-    if (
-        not isinstance(report, dict)
-        or report.get("schema") != SCHEMA
-        or report.get("exit") not in (0, 1, 2, 3)
-    ):
+    if report.get("schema") != SCHEMA or report.get("exit") not in (0, 1, 2, 3):
         return None
     return Decoded(json.dumps(report, indent=1) + "\n", report["exit"], [], "")
 
 
 def _instead(out: str) -> List[str]:
-    """What there is in a report's place."""
+    """What to say where there is no report."""
     if not out.strip():
         return [
             "No report: the script printed nothing. It was not started, was ended by force, or its "

@@ -1,5 +1,4 @@
-"""What Azure's clients print of a run command, taken apart: the script's two streams, or the error
-in their place.
+"""Reads what Azure's clients print of a run command: the script's two streams, or an error.
 
 The shapes: ``az vm run-command invoke`` and its REST answer (a list of statuses; Windows has one
 for each stream, Linux one message with both), ``az vm run-command show --instance-view`` and its
@@ -15,15 +14,16 @@ import json
 import re
 from typing import Any, Dict, Iterator, List, Optional
 
-from ..facts import parse_json
+from ..facts import dict_of, if_type, parse_json
 from ..frozen import dataclass
 from ..text_file import text_of
 
 SIZE_LIMIT = 32 * 1024 * 1024  # bytes of what is read
 STREAM_LIMIT = 4096  # bytes of each stream that Run Command keeps: the last ones
-_STDOUT, _STDERR = "[stdout]\n", "[stderr]"  # before each stream in the message of the Linux agent
+# Before each stream in the message of the Linux agent.
+_STDOUT, _STDERR = "[stdout]\n", "[stderr]"
 _STREAMS = {"stdout": "out", "stderr": "err"}
-# What to do about an error that Azure gives in a result's place, by a word of its code or message.
+# What to do about an error from Azure, by a word of its code or message.
 ANOTHER_WAY = "send the script in another way (README: When Run Command gives nothing back)"
 _TO_DO = {
     "Conflict": "another run command is at work on this VM: wait until it has ended, and run again",
@@ -40,16 +40,16 @@ _DEPTH = 6  # levels of the object below which no result is looked for
 
 
 class NoResult(ValueError):
-    """There is no script's output in it; the message says what there was."""
+    """There is no script output; the message says what there was."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one script on one VM gave back."""
+    """The output of one script on one VM."""
 
-    out: str  # its standard output, or what is left of it; line ends as LF
+    out: str  # its standard output, or what is left of it; line ends are LF
     err: str = ""
-    state: str = ""  # what Azure says of the run where it says more than that it succeeded
+    state: str = ""  # Azure's message on the run; empty where it says only that it succeeded
 
 
 def read(content: bytes) -> List[Result]:
@@ -58,7 +58,8 @@ def read(content: bytes) -> List[Result]:
     if not text.strip():
         raise NoResult("it is empty: the command printed nothing, or its output went elsewhere")
     value = _json(text.strip())
-    if isinstance(value, str):  # as --query gives one message
+    # --query gives one message
+    if isinstance(value, str):
         text, value = _lines(value), _NOT_JSON
     if value is _NOT_JSON:
         error = _CLI_ERROR.search(text)
@@ -69,16 +70,15 @@ def read(content: bytes) -> List[Result]:
         return [_streams(text) or Result(text)]
     results = list(_results(value, 0))
     if not results:
-        raise NoResult(
-            _error(value)
-            or f"it is JSON, but not what a run command gives back: {_kind(value)}{_hint(value)}"
-        )
+        other = f"it is JSON, but not what a run command gives back: {_kind(value)}{_hint(value)}"
+        raise NoResult(_error(value) or other)
     return results
 
 
 def is_given_back(content: bytes) -> bool:
-    """Whether a file looks like what Run Command gave back: a client's JSON, the portal's text,
-    Azure's error, a report's text.
+    """Whether a file looks like output of Run Command.
+
+    That is a client's JSON, the portal's text, Azure's error, or a report's text.
     """
     text = text_given_back(content)
     if _streams(text) or "END IMDS-CHECK " in text or _CLI_ERROR.search(text):
@@ -88,15 +88,14 @@ def is_given_back(content: bytes) -> bool:
 
 
 def text_given_back(content: bytes) -> str:
-    """The text of a file, whatever wrote it; line ends as LF, blanks that a browser made
-    unbreakable as blanks, unquoted.
-    """
+    """The text of a file, whatever wrote it: with LF at line ends, plain blanks, unquoted."""
     return _unquoted(_lines(text_of(content, "replace")).replace("\u00a0", " "))
 
 
 def _unquoted(text: str) -> str:
-    """The text without the ``> `` that a mail or a ticket has put before each line; as it is where
-    one line has none.
+    """The text without the ``> `` that a mail or a ticket puts before each line.
+
+    It stays as it is where one line has none.
     """
     lines = text.split("\n")
     for _ in range(QUOTES):
@@ -115,13 +114,12 @@ def _lines(text: str) -> str:
 
 
 def _json(text: str) -> Any:
-    """The JSON in a text, behind the warnings that a client may have printed before it;
-    ``_NOT_JSON`` where there is none.
-    """
-    for start in [
-        0,
-        *(match.end() for match in re.finditer(r"\A(?:(?:WARNING|ERROR)[^\n]*\n)+", text)),
-    ]:
+    """The JSON in a text, perhaps after a client's warnings; ``_NOT_JSON`` where there is none."""
+    starts = [0]
+    warnings = re.match(r"(?:(?:WARNING|ERROR)[^\n]*\n)+", text)
+    if warnings:
+        starts.append(warnings.end())
+    for start in starts:
         try:
             return parse_json(text[start:])
         except ValueError:
@@ -131,16 +129,15 @@ def _json(text: str) -> Any:
 
 def _results(value: Any, depth: int) -> Iterator[Result]:
     if isinstance(value, list):
-        statuses = [_lower(item) for item in value if isinstance(item, dict)]
-        if any(_is_status(status) for status in statuses):
-            yield _of_statuses([status for status in statuses if _is_status(status)])
+        items = [_lower(item) for item in value if isinstance(item, dict)]
+        statuses = [item for item in items if _is_status(item)]
+        if statuses:
+            yield _of_statuses(statuses)
             return
         inner = value
     elif isinstance(value, dict):
-        keys = _lower(value)
-        view = {
-            key.replace("instanceview", "", 1): found for key, found in keys.items()
-        }  # as Az.Compute flattens it
+        # Az.Compute flattens the instance view
+        view = {key.replace("instanceview", "", 1): found for key, found in _lower(value).items()}
         if isinstance(view.get("output"), str) and ("executionstate" in view or "exitcode" in view):
             yield Result(_lines(view["output"]), _lines(_text(view.get("error"))), _state(view))
             return
@@ -153,7 +150,7 @@ def _results(value: Any, depth: int) -> Iterator[Result]:
 
 
 def _lower(value: Dict[str, Any]) -> Dict[str, Any]:
-    """With keys in lower case: PowerShell writes them with capitals."""
+    """The object with keys in lower case: PowerShell writes them with capitals."""
     return {key.lower(): found for key, found in value.items()}
 
 
@@ -170,57 +167,65 @@ def _of_statuses(statuses: List[Dict[str, Any]]) -> Result:
     for status in statuses:
         component, _, state = status["code"].rpartition("/")
         stream = _STREAMS.get(component.rpartition("/")[2].lower())
-        both = None if stream else _streams(_lines(status["message"]))
+        message = _lines(status["message"])
         if stream:
-            found[stream].append(_lines(status["message"]))
-        elif both:
+            found[stream].append(message)
+            continue
+        both = _streams(message)
+        if both:
             return both
-        elif status["message"].strip():
-            found["state"].append(
-                f"{_text(status.get('displaystatus')) or state}: {status['message'].strip()}"
-            )
+        if message.strip():
+            shown = _text(status.get("displaystatus")) or state
+            found["state"].append(f"{shown}: {status['message'].strip()}")
     return Result("".join(found["out"]), "".join(found["err"]), "".join(found["state"]))
 
 
 def _streams(message: str) -> Optional[Result]:
-    """Both streams out of the Linux agent's message; None where it is no such message."""
+    """Both streams in the Linux agent's message; None where it is another message."""
     begin = message.find(_STDOUT)
     end = message.find(_STDERR, begin + len(_STDOUT))
     if begin < 0 or end < 0:
         return None
     state = message[:begin].strip().rstrip(":")
+    if state == "Enable succeeded":
+        state = ""
     out = message[begin + len(_STDOUT) : end]
-    out = out[:-1] if out.endswith("\n") else out
+    if out.endswith("\n"):
+        out = out[:-1]
     err = message[end + len(_STDERR) :]
-    err = err[1:] if err.startswith("\n") else err
-    return Result(out, err, "" if state == "Enable succeeded" else state)
+    if err.startswith("\n"):
+        err = err[1:]
+    return Result(out, err, state)
 
 
 def _state(view: Dict[str, Any]) -> str:
-    said = [_text(view.get("executionstate")), _text(view.get("executionmessage"))]
-    return (
-        ": ".join(word.strip() for word in said if word.strip()) if said[0] != "Succeeded" else ""
-    )
+    state = _text(view.get("executionstate"))
+    if state == "Succeeded":
+        return ""
+    parts = (state.strip(), _text(view.get("executionmessage")).strip())
+    return ": ".join(part for part in parts if part)
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+    return if_type(str, value) or ""
 
 
 def _error(value: Any) -> Optional[str]:
-    """What Azure's error object says."""
-    keys = _lower(value) if isinstance(value, dict) else {}
-    error = _lower(keys["error"]) if isinstance(keys.get("error"), dict) else keys
+    """The code and message of Azure's error object; None where it is something else."""
+    error = _lower(dict_of(value))
+    if isinstance(error.get("error"), dict):
+        error = _lower(error["error"])
     if isinstance(error.get("code"), str) and isinstance(error.get("message"), str):
         return _of_azure(error["code"], error["message"])
     return None
 
 
 def _of_azure(code: str, message: str) -> str:
-    what = f"it is an error of Azure, not a script's output: {code}: {message.strip()}"
-    return "\n".join(
-        [what, *(f"- {to_do}" for word, to_do in _TO_DO.items() if word in f"{code} {message}")]
-    )
+    lines = [f"it is an error of Azure, not a script's output: {code}: {message.strip()}"]
+    for word, to_do in _TO_DO.items():
+        if word in f"{code} {message}":
+            lines.append(f"- {to_do}")
+    return "\n".join(lines)
 
 
 def _hint(value: Any) -> str:
@@ -234,10 +239,10 @@ def _hint(value: Any) -> str:
 
 
 def _kind(value: Any) -> str:
+    if value == {}:
+        return "an empty object"
     if isinstance(value, dict):
-        return (
-            f"an object with {', '.join(map(repr, list(value)[:6]))}"
-            if value
-            else "an empty object"
-        )
-    return f"a list of {len(value)}" if isinstance(value, list) else json.dumps(value)[:60]
+        return f"an object with {', '.join(map(repr, list(value)[:6]))}"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    return json.dumps(value)[:60]

@@ -1,5 +1,6 @@
-"""Which HTTP clients go around a proxy for an address, by each client's own rules: one list means
-different things to them.
+"""Which HTTP clients bypass a proxy for an address, by each client's own rules.
+
+One bypass list means different things to them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ..facts import (
 )
 from ..firewall.packet import HTTP_PORT
 
-NO_IMPLICIT = "<-loopback>"  # takes WinINET's implicit rules away
+NO_IMPLICIT = "<-loopback>"  # turns WinINET's implicit rules off
 
 
 class Client(str, Enum):
@@ -41,9 +42,9 @@ Bypass = Sequence[str]  # the entries of a list, as they were separated
 def clients(proxy: Proxy) -> Tuple[Client, ...]:
     """The clients that take a proxy from this place for http:// addresses.
 
-    curl reads no ``HTTP_PROXY`` in capitals (https://curl.se/docs/manpage.html, ENVIRONMENT),
-    urllib and Go no ``all_proxy``. The Azure Linux agent asks both platform addresses without its
-    own proxy (Azure/WALinuxAgent, protocol/wire.py and imds.py).
+    curl does not read ``HTTP_PROXY`` in capitals (https://curl.se/docs/manpage.html, ENVIRONMENT),
+    urllib and Go do not read ``all_proxy``. The Azure Linux agent sends requests for both platform
+    addresses without its own proxy (Azure/WALinuxAgent, protocol/wire.py and imds.py).
     """
     if proxy.server is None:
         return ()
@@ -81,10 +82,10 @@ _PREFER: Dict[Tuple[str, str], Tuple[Client, ...]] = {
 def through(proxy: Proxy, address: str) -> Tuple[Client, ...]:
     """The clients that send requests for an IPv4 address (port 80) through a proxy."""
     rules = _RULES[proxy.kind]
-    capitals = proxy.bypass if proxy.bypass_capitals is None else proxy.bypass_capitals
-    lists = {
-        client: capitals if client is Client.GO else proxy.bypass for client in rules
-    }  # Go reads NO_PROXY first
+    lists: Dict[Client, Bypass] = dict.fromkeys(rules, proxy.bypass)
+    # Go reads NO_PROXY first
+    if proxy.bypass_capitals is not None:
+        lists[Client.GO] = proxy.bypass_capitals
     return tuple(client for client in clients(proxy) if not rules[client](lists[client], address))
 
 
@@ -92,72 +93,74 @@ def through(proxy: Proxy, address: str) -> Tuple[Client, ...]:
 
 
 def _by_wininet(bypass: Bypass, address: str) -> bool:
-    """``[scheme://]host[:port]`` with ``*`` anywhere; ``<local>`` means names without a dot, no
-    IPv4 address; link-local addresses are bypassed without being named, unless ``<-loopback>``
-    takes that away
+    """``[scheme://]host[:port]`` with ``*`` anywhere.
+
+    ``<local>`` means names without a dot, never an IPv4 address. Link-local addresses are bypassed
+    without an entry, unless ``<-loopback>`` turns that off
     (https://learn.microsoft.com/windows/win32/wininet/enabling-internet-functionality;
     https://chromium.googlesource.com/chromium/src/+/HEAD/net/docs/proxy.md, "Implicit bypass
     rules").
     """
     entries = [word.lower() for entry in bypass for word in entry.split()]
-    if NO_IMPLICIT not in entries and (
-        contains(LINK_LOCAL, address) or contains(LOOPBACK, address)
-    ):
+    is_local = contains(LINK_LOCAL, address) or contains(LOOPBACK, address)
+    if is_local and NO_IMPLICIT not in entries:
         return True
     return _by_winhttp(entries, address)
 
 
 def _by_winhttp(bypass: Bypass, address: str) -> bool:
-    """The same entries; nothing is documented to be bypassed without being named
-    (https://learn.microsoft.com/windows/win32/api/winhttp/ns-winhttp-winhttp_proxy_info).
+    """Entries as in WinINET. No documentation says that anything is bypassed without an entry.
+
+    (https://learn.microsoft.com/windows/win32/api/winhttp/ns-winhttp-winhttp_proxy_info)
     """
     for entry in bypass:
         scheme, colons, rest = entry.lower().rpartition("://")
         name, colon, port = rest.partition(":")
-        if (
-            (scheme == "http" or not colons)
-            and (not colon or port == str(HTTP_PORT))
-            and _glob(name, address)
-        ):
+        is_scheme = not colons or scheme == "http"
+        is_port = not colon or port == str(HTTP_PORT)
+        if is_scheme and is_port and _glob(name, address):
             return True
     return False
 
 
 def _by_dotnet_framework(bypass: Bypass, address: str) -> bool:
-    """An entry with a port matches no address of the default port; nothing is bypassed without
-    being named (Microsoft's reference source, System.Net: WebProxy, WebProxyDataBuilder).
+    """An entry with a port matches no URL with the default port.
+
+    Nothing is bypassed without an entry (Microsoft's reference source, System.Net: WebProxy, WebProxyDataBuilder).
     """
     for entry in bypass:
         scheme, colons, name = entry.lower().rpartition("://")
-        if (_glob(scheme, "http") if colons else True) and _glob(name, address):
+        is_scheme = not colons or _glob(scheme, "http")
+        if is_scheme and _glob(name, address):
             return True
     return False
 
 
 def _by_dotnet_settings(bypass: Bypass, address: str) -> bool:
-    """Separated by ``;`` alone; of an entry the scheme is left out, and all after a blank
-    (dotnet/runtime, System.Net.Http: HttpWindowsProxy).
+    """Entries are separated by ``;`` alone, and cut at a blank; their scheme is ignored.
+
+    (dotnet/runtime, System.Net.Http: HttpWindowsProxy.)
     """
     for entry in bypass:
         word = (entry.lower().split() or [""])[0]
         for scheme in ("http://", "https://"):
-            word = word[len(scheme) :] if word.startswith(scheme) else word
+            if word.startswith(scheme):
+                word = word[len(scheme) :]
         if _glob(word, address):
             return True
     return False
 
 
 def _by_urllib_settings(bypass: Bypass, address: str) -> bool:
-    """Whole patterns (CPython, urllib.request.proxy_bypass_registry; before 3.13 the beginning was
-    enough).
+    """An entry is a pattern for the whole address; before Python 3.13, for its beginning.
+
+    (CPython, urllib.request.proxy_bypass_registry.)
     """
     return any(_glob(entry.lower(), address) for entry in bypass)
 
 
 def _glob(pattern: str, text: str) -> bool:
-    """Whether a text is wholly of a pattern in which ``*`` stands for anything. (In linear time,
-    whatever the pattern.)
-    """
+    """Whether a text matches a pattern in which ``*`` stands for anything. In linear time."""
     first, *rest = pattern.split("*")
     if not rest:
         return text == pattern
@@ -176,8 +179,9 @@ def _glob(pattern: str, text: str) -> bool:
 
 
 def _by_curl(bypass: Bypass, address: str) -> bool:
-    """Addresses, and networks since 7.86.0; ``*`` only alone; since 8.9.0 blanks do not separate
-    (https://curl.se/libcurl/c/CURLOPT_NOPROXY.html).
+    """Addresses, networks (since 7.86.0), or ``*`` alone. Blanks do not separate since 8.9.0.
+
+    (https://curl.se/libcurl/c/CURLOPT_NOPROXY.html)
     """
     return list(bypass) == ["*"] or any(
         entry == address or _in_network(entry, address) for entry in bypass
@@ -185,7 +189,8 @@ def _by_curl(bypass: Bypass, address: str) -> bool:
 
 
 def _by_urllib(bypass: Bypass, address: str) -> bool:
-    """Ends of names, addresses like any other; ``*`` only alone; no networks
+    """Ends of names, also of addresses, or ``*`` alone; no networks.
+
     (https://docs.python.org/3/library/urllib.request.html#urllib.request.getproxies).
     """
     if list(bypass) == ["*"]:
@@ -203,7 +208,8 @@ def _by_requests(bypass: Bypass, address: str) -> bool:
 
 
 def _by_go(bypass: Bypass, address: str) -> bool:
-    """Addresses and ends of names, each perhaps with a port; networks; ``*`` anywhere
+    """Addresses and ends of names, each with or without a port; networks; ``*`` anywhere.
+
     (https://pkg.go.dev/golang.org/x/net/http/httpproxy#Config).
     """
     for entry in map(str.lower, bypass):
@@ -212,14 +218,19 @@ def _by_go(bypass: Bypass, address: str) -> bool:
         name, _, port = entry.partition(":")
         if not name or port not in ("", str(HTTP_PORT)):
             continue
-        end = name[1:] if name.startswith("*.") else name if name.startswith(".") else f".{name}"
+        end = name
+        if name.startswith("*."):
+            end = name[1:]
+        elif not name.startswith("."):
+            end = f".{name}"
         if name == address or address.endswith(end):
             return True
     return False
 
 
 def _by_dotnet(bypass: Bypass, address: str) -> bool:
-    """Whole names; with a dot before it, the end of one; neither ``*`` nor networks
+    """Whole names or, after a dot, the end of one; neither ``*`` nor networks.
+
     (https://learn.microsoft.com/dotnet/api/system.net.http.httpclient.defaultproxy).
     """
     entries = [entry.lower() for entry in bypass]

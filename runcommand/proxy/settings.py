@@ -1,4 +1,5 @@
 """Proxy settings as text: an address, a list for several protocols, a bypass list, an environment.
+
 Credentials are dropped.
 """
 
@@ -19,29 +20,31 @@ ENTRIES = 2000  # of a bypass list; Windows and environments end long before
 
 
 def read_server(text: str) -> str:
-    """A proxy as ``host:port``; one that is not asked by plain HTTP keeps its scheme. Raises
-    ``ValueError``.
-    """
+    """A proxy as ``host:port``, with its scheme where that is not http. Raises ``ValueError``."""
     scheme, colons, rest = text.strip().rpartition("://")
-    scheme = scheme.lower() if colons else "http"
-    authority = re.split(r"[/?#]", rest.rpartition("@")[2], maxsplit=1)[
-        0
-    ]  # a password may hold anything
+    scheme = scheme.lower()
+    if not colons:
+        scheme = "http"
+    # before the last @: a password may hold anything
+    without_user = rest.rpartition("@")[2]
+    authority = re.split(r"[/?#]", without_user, maxsplit=1)[0]
     match = re.fullmatch(rf"({HOST.pattern})(?::(\d{{0,5}}))?", authority)
     if not match or not re.fullmatch(r"[a-z][a-z0-9+.-]{0,15}", scheme):
         raise ValueError("no address of a proxy")
     port = int(match.group(2) or DEFAULT_PORTS.get(scheme, SOCKS_PORT))
     if not 0 < port < 65536:
         raise ValueError(f"no port of a proxy: {port}")
-    return ("" if scheme == "http" else f"{scheme}://") + f"{match.group(1)}:{port}"
+    server = f"{match.group(1)}:{port}"
+    if scheme == "http":
+        return server
+    return f"{scheme}://{server}"
 
 
 def read_servers(text: str) -> Optional[str]:
-    """The proxy for http:// addresses of a list as WinINET and WinHTTP have it: ``host:80``, or
-    ``http=host:80;https=...``.
+    """The proxy for http:// addresses in a list of WinINET and WinHTTP. Raises ``ValueError``.
 
-    None where the list names proxies of other protocols only (``socks=`` serves all). Raises
-    ``ValueError``.
+    The list is ``host:80``, or ``http=host:80;https=...``. None where it names proxies for other
+    protocols only (``socks=`` serves all).
     https://learn.microsoft.com/windows/win32/wininet/enabling-internet-functionality
     """
     entries = [entry for entry in re.split(r"[;\s]+", text.strip()) if entry]
@@ -57,7 +60,9 @@ def read_servers(text: str) -> Optional[str]:
         return read_server(plain[0])
     for protocol, _, server in named:
         if protocol.lower() == "socks":
-            return read_server(server if "://" in server else f"socks://{server}")
+            if "://" not in server:
+                server = f"socks://{server}"
+            return read_server(server)
     if not named:
         raise ValueError("no address of a proxy")
     return None
@@ -66,10 +71,10 @@ def read_servers(text: str) -> Optional[str]:
 def read_bypass(
     text: str, separators: str, note: Callable[[str], None] = lambda text: None
 ) -> Tuple[str, ...]:
-    """The entries of a bypass list, without credentials and without what a query says.
+    """The entries of a bypass list, without credentials and queries.
 
     :param separators: the characters between entries, as in a class of a regular expression
-    :param note: is told where the list is longer than what is kept of it
+    :param note: is called where the list is longer than what is kept
     """
     found: List[str] = []
     for match in re.finditer(f"[^{separators}]+", text):
@@ -90,9 +95,9 @@ def of_environment(
     user: Optional[str] = None,
     any_case: bool = False,
 ) -> List[Proxy]:
-    """The proxies for http:// addresses of an environment, each variable that names one of its own.
+    """The proxies for http:// addresses in an environment, one for each that the variables name.
 
-    :param note: is told of what cannot be read
+    :param note: is called with what cannot be read
     :param any_case: capitals make no difference (Windows)
     """
     if any_case:
@@ -101,8 +106,13 @@ def of_environment(
     for name in ("no_proxy", "NO_PROXY"):
         if variables.get(name):
             lists.append(read_bypass(variables[name], ",", lambda text: note(f"{place}: {text}")))
-    bypass: Tuple[str, ...] = lists[0] if lists else ()
-    capitals: Tuple[str, ...] = lists[-1] if lists else ()
+    bypass: Tuple[str, ...] = ()
+    capitals: Optional[Tuple[str, ...]] = None
+    if lists:
+        bypass = lists[0]
+    # Go reads NO_PROXY first
+    if lists[1:] and lists[1] != bypass:
+        capitals = lists[1]
     servers: Dict[str, str] = {}
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         value = variables.get(name, "").strip()
@@ -123,9 +133,9 @@ def of_environment(
             user,
             server,
             name,
-            is_whole=bypass == capitals,
+            is_whole=capitals is None,
             bypass=bypass,
-            bypass_capitals=None if bypass == capitals else capitals,
+            bypass_capitals=capitals,
             rivals=tuple(other for other in servers if other != name),
         )
         for name, server in servers.items()

@@ -1,4 +1,4 @@
-"""What is learnt from the operating system: one interface, an implementation for each system.
+"""What the operating system knows: one interface, with an implementation for each system.
 
 Nothing outside this package and ``probes`` touches the operating system.
 """
@@ -15,8 +15,10 @@ from ..collect.system import LocalSystem, RunFolder
 from ..facts import PROXY_AGENT_PORT, Address, CertificateChain, Instant
 from ..network import CONNECT_S, error_name
 
-LISTENED_PORTS = (80, PROXY_AGENT_PORT)  # whose local listeners are told
-NEIGHBOURS_S = CONNECT_S + 0.5  # the connect that fills the neighbour table has ended by then
+# Listeners on these local ports are reported.
+LISTENED_PORTS = (80, PROXY_AGENT_PORT)
+# By then the connect that fills the neighbour table has ended.
+NEIGHBOURS_S = CONNECT_S + 0.5
 
 
 class Unknown:
@@ -53,14 +55,15 @@ def host_name() -> str:
 
 
 def after_the_connect(board: Board) -> None:
-    """Waits until the plain connect to IMDS has ended: only then the neighbour table tells of its
-    next hop.
+    """Waits until the plain connect to IMDS has ended.
+
+    Only then does the neighbour table hold its next hop.
     """
     board.wait("imds", NEIGHBOURS_S, or_draft=True)
 
 
 def udp_source(destination: Address) -> Tuple[Optional[Address], Optional[str]]:
-    """The source address that the system chooses for ``destination``, or POSIX' name of its error.
+    """The source address that the system chooses for ``destination``, or the error's POSIX name.
 
     Nothing is sent.
     """
@@ -69,7 +72,9 @@ def udp_source(destination: Address) -> Tuple[Optional[Address], Optional[str]]:
             sock.connect((destination, 9))
             return Address(sock.getsockname()[0]), None
         except OSError as error:
-            return None, error_name(error.errno or 0) if error.errno else str(error)
+            if error.errno:
+                return None, error_name(error.errno)
+            return None, str(error)
 
 
 def current() -> LocalSystem:

@@ -1,5 +1,6 @@
-"""Runs the system's own programs: absolute path, no shell, bounded in time and output, ended with
-their children.
+"""Runs the system's own programs, by absolute path and without a shell.
+
+Their time and output are bounded, and they are ended together with their children.
 """
 
 from __future__ import annotations
@@ -22,18 +23,22 @@ from ..facts import RawText
 PROGRAM_S = 5.0
 OUTPUT_LIMIT = 16 * 1024 * 1024
 ERRORS_LIMIT = 4096
-PATIENCE_S = 2.0  # in all, that a run waits so; a lasting want costs no more
-AGAIN_S = (
-    0.1  # between tries to start a program, while memory, processes or file descriptors are short
-)
-DYING_S = 0.2  # that killed programs are waited for
-STARTING_S = 0.2  # that the end of the run waits for one that is being started
-RAW_LIMIT = 256 * 1024  # characters of it that a report holds
+# Between attempts to start a program while memory, processes or file descriptors are short.
+AGAIN_S = 0.1
+# All such waits of one run together, so a lasting shortage costs no more.
+PATIENCE_S = 2.0
+# How long killed programs are waited for.
+DYING_S = 0.2
+# How long the end of the run waits for a program that is just being started.
+STARTING_S = 0.2
+# Characters of a program's output that a report holds.
+RAW_LIMIT = 256 * 1024
 CREATE_NO_WINDOW = 0x08000000  # processthreadsapi.h
-_OPTIONS: Dict[str, Any] = (
-    {"start_new_session": True} if os.name == "posix" else {"creationflags": CREATE_NO_WINDOW}
-)
-End = Callable[[], None]  # ends a program with its children
+_OPTIONS: Dict[str, Any] = {"start_new_session": True}
+if os.name != "posix":
+    _OPTIONS = {"creationflags": CREATE_NO_WINDOW}
+# Ends a program with its children.
+End = Callable[[], None]
 
 
 def process_group(process: subprocess.Popen[bytes]) -> End:
@@ -62,10 +67,9 @@ def _shown(program: str, arguments: Sequence[str]) -> str:
 class Programs:
     """The programs of one run. ``close`` ends those that run and lets no other one start.
 
-    :param directories: where programs are looked for: never PATH, never the current folder
-    :param environment: all that a program inherits
-    :param contain: is given each program that was started, and gives back what ends it with its
-    children
+    :param directories: where to look for programs: never PATH, never the current folder
+    :param environment: everything that a program inherits
+    :param contain: takes a program that was started; returns what ends it with its children
     """
 
     def __init__(
@@ -79,7 +83,8 @@ class Programs:
         self._lock = threading.Lock()
         self._contain = contain
         self._running: Dict[subprocess.Popen[bytes], End] = {}
-        self._hung: Set[str] = set()  # what did not finish once gets no second chance
+        # a program that once did not finish gets no second chance
+        self._hung: Set[str] = set()
         self._closed = False
         self._patience_s = PATIENCE_S
 
@@ -94,7 +99,7 @@ class Programs:
     def run(self, program: str, arguments: Sequence[str], seconds: float = PROGRAM_S) -> bytes:
         """What the program prints.
 
-        Raises ``NoFact`` when it is not there, fails, hangs or never stops printing.
+        Raises ``NoFact`` when it is missing, fails, hangs or never stops printing.
         """
         done = self.complete(program, arguments, seconds)
         if done.status:
@@ -108,7 +113,7 @@ class Programs:
     def complete(self, program: str, arguments: Sequence[str], seconds: float = PROGRAM_S) -> Done:
         """How the program ended, whatever its exit status.
 
-        Raises ``NoFact`` when it is not there, hangs or never stops printing.
+        Raises ``NoFact`` when it is missing, hangs or never stops printing.
         """
         shown = _shown(program, arguments)
         end = time.monotonic() + seconds
@@ -134,8 +139,9 @@ class Programs:
     def raw_text(
         self, command: str, program: str, arguments: Sequence[str], encoding: str = "utf-8"
     ) -> RawText:
-        """What the program prints, or why it does not, for the full report; ``command`` is how
-        people call it.
+        """What the program prints, or why it does not, for the full report.
+
+        :param command: the command as people type it
         """
         try:
             text = self.run(program, arguments).decode(encoding, "replace")
@@ -146,9 +152,7 @@ class Programs:
     def _start_in_time(
         self, program: str, arguments: Sequence[str], shown: str, end: float
     ) -> subprocess.Popen[bytes]:
-        """Starts it, as soon as what it needs is not taken up by other programs and collectors any
-        more.
-        """
+        """Starts it, and while other programs and collectors hold what it needs, tries again."""
         while True:
             try:
                 return self._start(program, arguments, shown)
@@ -157,9 +161,8 @@ class Programs:
                     self._patience_s -= AGAIN_S
                     is_over = self._patience_s < 0 or time.monotonic() + AGAIN_S > end
                 if is_over or not is_shortage(error):
-                    raise NoFact(
-                        f"{shown}: {getattr(error, 'strerror', None) or 'not enough memory'}"
-                    ) from None
+                    reason = getattr(error, "strerror", None) or "not enough memory"
+                    raise NoFact(f"{shown}: {reason}") from None
                 time.sleep(AGAIN_S)
 
     def _start(self, program: str, arguments: Sequence[str], shown: str) -> subprocess.Popen[bytes]:
@@ -180,19 +183,20 @@ class Programs:
                 **_OPTIONS,
             )
             end_it = self._contain(process)
-            if self._closed:  # meanwhile, without waiting for this
+            # close() may have given up waiting for this lock
+            if self._closed:
                 kill(process, end_it)
                 raise NoFact(f"{shown}: not started, the run is over")
             self._running[process] = end_it
             return process
 
     def close(self) -> None:
-        """Ends every program that is still running; no other one starts. Returns soon, whatever
-        hangs.
+        """Ends every program that still runs, and lets no other start.
+
+        Returns soon, whatever hangs.
         """
-        self._closed = (
-            True  # before the lock: one that is being started just now is ended by its starter
-        )
+        # before the lock: a program that is being started now is then ended by its starter
+        self._closed = True
         is_free = self._lock.acquire(timeout=STARTING_S)
         try:
             running, self._running = self._running, {}
@@ -210,8 +214,9 @@ class Programs:
 def _read(
     process: subprocess.Popen[bytes], output: bytearray, errors: bytearray, end: float
 ) -> bool:
-    """Reads what a program prints, until it has closed both streams or printed too much; False
-    where ``end`` came first.
+    """Reads what a program prints, until it has closed both streams or printed too much.
+
+    False where ``end`` came first.
     """
     assert process.stdout and process.stderr
     streams = [
@@ -222,18 +227,18 @@ def _read(
         return _read_in_turn(streams, end)
     # Windows' pipes cannot be waited for together
     done = [_read_beside(stream) for stream in streams]
-    return all([item.wait(max(0.0, end - time.monotonic())) for item in done])
+    are_done = [item.wait(max(0.0, end - time.monotonic())) for item in done]
+    return all(are_done)
 
 
 class _Stream(NamedTuple):
-    """What is read of a program, and into what."""
+    """One output stream of a program, and the buffer it is read into."""
 
     pipe: IO[bytes]
     into: bytearray
     limit: int  # bytes that are kept
-    ends_when_full: (
-        bool  # else it is read on: a program that warns at length would die of a closed pipe
-    )
+    # else reading goes on: a program that warns at length would die of a closed pipe
+    ends_when_full: bool
 
     def read(self) -> bool:
         """Waits for the next piece; False when there is no more to read."""
@@ -262,7 +267,7 @@ def _read_in_turn(streams: List[_Stream], end: float) -> bool:
 
 
 def _read_beside(stream: _Stream) -> threading.Event:
-    """Reads in a thread of its own; what it gives is set at the end."""
+    """Reads in a thread of its own; the event is set at the end."""
     done = threading.Event()
 
     def read() -> None:

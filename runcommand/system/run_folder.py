@@ -1,6 +1,4 @@
-"""What a run's folder is called, what is in it, and which of the old ones go; the same on every
-system.
-"""
+"""The name of a run's folder, its files, and which old folders are removed; for every system."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ _NAME = re.compile(r"\d{8}T\d{6}Z(-\d+)?")
 
 
 def candidates(name: str) -> Iterator[str]:
-    """The names to try, in order: another run may have the same second, or something be planted."""
+    """The names to try, in order: another run may share the second, or somebody plant a file."""
     yield name
     for number in range(2, 100):
         yield f"{name}-{number}"
@@ -22,7 +20,7 @@ def candidates(name: str) -> Iterator[str]:
 def outdated(names: Iterable[str], newest: str) -> List[str]:
     """Our folders beyond the newest ten, the oldest first.
 
-    :param newest: the one that this run made, whatever a clock that was put back has named it
+    :param newest: the one that this run made; its name may be older after the clock was set back
     """
     ours = sorted((name for name in names if _NAME.fullmatch(name) and name != newest), key=_age)
     return ours[: 1 - KEPT]

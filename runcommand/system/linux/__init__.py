@@ -20,8 +20,7 @@ from .certificates import judge
 
 assert sys.platform != "win32"
 DIRECTORIES = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
-# OpenSSL 3 trusts what lies in its folder of certificates beside what it is told to trust, unless
-# that is elsewhere.
+# OpenSSL 3 also trusts whatever is in its own certificate folder, so that is pointed elsewhere.
 ENVIRONMENT = {"LC_ALL": "C", "PATH": ":".join(DIRECTORIES), "SSL_CERT_DIR": "/nonexistent"}
 REPORTS = Path("/var/log/azure/imds-check")
 

@@ -1,6 +1,4 @@
-"""Network adapters: ``ip -j addr`` and sysfs (without ``ip``: ``getifaddrs``), and what DHCP gave
-them.
-"""
+"""Network adapters: ``ip -j addr`` and sysfs (without ``ip``: ``getifaddrs``), and DHCP leases."""
 
 from __future__ import annotations
 
@@ -15,9 +13,11 @@ from ...facts import (
     Adapter,
     InterfaceAddress,
     LinkState,
+    Mac,
     PrefixLength,
     contains,
     dict_of,
+    if_type,
     if_valid,
     list_of,
     parse_address,
@@ -32,7 +32,8 @@ FILE_NAME = re.compile(r"[^/\0]{1,64}")
 SYS_CLASS_NET = Path("/sys/class/net")
 NETWORKD_LINKS = Path("/run/systemd/netif/links")
 NETWORKMANAGER_DEVICES = Path("/run/NetworkManager/devices")
-STATE_LIMIT = 64 * 1024  # bytes of what a manager says of one NIC
+STATE_LIMIT = 64 * 1024  # bytes of a network manager's state file for one NIC
+ARPHRD_LOOPBACK = "772"  # linux/if_arp.h
 
 
 def collect(programs: Programs, board: Board) -> Tuple[Adapter, ...]:
@@ -71,27 +72,33 @@ def parse_adapter(row: Dict[str, Any]) -> Optional[Adapter]:
                     local, PrefixLength(entry["prefixlen"]), secondary, dynamic=dynamic
                 )
             )
+    mac = None
+    if row.get("link_type") == "ether":
+        mac = if_valid(parse_mac, row.get("address"))
     return Adapter(
         index,
         name,
         kind=_kind(row, str(dict_of(row.get("linkinfo")).get("info_kind") or "")),
-        mac=if_valid(parse_mac, row.get("address")) if row.get("link_type") == "ether" else None,
+        mac=mac,
         state=_state("UP" in flags, "LOWER_UP" in flags or "NO-CARRIER" not in flags),
-        master=row["master"] if isinstance(row.get("master"), str) else None,
+        master=if_type(str, row.get("master")),
         addresses=tuple(addresses),
     )
 
 
 def _kind(row: Dict[str, Any], info_kind: str) -> str:
-    if row.get("link_type") == "loopback":
+    link_type = str(row.get("link_type"))
+    if link_type == "loopback":
         return "loopback"
-    return info_kind or {"ether": "ethernet", "none": "tun"}.get(
-        str(row.get("link_type")), str(row.get("link_type"))
-    )
+    return info_kind or {"ether": "ethernet", "none": "tun"}.get(link_type, link_type)
 
 
-def _state(up: bool, carrier: bool) -> LinkState:
-    return LinkState.DOWN if not up else LinkState.UP if carrier else LinkState.NO_CARRIER
+def _state(is_up: bool, has_carrier: bool) -> LinkState:
+    if not is_up:
+        return LinkState.DOWN
+    if not has_carrier:
+        return LinkState.NO_CARRIER
+    return LinkState.UP
 
 
 def _from_sysfs() -> Iterator[Adapter]:
@@ -112,19 +119,23 @@ def _from_sysfs() -> Iterator[Adapter]:
         index, flags = _number(name, "ifindex", 0), _number(name, "flags", 0x1)
         if not index:
             continue  # bonding_masters and the like
-        loopback = read(SYS_CLASS_NET / name / "type") == "772"  # ARPHRD_LOOPBACK
+        kind = "loopback"
+        mac: Optional[Mac] = None
+        if read(SYS_CLASS_NET / name / "type") != ARPHRD_LOOPBACK:
+            kind = "ethernet"
+            mac = if_valid(parse_mac, read(SYS_CLASS_NET / name / "address"))
         yield Adapter(
             index,
             name,
-            kind="loopback" if loopback else "ethernet",
-            mac=None if loopback else if_valid(parse_mac, read(SYS_CLASS_NET / name / "address")),
+            kind=kind,
+            mac=mac,
             state=_state(bool(flags & 0x1), read(SYS_CLASS_NET / name / "carrier") != "0"),
             addresses=tuple(addresses.get(name, ())),
         )
 
 
 def _number(name: str, file: str, otherwise: int) -> int:
-    """A number that sysfs tells of an adapter, decimal or with 0x."""
+    """A number from an adapter's sysfs file, decimal or with 0x."""
     try:
         return int(read(SYS_CLASS_NET / name / file) or "", 0)
     except ValueError:
@@ -144,7 +155,7 @@ def _with_lease(adapter: Adapter, known: List[leases.Lease]) -> Adapter:
     lease = leases.of_adapter(known, adapter)
     if lease is None:
         dynamic = any(address.dynamic for address in adapter.addresses)
-        return replace(adapter, dhcp=True if dynamic else None)
+        return replace(adapter, dhcp=dynamic or None)
     return replace(
         adapter,
         dhcp=True,
@@ -155,12 +166,13 @@ def _with_lease(adapter: Adapter, known: List[leases.Lease]) -> Adapter:
 
 
 def _with_manager(adapter: Adapter) -> Adapter:
-    """Who looks after the NIC, from the run state that the two managers publish."""
+    """Adds the network manager of the NIC, from the run state that the two managers publish."""
     networkd = key_values(read(NETWORKD_LINKS / str(adapter.index), STATE_LIMIT) or "")
     if networkd.get("ADMIN_STATE") in ("configured", "configuring"):
-        dhcp = adapter.dhcp or (
-            False if networkd["ADMIN_STATE"] == "configured" else None
-        )  # configured, and no lease
+        dhcp = adapter.dhcp
+        # configured without a lease
+        if not dhcp and networkd["ADMIN_STATE"] == "configured":
+            dhcp = False
         return replace(
             adapter,
             managed_by="systemd-networkd",

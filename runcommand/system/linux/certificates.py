@@ -1,6 +1,4 @@
-"""What Linux makes of a certificate: the distribution's bundle of trusted roots, and ``openssl
-verify``.
-"""
+"""How Linux judges a certificate: the distribution's trusted roots, and ``openssl verify``."""
 
 from __future__ import annotations
 
@@ -28,7 +26,7 @@ BUNDLES = (
 )
 BUNDLE_LIMIT, BUNDLE_SIZE = 5000, 16 * 1024 * 1024  # certificates, bytes
 VERIFY_S = 1.5
-# X509_V_ERR_* (openssl/x509_vfy.h), as ``openssl verify`` tells them.
+# X509_V_ERR_* (openssl/x509_vfy.h), as ``openssl verify`` prints them.
 FAULTS = {
     **dict.fromkeys((2, 20, 21), ChainFault.ISSUER_MISSING),
     **dict.fromkeys((18, 19), ChainFault.ROOT_UNTRUSTED),
@@ -36,34 +34,30 @@ FAULTS = {
     **dict.fromkeys((4, 6, 7), ChainFault.SIGNATURE),
     **dict.fromkeys((23, 27, 28), ChainFault.DISTRUSTED),
 }
-VERIFY_ERROR = re.compile(
-    r"^error (\d{1,4}) at (\d{1,4}) depth lookup: ?(.*)$", re.MULTILINE
-)  # OpenSSL 1.1 and 3 differ
+# Whether a blank follows the last colon depends on the version of OpenSSL.
+VERIFY_ERROR = re.compile(r"^error (\d{1,4}) at (\d{1,4}) depth lookup: ?(.*)$", re.MULTILINE)
 
 
 def judge(programs: Programs, certificates: Sequence[bytes], at: Instant) -> CertificateChain:
-    """The path of the first certificate to a trusted root, by what is given and what the bundle
-    holds. Raises ``NoFact``.
+    """The path of the first certificate to a trusted root of the bundle. Raises ``NoFact``.
 
-    :param certificates: in DER, the leaf first; the others are not trusted, and may be issuers
-    :param at: the time for which it is judged
+    :param certificates: in DER, the leaf first; the others are not trusted, but may be issuers
+    :param at: the time to judge it for
     """
     bundle, held = _bundle()
     known = {item.thumbprint: (str(bundle),) for item in held}
     try:
-        judged = chain.judge(certificates, held, frozenset(known), known, at)
+        own = chain.judge(certificates, held, frozenset(known), known, at)
     except (Malformed, Unsupported) as error:
         raise NoFact(f"the certificates cannot be read: {error}") from None
     try:
-        errors = _openssl(programs, certificates, held, judged, at)
+        errors = _openssl(programs, certificates, held, own, at)
     except NoFact as missing:
-        return replace(judged, engine=f"{judged.engine} ({missing})")
-    return replace(
-        judged,
-        engine="openssl verify",
-        trusted=not errors,
-        errors=(*errors, *judged.errors) if errors else (),
-    )
+        return replace(own, engine=f"{own.engine} ({missing})")
+    # what openssl accepts is trusted, whatever our own walk found
+    if errors:
+        errors += own.errors
+    return replace(own, engine="openssl verify", trusted=not errors, errors=errors)
 
 
 def _bundle() -> Tuple[Path, List[X509]]:
@@ -79,29 +73,30 @@ def _openssl(
     programs: Programs,
     certificates: Sequence[bytes],
     held: Sequence[X509],
-    judged: CertificateChain,
+    own: CertificateChain,
     at: Instant,
 ) -> Tuple[ChainError, ...]:
-    """What ``openssl verify`` says against it; nothing where it is content. Raises ``NoFact``.
+    """The errors of ``openssl verify``; none where it accepts the certificate. Raises ``NoFact``.
 
-    It is given the bundle's roots as trusted, and as issuers those of the path that was found: it
-    takes the first that fits, and looks for no other where that one leads nowhere. Where no path
-    was found, it is given all.
+    The bundle's roots are given as trusted. As issuers only those of the path that our own walk
+    found are given: openssl takes the first that fits, and tries no other where that one leads
+    nowhere. Without such a path, all are given.
     """
     roots = [item.encoded for item in held if item.is_self_signed]
-    path = {item.thumbprint for item in judged.certificates}
+    path = {item.thumbprint for item in own.certificates}
     others = [
         item.encoded
         for item in (*readable(certificates[1:]), *held)
-        if item.encoded not in roots and (not judged.trusted or item.thumbprint in path)
+        if item.encoded not in roots and (not own.trusted or item.thumbprint in path)
     ]
     with _as_file(certificates[:1]) as leaf, _as_file(others) as untrusted, _as_file(
         roots
     ) as trusted:
         when = str(int(parse_instant(at).timestamp()))
-        more = ["-untrusted", untrusted] if others else []
-        arguments = ["verify", "-attime", when, "-no-CApath", "-CAfile", trusted, *more, leaf]
-        done = programs.complete("openssl", arguments, VERIFY_S)
+        arguments = ["verify", "-attime", when, "-no-CApath", "-CAfile", trusted]
+        if others:
+            arguments += ["-untrusted", untrusted]
+        done = programs.complete("openssl", [*arguments, leaf], VERIFY_S)
     said = done.errors + done.output[:4096].decode("utf-8", "replace")
     found = [
         ChainError(
@@ -111,9 +106,9 @@ def _openssl(
         )
         for match in VERIFY_ERROR.finditer(said)
     ]
-    if not found and not (
-        done.status == 0 and ": OK" in said
-    ):  # before 1.1.0 the status is always 0
+    # before OpenSSL 1.1.0 the status is always 0
+    is_accepted = done.status == 0 and ": OK" in said
+    if not found and not is_accepted:
         raise NoFact(f"openssl verify: exit status {done.status}: {said.strip()[:120]}")
     return tuple(dict.fromkeys(found))
 

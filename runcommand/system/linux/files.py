@@ -1,6 +1,4 @@
-"""Small text files of the system, read with care: bounded, whatever is in them, absent as easily as
-present.
-"""
+"""Small text files of the system, which may be absent, long or hold anything."""
 
 from __future__ import annotations
 
@@ -18,15 +16,16 @@ Note = Callable[[str], None]
 def read(
     path: Path, limit: int = SIZE_LIMIT, note: Optional[Note] = None, last: bool = False
 ) -> Optional[str]:
-    """The text of a file without blanks at its ends; None where it cannot be read or is empty.
+    """The stripped text of a file; None where it cannot be read or is empty.
 
     Of a file of more than ``limit`` bytes whole lines are kept: half a line may be half a password.
 
-    :param note: is told where the file is longer than ``limit``
+    :param note: is called where the file is longer than ``limit``
     :param last: keep the end of a long file, not its beginning
     """
     try:
-        opened = os.open(path, os.O_RDONLY | NONBLOCK)  # a pipe in its place must not stall
+        # a pipe in its place must not block
+        opened = os.open(path, os.O_RDONLY | NONBLOCK)
         with os.fdopen(opened, "rb") as file:
             if not stat.S_ISREG(os.fstat(opened).st_mode):
                 return None
@@ -34,9 +33,8 @@ def read(
             if len(content) > limit:
                 content = _part(file, content, limit, last)
                 if note:
-                    note(
-                        f"{path}: only its {'last' if last else 'first'} {limit >> 10} KiB are read"
-                    )
+                    kept = "last" if last else "first"
+                    note(f"{path}: only its {kept} {limit >> 10} KiB are read")
             return content.decode("utf-8", "replace").strip() or None
     except OSError:
         return None

@@ -1,5 +1,6 @@
-"""The packet filter of Linux: nftables' ruleset and iptables' tables, as far as they can concern
-the platform's addresses.
+"""The packet filter of Linux: nftables' ruleset and iptables' tables.
+
+Rules that cannot concern the platform's addresses are recorded as lines of text.
 """
 
 from __future__ import annotations
@@ -28,12 +29,14 @@ from .ruleset import RULES_READ, Ruleset
 
 IPTABLES = (FirewallPlace.IPTABLES, FirewallPlace.IPTABLES_NFT, FirewallPlace.IPTABLES_LEGACY)
 STOPPING = (RuleVerdict.DROP, RuleVerdict.REJECT, RuleVerdict.REDIRECT)
-TRIES_S = NEIGHBOURS_S  # the plain tries have ended by then
+TRIES_S = NEIGHBOURS_S  # the plain attempts have ended by then
 
 
 def collect(programs: Programs, board: Board) -> Firewall:
-    """The rules of all of them. Where one that counts could have stopped a try that failed, its
-    counter is read again after the tries: what it has met is the evidence.
+    """The rules of all of them.
+
+    Where a rule with a counter could have stopped an attempt that failed, the counters are read
+    again after the attempts: a counter that grew is the evidence.
     """
     found, notes = read(programs)
     board.draft("firewall", found)
@@ -46,13 +49,13 @@ def collect(programs: Programs, board: Board) -> Firewall:
         again, _ = read(programs)
     except NoFact:
         return found
-    return again if _without_counters(again) == _without_counters(found) else found
+    if _without_counters(again) != _without_counters(found):
+        return found
+    return again
 
 
 def has_a_try_failed(board: Board) -> bool:
-    """Waits until IMDS and the WireServer have been asked: whether one of them has not answered as
-    it should.
-    """
+    """Whether IMDS or the WireServer, once both have been asked, has not answered as it should."""
     end = time.monotonic() + TRIES_S
     imds: Optional[Imds] = board.wait("imds", TRIES_S, or_draft=True)
     server: Optional[WireServer] = board.wait("wireserver", max(0.0, end - time.monotonic()))
@@ -64,7 +67,7 @@ def has_a_try_failed(board: Board) -> bool:
 
 
 def _without_counters(firewall: Firewall) -> Firewall:
-    """What a packet to the platform can meet. (Other rules come and go with containers.)"""
+    """The rules that a packet to the platform can meet. (Others come and go with containers.)"""
     rules = tuple(replace(rule, packets=None) for rule in firewall.rules)
     return replace(firewall, rules=rules, lines=(), lines_cut=0)
 
@@ -72,17 +75,18 @@ def _without_counters(firewall: Firewall) -> Firewall:
 class _Read(NamedTuple):
     """What the programs have shown, and why others have not."""
 
-    # what iptables keeps in nftables' tables
+    # rules of iptables in nftables' tables
     shared: List[Ruleset]
-    # what it keeps in its own
+    # rules of iptables in tables of its own
     others: List[Ruleset]
     sources: List[FirewallPlace]
     reasons: List[NoFact]
 
 
 def read(programs: Programs) -> Tuple[Firewall, List[str]]:
-    """The rules as they are now, and notes on how they were read. What iptables keeps in nftables'
-    tables is there once. Raises ``NoFact``.
+    """The rules as they are now, and notes on how they were read. Raises ``NoFact``.
+
+    Rules of iptables in nftables' tables are there once.
     """
     found = _by_iptables(programs)
     parts = [*found.shared[-1:], *found.others]
@@ -121,11 +125,11 @@ def read(programs: Programs) -> Tuple[Firewall, List[str]]:
 
 
 def _by_iptables(programs: Programs) -> _Read:
-    """What iptables shows, by the name that is usual on the VM and by the other ones."""
+    """What iptables shows, by the command that is usual on the VM and by the other ones."""
     found = _Read([], [], [], [])
     usual = ""
     for place in IPTABLES:
-        # the usual one by its other name
+        # the usual command under its other name
         if usual and (place is FirewallPlace.IPTABLES_NFT) is (iptables.NF_TABLES in usual):
             continue
         try:
@@ -136,7 +140,9 @@ def _by_iptables(programs: Programs) -> _Read:
             continue
         if place is FirewallPlace.IPTABLES:
             usual = text
-        parts = found.shared if iptables.NF_TABLES in text else found.others
+        parts = found.others
+        if iptables.NF_TABLES in text:
+            parts = found.shared
         parts.append(iptables.parse(text, place))
         found.sources.append(place)
     return found
@@ -152,10 +158,10 @@ def _recorded(parts: Sequence[Ruleset], sources: Sequence[FirewallPlace]) -> Fir
 
 
 def merged(shared: Optional[Ruleset], all_rules: Ruleset) -> Ruleset:
-    """nftables' ruleset, with the tables that iptables keeps there in iptables' words.
+    """nftables' ruleset, with the tables that iptables keeps there as iptables shows them.
 
-    iptables leaves out what only nftables knows (a set, a map): a rule of which nftables shows
-    other conditions, and all of them, is in nftables' words.
+    iptables leaves out what only nftables knows (a set, a map). Where nftables shows all of a rule,
+    and conditions that iptables does not, the rule is taken from nftables.
     """
     if shared is None:
         return all_rules
@@ -165,10 +171,15 @@ def merged(shared: Optional[Ruleset], all_rules: Ruleset) -> Ruleset:
     for chain, ours in _by_chain(shared.rules).items():
         twins = theirs.get(chain, [])
         for number, (rule, *_) in enumerate(ours):
-            twin = twins[number] if len(twins) == len(ours) else [rule]
+            twin = [rule]
+            if len(twins) == len(ours):
+                twin = twins[number]
             is_whole = (chain, twin[0].id) not in all_rules.opaque
-            differs = len(twin) > 1 or _looks_at(rule) != _looks_at(twin[0])
-            rules += twin if is_whole and differs else [rule]
+            differs = len(twin) > 1 or _fields(rule) != _fields(twin[0])
+            if is_whole and differs:
+                rules += twin
+            else:
+                rules.append(rule)
     return Ruleset(
         [*shared.chains, *chains],
         rules,
@@ -179,7 +190,7 @@ def merged(shared: Optional[Ruleset], all_rules: Ruleset) -> Ruleset:
 
 
 def _by_chain(rules: Sequence[FirewallRule]) -> Dict[str, List[List[FirewallRule]]]:
-    """The rules of each chain in their order, each perhaps in several parts."""
+    """The rules of each chain in order, each in one part or more."""
     found: Dict[str, List[List[FirewallRule]]] = {}
     for rule in rules:
         own = found.setdefault(rule.chain or "", [])
@@ -191,9 +202,9 @@ def _by_chain(rules: Sequence[FirewallRule]) -> Dict[str, List[List[FirewallRule
 
 
 def _table(chain: Optional[str]) -> str:
-    """The table that one of nftables' chains stands in."""
+    """The table of an nftables chain."""
     return " ".join((chain or "").split(" ")[:2])
 
 
-def _looks_at(rule: FirewallRule) -> Set[Tuple[MatchField, bool]]:
+def _fields(rule: FirewallRule) -> Set[Tuple[MatchField, bool]]:
     return {(match.field, match.negated) for match in rule.matches}

@@ -1,5 +1,6 @@
-"""The report folder: made, written and pruned through directory descriptors, so that no link can
-lead astray.
+"""The report folder: made, written and pruned through directory descriptors.
+
+So no link can lead anywhere else.
 """
 
 from __future__ import annotations
@@ -33,20 +34,22 @@ class Folder:
                 file.write(content)
                 file.flush()
             except OSError:
-                os.unlink(name, dir_fd=self._descriptor)  # half a report is none
+                # half a report is worse than none
+                os.unlink(name, dir_fd=self._descriptor)
                 raise
 
 
 def make(chosen: Optional[Path], default: Path, name: str) -> RunFolder:
-    """A new folder ``name`` under ``chosen`` (the operator's word counts) or ``default`` (each step
-    is checked).
+    """A new folder ``name`` under ``chosen``, or under ``default``. Raises ``OSError``.
 
-    Raises ``OSError``.
+    What the operator chose is trusted; of the default each step is checked.
     """
-    base = chosen or default
-    descriptor = (
-        os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if chosen else _walk(base)
-    )
+    if chosen:
+        base = chosen
+        descriptor = os.open(chosen, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    else:
+        base = default
+        descriptor = _walk(default)
     try:
         unique = _new(descriptor, name)
         folder = os.open(unique, _OPEN, dir_fd=descriptor)
@@ -67,29 +70,37 @@ def _new(base: int, name: str) -> str:
 
 
 def _walk(path: Path) -> int:
-    """Opens each step of an absolute path, making those that are missing; refuses what another user
-    could redirect.
+    """Opens each step of an absolute path, making those that are missing.
+
+    Raises ``PermissionError`` at a step that another user could redirect.
     """
     descriptor = os.open("/", _OPEN)
     for number, step in enumerate(path.parts[1:], 2):
+        is_last = number == len(path.parts)
+        mode = 0o755
+        if is_last:
+            mode = 0o700
         try:
             with contextlib.suppress(FileExistsError):
-                os.mkdir(step, 0o700 if number == len(path.parts) else 0o755, dir_fd=descriptor)
+                os.mkdir(step, mode, dir_fd=descriptor)
             deeper = os.open(step, _OPEN, dir_fd=descriptor)
         finally:
             os.close(descriptor)
         descriptor = deeper
         about = os.fstat(descriptor)
-        last = number == len(path.parts)
-        open_to_others = about.st_mode & (stat.S_IWGRP | stat.S_IWOTH if last else stat.S_IWOTH)
-        if about.st_uid not in (0, os.geteuid()) or (
-            open_to_others and not (about.st_mode & stat.S_ISVTX and not last)
-        ):
+        if about.st_uid not in _us() or _is_open_to_others(about.st_mode, is_last):
             os.close(descriptor)
-            raise PermissionError(
-                errno.EPERM, "other users could write there", str(Path(*path.parts[:number]))
-            )
+            where = str(Path(*path.parts[:number]))
+            raise PermissionError(errno.EPERM, "other users could write there", where)
     return descriptor
+
+
+def _is_open_to_others(mode: int, is_last: bool) -> bool:
+    """Whether another user could write in a folder or, on the path to it, swap the next step."""
+    if is_last:
+        return bool(mode & (stat.S_IWGRP | stat.S_IWOTH))
+    # in a sticky folder (/tmp) nobody can rename what is ours
+    return bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
 
 
 def _prune(base: int, newest: str) -> None:
@@ -116,11 +127,13 @@ def _prune(base: int, newest: str) -> None:
 
 
 def _is_ours(base: int, name: str, descriptor: int) -> bool:
-    """Whether a folder was left by a run of ours: it is root's (or this user's), nobody else can
-    write in it, nothing is mounted there, and it holds plain files of ours alone.
+    """Whether a run of ours left this folder.
+
+    It is root's (or this user's), nobody else can write in it, nothing is mounted there, and it
+    holds nothing but plain files of ours.
     """
     about = os.fstat(descriptor)
-    if about.st_uid not in _us() or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if about.st_uid not in _us() or _is_open_to_others(about.st_mode, is_last=True):
         return False
     if about.st_dev != os.fstat(base).st_dev or _mount(descriptor) != _mount(base):
         return False
@@ -132,13 +145,14 @@ def _is_ours(base: int, name: str, descriptor: int) -> bool:
 
 
 def _us() -> Tuple[int, int]:
-    """Whose folders are ours: root's, and those of the user that this process runs as."""
+    """The owners of folders of ours: root, and the user that this process runs as."""
     return 0, os.geteuid()
 
 
 def _mount(descriptor: int) -> str:
-    """Which mount an open folder is on (proc_pid_fdinfo(5)); a bind mount has the device number of
-    what it shows.
+    """The mount that an open folder is on (proc_pid_fdinfo(5)).
+
+    The device number does not tell: a bind mount has that of what it shows.
     """
     with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as file:
         for line in file:

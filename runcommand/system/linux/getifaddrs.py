@@ -33,19 +33,19 @@ ifaddrs._fields_ = [
 
 
 def ipv4() -> List[Tuple[str, Address, int]]:
-    """(name, address, prefix length) of each, in the kernel's order; none where the library cannot
-    be asked.
+    """(name, address, prefix length) of each, in the kernel's order.
+
+    None of them where the library cannot be asked.
     """
     try:
         libc = ctypes.CDLL(None, use_errno=True)
         getifaddrs, freeifaddrs = libc.getifaddrs, libc.freeifaddrs
     except (OSError, AttributeError):
         return []
-    getifaddrs.argtypes, getifaddrs.restype = (
-        [ctypes.POINTER(ctypes.POINTER(ifaddrs))],
-        ctypes.c_int,
-    )
-    freeifaddrs.argtypes, freeifaddrs.restype = [ctypes.POINTER(ifaddrs)], None
+    getifaddrs.restype = ctypes.c_int
+    getifaddrs.argtypes = [ctypes.POINTER(ctypes.POINTER(ifaddrs))]
+    freeifaddrs.restype = None
+    freeifaddrs.argtypes = [ctypes.POINTER(ifaddrs)]
     first = ctypes.POINTER(ifaddrs)()
     if getifaddrs(ctypes.byref(first)):
         return []
@@ -65,8 +65,8 @@ def _walk(entry: ctypes._Pointer[ifaddrs]) -> Iterator[Tuple[str, Address, int]]
         ):
             bits = sum(bin(byte).count("1") for byte in item.ifa_netmask.contents.sin_addr)
             address = socket.inet_ntoa(bytes(item.ifa_addr.contents.sin_addr))
-            name = item.ifa_name.decode("utf-8", "surrogateescape").partition(":")[
-                0
-            ]  # eth0:1 is a label of eth0
+            label = item.ifa_name.decode("utf-8", "surrogateescape")
+            # eth0:1 is a label of eth0
+            name = label.partition(":")[0]
             yield name, Address(address), bits
         entry = item.ifa_next

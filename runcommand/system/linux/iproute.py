@@ -13,7 +13,7 @@ from .files import Note
 def ip(programs: Programs, *arguments: str, note: Note = lambda text: None) -> List[Dict[str, Any]]:
     """The objects that ``ip -j ARGUMENTS`` prints. Raises ``NoFact``.
 
-    :param note: is told where something else stands among them, which is passed over
+    :param note: is called where something else is among them, which is passed over
     """
     output = programs.run("ip", ["-j", *arguments]) or b"[]"
     return parse(output, arguments, note)
@@ -22,7 +22,7 @@ def ip(programs: Programs, *arguments: str, note: Note = lambda text: None) -> L
 def parse(
     output: bytes, arguments: Sequence[str], note: Note = lambda text: None
 ) -> List[Dict[str, Any]]:
-    """The same of what was printed."""
+    """The objects in what ``ip -j ARGUMENTS`` printed. Raises ``NoFact``."""
     shown = f"ip -j {' '.join(arguments)}"
     try:
         parsed = parse_json(output.decode("utf-8", "replace"))
@@ -31,7 +31,8 @@ def parse(
     if not isinstance(parsed, list):
         raise NoFact(f"{shown}: printed no list of JSON objects")
     objects = list_of(dict, parsed)
-    found = [item for item in objects if item]  # old versions print {} for what a filter left out
+    # old versions print {} for what a filter left out
+    found = [item for item in objects if item]
     if len(objects) < len(parsed):
         if not found:
             raise NoFact(f"{shown}: printed no list of JSON objects")
@@ -40,5 +41,5 @@ def parse(
 
 
 def left_out(number: int, of: int) -> str:
-    """How a note says that some rows make no sense."""
+    """The words of a note on rows that make no sense."""
     return f"{number} of {of} rows cannot be read, and are left out"

@@ -17,14 +17,11 @@ from ...firewall.netfilter import SOURCE
 from . import shell
 from .ruleset import RULES_READ, Ruleset
 
-NF_TABLES = "(nf_tables)"  # in the head line of the variant that keeps its rules in nftables
-PRIORITIES = {
-    "raw": -300,
-    "mangle": -150,
-    "nat": -100,
-    "filter": 0,
-    "security": 50,
-}  # linux/netfilter_ipv4.h
+# In the head line of the variant that keeps its rules in nftables.
+NF_TABLES = "(nf_tables)"
+# linux/netfilter_ipv4.h
+PRIORITIES = {"raw": -300, "mangle": -150, "nat": -100, "filter": 0, "security": 50}
+POLICIES = {"ACCEPT": RuleVerdict.ACCEPT, "DROP": RuleVerdict.DROP}
 TARGETS = {
     "ACCEPT": RuleVerdict.ACCEPT,
     "DROP": RuleVerdict.DROP,
@@ -39,7 +36,10 @@ TARGETS = {
     "NFQUEUE": RuleVerdict.DROP,
     "QUEUE": RuleVerdict.DROP,
 }
-QUEUES = ("NFQUEUE", "QUEUE")  # a program decides, or nobody does and the packet is lost
+# A program decides; where none runs, the packet is dropped.
+QUEUES = ("NFQUEUE", "QUEUE")
+# What a packet carries on: the mark, or the state of its connection.
+MARKED = {"MARK": "mark", "CONNMARK": "mark", "CT": "state", "NOTRACK": "state"}
 # One value each; several are separated by commas.
 FIELDS = {
     "-s": MatchField.SOURCE,
@@ -62,17 +62,9 @@ FIELDS = {
 }
 NOT_CONDITIONS = ("-m", "--comment", "--socket-exists", "-j", "-g")
 MODULES = (
-    "tcp",
-    "udp",
-    "multiport",
-    "iprange",
-    "owner",
-    "conntrack",
-    "state",
-    "mark",
-    "addrtype",
+    "tcp", "udp", "multiport", "iprange", "owner", "conntrack", "state", "mark", "addrtype",
     "comment",
-)
+)  # fmt: skip
 ALL_FLAGS = "FIN,SYN,RST,PSH,ACK,URG"
 COUNTERS = re.compile(r"\[([0-9]{1,20}):[0-9]{1,20}\] ")
 LINE_LIMIT = 16384  # characters; a comment has at most 255, a list of ports 15 entries
@@ -81,42 +73,55 @@ LINE_LIMIT = 16384  # characters; a comment has at most 255, a list of ports 15 
 def parse(text: str, place: FirewallPlace) -> Ruleset:
     """The rules of ``iptables-save -c``. A line that makes no sense is passed over and counted.
 
-    Chains that are kept in nftables are called as nftables calls them: ``ip filter OUTPUT``.
+    Chains that are kept in nftables have nftables' names: ``ip filter OUTPUT``.
     """
     chains: List[FirewallChain] = []
     lines: List[Tuple[str, str]] = []  # table, line
     tables: Set[str] = set()
-    table, family = "", "ip" if NF_TABLES in text.partition("\n")[0] else place.value
+    table = ""
+    family = place.value
+    if NF_TABLES in text.partition("\n")[0]:
+        family = "ip"
     for line in text.splitlines():
         if line.startswith("*"):
             table = line[1:].strip()
             tables.add(f"ip {table}")
         elif line.startswith(":"):
-            name, _, rest = line[1:].partition(" ")
-            policy = {"ACCEPT": RuleVerdict.ACCEPT, "DROP": RuleVerdict.DROP}.get(
-                rest.partition(" ")[0]
-            )
-            hook, kind = name.lower() if policy else None, "nat" if table == "nat" else "filter"
-            priority = PRIORITIES.get(table, 0)
-            id = f"{family} {table} {name}"
-            chains.append(
-                FirewallChain(id, place, hook, kind, priority, policy or RuleVerdict.ACCEPT)
-            )
+            chains.append(_chain(line, table, family, place))
         elif " -A " in f" {line}":
             lines.append((table, line))
     known = {chain.id for chain in chains}
     rules: List[FirewallRule] = []
     for table, line in lines[:RULES_READ]:
         rule = _rule(line, f"{family} {table}", place, known)
-        rules += [rule] if rule else []
+        if rule:
+            rules.append(rule)
     return Ruleset(chains, rules, tables, unread=len(lines) - len(rules))
 
 
+def _chain(line: str, table: str, family: str, place: FirewallPlace) -> FirewallChain:
+    """A line ``:NAME POLICY [COUNTERS]``; a chain of users has no policy, and no hook."""
+    name, _, rest = line[1:].partition(" ")
+    id = f"{family} {table} {name}"
+    kind = "nat"
+    if table != kind:
+        kind = "filter"
+    policy = POLICIES.get(rest.partition(" ")[0])
+    priority = PRIORITIES.get(table, 0)
+    if policy is None:
+        return FirewallChain(id, place, None, kind, priority, RuleVerdict.ACCEPT)
+    return FirewallChain(id, place, name.lower(), kind, priority, policy)
+
+
 def _rule(line: str, table: str, place: FirewallPlace, chains: Set[str]) -> Optional[FirewallRule]:
-    counters = COUNTERS.match(line)
-    text = line[counters.end() :] if counters else line
     if len(line) > LINE_LIMIT:
         return None
+    text = line
+    packets: Optional[int] = None
+    counters = COUNTERS.match(line)
+    if counters:
+        text = line[counters.end() :]
+        packets = int(counters.group(1))
     try:
         words = shell.split(text)
     except ValueError:
@@ -143,7 +148,7 @@ def _rule(line: str, table: str, place: FirewallPlace, chains: Set[str]) -> Opti
         chain=f"{table} {words[1]}",
         target=goes_to,
         matches=tuple(matches),
-        packets=int(counters.group(1)) if counters else None,
+        packets=packets,
     )
 
 
@@ -153,7 +158,7 @@ def _action(
     """What a target does, and the rule's ``FirewallRule.target``."""
     action = TARGETS.get(target, RuleVerdict.OTHER)
     if action is RuleVerdict.MARK:
-        return action, "mark" if "MARK" in target else "state"
+        return action, MARKED[target]
     if action is RuleVerdict.REDIRECT:
         port = f"port {values.get('--to-ports', '?')} of this machine"
         return action, values.get("--to-destination") or port
@@ -166,17 +171,20 @@ def _action(
 
 
 def _match(option: str, value: str, negated: bool) -> Optional[FirewallMatch]:
-    """The condition of one option; None where it is none. One that is not known is undecided."""
+    """The condition of one option; None where the option is no condition.
+
+    An unknown option is a condition that cannot be decided.
+    """
     if option in FIELDS:
         field, items = FIELDS[option], value.split(",")
         if field in (MatchField.SOURCE_PORT, MatchField.DESTINATION_PORT):
             items = [item.replace(":", "-") for item in items]
         return FirewallMatch(field, tuple(items), negated)
     if option in ("--syn", "--tcp-flags"):
-        mask, _, wanted = value.partition(" ") if value else ("FIN,SYN,RST,ACK", "", "SYN")
+        mask, _, wanted = (value or "FIN,SYN,RST,ACK SYN").partition(" ")
         flags = f"{mask}/{wanted}".replace("ALL", ALL_FLAGS)
         return FirewallMatch(MatchField.TCP_FLAGS, (flags,), negated)
-    # a further piece of a packet, which a small one does not have
+    # a further fragment, which a small packet does not have
     if option in ("-f", "--fragment"):
         return FirewallMatch(MatchField.PROTOCOL, ("fragment",), negated)
     if option not in NOT_CONDITIONS or (option == "-m" and value not in MODULES):
@@ -185,9 +193,7 @@ def _match(option: str, value: str, negated: bool) -> Optional[FirewallMatch]:
 
 
 def _options(words: List[str]) -> List[Tuple[bool, str, str]]:
-    """(negated, option, value) of a rule's words; an option with several values has them in one
-    text.
-    """
+    """(negated, option, value) of a rule's words; several values are joined by blanks."""
     found: List[Tuple[bool, str, str]] = []
     negated = False
     at = 0

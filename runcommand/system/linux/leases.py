@@ -1,4 +1,4 @@
-"""What DHCP gave each NIC, from the files in which the usual clients keep it."""
+"""The DHCP lease of each NIC, from the files in which the usual clients keep it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .files import Note, key_values, read
 
 FILES = 200  # of one folder, the newest
 SIZE_LIMIT = 256 * 1024  # bytes of one file: the last ones, where the newest leases stand
-FOLDER_LIMIT = 1024 * 1024  # of all files of a folder
-# ISC dhclient's file, as far as it is looked at. A string is one piece, so that what is in it is no
-# statement. Nothing in a pattern is without a bound but what ends at its first other character, so
-# the time grows with the file alone.
+FOLDER_LIMIT = 1024 * 1024  # bytes of all files of a folder
+# The statements of ISC dhclient's file that matter. A string is one piece, so that its content is
+# no statement. Every repetition has a bound, or ends at the first other character, so the time is
+# linear in the size of the file.
 STATEMENT = re.compile(
     r""""[^"\n]*" | (?P<end>\}) | \b(?P<begin>lease)\s{0,16}\{
     | \binterface\s{1,16}"(?P<interface>[^"\n]{1,64})"
@@ -34,31 +34,32 @@ class Lease:
     address: Optional[Address]
     server: Optional[Address]
     gateway: Optional[Address]
-    current: bool = (
-        False  # of a manager that runs now; the others are files that may be of another time
-    )
+    # of a manager that runs now; files of others may be old
+    current: bool = False
 
 
 def of_adapter(leases: Iterable[Lease], adapter: Adapter) -> Optional[Lease]:
-    """The lease of an adapter: a running manager's, else the newest file whose address the adapter
-    still holds.
+    """The lease of an adapter: a running manager's, else the newest one whose address it holds.
 
-    An image, a moved disk or a DHCP client that is no longer used leave lease files behind that are
-    of no meaning.
+    Images, moved disks and DHCP clients that are no longer used leave meaningless lease files.
     """
     held = {address.address for address in adapter.addresses}
     for lease in leases:
-        own = lease.index == adapter.index if lease.index else lease.interface == adapter.name
-        if own and (lease.current or lease.address in held):
+        if _is_of(lease, adapter) and (lease.current or lease.address in held):
             return lease
     return None
 
 
-def read_all(note: Note = lambda text: None) -> List[Lease]:
-    """Every lease that this machine's files tell of, the running managers' first, then the newest
-    first.
+def _is_of(lease: Lease, adapter: Adapter) -> bool:
+    if lease.index:
+        return lease.index == adapter.index
+    return lease.interface == adapter.name
 
-    :param note: is told of what is not read
+
+def read_all(note: Note = lambda text: None) -> List[Lease]:
+    """Every lease in this machine's files: those of running managers, then the newest first.
+
+    :param note: is called with what is not read
     """
     current = [
         *_each("/run/systemd/netif/leases", "[0-9]*", _networkd, note),
@@ -83,9 +84,8 @@ def _each(
         paths = list(Path(folder).glob(pattern))
     except OSError:
         return
-    dated = sorted(
-        ((_changed(path), path) for path in paths), key=lambda found: (-found[0], found[1])
-    )
+    dated = [(_changed(path), path) for path in paths]
+    dated.sort(key=lambda found: (-found[0], found[1]))
     if len(dated) > FILES:
         note(f"{folder}: of {len(dated)} lease files the newest {FILES} are read")
     size = 0
@@ -95,8 +95,9 @@ def _each(
             break
         text = read(path, SIZE_LIMIT, note, last=True)
         size += len(text or "")
-        for lease in parse(path, text) if text else ():
-            yield changed, lease
+        if text:
+            for lease in parse(path, text):
+                yield changed, lease
 
 
 def _changed(path: Path) -> float:
@@ -107,12 +108,15 @@ def _changed(path: Path) -> float:
 
 
 def _networkd(path: Path, text: str) -> Iterator[Lease]:
-    """systemd-networkd's lease, named by the index; NetworkManager's internal client writes the
-    same, by UUID and name.
+    """A lease of systemd-networkd, whose file is named by the interface index.
+
+    NetworkManager's internal client writes the same, in a file named by UUID and interface.
     """
     values = key_values(text)
     index = _index(path)
-    interface = _after_uuid(path.stem) if index is None else None
+    interface = None
+    if index is None:
+        interface = _after_uuid(path.stem)
     yield _lease(
         interface, index, values.get("ADDRESS"), values.get("SERVER_ADDRESS"), values.get("ROUTER")
     )
@@ -123,13 +127,15 @@ def _networkmanager(path: Path, text: str) -> Iterator[Lease]:
     values = {key.rpartition("dhcp4.")[2]: value for key, value in key_values(text).items()}
     index = _index(path)
     if index is not None and "dhcp_server_identifier" in values:
-        found = (values.get(key) for key in ("ip_address", "dhcp_server_identifier", "routers"))
-        yield _lease(None, index, *found)
+        server = values["dhcp_server_identifier"]
+        yield _lease(None, index, values.get("ip_address"), server, values.get("routers"))
 
 
 def _index(path: Path) -> Optional[int]:
     """The interface index that a file is named by; None where its name is no number."""
-    return int(path.name) if re.fullmatch("[0-9]{1,9}", path.name) else None
+    if not re.fullmatch("[0-9]{1,9}", path.name):
+        return None
+    return int(path.name)
 
 
 def _dhclient(path: Path, text: str) -> Iterator[Lease]:
@@ -137,16 +143,16 @@ def _dhclient(path: Path, text: str) -> Iterator[Lease]:
     last: Dict[str, Lease] = {}
     values: Optional[Dict[str, str]] = None  # of the lease that is being read
     for match in STATEMENT.finditer(text):
-        if match.group("begin"):  # also where the one before it has no end
+        # also where the lease before it has no end
+        if match.group("begin"):
             values = {}
         elif match.group("end") and values is not None:
             name = values.pop("interface", None)
             if name:
                 address, server = values.get("fixed-address"), values.get("dhcp-server-identifier")
                 lease = _lease(name, None, address, server, values.get("routers"))
-                if (
-                    lease.address or name not in last
-                ):  # a damaged one does not hide the one before it
+                # a damaged lease does not hide the one before it
+                if lease.address or name not in last:
                     last[name] = lease
             values = None
         elif values is not None and match.group("interface"):
@@ -173,7 +179,9 @@ def _after_uuid(stem: str) -> str:
 
 def _match(pattern: str, text: str) -> Optional[str]:
     match = re.search(pattern, text, re.ASCII)
-    return match.group(1) if match else None
+    if match is None:
+        return None
+    return match.group(1)
 
 
 def _lease(
@@ -184,7 +192,9 @@ def _lease(
     router: Optional[str],
 ) -> Lease:
     first_router = re.match(r"[\s,]*([0-9.]{7,15})(?![^\s,])", router or "")
-    gateway = if_valid(parse_address, first_router.group(1)) if first_router else None
+    gateway = None
+    if first_router:
+        gateway = if_valid(parse_address, first_router.group(1))
     return Lease(
         interface, index, if_valid(parse_address, address), if_valid(parse_address, server), gateway
     )

@@ -20,10 +20,8 @@ DMI = Path("/sys/class/dmi/id")
 
 
 def collect(board: Board) -> Machine:
-    texts = (read(path, RELEASE_LIMIT) for path in OS_RELEASE)
-    release = {
-        key: value[:VALUE_LIMIT] for key, value in key_values(next(filter(None, texts), "")).items()
-    }
+    text = read(OS_RELEASE[0], RELEASE_LIMIT) or read(OS_RELEASE[1], RELEASE_LIMIT) or ""
+    release = {key: value[:VALUE_LIMIT] for key, value in key_values(text).items()}
     return Machine(
         os_name=release.get("PRETTY_NAME") or release.get("NAME"),
         os_id=release.get("ID"),

@@ -15,6 +15,7 @@ from ...facts import (
     MatchField,
     RuleVerdict,
     dict_of,
+    if_type,
     list_of,
     parse_json,
 )
@@ -25,7 +26,9 @@ from .ruleset import RULES_READ, Ruleset
 FAMILIES = ("ip", "inet")
 DEVICE_HOOKS = ("ingress", "egress")  # not looked at
 DEPTH = 8  # of values inside values; nft nests three
-ELEMENTS = 200  # of a set; of a longer one those that hold an address of the platform, and a mark
+# Elements of a set that are kept. Of a longer set, those that hold an address of the platform, and
+# the set's name.
+ELEMENTS = 200
 VERDICTS = {
     "accept": RuleVerdict.ACCEPT,
     "drop": RuleVerdict.DROP,
@@ -39,6 +42,7 @@ VERDICTS = {
 META = {
     "l4proto": MatchField.PROTOCOL,
     "protocol": MatchField.PROTOCOL,
+    "nfproto": MatchField.PROTOCOL,
     "oif": MatchField.INTERFACE_OUT,
     "oifname": MatchField.INTERFACE_OUT,
     "iif": MatchField.INTERFACE_IN,
@@ -47,41 +51,36 @@ META = {
     "skgid": MatchField.GROUP,
     "mark": MatchField.MARK,
 }
-ADDRESSES = {"daddr": MatchField.DESTINATION, "saddr": MatchField.SOURCE}
+IP_HEADER = {
+    "daddr": MatchField.DESTINATION,
+    "saddr": MatchField.SOURCE,
+    "protocol": MatchField.PROTOCOL,
+}
 PORTS = {"dport": MatchField.DESTINATION_PORT, "sport": MatchField.SOURCE_PORT}
-NO_CONDITIONS = (  # statements that let the packet go on
+# Statements that let the packet go on.
+NO_CONDITIONS = (
     "counter", "log", "ct helper", "ct timeout", "set", "map", "flow", "last", "dup",
 )  # fmt: skip
 MARKS = {"mangle": "mark", "notrack": "state"}
-# a program decides, or nobody does and the packet is lost
+# A program decides; where none runs, the packet is dropped.
 QUEUE = FirewallMatch(MatchField.OTHER, ("queue",))
 TRANSPORTS = (
-    "tcp",
-    "udp",
-    "udplite",
-    "sctp",
-    "dccp",
-    "icmp",
-    "icmpv6",
-    "igmp",
-    "ah",
-    "esp",
-    "comp",
-    "gre",
+    "tcp", "udp", "udplite", "sctp", "dccp", "icmp", "icmpv6", "igmp", "ah", "esp", "comp", "gre",
     "ip6",
-)
+)  # fmt: skip
 KNOWN_FLAGS = re.compile(r"\b(owner|persist)\b")
 NFPROTO = {"ipv4": "ip", "ipv6": "ip6"}
+# Targets of iptables, each with the rule's ``FirewallRule.target``.
 XT_TARGETS = {
-    "REJECT": RuleVerdict.REJECT,
-    "REDIRECT": RuleVerdict.REDIRECT,
-    "DNAT": RuleVerdict.REDIRECT,
+    "REJECT": (RuleVerdict.REJECT, None),
+    "REDIRECT": (RuleVerdict.REDIRECT, "?"),
+    "DNAT": (RuleVerdict.REDIRECT, "?"),
 }
 Sets = Dict[Tuple[str, str, str], List[Any]]  # family, table, name: elements
 
 
 class _Where(NamedTuple):
-    """The sets of the ruleset, and what they came to."""
+    """The sets of the ruleset, and their values as far as they have been read."""
 
     sets: Sets
     read: Dict[Tuple[str, str, str], Optional[Tuple[str, ...]]]
@@ -90,22 +89,20 @@ class _Where(NamedTuple):
 
 
 def parse(output: bytes) -> Ruleset:
-    """All rules of the IPv4 families. A rule without a verdict is there too, as it has a place.
-    Raises ``NoFact``.
+    """All rules of the IPv4 families, also those without a verdict. Raises ``NoFact``.
 
-    A table that sleeps (``dormant``) is left out; where its flags cannot be read, what is in it is
-    not decided. (nft 1.0.6 writes nonsense there.)
+    A dormant table is left out. Where a table's flags cannot be read, its rules cannot be decided.
+    (nft 1.0.6 writes nonsense there.)
     """
     try:
-        objects = list_of(
-            dict, dict_of(parse_json(output.decode("utf-8", "replace"))).get("nftables")
-        )
+        document = dict_of(parse_json(output.decode("utf-8", "replace")))
     except ValueError as reason:
         raise NoFact(f"nft -j list ruleset: {reason}") from None
+    objects = list_of(dict, document.get("nftables"))
     where = _Where({}, {})
     for item in (*_items(objects, "set"), *_items(objects, "map")):
         key = (str(item.get("family")), str(item.get("table")), str(item.get("name")))
-        where.sets[key] = item["elem"] if isinstance(item.get("elem"), list) else []
+        where.sets[key] = if_type(list, item.get("elem")) or []
     flags = {
         f"{item.get('family')} {item.get('name')}": str(item["flags"])
         for item in _items(objects, "table")
@@ -119,7 +116,8 @@ def parse(output: bytes) -> Ruleset:
     opaque: Set[Tuple[str, str]] = set()
     unread = 0
     for table, item in _awake(objects, "rule", flags):
-        if len(rules) >= RULES_READ:  # a verdict map makes many of one
+        # counted as they come: a verdict map makes many of one
+        if len(rules) >= RULES_READ:
             unread += 1
             continue
         rules += _rules(item, table, where, _doubt(flags, table))
@@ -138,32 +136,35 @@ def _items(objects: Sequence[Dict[str, Any]], kind: str) -> List[Dict[str, Any]]
 def _awake(
     objects: Sequence[Dict[str, Any]], kind: str, flags: Dict[str, str]
 ) -> List[Tuple[str, Dict[str, Any]]]:
-    """The objects of one kind in tables for IPv4 that do not sleep, each with its table's name."""
-    named = [(f"{item.get('family')} {item.get('table')}", item) for item in _items(objects, kind)]
-    return [
-        (t, item)
-        for t, item in named
-        if item.get("family") in FAMILIES and "dormant" not in flags.get(t, "")
-    ]
+    """The objects of one kind in IPv4 tables that are not dormant, each with its table's name."""
+    found: List[Tuple[str, Dict[str, Any]]] = []
+    for item in _items(objects, kind):
+        table = f"{item.get('family')} {item.get('table')}"
+        if item.get("family") in FAMILIES and "dormant" not in flags.get(table, ""):
+            found.append((table, item))
+    return found
 
 
 def _doubt(flags: Dict[str, str], table: str) -> Tuple[FirewallMatch, ...]:
-    """What keeps all of a table from being decided: flags that cannot be read."""
-    is_read = table not in flags or KNOWN_FLAGS.search(flags[table])
-    return () if is_read else (FirewallMatch(MatchField.OTHER, ("the table's flags",)),)
+    """What keeps a whole table from being decided: flags that cannot be read."""
+    if table not in flags or KNOWN_FLAGS.search(flags[table]):
+        return ()
+    return (FirewallMatch(MatchField.OTHER, ("the table's flags",)),)
 
 
 def _chain(item: Dict[str, Any], table: str, in_doubt: bool) -> FirewallChain:
     policy = RuleVerdict.ACCEPT
     if item.get("policy") == "drop" and not in_doubt:
         policy = RuleVerdict.DROP
-    priority = item.get("prio")
+    kind = if_type(str, item.get("type"))
+    if kind is None:
+        kind = "filter"
     return FirewallChain(
         f"{table} {item.get('name')}",
         FirewallPlace.NFTABLES,
-        item["hook"] if isinstance(item.get("hook"), str) else None,
-        item["type"] if isinstance(item.get("type"), str) else "filter",
-        priority if type(priority) is int else 0,
+        if_type(str, item.get("hook")),
+        kind,
+        if_type(int, item.get("prio")) or 0,
         policy,
     )
 
@@ -171,9 +172,9 @@ def _chain(item: Dict[str, Any], table: str, in_doubt: bool) -> FirewallChain:
 def _rules(
     item: Dict[str, Any], table: str, where: _Where, doubt: Tuple[FirewallMatch, ...]
 ) -> List[FirewallRule]:
-    """One rule; of a verdict map (vmap) one for each of its elements.
+    """One rule; for a verdict map (vmap) one rule for each of its elements.
 
-    :param doubt: conditions of the whole table
+    :param doubt: matches of the whole table
     """
     where = where._replace(family=str(item.get("family")), table=str(item.get("table")))
     reading = _Reading(item, table, where, list(doubt))
@@ -186,21 +187,21 @@ def _rules(
 
 
 class _Reading:
-    """A rule whose statements are read one after the other."""
+    """A rule, read statement by statement."""
 
     def __init__(
-        self, item: Dict[str, Any], table: str, where: _Where, conditions: List[FirewallMatch]
+        self, item: Dict[str, Any], table: str, where: _Where, matches: List[FirewallMatch]
     ) -> None:
         self.rules: List[FirewallRule] = []
-        # of source NAT
+        # the target of source NAT
         self.source: Optional[str] = None
         self._item, self._table, self._where = item, table, where
-        self._conditions = conditions
+        self._matches = matches
         self._packets: Optional[int] = None
 
     def statement(self, name: str, body: Any) -> None:
         if name == "match":
-            self._conditions += _match(dict_of(body), self._where)
+            self._matches += _match(dict_of(body), self._where)
         elif name == "counter":
             self._count(dict_of(body).get("packets"))
         elif name in VERDICTS:
@@ -214,53 +215,53 @@ class _Reading:
         elif name == "xt":
             self._extension(dict_of(body))
         elif name in ("snat", "masquerade"):
-            address = dict_of(body).get("addr")
-            self.source = SOURCE + (address if isinstance(address, str) else "of the interface")
+            address = if_type(str, dict_of(body).get("addr"))
+            if address is None:
+                address = "of the interface"
+            self.source = SOURCE + address
         elif name not in NO_CONDITIONS:
-            self._conditions.append(FirewallMatch(MatchField.OTHER, (name,)))
+            self._matches.append(FirewallMatch(MatchField.OTHER, (name,)))
 
     def _count(self, packets: Any) -> None:
         if type(packets) is int:
             self._packets = packets
 
     def end(self, action: RuleVerdict, target: Optional[str], *more: FirewallMatch) -> None:
-        comment = self._item.get("comment")
         self.rules.append(
             FirewallRule(
                 id=str(self._item.get("handle")),
                 place=FirewallPlace.NFTABLES,
                 action=action,
-                name=comment if isinstance(comment, str) else "",
+                name=if_type(str, self._item.get("comment")) or "",
                 chain=f"{self._table} {self._item.get('chain')}",
                 target=target,
-                matches=(*self._conditions, *more),
+                matches=(*self._matches, *more),
                 packets=self._packets,
             )
         )
 
     def _verdict_map(self, body: Dict[str, Any]) -> None:
-        for conditions, verdict in _vmap(body, self._where):
+        for matches, verdict in _vmap(body, self._where):
             for name, value in verdict.items():
                 if name in VERDICTS:
-                    self.end(*_verdict(name, value, self._table), *conditions)
+                    self.end(*_verdict(name, value, self._table), *matches)
 
     def _extension(self, body: Dict[str, Any]) -> None:
-        """An extension of iptables that nft does not know in full."""
+        """An extension of iptables that nft shows in part only."""
         name = str(body.get("name"))
         if body.get("type") != "target":
             if name != "comment":
-                self._conditions.append(FirewallMatch(MatchField.OTHER, (f"xt {name}",)))
+                self._matches.append(FirewallMatch(MatchField.OTHER, (f"xt {name}",)))
         elif name == "NFQUEUE":
             self.end(RuleVerdict.DROP, None, QUEUE)
         elif name in XT_TARGETS:
-            action = XT_TARGETS[name]
-            self.end(action, "?" if action is RuleVerdict.REDIRECT else None)
+            self.end(*XT_TARGETS[name])
         elif name in ("SNAT", "MASQUERADE"):
             self.source = f"{SOURCE}?"
 
 
 def _if_known(name: str, body: Any) -> Tuple[FirewallMatch, ...]:
-    """A redirection by a map may be one, or not: the map may have nothing for the packet."""
+    """A redirection by a map cannot be decided: the map may have nothing for the packet."""
     values = dict_of(body).values()
     if name in ("dnat", "redirect") and any(isinstance(value, dict) for value in values):
         return (FirewallMatch(MatchField.OTHER, (f"{name} by a map",)),)
@@ -288,7 +289,7 @@ def _verdict(name: str, body: Any, table: str) -> Tuple[RuleVerdict, Optional[st
 def _vmap(
     body: Dict[str, Any], where: _Where
 ) -> List[Tuple[Tuple[FirewallMatch, ...], Dict[str, Any]]]:
-    """The elements of a verdict map, with their conditions; what is for all others comes last."""
+    """The elements of a verdict map, with their matches; the one for all others comes last."""
     data = body.get("data")
     if isinstance(data, str):
         pairs = where.sets.get((where.family, where.table, data.lstrip("@")), [])
@@ -297,8 +298,8 @@ def _vmap(
     field = _field(body.get("key"))
     found: List[Tuple[Tuple[FirewallMatch, ...], Dict[str, Any]]] = []
     others: List[Tuple[Tuple[FirewallMatch, ...], Dict[str, Any]]] = []
-    for pair in pairs if isinstance(pairs, list) else []:
-        if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[1], dict)):
+    for pair in list_of(list, pairs):
+        if len(pair) != 2 or not isinstance(pair[1], dict):
             continue
         if pair[0] == "*":
             others.append(((), pair[1]))
@@ -317,15 +318,17 @@ def _match(body: Dict[str, Any], where: _Where) -> List[FirewallMatch]:
     payload = dict_of(dict_of(left).get("payload"))
     field = _field(left)
     also: List[FirewallMatch] = []
-    if payload.get("protocol") in TRANSPORTS:  # what has such a field is such a packet
+    # a packet that has such a field is of this protocol
+    if payload.get("protocol") in TRANSPORTS:
         also.append(FirewallMatch(MatchField.PROTOCOL, (str(payload["protocol"]),)))
+    values: Optional[Tuple[str, ...]] = None
     if field is MatchField.TCP_FLAGS:
-        values: Optional[Tuple[str, ...]] = _flags(left, right)
+        values = _flags(left, right)
     elif op in ("<", ">", "<=", ">=") and field in PORTS.values() and type(right) is int:
         values = (_range(str(op), right),)
         op = "=="
-    else:
-        values = _values(right, where) if field else None
+    elif field:
+        values = _values(right, where)
     if field is None or values is None or op not in ("==", "!=", "in"):
         return [*also, FirewallMatch(MatchField.OTHER, (_shown(left),))]
     return [*also, FirewallMatch(field, values, op == "!=")]
@@ -355,38 +358,35 @@ def _listed(flags: Any) -> str:
 
 
 def _field(left: Any, depth: int = 0) -> Optional[MatchField]:
-    """What an expression looks at; None: nothing that this version knows."""
+    """The field that an expression tests; None where it is not known."""
     masked = dict_of(left).get("&")
     if isinstance(masked, list) and len(masked) == 2 and depth < DEPTH:
         if dict_of(dict_of(masked[0]).get("payload")) == {"protocol": "tcp", "field": "flags"}:
             return MatchField.TCP_FLAGS
         inner = _field(masked[0], depth + 1)
-        return MatchField.MARK if inner is MatchField.MARK else None  # which is 0 under any mask
+        # a packet without a mark has 0 under any mask; other fields cannot be decided so
+        if inner is MatchField.MARK:
+            return inner
+        return None
     for kind, body in dict_of(left).items():
         detail = dict_of(body)
         if kind == "payload":
             protocol, name = detail.get("protocol"), str(detail.get("field"))
             if protocol == "ip":
-                return MatchField.PROTOCOL if name == "protocol" else ADDRESSES.get(name)
+                return IP_HEADER.get(name)
             return PORTS.get(name)
         if kind == "meta":
-            key = str(detail.get("key"))
-            return MatchField.PROTOCOL if key == "nfproto" else META.get(key)
+            return META.get(str(detail.get("key")))
         if kind == "ct" and "dir" not in detail:
             return {"state": MatchField.STATE, "mark": MatchField.MARK}.get(str(detail.get("key")))
-        if (
-            kind == "fib"
-            and detail.get("result") == "type"
-            and detail.get("flags") in ("daddr", ["daddr"])
-        ):
+        is_type = kind == "fib" and detail.get("result") == "type"
+        if is_type and detail.get("flags") in ("daddr", ["daddr"]):
             return MatchField.DESTINATION_TYPE
     return None
 
 
 def _values(right: Any, where: _Where, depth: int = 0) -> Optional[Tuple[str, ...]]:
-    """The values of a set, a prefix, a range or a single one; None where they are of another
-    form.
-    """
+    """The values of a set, a prefix, a range or a single value; None for any other form."""
     if depth > DEPTH or isinstance(right, bool):
         return None
     if isinstance(right, str) and right.startswith("@"):
@@ -409,10 +409,13 @@ def _values(right: Any, where: _Where, depth: int = 0) -> Optional[Tuple[str, ..
 
 def _of_set(name: str, where: _Where) -> Optional[Tuple[str, ...]]:
     key = (where.family, where.table, name[1:])
-    if key not in where.read:
-        elements = where.sets.get(key)
-        where.read[key] = None if elements is None else _reduced(elements, name, where)
-    return where.read[key]
+    if key in where.read:
+        return where.read[key]
+    values = None
+    if key in where.sets:
+        values = _reduced(where.sets[key], name, where)
+    where.read[key] = values
+    return values
 
 
 def _all(items: Sequence[Any], where: _Where, depth: int = 0) -> Optional[Tuple[str, ...]]:
@@ -430,7 +433,9 @@ def _reduced(elements: List[Any], name: str, where: _Where) -> Optional[Tuple[st
     if values is None or len(values) <= ELEMENTS:
         return values
     holding = [value for value in values if _holds_platform(value)]
-    return (*holding, name) if len(holding) <= ELEMENTS else None
+    if len(holding) > ELEMENTS:
+        return None
+    return (*holding, name)
 
 
 def _holds_platform(value: str) -> bool:
@@ -442,12 +447,9 @@ def _holds_platform(value: str) -> bool:
 
 
 def _shown(left: Any) -> str:
-    """An expression that is not known, in a word or two."""
+    """An unknown expression, in a few words."""
     for kind, body in dict_of(left).items():
         detail = dict_of(body)
-        return " ".join(
-            str(part)
-            for part in (kind, detail.get("protocol"), detail.get("field") or detail.get("key"))
-            if part
-        )
+        parts = (kind, detail.get("protocol"), detail.get("field") or detail.get("key"))
+        return " ".join(str(part) for part in parts if part)
     return "?"

@@ -1,6 +1,4 @@
-"""Where Linux keeps proxy settings: environments, of this process, of logins, of services; and the
-Azure agent's own.
-"""
+"""Proxy settings on Linux: environments of this process, logins and services; the Azure agent."""
 
 from __future__ import annotations
 
@@ -34,10 +32,10 @@ IN_A_CONDITION = "in a condition or a function"
 WORKED_OUT = "worked out by the script"
 SYSTEMCTL_S = 1.5  # the requests through the proxies wait for it
 REFERENCE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::?([+-])([^{}]*))?\})")
-HALF_AN_ADDRESS = re.compile(r"#(?:\S[^@]*)?@")  # a comment that may be the other half
-ITS_OTHER_HALF = re.compile(
-    r"[ \t]+[^;&|()<>=]*@|[;&|()<>]+[^\s;&|()<>=]*@"
-)  # the words behind an address
+# A comment that may be the other half of an address.
+HALF_AN_ADDRESS = re.compile(r"#(?:\S[^@]*)?@")
+# The words behind an address.
+ITS_OTHER_HALF = re.compile(r"[ \t]+[^;&|()<>=]*@|[;&|()<>]+[^\s;&|()<>=]*@")
 UNKNOWN = re.compile(r"`[^`]*`?|\$\([^)]*\)?|\$\{[^}]*\}?|\$\w*")
 ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|([0-7]{3})|(.))", re.DOTALL)  # in $'...'
 LETTERS = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "s": " "}
@@ -48,30 +46,26 @@ Note = Callable[[str], None]
 def collect(programs: Programs, board: Board) -> Tuple[Proxy, ...]:
     """Every setting that names a proxy.
 
-    What this process has of one of the other places is told once, as that place's.
+    A setting that this process has from one of the other places is reported once, as that place's.
     """
 
     def note(text: str) -> None:
         board.note("proxies", text)
 
     environment = read(ENVIRONMENT, note=note) or ""
-    found = of_file(environment, note) + of_profiles(
-        _profiles(note), note, read_environment(environment)
-    )
+    found = of_file(environment, note)
+    found += of_profiles(_profiles(note), note, read_environment(environment))
     found += of_agent(read(WAAGENT_CONF, note=note) or "", note)
     try:
-        shown = programs.run("systemctl", ["show-environment"], SYSTEMCTL_S).decode(
-            "utf-8", "replace"
-        )
-        found += of_environment(parse_shown(shown), SYSTEMD, note)
+        shown = programs.run("systemctl", ["show-environment"], SYSTEMCTL_S)
+        found += of_environment(parse_shown(shown.decode("utf-8", "replace")), SYSTEMD, note)
     except NoFact as missing:
         note(str(missing))
     known = {(proxy.server, proxy.variable, proxy.bypass) for proxy in found}
-    own = of_environment(dict(os.environ), PROCESS, note)
-    return tuple(
-        found
-        + [proxy for proxy in own if (proxy.server, proxy.variable, proxy.bypass) not in known]
-    )
+    for proxy in of_environment(dict(os.environ), PROCESS, note):
+        if (proxy.server, proxy.variable, proxy.bypass) not in known:
+            found.append(proxy)
+    return tuple(found)
 
 
 def of_file(text: str, note: Note) -> List[Proxy]:
@@ -82,14 +76,15 @@ def of_file(text: str, note: Note) -> List[Proxy]:
 def read_environment(text: str, note: Note = lambda text: None) -> Dict[str, str]:
     """The variables of ``/etc/environment``.
 
-    To pam_env (_assemble_line and _parse_env_file of its pam_env.c, and so it is seen to behave)
-    the first ``#`` of a line begins a comment wherever it stands, between quotes too; nothing is
-    expanded; one pair of quotes around a value goes; a backslash at the end joins lines; the last
-    line of a name counts. What else reads the file (``EnvironmentFile=`` of systemd, a shell) takes
-    a ``#`` inside a value for a part of it. So a proxy whose password has one is a proxy to some,
-    and a broken address to the programs of a login. Half of it is no proxy, and may be half of the
-    password: the whole value is taken where it is one word or quoted; otherwise none is. ``note``
-    is told.
+    For pam_env (_assemble_line and _parse_env_file in pam_env.c; its behaviour agrees) the first
+    ``#`` of a line begins a comment wherever it stands, between quotes too; nothing is expanded;
+    one pair of quotes around a value is removed; a backslash at the end joins lines; the last line
+    of a name counts. Other readers (``EnvironmentFile=`` of systemd, a shell) take a ``#`` inside a
+    value as part of it. So a proxy with a ``#`` in its password works for some programs, and is a
+    broken address for those of a login. Half of it is no proxy, and may be half of the password:
+    the whole value is taken where it is one word or quoted, otherwise nothing.
+
+    :param note: is called with each such value
     """
     found: Dict[str, str] = {}
     cut: Dict[str, bool] = {}
@@ -97,7 +92,8 @@ def read_environment(text: str, note: Note = lambda text: None) -> Dict[str, str
     too_long = 0
     for line in re.sub(r"\\[ \t]*\n", "", text).splitlines():
         name, equals, value = line.strip().partition("=")
-        name = name[len("export ") :] if name.startswith("export ") else name
+        if name.startswith("export "):
+            name = name[len("export ") :]
         if not equals or name not in VARIABLES:
             continue
         if len(value) > VALUE_LIMIT:
@@ -122,39 +118,40 @@ def read_environment(text: str, note: Note = lambda text: None) -> Dict[str, str
 
 
 def _without_comment(text: str) -> Tuple[str, bool]:
-    """A value without its quotes and without a comment behind it; True where the ``#`` stands
-    inside an address.
-    """
+    """A value without its quotes and a comment; True where the ``#`` is inside an address."""
     quote = _quote(text)
     kept, sign, rest = text.partition("#")
-    if quote and sign and quote not in kept[1:]:  # the quote is closed behind the #
+    # the quote is closed behind the #
+    if quote and sign and quote not in kept[1:]:
         inside = rest.partition(quote)[0]
     else:
         inside = re.split(r"\s", rest, maxsplit=1)[0]
-    if (
-        kept.strip() and "@" in inside
-    ):  # kept may end in the middle of a password: it is never taken alone
+    # kept may end in the middle of a password: it is never taken alone
+    if kept.strip() and "@" in inside:
         is_one_word = bool(quote) or kept[-1:].strip() != ""
-        return (f"{kept}#{inside}".strip("\"'").strip() if is_one_word else ""), True
+        if not is_one_word:
+            return "", True
+        return f"{kept}#{inside}".strip("\"'").strip(), True
     kept = kept.strip()
     if quote:
-        kept = kept[1:-1] if kept[-1:] in ("'", '"') and len(kept) > 1 else kept[1:]
+        kept = kept[1:]
+        if kept[-1:] in ("'", '"'):
+            kept = kept[:-1]
     return kept.strip(), False
 
 
 def _quote(text: str) -> str:
-    """The quote that a value begins with."""
+    """The quote that a value begins with; else an empty text."""
     if text[:1] in ("'", '"'):
         return text[:1]
     return ""
 
 
 def _is_ambiguous(text: str) -> bool:
-    """Whether an ``@`` stands behind a blank or a ``#`` that may end the address before it, or may
-    be a part of its password.
+    """Whether an ``@`` follows a blank or ``#`` that may end the address or be in its password.
 
-    Not where quotes hold all of it, where it is one word, or behind a comment that stands apart:
-    blank, ``#``, blank.
+    Not where quotes hold all of it, where it is one word, or in a comment that stands apart: blank,
+    ``#``, blank.
     """
     quote = _quote(text)
     closed = 0
@@ -169,15 +166,18 @@ def _is_ambiguous(text: str) -> bool:
 
 
 def parse_shown(text: str) -> Dict[str, str]:
-    """The variables of ``systemctl show-environment``: as they are, or in ``$'...'`` with escapes.
-    It has no comments.
+    """The variables of ``systemctl show-environment``: plain, or in ``$'...'`` with escapes.
+
+    There are no comments in it.
     """
     found: Dict[str, str] = {}
     for line in text.splitlines():
         name, equals, value = line.partition("=")
         if equals and name in VARIABLES and len(value) <= VALUE_LIMIT:
             quoted = value.startswith("$'") and value.endswith("'") and len(value) > 2
-            found[name] = ESCAPE.sub(_character, value[2:-1]) if quoted else value.strip("\"'")
+            found[name] = value.strip("\"'")
+            if quoted:
+                found[name] = ESCAPE.sub(_character, value[2:-1])
     return found
 
 
@@ -186,7 +186,9 @@ def _character(match: re.Match[str]) -> str:
     hexadecimal, octal, other = match.groups()
     if other:
         return LETTERS.get(other, other)
-    return chr(int(hexadecimal, 16) if hexadecimal else int(octal, 8))
+    if hexadecimal:
+        return chr(int(hexadecimal, 16))
+    return chr(int(octal, 8))
 
 
 def _profiles(note: Note) -> Iterable[Tuple[str, str]]:
@@ -208,25 +210,27 @@ def _profiles(note: Note) -> Iterable[Tuple[str, str]]:
 
 
 class _Assigned(NamedTuple):
-    """What a variable has come to."""
+    """The value of a variable."""
 
     value: str
-    place: Optional[str] = None  # the script that said so; None: it was so before
-    doubt: Optional[str] = None  # why it may be otherwise
+    place: Optional[str] = None  # the script that set it; None: it was set before the scripts
+    doubt: Optional[str] = None  # why the value is not certain
 
 
 class _Login:
     """The variables of a login while its scripts are read."""
 
     def __init__(self, before: Mapping[str, str]) -> None:
-        self.variables = {
-            name: _Assigned(before[name]) for name in ("no_proxy", "NO_PROXY") if name in before
-        }
+        self.variables: Dict[str, _Assigned] = {}
+        for name in ("no_proxy", "NO_PROXY"):
+            if name in before:
+                self.variables[name] = _Assigned(before[name])
         self.expansion_left = EXPANSION_LIMIT
-        self.refused = 0  # values that would have expanded to more
+        # values that would have expanded to more
+        self.refused = 0
 
     def may_expand_to(self, size: int) -> bool:
-        """Whether so many characters more may come from variables; they count as used then."""
+        """Whether variables may expand to so many more characters; if so, these count as used."""
         if size > self.expansion_left:
             self.refused += 1
             return False
@@ -237,11 +241,13 @@ class _Login:
 def of_profiles(
     scripts: Iterable[Tuple[str, str]], note: Note, before: Mapping[str, str] = {}
 ) -> List[Proxy]:
-    """What the assignments of login scripts come to. They are read, not run: what stands in a
-    condition or a function, and what a program works out, is undecided.
+    """The proxies that login scripts set.
+
+    The scripts are read, not run: values set in a condition or a function, and values that a
+    program works out, are undecided.
 
     :param scripts: (path, text) in their order
-    :param before: the environment that a login has before them
+    :param before: the environment of a login before the scripts
     """
     login = _Login(before)
     for path, text in scripts:
@@ -251,45 +257,40 @@ def of_profiles(
             f"{PROFILE_D}: {login.refused} values are left out: "
             f"variables expand to more than {EXPANSION_LIMIT // 1024} KiB in all"
         )
-    mine = {name: login.variables[name] for name in VARIABLES if name in login.variables}
-    place = next(
-        (
-            item.place
-            for name, item in mine.items()
-            if name in SERVERS and item.value and item.place
-        ),
-        None,
-    )
-    if not any(name in SERVERS and item.place for name, item in mine.items()):
+    assigned = {name: login.variables[name] for name in VARIABLES if name in login.variables}
+    servers = [item for name, item in assigned.items() if name in SERVERS and item.place]
+    if not servers:
         return []
-    doubt = next((item.doubt for item in mine.values() if item.doubt and item.value), None)
-    values = {name: item.value for name, item in mine.items()}
-    return [
-        replace(proxy, undecided=doubt)
-        for proxy in of_environment(values, place or str(PROFILE_D), note)
-    ]
+    place = next((item.place for item in servers if item.value), None)
+    doubt = next((item.doubt for item in assigned.values() if item.doubt and item.value), None)
+    values = {name: item.value for name, item in assigned.items()}
+    found = of_environment(values, place or str(PROFILE_D), note)
+    return [replace(proxy, undecided=doubt) for proxy in found]
 
 
 def _read_script(path: str, text: str, login: _Login, note: Note) -> None:
-    """Takes over what the lines of a script come to."""
+    """Applies the assignments of a script."""
     depth = left_out = cut = 0
     for written in re.sub(r"\\\n", "", text).splitlines():
         if len(written) > LINE_LIMIT:
             left_out += 1
             continue
         line = shell.read_line(written)
+        # what is left may be half a password
         if _is_cut_short(line.code, written):
-            cut += 1  # what is left may be half a password
+            cut += 1
             continue
         closed, opened = shell.nesting(line.words)
         depth = max(0, depth - closed)
-        certain = shell.only_assignments(line)
-        if certain is not None:
-            for assignment in certain:
-                _assign(assignment, path, IN_A_CONDITION if depth else None, login)
-        elif line.words and line.words[0] not in ("echo", "printf"):  # they may come to be, or not
-            for assignment in shell.assignments_anywhere(line.code, VARIABLES):
-                _assign(assignment, path, IN_A_CONDITION, login)
+        doubt = IN_A_CONDITION if depth else None
+        assignments = shell.only_assignments(line)
+        if assignments is None:
+            doubt = IN_A_CONDITION
+            assignments = []
+            if line.words and line.words[0] not in ("echo", "printf"):
+                assignments = shell.assignments_anywhere(line.code, VARIABLES)
+        for assignment in assignments:
+            _assign(assignment, path, doubt, login)
         depth += opened
     if left_out:
         note(f"{path}: {left_out} lines of more than {LINE_LIMIT} characters are left out")
@@ -298,11 +299,10 @@ def _read_script(path: str, text: str, login: _Login, note: Note) -> None:
 
 
 def _is_cut_short(code: str, written: str) -> bool:
-    """Whether a line sets a proxy's address whose other half, with the ``@``, stands outside of the
-    word.
+    """Whether a line sets a proxy's address whose other half, with the ``@``, is outside the word.
 
     :param code: the line without its comment
-    :param written: all of it
+    :param written: the whole line
     """
     if "@" not in code:
         return "=" in code and bool(HALF_AN_ADDRESS.match(written, len(code)))
@@ -321,7 +321,8 @@ def _assign(assignment: shell.Assignment, path: str, doubt: Optional[str], login
     value, is_whole = _expand(assignment.value, login)
     if assignment.is_added and name in login.variables:
         value = login.variables[name].value + value
-    if len(value) > VALUE_LIMIT:  # half a value may be half a password
+    # half a value may be half a password
+    if len(value) > VALUE_LIMIT:
         value, is_whole = "", False
     if not is_whole and doubt is None:
         doubt = WORKED_OUT
@@ -329,10 +330,10 @@ def _assign(assignment: shell.Assignment, path: str, doubt: Optional[str], login
 
 
 def _expand(raw: str, login: _Login) -> Tuple[str, bool]:
-    """The value of an assignment, and whether all of it is known. One that grows too long is none.
+    """The value of an assignment, and whether all of it is known; empty where it grows too long.
 
-    The words are split first. What a variable holds was split when it was assigned, and is put in
-    as it is.
+    The words are split first. The value of a variable was split when it was assigned, and is
+    inserted as it is.
     """
     if len(raw) > VALUE_LIMIT:
         return "", False
@@ -358,10 +359,9 @@ def _split(raw: str) -> Tuple[str, bool]:
 def _with_references(
     plain: str, is_whole: bool, references: List[re.Match[str]], login: _Login
 ) -> Tuple[str, bool]:
-    """A value in which ``$NAME``, ``${NAME}``, ``${NAME:-other}`` and ``${NAME:+other}`` are
-    replaced.
-    """
-    pieces = plain.split("\0")  # each second one is the number of a reference
+    """A value with ``$NAME``, ``${NAME}``, ``${NAME:-other}`` and ``${NAME:+other}`` replaced."""
+    # every second piece is the number of a reference
+    pieces = plain.split("\0")
     size = 0
     for at in range(1, len(pieces), 2):
         pieces[at], is_known = _referred(references[int(pieces[at])], login)
@@ -375,7 +375,7 @@ def _with_references(
 
 
 def _referred(match: re.Match[str], login: _Login) -> Tuple[str, bool]:
-    """What one reference stands for, and whether all of that is known."""
+    """The text that a reference stands for, and whether all of it is known."""
     name, sign, other = match.group(1) or match.group(2), match.group(3), match.group(4)
     own = ""
     if name in login.variables:
@@ -394,12 +394,14 @@ def of_agent(text: str, note: Note) -> List[Proxy]:
     if _is_ambiguous(values.get("HttpProxy.Host", "")):
         note(f"{WAAGENT_CONF}: HttpProxy.Host: {AMBIGUOUS}")
         return []
-    names = ("HttpProxy.Host", "HttpProxy.Port")
-    host, port = (_without_comment(values.get(name, "None"))[0] for name in names)
+    host, _ = _without_comment(values.get("HttpProxy.Host", "None"))
+    port, _ = _without_comment(values.get("HttpProxy.Port", "None"))
     if not host or host.lower() == "none":
         return []
+    if port.isdecimal():
+        host += f":{port}"
     try:
-        server = read_server(f"{host}:{port}" if port.isdecimal() else host)
+        server = read_server(host)
     except ValueError as reason:
         note(f"{WAAGENT_CONF}: HttpProxy.Host: {reason}")
         return []

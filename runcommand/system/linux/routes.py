@@ -1,6 +1,4 @@
-"""Routes, policy rules, the kernel's own choice for both platform addresses, and the neighbour
-table.
-"""
+"""Routes, policy rules, route lookups for both platform addresses, and the neighbour table."""
 
 from __future__ import annotations
 
@@ -24,6 +22,7 @@ from ...facts import (
     RoutingRule,
     RuleAction,
     dict_of,
+    if_type,
     if_valid,
     list_of,
     parse_address,
@@ -43,9 +42,7 @@ RTF_UP, RTF_GATEWAY, RTF_REJECT = 0x1, 0x2, 0x200  # linux/route.h
 
 
 def collect(programs: Programs, board: Board) -> Tuple[Route, ...]:
-    """Every IPv4 row of every table; from ``/proc/net/route`` (main table only) where ``ip`` cannot
-    tell.
-    """
+    """Every IPv4 row of every table; without ``ip``, the main table from ``/proc/net/route``."""
 
     def note(text: str) -> None:
         board.note("routes", text)
@@ -70,26 +67,30 @@ def collect(programs: Programs, board: Board) -> Tuple[Route, ...]:
 
 
 def parse_routes(row: Dict[str, Any], indexes: Dict[str, int]) -> Iterator[Route]:
-    """The rows of one object of ``ip -j route``: one for each next hop. A row that makes no sense
-    is left out.
+    """The rows of one object of ``ip -j route``: one for each next hop.
+
+    A row that makes no sense is left out.
     """
     kind = row.get("type", "unicast")
     destination = _cidr(row.get("dst"))
     if destination is None or kind in ("broadcast", "multicast", "anycast"):
         return
-    for hop in list_of(dict, row["nexthops"]) if "nexthops" in row else [row]:
+    hops = [row]
+    if "nexthops" in row:
+        hops = list_of(dict, row["nexthops"])
+    for hop in hops:
         via = dict_of(hop.get("via"))
-        device = hop["dev"] if isinstance(hop.get("dev"), str) else None
+        device = if_type(str, hop.get("dev"))
         flags = [*list_of(str, row.get("flags")), *list_of(str, hop.get("flags"))]
         yield Route(
             destination,
             if_valid(parse_next_hop, hop.get("gateway") or via.get("host")),
             device,
             indexes.get(device or ""),
-            row["metric"] if type(row.get("metric")) is int else 0,
+            if_type(int, row.get("metric")) or 0,
             if_valid(parse_address, row.get("prefsrc")),
             _text(row.get("table")) or "main",
-            _KINDS.get(kind, RouteKind.OTHER) if isinstance(kind, str) else RouteKind.OTHER,
+            _KINDS.get(str(kind), RouteKind.OTHER),
             _text(row.get("protocol")),
             "linkdown" in flags or "dead" in flags,
         )
@@ -99,7 +100,7 @@ _KINDS = {kind.value: kind for kind in RouteKind}
 
 
 def collect_rules(programs: Programs, board: Board) -> Tuple[RoutingRule, ...]:
-    """The rules, but for those of which it cannot be read for which packets they are."""
+    """The rules, except those whose place or selectors cannot be read."""
 
     def note(text: str) -> None:
         board.note("routing_rules", text)
@@ -115,8 +116,9 @@ def collect_rules(programs: Programs, board: Board) -> Tuple[RoutingRule, ...]:
 
 
 def _is_readable(row: Dict[str, Any]) -> bool:
-    """Whether a rule's place and both of its selectors can be read: without one, it would hold for
-    every packet.
+    """Whether a rule's place and both of its selectors can be read.
+
+    Without a selector it would apply to every packet.
     """
     if type(row.get("priority")) is not int:
         return False
@@ -130,32 +132,36 @@ def _is_readable(row: Dict[str, Any]) -> bool:
 def parse_rule(row: Dict[str, Any]) -> RoutingRule:
     """One object of ``ip -j rule``."""
     mark = _text(row.get("fwmark"))
+    if mark and "fwmask" in row:
+        mark += f"/{row['fwmask']}"
     return RoutingRule(
-        row["priority"] if type(row.get("priority")) is int else 0,
+        if_type(int, row.get("priority")) or 0,
         _selector(row.get("src"), row.get("srclen")),
         _selector(row.get("dst"), row.get("dstlen")),
         "not" in row,
         _text(row.get("iif")),
         _text(row.get("oif")),
-        f"{mark}/{row['fwmask']}" if mark and "fwmask" in row else mark,
-        row["uid_start"] if type(row.get("uid_start")) is int else None,
-        row["uid_end"] if type(row.get("uid_end")) is int else None,
+        mark,
+        if_type(int, row.get("uid_start")),
+        if_type(int, row.get("uid_end")),
         _text(row.get("ipproto")),
         _ports(row, "sport"),
         _ports(row, "dport"),
-        row["suppress_prefixlen"] if type(row.get("suppress_prefixlen")) is int else None,
+        if_type(int, row.get("suppress_prefixlen")),
         _text(row.get("table")),
         _action(row.get("action")),
     )
 
 
 def _action(word: Any) -> RuleAction:
+    if word is None:
+        return RuleAction.TABLE
     known = {
         "unreachable": RuleAction.UNREACHABLE,
         "blackhole": RuleAction.BLACKHOLE,
         "prohibit": RuleAction.PROHIBIT,
     }
-    return RuleAction.TABLE if word is None else known.get(str(word), RuleAction.OTHER)
+    return known.get(str(word), RuleAction.OTHER)
 
 
 def _ports(row: Dict[str, Any], key: str) -> Optional[str]:
@@ -169,47 +175,33 @@ def collect_lookups(programs: Programs, board: Board) -> Tuple[Lookup, ...]:
 
 
 def look_up(programs: Programs, destination: Address) -> Lookup:
-    """What the kernel would do with a TCP connect to port 80 of ``destination``; nothing is sent.
+    """The kernel's route lookup for a TCP connect to port 80 of ``destination``; nothing is sent.
 
-    Like the kernel, it asks twice: for the source address, then for the way of a packet from that
-    address. Where ``ip`` cannot tell, a connected UDP socket gives the source or the error.
+    Like the kernel, it asks twice: for the source address, then for the route of a packet from that
+    address. Without ``ip``, a connected UDP socket gives the source or the error.
     """
     source, error = udp_source(destination)
     first = _get(programs, destination)
-    source = first[0].source if first and first[0].source else source
+    if first and first[0].source:
+        source = first[0].source
     lookup = Lookup(destination, source, error)
     if error or not source:
         return lookup
-    chosen, rows = (
-        _get(programs, destination, "from", source),
-        _get(programs, destination, "from", source, fibmatch=True),
-    )
+    chosen = _get(programs, destination, "from", source)
+    rows = _get(programs, "fibmatch", destination, "from", source)
     if not chosen or not rows:
         return lookup
-    hop = chosen[0]  # of a multipath route, the one that this flow takes
-    winner = next(
-        (row for row in rows if (row.gateway, row.interface) == (hop.gateway, hop.interface)),
-        rows[0],
-    )
+    # of a multipath route, the next hop of this flow
+    hop = (chosen[0].gateway, chosen[0].interface)
+    winner = next((row for row in rows if (row.gateway, row.interface) == hop), rows[0])
     return replace(lookup, route=winner)
 
 
-def _get(
-    programs: Programs, destination: Address, *words: str, fibmatch: bool = False
-) -> List[Route]:
-    """``ip route get``, for TCP port 80 where this ``ip`` takes that; nothing where it fails."""
+def _get(programs: Programs, *words: str) -> List[Route]:
+    """``ip route get``, for TCP port 80 where this ``ip`` supports it; nothing where it fails."""
     for flow in (("ipproto", "tcp", "dport", "80"), ()):
         try:
-            found = ip(
-                programs,
-                "-4",
-                "route",
-                "get",
-                *(["fibmatch"] if fibmatch else []),
-                destination,
-                *words,
-                *flow,
-            )
+            found = ip(programs, "-4", "route", "get", *words, *flow)
         except NoFact:
             continue
         indexes = _indexes()
@@ -218,33 +210,40 @@ def _get(
 
 
 def collect_neighbours(programs: Programs, board: Board) -> Tuple[Neighbour, ...]:
-    """After the plain connect: by then a next hop that answers no ARP is failed or incomplete."""
+    """The neighbour table after the plain connect.
+
+    By then a next hop that answers no ARP is failed or incomplete.
+    """
     after_the_connect(board)
     indexes = _indexes()
     rows = ip(programs, "-4", "neigh", "show", note=lambda text: board.note("neighbours", text))
-    return tuple(
-        Neighbour(
-            parse_next_hop(row["dst"]),
-            _text(row.get("dev")),
-            indexes.get(str(row.get("dev"))),
-            if_valid(parse_mac, row.get("lladdr")),
-            next(
-                (_STATES[word] for word in list_of(str, row.get("state")) if word in _STATES),
-                NeighbourState.UNKNOWN,
-            ),
-        )
-        for row in rows
-        if if_valid(parse_next_hop, row.get("dst"))
-    )
+    found: List[Neighbour] = []
+    for row in rows:
+        address = if_valid(parse_next_hop, row.get("dst"))
+        if address:
+            device = _text(row.get("dev"))
+            mac = if_valid(parse_mac, row.get("lladdr"))
+            index = indexes.get(device or "")
+            found.append(Neighbour(address, device, index, mac, _neighbour_state(row)))
+    return tuple(found)
 
 
 _STATES = {state.name: state for state in NeighbourState}
 
 
+def _neighbour_state(row: Dict[str, Any]) -> NeighbourState:
+    for word in list_of(str, row.get("state")):
+        if word in _STATES:
+            return _STATES[word]
+    return NeighbourState.UNKNOWN
+
+
 def _proc_routes(text: str, note: Note = lambda text: None) -> Iterator[Route]:
     """The rows of ``/proc/net/route``.
 
-    One with a cell that makes no sense is left out, and ``note`` is told how many are.
+    A row with a cell that makes no sense is left out.
+
+    :param note: is called with the number of those
     """
     indexes = _indexes()
     rows = list(filter(None, text.splitlines()[1:]))
@@ -272,19 +271,21 @@ def _proc_route(cells: Sequence[str], indexes: Dict[str, int]) -> Optional[Route
         raise ValueError("not a metric")
     if not flags & RTF_UP:
         return None
-    is_rejected = bool(flags & RTF_REJECT)
-    return Route(
-        parse_cidr(f"{network}/{_prefix_length(mask)}"),
-        parse_next_hop(gateway) if flags & RTF_GATEWAY else None,
-        None if is_rejected else device,
-        indexes.get(device),
-        int(cells[6]),
-        kind=RouteKind.UNREACHABLE if is_rejected else RouteKind.UNICAST,
-    )
+    destination = parse_cidr(f"{network}/{_prefix_length(mask)}")
+    next_hop = None
+    if flags & RTF_GATEWAY:
+        next_hop = parse_next_hop(gateway)
+    route = Route(destination, next_hop, device, indexes.get(device), int(cells[6]))
+    if flags & RTF_REJECT:
+        return replace(route, interface=None, kind=RouteKind.UNREACHABLE)
+    return route
 
 
 def _prefix_length(mask: str) -> int:
-    """Of a mask like 255.255.255.0. Raises ``ValueError`` where its ones are not all in front."""
+    """The length of a mask like 255.255.255.0.
+
+    Raises ``ValueError`` where its ones are not all in front.
+    """
     bits = f"{int(ipaddress.IPv4Address(mask)):032b}"
     if "01" in bits:
         raise ValueError("not a mask of a prefix")
@@ -301,14 +302,20 @@ def _indexes() -> Dict[str, int]:
 def _cidr(text: Any) -> Optional[Cidr]:
     if text == "default":
         return Cidr("0.0.0.0/0")
-    return if_valid(parse_cidr, f"{text}/32" if isinstance(text, str) and "/" not in text else text)
+    if isinstance(text, str) and "/" not in text:
+        text += "/32"
+    return if_valid(parse_cidr, text)
 
 
 def _selector(address: Any, length: Any) -> Optional[Cidr]:
     if not isinstance(address, str) or address == "all":
         return None
-    return if_valid(parse_cidr, f"{address}/{length if type(length) is int else 32}")
+    if type(length) is not int:
+        length = 32
+    return if_valid(parse_cidr, f"{address}/{length}")
 
 
 def _text(value: Any) -> Optional[str]:
-    return str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else None
+    if type(value) in (str, int):
+        return str(value)
+    return None

@@ -10,15 +10,15 @@ RULES_READ = 100_000  # of one program
 
 
 class Ruleset(NamedTuple):
-    """What one program shows of its filter, all of it."""
+    """All chains and rules that one program shows."""
 
     chains: List[FirewallChain]
     rules: List[FirewallRule]
     # "ip filter"
     tables: Set[str]
-    # (chain, id): the program does not show all of the rule
+    # (chain, id) of rules that the program shows in part only
     opaque: FrozenSet[Tuple[str, str]] = frozenset()
-    # hooks of devices that have chains, which are not looked at
+    # hooks of devices that have chains; these are not read
     of_devices: Tuple[str, ...] = ()
-    # rules that are left out: they cannot be read, or there are too many
+    # number of rules left out: they cannot be read, or there are too many
     unread: int = 0

@@ -1,4 +1,4 @@
-"""The agents and network managers that run (systemd), and who listens or asks where it matters."""
+"""Agents and network managers (systemd), and the processes that listen locally or use IMDS."""
 
 from __future__ import annotations
 
@@ -37,23 +37,24 @@ def collect(programs: Programs, board: Board) -> Tuple[Service, ...]:
         "systemctl",
         ["show", "--no-pager", "--property=Id,LoadState,ActiveState,UnitFileState", *units],
     )
+    # two names of one unit (waagent, walinuxagent) are one service
     found = {service.name: service for service in parse_units(output.decode("utf-8", "replace"))}
-    return tuple(found.values())  # two names of one unit (waagent, walinuxagent) are one service
+    return tuple(found.values())
 
 
 def parse_units(text: str) -> Iterator[Service]:
     for block in text.split("\n\n"):
         unit = key_values(block)
         if unit.get("LoadState") == "loaded" and unit.get("Id"):
-            state = unit.get("ActiveState", "")
-            name = unit["Id"][: -len(".service")] if unit["Id"].endswith(".service") else unit["Id"]
-            yield Service(
-                name, STATES.get(state, ServiceState.UNKNOWN), unit.get("UnitFileState") or None
-            )
+            name = unit["Id"]
+            if name.endswith(".service"):
+                name = name[: -len(".service")]
+            state = STATES.get(unit.get("ActiveState", ""), ServiceState.UNKNOWN)
+            yield Service(name, state, unit.get("UnitFileState") or None)
 
 
 def collect_listeners(board: Board) -> Tuple[Listener, ...]:
-    """IPv4 listeners on the ports that matter, with the programs that they are of."""
+    """IPv4 listeners on the ports that matter, with their programs."""
     rows = [
         row
         for row in sockets.sockets(lambda text: board.note("listeners", text))
@@ -64,15 +65,17 @@ def collect_listeners(board: Board) -> Tuple[Listener, ...]:
     for row in rows:
         owner = known.get(row.inode)
         listener = Listener(Address(row.local_address), row.local_port)
-        found.append(replace(listener, process=owner.program, pid=owner.pid) if owner else listener)
+        if owner:
+            listener = replace(listener, process=owner.program, pid=owner.pid)
+        found.append(listener)
     return tuple(found)
 
 
 def collect_connections(board: Board) -> Tuple[ProcessConnection, ...]:
-    """Connections to IMDS that a process has, other than this one.
+    """Connections to IMDS of other processes.
 
     A socket without an owner may be one that this program has just closed: it counts only where it
-    is another user's.
+    belongs to another user.
     """
     rows = [
         row

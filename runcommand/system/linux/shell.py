@@ -1,7 +1,7 @@
-"""Shell words and lines of login scripts: read, never run, in time that grows with their length.
+"""Shell words and lines of login scripts: read, never run, in linear time.
 
-``shlex`` is no help: it appends to its word character by character, and its time grows with the
-square of a word.
+``shlex`` does not do: it appends to its word character by character, in time that grows with the
+square of the word.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
-# One piece after the other is matched where the last one ended. No two kinds begin alike, so
-# nothing is tried twice.
+# Each piece is matched where the last one ended. No two kinds begin alike, so nothing is tried
+# twice.
 _QUOTED = r"""(?P<double>"[^"\\]*(?:\\.[^"\\]*)*")|(?P<single>'[^']*')|(?P<escaped>\\.)"""
 _WORD = re.compile(rf"""(?P<blank>\s+)|(?P<plain>[^\s"'\\]+)|{_QUOTED}""", re.DOTALL)
 _LINE = re.compile(
@@ -56,7 +56,9 @@ def _meant(piece: str, kind: Optional[str]) -> str:
         return _ESCAPED.sub(r"\1", piece[1:-1])
     if kind == "single":
         return piece[1:-1]
-    return piece[1:] if kind == "escaped" else piece
+    if kind == "escaped":
+        return piece[1:]
+    return piece
 
 
 class Assignment(NamedTuple):
@@ -85,19 +87,23 @@ def read_line(text: str) -> Line:
         if match is None or (match.lastgroup == "hash" and not word):
             break
         at = match.end()
-        if match.lastgroup in ("blank", "operator"):
-            words += ["".join(word)] if word else []
-            word = []
-            words += [match.group()] if match.lastgroup == "operator" else []
-        else:
+        if match.lastgroup not in ("blank", "operator"):
             word.append(match.group())
-    words += ["".join(word)] if word else []
-    is_open = at < len(text) and text[at] != "#"
-    return Line(words, text if is_open else text[:at], not is_open)
+            continue
+        if word:
+            words.append("".join(word))
+            word = []
+        if match.lastgroup == "operator":
+            words.append(match.group())
+    if word:
+        words.append("".join(word))
+    if at < len(text) and text[at] != "#":
+        return Line(words, text, is_whole=False)
+    return Line(words, text[:at], is_whole=True)
 
 
 def only_assignments(line: Line) -> Optional[List[Assignment]]:
-    """What a line sets and unsets, in its order; None where it does, or may do, anything else."""
+    """What a line sets and unsets, in order; None where it does, or may do, anything else."""
     if not line.is_whole:
         return None
     found: List[Assignment] = []
@@ -110,7 +116,7 @@ def only_assignments(line: Line) -> Optional[List[Assignment]]:
 
 
 def _commands(words: Sequence[str]) -> List[List[str]]:
-    """The words of a line, taken apart at each ``;``."""
+    """The words of a line, split at each ``;``."""
     commands: List[List[str]] = [[]]
     for word in words:
         if word == ";":
@@ -122,13 +128,15 @@ def _commands(words: Sequence[str]) -> List[List[str]]:
 
 def _assignments(command: Sequence[str]) -> Optional[List[Assignment]]:
     """What one command sets and unsets; None where it is another command."""
-    if command[0] == "unset" or command[:2] == ["export", "-n"]:
-        names = command[1:] if command[0] == "unset" else command[2:]
-        is_plain = all(_NAME.fullmatch(name) for name in names)
-        return [Assignment(name, False, None) for name in names] if is_plain else None
+    if command[0] == "unset":
+        return _unset(command[1:])
+    if command[:2] == ["export", "-n"]:
+        return _unset(command[2:])
     is_export = command[0] == "export"
+    if is_export:
+        command = command[1:]
     found: List[Assignment] = []
-    for word in command[1:] if is_export else command:
+    for word in command:
         match = _ASSIGNMENT.match(word)
         if match:
             found.append(Assignment(match.group(1), bool(match.group(2)), word[match.end() :]))
@@ -137,15 +145,20 @@ def _assignments(command: Sequence[str]) -> Optional[List[Assignment]]:
     return found
 
 
+def _unset(names: Sequence[str]) -> Optional[List[Assignment]]:
+    """The names that a command unsets; None where one of them is an option or a pattern."""
+    if not all(_NAME.fullmatch(name) for name in names):
+        return None
+    return [Assignment(name, False, None) for name in names]
+
+
 def assignments_anywhere(code: str, names: Sequence[str]) -> List[Assignment]:
-    """The assignments to some variables wherever they stand in a line: in a condition, a function
-    or a quoted command.
-    """
+    """The assignments to ``names`` anywhere in a line: in conditions, functions, quoted texts."""
     return [assignment for assignment, _ in places_of_assignments(code, names)]
 
 
 def places_of_assignments(code: str, names: Sequence[str]) -> List[Tuple[Assignment, int]]:
-    """The same, each with the place where its word ends."""
+    """The assignments to ``names``, each with the place where its word ends."""
     wanted = re.compile(rf"(?<![\w$])({'|'.join(map(re.escape, names))})(\+?)=")
     found: List[Tuple[Assignment, int]] = []
     match = wanted.search(code)
@@ -168,8 +181,9 @@ def _end_of_word(text: str, at: int) -> int:
 
 
 def nesting(words: Sequence[str]) -> Tuple[int, int]:
-    """How many blocks (conditions, loops, functions) a line closes that were open before it, and
-    how many it leaves open.
+    """(blocks that a line closes and did not open, blocks that it leaves open).
+
+    A block is a condition, a loop or a function.
     """
     closed = opened = 0
     before = ";"
@@ -178,7 +192,10 @@ def nesting(words: Sequence[str]) -> Tuple[int, int]:
         if word == "{" or (is_command and word in _OPENING):
             opened += 1
         elif word == "}" or (is_command and word in _CLOSING):
-            closed, opened = (closed, opened - 1) if opened else (closed + 1, 0)
+            if opened:
+                opened -= 1
+            else:
+                closed += 1
         before = word
     if words and words[-1] == "(":
         opened += 1

@@ -1,6 +1,4 @@
-"""TCP sockets of this network namespace, and the programs that own them (proc(5): /proc/net/tcp,
-/proc/PID/fd).
-"""
+"""TCP sockets of this network namespace, and their programs (/proc/net/tcp, /proc/PID/fd)."""
 
 from __future__ import annotations
 
@@ -15,7 +13,8 @@ from .iproute import left_out
 from .procfs import hex_address, hex_number
 
 PROC = Path("/proc")
-STATES = {  # include/net/tcp_states.h, by the names that Windows' table has
+# include/net/tcp_states.h, by the names in Windows' table
+STATES = {
     "01": "established",
     "02": "syn-sent",
     "03": "syn-received",
@@ -28,7 +27,8 @@ STATES = {  # include/net/tcp_states.h, by the names that Windows' table has
     "0A": "listen",
     "0B": "closing",
 }
-SEARCH_S = 0.3  # for the owners of all sockets: a machine may run very many processes
+# For finding the owners of all sockets: a machine may run very many processes.
+SEARCH_S = 0.3
 TABLE_LIMIT = 16 * 1024 * 1024  # bytes of /proc/net/tcp: 100,000 sockets
 COMM_LENGTH = 15  # TASK_COMM_LEN, without its end
 UID = re.compile("[0-9]{1,10}")
@@ -62,7 +62,9 @@ def sockets(note: Note = lambda text: None) -> Tuple[TcpSocket, ...]:
 def parse(text: str, note: Note = lambda text: None) -> Iterator[TcpSocket]:
     """The rows of /proc/net/tcp.
 
-    One that makes no sense is left out, and ``note`` is told how many are.
+    A row that makes no sense is left out.
+
+    :param note: is called with the number of those
     """
     rows = [line for line in text.splitlines()[1:] if line]
     garbled = 0
@@ -95,11 +97,12 @@ def _endpoint(cell: str) -> Tuple[str, int]:
 
 
 def owners(inodes: Set[str]) -> Dict[str, Owner]:
-    """The processes that hold sockets, the lowest number of each, as far as this user sees them."""
+    """The processes that hold sockets, as far as this user sees them; the lowest PID of each."""
     found: Dict[str, Owner] = {}
+    if not inodes:
+        return found
     end = time.monotonic() + SEARCH_S
-    pids = sorted(int(name) for name in _names(PROC) if name.isdecimal()) if inodes else []
-    for pid in pids:
+    for pid in sorted(int(name) for name in _names(PROC) if name.isdecimal()):
         if len(found) == len(inodes) or time.monotonic() > end:
             break
         for inode in _sockets_of(pid) & inodes:
@@ -108,12 +111,16 @@ def owners(inodes: Set[str]) -> Dict[str, Owner]:
 
 
 def program_of(pid: int) -> str:
-    """The name of a process's program. The kernel keeps 15 characters of it: where they are the
-    beginning of the program file's name, that one is the whole name.
+    """The name of a process's program.
+
+    The kernel keeps 15 characters of it. Where the name of the program file begins with them, that
+    is the whole name.
     """
     name = read(PROC / str(pid) / "comm", 64) or "-"
     file = _target(PROC / str(pid) / "exe").rpartition("/")[2]
-    return file if len(name) == COMM_LENGTH and file.startswith(name) else name
+    if len(name) == COMM_LENGTH and file.startswith(name):
+        return file
+    return name
 
 
 def _sockets_of(pid: int) -> Set[str]:

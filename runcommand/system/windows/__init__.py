@@ -37,9 +37,8 @@ class Windows:
     """Windows, for one run."""
 
     name = "windows"
-    by_device = (
-        False  # the strong host model: the source address decides by which adapter a packet leaves
-    )
+    # the strong host model: the source address decides the egress adapter
+    by_device = False
     fetches_itself = True
 
     def __init__(self) -> None:
@@ -88,4 +87,6 @@ def system_directory() -> str:
         found = function("kernel32", "GetSystemDirectoryW", UINT, LPWSTR, UINT)(buffer, len(buffer))
     except NoFact:
         found = 0
-    return buffer.value if found else "C:\\Windows\\System32"
+    if not found:
+        return "C:\\Windows\\System32"
+    return buffer.value

@@ -1,5 +1,6 @@
-"""Whether Windows is genuine: ``SLIsGenuineLocal`` of slwga.dll (slpublic.h), which asks the
-Software Protection service.
+"""Whether Windows is genuine: ``SLIsGenuineLocal`` of slwga.dll (slpublic.h).
+
+It asks the Software Protection service.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from ...collect import Board, NoFact, side_by_side
 from .dll import failed, function
 from .guid import GUID
 
-# The application of which Windows itself is a product.
+# The application that Windows itself is a product of.
 # https://learn.microsoft.com/windows/win32/api/slpublic/nf-slpublic-slisgenuinelocal
 WINDOWS_SLID = GUID.of("55c92734-d682-4d71-983e-d6ec3f16059f")
 SL_GENUINE_STATE = {0: "genuine", 1: "not-genuine", 2: "tampered", 3: "offline"}

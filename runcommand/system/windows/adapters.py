@@ -1,6 +1,4 @@
-"""Network adapters: ``GetAdaptersAddresses``, ``GetIfTable2``, ``GetUnicastIpAddressTable``, and
-the lease in the registry.
-"""
+"""Network adapters, from the IP Helper functions, and their DHCP leases, from the registry."""
 
 from __future__ import annotations
 
@@ -23,66 +21,55 @@ from . import iphlpapi, registry
 from .iphlpapi import AdapterRow, InterfaceRow
 
 INTERFACES = "SYSTEM\\CurrentControlSet\\Services\\Tcpip\\Parameters\\Interfaces"
-KINDS = {
-    6: "ethernet",
-    23: "ppp",
-    24: "loopback",
-    53: "virtual",
-    71: "wifi",
-    131: "tunnel",
-}  # IFTYPE, ipifcons.h
+# IFTYPE, ipifcons.h
+KINDS = {6: "ethernet", 23: "ppp", 24: "loopback", 53: "virtual", 71: "wifi", 131: "tunnel"}
 ETHERNET = 6
-# the class of NICs
+# The device class of NICs.
 NETWORK = "SYSTEM\\CurrentControlSet\\Control\\Network\\{4D36E972-E325-11CE-BFC1-08002BE10318}"
 ENUM = "SYSTEM\\CurrentControlSet\\Enum"
 CONFIGFLAG_DISABLED = 0x1  # regstr.h
-UP, DOWN, NOT_PRESENT, LOWER_LAYER_DOWN = (
-    1,
-    2,
-    6,
-    7,
-)  # IF_OPER_STATUS; the first two of NET_IF_ADMIN_STATUS
+# IF_OPER_STATUS; the first two also in NET_IF_ADMIN_STATUS
+UP, DOWN, NOT_PRESENT, LOWER_LAYER_DOWN = 1, 2, 6, 7
 MEDIA_DISCONNECTED = 2  # NET_IF_MEDIA_CONNECT_STATE
 FROM_DHCP = 3  # NL_SUFFIX_ORIGIN
 DUPLICATE = 2  # NL_DAD_STATE
-NO_SERVER = ("0.0.0.0", "255.255.255.255")  # what stands in the registry when there is no lease
+# In the registry when there is no lease.
+NO_SERVER = ("0.0.0.0", "255.255.255.255")
 
 
 def collect(board: Board) -> Tuple[Adapter, ...]:
     rows = [_usable(row, board) for row in iphlpapi.adapters()]
     leases = {row.index: _lease(row.guid) for row in rows}
-    # what there is if a driver hangs the rest
+    # in case a driver hangs one of the next calls
     board.draft("adapters", tuple(adapter(row, None, (), leases[row.index]) for row in rows))
     interfaces: Dict[int, InterfaceRow] = {}
     skipped: Sequence[Tuple[int, str]] = ()
     try:
         interfaces = {row.index: row for row in iphlpapi.interfaces()}
     except NoFact as missing:
-        board.note(
-            "adapters", f"{missing}; which of them are hardware, and disabled ones, are not known"
-        )
+        unknown = "which of them are hardware, and disabled ones, are not known"
+        board.note("adapters", f"{missing}; {unknown}")
     try:
         skipped = iphlpapi.addresses_to_skip()
     except NoFact as missing:
         board.note("adapters", f"{missing}; SkipAsSource is not known")
     found = [adapter(row, interfaces.get(row.index), skipped, leases[row.index]) for row in rows]
-    others = [(row, _lease(row.guid)) for row in interfaces.values() if row.index not in leases]
-    off = [
-        disabled(row, lease)
-        for row, lease in others
-        if is_disabled(row, lease, _device_is_disabled(row.guid))
-    ]
-    return (*found, *off)
+    for interface in interfaces.values():
+        if interface.index in leases:
+            continue
+        lease = _lease(interface.guid)
+        if is_disabled(interface, lease, _device_is_disabled(interface.guid)):
+            found.append(disabled(interface, lease))
+    return tuple(found)
 
 
 def _usable(row: AdapterRow, board: Board) -> AdapterRow:
-    """The adapter without the addresses that Windows leaves unused: another machine has them."""
+    """The adapter without addresses that another machine has, which Windows does not use."""
     for item in row.addresses:
         if item.dad_state == DUPLICATE:
             board.note("adapters", f"{item.address} is not used: another machine has it too")
-    return replace(
-        row, addresses=tuple(item for item in row.addresses if item.dad_state != DUPLICATE)
-    )
+    usable = tuple(item for item in row.addresses if item.dad_state != DUPLICATE)
+    return replace(row, addresses=usable)
 
 
 def adapter(
@@ -93,9 +80,12 @@ def adapter(
 ) -> Adapter:
     """One adapter that has IPv4.
 
-    :param skipped: (interface index, address) of those that are no source addresses
+    :param skipped: (interface index, address) with SkipAsSource
     :param lease: the values of its key under ``Tcpip\\Parameters\\Interfaces``
     """
+    dhcp = None
+    if row.type == ETHERNET:
+        dhcp = row.dhcp or lease.get("EnableDHCP") == 1
     addresses = tuple(
         InterfaceAddress(
             Address(item.address),
@@ -116,25 +106,21 @@ def adapter(
         metric=row.metric,
         addresses=addresses,
         gateways=tuple(Address(gateway) for gateway in dict.fromkeys(row.gateways)),
-        dhcp=row.dhcp or lease.get("EnableDHCP") == 1 if row.type == ETHERNET else None,
+        dhcp=dhcp,
     )
     return with_lease(base, row.dhcp_server, lease)
 
 
 def with_lease(adapter: Adapter, server: Optional[str], lease: Mapping[str, Any]) -> Adapter:
-    """Adds what DHCP gave, where DHCP is on. (Windows leaves the values of an old lease in place
-    when it is off.)
-    """
+    """Adds the lease where DHCP is on. (When it is off, Windows keeps values of an old lease.)"""
     if not adapter.dhcp:
         return adapter
-    gateways = [
-        if_valid(parse_address, item) for item in registry.texts(lease.get("DhcpDefaultGateway"))
-    ]
+    gateways = map(_leased, registry.texts(lease.get("DhcpDefaultGateway")))
     return replace(
         adapter,
         dhcp_server=_leased(server) or _leased(lease.get("DhcpServer")),
         lease_address=_leased(lease.get("DhcpIPAddress")),
-        lease_gateway=next((item for item in gateways if item and item not in NO_SERVER), None),
+        lease_gateway=next(filter(None, gateways), None),
     )
 
 
@@ -143,34 +129,38 @@ def is_disabled(
 ) -> bool:
     """Whether an interface that no protocol is bound to is a NIC that an administrator disabled.
 
-    Others of that kind are NICs that are no longer there (Azure gave the VM new ones), and filters'
+    Other such interfaces are NICs that are gone (Azure gave the VM new ones), and filter drivers'
     views of a NIC.
 
-    :param device_is_disabled: what the registry says of its device; None: not known
+    :param device_is_disabled: whether the registry says so of its device; None: not known
     """
     if not row.hardware or row.filter or row.type != ETHERNET:
         return False
+    has_mac = _mac(row.mac) is not None
     if device_is_disabled is None:
-        return (
-            row.admin_status == DOWN
-            and row.oper_status != NOT_PRESENT
-            and _mac(row.mac) is not None
-        )
-    return device_is_disabled and (_mac(row.mac) is not None or "EnableDHCP" in lease)
+        return row.admin_status == DOWN and row.oper_status != NOT_PRESENT and has_mac
+    return device_is_disabled and (has_mac or "EnableDHCP" in lease)
 
 
 def _device_is_disabled(guid: str) -> Optional[bool]:
     try:
-        instance = registry.text(
-            registry.values(f"{NETWORK}\\{guid}\\Connection").get("PnpInstanceID")
-        )
-        flags = registry.values(f"{ENUM}\\{instance}").get("ConfigFlags", 0) if instance else None
+        connection = registry.values(f"{NETWORK}\\{guid}\\Connection")
+        instance = registry.text(connection.get("PnpInstanceID"))
+        if not instance:
+            return None
+        flags = registry.values(f"{ENUM}\\{instance}").get("ConfigFlags", 0)
     except NoFact:
         return None
-    return bool(flags & CONFIGFLAG_DISABLED) if isinstance(flags, int) else None
+    if not isinstance(flags, int):
+        return None
+    return bool(flags & CONFIGFLAG_DISABLED)
 
 
 def disabled(row: InterfaceRow, lease: Mapping[str, Any]) -> Adapter:
+    """A NIC that an administrator disabled."""
+    dhcp = None
+    if "EnableDHCP" in lease:
+        dhcp = lease["EnableDHCP"] == 1
     base = Adapter(
         row.index,
         row.name,
@@ -178,7 +168,7 @@ def disabled(row: InterfaceRow, lease: Mapping[str, Any]) -> Adapter:
         physical=True,
         mac=_mac(row.mac),
         state=LinkState.DOWN,
-        dhcp=lease["EnableDHCP"] == 1 if "EnableDHCP" in lease else None,
+        dhcp=dhcp,
     )
     return with_lease(base, None, lease)
 
@@ -186,22 +176,25 @@ def disabled(row: InterfaceRow, lease: Mapping[str, Any]) -> Adapter:
 def _state(oper_status: int, interface: Optional[InterfaceRow]) -> LinkState:
     if oper_status == UP:
         return LinkState.UP
-    if interface and interface.admin_status != DOWN:  # enabled
-        has_no_link = interface.media_connect_state == MEDIA_DISCONNECTED or oper_status in (
-            DOWN,
-            LOWER_LAYER_DOWN,
-        )
-        return LinkState.NO_CARRIER if has_no_link else LinkState.UNKNOWN
-    return LinkState.DOWN
+    if interface is None or interface.admin_status == DOWN:
+        return LinkState.DOWN
+    is_disconnected = interface.media_connect_state == MEDIA_DISCONNECTED
+    if is_disconnected or oper_status in (DOWN, LOWER_LAYER_DOWN):
+        return LinkState.NO_CARRIER
+    return LinkState.UNKNOWN
 
 
 def _mac(address: bytes) -> Optional[Mac]:
-    return if_valid(parse_mac, address.hex()) if len(address) == 6 and any(address) else None
+    if len(address) != 6 or not any(address):
+        return None
+    return if_valid(parse_mac, address.hex())
 
 
 def _leased(value: Any) -> Optional[Address]:
     found = if_valid(parse_address, registry.text(value))
-    return None if found in NO_SERVER else found
+    if found in NO_SERVER:
+        return None
+    return found
 
 
 def _lease(guid: str) -> Mapping[str, Any]:

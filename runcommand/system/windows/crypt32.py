@@ -1,6 +1,4 @@
-"""What Windows makes of a certificate (crypt32.dll): the chain engine's path, its errors, and the
-stores that hold its parts.
-"""
+"""How Windows judges a certificate (crypt32.dll): the chain engine's path, its errors, stores."""
 
 from __future__ import annotations
 
@@ -28,7 +26,7 @@ from .dll import failed, function, last_error
 X509_ASN_ENCODING, PKCS_7_ASN_ENCODING = 0x1, 0x10000
 CERT_STORE_PROV_MEMORY, CERT_STORE_ADD_ALWAYS = 2, 4
 CERT_CHAIN_CACHE_ONLY_URL_RETRIEVAL = 0x4
-HCCE_LOCAL_MACHINE = 1  # the engine of services: the user's own stores do not count
+HCCE_LOCAL_MACHINE = 1  # the engine of services, which ignores the user's own stores
 # The status bits that a chain without revocation checks can have.
 CERT_TRUST: Dict[int, Tuple[ChainFault, str]] = {
     0x1: (ChainFault.OUTSIDE_DATES, "expired or not yet valid (NOT_TIME_VALID)"),
@@ -62,7 +60,7 @@ CERT_TRUST: Dict[int, Tuple[ChainFault, str]] = {
         "a critical extension is not supported (HAS_NOT_SUPPORTED_CRITICAL_EXT)",
     ),
 }
-ELEMENTS = 32  # of a chain, that are read
+ELEMENTS = 32  # elements of a chain that are read
 EPOCH = datetime(1601, 1, 1, tzinfo=timezone.utc)
 STORES = ("Root", "AuthRoot", "CA", "Disallowed")
 # Where crypt32 keeps the machine's stores
@@ -112,7 +110,8 @@ class CERT_SIMPLE_CHAIN(Structure):
     ]
 
 
-class CERT_CHAIN_CONTEXT(Structure):  # up to the member that is read
+class CERT_CHAIN_CONTEXT(Structure):
+    # up to the last member that is read
     _fields_ = [
         ("cbSize", DWORD),
         ("TrustStatus", CERT_TRUST_STATUS),
@@ -144,18 +143,19 @@ class CERT_CHAIN_PARA(Structure):
 def judge(
     certificates: Sequence[bytes], at: Instant, fetch: bool, seconds: float
 ) -> CertificateChain:
-    """The engine's chain of the first certificate, as services of this machine get it. Raises
-    ``NoFact``.
+    """The engine's chain of the first certificate, as this machine's services get it.
 
-    :param certificates: in DER, the leaf first; the others are at hand for the engine
-    :param at: the time for which it is judged
-    :param fetch: whether the engine may ask the network for issuers; without, what is cached counts
-        too
+    Raises ``NoFact``.
+
+    :param certificates: in DER, the leaf first; the engine may use the others as issuers
+    :param at: the time to judge it for
+    :param fetch: whether the engine may fetch issuers from the network; else only cached ones count
     :param seconds: for each fetch
     """
-    elements, errors = _chain(
-        certificates, at, 0 if fetch else CERT_CHAIN_CACHE_ONLY_URL_RETRIEVAL, seconds
-    )
+    flags = 0
+    if not fetch:
+        flags = CERT_CHAIN_CACHE_ONLY_URL_RETRIEVAL
+    elements, errors = _chain(certificates, at, flags, seconds)
     in_stores = stores_of()
     facts = [
         replace(parsed.fact, stores=in_stores(parsed.thumbprint)) for parsed in readable(elements)
@@ -167,8 +167,9 @@ def judge(
 def _disallowed(
     certificates: Sequence[Certificate], errors: Sequence[ChainError]
 ) -> List[ChainError]:
-    """What is in a store of distrusted certificates of the machine, where the engine does not say
-    so (Wine's does not).
+    """Certificates in the machine's stores of distrusted ones that the engine does not report.
+
+    (Wine's engine does not.)
     """
     if any(error.fault is ChainFault.DISTRUSTED for error in errors):
         return []
@@ -183,7 +184,7 @@ def _disallowed(
 def _chain(
     certificates: Sequence[bytes], at: Instant, flags: int, seconds: float
 ) -> Tuple[List[bytes], List[ChainError]]:
-    """The elements of the engine's chain in DER, leaf first, and what it says against them."""
+    """The elements of the engine's chain in DER, leaf first, and the errors that it reports."""
     get = function(
         "crypt32", "CertGetCertificateChain", BOOL,
         c_void_p, c_void_p, POINTER(FILETIME), c_void_p, POINTER(CERT_CHAIN_PARA), DWORD, c_void_p,
@@ -225,23 +226,17 @@ def _context(encoded: bytes) -> int:
 
 
 def _memory_store(certificates: Sequence[bytes]) -> int:
-    """A store of its own that holds these certificates; what the engine cannot read is left out."""
-    store = function(
+    """A store in memory with these certificates; what the engine cannot read is left out."""
+    open_store = function(
         "crypt32", "CertOpenStore", c_void_p, c_void_p, DWORD, c_void_p, DWORD, c_void_p
-    )(CERT_STORE_PROV_MEMORY, 0, None, 0, None)
+    )
+    store = open_store(CERT_STORE_PROV_MEMORY, 0, None, 0, None)
     if not store:
         raise failed("CertOpenStore", last_error())
     add = function(
-        "crypt32",
-        "CertAddEncodedCertificateToStore",
-        BOOL,
-        c_void_p,
-        DWORD,
-        c_char_p,
-        DWORD,
-        DWORD,
-        c_void_p,
-    )
+        "crypt32", "CertAddEncodedCertificateToStore", BOOL,
+        c_void_p, DWORD, c_char_p, DWORD, DWORD, c_void_p,
+    )  # fmt: skip
     for encoded in certificates:
         add(store, X509_ASN_ENCODING, encoded, len(encoded), CERT_STORE_ADD_ALWAYS, None)
     return int(store)
@@ -270,43 +265,42 @@ def _read(chain: CERT_CHAIN_CONTEXT) -> Tuple[List[bytes], List[ChainError]]:
 
 def in_words(status: int, certificate: Optional[int]) -> List[ChainError]:
     """The bits of a ``dwErrorStatus``, one by one."""
-    known = [
+    found = [
         ChainError(fault, words, certificate)
         for bit, (fault, words) in CERT_TRUST.items()
         if status & bit
     ]
-    rest = status & ~sum(CERT_TRUST)
-    return known + (
-        [ChainError(ChainFault.OTHER, f"status {rest:#x}", certificate)] if rest else []
-    )
+    unknown = status & ~sum(CERT_TRUST)
+    if unknown:
+        found.append(ChainError(ChainFault.OTHER, f"status {unknown:#x}", certificate))
+    return found
 
 
 # --- stores ---
 
 
 def stores_of() -> Callable[[str], Tuple[str, ...]]:
-    """Tells the stores that hold the certificate of a thumbprint: ``LocalMachine\\\\CA``,
-    ``S-1-5-18\\\\Root``.
+    """A function that names the stores with the certificate of a thumbprint.
+
+    It names them ``LocalMachine\\\\CA``, ``S-1-5-18\\\\Root``.
     """
-    places: Dict[str, Tuple[registry.Root, str]] = {
-        f"{where}\\{store}": (registry.Root.MACHINE, f"{root}\\{store}\\Certificates")
-        for where, root in MACHINE_PLACES
-        for store in STORES
-    }
+    held: Dict[str, List[str]] = {}
+    for where, root in MACHINE_PLACES:
+        for store in STORES:
+            key = f"{root}\\{store}\\Certificates"
+            held[f"{where}\\{store}"] = _thumbprints(registry.Root.MACHINE, key)
     for user in _users():
         for store in STORES:
             key = f"{user}\\Software\\Microsoft\\SystemCertificates\\{store}\\Certificates"
-            places[f"{user}\\{store}"] = (registry.Root.USERS, key)
-    held = {place: _thumbprints(root, key) for place, (root, key) in places.items()}
+            held[f"{user}\\{store}"] = _thumbprints(registry.Root.USERS, key)
     return lambda thumbprint: tuple(place for place, known in held.items() if thumbprint in known)
 
 
 def _users() -> Iterator[str]:
+    """The SIDs whose hives are loaded; ``.DEFAULT`` is another name of S-1-5-18."""
     try:
         for name in registry.subkeys("", registry.Root.USERS):
-            if name.startswith("S-1-") and not name.endswith(
-                "_Classes"
-            ):  # .DEFAULT is S-1-5-18 once more
+            if name.startswith("S-1-") and not name.endswith("_Classes"):
                 yield name
     except NoFact:
         return

@@ -1,6 +1,4 @@
-"""Functions of the system's own DLLs, by ctypes: loaded from System32 only, with their types
-declared.
-"""
+"""Functions of the system's own DLLs, by ctypes: from System32 only, with declared types."""
 
 from __future__ import annotations
 
@@ -46,5 +44,5 @@ def close_handle(handle: Any) -> None:
 
 
 def failed(name: str, code: int) -> NoFact:
-    """What to raise when a function says that it failed (winerror.h has the codes)."""
+    """The error to raise when a function fails (winerror.h has the codes)."""
     return NoFact(f"{name}: error {code}")

@@ -1,6 +1,6 @@
-"""The Windows firewall's rules and profiles, from the registry ([MS-GPFAS]), and the active
-profile, from the firewall itself.
+"""The Windows firewall: rules and profiles from the registry, the active profile from itself.
 
+[MS-GPFAS] describes the rules:
 https://learn.microsoft.com/openspecs/windows_protocols/ms-gpfas
 """
 
@@ -59,16 +59,16 @@ CATEGORIES = {0: "public", 1: "private", 2: "domain"}  # NLM_NETWORK_CATEGORY, n
 VERSIONED = re.compile(r"2_[0-9]{1,4}$")
 # Characters of one rule.
 RULE_LIMIT = 16384
-# Where a profile is kept, the first that has a value counts. Locally the private one is called as
-# before Vista.
+# The keys of the profiles: the first that has a value counts. Locally the private profile still has
+# its name from before Vista.
 PROFILE_KEYS = {"domain": "DomainProfile", "private": "StandardProfile", "public": "PublicProfile"}
 POLICY_KEYS = {"domain": "DomainProfile", "private": "PrivateProfile", "public": "PublicProfile"}
 
 ACTIONS = {"allow": RuleVerdict.ALLOW, "block": RuleVerdict.BLOCK, "bypass": RuleVerdict.BYPASS}
 # DefaultOutboundAction
 OUTBOUND = {0: RuleVerdict.ALLOW, 1: RuleVerdict.BLOCK}
-# [MS-GPFAS] 2.2.2.19, and what later versions of Windows write besides; the part of a key from "2_"
-# on is a version.
+# [MS-GPFAS] 2.2.2.19, and what later versions of Windows also write; the part of a key from "2_" on
+# is a version.
 FIELDS = {
     "protocol": MatchField.PROTOCOL,
     "profile": MatchField.PROFILE,
@@ -175,8 +175,9 @@ def _read_stores(note: Callable[[str], None]) -> _Rules:
 
 
 def active_profiles(board: Board) -> Tuple[Optional[FrozenSet[str]], Optional[str]]:
-    """The active profiles and where they were read: from the firewall; else, where all networks
-    that this machine has known are of one category, that one.
+    """The active profiles and their source: the firewall itself, else the known networks.
+
+    The known networks count where all of them are of one category.
     """
     try:
         return netfw.active_profiles(), netfw.SOURCE
@@ -189,8 +190,7 @@ def active_profiles(board: Board) -> Tuple[Optional[FrozenSet[str]], Optional[st
     except NoFact as missing:
         board.note("firewall", f"{PROFILE_UNKNOWN}: {reason}; {missing}")
         return None, None
-    numbers = {registry.number(values.get("Category")) for values in networks}
-    categories = {None if number is None else CATEGORIES.get(number) for number in numbers}
+    categories = {_category(values) for values in networks}
     only = categories.pop() if len(categories) == 1 else None
     if only is None:
         board.note("firewall", f"{PROFILE_UNKNOWN}: {reason}; NetworkList names no single category")
@@ -198,8 +198,16 @@ def active_profiles(board: Board) -> Tuple[Optional[FrozenSet[str]], Optional[st
     return frozenset([only]), "NetworkList"
 
 
+def _category(network: Dict[str, Any]) -> Optional[str]:
+    """The profile of a known network; None where it is not known."""
+    number = registry.number(network.get("Category"))
+    if number is None:
+        return None
+    return CATEGORIES.get(number)
+
+
 def split(value: Any) -> Optional[List[Tuple[str, str]]]:
-    """The (key, value) pairs of a rule, keys in lower case; None: it is no rule of version 2."""
+    """The (key, value) pairs of a rule, keys in lower case; None for other than version 2."""
     if not isinstance(value, str) or len(value) > RULE_LIMIT:
         return None
     version, *parts = value.strip("\0 ").split("|")
@@ -214,53 +222,57 @@ def _first(fields: List[Tuple[str, str]], key: str) -> str:
 
 
 def state_of(fields: List[Tuple[str, str]], place: FirewallPlace) -> str:
-    """Whether a rule is switched on and outbound, as it says itself.
+    """Whether a rule is switched on and outbound.
 
-    Rules that restrict services need not say that they are on.
+    Rules that restrict services are on unless they say otherwise.
     """
     active = _first(fields, "active").lower()
     is_on = active == "true" or (not active and place is FirewallPlace.APP_ISOLATION)
     if not is_on:
         return OFF
-    return IN_FORCE if _first(fields, "dir").lower() == "out" else INBOUND
+    if _first(fields, "dir").lower() != "out":
+        return INBOUND
+    return IN_FORCE
 
 
 def parse(id: str, fields: List[Tuple[str, str]], place: FirewallPlace) -> FirewallRule:
-    """A rule with its conditions: values of one kind are alternatives, kinds must all hold.
+    """A rule with its conditions: values of one field are alternatives, all fields must match.
 
-    A key that is not known may narrow the rule: it is a condition that cannot be decided. A rule
-    for IPv6 addresses only holds for no IPv4 address.
+    An unknown key may narrow the rule: it is a condition that cannot be decided. A rule with only
+    IPv6 addresses matches no IPv4 address.
     """
     action = ACTIONS.get(_first(fields, "action").lower(), RuleVerdict.OTHER)
     found: Dict[MatchField, List[str]] = {}
     keys = {_without_version(key) for key, _ in fields}
     for name, value in fields:
         key = _without_version(name)
-        if key in IPV6 and ":" in value:  # of a rule for both, the fix must keep them
+        # of a rule for both families, the fix must keep them
+        if key in IPV6 and ":" in value:
             found.setdefault(IPV6[key], []).append(value)
         if key in NO_CONDITIONS:
             continue
         field = FIELDS.get(key, MatchField.OTHER)
         found.setdefault(field, []).extend(_values_of(field, name, value))
     for own, other in (("ra4", "ra6"), ("la4", "la6")):
-        families = {prefix for prefix in (own, other) for key in keys if key.startswith(prefix)}
-        if families == {other}:
+        has_ipv4 = any(key.startswith(own) for key in keys)
+        has_ipv6 = any(key.startswith(other) for key in keys)
+        if has_ipv6 and not has_ipv4:
             found.setdefault(FIELDS[own], []).append(ANY_IPV6)
     found.setdefault(MatchField.OTHER, []).extend(_doubts(action, fields, keys))
     if action is RuleVerdict.ALLOW and _first(fields, "authbypassout").lower() == "true":
         action = RuleVerdict.BYPASS
-    conditions: List[FirewallMatch] = []
+    matches: List[FirewallMatch] = []
     for field, values in found.items():
         if field is MatchField.OTHER:
-            # each for itself must hold
-            conditions += [FirewallMatch(field, (value,)) for value in values]
+            # each must match on its own
+            matches += [FirewallMatch(field, (value,)) for value in values]
         else:
-            conditions.append(FirewallMatch(field, tuple(values)))
-    return FirewallRule(id, place, action, _first(fields, "name"), matches=tuple(conditions))
+            matches.append(FirewallMatch(field, tuple(values)))
+    return FirewallRule(id, place, action, _first(fields, "name"), matches=tuple(matches))
 
 
 def _doubts(action: RuleVerdict, fields: List[Tuple[str, str]], keys: Set[str]) -> Iterator[str]:
-    """What else may keep a rule from holding."""
+    """What else may keep a rule from matching."""
     if "platform" in keys and _first(fields, "platform2").lower() != "gteq":
         yield f"Platform={_first(fields, 'platform')}"
     is_secured = "security" in keys or "security2" in keys
@@ -277,30 +289,35 @@ def _without_version(key: str) -> str:
 
 def _values_of(field: MatchField, key: str, value: str) -> List[str]:
     if field is MatchField.PROFILE:
-        return list(PROFILES) if value.lower() in ("any", "all") else [value.lower()]
+        if value.lower() in ("any", "all"):
+            return list(PROFILES)
+        return [value.lower()]
     if field in LISTS:
-        # a list, as rules made by hand have it
+        # rules made by hand may have a list
         return list(dict.fromkeys(item.strip() for item in value.split(",")))
     if key == "luauth2_24":
         try:
             return [base64.b64decode(value, validate=True).decode("utf-16-le").strip("\0")]
         except ValueError:
             return [value]
-    return [value] if field is not MatchField.OTHER else [f"{key}={value}"]
+    if field is MatchField.OTHER:
+        return [f"{key}={value}"]
+    return [value]
 
 
 def profiles(
     active: Optional[FrozenSet[str]], values: Callable[[str], Dict[str, Any]]
 ) -> Tuple[FirewallProfile, ...]:
-    """The three profiles. Group Policy's value of a setting counts before the one of device
-    management and the local one.
+    """The three profiles.
+
+    Group Policy's value of a setting counts first, then device management's, then the local one.
 
     :param values: the values of a key of HKLM; none where there is no such key
     """
     standard = values(f"{POLICY}\\StandardProfile")
     found: List[FirewallProfile] = []
     by_policy = {name: values(f"{POLICY}\\{key}") for name, key in POLICY_KEYS.items()}
-    # [MS-GPFAS] 2.2.3: only where neither is there
+    # [MS-GPFAS] 2.2.3: only where neither exists
     stands_in = not (by_policy["private"] or by_policy["public"])
     for name in PROFILES:
         policy = by_policy[name]
@@ -314,16 +331,15 @@ def profiles(
         )
         enabled, _ = _setting(local, "EnableFirewall")
         outbound, place = _setting(local, "DefaultOutboundAction")
-        found.append(
-            FirewallProfile(
-                name,
-                enabled=None if enabled is None else enabled != 0,
-                active=None if active is None else name in active,
-                default_outbound=None if outbound is None else OUTBOUND.get(outbound),
-                default_place=place,
-                local_rules=_setting(local[:2], "AllowLocalPolicyMerge")[0] != 0,
-            )
-        )
+        merges_local, _ = _setting(local[:2], "AllowLocalPolicyMerge")
+        profile = FirewallProfile(name, default_place=place, local_rules=merges_local != 0)
+        if enabled is not None:
+            profile = replace(profile, enabled=enabled != 0)
+        if active is not None:
+            profile = replace(profile, active=name in active)
+        if outbound is not None:
+            profile = replace(profile, default_outbound=OUTBOUND.get(outbound))
+        found.append(profile)
     return tuple(found)
 
 

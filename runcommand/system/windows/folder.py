@@ -1,9 +1,8 @@
-"""The report folder: made with an access list of its own, behind handles that nobody can swap for a
-link.
+"""The report folder, made with its own access list, behind handles that no link can replace.
 
-The way to it (``%ProgramData%\\imds-check``) must belong to the system, to administrators or to
-this user at every step, and hold no reparse point; the folder itself must be writable by nobody
-else. https://learn.microsoft.com/windows/win32/fileio/file-security-and-access-rights
+Every step of its path (``%ProgramData%\\imds-check``) must belong to the system, to administrators
+or to this user, and be no reparse point; nobody else may be able to write to the folder itself.
+https://learn.microsoft.com/windows/win32/fileio/file-security-and-access-rights
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from .dll import close_handle, function, last_error
 
 FOLDERID_PROGRAM_DATA = uuid.UUID("62AB5D82-FDC1-4DC3-A9DD-070D1D495D97")  # knownfolders.h
 NAME = "imds-check"
-# Owner and group Administrators, nothing inherited, all rights for SYSTEM and Administrators (and
-# who made it, where the operator chose the place), also on what is in it.
+# Owner and group Administrators, nothing inherited, all rights on it and its content for SYSTEM and
+# Administrators (and for its maker, where the operator chose the place).
 ADMINISTRATORS_ONLY = "O:BAG:BAD:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)"
 ADMINISTRATORS_AND_OWNER = "D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)(A;OICI;FA;;;{})"
 TRUSTED = {
@@ -101,27 +100,21 @@ class Folder:
 
     def write(self, name: str, content: bytes) -> None:
         path = os.path.join(self.path, name)
-        flags = (
-            os.O_WRONLY
-            | os.O_CREAT
-            | os.O_EXCL
-            | getattr(os, "O_BINARY")
-            | getattr(os, "O_NOINHERIT")
-        )
-        descriptor = os.open(path, flags)
+        windows_flags = getattr(os, "O_BINARY") | getattr(os, "O_NOINHERIT")
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | windows_flags)
         try:
             with open(descriptor, "wb") as file:
                 file.write(content)
         except OSError:
-            os.unlink(path)  # half a report is none
+            # half a report is worse than none
+            os.unlink(path)
             raise
 
 
 def make(chosen: Optional[Path], name: str) -> RunFolder:
-    """A new folder ``name`` under ``chosen`` (the operator's word counts) or the usual place (each
-    step is checked).
+    """A new folder ``name`` under ``chosen``, or in the usual place. Raises ``OSError``.
 
-    Raises ``OSError``.
+    What the operator chose is trusted; of the usual place each step is checked.
     """
     try:
         if chosen:
@@ -154,9 +147,9 @@ def _in(base: Path, name: str, access: str) -> Folder:
 def _prune(base: Path, newest: str) -> None:
     """Removes our oldest folders. One that is not wholly ours stays, and nothing in it is touched.
 
-    Ours: it and the folder that it lies in belong to SYSTEM, administrators or this user; nobody
-    else can write in it; it is no link or mount point; and it holds plain files of ours alone,
-    which are no links and belong to the same.
+    Ours: it and its parent belong to SYSTEM, administrators or this user; nobody else can write in
+    it; it is no link or mount point; and it holds only plain files of ours, which are no links and
+    have such owners too.
     """
     try:
         with _opened(base, link=True) as parent:
@@ -170,8 +163,9 @@ def _prune(base: Path, newest: str) -> None:
 def _remove(path: Path) -> None:
     """Removes one folder, if it is ours."""
     try:
-        with _opened(path) as handle:  # it can be neither renamed nor removed while it is open
-            _check(handle, path, only=True)  # and nobody else can make it a link
+        # open, it can be neither renamed nor removed; checked, nobody else can make it a link
+        with _opened(path) as handle:
+            _check(handle, path, only=True)
             held = os.listdir(path)
             for file in held:
                 _check_file(path / file)
@@ -183,7 +177,7 @@ def _remove(path: Path) -> None:
 
 
 def _check_file(path: Path) -> None:
-    """Raises ``OSError`` where a file is none that a run of ours has left."""
+    """Raises ``OSError`` where a run of ours has not left this file."""
     if path.name not in FILES:
         raise PermissionError(errno.EPERM, "not a report", str(path))
     with _opened(path, is_folder=False) as handle:
@@ -233,8 +227,8 @@ def _create(path: Path, access: str) -> None:
 def _opened(path: Path, link: bool = False, is_folder: bool = True) -> Iterator[int]:
     """An existing folder, held so that it can be neither renamed nor removed. Raises ``OSError``.
 
-    :param link: it may be a link (or kept in a cloud, which looks the same); else that is refused
-    :param is_folder: False: a file, in a folder's place
+    :param link: whether it may be a link (or kept in a cloud, which looks the same)
+    :param is_folder: False for a file
     """
     create = function(
         "kernel32", "CreateFileW", HANDLE, LPCWSTR, DWORD, DWORD, c_void_p, DWORD, DWORD, HANDLE
@@ -242,7 +236,9 @@ def _opened(path: Path, link: bool = False, is_folder: bool = True) -> Iterator[
     inform = function(
         "kernel32", "GetFileInformationByHandle", BOOL, HANDLE, POINTER(BY_HANDLE_FILE_INFORMATION)
     )
-    flags = FILE_FLAG_BACKUP_SEMANTICS | (0 if link else FILE_FLAG_OPEN_REPARSE_POINT)
+    flags = FILE_FLAG_BACKUP_SEMANTICS
+    if not link:
+        flags |= FILE_FLAG_OPEN_REPARSE_POINT
     access, share = READ_CONTROL | FILE_LIST_DIRECTORY, FILE_SHARE_READ | FILE_SHARE_WRITE
     handle = create(str(path), access, share, None, OPEN_EXISTING, flags, None)
     if handle in (None, HANDLE(-1).value):
@@ -252,9 +248,8 @@ def _opened(path: Path, link: bool = False, is_folder: bool = True) -> Iterator[
         if not inform(handle, byref(about)):
             raise _error(path)
         if bool(about.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) is not is_folder:
-            raise NotADirectoryError(
-                errno.ENOTDIR, "not a folder" if is_folder else "not a file", str(path)
-            )
+            wanted = "folder" if is_folder else "file"
+            raise NotADirectoryError(errno.ENOTDIR, f"not a {wanted}", str(path))
         if about.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT and not link:
             raise PermissionError(errno.EPERM, "a link that leads elsewhere", str(path))
         yield handle
@@ -263,8 +258,9 @@ def _opened(path: Path, link: bool = False, is_folder: bool = True) -> Iterator[
 
 
 def _check(handle: int, path: Path, only: bool) -> None:
-    """Raises ``PermissionError`` where another user, who is no administrator, owns a folder or
-    (``only``) can write there.
+    """Raises ``PermissionError`` where another user, who is no administrator, owns it.
+
+    :param only: also where another user can write there
     """
     inform = function(
         "advapi32", "GetSecurityInfo",
@@ -289,7 +285,7 @@ def _check(handle: int, path: Path, only: bool) -> None:
 
 
 def _writers(dacl: int) -> Iterator[str]:
-    """Whom an access list lets change the folder."""
+    """The SIDs that an access list allows to change the folder."""
     get = function("advapi32", "GetAce", BOOL, c_void_p, DWORD, POINTER(c_void_p))
     for number in range(ACL.from_address(dacl).AceCount):
         found = c_void_p()
@@ -338,8 +334,10 @@ def _local_free(memory: c_void_p) -> None:
 
 def _error(path: Optional[Path], code: Optional[int] = None) -> OSError:
     """The ``OSError`` of a Windows error code, by default that of the last call."""
-    code = last_error() if code is None else code
+    if code is None:
+        code = last_error()
     text: Any = getattr(ctypes, "FormatError")(code).strip()
     if code == ERROR_INVALID_OWNER:
         text = "only an elevated administrator may write there"
-    return OSError(0, text, str(path) if path else None, code)
+    name = str(path) if path else None
+    return OSError(0, text, name, code)

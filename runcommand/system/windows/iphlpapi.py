@@ -1,5 +1,4 @@
 """The IP Helper functions of iphlpapi.dll: declarations, one call each, plain dataclasses out.
-Nothing is judged here.
 
 Structures are declared in full, with the names of iptypes.h, iprtrmib.h, ipmib.h, tcpmib.h,
 netioapi.h and ws2ipdef.h (https://learn.microsoft.com/windows/win32/api/_iphlp/). Each function
@@ -35,13 +34,8 @@ from .dll import failed, function
 
 DLL = "iphlpapi"
 AF_INET = 2
-NO_ERROR, ERROR_BUFFER_OVERFLOW, ERROR_INSUFFICIENT_BUFFER, ERROR_NO_DATA, ERROR_NOT_FOUND = (
-    0,
-    111,
-    122,
-    232,
-    1168,
-)
+NO_ERROR, ERROR_BUFFER_OVERFLOW, ERROR_INSUFFICIENT_BUFFER = 0, 111, 122
+ERROR_NO_DATA, ERROR_NOT_FOUND = 232, 1168
 GAA_FLAG_SKIP_ANYCAST, GAA_FLAG_SKIP_MULTICAST, GAA_FLAG_SKIP_DNS_SERVER = 0x2, 0x4, 0x8
 GAA_FLAG_INCLUDE_GATEWAYS = 0x80
 IP_ADAPTER_DHCP_ENABLED = 0x4
@@ -352,7 +346,7 @@ class InterfaceRow:
 class BestRoute:
     """What ``GetBestRoute2`` or ``GetBestRoute`` chooses.
 
-    ``source`` is None where the older one was asked.
+    ``source`` is None where the older one was called.
     """
 
     destination: str
@@ -417,30 +411,34 @@ def adapters() -> List[AdapterRow]:
     buffer = _filled(
         "GetAdaptersAddresses", lambda buffer, size: call(AF_INET, flags, None, buffer, size)
     )
-    return [
-        AdapterRow(
-            item.IfIndex,
-            (item.AdapterName or b"").decode("ascii", "replace"),
-            item.FriendlyName or "",
-            item.Description or "",
-            bytes(item.PhysicalAddress[: min(item.PhysicalAddressLength, 8)]),
-            item.IfType,
-            item.OperStatus,
-            item.Ipv4Metric,
-            bool(item.Flags & IP_ADAPTER_DHCP_ENABLED),
-            _address(item.Dhcpv4Server),
-            tuple(
-                UnicastAddress(address, held.OnLinkPrefixLength, held.SuffixOrigin, held.DadState)
-                for address, held in _with_addresses(item.FirstUnicastAddress)
-            ),
-            tuple(address for address, _ in _with_addresses(item.FirstGatewayAddress)),
-        )
-        for item in _linked(ctypes.cast(buffer, POINTER(IP_ADAPTER_ADDRESSES)) if buffer else None)
-    ]
+    if buffer is None:
+        return []
+    first = ctypes.cast(buffer, POINTER(IP_ADAPTER_ADDRESSES))
+    return [_adapter_row(item) for item in _linked(first)]
+
+
+def _adapter_row(item: IP_ADAPTER_ADDRESSES) -> AdapterRow:
+    return AdapterRow(
+        item.IfIndex,
+        (item.AdapterName or b"").decode("ascii", "replace"),
+        item.FriendlyName or "",
+        item.Description or "",
+        bytes(item.PhysicalAddress[: min(item.PhysicalAddressLength, 8)]),
+        item.IfType,
+        item.OperStatus,
+        item.Ipv4Metric,
+        bool(item.Flags & IP_ADAPTER_DHCP_ENABLED),
+        _address(item.Dhcpv4Server),
+        tuple(
+            UnicastAddress(address, held.OnLinkPrefixLength, held.SuffixOrigin, held.DadState)
+            for address, held in _with_addresses(item.FirstUnicastAddress)
+        ),
+        tuple(address for address, _ in _with_addresses(item.FirstGatewayAddress)),
+    )
 
 
 def _linked(entry: Any) -> Iterator[Any]:
-    """The structures of a list, each of which points to the ``Next``."""
+    """The structures of a linked list, each of which points to the ``Next``."""
     while entry:
         yield entry.contents
         entry = entry.contents.Next
@@ -559,7 +557,8 @@ def _filled(name: str, call: Callable[[Any, Any], int]) -> Any:
     """A buffer that a function filled, as large as it asks for; None where it has no data."""
     size = ULONG(16 * 1024)
     code = ERROR_INSUFFICIENT_BUFFER
-    for _ in range(8):  # what is asked for may grow between two calls
+    # the table may grow between two calls
+    for _ in range(8):
         buffer = ctypes.create_string_buffer(max(size.value, 16))
         code = call(buffer, byref(size))
         if code == NO_ERROR:
@@ -581,8 +580,7 @@ def _rows(name: str, row: Any, call: Callable[[Any, Any], int]) -> Any:
 
 
 def _allocated_rows(name: str, row: Any, *family: int) -> List[Any]:
-    """Copies of the rows of a table that the system allocates (aligned to 8 bytes), which is then
-    given back.
+    """Copies of the rows of a table that the system allocates (aligned to 8 bytes) and frees again.
 
     :param family: an ADDRESS_FAMILY, for the functions that take one
     """
@@ -608,13 +606,12 @@ def _dotted(number: int) -> str:
 
 
 def _address(found: SOCKET_ADDRESS) -> Optional[str]:
-    if (
-        not found.lpSockaddr
-        or found.iSockaddrLength < 8
-        or found.lpSockaddr.contents.sin_family != AF_INET
-    ):
+    if not found.lpSockaddr or found.iSockaddrLength < 8:
         return None
-    return socket.inet_ntoa(bytes(found.lpSockaddr.contents.sin_addr))
+    address = found.lpSockaddr.contents
+    if address.sin_family != AF_INET:
+        return None
+    return socket.inet_ntoa(bytes(address.sin_addr))
 
 
 def _inet(found: SOCKADDR_INET) -> str:

@@ -12,8 +12,7 @@ from .dll import close_handle, function
 
 
 def contain(process: subprocess.Popen[bytes]) -> End:
-    """Puts a program into a job of its own; gives what ends all that is in it, and may be called
-    once.
+    """Puts a program into a job of its own. The result ends the whole job; call it only once.
 
     https://learn.microsoft.com/windows/win32/procthread/job-objects
     """

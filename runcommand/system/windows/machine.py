@@ -34,16 +34,17 @@ def collect(board: Board) -> Machine:
         chassis = parse_smbios(firmware_table())
     except NoFact as missing:
         board.note("machine", str(missing))
-    build = registry.text(version.get("CurrentBuildNumber")) or registry.text(
-        version.get("CurrentBuild")
-    )
+    texts = {name: registry.text(value) for name, value in version.items()}
+    build = texts.get("CurrentBuildNumber") or texts.get("CurrentBuild")
+    os_name = product_name(texts.get("ProductName"), build)
     revision = version.get("UBR")
+    if build and type(revision) is int:
+        build += f".{revision}"
     return Machine(
-        os_name=product_name(registry.text(version.get("ProductName")), build),
-        os_version=registry.text(version.get("DisplayVersion"))
-        or registry.text(version.get("ReleaseId")),
-        edition=registry.text(version.get("EditionID")),
-        build=f"{build}.{revision}" if build and type(revision) is int else build,
+        os_name=os_name,
+        os_version=texts.get("DisplayVersion") or texts.get("ReleaseId"),
+        edition=texts.get("EditionID"),
+        build=build,
         architecture=os.environ.get("PROCESSOR_ARCHITECTURE"),
         vendor=chassis.vendor,
         product=chassis.product,
@@ -54,16 +55,12 @@ def collect(board: Board) -> Machine:
 
 
 def product_name(name: Optional[str], build: Optional[str]) -> Optional[str]:
-    """The product's name; of Windows 11 the registry keeps that of its predecessor."""
-    if (
-        name
-        and name.startswith("Windows 10")
-        and build
-        and build.isdecimal()
-        and int(build) >= FIRST_WINDOWS_11
-    ):
-        return name.replace("Windows 10", "Windows 11", 1)
-    return name
+    """The product's name; for Windows 11 the registry still has Windows 10."""
+    if not name or not name.startswith("Windows 10"):
+        return name
+    if not build or not build.isdecimal() or int(build) < FIRST_WINDOWS_11:
+        return name
+    return name.replace("Windows 10", "Windows 11", 1)
 
 
 def _is_elevated() -> Optional[bool]:
@@ -80,27 +77,27 @@ def firmware_table() -> bytes:
     """``GetSystemFirmwareTable``: the RawSMBIOSData. Raises ``NoFact``."""
     call = function("kernel32", "GetSystemFirmwareTable", UINT, DWORD, DWORD, c_void_p, DWORD)
     size = call(RSMB, 0, None, 0)
-    buffer = create_string_buffer(min(size, 1024 * 1024)) if size else None
-    written = call(RSMB, 0, buffer, len(buffer)) if buffer else 0
-    if not buffer or not 0 < written <= len(buffer):
+    if not size:
+        raise failed("GetSystemFirmwareTable", last_error())
+    buffer = create_string_buffer(min(size, 1024 * 1024))
+    written = call(RSMB, 0, buffer, len(buffer))
+    if not 0 < written <= len(buffer):
         raise failed("GetSystemFirmwareTable", last_error())
     return buffer.raw[:written]
 
 
 def parse_smbios(raw: bytes) -> Machine:
-    """Vendor, product, UUID and chassis asset tag from RawSMBIOSData: a header of 8 bytes, then the
-    structures.
+    """Vendor, product, UUID and chassis asset tag from RawSMBIOSData.
 
-    What is cut or makes no sense is left out. https://www.dmtf.org/standards/smbios
+    That is a header of 8 bytes, then the structures. What is cut or makes no sense is left out.
+    https://www.dmtf.org/standards/smbios
     """
     vendor = product = identity = tag = None
     for kind, body, strings in _structures(raw[8:]):
         if kind == SYSTEM and not vendor:
-            vendor, product, identity = (
-                _string(body, 4, strings),
-                _string(body, 5, strings),
-                _uuid(body[8:24]),
-            )
+            vendor = _string(body, 4, strings)
+            product = _string(body, 5, strings)
+            identity = _uuid(body[8:24])
         if kind == CHASSIS and not tag:
             tag = _string(body, 8, strings)
     return Machine(vendor=vendor, product=product, smbios_uuid=identity, asset_tag=tag)
@@ -119,18 +116,19 @@ def _structures(table: bytes) -> Iterator[Tuple[int, bytes, List[bytes]]]:
 
 
 def _string(body: bytes, offset: int, strings: List[bytes]) -> Optional[str]:
-    """The string that the byte at ``offset`` counts to, from 1."""
-    number = body[offset] if offset < len(body) else 0
-    return (
-        strings[number - 1].decode("ascii", "replace").strip() or None
-        if 0 < number <= len(strings)
-        else None
-    )
+    """The string whose number, from 1, is the byte at ``offset``."""
+    if offset >= len(body):
+        return None
+    number = body[offset]
+    if not 0 < number <= len(strings):
+        return None
+    return strings[number - 1].decode("ascii", "replace").strip() or None
 
 
 def _uuid(field: bytes) -> Optional[str]:
-    known = len(field) == 16 and field not in (bytes(16), b"\xff" * 16)
-    return str(uuid.UUID(bytes_le=field)).upper() if known else None
+    if len(field) != 16 or field in (bytes(16), b"\xff" * 16):
+        return None
+    return str(uuid.UUID(bytes_le=field)).upper()
 
 
 # --- the article's steps ---
@@ -145,8 +143,9 @@ def collect_raw(programs: Programs, board: Board) -> Tuple[RawText, ...]:
 
 
 def console_encoding() -> str:
-    """The OEM code page: the system's programs run here in a console of their own, and that begins
-    with it.
+    """The OEM code page: the system's programs run in a console of their own, which starts with it.
+
+    ``latin-1`` where it is not known.
     """
     try:
         return codecs.lookup(f"cp{function('kernel32', 'GetOEMCP', UINT)()}").name

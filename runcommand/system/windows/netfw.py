@@ -1,6 +1,4 @@
-"""Which profiles of the Windows firewall are active now: ``INetFwPolicy2``, a COM interface of
-hnetcfg.dll (netfw.h).
-"""
+"""The active profiles of the Windows firewall: ``INetFwPolicy2``, a COM interface (netfw.h)."""
 
 from __future__ import annotations
 
@@ -15,12 +13,8 @@ from .guid import GUID
 SOURCE = "INetFwPolicy2"
 COINIT_MULTITHREADED, CLSCTX_INPROC_SERVER = 0x0, 0x1  # objbase.h, wtypesbase.h
 NET_FW_PROFILE2 = {"domain": 0x1, "private": 0x2, "public": 0x4}  # icftypes.h
-RELEASE, GET_CURRENT_PROFILE_TYPES = (
-    2,
-    7,
-)  # places in the table of methods: IUnknown has 3, IDispatch 4 more
-
-
+# Places in the table of methods: IUnknown has 3, IDispatch 4 more.
+RELEASE, GET_CURRENT_PROFILE_TYPES = 2, 7
 CLSID_NET_FW_POLICY2 = GUID.of("e2b3c97f-6ae1-41ac-817a-f6f92166d7dd")
 IID_INET_FW_POLICY2 = GUID.of("98325047-c671-4174-8d81-defcd3f03186")
 
@@ -43,23 +37,12 @@ def active_profiles() -> FrozenSet[str]:
 
 def _profiles() -> FrozenSet[str]:
     create = function(
-        "ole32",
-        "CoCreateInstance",
-        c_long,
-        POINTER(GUID),
-        c_void_p,
-        DWORD,
-        POINTER(GUID),
-        POINTER(c_void_p),
-    )
+        "ole32", "CoCreateInstance", c_long,
+        POINTER(GUID), c_void_p, DWORD, POINTER(GUID), POINTER(c_void_p),
+    )  # fmt: skip
     policy = c_void_p()
-    result = create(
-        byref(CLSID_NET_FW_POLICY2),
-        None,
-        CLSCTX_INPROC_SERVER,
-        byref(IID_INET_FW_POLICY2),
-        byref(policy),
-    )
+    clsid, iid = byref(CLSID_NET_FW_POLICY2), byref(IID_INET_FW_POLICY2)
+    result = create(clsid, None, CLSCTX_INPROC_SERVER, iid, byref(policy))
     if result < 0 or not policy:
         raise failed("CoCreateInstance(NetFwPolicy2)", result & 0xFFFFFFFF)
     try:
@@ -73,9 +56,8 @@ def _profiles() -> FrozenSet[str]:
 
 
 def _method(interface: c_void_p, number: int, *argtypes: Any) -> Any:
-    """A method of a COM interface by its place in the table that the interface's first field points
-    to.
-    """
+    """A method of a COM interface, by its place in the interface's table of methods."""
+    # the first field of the interface points to the table
     table = cast(interface, POINTER(POINTER(c_void_p))).contents
     prototype = getattr(ctypes, "WINFUNCTYPE")(c_long, c_void_p, *argtypes)
     return prototype(table[number])

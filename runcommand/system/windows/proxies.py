@@ -1,5 +1,4 @@
-"""Where Windows keeps proxy settings: WinHTTP's default, Internet Settings of the machine and of
-accounts, environments.
+"""Proxy settings on Windows: WinHTTP's default, Internet Settings, environments.
 
 https://learn.microsoft.com/troubleshoot/windows-client/networking/configure-client-proxy-server-settings-by-registry-file
 """
@@ -32,20 +31,22 @@ SERVICE_ACCOUNTS = {
     "S-1-5-19": "LOCAL SERVICE",
     "S-1-5-20": "NETWORK SERVICE",
 }
-WINHTTP_SEPARATORS, SETTINGS_SEPARATOR = (
-    r";\s",
-    ";",
-)  # what else separates is each client's own matter
-ACCOUNTS = 500  # whose hives are read; SYSTEM's first
-# Connections\DefaultConnectionSettings: the flags after a version and a counter (wininet.h,
-# PROXY_TYPE_*), then three texts
+# Any other separator is each client's own matter.
+WINHTTP_SEPARATORS, SETTINGS_SEPARATOR = r";\s", ";"
+# Accounts whose hives are read; SYSTEM's first.
+ACCOUNTS = 500
+# Connections\DefaultConnectionSettings: a version and a counter, the flags (wininet.h,
+# PROXY_TYPE_*), then three texts.
 PROXY_TYPE_PROXY, PROXY_TYPE_AUTO_PROXY_URL, PROXY_TYPE_AUTO_DETECT = 0x2, 0x4, 0x8
+
+# Of the named values.
+TYPES = {"ProxyEnable": int, "ProxyServer": str, "ProxyOverride": str, "AutoConfigURL": str}
 
 Note = Callable[[str], None]
 
 
 class Blob(NamedTuple):
-    """What DefaultConnectionSettings says."""
+    """The values in DefaultConnectionSettings."""
 
     servers: str = ""
     bypass: str = ""
@@ -54,8 +55,9 @@ class Blob(NamedTuple):
 
 
 def collect(board: Board) -> Tuple[Proxy, ...]:
-    """Every setting that names a proxy, a PAC or auto-detection; the machine's first, then
-    SYSTEM's, then the users'.
+    """Every setting that names a proxy, a PAC or auto-detection.
+
+    The machine's come first, then SYSTEM's, then the users'.
     """
     pacs: List[Tuple[Scope, str]] = []
     found: List[Proxy] = []
@@ -63,9 +65,8 @@ def collect(board: Board) -> Tuple[Proxy, ...]:
     def note(text: str) -> None:
         board.note("proxies", text)
 
-    def add(
-        place: str, scope: Scope, user: Optional[str], values: Dict[str, Any], blob: Blob
-    ) -> None:
+    def add(place: str, scope: Scope, user: Optional[str], key: str, root: Root) -> None:
+        values, blob = _settings(key, root, note)
         for setting in of_settings(place, scope, user, values, blob, note):
             if setting.pac_url:
                 pacs.append((scope, setting.pac_url))
@@ -75,26 +76,14 @@ def collect(board: Board) -> Tuple[Proxy, ...]:
     found += _of_winhttp(note)
     machine_environment = registry.values_if_any(ENVIRONMENT, note)
     found += of_environment(_texts(machine_environment), MACHINE_ENVIRONMENT, note, any_case=True)
-    per_user = (
-        registry.number(registry.values_if_any(POLICY, note).get("ProxySettingsPerUser")) != 0
-    )
+    policy = registry.values_if_any(POLICY, note)
+    per_user = registry.number(policy.get("ProxySettingsPerUser")) != 0
     if not per_user:
-        add(
-            "Internet Settings of the machine",
-            Scope.MACHINE,
-            None,
-            *_settings(SETTINGS, Root.MACHINE, note),
-        )
+        add("Internet Settings of the machine", Scope.MACHINE, None, SETTINGS, Root.MACHINE)
     for sid in _accounts(note):
-        scope = Scope.SYSTEM if sid in SERVICE_ACCOUNTS else Scope.USER
-        user = SERVICE_ACCOUNTS.get(sid) or _user(sid)
+        scope, user = _account(sid)
         if per_user:
-            add(
-                f"Internet Settings of {sid}",
-                scope,
-                user,
-                *_settings(f"{sid}\\{SETTINGS}", Root.USERS, note),
-            )
+            add(f"Internet Settings of {sid}", scope, user, f"{sid}\\{SETTINGS}", Root.USERS)
         own = _texts(registry.values_if_any(f"{sid}\\Environment", note, Root.USERS))
         found += of_environment(own, f"the environment of {sid}", note, scope, user, any_case=True)
     known = {(proxy.server, proxy.bypass) for proxy in found if proxy.kind is ProxyKind.ENVIRONMENT}
@@ -107,11 +96,13 @@ def collect(board: Board) -> Tuple[Proxy, ...]:
 def _of_winhttp(note: Note) -> List[Proxy]:
     try:
         default = winhttp.default_proxy()
-        server = read_servers(default.servers) if default else None
+        if default is None:
+            return []
+        server = read_servers(default.servers)
     except (NoFact, ValueError) as reason:
         note(f"WinHTTP: {reason}")
         return []
-    if default is None or server is None:
+    if server is None:
         return []
     bypass = read_bypass(default.bypass, WINHTTP_SEPARATORS, lambda text: note(f"WinHTTP: {text}"))
     is_whole = "=" not in default.servers
@@ -125,12 +116,13 @@ def _of_winhttp(note: Note) -> List[Proxy]:
 def of_settings(
     place: str, scope: Scope, user: Optional[str], values: Dict[str, Any], blob: Blob, note: Note
 ) -> List[Proxy]:
-    """What the values of an Internet Settings key come to, with the whole address of the PAC.
+    """The proxy in the values of an Internet Settings key, with the whole address of the PAC.
 
     The binary value counts where the named ones turn no proxy on.
     """
-    enabled = registry.number(values.get("ProxyEnable"))
-    servers = registry.text(values.get("ProxyServer")) if enabled else None
+    servers = None
+    if registry.number(values.get("ProxyEnable")):
+        servers = registry.text(values.get("ProxyServer"))
     bypass = registry.text(values.get("ProxyOverride")) or ""
     if servers and blob.servers and (servers, bypass) != (blob.servers, blob.bypass):
         note(
@@ -141,13 +133,8 @@ def of_settings(
     if not servers and blob.servers:
         servers, bypass, variable = blob.servers, blob.bypass, "DefaultConnectionSettings"
     server = None
-    for name, kinds in (
-        ("ProxyEnable", int),
-        ("ProxyServer", str),
-        ("ProxyOverride", str),
-        ("AutoConfigURL", str),
-    ):
-        if name in values and type(values[name]) is not kinds:
+    for name, kind in TYPES.items():
+        if name in values and type(values[name]) is not kind:
             note(f"{place}: {name} has a value of another type")
     if servers:
         try:
@@ -175,22 +162,29 @@ def of_settings(
 
 
 def parse_blob(raw: Any) -> Blob:
-    """DefaultConnectionSettings; what is cut or of another type says nothing."""
+    """DefaultConnectionSettings; what is cut or of another type is left out."""
     if not isinstance(raw, bytes) or len(raw) < 12:
         return Blob()
     flags = struct.unpack_from("<I", raw, 8)[0]
-    parts, at = [], 12
-    for _ in range(3):
-        length = struct.unpack_from("<I", raw, at)[0] if at + 4 <= len(raw) else 0
-        text = raw[at + 4 : at + 4 + length] if length <= len(raw) else b""
-        parts.append(text.decode("latin-1").strip("\0 "))
-        at += 4 + length
-    return Blob(
-        parts[0] if flags & PROXY_TYPE_PROXY else "",
-        parts[1],
-        parts[2] if flags & PROXY_TYPE_AUTO_PROXY_URL else "",
-        bool(flags & PROXY_TYPE_AUTO_DETECT),
-    )
+    servers, at = _text_at(raw, 12)
+    bypass, at = _text_at(raw, at)
+    pac_url, _ = _text_at(raw, at)
+    if not flags & PROXY_TYPE_PROXY:
+        servers = ""
+    if not flags & PROXY_TYPE_AUTO_PROXY_URL:
+        pac_url = ""
+    return Blob(servers, bypass, pac_url, bool(flags & PROXY_TYPE_AUTO_DETECT))
+
+
+def _text_at(raw: bytes, at: int) -> Tuple[str, int]:
+    """A text behind its length, and where the next one begins; empty where it is cut."""
+    if at + 4 > len(raw):
+        return "", at + 4
+    length = struct.unpack_from("<I", raw, at)[0]
+    end = at + 4 + length
+    if length > len(raw):
+        return "", end
+    return raw[at + 4 : end].decode("latin-1").strip("\0 "), end
 
 
 def _settings(key: str, root: Root, note: Note) -> Tuple[Dict[str, Any], Blob]:
@@ -201,7 +195,7 @@ def _settings(key: str, root: Root, note: Note) -> Tuple[Dict[str, Any], Blob]:
 
 
 def _accounts(note: Note) -> List[str]:
-    """The SIDs whose hives are loaded, the services' accounts first."""
+    """The SIDs whose hives are loaded, the service accounts first."""
     try:
         names = registry.subkeys("", Root.USERS)
     except NoFact as missing:
@@ -213,6 +207,13 @@ def _accounts(note: Note) -> List[str]:
     if LOCAL_SYSTEM not in sids and DEFAULT_HIVE in names:
         sids.append(DEFAULT_HIVE)
     return sorted(sids, key=lambda sid: (sid not in SERVICE_ACCOUNTS, sid))[:ACCOUNTS]
+
+
+def _account(sid: str) -> Tuple[Scope, str]:
+    """The scope and the user of an account's settings."""
+    if sid in SERVICE_ACCOUNTS:
+        return Scope.SYSTEM, SERVICE_ACCOUNTS[sid]
+    return Scope.USER, _user(sid)
 
 
 def _user(sid: str) -> str:

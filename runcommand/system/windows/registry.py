@@ -1,6 +1,4 @@
-"""The registry, read with care: keys absent as easily as present, values of any type, hives that
-are broken.
-"""
+"""The registry, where keys may be absent, values of any type and hives broken."""
 
 from __future__ import annotations
 
@@ -8,9 +6,9 @@ from enum import Enum
 from typing import Any, Callable, Dict, List, Optional
 
 from ...collect import NoFact
-from ...facts import list_of
+from ...facts import if_type, list_of
 
-VALUES = 100_000  # of one key, subkeys alike: beyond, the key is not read on
+VALUES = 100_000  # values of one key that are read; so too its subkeys
 
 
 class Root(str, Enum):
@@ -27,7 +25,7 @@ class NoKey(NoFact):
 def values(key: str, root: Root = Root.MACHINE) -> Dict[str, Any]:
     """The values of a key, in the 64-bit view.
 
-    Raises ``NoKey``, or ``NoFact`` where it may not or cannot be read.
+    Raises ``NoKey``, or ``NoFact`` where it cannot be read.
     """
     return dict(
         _each(key, root, 1, lambda winreg, opened, index: winreg.EnumValue(opened, index)[:2])
@@ -37,8 +35,9 @@ def values(key: str, root: Root = Root.MACHINE) -> Dict[str, Any]:
 def values_if_any(
     key: str, note: Callable[[str], None], root: Root = Root.MACHINE
 ) -> Dict[str, Any]:
-    """The values of a key; none where it is not there, or may not be read, of which ``note`` is
-    told.
+    """The values of a key; none where it does not exist or cannot be read.
+
+    :param note: is called where it cannot be read
     """
     try:
         return values(key, root)
@@ -55,9 +54,9 @@ def subkeys(key: str, root: Root = Root.MACHINE) -> List[str]:
 
 
 def _each(key: str, root: Root, which: int, read: Callable[[Any, Any, int], Any]) -> List[Any]:
-    """What ``read`` makes of each subkey or value of a key.
+    """The result of ``read`` for each subkey or value of a key.
 
-    :param which: the place of their number in what ``QueryInfoKey`` gives
+    :param which: the place of their number in the result of ``QueryInfoKey``
     """
     winreg = _winreg()
     found: List[Any] = []
@@ -65,7 +64,8 @@ def _each(key: str, root: Root, which: int, read: Callable[[Any, Any, int], Any]
         with _open(key, root) as opened:
             for index in range(min(winreg.QueryInfoKey(opened)[which], VALUES)):
                 found.append(read(winreg, opened, index))
-    except FileNotFoundError:  # taken away meanwhile
+    except FileNotFoundError:
+        # deleted meanwhile
         pass
     except OSError as error:
         raise NoFact(f"{root.value}\\{key}: {error.strerror}") from None
@@ -73,7 +73,7 @@ def _each(key: str, root: Root, which: int, read: Callable[[Any, Any, int], Any]
 
 
 def _winreg() -> Any:
-    """The module; only Windows has it, but what reads the registry can be imported anywhere."""
+    """The module, which only Windows has; this file can be imported anywhere."""
     import winreg
 
     return winreg
@@ -93,18 +93,18 @@ def _open(key: str, root: Root) -> Any:
 
 def text(value: Any) -> Optional[str]:
     """A REG_SZ that is not empty; None where it is something else."""
-    return value.strip("\0 ") or None if isinstance(value, str) else None
+    if not isinstance(value, str):
+        return None
+    return value.strip("\0 ") or None
 
 
 def texts(value: Any) -> List[str]:
     """The texts of a REG_MULTI_SZ, or of a REG_SZ in its place."""
-    return [
-        item
-        for item in map(text, list_of(str, value) if isinstance(value, list) else [value])
-        if item
-    ]
+    if not isinstance(value, list):
+        value = [value]
+    return [item for item in map(text, list_of(str, value)) if item]
 
 
 def number(value: Any) -> Optional[int]:
     """A REG_DWORD; None where it is something else."""
-    return value if type(value) is int else None
+    return if_type(int, value)

@@ -1,6 +1,4 @@
-"""The IPv4 routing table, Windows' own choice for both platform addresses, the ARP table, and the
-stored routes.
-"""
+"""Routes, route lookups for both platform addresses, the ARP table, and persistent routes."""
 
 from __future__ import annotations
 
@@ -28,7 +26,9 @@ from . import iphlpapi, registry
 from .iphlpapi import AdapterRow, BestRoute, ForwardRow, NeighbourRow
 
 PERSISTENT_ROUTES = "SYSTEM\\CurrentControlSet\\Services\\Tcpip\\Parameters\\PersistentRoutes"
-DIRECT, ON_LINK = 3, "0.0.0.0"  # MIB_IPROUTE_TYPE_DIRECT; the next hop of an on-link route
+# MIB_IPROUTE_TYPE_DIRECT; the next hop of an on-link route
+DIRECT, ON_LINK = 3, "0.0.0.0"
+# MIB_IPPROTO
 PROTOCOLS = {
     1: "other",
     2: "local",
@@ -36,7 +36,7 @@ PROTOCOLS = {
     10002: "autostatic",
     10006: "static",
     10007: "static",
-}  # MIB_IPPROTO
+}
 DYNAMIC = 3  # MIB_IPNET_TYPE
 STATES = {2: NeighbourState.FAILED, DYNAMIC: NeighbourState.REACHABLE, 4: NeighbourState.PERMANENT}
 
@@ -44,11 +44,11 @@ STATES = {2: NeighbourState.FAILED, DYNAMIC: NeighbourState.REACHABLE, 4: Neighb
 def collect(board: Board) -> Tuple[Route, ...]:
     adapters = _adapters()
     rows = iphlpapi.forward_table()
-    found = tuple(route for route in (parse_row(row, adapters) for row in rows) if route)
+    parsed = [parse_row(row, adapters) for row in rows]
+    found = tuple(route for route in parsed if route)
     if len(found) < len(rows):
-        board.note(
-            "routes", f"{len(rows) - len(found)} rows left out: the mask is not one of a prefix"
-        )
+        left_out = len(rows) - len(found)
+        board.note("routes", f"{left_out} rows left out: the mask is not one of a prefix")
     return found
 
 
@@ -58,10 +58,14 @@ def parse_row(row: ForwardRow, adapters: Mapping[int, AdapterRow]) -> Optional[R
         destination = _cidr(row.destination, row.mask)
     except ValueError:
         return None
+    adapter = adapters.get(row.index)
+    gateway = None
+    if row.type != DIRECT:
+        gateway = _gateway(row.next_hop, adapter)
     return Route(
         destination,
-        None if row.type == DIRECT else _gateway(row.next_hop, adapters.get(row.index)),
-        _name(adapters.get(row.index)),
+        gateway,
+        _name(adapter),
         row.index,
         row.metric,
         protocol=PROTOCOLS.get(row.protocol),
@@ -71,18 +75,19 @@ def parse_row(row: ForwardRow, adapters: Mapping[int, AdapterRow]) -> Optional[R
 def _cidr(address: str, mask: str) -> Cidr:
     """Raises ``ValueError`` where the mask is not one of a prefix."""
     network = ipaddress.IPv4Network(f"{address}/{mask}", strict=False)
+    # ipaddress takes a host mask for the netmask that it inverts
     if str(network.netmask) != mask:
-        raise ValueError(f"not a mask: {mask}")  # a host mask, which passes for its inverse
+        raise ValueError(f"not a mask: {mask}")
     return Cidr(str(network))
 
 
 def _gateway(next_hop: str, adapter: Optional[AdapterRow]) -> Optional[NextHop]:
-    """The next hop; None where the row is on-link, which the NIC's own address as next hop says
-    too.
-    """
-    return (
-        None if next_hop == ON_LINK or (adapter and _has(adapter, next_hop)) else NextHop(next_hop)
-    )
+    """The next hop; None where the row is on-link: the next hop is 0.0.0.0 or the NIC's address."""
+    if next_hop == ON_LINK:
+        return None
+    if adapter and _has(adapter, next_hop):
+        return None
+    return NextHop(next_hop)
 
 
 def collect_lookups(board: Board) -> Tuple[Lookup, ...]:
@@ -95,40 +100,49 @@ def collect_lookups(board: Board) -> Tuple[Lookup, ...]:
 def look_up(
     destination: Address, table: Iterable[Route], adapters: Mapping[int, AdapterRow], board: Board
 ) -> Lookup:
-    """What Windows would do with a packet to ``destination``; nothing is sent.
+    """Windows' route lookup for ``destination``; nothing is sent.
 
-    ``GetBestRoute2`` tells it; where this system does not have that, ``GetBestRoute`` gives the row
+    ``GetBestRoute2`` gives it. Where the system does not have that, ``GetBestRoute`` gives the row
     and a connected UDP socket the source or the error. Where those two disagree, the socket
-    decides, and which row it took is not known.
+    decides, and the row is not known.
     """
     try:
         best = iphlpapi.best_route2(destination)
     except NoFact as missing:
-        source, error = udp_source(destination)
-        lookup = Lookup(destination, source, error)
-        try:
-            row = _row_of(iphlpapi.best_route(destination), table, adapters)
-        except NoFact:
-            return lookup
-        holder = next((row.index for row in adapters.values() if _has(row, source)), None)
-        if source and row.interface_index != holder:
-            board.note(
-                "lookups",
-                f"{missing}; GetBestRoute for {destination} disagrees with "
-                "the socket's source address",
-            )
-            return lookup
-        return lookup if error else replace(lookup, route=row)
-    return Lookup(
-        destination,
-        Address(best.source) if best.source else None,
-        route=_row_of(best, table, adapters),
-    )
+        return _look_up_in_parts(destination, table, adapters, board, missing)
+    source = None
+    if best.source:
+        source = Address(best.source)
+    return Lookup(destination, source, route=_row_of(best, table, adapters))
+
+
+def _look_up_in_parts(
+    destination: Address,
+    table: Iterable[Route],
+    adapters: Mapping[int, AdapterRow],
+    board: Board,
+    missing: NoFact,
+) -> Lookup:
+    source, error = udp_source(destination)
+    lookup = Lookup(destination, source, error)
+    try:
+        row = _row_of(iphlpapi.best_route(destination), table, adapters)
+    except NoFact:
+        return lookup
+    holder = next((adapter.index for adapter in adapters.values() if _has(adapter, source)), None)
+    if source and row.interface_index != holder:
+        disagrees = f"GetBestRoute for {destination} disagrees with the socket's source address"
+        board.note("lookups", f"{missing}; {disagrees}")
+        return lookup
+    if error:
+        return lookup
+    return replace(lookup, route=row)
 
 
 def _row_of(best: BestRoute, table: Iterable[Route], adapters: Mapping[int, AdapterRow]) -> Route:
-    """The row of the table that was chosen, with its whole metric; what was said of it where the
-    table has changed.
+    """The row of the table that was chosen, with its whole metric.
+
+    Where the table has changed meanwhile: a row of the values in ``best``.
     """
     adapter = adapters.get(best.index)
     gateway = _gateway(best.next_hop, adapter)
@@ -141,32 +155,28 @@ def _row_of(best: BestRoute, table: Iterable[Route], adapters: Mapping[int, Adap
 
 
 def collect_neighbours(board: Board) -> Tuple[Neighbour, ...]:
-    """Asked after the plain connect: a next hop that answers no ARP is invalid then."""
+    """The ARP table after the plain connect: by then a next hop that answers no ARP is invalid."""
     after_the_connect(board)
     adapters = _adapters()
-    return tuple(
-        Neighbour(
-            NextHop(row.address),
-            _name(adapters.get(row.index)),
-            row.index,
-            if_valid(parse_mac, row.mac.hex()) if any(row.mac) else None,
-            neighbour_state(row),
-        )
-        for row in iphlpapi.neighbours()
-    )
+    return tuple(_neighbour(row, adapters.get(row.index)) for row in iphlpapi.neighbours())
+
+
+def _neighbour(row: NeighbourRow, adapter: Optional[AdapterRow]) -> Neighbour:
+    mac = None
+    if any(row.mac):
+        mac = if_valid(parse_mac, row.mac.hex())
+    return Neighbour(NextHop(row.address), _name(adapter), row.index, mac, neighbour_state(row))
 
 
 def neighbour_state(row: NeighbourRow) -> NeighbourState:
-    """A dynamic entry without a MAC address has asked, and not been answered."""
+    """The state of an entry. A dynamic one without a MAC address got no answer yet."""
     if row.type == DYNAMIC and not any(row.mac):
         return NeighbourState.INCOMPLETE
     return STATES.get(row.type, NeighbourState.UNKNOWN)
 
 
 def collect_persistent_routes(board: Board) -> Tuple[PersistentRoute, ...]:
-    """What ``route -p add`` stored: each is the name of a value,
-    ``destination,mask,gateway,metric``.
-    """
+    """The routes of ``route -p add``: names of values, ``destination,mask,gateway,metric``."""
     try:
         names = list(registry.values(PERSISTENT_ROUTES))
     except registry.NoKey:
@@ -182,11 +192,11 @@ def collect_persistent_routes(board: Board) -> Tuple[PersistentRoute, ...]:
 
 def parse_stored(name: str) -> Optional[PersistentRoute]:
     parts = [part.strip() for part in name.split(",")]
+    metric = 0
+    if len(parts) > 3 and parts[3].isdecimal() and len(parts[3]) < 11:
+        metric = int(parts[3])
     try:
         destination, mask, gateway = parts[:3]
-        metric = (
-            int(parts[3]) if len(parts) > 3 and parts[3].isdecimal() and len(parts[3]) < 11 else 0
-        )
         return PersistentRoute(_cidr(destination, mask), parse_address(gateway), metric)
     except ValueError:
         return None
@@ -204,4 +214,6 @@ def _has(adapter: AdapterRow, address: Optional[str]) -> bool:
 
 
 def _name(adapter: Optional[AdapterRow]) -> Optional[str]:
-    return adapter.name if adapter else None
+    if adapter is None:
+        return None
+    return adapter.name

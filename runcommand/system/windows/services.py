@@ -1,6 +1,4 @@
-"""The agents and services that matter (advapi32), and who listens or asks where it matters
-(``GetExtendedTcpTable``).
-"""
+"""Agents and services (advapi32), and the processes that listen locally or use IMDS."""
 
 from __future__ import annotations
 
@@ -45,23 +43,16 @@ STATES = {
     6: ServiceState.STOPPING,
     7: ServiceState.STOPPED,  # SERVICE_PAUSED: it serves nobody
 }
-STARTS = {
-    0: "boot",
-    1: "system",
-    2: "auto",
-    3: "demand",
-    4: "disabled",
-}  # SERVICE_AUTO_START and its neighbours
+# SERVICE_AUTO_START and its neighbours
+STARTS = {0: "boot", 1: "system", 2: "auto", 3: "demand", 4: "disabled"}
 TCP_STATES = (
     "", "closed", "listen", "syn-sent", "syn-received", "established", "fin-wait-1", "fin-wait-2",
     "close-wait", "closing", "last-ack", "time-wait", "delete-tcb",
 )  # fmt: skip
 LISTEN, TIME_WAIT = TCP_STATES.index("listen"), TCP_STATES.index("time-wait")
 PROCESS_QUERY_LIMITED_INFORMATION = 0x1000
-KERNEL, KERNEL_NAME = (
-    4,
-    "System",
-)  # the process of the kernel, http.sys's listeners among it: it has no program file
+# The process of the kernel, which has http.sys's listeners. It has no program file.
+KERNEL, KERNEL_NAME = 4, "System"
 
 
 class SERVICE_STATUS_PROCESS(Structure):
@@ -100,9 +91,10 @@ def collect(board: Board) -> Tuple[Service, ...]:
     if not manager:
         raise failed("OpenSCManagerW", last_error())
     try:
-        return tuple(service for service in (_service(manager, name) for name in NAMES) if service)
+        found = [_service(manager, name) for name in NAMES]
     finally:
         close(manager)
+    return tuple(service for service in found if service)
 
 
 def _service(manager: int, name: str) -> Optional[Service]:
@@ -110,8 +102,9 @@ def _service(manager: int, name: str) -> Optional[Service]:
     close = function("advapi32", "CloseServiceHandle", BOOL, HANDLE)
     handle = open_service(manager, name, SERVICE_QUERY_STATUS | SERVICE_QUERY_CONFIG)
     if not handle:
-        code = last_error()
-        return None if code == ERROR_SERVICE_DOES_NOT_EXIST else Service(name, ServiceState.UNKNOWN)
+        if last_error() == ERROR_SERVICE_DOES_NOT_EXIST:
+            return None
+        return Service(name, ServiceState.UNKNOWN)
     try:
         return Service(name, _state(handle), _start(handle))
     finally:
@@ -120,31 +113,27 @@ def _service(manager: int, name: str) -> Optional[Service]:
 
 def _state(handle: int) -> ServiceState:
     query = function(
-        "advapi32",
-        "QueryServiceStatusEx",
-        BOOL,
-        HANDLE,
-        DWORD,
-        POINTER(SERVICE_STATUS_PROCESS),
-        DWORD,
-        POINTER(DWORD),
-    )
+        "advapi32", "QueryServiceStatusEx", BOOL,
+        HANDLE, DWORD, POINTER(SERVICE_STATUS_PROCESS), DWORD, POINTER(DWORD),
+    )  # fmt: skip
     status, needed = SERVICE_STATUS_PROCESS(), DWORD()
-    done = query(handle, SC_STATUS_PROCESS_INFO, byref(status), sizeof(status), byref(needed))
-    return STATES.get(status.dwCurrentState, ServiceState.UNKNOWN) if done else ServiceState.UNKNOWN
+    if not query(handle, SC_STATUS_PROCESS_INFO, byref(status), sizeof(status), byref(needed)):
+        return ServiceState.UNKNOWN
+    return STATES.get(status.dwCurrentState, ServiceState.UNKNOWN)
 
 
 def _start(handle: int) -> Optional[str]:
     config = POINTER(QUERY_SERVICE_CONFIGW)
     query = function("advapi32", "QueryServiceConfigW", BOOL, HANDLE, config, DWORD, POINTER(DWORD))
-    buffer, needed = create_string_buffer(8192), DWORD()  # the largest that there is
+    # no configuration is larger
+    buffer, needed = create_string_buffer(8192), DWORD()
     if not query(handle, cast(buffer, config), len(buffer), byref(needed)):
         return None
     return STARTS.get(cast(buffer, config).contents.dwStartType)
 
 
 def collect_listeners(board: Board) -> Tuple[Listener, ...]:
-    """IPv4 listeners on the ports that matter, with the programs that they are of."""
+    """IPv4 listeners on the ports that matter, with their programs."""
     rows = [
         row
         for row in iphlpapi.tcp_table()
@@ -159,23 +148,28 @@ def collect_listeners(board: Board) -> Tuple[Listener, ...]:
 
 
 def collect_connections(board: Board) -> Tuple[ProcessConnection, ...]:
-    """Connections to IMDS that a process still has, other than this one."""
-    return tuple(
-        ProcessConnection(
-            _process_name(row.pid),
-            row.pid,
-            row.local_port,
-            TCP_STATES[row.state] if row.state < len(TCP_STATES) else str(row.state),
-        )
+    """Connections to IMDS that other processes still have."""
+    rows = [
+        row
         for row in iphlpapi.tcp_table()
         if row.remote_address == IMDS_ADDRESS and row.pid != os.getpid() and row.state != TIME_WAIT
+    ]
+    return tuple(
+        ProcessConnection(_process_name(row.pid), row.pid, row.local_port, _tcp_state(row.state))
+        for row in rows
     )
 
 
+def _tcp_state(number: int) -> str:
+    if number >= len(TCP_STATES):
+        return str(number)
+    return TCP_STATES[number]
+
+
 def _process_name(pid: int) -> str:
-    """The file name of a process's program, without its folder; ``-`` where it has ended or may not
-    be asked.
-    """
+    """The file name of a process's program; ``-`` where it has ended or may not be queried."""
+    if not pid:
+        return "-"
     if pid == KERNEL:
         return KERNEL_NAME
     try:
@@ -185,12 +179,13 @@ def _process_name(pid: int) -> str:
         )
     except NoFact:
         return "-"
-    handle = open_process(PROCESS_QUERY_LIMITED_INFORMATION, False, pid) if pid else None
+    handle = open_process(PROCESS_QUERY_LIMITED_INFORMATION, False, pid)
     if not handle:
         return "-"
     try:
         buffer, size = create_unicode_buffer(32768), DWORD(32768)
-        found = query(handle, 0, buffer, byref(size))
-        return buffer.value.rpartition("\\")[2] or "-" if found else "-"
+        if not query(handle, 0, buffer, byref(size)):
+            return "-"
+        return buffer.value.rpartition("\\")[2] or "-"
     finally:
         close_handle(handle)

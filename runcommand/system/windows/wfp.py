@@ -1,6 +1,6 @@
-"""The filters of the Windows Filtering Platform that forbid a connect to IMDS, whoever set them:
-``netsh wfp show filters``.
+"""The filters of the Windows Filtering Platform that concern IMDS: ``netsh wfp show filters``.
 
+They may be of any program, not of the Windows firewall alone.
 https://learn.microsoft.com/windows-server/administration/windows-commands/netsh-wfp
 """
 
@@ -35,7 +35,7 @@ ARGUMENTS = (
 )  # fmt: skip
 IMDS_S = 6.0  # how long the outcome of the connect is waited for
 DECLARATION = re.compile(r"\A<\?xml[^>]{0,200}\?>")
-# That are kept: of those that may have forbidden the connection, and of all others.
+# How many are kept of the filters that may have forbidden the connection, and of all others.
 FILTERS, OTHER_FILTERS = 50, 200
 LAYERS = (
     "FWPM_LAYER_ALE_AUTH_CONNECT_V4",
@@ -59,22 +59,23 @@ ADDRESS_FIELDS = (MatchField.DESTINATION, MatchField.SOURCE)
 
 
 def collect(programs: Programs, board: Board) -> Optional[Tuple[FirewallRule, ...]]:
-    """The filters, first those that may have forbidden the connection; None where it was not
-    forbidden, so that there was no need.
+    """The filters, first those that may have forbidden the connection.
+
+    None where it was not forbidden: then they are not read.
     """
     imds: Optional[Imds] = board.wait("imds", IMDS_S, or_draft=True)
     if imds is None or imds.attempts[-1].outcome is not Outcome.FORBIDDEN:
         return None
     text = programs.run("netsh.exe", ARGUMENTS).decode(console_encoding(), "replace")
-    return parse(text, lambda said: board.note("wfp_filters", said))
+    return parse(text, lambda note: board.note("wfp_filters", note))
 
 
 def parse(text: str, note: Callable[[str], None] = lambda text: None) -> Tuple[FirewallRule, ...]:
     """The filters, first those that may have forbidden TCP 80 to IMDS. Raises ``NoFact``.
 
-    :param note: is told where there are more than are kept
+    :param note: is called where there are more than are kept
     """
-    # here: a run needs it only where a connection was forbidden
+    # imported here: a run needs it only where a connection was forbidden
     import xml.etree.ElementTree as ElementTree
 
     document = text[text.find("<") : text.rfind(">") + 1]
@@ -106,9 +107,7 @@ def _filter(item: Element) -> FirewallRule:
         key, how = condition.findtext("fieldKey") or "?", condition.findtext("matchType") or "?"
         field, value = FIELDS.get(key, MatchField.OTHER), _value(condition.find("conditionValue"))
         if value and field in ADDRESS_FIELDS and re.fullmatch(r"\d{1,10}(-\d{1,10})?", value):
-            value = "-".join(
-                str(ipaddress.IPv4Address(int(part) % 2**32)) for part in value.split("-")
-            )
+            value = "-".join(map(_dotted, value.split("-")))
         if value is None or how not in COMPARISONS:
             field, value = MatchField.OTHER, key
         if field is MatchField.OTHER:
@@ -118,34 +117,41 @@ def _filter(item: Element) -> FirewallRule:
         else:
             values.setdefault(field, []).append(value)
     matches = [FirewallMatch(field, tuple(own)) for field, own in values.items()]
-    layer = item.findtext("layerKey")
+    chain = item.findtext("layerKey")
+    # outgoing connections pass these layers
+    if chain in LAYERS:
+        chain = None
     return FirewallRule(
         id=item.findtext("filterKey") or item.findtext("filterId") or "?",
         place=FirewallPlace.WFP,
         action=ACTIONS.get(item.findtext("action/type") or "", RuleVerdict.OTHER),
         name=(item.findtext("displayData/name") or "").strip(),
-        # a layer that outgoing connections do not pass
-        chain=None if layer in LAYERS else layer,
+        chain=chain,
         matches=(*matches, *negated),
         provider=item.findtext("providerKey") or None,
     )
 
 
+def _dotted(number: str) -> str:
+    """An address that netsh prints as a number."""
+    return str(ipaddress.IPv4Address(int(number) % 2**32))
+
+
 def _value(value: Optional[Element]) -> Optional[str]:
-    """The value of a condition as it stands in a ``FirewallMatch``; None where it is of a form that
-    is not known.
-    """
+    """The value of a condition, in the form of a ``FirewallMatch``; None where it is not known."""
     if value is None:
         return None
     low, high = value.find("rangeValue/valueLow"), value.find("rangeValue/valueHigh")
-    if low is not None and high is not None:
-        first, last = _single(low), _single(high)
-        return f"{first}-{last}" if first and last else None
-    return _single(value)
+    if low is None or high is None:
+        return _single(value)
+    first, last = _single(low), _single(high)
+    if not first or not last:
+        return None
+    return f"{first}-{last}"
 
 
 def _single(value: Element) -> Optional[str]:
-    """The value of a condition that is no range."""
+    """The value of a condition that is not a range; None where it is not known."""
     masked = value.find("v4AddrMask")
     if masked is not None:
         return f"{masked.findtext('addr')}/{masked.findtext('mask')}"

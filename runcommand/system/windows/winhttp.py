@@ -1,4 +1,4 @@
-"""WinHTTP's default proxy (winhttp.dll), which services use that have no proxy of their own."""
+"""WinHTTP's default proxy (winhttp.dll), for services that have no proxy setting of their own."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ class DefaultProxy(NamedTuple):
 
 
 def default_proxy() -> Optional[DefaultProxy]:
-    """``WinHttpGetDefaultProxyConfiguration``; None where requests go out directly. Raises
-    ``NoFact``.
+    """``WinHttpGetDefaultProxyConfiguration``; None where requests use no proxy.
+
+    Raises ``NoFact``.
     """
     get = function(
         "winhttp", "WinHttpGetDefaultProxyConfiguration", BOOL, POINTER(WINHTTP_PROXY_INFO)
@@ -33,15 +34,17 @@ def default_proxy() -> Optional[DefaultProxy]:
         raise failed("WinHttpGetDefaultProxyConfiguration", last_error())
     pointers = (info.lpszProxy, info.lpszProxyBypass)
     try:
-        servers, bypass = (
-            cast(pointer, LPWSTR).value or "" if pointer else "" for pointer in pointers
-        )
+        found = DefaultProxy(*map(_text, pointers))
     finally:
         for pointer in pointers:
             if pointer:
                 free(pointer)
-    return (
-        DefaultProxy(servers, bypass)
-        if info.dwAccessType == WINHTTP_ACCESS_TYPE_NAMED_PROXY
-        else None
-    )
+    if info.dwAccessType != WINHTTP_ACCESS_TYPE_NAMED_PROXY:
+        return None
+    return found
+
+
+def _text(pointer: Optional[int]) -> str:
+    if not pointer:
+        return ""
+    return cast(pointer, LPWSTR).value or ""
