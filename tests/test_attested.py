@@ -310,7 +310,7 @@ def test_the_simulators_documents_verify_with_openssl(maker, tmp_path):
 
 
 # --- what is read
-# ---------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def test_the_document_says_what_the_instance_says():

@@ -76,7 +76,8 @@ from .generate import some_facts
 LIMIT = 3900
 REPORT = Path(__file__).resolve().parents[1] / "runcommand" / "report"
 END = re.compile(
-    r"END IMDS-CHECK verdict=(healthy|degraded|broken|inconclusive) cause=([a-z0-9-]+|-) exit=([0-3]) host=(\S+) at=(\S+) v=(\S+)"
+    r"END IMDS-CHECK verdict=(healthy|degraded|broken|inconclusive) cause=([a-z0-9-]+|-) "
+    r"exit=([0-3]) host=(\S+) at=(\S+) v=(\S+)"
 )
 
 

@@ -53,7 +53,8 @@ def filter_(
 
 def document(*filters):
     return (
-        '<?xml version="1.0" encoding="utf-16"?>\r\n<wfpdiag><timeStamp>2026-11-23T01:44:05.000Z</timeStamp>'
+        '<?xml version="1.0" encoding="utf-16"?>\r\n<wfpdiag><timeStamp>2026-11-23T01:44:05.000Z</t'
+        "imeStamp>"
         f'<filters numItems="{len(filters)}">{"".join(filters)}</filters></wfpdiag>\r\n'
     )
 

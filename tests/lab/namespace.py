@@ -256,7 +256,8 @@ class Lab:
     def services(self, **states: str) -> None:
         """What systemd would say of its services; a name is written with ``_`` for ``-``."""
         units = [
-            f"Id={name.replace('_', '-')}.service\nLoadState=loaded\nActiveState={state}\nUnitFileState=enabled\n"
+            f"Id={name.replace('_', '-')}.service\nLoadState=loaded\nActiveState={state}\nUnitFileS"
+            f"tate=enabled\n"
             for name, state in states.items()
         ]
         self.write("/run/lab/units", "\n".join(units))
