@@ -581,7 +581,9 @@ def test_who_depends_on_the_document(name, edition, words):
 
 
 def skewed(by_header, by_document):
-    """A VM whose clock is so many seconds ahead of the Date header, and of the document's own time."""
+    """A VM whose clock is so many seconds ahead of the Date header, and of the document's own
+    time.
+    """
     facts = WINDOWS.healthy()
     date = instant(parse_instant(NOW) - timedelta(seconds=by_header))
     made = instant(parse_instant(NOW) - timedelta(seconds=by_document))

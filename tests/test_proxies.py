@@ -680,7 +680,10 @@ def test_the_fix_for_each_place_on_windows(setting, expected):
         (
             "/etc/profile.d/proxy.sh",
             [
-                """printf '%s\\n' 'export no_proxy="${no_proxy:+$no_proxy,}169.254.169.254,168.63.129.16" NO_PROXY="${NO_PROXY:+$NO_PROXY,}169.254.169.254,168.63.129.16"' > /etc/profile.d/zzzz-azure-platform.sh"""
+                "printf '%s\\n' 'export "
+                'no_proxy="${no_proxy:+$no_proxy,}169.254.169.254,168.63.129.16" '
+                'NO_PROXY="${NO_PROXY:+$NO_PROXY,}169.254.169.254,168.63.129.16"'
+                "' > /etc/profile.d/zzzz-azure-platform.sh"
             ],
         ),
         ("this process's environment", []),

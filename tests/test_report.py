@@ -646,7 +646,8 @@ RULES_IN_WORDS = {
     "5: not from 10.0.0.0/8 to 10.1.0.0/16 lookup vpn": RoutingRule(
         5, "10.0.0.0/8", "10.1.0.0/16", inverted=True, table="vpn"
     ),
-    "7: from 10.0.0.4 fwmark 0x1/0xff iif lo oif eth1 ipproto tcp sport 5 dport 80-90 prohibit": RoutingRule(
+    "7: from 10.0.0.4 fwmark 0x1/0xff iif lo oif eth1 "
+    "ipproto tcp sport 5 dport 80-90 prohibit": RoutingRule(
         7,
         "10.0.0.4/32",
         fwmark="0x1/0xff",

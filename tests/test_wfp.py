@@ -63,7 +63,10 @@ ADDRESS = condition("IP_REMOTE_ADDRESS", "EQUAL", uint(IMDS))
 MASKED = (
     "<type>FWP_V4_ADDR_MASK</type><v4AddrMask><addr>{}</addr><mask>255.255.0.0</mask></v4AddrMask>"
 )
-RANGE = "<type>FWP_RANGE_TYPE</type><rangeValue><valueLow>{}</valueLow><valueHigh>{}</valueHigh></rangeValue>"
+RANGE = (
+    "<type>FWP_RANGE_TYPE</type>"
+    "<rangeValue><valueLow>{}</valueLow><valueHigh>{}</valueHigh></rangeValue>"
+)
 
 
 def suspected(*filters):

@@ -241,7 +241,9 @@ class Lab:
         self.write("/etc/hosts", "\n".join([*lines, ""]))
 
     def trust(self, names: Sequence[str]) -> None:
-        """The certificates (of ``pki.ISSUERS``) that an administrator has added to the VM's bundle."""
+        """The certificates (of ``pki.ISSUERS``) that an administrator has added to the VM's
+        bundle.
+        """
         anchors = self._seen_from_here(ANCHORS)
         assert anchors is not None, ANCHORS
         for file in anchors.iterdir():
