@@ -198,7 +198,8 @@ PPP adapter Margies Travel:
    Media State . . . . . . . . . . . : Media disconnected
    Connection-specific DNS Suffix  . : adatum.com
 """
-IP_ADDR = """1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536 qdisc noqueue state UNKNOWN group default qlen 1000
+IP_ADDR = """\
+1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536 qdisc noqueue state UNKNOWN group default qlen 1000
     inet 127.0.0.1/8 scope host lo
        valid_lft forever preferred_lft forever
 2: eth0: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc mq state UP group default qlen 1000
@@ -206,7 +207,8 @@ IP_ADDR = """1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536 qdisc noqueue state UNKNOWN
     altname enx000d3a7f2004
     inet 10.0.0.4/24 brd 10.0.0.255 scope global dynamic eth0
        valid_lft 80000sec preferred_lft 80000sec
-5: contosovpn: <POINTOPOINT,MULTICAST,NOARP,UP,LOWER_UP> mtu 1420 qdisc noqueue state UNKNOWN group default qlen 1000
+5: contosovpn: <POINTOPOINT,MULTICAST,NOARP,UP,LOWER_UP> mtu 1420 qdisc noqueue state UNKNOWN \
+group default qlen 1000
     inet 10.8.0.2/24 scope global contosovpn:adatum
        valid_lft forever preferred_lft forever
 """
@@ -502,7 +504,10 @@ def linux() -> Facts:
 
 
 def _named(instance, name, group):
-    resource = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{group}/providers/Microsoft.Compute/virtualMachines/{name}"
+    resource = (
+        f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{group}"
+        f"/providers/Microsoft.Compute/virtualMachines/{name}"
+    )
     return replace(
         instance,
         name=name,

@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, List
+from typing import Any, Dict, List
 
 from runcommand.diagnosis import Diagnosis, diagnose
-from runcommand.facts import Facts, facts_from_json, instant, parse_instant, to_json
+from runcommand.facts import (
+    CertificateChain,
+    Facts,
+    IssuerFetch,
+    facts_from_json,
+    instant,
+    parse_instant,
+    to_json,
+)
 from runcommand.report import json_report, text
 from runcommand.simulator.scenarios import SCENARIOS
 from runcommand.simulator.world import Scenario, simulate
@@ -27,8 +36,26 @@ def settled(facts: Facts) -> Facts:
     """The same facts as they would be in a run of even times, so that two recordings differ only
     where something changed.
     """
-    document = to_json(facts)
+    chains = tuple(_first_host_won(chain) for chain in facts.certificate_chains or ())
+    document = to_json(replace(facts, certificate_chains=chains or facts.certificate_chains))
     return facts_from_json(_settle(document, min(_times(document), default=parse_instant(THEN))))
+
+
+def _first_host_won(chain: CertificateChain) -> CertificateChain:
+    """Several hosts offer the same issuer, and chance decides which one answers first: here it is
+    always the one that the certificate names first.
+    """
+    fetched = [fetch.certificate for fetch in chain.fetches if fetch.certificate]
+    first = {}
+    for certificate in (*chain.certificates, *fetched):
+        for url in certificate.issuer_urls:
+            first[url] = certificate.issuer_urls[0]
+    fetches: Dict[IssuerFetch, None] = {}
+    for fetch in chain.fetches:
+        if fetch.certificate:
+            fetch = replace(fetch, url=first[fetch.url])
+        fetches[fetch] = None
+    return replace(chain, fetches=tuple(fetches))
 
 
 def _times(value: Any) -> List[datetime]:
@@ -51,13 +78,15 @@ def _settle(value: Any, began: datetime, key: str = "") -> Any:
             )
         return made
     if key in ("read_at", "created_on", "expires_on", "judged_at") and value:
-        step = (
-            1 if key == "read_at" else 60
-        )  # the others are told to the second, and fall on either side of one
+        # all but read_at have whole seconds, and fall on either side of one
+        step = 1 if key == "read_at" else 60
         passed = (parse_instant(value) - began).total_seconds()
         return instant(parse_instant(THEN) + timedelta(seconds=step * round(passed / step)))
     if key == "elapsed_s":
-        return 0.004 if value < 0.3 else round(value * 2) / 2
+        # in half seconds; a busy machine adds to a time, and takes little off
+        return 0.004 if value < 0.3 else int(value * 2 + 0.4) / 2
+    if key == "allowed_s":
+        return round(value, 1)
     if key == "collected_at":
         return THEN
     if key == "pkcs7":

@@ -34,7 +34,10 @@ VALID, INVALID, MALFORMED, UNVERIFIABLE = (
     SignatureState.MALFORMED,
     SignatureState.UNVERIFIABLE,
 )
-CONTENT = b'{"nonce":"1234567890","vmId":"02aab8a4-74ef-476e-8182-f6d2ba4166a6","timeStamp":{"createdOn":"11/28/18 00:16:17 -0000","expiresOn":"11/28/18 06:16:17 -0000"}}'
+CONTENT = (
+    b'{"nonce":"1234567890","vmId":"02aab8a4-74ef-476e-8182-f6d2ba4166a6","timeStamp":'
+    b'{"createdOn":"11/28/18 00:16:17 -0000","expiresOn":"11/28/18 06:16:17 -0000"}}'
+)
 
 
 def read(encoded, nonce="1234567890"):
@@ -310,7 +313,7 @@ def test_the_simulators_documents_verify_with_openssl(maker, tmp_path):
 
 
 # --- what is read
-# ---------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def test_the_document_says_what_the_instance_says():

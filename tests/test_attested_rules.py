@@ -183,7 +183,7 @@ def test_without_alternative_names_the_common_name_counts():
 
 
 # --- the chain
-# ------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 LEAF_FACT, ISSUING, CROSS = fact(LEAF, "the document"), fact(pki.issuing()), fact(pki.cross())
 ROOT, TLS_ROOT = fact(pki.root()), fact(pki.tls_root())
@@ -507,7 +507,7 @@ def test_certificates_in_the_wrong_stores_are_told():
 
 
 # --- hosts
-# ----------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def test_hosts_that_cannot_be_reached_are_a_warning():
@@ -541,7 +541,7 @@ def test_hosts_that_cannot_be_reached_are_a_warning():
 
 
 # --- who cares
-# ------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -577,11 +577,13 @@ def test_who_depends_on_the_document(name, edition, words):
 
 
 # --- clocks
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def skewed(by_header, by_document):
-    """A VM whose clock is so many seconds ahead of the Date header, and of the document's own time."""
+    """A VM whose clock is so many seconds ahead of the Date header, and of the document's own
+    time.
+    """
     facts = WINDOWS.healthy()
     date = instant(parse_instant(NOW) - timedelta(seconds=by_header))
     made = instant(parse_instant(NOW) - timedelta(seconds=by_document))

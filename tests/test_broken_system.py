@@ -130,7 +130,7 @@ def test_an_ordinary_user_gets_the_same_cause(lab):
         and report["facts"]["machine"]["elevated"] is False
     )
     finding = report["findings"][0]
-    assert finding["detail"].startswith("This was not run as root: ")
+    assert finding["detail"].startswith("This was not run as root, so ")
     assert finding["fix"][0]["text"] == "Run this again as root, with sudo."
 
 
@@ -293,7 +293,8 @@ def test_20000_routes_and_200_nics(lab):
     report, seconds = report_of(lab)
     assert report["cause"] == "route-wrong-interface", report["findings"]
     assert len(report["facts"]["routes"]) > 20000 and len(report["facts"]["adapters"]) > 200
-    assert seconds < 40 * start_s(lab)
+    # IMDS's silence, then the tries from each address; the rest is work
+    assert seconds < 3 + 1 + 30 * start_s(lab)
     done = lab.tool("--no-files")
     assert len(done.stdout) + done.stdout.count("\n") <= 3900
     assert (

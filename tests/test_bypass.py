@@ -243,8 +243,10 @@ for place in [("127.0.0.1", 3128)] + [(address, 80) for address in {addresses!r}
     server = http.server.ThreadingHTTPServer(place, Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
 for no_proxy, address in {lists!r}:
-    env = {{"http_proxy": "http://127.0.0.1:3128", "no_proxy": no_proxy, "PATH": os.environ["PATH"]}}
-    done = subprocess.run(["curl", "-s", "-m", "5", "http://" + address + "/"], env=env, stdout=subprocess.PIPE)
+    env = {{"http_proxy": "http://127.0.0.1:3128", "no_proxy": no_proxy}}
+    env["PATH"] = os.environ["PATH"]
+    command = ["curl", "-s", "-m", "5", "http://" + address + "/"]
+    done = subprocess.run(command, env=env, stdout=subprocess.PIPE)
     print(done.stdout.decode())
 """
 

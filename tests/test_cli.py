@@ -236,7 +236,9 @@ GIVEN_BACK = {
     "a report's text": TEXT_REPORT.encode(),
     "a quoted report": "".join(f"> {line}\r\n" for line in TEXT_REPORT.splitlines()).encode(),
     "an error of the CLI": b"ERROR: (Conflict) Run command extension execution is in progress.\n",
-    "another script's": b'{"value": [{"code": "ComponentStatus/StdOut/succeeded", "message": "hello"}]}',
+    "another script's": (
+        b'{"value": [{"code": "ComponentStatus/StdOut/succeeded", "message": "hello"}]}'
+    ),
 }
 
 

@@ -89,10 +89,13 @@ ENTRIES = r"[A-Za-z0-9.*:/_<>;,-]{1,1000}"
 SERVICE = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,79}"
 HERE = re.escape("C:\\Program Files\\imds-check")
 IPTABLES_OPTION = (
-    r"!|-[sd] [0-9./,]{7,400}|-p [a-z0-9]{1,32}|-[io] [A-Za-z0-9_+.@-]{1,32}|-[mjg] [A-Za-z0-9_]{1,32}|--syn|"
+    r"!|-[sd] [0-9./,]{7,400}|-p [a-z0-9]{1,32}|-[io] [A-Za-z0-9_+.@-]{1,32}|-[mjg] [A-Za-z0-9_]{1,"
+    r"32}|--syn|"
     r"--(s|d)ports? [0-9:,]{1,96}|--(src|dst)-range [0-9.-]{7,31}|--[ug]id-owner [0-9-]{1,21}|"
-    r"--(ct)?state [A-Z,]{1,128}|--comment ('[A-Za-z0-9 ./:,_@%+=#()\[\]-]{0,255}'|[A-Za-z0-9./:,_@%+=-]{1,255})|"
-    r"--reject-with [a-z0-9-]{1,32}|--to-destination [0-9.:-]{2,40}|--to-ports [0-9-]{1,11}|--to-source [0-9.:-]{2,40}|"
+    r"--(ct)?state [A-Z,]{1,128}|--comment ('[A-Za-z0-9 ./:,_@%+=#()\[\]-]{0,255}'|[A-Za-z0-9./:,"
+    r"_@%+=-]{1,255})|"
+    r"--reject-with [a-z0-9-]{1,32}|--to-destination [0-9.:-]{2,40}|--to-ports [0-9-]{1,11}|"
+    r"--to-source [0-9.:-]{2,40}|"
     r"--(set-)?x?mark [0-9a-fx/]{1,21}"
 )
 ROUTE = rf"ip route replace (default|{CIDR})( via {HOP})? dev {IF}( src {A})?( metric {N})?{TABLE}"
@@ -106,18 +109,23 @@ STEPS = [  # of a line for ``sh``, between ``&&``
 FORMS = {
     Shell.SH: [
         rf"({'|'.join(STEPS)})( && ({'|'.join(STEPS)}))*",
-        rf"ip route del ((local|unreachable|blackhole|prohibit|throw) )?{CIDR}( via {HOP})?( dev {IF})?( metric {N})?{TABLE}",
+        rf"ip route del ((local|unreachable|blackhole|prohibit|throw) )?{CIDR}( via {HOP})?( dev "
+        rf"{IF})?( metric {N})?{TABLE}",
         rf"ip rule add pref {N} to {A} lookup main",
-        rf"ip rule del pref {N}( not)? from (all|{CIDR})( to {CIDR})?( iif {IF})?( oif {IF})?( fwmark [0-9a-fx/]{{1,30}})?"
-        rf"( ipproto [a-z0-9]{{1,32}})?( sport [0-9-]{{1,11}})?( dport [0-9-]{{1,11}})?( uidrange {N}-{N})? (unreachable|blackhole|prohibit)",
+        rf"ip rule del pref {N}( not)? from (all|{CIDR})( to {CIDR})?( iif {IF})?( oif {IF})?( "
+        rf"fwmark [0-9a-fx/]{{1,30}})?"
+        rf"( ipproto [a-z0-9]{{1,32}})?( sport [0-9-]{{1,11}})?( dport [0-9-]{{1,11}})?( uidrange "
+        rf"{N}-{N})? (unreachable|blackhole|prohibit)",
         rf"ip neigh del [0-9a-f.:]{{2,39}} dev {IF}",
         rf"networkctl (up|reconfigure) {IF}",
         rf"nmcli (device (connect|reapply) {IF}|connection up uuid [0-9a-fA-F-]{{36}} ifname {IF})",
         r"nft -a list chain (ip|ip6|inet|arp|bridge|netdev)( [A-Za-z0-9_./-]{1,64}){2}",
-        rf"nft (delete rule (ip|ip6|inet|arp|bridge|netdev)( [A-Za-z0-9_./-]{{1,64}}){{2}} handle {N}|"
+        rf"nft (delete rule (ip|ip6|inet|arp|bridge|netdev)( [A-Za-z0-9_./-]{{1,64}}){{2}} handle "
+        rf"{N}|"
         r"insert rule (ip|ip6|inet|arp|bridge|netdev)( [A-Za-z0-9_./-]{1,64}){2} "
         rf"ip (daddr|saddr) {A} tcp (dport|sport) (\d+|\{{ \d+, \d+ \}}) accept)",
-        rf"iptables(-legacy|-nft)? -t [a-z]{{1,29}} -[DI] [A-Za-z0-9_.:-]{{1,29}}( ({IPTABLES_OPTION}))*",
+        rf"iptables(-legacy|-nft)? -t [a-z]{{1,29}} -[DI] [A-Za-z0-9_.:-]{{1,29}}( "
+        rf"({IPTABLES_OPTION}))*",
         rf"ufw prepend allow out to {A} port [0-9,]{{1,12}} proto tcp",
         rf"systemctl restart {SERVICE}",
         r"ss -tnp dst 169\.254\.169\.254",
@@ -125,15 +133,21 @@ FORMS = {
         rf'date -u -s "@\$\(\( \$\(date \+%s\) [+-] {N} \)\)"',
         r"mkdir -p /etc/systemd/system\.conf\.d",
         rf"printf '\\n%s\\n' no_proxy={ENTRIES} NO_PROXY={ENTRIES} >> /etc/environment",
-        rf"printf '%s\\n' '\[Manager\]' 'DefaultEnvironment=no_proxy={ENTRIES} NO_PROXY={ENTRIES}' > "
+        rf"printf '%s\\n' '\[Manager\]' 'DefaultEnvironment=no_proxy={ENTRIES} NO_PROXY={ENTRIES}' "
+        rf"> "
         r"/etc/systemd/system\.conf\.d/zzzz-azure-platform\.conf",
         rf"systemctl set-environment no_proxy={ENTRIES} NO_PROXY={ENTRIES}",
-        r"printf '%s\\n' 'export no_proxy=\"\$\{no_proxy:\+\$no_proxy,\}[0-9.,]+\" NO_PROXY=\"\$\{NO_PROXY:\+\$NO_PROXY,\}[0-9.,]+\"' > "
+        r"printf '%s\\n' 'export no_proxy=\"\$\{no_proxy:\+\$no_proxy,\}[0-9.,]+\" "
+        r"NO_PROXY=\"\$\{NO_PROXY:\+\$NO_PROXY,\}[0-9.,]+\"' > "
         r"/etc/profile\.d/zzzz-azure-platform\.sh",
-        r"\[ -e (?P<target>/(usr/local/share/ca-certificates|etc/pki/ca-trust/source/anchors|etc/pki/trust/anchors)/[a-z0-9-]{1,81}"
-        rf"\.crt) \] \|\| \{{ (curl -fsS( -x http://{SERVER})? 'http://[A-Za-z0-9:/._%~-]{{1,300}}' \| openssl x509 -inform DER|"
-        rf"openssl x509 -inform DER -in '/run/{FILE}') -out (?P=target) && (openssl verify (?P=target)( && openssl x509 -in (?P=target) "
-        r"-noout -text \| grep -A1 'Subject Key Id' \| grep -q [0-9A-F]{2}(:[0-9A-F]{2}){19})?|openssl x509 -in (?P=target) "
+        r"\[ -e (?P<target>/(usr/local/share/ca-certificates|etc/pki/ca-trust/source/anchors|"
+        r"etc/pki/trust/anchors)/[a-z0-9-]{1,81}"
+        rf"\.crt) \] \|\| \{{ (curl -fsS( -x http://{SERVER})? 'http://[A-Za-z0-9:/._%~-]{{1,"
+        rf"300}}' \| openssl x509 -inform DER|"
+        rf"openssl x509 -inform DER -in '/run/{FILE}') -out (?P=target) && (openssl verify "
+        rf"(?P=target)( && openssl x509 -in (?P=target) "
+        r"-noout -text \| grep -A1 'Subject Key Id' \| grep -q [0-9A-F]{2}(:[0-9A-F]{2}){19})?|"
+        r"openssl x509 -in (?P=target) "
         r"-outform DER \| sha1sum \| grep -q '\^[0-9a-f]{40} ') \|\| ! rm -f (?P=target); \}",
         r"update-ca-(certificates|trust)",
     ],
@@ -143,35 +157,49 @@ FORMS = {
         rf"route delete {A}( mask {A})?",
         rf"route -p delete {A} mask {A} {A}",
         rf"arp -d {A}",
-        rf"netsh interface ipv4 (delete neighbors {N} {A}|delete address name={N} address={A}|set address name={N} source=dhcp)",
-        rf"netsh advfirewall firewall set rule name={NAME} dir=out new (enable=no|remoteip={REMOTE})",
-        rf'netsh advfirewall firewall add rule name="Azure platform" dir=out action=allow protocol=TCP remoteip={REMOTE} remoteport=80,32526',
-        r"gpresult /scope computer /r|gpupdate /target:computer /force|fclip\.exe|netsh winhttp show proxy",
+        rf"netsh interface ipv4 (delete neighbors {N} {A}|delete address name={N} address={A}|set "
+        rf"address name={N} source=dhcp)",
+        rf"netsh advfirewall firewall set rule name={NAME} dir=out new (enable=no|"
+        rf"remoteip={REMOTE})",
+        rf'netsh advfirewall firewall add rule name="Azure platform" dir=out action=allow '
+        rf"protocol=TCP remoteip={REMOTE} remoteport=80,32526",
+        r"gpresult /scope computer /r|gpupdate /target:computer /force|fclip\.exe|netsh winhttp "
+        r"show proxy",
         r"sc\.exe config w32time start= auto|net start w32time|w32tm /resync /force",
         rf'setx /M NO_PROXY "{ENTRIES}"',
         rf'reg add "HKU\\{SID}\\Environment" /v NO_PROXY /t REG_SZ /d "{ENTRIES}" /f',
-        rf'reg add "(HKU\\{SID}|HKLM)\\Software\\Microsoft\\Windows\\CurrentVersion\\Internet Settings" '
+        rf'reg add "(HKU\\{SID}|HKLM)\\Software\\Microsoft\\Windows\\CurrentVersion\\Internet '
+        rf'Settings" '
         rf'/v ProxyOverride /t REG_SZ /d "{ENTRIES}" /f',
         rf'netsh winhttp set proxy proxy-server="{SERVER}" bypass-list="{ENTRIES}"',
-        rf'bitsadmin /util /setieproxy (LOCALSYSTEM|LOCALSERVICE|NETWORKSERVICE) MANUAL_PROXY {SERVER} "{ENTRIES}"',
+        rf"bitsadmin /util /setieproxy (LOCALSYSTEM|LOCALSERVICE|NETWORKSERVICE) MANUAL_PROXY "
+        rf'{SERVER} "{ENTRIES}"',
         rf'mkdir "{HERE}"',
         rf'certutil -addstore CA "{HERE}\\{FILE}"',
         r"certutil -delstore (CA|Disallowed) [0-9A-Fa-f]{40}",
     ],
     Shell.POWERSHELL: [
         rf"Get-NetAdapter -InterfaceIndex {N} \| Enable-NetAdapter -Confirm:0",
-        rf"Get-NetAdapter -InterfaceIndex {N} \| Remove-NetAdapterAdvancedProperty -RegistryKeyword NetworkAddress",
-        rf"New-NetIPAddress -InterfaceIndex {N} -IPAddress {A} -PrefixLength {N} -ErrorAction Stop; Get-NetIPAddress -InterfaceIndex {N} "
-        rf"-AddressFamily IPv4 \| Where-Object IPAddress -ne {A} \| Set-NetIPAddress -SkipAsSource 1",
-        rf"Get-NetIPAddress -InterfaceIndex {N} -AddressFamily IPv4 \| Where-Object IPAddress -ne {A} \| Set-NetIPAddress -SkipAsSource 1",
+        rf"Get-NetAdapter -InterfaceIndex {N} \| Remove-NetAdapterAdvancedProperty "
+        rf"-RegistryKeyword NetworkAddress",
+        rf"New-NetIPAddress -InterfaceIndex {N} -IPAddress {A} -PrefixLength {N} -ErrorAction Stop;"
+        rf" Get-NetIPAddress -InterfaceIndex {N} "
+        rf"-AddressFamily IPv4 \| Where-Object IPAddress -ne {A} \| Set-NetIPAddress "
+        rf"-SkipAsSource 1",
+        rf"Get-NetIPAddress -InterfaceIndex {N} -AddressFamily IPv4 \| Where-Object IPAddress -ne "
+        rf"{A} \| Set-NetIPAddress -SkipAsSource 1",
         rf"Set-NetIPAddress -IPAddress {A} -SkipAsSource [01]",
         rf"Restart-Service {SERVICE} -Force",
-        r"Get-Process -Id \(Get-NetTCPConnection -RemoteAddress 169\.254\.169\.254\)\.OwningProcess \| Format-Table Id, ProcessName",
+        r"Get-Process -Id \(Get-NetTCPConnection -RemoteAddress "
+        r"169\.254\.169\.254\)\.OwningProcess \| Format-Table Id, ProcessName",
         r"Disable-NetFirewallRule -Name '[A-Za-z0-9{}._-]{1,120}'",
         rf"Set-NetFirewallRule -Name '[A-Za-z0-9{{}}._-]{{1,120}}' -RemoteAddress {REMOTE}",
-        rf"if \(\(Get-FileHash -Algorithm SHA1 '(?P<file>{HERE}\\{FILE})'\)\.Hash -eq '[0-9A-F]{{40}}'\) "
-        r"\{ certutil -addstore Root '(?P=file)' \} else \{ Remove-Item '(?P=file)'; 'NOT INSTALLED: it is another file' \}",
-        rf"Invoke-WebRequest -UseBasicParsing( -Proxy http://{SERVER})? 'http://[A-Za-z0-9:/._~ -]{{1,300}}' -OutFile '{HERE}\\{FILE}'",
+        rf"if \(\(Get-FileHash -Algorithm SHA1 '(?P<file>{HERE}\\{FILE})'\)\.Hash -eq "
+        rf"'[0-9A-F]{{40}}'\) "
+        r"\{ certutil -addstore Root '(?P=file)' \} else \{ Remove-Item '(?P=file)'; 'NOT "
+        r"INSTALLED: it is another file' \}",
+        rf"Invoke-WebRequest -UseBasicParsing( -Proxy http://{SERVER})? 'http://[A-Za-z0-9:/._~ "
+        rf"-]{{1,300}}' -OutFile '{HERE}\\{FILE}'",
     ],
 }
 EXPECTED = {shell: [re.compile(form, re.ASCII) for form in forms] for shell, forms in FORMS.items()}
@@ -180,8 +208,10 @@ EXPECTED = {shell: [re.compile(form, re.ASCII) for form in forms] for shell, for
 AZURE = [  # on the operator's own machine
     re.compile(form, re.ASCII)
     for form in (
-        r"az vm show -g [A-Za-z0-9._-]{1,90} -n [A-Za-z0-9._-]{1,90} --query securityProfile\.proxyAgentSettings\.imds",
-        r"az sig in-vm-access-control-profile-version (show --ids PROFILE|update --ids PROFILE --mode Audit)",
+        r"az vm show -g [A-Za-z0-9._-]{1,90} -n [A-Za-z0-9._-]{1,90} --query "
+        r"securityProfile\.proxyAgentSettings\.imds",
+        r"az sig in-vm-access-control-profile-version (show --ids PROFILE|update --ids PROFILE "
+        r"--mode Audit)",
         r"az vm update -g [A-Za-z0-9._-]{1,90} -n [A-Za-z0-9._-]{1,90} --imds-mode Audit",
     )
 ]

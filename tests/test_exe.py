@@ -328,8 +328,9 @@ def test_wrong_arguments_are_one_line_and_exit_code_2(lab, arguments):
 AS_SYSTEM = """
 import json, os, subprocess, sys
 command, environment, folder = json.loads(sys.argv[1])
-done = subprocess.run(command, env={**os.environ, **environment}, cwd=folder, stdin=subprocess.DEVNULL,
-    stdout=subprocess.PIPE, stderr=subprocess.PIPE, creationflags=subprocess.DETACHED_PROCESS)
+done = subprocess.run(command, env={**os.environ, **environment}, cwd=folder,
+    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    creationflags=subprocess.DETACHED_PROCESS)
 print(json.dumps([done.returncode, done.stdout.decode("oem"), done.stderr.decode("oem")]))
 """
 
@@ -636,7 +637,8 @@ def test_structures_have_the_sizes_of_the_windows_headers(lab):
 import ctypes, json
 import runcommand.system.windows.iphlpapi as iphlpapi
 kinds = (ctypes.Structure, ctypes.Union)
-own = {name: item for name, item in vars(iphlpapi).items() if isinstance(item, type) and issubclass(item, kinds)}
+classes = {name: item for name, item in vars(iphlpapi).items() if isinstance(item, type)}
+own = {name: item for name, item in classes.items() if issubclass(item, kinds)}
 print(json.dumps({name: ctypes.sizeof(item) for name, item in own.items() if item not in kinds}))
 """
     assert json.loads(python(lab, script)) == {  # x64
@@ -663,9 +665,12 @@ from pathlib import Path
 import runcommand.system.windows.folder as folder
 real = folder.function
 def inform(handle, about):  # Wine has no reparse points: what Windows says of one
-    about._obj.dwFileAttributes = folder.FILE_ATTRIBUTE_DIRECTORY | folder.FILE_ATTRIBUTE_REPARSE_POINT
+    attributes = folder.FILE_ATTRIBUTE_DIRECTORY | folder.FILE_ATTRIBUTE_REPARSE_POINT
+    about._obj.dwFileAttributes = attributes
     return True
-folder.function = lambda dll, name, *types: inform if name == "GetFileInformationByHandle" else real(dll, name, *types)
+def function(dll, name, *types):
+    return inform if name == "GetFileInformationByHandle" else real(dll, name, *types)
+folder.function = function
 for link in (True, False):
     try:
         with folder._opened(Path("C:/windows"), link):
@@ -692,7 +697,8 @@ from runcommand.system.program import Programs
 from runcommand.system.windows.job import contain
 import os
 child = "import time; time.sleep(3); open('C:/survivor', 'w')"
-parent = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {child!r}]); time.sleep(60)"
+start = f"subprocess.Popen([sys.executable, '-c', {child!r}])"
+parent = f"import subprocess, sys, time; {start}; time.sleep(60)"
 try:
     Programs(("C:/py",), dict(os.environ), contain).run("python.exe", ["-c", parent], seconds=1.5)
 except NoFact as reason:

@@ -111,7 +111,8 @@ def changed(path, value):
         (
             ("adapters", 1, "state"),
             "sideways",
-            "facts.adapters[1].state: expected one of up, down, no-carrier, unknown, got 'sideways'",
+            "facts.adapters[1].state: expected one of up, down, no-carrier, unknown, got "
+            "'sideways'",
         ),
         (
             ("adapters", 1, "state"),

@@ -319,7 +319,9 @@ def of_conditions(text: str) -> None:
 
 
 def of_redaction(text: str) -> None:
-    """What redaction does with the text of a program, of which ``RAW_LIMIT`` characters are kept."""
+    """What redaction does with the text of a program, of which ``RAW_LIMIT`` characters are
+    kept.
+    """
     raw = [
         RawText(command, text[:RAW_LIMIT])
         for command in ("ip -4 addr show", "ipconfig /all", "route print")
@@ -519,7 +521,10 @@ FILTER = (
     f"<item><layerKey>{wfp.LAYERS[0]}</layerKey><action><type>{wfp.BLOCK}</type></action><filterCondition><item>"
     "<fieldKey>x</fieldKey><matchType>FWP_MATCH_EQUAL</matchType><conditionValue><rangeValue><valueLow>"
 )
-FILTER_END = "</valueLow><valueHigh><uint8>1</uint8></valueHigh></rangeValue></conditionValue></item></filterCondition></item>"
+FILTER_END = (
+    "</valueLow><valueHigh><uint8>1</uint8></valueHigh></rangeValue></conditionValue></item>"
+    "</filterCondition></item>"
+)
 
 
 READERS = (

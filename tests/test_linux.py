@@ -264,7 +264,8 @@ def test_a_policy_rule_that_makes_no_sense_is_no_failure(row):
     assert routes.parse_rule(row).source is None
 
 
-PROC_NET_ROUTE = """Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
+PROC_NET_ROUTE = """\
+Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
 eth0\t00000000\t0100000A\t0003\t0\t0\t100\t00000000\t0\t0\t0
 *\tFEA9FEA9\t00000000\t0205\t0\t0\t5\tFFFFFFFF\t0\t0\t0
 eth0\t0000000A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0
@@ -415,18 +416,31 @@ NETWORKD = (
     "parse.\nADDRESS=10.0.0.4\nNETMASK=255.255.255.0\nROUTER=10.0.0.1\nSERVER_ADDRESS=168.63.129.16\n"
 )
 DHCLIENT = """
-lease { interface "eth0"; fixed-address 10.9.9.9; option routers 10.9.9.1; option dhcp-server-identifier 10.9.9.2; }
+lease { interface "eth0"; fixed-address 10.9.9.9; option routers 10.9.9.1; \
+option dhcp-server-identifier 10.9.9.2; }
 lease {
   interface "eth0";
   fixed-address 10.0.0.4;
   option subnet-mask 255.255.255.0;
   option routers 10.0.0.1;
   option dhcp-server-identifier 168.63.129.16;
-  option rfc3442-classless-static-routes 0,10,0,0,1,32,168,63,129,16,10,0,0,1,32,169,254,169,254,10,0,0,1;
+  option rfc3442-classless-static-routes \
+0,10,0,0,1,32,168,63,129,16,10,0,0,1,32,169,254,169,254,10,0,0,1;
 }
 """
-NM_STATE = "[device]\nmanaged=true\nconnection-uuid=5fb06bd0-0bb0-7ffb-45f1-d6edd65f3e03\n[dhcp4]\ndhcp4.ip_address=10.0.0.4\ndhcp4.dhcp_server_identifier=168.63.129.16\ndhcp4.routers=10.0.0.1\n"
-WICKED = "<lease><addresses><assigned-addr><local>10.0.0.4/24</local></assigned-addr></addresses><ipv4:dhcp><server-id>168.63.129.16</server-id></ipv4:dhcp><routes><route><nexthop><gateway>10.0.0.1</gateway></nexthop></route></routes></lease>"
+NM_STATE = """[device]
+managed=true
+connection-uuid=5fb06bd0-0bb0-7ffb-45f1-d6edd65f3e03
+[dhcp4]
+dhcp4.ip_address=10.0.0.4
+dhcp4.dhcp_server_identifier=168.63.129.16
+dhcp4.routers=10.0.0.1
+"""
+WICKED = (
+    "<lease><addresses><assigned-addr><local>10.0.0.4/24</local></assigned-addr></addresses>"
+    "<ipv4:dhcp><server-id>168.63.129.16</server-id></ipv4:dhcp>"
+    "<routes><route><nexthop><gateway>10.0.0.1</gateway></nexthop></route></routes></lease>"
+)
 
 
 @pytest.mark.parametrize(
@@ -482,7 +496,8 @@ def test_a_damaged_lease_is_no_failure(text):
 
 
 OTHER = """
-lease { interface "eth1"; fixed-address 10.0.1.5; option routers 10.0.1.1; option dhcp-server-identifier 168.63.129.16; }
+lease { interface "eth1"; fixed-address 10.0.1.5; option routers 10.0.1.1; \
+option dhcp-server-identifier 168.63.129.16; }
 """
 
 
@@ -518,7 +533,8 @@ def test_a_brace_in_a_string_ends_no_lease():
 
 
 def test_an_ipv6_lease_does_not_replace_the_other_one():
-    text = f'{DHCLIENT}lease6 {{ interface "eth0"; ia-na 01:02 {{ iaaddr fe80::1 {{ preferred-life 1; }} }} }}'
+    address = "iaaddr fe80::1 { preferred-life 1; }"
+    text = f'{DHCLIENT}lease6 {{ interface "eth0"; ia-na 01:02 {{ {address} }} }}'
     assert [lease.address for lease in leases._dhclient(Path("x"), text)] == ["10.0.0.4"]
 
 
@@ -553,7 +569,11 @@ def test_a_lease_file_named_by_no_number_is_no_failure():
 
 
 def test_a_garbled_line_of_systemctl_does_not_cost_the_other_units():
-    text = "=\nLoadState\n\nId=chronyd.service\n\x00garbage\nLoadState=loaded\nActiveState=???\n\n\n\nId=ntp.service\nLoadState=loaded"
+    text = (
+        "=\nLoadState\n\n"
+        "Id=chronyd.service\n\x00garbage\nLoadState=loaded\nActiveState=???\n\n\n\n"
+        "Id=ntp.service\nLoadState=loaded"
+    )
     assert [(s.name, s.state) for s in services.parse_units(text)] == [
         ("chronyd", ServiceState.UNKNOWN),
         ("ntp", ServiceState.UNKNOWN),
@@ -561,7 +581,20 @@ def test_a_garbled_line_of_systemctl_does_not_cost_the_other_units():
 
 
 def test_only_installed_units_count():
-    text = "Id=walinuxagent.service\nLoadState=loaded\nActiveState=active\nUnitFileState=enabled\n\nId=waagent.service\nLoadState=not-found\nActiveState=inactive\n\nId=azure-proxy-agent.service\nLoadState=loaded\nActiveState=failed\nUnitFileState=\n"
+    text = """Id=walinuxagent.service
+LoadState=loaded
+ActiveState=active
+UnitFileState=enabled
+
+Id=waagent.service
+LoadState=not-found
+ActiveState=inactive
+
+Id=azure-proxy-agent.service
+LoadState=loaded
+ActiveState=failed
+UnitFileState=
+"""
     assert [(s.name, s.state, s.start) for s in services.parse_units(text)] == [
         ("walinuxagent", ServiceState.RUNNING, "enabled"),
         ("azure-proxy-agent", ServiceState.FAILED, None),

@@ -62,7 +62,9 @@ def seen(request):
 
 @pytest.fixture(scope="module")
 def lab():
-    """One healthy VM for all tests that change nothing in it but the place where the exe is kept."""
+    """One healthy VM for all tests that change nothing in it but the place where the exe is
+    kept.
+    """
     with PowerShellLab() as lab:
         lab.warm_up()
         lab.offer()
@@ -418,7 +420,9 @@ def test_errors_of_files_are_known_by_their_numbers_and_others_by_their_text(tmp
 SERVERS = {
     "proxy.contoso.com:3128": "proxy.contoso.com:3128",
     "http://user:secret@proxy.contoso.com:3128/": "http://proxy.contoso.com:3128",
-    "http=user:s@cret@10.0.0.1:80;https=user:secret@10.0.0.1:81": "http=10.0.0.1:80;https=10.0.0.1:81",
+    "http=user:s@cret@10.0.0.1:80;https=user:secret@10.0.0.1:81": (
+        "http=10.0.0.1:80;https=10.0.0.1:81"
+    ),
     "user:sec;ret@10.0.0.1:80": "(not shown);10.0.0.1:80",
     "user:123 45@10.0.0.1": "(not shown);10.0.0.1",
     "user:secret": "(not shown)",

@@ -622,7 +622,8 @@ def commands(diagnosis):
         ),
         (
             replace(SYSTEM_PROXY, is_whole=False),
-            r'reg add "HKU\S-1-5-18\Software\Microsoft\Windows\CurrentVersion\Internet Settings" /v ProxyOverride /t REG_SZ '
+            r'reg add "HKU\S-1-5-18\Software\Microsoft\Windows\CurrentVersion\Internet Settings" '
+            r"/v ProxyOverride /t REG_SZ "
             '/d "<local>;169.254.169.254;168.63.129.16" /f',
         ),
         (
@@ -632,7 +633,8 @@ def commands(diagnosis):
                 scope=Scope.MACHINE,
                 user=None,
             ),
-            r'reg add "HKLM\Software\Microsoft\Windows\CurrentVersion\Internet Settings" /v ProxyOverride /t REG_SZ '
+            r'reg add "HKLM\Software\Microsoft\Windows\CurrentVersion\Internet Settings" /v '
+            r"ProxyOverride /t REG_SZ "
             '/d "<local>;169.254.169.254;168.63.129.16" /f',
         ),
         (
@@ -656,7 +658,8 @@ def commands(diagnosis):
                 "10.1.2.3:3128",
                 "http_proxy",
             ),
-            r'reg add "HKU\S-1-5-18\Environment" /v NO_PROXY /t REG_SZ /d "169.254.169.254,168.63.129.16" /f',
+            r'reg add "HKU\S-1-5-18\Environment" /v NO_PROXY /t REG_SZ /d "169.254.169.254,'
+            r'168.63.129.16" /f',
         ),
     ],
 )
@@ -677,7 +680,10 @@ def test_the_fix_for_each_place_on_windows(setting, expected):
         (
             "/etc/profile.d/proxy.sh",
             [
-                """printf '%s\\n' 'export no_proxy="${no_proxy:+$no_proxy,}169.254.169.254,168.63.129.16" NO_PROXY="${NO_PROXY:+$NO_PROXY,}169.254.169.254,168.63.129.16"' > /etc/profile.d/zzzz-azure-platform.sh"""
+                "printf '%s\\n' 'export "
+                'no_proxy="${no_proxy:+$no_proxy,}169.254.169.254,168.63.129.16" '
+                'NO_PROXY="${NO_PROXY:+$NO_PROXY,}169.254.169.254,168.63.129.16"'
+                "' > /etc/profile.d/zzzz-azure-platform.sh"
             ],
         ),
         ("this process's environment", []),

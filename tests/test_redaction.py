@@ -521,7 +521,9 @@ NAMED = {  # how a name stands in the text of a field, where it is not the whole
     "Adapter.profile": "/run/systemd/network/10-netplan-{0}.network",
     "FirewallRule.id": '-t filter -A OUTPUT -d 10.0.0.0/8 -j LOG --log-prefix "{0}: "',
     "Proxy.place": "/home/{0}/proxy.sh",
-    "Instance.resource_id": "/subscriptions/x/resourceGroups/{0}/providers/Microsoft.Compute/virtualMachines/{0}",
+    "Instance.resource_id": (
+        "/subscriptions/x/resourceGroups/{0}/providers/Microsoft.Compute/virtualMachines/{0}"
+    ),
 }
 FACTS_CLASSES = [
     cls

@@ -76,7 +76,8 @@ from .generate import some_facts
 LIMIT = 3900
 REPORT = Path(__file__).resolve().parents[1] / "runcommand" / "report"
 END = re.compile(
-    r"END IMDS-CHECK verdict=(healthy|degraded|broken|inconclusive) cause=([a-z0-9-]+|-) exit=([0-3]) host=(\S+) at=(\S+) v=(\S+)"
+    r"END IMDS-CHECK verdict=(healthy|degraded|broken|inconclusive) cause=([a-z0-9-]+|-) "
+    r"exit=([0-3]) host=(\S+) at=(\S+) v=(\S+)"
 )
 
 
@@ -645,7 +646,8 @@ RULES_IN_WORDS = {
     "5: not from 10.0.0.0/8 to 10.1.0.0/16 lookup vpn": RoutingRule(
         5, "10.0.0.0/8", "10.1.0.0/16", inverted=True, table="vpn"
     ),
-    "7: from 10.0.0.4 fwmark 0x1/0xff iif lo oif eth1 ipproto tcp sport 5 dport 80-90 prohibit": RoutingRule(
+    "7: from 10.0.0.4 fwmark 0x1/0xff iif lo oif eth1 "
+    "ipproto tcp sport 5 dport 80-90 prohibit": RoutingRule(
         7,
         "10.0.0.4/32",
         fwmark="0x1/0xff",

@@ -1469,7 +1469,10 @@ def test_a_name_that_is_no_plain_word_stands_in_no_command(field, name):
 
 
 def test_an_instance_of_a_scale_set_is_no_vm_to_the_commands():
-    uniform = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachineScaleSets/ss/virtualMachines/0"
+    uniform = (
+        "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute"
+        "/virtualMachineScaleSets/ss/virtualMachines/0"
+    )
     assert all(
         "-g GROUP -n VM" in text for text in of_denied(denied_and_known(resource_id=uniform))
     )

@@ -260,7 +260,8 @@ def test_the_search_finds_a_secret():
             None,
         ),
         (
-            "v2.31|Action=Block|Active=TRUE|Dir=Out|Protocol=6|RPort=80|RA4=169.254.169.254|Name=Block IMDS|",
+            "v2.31|Action=Block|Active=TRUE|Dir=Out|Protocol=6|RPort=80|RA4=169.254.169.254|"
+            "Name=Block IMDS|",
             None,
         ),
         (

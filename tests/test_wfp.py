@@ -53,7 +53,8 @@ def filter_(
 
 def document(*filters):
     return (
-        '<?xml version="1.0" encoding="utf-16"?>\r\n<wfpdiag><timeStamp>2026-11-23T01:44:05.000Z</timeStamp>'
+        '<?xml version="1.0" encoding="utf-16"?>\r\n<wfpdiag><timeStamp>2026-11-23T01:44:05.000Z</t'
+        "imeStamp>"
         f'<filters numItems="{len(filters)}">{"".join(filters)}</filters></wfpdiag>\r\n'
     )
 
@@ -62,7 +63,10 @@ ADDRESS = condition("IP_REMOTE_ADDRESS", "EQUAL", uint(IMDS))
 MASKED = (
     "<type>FWP_V4_ADDR_MASK</type><v4AddrMask><addr>{}</addr><mask>255.255.0.0</mask></v4AddrMask>"
 )
-RANGE = "<type>FWP_RANGE_TYPE</type><rangeValue><valueLow>{}</valueLow><valueHigh>{}</valueHigh></rangeValue>"
+RANGE = (
+    "<type>FWP_RANGE_TYPE</type>"
+    "<rangeValue><valueLow>{}</valueLow><valueHigh>{}</valueHigh></rangeValue>"
+)
 
 
 def suspected(*filters):

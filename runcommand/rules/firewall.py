@@ -317,6 +317,6 @@ def firewall_unknown(model: Model) -> Optional[Seen]:
     if not named:
         fixes += remedies(model).show_firewall()
     error = error_in_words(answer.connection.error or "EACCES", model.facts.system)
-    by_whom = "a firewall or security product on it"
+    by_whom = "a firewall or security product"
     found = f"Connecting was forbidden on this VM itself, with {error}, by {by_whom}."
     return Seen(found + detail, tuple(fixes))

@@ -398,7 +398,8 @@ class Azure:
                 operation.update(status="Succeeded", endTime=_now(), properties={"output": result})
 
         threading.Thread(target=run, daemon=True).start()
-        at = f"{self.url}/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Compute/locations/{LOCATION}/operations/{number}"
+        compute = f"{self.url}/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Compute"
+        at = f"{compute}/locations/{LOCATION}/operations/{number}"
         version = "api-version=2024-11-01"
         return {
             "Azure-AsyncOperation": f"{at}?{version}",

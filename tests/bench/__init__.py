@@ -1,1 +1,3 @@
-"""Figures, not tests: ``python -m tests.bench`` prints what the design limits, measured in the lab."""
+"""Figures, not tests: ``python -m tests.bench`` prints what the design limits, measured in the
+lab.
+"""

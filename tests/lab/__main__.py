@@ -59,7 +59,8 @@ def table(chosen: Sequence[Broken], make: Callable[..., Lab]) -> int:
         wrong += not result.right
         after = f"{result.after} ({result.executed} commands)" if result.after else "-"
         print(
-            f"{scenario.name:{width}}{result.verdict:14}{result.cause or '-':27}{result.seconds:5.1f}  {after:24}"
+            f"{scenario.name:{width}}{result.verdict:14}"
+            f"{result.cause or '-':27}{result.seconds:5.1f}  {after:24}"
             f"{'yes' if result.right else 'NO'}",
             flush=True,
         )

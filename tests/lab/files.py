@@ -109,7 +109,9 @@ ANSWERS: Dict[str, Callable[[Handler], None]] = {
 
 
 def serve(port: int, certificate: bytes = b"") -> None:
-    """Serves in a thread of its own; over HTTPS where there is a certificate (of the key ``leaf``)."""
+    """Serves in a thread of its own; over HTTPS where there is a certificate (of the key
+    ``leaf``).
+    """
     server = ThreadingHTTPServer((ADDRESS, port), Handler)
     server.daemon_threads = True
     if certificate:

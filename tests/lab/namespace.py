@@ -241,7 +241,9 @@ class Lab:
         self.write("/etc/hosts", "\n".join([*lines, ""]))
 
     def trust(self, names: Sequence[str]) -> None:
-        """The certificates (of ``pki.ISSUERS``) that an administrator has added to the VM's bundle."""
+        """The certificates (of ``pki.ISSUERS``) that an administrator has added to the VM's
+        bundle.
+        """
         anchors = self._seen_from_here(ANCHORS)
         assert anchors is not None, ANCHORS
         for file in anchors.iterdir():
@@ -256,7 +258,8 @@ class Lab:
     def services(self, **states: str) -> None:
         """What systemd would say of its services; a name is written with ``_`` for ``-``."""
         units = [
-            f"Id={name.replace('_', '-')}.service\nLoadState=loaded\nActiveState={state}\nUnitFileState=enabled\n"
+            f"Id={name.replace('_', '-')}.service\nLoadState=loaded\nActiveState={state}\nUnitFileS"
+            f"tate=enabled\n"
             for name, state in states.items()
         ]
         self.write("/run/lab/units", "\n".join(units))

@@ -45,7 +45,8 @@ HTTPS = f"https://{NAME}"
 END = re.compile(r"END IMDS-CHECK verdict=(\S+) cause=(\S+) exit=(\d) host=\S+ at=\S+Z v=\S+")
 # What of the engine's or of Wine's is on standard error.
 NOISE = re.compile(
-    r'wine: Read access denied for device L"[^"]*", FS volume label and serial are not available\.\r?\n'
+    r'wine: Read access denied for device L"[^"]*", FS volume label and serial are not '
+    r"available\.\r?\n"
 )
 
 
@@ -142,7 +143,7 @@ def made(exe: Optional[bytes] = None, exe_uri: str = "") -> str:
 
 
 # --- scenarios
-# ------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -658,7 +659,7 @@ REPEATS = frozenset(
 
 
 # --- running them
-# ---------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def run(scenario: Scenario, lab: PowerShellLab) -> Seen:

@@ -177,7 +177,8 @@ class WindowsLab(Lab):
     def lease(self, name: str, address: str, router: str, server: str = WIRESERVER) -> None:
         key = f"{SERVICES}\\\\Tcpip\\\\Parameters\\\\Interfaces\\\\{guid(self.index(name))}"
         self._leases[name] = (
-            f'[{key}] 1\n"EnableDHCP"=dword:00000001\n"DhcpIPAddress"="{address}"\n"DhcpServer"="{server}"\n'
+            f'[{key}] 1\n"EnableDHCP"=dword:00000001\n"DhcpIPAddress"="{address}"\n"DhcpServer"="'
+            f'{server}"\n'
             f'"DhcpDefaultGateway"=str(7):"{router}\\0"\n'
         )
 
@@ -190,7 +191,8 @@ class WindowsLab(Lab):
             start = 2 if state == "active" else 3  # SERVICE_AUTO_START, SERVICE_DEMAND_START
             key = f"{SERVICES}\\\\{NAMES[name]}"
             self._services[name] = (
-                f'[{key}] 1\n"ImagePath"="C:\\\\windows\\\\system32\\\\spoolsv.exe"\n"ObjectName"="LocalSystem"\n'
+                f'[{key}] 1\n"ImagePath"="C:\\\\windows\\\\system32\\\\spoolsv.exe"\n"ObjectName"="'
+                f'LocalSystem"\n'
                 f'"Start"=dword:0000000{start}\n"Type"=dword:00000010\n"ErrorControl"=dword:00000001\n'
             )
 
