@@ -126,7 +126,8 @@ def _by_winhttp(bypass: Bypass, address: str) -> bool:
 def _by_dotnet_framework(bypass: Bypass, address: str) -> bool:
     """An entry with a port matches no URL with the default port.
 
-    Nothing is bypassed without an entry (Microsoft's reference source, System.Net: WebProxy, WebProxyDataBuilder).
+    Nothing is bypassed without an entry (Microsoft's reference source, System.Net: WebProxy,
+    WebProxyDataBuilder).
     """
     for entry in bypass:
         scheme, colons, name = entry.lower().rpartition("://")

@@ -161,9 +161,9 @@ def _row_line(table: Table, row: Row) -> str:
     line = "> " if row.is_marked else "  "
     for column, cell in zip(table.columns, row.cells):
         if column.is_number:
-            line += f"{cell:>{column.width}}  "
+            line += cell.rjust(column.width) + "  "
         else:
-            line += f"{cell:{column.width}}"
+            line += cell.ljust(column.width)
     return line.rstrip()
 
 
