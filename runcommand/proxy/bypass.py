@@ -102,10 +102,13 @@ def _by_wininet(bypass: Bypass, address: str) -> bool:
     rules").
     """
     entries = [word.lower() for entry in bypass for word in entry.split()]
-    is_local = contains(LINK_LOCAL, address) or contains(LOOPBACK, address)
-    if is_local and NO_IMPLICIT not in entries:
+    if NO_IMPLICIT not in entries and _is_local(address):
         return True
     return _by_winhttp(entries, address)
+
+
+def _is_local(address: str) -> bool:
+    return contains(LINK_LOCAL, address) or contains(LOOPBACK, address)
 
 
 def _by_winhttp(bypass: Bypass, address: str) -> bool:
