@@ -46,7 +46,7 @@ def build(
     search = _Search(pool)
     best: Optional[CertificationPath] = None
     for certificates in search.paths((leaf,)):
-        path = search.judged(certificates, trusted, when)
+        path = search.validated(certificates, trusted, when)
         if not path.errors and path.is_verified:
             return path
         if best is None or _rank(path) > _rank(best):
@@ -120,7 +120,7 @@ class _Search:
         except (Malformed, Unsupported):
             return None
 
-    def judged(
+    def validated(
         self, path: Tuple[X509, ...], trusted: FrozenSet[str], when: datetime
     ) -> CertificationPath:
         signatures = [

@@ -1,5 +1,6 @@
-"""CMS SignedData with one signer (RFC 5652): taken apart, and its signature verified, with the
-standard library alone. No I/O.
+"""CMS SignedData with one signer (RFC 5652): parsed, and its signature verified. No I/O.
+
+It needs the standard library alone.
 """
 
 from __future__ import annotations
@@ -54,8 +55,9 @@ def digest_of(message: Message) -> Optional[str]:
 
 
 def take_apart(encoded: bytes) -> Message:
-    """A SignedData in its ContentInfo. Raises ``Malformed``, or ``Unsupported`` for what is legal
-    and not read here.
+    """A SignedData in its ContentInfo.
+
+    Raises ``Malformed``, or ``Unsupported`` for what is legal and not read here.
 
     Versions, algorithm identifiers and what stands beside the signed parts are held to the letter
     of RFC 5652: a signature does not cover them, so that nothing else would notice a change there.
@@ -188,8 +190,9 @@ def verify(message: Message) -> None:
 
 
 def _check_attributes(content: bytes, content_type: str, digest: bytes) -> None:
-    """The two attributes that must be there, with one value each (RFC 5652, 11.1 and 11.2); all in
-    the order of DER, each once.
+    """The two required attributes, with one value each (RFC 5652, 11.1 and 11.2).
+
+    All must be in DER's order, each once.
     """
     values: Dict[str, List[Element]] = {}
     listed = der.elements(content, "the signed attributes", ATTRIBUTES, der.SEQUENCE)

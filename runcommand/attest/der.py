@@ -1,5 +1,6 @@
-"""Reads DER (ITU-T X.690): definite lengths of the shortest form, nothing left over. Whatever the
-bytes, it ends at once.
+"""Reads DER (ITU-T X.690): definite lengths of the shortest form, nothing left over.
+
+It ends at once whatever the bytes are.
 """
 
 from __future__ import annotations
@@ -49,8 +50,9 @@ class Reader:
         return None
 
     def take(self, *tags: int) -> Element:
-        """The next element, which must have one of these tags (none given: any). Raises
-        ``Malformed``, ``Unsupported``.
+        """The next element, which must have one of these tags (none given: any).
+
+        Raises ``Malformed`` or ``Unsupported``.
         """
         data, start = self._data, self._at
         if start + 2 > len(data):

@@ -38,8 +38,9 @@ TEXT_LIMIT = 128  # characters of a value
 
 @dataclass(frozen=True)
 class Read:
-    """What was read: the fact, and the certificates in the document as they are, the signer's
-    first.
+    """What was read: the fact, and the certificates in the document.
+
+    The signer's comes first.
     """
 
     document: AttestedDocument
@@ -69,8 +70,9 @@ def read(encoding: str, text: str, asked_nonce: str) -> Read:
 
 
 def read_again(facts: Facts) -> Facts:
-    """Recorded facts with the attested document as this version reads it; unchanged where its bytes
-    were not kept.
+    """Recorded facts with the attested document as this version reads it.
+
+    Unchanged where its bytes were not kept.
     """
     imds = facts.imds
     if imds is None or imds.document is None or not imds.document.pkcs7:
@@ -162,8 +164,9 @@ def is_fresh(document: AttestedDocument) -> bool:
 
 
 def host_time(imds: Imds) -> Optional[datetime]:
-    """The time by the host's clock when it gave the document: its Date header, which two others may
-    contradict; None: unknown.
+    """The time by the host's clock when it gave the document; None: unknown.
+
+    It is that of its Date header, which two others may contradict.
 
     A fresh document tells the time once more. Where it agrees with the VM's clock and not with the
     header, the header is wrong; where there is no header, it is what there is.

@@ -87,8 +87,9 @@ class RsaKey:
     exponent: int
 
     def verify(self, digest: str, signature: bytes, digested: bytes) -> None:
-        """RSASSA-PKCS1-v1_5 (RFC 8017, 8.2.2). Raises ``NotVerified``; ``Unsupported`` where the
-        key is not one for it.
+        """Verifies RSASSA-PKCS1-v1_5 (RFC 8017, 8.2.2).
+
+        Raises ``NotVerified``, or ``Unsupported`` where the key is not one for it.
 
         What the signature opens to is compared whole with what it must open to: nothing of it is
         parsed.
@@ -215,8 +216,9 @@ class X509:
 
     @cached_property
     def is_self_signed(self) -> bool:
-        """Whether it is its own issuer, a root: by names and, where it has both, by key
-        identifiers.
+        """Whether it is its own issuer, a root.
+
+        Names are compared and, where it has both, key identifiers.
         """
         try:
             return self.subject == self.issuer and self.authority_key_id in (
@@ -368,8 +370,9 @@ def _general_names(content: Optional[bytes], tag: int, at_most: int) -> Tuple[st
 
 
 def _url(content: bytes) -> str:
-    """An address in a certificate, without its query, which may be a secret; one with credentials
-    is shown to nobody, nor asked.
+    """An address in a certificate, without its query, which may be a secret.
+
+    One with credentials is neither shown nor asked.
     """
     text = content.decode("latin-1")
     if "@" in text:

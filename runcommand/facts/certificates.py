@@ -54,8 +54,9 @@ class Certificate:
 
 
 def is_distrusting(store: str) -> bool:
-    """Whether it is one of the Windows machine's stores for what is distrusted. (A user's counts
-    for that user alone.)
+    """Whether it is one of the Windows machine's stores for what is distrusted.
+
+    A user's store counts for that user alone.
     """
     place, _, name = store.rpartition("\\")
     return name == "Disallowed" and place in ("LocalMachine", "Group Policy", "Enterprise")
@@ -98,8 +99,9 @@ class AttestedDocument:
 
 @dataclass(frozen=True)
 class IssuerFetch:
-    """One try to fetch an issuer's certificate from where a certificate says that it is (authority
-    information access).
+    """One try to fetch an issuer's certificate.
+
+    A certificate says where its issuer's is (authority information access).
     """
 
     url: Url
@@ -122,7 +124,7 @@ class ChainFault(str, Enum):
     OTHER = "other"
 
 
-# what another certificate may mend
+# what another certificate may fix
 LACKING = frozenset({ChainFault.ISSUER_MISSING, ChainFault.ROOT_UNTRUSTED})
 
 
@@ -148,6 +150,6 @@ class CertificateChain:
     trusted: Optional[bool] = None  # None: could not be found out
     errors: Tuple[ChainError, ...] = ()
     certificates: Tuple[Certificate, ...] = ()
-    # the time for which it was judged
+    # the time at which it was validated
     judged_at: Optional[Instant] = field(default=None, metadata=JSON_ONLY)
     fetches: Tuple[IssuerFetch, ...] = ()  # that this program made

@@ -1,5 +1,6 @@
-"""What is kept of a text from outside without what may be secret in it: credentials, queries,
-tokens.
+"""Removes from a text from outside what may be secret in it.
+
+That is credentials, queries and tokens.
 
 The time is linear in the text, whatever it is: each search goes on where the one before it ended.
 """
@@ -14,9 +15,8 @@ REMOVED = "..."  # stands for what is not shown
 
 # Addresses and their credentials
 INNER_QUOTE = r"(?<=[\w!$%*+.~^-])[\"'](?=[\w!$%*+.~^@-])"  # one inside a word: pa"ss
-WORD = re.compile(
-    rf"[^\s\"'<>]+(?:{INNER_QUOTE}[^\s\"'<>]+)*"
-)  # what an address, with its credentials, may be
+# What an address, with its credentials, may be.
+WORD = re.compile(rf"[^\s\"'<>]+(?:{INNER_QUOTE}[^\s\"'<>]+)*")
 USER = re.compile(r"[\w.%+\\-]{0,64}\Z")
 QUOTED_CREDENTIALS = re.compile(  # "user:pass word@host", "http://user:pass word@host"
     r"([\"'](?:[\w-]{1,30}=)?)((?:[A-Za-z][A-Za-z0-9+.-]{0,15}:)?//)?[\w.%+\\-]{0,64}:(?![\s/])[^\"'<>\r\n]{1,200}@"
@@ -53,18 +53,16 @@ IN_A_VALUE = (  # a quote, or what else often ends one
     rf"{INNER_QUOTE}|(?<=\\)[\"'](?=\w)|[,;&](?![\s\"'&,;<>]|\Z|[lg]t;|quot;|#|{NEXT_NAME})"
 )
 VALUE = re.compile(rf"[^\s\"'&,;<>]*(?:(?:{IN_A_VALUE})[^\s\"'&,;<>]*)*")
-ENCODED_VALUE = re.compile(
-    r"[^\s\"'&<>%]*(?:%(?!(?:25){0,4}26)[^\s\"'&<>%]*)*"
-)  # up to %26, an encoded &
+# Up to %26, an encoded &.
+ENCODED_VALUE = re.compile(r"[^\s\"'&<>%]*(?:%(?!(?:25){0,4}26)[^\s\"'&<>%]*)*")
 ELEMENT_VALUE = re.compile(r"<!\[CDATA\[[^<]*|[^<&]*(?:&(?!lt;)[^<&]*)*(?=</|&lt;/)")
 LINE = re.compile(r"[^\r\n]*")
 COOKIES = re.compile(r"[^\"'<>\r\n]*")  # all of a header: a=1; b=2
 PIECE_OF_JSON = re.compile(
     r"\\.|\"[^\"\\]*(?:\\.[^\"\\]*)*\"?|'[^'\\]*(?:\\.[^'\\]*)*'?|[\[{]|[\]}]", re.DOTALL
 )
-HEADER_SCHEME = re.compile(
-    r"([A-Za-z][\w-]{0,30}[ \t]{1,4})(?=[^\s\"'<>])"
-)  # and behind it what it needs
+# What it needs comes behind it.
+HEADER_SCHEME = re.compile(r"([A-Za-z][\w-]{0,30}[ \t]{1,4})(?=[^\s\"'<>])")
 # Options of a command: --password x, -u user:x. (Not -p: that is iptables' protocol and route's
 # persistent as well.)
 OPTION = re.compile(
@@ -284,8 +282,9 @@ def _closing(text: str, at: int, opening: str) -> int:
 
 
 def _without_tokens(match: Match[str]) -> str:
-    """A run of base64's characters without tokens: base64 with slashes goes whole, of a path the
-    parts that are no words.
+    """A run of base64's characters without tokens.
+
+    Base64 with slashes goes whole; of a path only the parts that are no words.
     """
     run = match.group()
     small, capital = SMALL_LETTER.search(run), CAPITAL.search(run)
@@ -329,8 +328,10 @@ def _is_word(part: str) -> bool:
 
 
 def _is_token(text: str) -> bool:
-    """Whether a text is long, and of digits (or a plus), capitals and small letters, or of
-    hexadecimal digits alone.
+    """Whether a text looks like a token.
+
+    It is long, and of digits (or a plus), capitals and small letters, or of hexadecimal digits
+    alone.
     """
     digit, small, capital = DIGIT.search(text), SMALL_LETTER.search(text), CAPITAL.search(text)
     is_mixed = bool(small and capital and (digit or "+" in text))

@@ -26,8 +26,9 @@ class Outcome(str, Enum):
 
 @dataclass(frozen=True)
 class Connection:
-    """One TCP connect. ``source`` and ``device`` are what it was bound to, ``local_address`` what
-    the system used.
+    """One TCP connect.
+
+    ``source`` and ``device`` are what it was bound to, ``local_address`` what the system used.
     """
 
     address: Address

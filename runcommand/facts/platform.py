@@ -116,7 +116,7 @@ class WireServer:
 
 @dataclass(frozen=True)
 class Trial:
-    """One way of the differential: from one local address, perhaps bound to its device."""
+    """One attempt of the differential: from one local address, perhaps bound to its device."""
 
     connection: Connection
     exchange: Optional[Exchange] = None
@@ -135,8 +135,9 @@ def is_transient(exchange: Exchange) -> bool:
 
 
 def is_from_imds(exchange: Exchange) -> bool:
-    """Whether IMDS itself gave this answer to ``/metadata/instance``: the metadata, or one of its
-    documented errors.
+    """Whether IMDS itself gave this answer to ``/metadata/instance``.
+
+    It is the metadata, or one of its documented errors.
 
     A page for people (HTML) is IMDS's only with a status that a web server's own error page has,
     and never from a proxy.

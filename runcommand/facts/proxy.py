@@ -36,7 +36,7 @@ class Proxy:
     kind: ProxyKind
     scope: Scope
     user: Optional[Account] = None  # whose it is: an account's name or SID; None: everybody's
-    # of http:// addresses: "10.1.2.3:3128"; another protocol is told: "socks5://10.1.2.3:1080"
+    # of http:// addresses: "10.1.2.3:3128"; another protocol is named: "socks5://10.1.2.3:1080"
     server: Optional[Server] = None
     # of an environment: "http_proxy"; of a key, where it is not the usual one
     variable: Optional[Term] = None

@@ -19,8 +19,8 @@ from .proxy import PacFile, Proxy, ProxyTrial
 from .routing import Lookup, Neighbour, PersistentRoute, Route, RoutingRule
 from .times import Instant
 
-# The reason of a fact whose programs are not on the VM. A program that fails is told with its
-# arguments: "nft -j list ruleset: exit status 1: x: not found" is none of these.
+# The reason of a fact whose programs are not on the VM. A program that fails is named with
+# its arguments: "nft -j list ruleset: exit status 1: x: not found" is none of these.
 ABSENT = re.compile(r"[^\s:;]+: not found(; [^\s:;]+: not found)*")
 
 
@@ -34,7 +34,7 @@ class Unavailable:
 
 @dataclass(frozen=True)
 class Note:
-    """How one fact was found out in another way than the usual one, and why."""
+    """How one fact was collected in another way than usual, and why."""
 
     fact: Term
     text: Reason
@@ -42,9 +42,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Expected:
-    """What the operator says that Azure says of the primary NIC (``--expected-mac``,
-    ``--expected-ip``).
-    """
+    """What the operator says of the primary NIC (``--expected-mac``, ``--expected-ip``)."""
 
     mac: Optional[Mac] = None
     ip: Optional[Address] = None

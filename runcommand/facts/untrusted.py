@@ -29,8 +29,9 @@ def parse_json(text: Union[str, bytes]) -> Any:
 
 
 def if_valid(parse: Callable[[str], T], value: Any) -> Optional[T]:
-    """``parse(value)``; None where the value is no text or ``parse`` refuses it (data from the VM
-    or the network).
+    """``parse(value)``; None where the value is no text or ``parse`` refuses it.
+
+    For data from the VM or the network.
     """
     if not isinstance(value, str):
         return None
@@ -48,8 +49,9 @@ def if_type(kind: Type[T], value: Any) -> Optional[T]:
 
 
 def list_of(kind: Type[T], value: Any) -> List[T]:
-    """The items of a parsed JSON list that are of one type; none where it is no list (data from the
-    VM or the network).
+    """The items of a parsed JSON list that are of one type; none where it is no list.
+
+    For data from the VM or the network.
     """
     if not isinstance(value, list):
         return []

@@ -12,8 +12,9 @@ SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,15}):[/\\]")
 
 
 def without_query(url: str) -> str:
-    """An address without credentials, query and fragment; of one that may hide them elsewhere, only
-    the scheme.
+    """An address without credentials, query and fragment.
+
+    Of one that may hide them elsewhere, only the scheme.
     """
     plain = re.sub(r"//[^/@?#\\]*@", "//", url)
     if "@" in plain or "\\" in plain:
@@ -28,8 +29,9 @@ def not_shown(url: str) -> str:
 
 
 def beginning(text: str, limit: int) -> str:
-    """The first characters of a text, whole words: of half an address it cannot be seen what in it
-    is a password.
+    """The first characters of a text, in whole words.
+
+    Half an address does not show what in it is a password.
     """
     if len(text) <= limit:
         return text

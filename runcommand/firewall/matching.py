@@ -181,8 +181,10 @@ def _user(value: str, packet: Packet) -> Optional[bool]:
 
 
 def _profile(values: Sequence[str], packet: Packet) -> Optional[bool]:
-    """Several profiles may be active, each for its own networks. One of them applies to IMDS, and
-    it is not known which.
+    """Whether a profile applies to the packet.
+
+    Several may be active, each for its own networks. One applies to IMDS, and it is not known
+    which.
     """
     if set(values) >= set(PROFILES):
         return True

@@ -94,8 +94,9 @@ class Netfilter:
 
 
 class _Walk:
-    """One packet on its way through base chains, as if each rule that stops it were taken away in
-    its turn.
+    """One packet on its way through base chains.
+
+    Each rule that stops it is taken away in its turn.
     """
 
     def __init__(

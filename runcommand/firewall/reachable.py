@@ -26,8 +26,9 @@ def filtering(chains: Sequence[FirewallChain], hook: str) -> List[FirewallChain]
 def reachable(
     chains: Sequence[FirewallChain], rules: Sequence[FirewallRule]
 ) -> Tuple[List[FirewallChain], List[int]]:
-    """The chains that a request or its answer can come to, and the numbers of the rules that could
-    match it there.
+    """The chains that a request or its answer can reach.
+
+    With the numbers of the rules that could match it there.
     """
     outgoing = [chain for hook in HOOKS_OUT for chain in filtering(chains, hook)]
     incoming = [chain for hook in HOOKS_IN for chain in filtering(chains, hook)]
@@ -50,8 +51,9 @@ def source_nat(chains: Sequence[FirewallChain], rules: Sequence[FirewallRule]) -
 def _met(
     bases: Sequence[FirewallChain], rules: Sequence[FirewallRule], packets: Sequence[Packet]
 ) -> Tuple[Set[str], Set[int]]:
-    """The chains that packets can come to from base chains, and the numbers of the rules that
-    could match them there.
+    """The chains that packets can reach from base chains.
+
+    With the numbers of the rules that could match them there.
     """
     by_chain: Dict[str, List[int]] = {}
     for number, rule in enumerate(rules):

@@ -109,8 +109,9 @@ class WindowsFirewall:
         return Match(profile=blocking[0], is_sure=not own, doubt="; ".join(own))
 
     def _lets_pass(self, action: RuleVerdict, packet: Packet) -> Optional[bool]:
-        """Whether a rule of this action lets any program's packet pass; None: one may. (What allows
-        one program does not allow all.)
+        """Whether a rule of this action lets any program's packet pass; None: one may.
+
+        A rule that allows one program does not allow all.
         """
         found: Optional[bool] = False
         for rule in self._rules:

@@ -1,3 +1,4 @@
-"""What mends a VM: advice for a person, and commands for a shell, which are made of validated words
-only.
+"""What fixes a VM: advice for a person, and commands for a shell.
+
+Commands are made of validated words only.
 """

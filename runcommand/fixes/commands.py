@@ -89,8 +89,9 @@ class Network(Word):
 
 
 class Remote(Word):
-    """What a Windows firewall rule is for: an IPv4 or IPv6 address, or a range of them,
-    ``10.0.0.1-10.0.0.9``.
+    """What a Windows firewall rule is for: an IPv4 or IPv6 address, or a range.
+
+    A range is written ``10.0.0.1-10.0.0.9``.
     """
 
     PATTERN = re.compile(r"[0-9a-fA-F.:]{2,39}(-[0-9a-fA-F.:]{2,39})?")
@@ -108,8 +109,9 @@ class Mac(Word):
 
 
 class Number(Word):
-    """A decimal number of up to 12 digits: an interface's index, a port, a metric, a priority,
-    seconds.
+    """A decimal number of up to 12 digits.
+
+    It is an interface index, a port, a metric, a priority or seconds.
     """
 
     PATTERN = re.compile(r"[0-9]{1,12}")
@@ -149,8 +151,9 @@ class ChainName(Word):
 
 
 class DisplayName(Word):
-    """A name that people gave: plain ASCII without quotes and without what a shell reads inside
-    double quotes.
+    """A name that a person gave.
+
+    Plain ASCII, without quotes and without what a shell reads inside double quotes.
     """
 
     PATTERN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._:@()#+-]{0,61}[A-Za-z0-9._:@()#+-])?")
@@ -181,8 +184,9 @@ class Thumbprint(Word):
 
 
 class Store(Word):
-    """One of Windows' certificate stores that a command may take something out of: neither roots
-    nor private keys.
+    """A Windows certificate store that a command may remove something from.
+
+    Neither roots nor private keys.
     """
 
     PATTERN = re.compile(r"CA|Disallowed")
@@ -201,8 +205,9 @@ class LinuxUrl(Word):
 
 
 class WindowsUrl(Word):
-    """A plain HTTP address, its escapes resolved (``cmd`` reads ``%``), as it may stand between
-    single quotes in PowerShell.
+    """A plain HTTP address, as it may stand between single quotes in PowerShell.
+
+    Its escapes are resolved, because ``cmd`` reads ``%``.
     """
 
     PATTERN = re.compile(r"http://[A-Za-z0-9:/._~ -]{1,300}")
@@ -233,8 +238,9 @@ class AccountKey(Word):
 
 
 class IptablesWord(Word):
-    """A value of an iptables option, in quotes where it holds blanks. (``iptables.py`` says which
-    values an option takes.)
+    """A value of an iptables option, in quotes where it holds blanks.
+
+    ``iptables.py`` says which values an option takes.
     """
 
     PATTERN = re.compile(r"[A-Za-z0-9 ./:,_@%+=#()\[\]-]{0,255}")
@@ -335,8 +341,9 @@ def cmd(content: Phrase, harmless: Optional[str] = None) -> Fix:
 
 
 def powershell(content: Phrase, harmless: Optional[str] = None) -> Fix:
-    """For PowerShell, without ``$`` and double quotes: the report passes it to ``powershell
-    -Command`` in double quotes.
+    """For PowerShell, without ``$`` and double quotes.
+
+    The report passes it to ``powershell -Command`` in double quotes.
     """
     return command(Shell.POWERSHELL, content, harmless=harmless)
 

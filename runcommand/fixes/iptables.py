@@ -1,5 +1,6 @@
-"""A rule of iptables, as ``iptables-save`` writes it, made of words: only options that are known,
-only values of their kind.
+"""A rule of iptables, as ``iptables-save`` writes it, made of validated words.
+
+Only known options are taken, with values of their kind.
 
 An option that is not in the table makes the rule one that is not printed as a command:
 ``--modprobe`` runs a program, ``-F`` empties a chain, ``-f`` after a second ``-I`` writes another
@@ -27,9 +28,8 @@ PLACE = re.compile(
     r"[0-9.]{7,15}(-[0-9.]{7,15})?(:[0-9]{1,5}(-[0-9]{1,5})?)?|:[0-9]{1,5}(-[0-9]{1,5})?"
 )
 RATE = re.compile(r"[0-9]{1,10}/[a-z]{1,6}")
-TEXT = re.compile(
-    r"[A-Za-z0-9 ./:,_@%+=#()\[\]-]{0,255}"
-)  # a comment or the prefix of a log line: shown in quotes
+# A comment or the prefix of a log line: shown in quotes.
+TEXT = re.compile(r"[A-Za-z0-9 ./:,_@%+=#()\[\]-]{0,255}")
 NO_VALUE: Tuple[Pattern[str], ...] = ()
 
 # The options of matches and targets, and what their values are.

@@ -1,5 +1,6 @@
-"""Linux: iproute2 for what acts at once, systemd-networkd, NetworkManager and chrony for what
-lasts.
+"""The fixes for Linux.
+
+iproute2 for what acts at once; systemd-networkd, NetworkManager and chrony for what lasts.
 """
 
 from __future__ import annotations
@@ -63,9 +64,8 @@ WITH_THE_LEASE = "Azure provides the routes to both platform addresses with the 
 LIST_LIMIT = 900  # characters of a bypass list: a longer one leaves no room in the report
 ROUTES_LIMIT = 8  # that one line puts back
 RED_HATS = ("rhel", "centos", "almalinux", "rocky", "ol", "fedora", "azurelinux", "mariner")
-COPIED = phrase(
-    "/run"
-)  # where the operator puts a file that the VM cannot download: root alone writes there
+# Where the operator puts a file that the VM cannot download: root alone writes there.
+COPIED = phrase("/run")
 SESSION = (
     "A remote session through this NIC may break; the command runs to its end without it. If you "
     "cannot get back in, use "
@@ -153,8 +153,9 @@ class AnchorFile(Word):
 
 
 def via(gateway: str, adapter: Optional[Adapter] = None) -> Phrase:
-    """The next hop in ip's words; ``onlink`` where it lies on no subnet of the adapter (a /32
-    address).
+    """The next hop in ip's words.
+
+    ``onlink`` where it lies on no subnet of the adapter (a /32 address).
     """
     if ":" in gateway:
         return phrase("via inet6 {gateway}", gateway=NextHop(gateway))
@@ -278,8 +279,9 @@ class LinuxRemedies:
 
     @staticmethod
     def _renewing(adapter: Adapter) -> Dict[str, Phrase]:
-        """The words that each manager has for a new lease: NetworkManager's connection again, else
-        its settings again.
+        """The words of each manager for a new lease.
+
+        NetworkManager: the connection again, else its settings again.
         """
         name = Interface(adapter.name)
         reapply = phrase("nmcli device reapply {name}", name=name)
@@ -341,8 +343,10 @@ class LinuxRemedies:
     def _set_mac(
         self, adapter: Adapter, mac: str, gateway: Optional[str], default: bool
     ) -> List[Fix]:
-        """One line: the link goes down only for as long as it takes, comes up whatever happened,
-        and gets its routes again.
+        """Sets the MAC, in one line.
+
+        The link is down only as long as needed, comes up whatever happens, and gets its routes
+        again.
         """
         name = Interface(adapter.name)
         colons = _MacWithColons(Mac(mac).text.replace("-", ":").lower())
@@ -407,8 +411,9 @@ class LinuxRemedies:
     def set_address(
         self, adapter: Adapter, address: str, prefix: int, gateway: Optional[str]
     ) -> List[Fix]:
-        """Adds the right address beside the wrong one, and sends from it: what the NIC carries
-        stays, sessions too.
+        """Adds the right address beside the wrong one, and sends from it.
+
+        What the NIC carries stays, sessions too.
         """
         by_hand = (
             f"Immediate fix: add {address}/{prefix} to {quoted(adapter.name)} and use it as "
@@ -442,8 +447,9 @@ class LinuxRemedies:
 
     @staticmethod
     def _delete_address(adapter: Adapter, address: str, prefix: int) -> List[Fix]:
-        """One line: with an address go the secondary ones of its subnet (ip-address(8)); they are
-        put back.
+        """Deletes an address, in one line.
+
+        The secondary addresses of its subnet go with it (ip-address(8)) and are put back.
         """
         name, gone = Interface(adapter.name), Network(f"{address}/{prefix}")
         steps = [phrase("ip addr del {gone} dev {name}", gone=gone, name=name)]
@@ -553,8 +559,9 @@ class LinuxRemedies:
         return in_a_row(parts)
 
     def pass_rule(self, rule: RoutingRule, destination: str) -> List[Fix]:
-        """A rule that is meant for this address goes; one that denies more is passed by, where
-        there is room before it.
+        """Deletes a rule that is for this address alone, and bypasses one that denies more.
+
+        A bypass needs room before the rule.
         """
         by_hand = (
             f"Delete the policy rule {rule.priority} that blocks packets to {destination} "
@@ -637,8 +644,9 @@ class LinuxRemedies:
         ]
 
     def let_pass(self, match: Match, addresses: Sequence[str]) -> List[Fix]:
-        """A rule that is for these addresses alone goes; before any other, and before a policy,
-        they are accepted.
+        """Deletes a rule that is for these addresses alone.
+
+        Before any other rule, and before a policy, the addresses are accepted.
         """
         rule, chain = match.rule, ""
         if rule:
@@ -658,8 +666,9 @@ class LinuxRemedies:
         return fixes + instead(by_hand, lambda: self._acceptances(match, chain, addresses))
 
     def _durable_firewall(self, chain: str, addresses: Sequence[str], match: Match) -> List[Fix]:
-        """Where the rule comes from, as far as that is known: what is changed at once is gone with
-        the next restart.
+        """Where the rule comes from, as far as that is known.
+
+        A change at run time is lost with the next restart.
         """
         firewall = self._model.facts.firewall
         of_ufw = "ufw" in chain
@@ -692,8 +701,9 @@ class LinuxRemedies:
 
     @staticmethod
     def _delete(rule: FirewallRule) -> List[Fix]:
-        """Handles of nftables are given anew when the ruleset is loaded again: a person looks
-        before a rule goes.
+        """Deletes a rule.
+
+        nftables assigns new handles when the ruleset is loaded again, so a person checks first.
         """
         if rule.place is not FirewallPlace.NFTABLES:
             return [
@@ -850,9 +860,7 @@ class LinuxRemedies:
         return []  # each certificate is made to count before the next one is checked
 
     def _anchors(self) -> Tuple[Phrase, Phrase]:
-        """The folder of the administrator's own certificates, and the command that makes them
-        count.
-        """
+        """The folder of the administrator's own certificates, and the command that applies them."""
         machine, distribution = self._model.facts.machine, ""
         if machine:
             distribution = machine.os_id or ""
@@ -864,9 +872,7 @@ class LinuxRemedies:
 
 
 def _check_certificate(target: Phrase, wanted: Wanted) -> Phrase:
-    """Holds a file to its thumbprint, or to what is trusted already and to the key that it must
-    have.
-    """
+    """Checks a file by its thumbprint, or by its key and by what is trusted already."""
     if wanted.root:
         return phrase(
             "openssl x509 -in {target} -outform DER | sha1sum | grep -q '^{digest} '",

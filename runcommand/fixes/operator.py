@@ -11,9 +11,7 @@ ACCESS_PROFILE = phrase("az sig in-vm-access-control-profile-version")
 
 
 class AzureName(Word):
-    """The name of a resource or a resource group, where it may stand bare in a command of any
-    shell.
-    """
+    """The name of a resource or resource group that needs no quotes in any shell."""
 
     PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,89}")
 
@@ -23,8 +21,9 @@ def az(words: Phrase) -> Fix:
 
 
 def change_access(group: Optional[str], name: Optional[str]) -> List[Fix]:
-    """Shows what decides on access to IMDS (Metadata Security Protocol), and lets it log instead of
-    deny.
+    """Shows what decides on access to IMDS (Metadata Security Protocol).
+
+    The change makes it log instead of deny.
 
     A VM has a profile or a mode of its own, never both: Azure refuses a mode beside a profile.
 

@@ -31,8 +31,9 @@ REDEPLOY_WARNING = "(Redeploying restarts the VM and empties its temporary disk.
 
 
 def remedies(model: Model) -> Remedies:
-    """The commands for the system that the facts came from; advice alone where it is none that is
-    known.
+    """The commands for the system that the facts came from.
+
+    Advice alone where the system is unknown.
     """
     if model.facts.system == "windows":
         from .windows import WindowsRemedies  # here: neither system's program carries the other's
@@ -53,8 +54,9 @@ def let_pass(model: Model, match: Match, addresses: Sequence[str]) -> Tuple[Fix,
 
 
 def route_through_primary_nic(model: Model, *lookups: RouteLookup) -> Tuple[Fix, ...]:
-    """Leads packets out through the primary NIC and its gateway, and takes away what leads them
-    astray.
+    """Routes packets through the primary NIC and its gateway.
+
+    What leads them elsewhere is removed.
 
     :param lookups: by default that of IMDS, and the WireServer's too where it goes astray
     """
@@ -95,8 +97,9 @@ def route_through_primary_nic(model: Model, *lookups: RouteLookup) -> Tuple[Fix,
 
 
 def _mend(model: Model, lookup: RouteLookup, gateway: str, adapter: Adapter) -> List[Fix]:
-    """Takes away the rule or row that decides wrongly about one address, and puts the right row in
-    its table.
+    """Fixes the route to one address.
+
+    The rule or row that decides wrongly goes, and the right row is put in its table.
     """
     commands = remedies(model)
     fixes: List[Fix] = []
@@ -159,8 +162,9 @@ def set_address(model: Model, adapter: Adapter, address: str, prefix: int) -> Li
 
 
 def goes_astray(model: Model, lookup: RouteLookup) -> Optional[bool]:
-    """Whether packets take another way than out through the primary NIC and its gateway (or on-link
-    there).
+    """Whether packets leave otherwise than by the primary NIC and its gateway.
+
+    On-link on that NIC is right too.
 
     None: it cannot be said.
     """
@@ -177,8 +181,9 @@ def goes_astray(model: Model, lookup: RouteLookup) -> Optional[bool]:
 
 
 def escalate(model: Model) -> Tuple[Fix, ...]:
-    """What is left when nothing on the VM explains it: what could not be looked at, another host,
-    then the ticket.
+    """What is left when nothing on the VM explains it.
+
+    What could not be checked, then another host, then the ticket.
     """
     fixes: List[Fix] = []
     if model.answers.proof:

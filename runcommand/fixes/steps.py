@@ -11,8 +11,9 @@ from .commands import Fix, ProxyServer, advice
 
 
 class Wanted(NamedTuple):
-    """What a certificate must be to be installed: a root by its thumbprint, another by its key and
-    by who signed it.
+    """What a certificate must be to be installed.
+
+    A root is known by its thumbprint, another by its key and its issuer.
     """
 
     root: Optional[str] = None  # SHA-1 thumbprint

@@ -1,5 +1,7 @@
-"""Windows: route.exe, netsh and the NetAdapter and NetTCPIP cmdlets, with adapters by index
-wherever they take one.
+"""The fixes for Windows.
+
+route.exe, netsh and the NetAdapter and NetTCPIP cmdlets, with adapters by index wherever they take
+one.
 
 PowerShell commands hold no ``$`` and no double quote, so that they can be passed to powershell.exe
 from either shell.
@@ -189,8 +191,9 @@ class WindowsRemedies:
     def set_mac(
         self, adapter: Adapter, mac: str, gateway: Optional[str], default: bool
     ) -> List[Fix]:
-        """Takes the override away: the NIC then has the MAC that Azure gave to it, and the lease
-        brings its routes.
+        """Removes the override.
+
+        The NIC then has the MAC that Azure assigned, and the lease brings its routes.
         """
         by_hand = (
             f"Remove the MAC override of {quoted(adapter.name)}: its advanced property "
@@ -224,8 +227,9 @@ class WindowsRemedies:
     def set_address(
         self, adapter: Adapter, address: str, prefix: int, gateway: Optional[str]
     ) -> List[Fix]:
-        """Back to DHCP, where the NIC has nothing else; a NIC with several addresses gets the right
-        one beside them.
+        """Back to DHCP where the NIC has only one address.
+
+        A NIC with several addresses gets the right one beside them.
         """
         if adapter.dhcp:
             return self.renew_lease(adapter)
@@ -250,8 +254,9 @@ class WindowsRemedies:
 
     @staticmethod
     def _add_address(adapter: Adapter, address: str, prefix: int) -> List[Fix]:
-        """One line: the right address is added, and the others are marked so that nothing is sent
-        from them unasked.
+        """Adds the right address, in one line.
+
+        The others are marked so that nothing is sent from them unless asked.
         """
         index = _index(adapter)
         add = phrase(
@@ -487,8 +492,9 @@ class WindowsRemedies:
         return [advice(ON_PURPOSE), cmd(allow)]
 
     def _change(self, rule: FirewallRule, addresses: Sequence[str]) -> List[Fix]:
-        """A local rule that is for these addresses alone is switched off; any other one keeps all
-        but them.
+        """Disables a local rule that is for these addresses alone.
+
+        Any other rule keeps all addresses but them.
         """
         named = " and ".join(addresses)
         by_hand = (
@@ -689,8 +695,9 @@ class WindowsRemedies:
         return [*fixes, powershell(line)]
 
     def remove_certificate(self, certificate: Certificate, places: Sequence[str]) -> List[Fix]:
-        """From those of these stores that are the local machine's own; what a policy or a user put
-        elsewhere is by hand.
+        """Removes it from those stores that are the local machine's own.
+
+        A person removes what a policy or a user put elsewhere.
         """
         fixes: List[Fix] = []
         for place in places:

@@ -1,5 +1,6 @@
-"""The adapters of the VM: which of them are NICs, which are faces of one NIC, which holds an
-address.
+"""The adapters of the VM.
+
+Which are NICs, which are faces of one NIC, and which holds an address.
 """
 
 from __future__ import annotations
@@ -52,8 +53,9 @@ class Adapters:
 
     @cached_property
     def nics(self) -> List[Adapter]:
-        """What Azure may know as a NIC of this VM: made by a device, or with one of Azure's MAC
-        addresses.
+        """What Azure may know as a NIC of this VM.
+
+        A device made it, or it has one of Azure's MAC addresses.
 
         Each NIC once, by the face that has its addresses; in the order of the index.
         """
@@ -101,8 +103,9 @@ def distinct(adapters: Iterable[Adapter]) -> List[Adapter]:
 
 
 def same_nic(one: Adapter, other: Adapter) -> bool:
-    """Whether two adapters are faces of one NIC: a VF and its synthetic NIC, or a vSwitch, bridge
-    or bond and its member.
+    """Whether two adapters are faces of one NIC.
+
+    A VF and its synthetic NIC are, or a vSwitch, bridge or bond and its member.
     """
     if one.index == other.index:
         return True

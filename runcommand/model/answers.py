@@ -1,5 +1,6 @@
-"""What the platform answered: IMDS, the WireServer, the differential, and the attested document
-with its chain.
+"""What the platform answered.
+
+IMDS, the WireServer, the differential, and the attested document with its chain.
 """
 
 from __future__ import annotations
@@ -133,8 +134,9 @@ class Answers:
 
     @property
     def wireserver_is_conclusive(self) -> bool:
-        """Whether its silence says anything: on Linux the agent's own firewall rule keeps the
-        WireServer to root.
+        """Whether its silence says anything.
+
+        On Linux the agent's own firewall rule restricts the WireServer to root.
         """
         machine = self._facts.machine
         is_unprivileged = machine is not None and machine.elevated is False
@@ -172,8 +174,9 @@ class Answers:
 
     @cached_property
     def chain(self) -> Optional[CertificateChain]:
-        """The last word on the chain of the document's signer: from what is at hand, or with
-        fetching where that was needed.
+        """The final result for the chain of the document's signer.
+
+        From what is on the VM, or with fetching where that was needed.
 
         It has no word (``trusted`` is None) where the system's own fetching did not end, and this
         program's was not in vain.
@@ -220,8 +223,9 @@ class Answers:
         return tuple(sorted(found, key=lambda item: item.adapter is None))
 
     def _refusals(self) -> List[Exchange]:
-        """IMDS's answers that are no metadata (429, 503, ...), to the plain requests and in the
-        differential.
+        """IMDS's answers that are no metadata (429, 503, ...).
+
+        To the plain requests and in the differential.
         """
         tried = list(self._attempts)
         for trial in self.trials:

@@ -1,5 +1,6 @@
-"""The kernel's routing decision, worked out from the tables: which policy rule matches, which row
-of its table wins.
+"""The kernel's routing decision, worked out from the tables.
+
+Which policy rule matches, and which row of its table wins.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ def walk(
     destination: str,
     source: Optional[str],
 ) -> Tuple[Optional[RoutingRule], Optional[Route]]:
-    """The rule that decides about TCP port 80 of ``destination``, and the row that wins; None and
-    None: nothing matches.
+    """The rule that decides about TCP port 80 of ``destination``, and the row that wins.
+
+    None and None: nothing matches.
 
     :param rules: None: the usual three
     :param source: the source address; None: not chosen yet
@@ -49,8 +51,9 @@ def walk(
 
 
 def matches(rule: RoutingRule, destination: str, source: Optional[str]) -> bool:
-    """Whether a rule matches a connect of root to TCP port 80 that carries no mark and is bound to
-    no device.
+    """Whether a rule matches a connect of root to TCP port 80.
+
+    The connect carries no mark and is bound to no device.
     """
     asked = (
         _is_in(rule.destination, destination),

@@ -80,8 +80,9 @@ class Routing:
         return self._lookup(WIRESERVER_ADDRESS, exchange)
 
     def _lookup(self, destination: str, exchange: Optional[Exchange]) -> RouteLookup:
-        """What the system says it would do, corrected by what the plain connect really did,
-        completed from the tables.
+        """The route lookup of an address.
+
+        What the system says, corrected by what the plain connect did, completed from the tables.
         """
         recorded = self._recorded(destination)
         source = _source(recorded, exchange)
@@ -115,8 +116,10 @@ class Routing:
     def _by_source(
         self, row: Optional[Route], destination: str, source: Optional[str]
     ) -> Optional[Route]:
-        """Without a lookup and rules, a source address of another NIC shows that a policy table
-        took over that is not known.
+        """The row, or that of an unknown policy table.
+
+        Without a lookup and rules, a source address of another NIC shows that such a table took
+        over.
         """
         if self._facts.routing_rules is not None:
             return row
@@ -151,8 +154,9 @@ class Routing:
 
     @property
     def next_hop(self) -> Optional[str]:
-        """The address that must answer ARP for a packet to IMDS: the gateway, or IMDS itself where
-        it is on-link.
+        """The address that must answer ARP for a packet to IMDS.
+
+        The gateway, or IMDS itself where it is on-link.
         """
         route = self.to_imds.route
         if route is None or self.to_imds.error or route.kind is not RouteKind.UNICAST:
@@ -186,9 +190,7 @@ class Routing:
 
     @property
     def next_hop_is_forged(self) -> bool:
-        """Whether the next hop has an ARP entry set by hand that is not Azure's, and nothing comes
-        back.
-        """
+        """Whether the next hop has a static ARP entry that is not Azure's, and IMDS is silent."""
         neighbour = self.next_hop_neighbour
         if neighbour is None or not self._answers.imds_is_silent:
             return False

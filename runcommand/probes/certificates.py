@@ -1,5 +1,6 @@
-"""The signer's chain, from what is on the VM first, then by fetching issuers; and whether the hosts
-of certificates can be reached.
+"""The chain of the document's signer, and whether the hosts of certificates can be reached.
+
+The chain is built from what is on the VM first, then with fetched issuers.
 
 Fetching is what Windows' own chain engine does: from the addresses in the certificate (RFC 5280,
 4.2.2.1), through the machine's proxy too.
@@ -45,7 +46,7 @@ from .tcp import Attempt, Connector, connect
 
 FETCH_S = CONNECT_S  # for one step up the chain, whatever the number of addresses and proxies
 CHAIN_S = 2 * FETCH_S  # for all fetching
-ITS_FETCH_S = 1.5  # what the system's own engine is given for each address
+ENGINE_FETCH_S = 1.5  # what the system's own engine is given for each address
 PROXIES_S = 1.0  # how long the settings are waited for
 FAIR_S = 1.0  # with less, nothing is proven by silence
 EXCHANGE_S = 2.0
@@ -54,11 +55,11 @@ IN_DOCUMENT, FETCHED = ("the document",), ("fetched",)
 STEPS = 4  # up the chain
 URLS, PROXIES = 4, 2  # that are asked for one issuer
 HOSTS = 24  # that are tried
-TELL_S = 0.3  # kept back of the time-out of the hosts
-# The documented hosts (azure-ca-details, "Certificate downloads and revocation lists"; the IMDS
-# certificate article).
+REPORT_S = 0.3  # kept back of the time-out of the hosts
 # The chains of a run: without fetching, with issuers fetched here, by the engine's own fetching.
 AT_HAND, FETCHED_HERE, BY_ENGINE = "at hand", "fetched", "by itself"
+# The documented hosts (azure-ca-details, "Certificate downloads and revocation lists"; the IMDS
+# certificate article).
 ENDPOINTS: Dict[str, Tuple[str, ...]] = {
     "caissuers.microsoft.com": ("AIA",),
     "www.microsoft.com": ("AIA", "CRL"),
@@ -77,8 +78,9 @@ ENDPOINTS: Dict[str, Tuple[str, ...]] = {
 def ask(
     connector: Connector, system: System, board: Board, is_true: bool
 ) -> Optional[Tuple[CertificateChain, ...]]:
-    """The chain from what is on the VM; where that is not trusted, with fetched issuers too, and by
-    the system's own fetching.
+    """The chain from what is on the VM.
+
+    Where that is not trusted: also with fetched issuers, and by the system's own fetching.
 
     None where there is no document with a signature that could be right. Without a chain of which
     ``fetched`` is True, fetching did not come to its end.
@@ -101,7 +103,7 @@ def ask(
         found[FETCHED_HERE] = _fetch_up(connector, system, board, certificates, found[AT_HAND], at)
 
     def let_fetch() -> None:
-        found[BY_ENGINE] = system.judge_chain(certificates, at, True, ITS_FETCH_S)
+        found[BY_ENGINE] = system.judge_chain(certificates, at, True, ENGINE_FETCH_S)
 
     (reason,) = side_by_side.run([judge], board.remaining(FETCH_S))
     first = found.get(AT_HAND)
@@ -143,8 +145,9 @@ def _could_be_right(document: Optional[AttestedDocument]) -> bool:
 
 
 def _may_be_followed(certificates: Sequence[bytes]) -> bool:
-    """Whether the system may be let follow the addresses in these certificates: it asks whatever
-    they name.
+    """Whether the system may fetch from the addresses in these certificates.
+
+    It asks every address that they name.
     """
     try:
         urls = [url for item in readable(certificates) for url in item.fact.issuer_urls]
@@ -154,8 +157,9 @@ def _may_be_followed(certificates: Sequence[bytes]) -> bool:
 
 
 def _placed(chain: CertificateChain, at_hand: Sequence[bytes]) -> CertificateChain:
-    """The chain, with what was in the document and what was fetched told among the stores of each
-    certificate.
+    """The chain, with where each certificate was found.
+
+    The document and fetching are added to the stores of a certificate.
     """
     more = {item.certificate.thumbprint: FETCHED for item in chain.fetches if item.certificate}
     more.update({item.thumbprint: IN_DOCUMENT for item in readable(at_hand)})
@@ -174,8 +178,9 @@ def _fetch_up(
     first: CertificateChain,
     at: Instant,
 ) -> CertificateChain:
-    """Fetches issuer after issuer until the system is content, with no network of its own. Raises
-    ``NoFact`` where the time of the run does not suffice: what was cut off by it says nothing.
+    """Fetches issuer after issuer until the system trusts the chain, without its own fetching.
+
+    Raises ``NoFact`` when the run has too little time left: a fetch cut short proves nothing.
     """
     end = time.monotonic() + board.remaining(CHAIN_S)
     proxies = _proxies(board.wait("proxies", PROXIES_S) or ())
@@ -201,8 +206,9 @@ def _fetch_up(
 
 
 def _lacking(chain: CertificateChain) -> Optional[Certificate]:
-    """The certificate whose issuer is to be fetched: the last one, or the one below a root that is
-    not trusted or below an issuer that is outside its dates; None where fetching is no help.
+    """The certificate whose issuer is to be fetched; None where fetching is no help.
+
+    It is the last one, or the one below an untrusted root or below an issuer outside its dates.
     """
     held, faults = chain.certificates, {error.fault for error in chain.errors}
     stale = [error.certificate for error in chain.errors if error.fault is ChainFault.OUTSIDE_DATES]
@@ -230,8 +236,9 @@ def _proxies(settings: Iterable[Proxy]) -> List[str]:
 def _fetch(
     connector: Connector, child: Certificate, proxies: Sequence[str], seconds: float
 ) -> Tuple[Optional[bytes], List[IssuerFetch]]:
-    """The issuer of a certificate from its addresses, directly and through the proxies, side by
-    side: the first that comes.
+    """The issuer of a certificate, from the addresses that the certificate names.
+
+    All are asked side by side, directly and through the proxies; the first answer wins.
     """
     tries = [
         (url, proxy)
@@ -296,8 +303,9 @@ def _read(
 def try_endpoints(
     connector: Connector, board: Board, is_wanted: bool, is_true: bool
 ) -> Optional[Tuple[EndpointTrial, ...]]:
-    """Every host of certificates, revocation lists and OCSP on TCP 80, all side by side inside one
-    time-out.
+    """Tries every host of certificates, revocation lists and OCSP on TCP 80.
+
+    All are tried side by side within one time-out.
 
     None where no certificate problem makes them matter, unless ``is_wanted``.
     """
@@ -341,8 +349,9 @@ def try_endpoints(
 
 
 def _hosts(chains: Sequence[CertificateChain]) -> Dict[str, Tuple[Tuple[str, ...], str]]:
-    """The hosts to try: those in the certificates, then the documented ones; for what each is, and
-    a path to ask for.
+    """The hosts to try, with what each is for and a path to request.
+
+    Those in the certificates come first, then the documented ones.
     """
     purposes: Dict[str, List[str]] = {}
     paths: Dict[str, str] = {}
@@ -384,7 +393,7 @@ def _try_host(
     made: Dict[str, EndpointTrial],
     end: float,
 ) -> None:
-    """:param end: of the connect, so that it is told before all are left behind"""
+    """:param end: of the connect; it leaves time to record the outcome"""
     try:
         addresses = connector.resolve(host)
     except OSError as error:
@@ -397,7 +406,7 @@ def _try_host(
         return
     made[host] = EndpointTrial(host, purposes, error="not connected in time")
     ((connection, sock),) = connect(
-        connector, [Attempt(addresses[0], 80)], max(0.1, end - time.monotonic() - TELL_S)
+        connector, [Attempt(addresses[0], 80)], max(0.1, end - time.monotonic() - REPORT_S)
     )
     if sock:
         sock.close()

@@ -1,5 +1,6 @@
-"""The strongest evidence: when the plain request is not answered, from which local address would it
-be?
+"""Tries every local address when the plain request is not answered.
+
+This is the strongest evidence: it shows from which address IMDS would answer.
 """
 
 from __future__ import annotations
@@ -17,12 +18,11 @@ PATIENCE_S = 1.0  # how long the plain request may stay without an answer before
 REQUESTS = 4  # HTTP requests that may be spent on the attempts that connect
 EXCHANGE_S = 2.0  # for each of them
 ADAPTERS_S = 6.0  # longer than a program that hangs may take
-WAYS = 256  # at most so many connects side by side
+CONNECTS = 256  # at most, side by side
 
 
 def ask(asking: Asking, board: Board, by_device: bool) -> Optional[Tuple[Trial, ...]]:
-    """Tries every local address; None when the plain request was answered, so that there was no
-    need.
+    """Tries every local address; None when the plain request was answered.
 
     :param by_device: also try each address bound to its device (Linux; elsewhere the source address
     decides)
@@ -51,8 +51,10 @@ def ask(asking: Asking, board: Board, by_device: bool) -> Optional[Tuple[Trial, 
 
 
 def local_attempts(asking: Asking, adapters: Sequence[Adapter], by_device: bool) -> List[Attempt]:
-    """The likeliest first: NICs made by a device before those made by software, and what is bound
-    to a device first.
+    """The attempts, the likeliest first.
+
+    NICs made by a device come before those made by software, and attempts bound to a device before
+    others.
     """
     endpoint = asking.endpoint
     found: List[Attempt] = []
@@ -67,4 +69,4 @@ def local_attempts(asking: Asking, adapters: Sequence[Adapter], by_device: bool)
             if by_device:
                 found.append(replace(attempt, device=adapter.name))
             found.append(attempt)
-    return found[:WAYS]
+    return found[:CONNECTS]

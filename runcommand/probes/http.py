@@ -1,5 +1,6 @@
-"""One bounded HTTP GET: no proxy, no redirect followed, at most 1 MiB of body, its whole time
-bounded.
+"""One bounded HTTP GET.
+
+It uses no proxy, follows no redirect, reads at most 1 MiB of body, and its whole time is bounded.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ CHUNK = 65536
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back. ``head`` has lower-case names; ``complete`` says whether the body came to its
-    end within the limits.
+    """What came back.
+
+    ``head`` has lower-case names; ``complete`` says whether the whole body came within the limits.
     """
 
     outcome: Outcome

@@ -62,8 +62,9 @@ TEXT_LIMIT = 200  # characters kept of any text that an answer gives
 
 
 class Pace:
-    """Keeps the requests of a run under IMDS's limit for the whole VM (5 a second, which others use
-    too).
+    """Keeps the requests of a run under IMDS's rate limit.
+
+    The limit is 5 a second for the whole VM, and others use it too.
     """
 
     def __init__(self, per_second: int = 3, in_all: int = 12, window_s: float = 1.2) -> None:
@@ -76,9 +77,7 @@ class Pace:
         self.requests = 0
 
     def take(self, at_most_s: float) -> bool:
-        """Waits for the right to send one request; False when there is none to be had in time or at
-        all.
-        """
+        """Waits until one request may be sent; False when none may, in time or at all."""
         with self._lock:
             now = time.monotonic()
             when = now
@@ -149,9 +148,8 @@ def ask(
 ) -> Imds:
     """The plain requests of a run.
 
-    :param so_far: told what is known after each request, the first time as soon as the very first
-        one has ended
-    :param certificates: told those in the attested document (in DER, the signer's first), where
+    :param so_far: receives what is known after each request, from the very first one on
+    :param certificates: receives those in the attested document (in DER, the signer's first), where
     there is one
     """
     version = API_VERSIONS[0]

@@ -1,5 +1,6 @@
-"""The proof of a proxy: the same requests through it. And PAC files: fetched and searched, never
-evaluated.
+"""Proves what a proxy does by sending the same requests through it.
+
+PAC files are fetched and searched, never evaluated.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ URL_LIMIT = 300  # characters
 
 @dataclass
 class _Job:
-    """One request through one proxy, in a thread of its own: resolving a name cannot be bounded
-    otherwise.
+    """One request through one proxy, in its own thread.
+
+    The thread is needed because name resolution cannot be bounded otherwise.
     """
 
     server: str
@@ -64,17 +66,16 @@ def _settings(board: Board) -> Sequence[Proxy]:
 
 
 def _side_by_side(works: Sequence[Callable[[], None]], board: Board) -> List[Optional[str]]:
-    """Runs them until the proof's end, which is the same for all; why one has not ended, None where
-    it has.
-    """
+    """Runs them until the common end; for each, why it has not finished, or None."""
     return side_by_side.run(
         works, min(board.started + PROOF_S - time.monotonic(), board.remaining())
     )
 
 
 def ask(asking: Asking, wire: Endpoint, board: Board) -> Tuple[ProxyTrial, ...]:
-    """A request for IMDS and for the WireServer through every proxy that some client uses for them,
-    side by side.
+    """Requests to IMDS and the WireServer through every proxy that a client uses for them.
+
+    All run side by side.
 
     :param wire: the WireServer
     """
@@ -149,8 +150,9 @@ def _through(job: _Job, asking: Asking, wire: Endpoint, board: Board) -> Optiona
 
 
 def fetch_pacs(connector: Connector, board: Board, is_true: bool) -> Tuple[PacFile, ...]:
-    """Every PAC file that is set, at most ``PACS``: from http addresses, and from files where no
-    mere user names them.
+    """Fetches every PAC file that is set, at most ``PACS``.
+
+    It reads http addresses, and files where an ordinary user cannot have named them.
 
     :param is_true: the probes ask the platform's true addresses
     """

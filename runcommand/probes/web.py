@@ -59,16 +59,18 @@ class Fetched:
 
 
 def may_be_asked(host: str, is_true: bool) -> bool:
-    """Whether a host may be asked at all: where the probes are pointed elsewhere (tests), nothing
-    but loopback.
+    """Whether a host may be asked at all.
+
+    Where the probes are pointed elsewhere (tests), only loopback may be.
     """
     address = if_valid(parse_address, host)
     return is_true or host == "localhost" or (address is not None and contains(LOOPBACK, address))
 
 
 def names_a_host(url: str) -> bool:
-    """Whether an address is http, on port 80, of a host with a name: no number in any notation,
-    nothing without a dot.
+    """Whether an address is http on port 80 of a host with a name.
+
+    A number in any notation and a name without a dot do not count.
     """
     try:
         parts = urlsplit(url)
@@ -133,8 +135,9 @@ def get(
 
 
 def is_platform(host: str) -> bool:
-    """Whether a host is an address that is not to be asked for a file: the WireServer's, IMDS's, or
-    another link-local one.
+    """Whether a host is an address that must not be asked for a file.
+
+    Those are IMDS, the WireServer and other link-local addresses.
     """
     address = if_valid(parse_address, host)
     return address is not None and (address == WIRESERVER_ADDRESS or contains(LINK_LOCAL, address))

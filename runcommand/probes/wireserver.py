@@ -1,5 +1,6 @@
-"""Asks the WireServer (168.63.129.16): its protocol versions on port 80, and whether port 32526
-connects.
+"""Asks the WireServer (168.63.129.16).
+
+It asks for the protocol versions on port 80, and whether port 32526 connects.
 
 https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
 """

@@ -1,5 +1,6 @@
-"""Facts without what names their owner: names, ids and addresses become pseudonyms, the same ones
-everywhere in a report.
+"""Facts without what identifies their owner.
+
+Names, ids and addresses become pseudonyms, the same ones everywhere in a report.
 
 Who has only the report cannot undo that by trying values: each run draws a key of its own, which is
 written nowhere. So the same facts have other pseudonyms each time. The diagnosis stays the same:
@@ -101,8 +102,9 @@ RULE_LINES = 1000
 
 
 def redacted(facts: Facts, key: Optional[Key] = None) -> Facts:
-    """The same facts under pseudonyms; those that are so already, as they are. A fault of this
-    program costs the facts.
+    """The same facts under pseudonyms; facts that are already redacted stay as they are.
+
+    An error of this program costs the facts.
 
     :param key: for tests, which need the same pseudonyms twice; otherwise a new random one
     """
@@ -118,8 +120,9 @@ def redacted(facts: Facts, key: Optional[Key] = None) -> Facts:
 
 
 def nothing_of(facts: Facts, error: Exception) -> Facts:
-    """What is left of facts that could not be redacted: why, without what the error says, which may
-    hold a name.
+    """What is left of facts that could not be redacted: the reason.
+
+    The message of the error is left out, because it may hold a name.
     """
     kept = {
         name: getattr(facts, name)
@@ -132,8 +135,9 @@ def nothing_of(facts: Facts, error: Exception) -> Facts:
 
 
 class _Redaction:
-    """One report's. What is a name by itself is read first, then the texts are for more; then all
-    is written anew.
+    """The redaction of one report.
+
+    Fields that are names are read first, then the texts for more names; then all is rewritten.
     """
 
     def __init__(self, facts: Facts, key: Key) -> None:
@@ -501,9 +505,7 @@ def _ones(mask: str) -> int:
 
 @lru_cache(maxsize=None)
 def _matters(entry: str) -> bool:
-    """Whether an entry of a bypass list makes a difference for one of the platform's addresses, to
-    any client.
-    """
+    """Whether an entry of a bypass list affects a platform address, for any client."""
     return any(
         through(dataclasses.replace(proxy, bypass=(entry,)), address) != through(proxy, address)
         for proxy in SOMEBODYS.values()

@@ -1,5 +1,7 @@
-"""Addresses under other names: bijections, by a secret key, after which two that shared a prefix
-still share one as long.
+"""Pseudonyms for addresses, which keep shared prefixes.
+
+They are bijections with a secret key: two addresses that share a prefix still share one of that
+length.
 
 So routes, subnets and what is on-link keep their meaning (J. Xu et al., "Prefix-preserving IP
 address anonymization", ICNP 2002). What everybody has (loopback, link-local, the platform's own
@@ -64,8 +66,9 @@ STEP = 8  # bits that one digest tells the flips of
 
 
 class PrefixMap:
-    """A bijection of the numbers of some bits. A bit is flipped, or not, by a keyed function of
-    those before it.
+    """A bijection of the numbers of some bits.
+
+    A keyed function of the bits before it decides whether a bit is flipped.
 
     :param begin: the bits before it are never flipped
     """
@@ -89,9 +92,7 @@ class PrefixMap:
         self._same.append((self.bits - length, value >> self.bits - length))
 
     def keep_ends(self, value: int, length: int) -> None:
-        """The first and the last number with this prefix are so again, and the second comes after
-        the first.
-        """
+        """Keeps the first, second and last number with this prefix in their places."""
         rest = (1 << self.bits - length) - 1
         self.keep(value & ~rest, self.bits, length)
         self.keep(value | rest, self.bits, length)
@@ -137,8 +138,9 @@ class Addresses:
                 macs.keep(int(mac.replace("-", ""), 16), 48)
 
     def know(self, address: str, length: int) -> None:
-        """A network of this VM: the names of its first, second and last address keep that place, as
-        a gateway's has to.
+        """A network of this VM.
+
+        The pseudonyms of its first, second and last address keep their place, as a gateway's must.
 
         :param address: one of its addresses, IPv4 or IPv6; what is none is passed over
         """
@@ -185,8 +187,9 @@ class Addresses:
         return self(address, size) + slash + length
 
     def mac(self, mac: str) -> str:
-        """Another name for a MAC address, in its own notation: its vendor's bytes stay, where a
-        vendor gave it.
+        """A pseudonym for a MAC address, in its own notation.
+
+        The vendor's bytes stay where a vendor assigned the address.
         """
         number = int(re.sub("[^0-9A-Fa-f]", "", mac), 16)
         macs = self._mac

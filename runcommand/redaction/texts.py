@@ -132,8 +132,9 @@ class Texts:
         return _as_written(value, self._given[plain])
 
     def learn(self, value: str, kind: str = "name", is_stem: bool = False) -> str:
-        """The same, for a name that is to be replaced wherever it stands; with it go its words,
-        where they are not everybody's.
+        """The same, for a name that is to be replaced wherever it stands.
+
+        Its words are replaced too, unless they are common ones.
 
         :param is_stem: and longer words that hold one of them
         """
@@ -169,8 +170,9 @@ class Texts:
     # --- texts ---
 
     def learn_people(self, text: str) -> None:
-        """The users whose folders and mailboxes a text names: they are replaced wherever else they
-        stand.
+        """Learns the users whose folders and mailboxes a text names.
+
+        They are replaced wherever else they stand.
         """
         for home in HOME.finditer(text):
             self._home(home.group("home"))
@@ -242,8 +244,9 @@ class Texts:
         return self._addresses(text.replace(separator, ".")).replace(".", separator)
 
     def mac(self, text: str) -> str:
-        """A MAC address in any notation; of longer link-layer addresses and DHCP's identifiers
-        nothing stays.
+        """A MAC address in any notation.
+
+        Nothing stays of longer link-layer addresses and of DHCP identifiers.
         """
         if len(re.sub("[^0-9A-Fa-f]", "", text)) == 12:
             return self._addresses.mac(text)
@@ -251,8 +254,9 @@ class Texts:
         return _in_case_of(text, in_form_of(text, digits))
 
     def guid(self, text: str) -> str:
-        """Also with the first three parts' bytes in the other order, as SMBIOS has them: the
-        pseudonym is then so too.
+        """A UUID.
+
+        SMBIOS has the bytes of the first three parts in the other order; so has the pseudonym then.
         """
         digits = text.replace("-", "").lower()
         if len(set(digits)) == 1:
@@ -264,8 +268,9 @@ class Texts:
         return in_form_of(text, _in_case_of(text, made))
 
     def sid(self, text: str) -> str:
-        """A security identifier: the machine, domain or tenant is replaced; a number below 1000 in
-        it (500: the administrator) stays.
+        """A security identifier, with the machine, domain or tenant replaced.
+
+        A number below 1000 in it stays (500: the administrator).
         """
         match = OF_PEOPLE.fullmatch(text)
         if not match or text.upper() == TRUSTED_INSTALLER:
@@ -282,9 +287,7 @@ class Texts:
         return "-".join([match.group(1), *made, *rest])
 
     def owner(self, text: str) -> str:
-        """The number of a user or a group, or a range of such, as firewalls and policy rules have
-        them.
-        """
+        """The number of a user or group, or a range, as in firewall and policy rules."""
         if not re.search("[-:]", text):
             return str(self._owner(int(text)))
         first, mark, last = re.split("([-:])", text)
@@ -314,8 +317,10 @@ class Texts:
         return f"{match.group(1)}{mark}{self.learn(plain, 'comment').lower()}{mark}"
 
     def sentence(self, text: str) -> str:
-        """A sentence of this program: of a path in it, and of what another program said, each word
-        that is not everybody's.
+        """A sentence of this program.
+
+        In a path in it, and in what another program said, every word is replaced that is not
+        common.
         """
         return self.rewrite(text, strict_paths=True)
 
@@ -392,8 +397,9 @@ class Texts:
         return self.host(match.group(1)) + (match.group(2) or "")
 
     def url(self, text: str) -> str:
-        """An address without its query; of the path only what kind of file it names, unless the
-        host is everybody's.
+        """An address without its query.
+
+        Of the path only the kind of file stays, unless the host is a public one.
         """
         end = len(text.rstrip(".,;:"))
         scheme, _, rest = text[:end].partition("://")

@@ -1,5 +1,6 @@
-"""Words and names that are everybody's: what is none of these may be a customer's own name, where
-only few words are expected.
+"""Common words and names.
+
+Where only few words are expected, any other word may be a customer's own name.
 """
 
 from __future__ import annotations

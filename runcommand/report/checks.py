@@ -14,8 +14,10 @@ _ORDER = {Status.FAIL: 0, Status.ERROR: 1, Status.WARN: 2, Status.OK: 3, Status.
 
 
 def checks(found: Sequence[Check]) -> Tuple[Checks, ...]:
-    """A line for each check. In the portal's report the ones that matter come first, and all that
-    did not apply share a line; the full report says of each why.
+    """A line for each check.
+
+    In the portal's report the ones that matter come first, and all that did not apply share a line;
+    the full report says of each why.
     """
     if not found:
         return ()

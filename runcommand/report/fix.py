@@ -16,8 +16,9 @@ FixBlock = Union[Paragraph, Commands, Link]
 
 
 def fix(diagnosis: Diagnosis) -> List[Section]:
-    """How to fix the cause. The title says where to run the first of the commands, and with which
-    rights.
+    """How to fix the cause.
+
+    The title says where to run the first of the commands, and with which rights.
     """
     main = diagnosis.main
     if main is None:
@@ -45,8 +46,9 @@ def fix_blocks(finding: Finding) -> List[FixBlock]:
 
 
 def _harmless_answers(finding: Finding) -> List[Paragraph]:
-    """What the commands may answer without that being a fault, each answer with the command that
-    gives it.
+    """What the commands may answer without that being a fault.
+
+    Each answer comes with the command that gives it.
     """
     answers: Dict[str, str] = {}
     for item in finding.fix:
@@ -75,8 +77,9 @@ def place_of(item: Fix) -> Place:
 
 
 def as_pasted(item: Fix) -> str:
-    """A command as it can be pasted into the system's usual shell: on Windows that is cmd or
-    PowerShell, whichever is open.
+    """A command as it can be pasted into the system's usual shell.
+
+    On Windows that is cmd or PowerShell, whichever is open.
     """
     if item.shell is Shell.POWERSHELL:
         return f'powershell -NoProfile -Command "{item.text}"'
@@ -84,8 +87,10 @@ def as_pasted(item: Fix) -> str:
 
 
 def also(diagnosis: Diagnosis) -> Tuple[FindingItem, ...]:
-    """The other findings, in order of weight. The fix of a warning is shown in the portal's report
-    too where there is room, unless FIX has its commands.
+    """The other findings, in order of weight.
+
+    The portal's report shows the fix of a warning too where there is room, unless FIX has its
+    commands.
     """
     others, known = diagnosis.findings, set()
     if diagnosis.main:

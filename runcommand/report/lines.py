@@ -68,8 +68,9 @@ def _word(text: str) -> str:
 
 
 def section_lines(section: Section, depths: FrozenSet[Depth]) -> Lines:
-    """What a report of these depths shows of a section. Every line under the title is indented or
-    marked, so none can pass for an END line.
+    """What a report of these depths shows of a section.
+
+    Every line under the title is indented or marked, so none can pass for an END line.
     """
     blocks = [block for block in section.blocks if block.depth in depths]
     lines = tuple(map(to_ascii, block_lines(blocks, depths, section.beside)))
@@ -92,8 +93,9 @@ def _beside(section: Section) -> str:
 def block_lines(
     blocks: Sequence[Block], depths: FrozenSet[Depth], place: object = None
 ) -> List[str]:
-    """The blocks' lines. Where commands are to be run somewhere else than those before them, a
-    heading says so.
+    """The blocks' lines.
+
+    A heading says where commands run, if elsewhere than those before them.
 
     :param place: where the first ones are to be run, if the section's title has said it
     """

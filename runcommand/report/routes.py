@@ -25,8 +25,10 @@ COLUMNS = (
 
 
 def route_table(model: Model) -> Table:
-    """The rows that match either platform address, most specific first, marked where they win, with
-    the policy rule that leads there; in the full report every other row too.
+    """The rows that match either platform address, most specific first.
+
+    Those that win are marked, with the policy rule that leads there; the full report has every
+    other row too.
     """
 
     def place(route: Route) -> Tuple[bool, int, int]:
@@ -44,7 +46,7 @@ class _Winner:
 
     lookup: RouteLookup
     row: Route
-    is_in_table: bool  # as the table has it; else the system told less of it
+    is_in_table: bool  # as the table has it; else the system gave fewer details
 
     def has_won(self, route: Route) -> bool:
         """Whether it is this row of the table."""
@@ -110,8 +112,10 @@ def _remarks(route: Route) -> List[str]:
 
 
 def _source(model: Model, route: Route, won: Sequence[RouteLookup]) -> Optional[str]:
-    """The source address of packets that take a row: where it wins, the one that is chosen; else
-    the row's own, the one that the system chooses on that adapter, or the adapter's best.
+    """The source address of packets that take a row.
+
+    Where it wins, the one that is chosen; else the row's own, the one that the system chooses on
+    that adapter, or the adapter's best.
     """
     chosen = [lookup.source for lookup in won if lookup.source]
     if chosen:
@@ -135,8 +139,9 @@ def _is_choice_on(model: Model, lookup: RouteLookup, adapter: Adapter) -> bool:
 
 
 def _best_address(adapter: Adapter, route: Route) -> Optional[str]:
-    """The adapter's address on the gateway's subnet, else its first one; one that is not for
-    sending (secondary, SkipAsSource) is the last choice.
+    """The adapter's address on the gateway's subnet, else its first one.
+
+    One that is not for sending (secondary, SkipAsSource) is the last choice.
     """
 
     def place(item: InterfaceAddress) -> Tuple[bool, bool]:

@@ -21,8 +21,9 @@ def full(diagnosis: Diagnosis, files: str = "not written") -> str:
 
 
 def last_resort(facts: Facts, error: Exception) -> str:
-    """What is printed where a report cannot be made: the END line all the same, made of nothing
-    that could fail.
+    """What is printed where a report cannot be made.
+
+    It has the END line all the same, made of nothing that could fail.
     """
     said = to_ascii(f"{type(error).__name__}: {error}")[:400]
     version = facts.tool_version or UNKNOWN_VERSION

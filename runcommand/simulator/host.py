@@ -1,5 +1,6 @@
-"""The simulated host: IMDS and the WireServer as HTTP servers that can misbehave in every way that
-a scenario needs.
+"""The simulated host: IMDS and the WireServer as HTTP servers.
+
+They can misbehave in every way that a scenario needs.
 """
 
 from __future__ import annotations

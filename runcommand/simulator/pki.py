@@ -1,5 +1,6 @@
-"""The simulated host's certificates and signatures: a hierarchy like the one that signs Azure's
-attested documents, all made here.
+"""The simulated host's certificates and signatures, all made here.
+
+The hierarchy is like the one that signs Azure's attested documents.
 
 TEST MATERIAL. The private keys below are public: nothing that they sign may ever be trusted. Names
 and addresses are those of Azure's hierarchy, so that what is said of it applies; the organization
