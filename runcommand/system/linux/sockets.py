@@ -28,7 +28,8 @@ STATES = {  # include/net/tcp_states.h, by the names that Windows' table has
     "0A": "listen",
     "0B": "closing",
 }
-SEARCH_S = 0.3  # for the owners of all sockets: a machine may run very many processes
+# CPU time for the owners of all sockets: a machine may run very many processes
+SEARCH_S = 0.3
 TABLE_LIMIT = 16 * 1024 * 1024  # bytes of /proc/net/tcp: 100,000 sockets
 COMM_LENGTH = 15  # TASK_COMM_LEN, without its end
 UID = re.compile("[0-9]{1,10}")
@@ -97,10 +98,10 @@ def _endpoint(cell: str) -> Tuple[str, int]:
 def owners(inodes: Set[str]) -> Dict[str, Owner]:
     """The processes that hold sockets, the lowest number of each, as far as this user sees them."""
     found: Dict[str, Owner] = {}
-    end = time.monotonic() + SEARCH_S
+    end = time.thread_time() + SEARCH_S
     pids = sorted(int(name) for name in _names(PROC) if name.isdecimal()) if inodes else []
     for pid in pids:
-        if len(found) == len(inodes) or time.monotonic() > end:
+        if len(found) == len(inodes) or time.thread_time() > end:
             break
         for inode in _sockets_of(pid) & inodes:
             found.setdefault(inode, Owner(program_of(pid), pid))
