@@ -298,7 +298,7 @@ def _pac(model: Model, file: Optional[PacFile]) -> str:
         return f"{size}, mentions 169.254.169.254"
     near = ""
     if file.mentions:
-        near = ", only 169.254."
+        near = ', only "169.254."'
     return f"{size}, does not mention 169.254.169.254{near}"
 
 
