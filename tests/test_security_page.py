@@ -2,8 +2,12 @@
 
 import inspect
 import re
+from dataclasses import fields
 
 import build
+from runcommand.attest import document
+from runcommand.facts import Firewall
+from runcommand.firewall import record
 from runcommand.fixes.commands import UnfitWord
 from runcommand.probes.imds import Pace
 from runcommand.redaction.addresses import Addresses
@@ -30,6 +34,12 @@ def test_the_report_folder_is_where_it_says():
     assert f"`%ProgramData%\\{folder.NAME}`" in FLAT
     assert f"The newest {IN_WORDS[KEPT]} folders are kept" in FLAT
     assert set(re.findall(r"`(report\.\w+)`", FLAT)) <= set(FILES)
+
+
+def test_what_is_kept_for_a_newer_version_ends_where_it_says():
+    assert f"as IMDS signed it, up to {document.KEPT_LIMIT >> 10} KiB" in FLAT
+    assert f"the lines end at {record.BYTES / 1e6} MB" in FLAT
+    assert "lines_cut" in {field.name for field in fields(Firewall)}
 
 
 def test_the_exe_unpacks_where_it_says():

@@ -27,7 +27,7 @@ STATES = {
     "0A": "listen",
     "0B": "closing",
 }
-# For finding the owners of all sockets: a machine may run very many processes.
+# CPU time for the owners of all sockets: a machine may run very many processes.
 SEARCH_S = 0.3
 TABLE_LIMIT = 16 * 1024 * 1024  # bytes of /proc/net/tcp: 100,000 sockets
 COMM_LENGTH = 15  # TASK_COMM_LEN, without its end
@@ -101,9 +101,9 @@ def owners(inodes: Set[str]) -> Dict[str, Owner]:
     found: Dict[str, Owner] = {}
     if not inodes:
         return found
-    end = time.monotonic() + SEARCH_S
+    end = time.thread_time() + SEARCH_S
     for pid in sorted(int(name) for name in _names(PROC) if name.isdecimal()):
-        if len(found) == len(inodes) or time.monotonic() > end:
+        if len(found) == len(inodes) or time.thread_time() > end:
             break
         for inode in _sockets_of(pid) & inodes:
             found.setdefault(inode, Owner(program_of(pid), pid))
