@@ -280,7 +280,7 @@ class Lab:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             env={
                 **own_environment(),
                 "PYTHONPATH": str(ROOT),

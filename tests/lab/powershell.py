@@ -122,7 +122,7 @@ class PowerShellLab(WindowsLab):
         script: str,
         parameters: Mapping[str, str] = {},
         env: Mapping[str, str] = {},
-        timeout: float = 120,
+        timeout: float = 300,
     ) -> wine.Done:
         """Runs a script with named parameters."""
         self.put(SENT, script.encode("ascii"))
@@ -699,9 +699,16 @@ def run_all(scenarios: Sequence[Scenario]) -> Dict[str, Seen]:
         *(shared[i::6] for i in range(6)),
     ]
     seen: Dict[str, Seen] = {}
+    again: List[List[Scenario]] = []
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        for found in pool.map(_run_group, [group for group in groups if group]):
-            seen.update(found)
+        running = [(group, pool.submit(_run_group, group)) for group in groups if group]
+        for group, future in running:
+            try:
+                seen.update(future.result())
+            except (OSError, RuntimeError, subprocess.SubprocessError):  # of a machine too busy
+                again.append(group)
+    for group in again:
+        seen.update(_run_group(group))
     return {scenario.name: seen[scenario.name] for scenario in scenarios}
 
 

@@ -40,7 +40,7 @@ class ScriptLab(Lab):
             input=given,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             env={**own_environment(), **(environment or {})},
         )
 

@@ -278,7 +278,7 @@ class WindowsLab(Lab):
         return executed
 
     def program(
-        self, *command: str, env: Optional[Dict[str, str]] = None, timeout: float = 60
+        self, *command: str, env: Optional[Dict[str, str]] = None, timeout: float = 180
     ) -> wine.Done:
         """Runs a Windows program inside the VM."""
         self.start()

@@ -100,7 +100,7 @@ def run(
     enter: Sequence[str] = (),
     env: Optional[Mapping[str, str]] = None,
     cwd: Optional[Path] = None,
-    timeout: float = 120,
+    timeout: float = 300,
 ) -> Done:
     """Runs a Windows program under Wine.
 
