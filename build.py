@@ -62,6 +62,7 @@ NOT_ON_LINUX = tuple(
         "commands/demo.py",
         "commands/explain.py",
         "commands/files.py",
+        "commands/program.py",
         "commands/replay.py",
         "report/explain.py",
         "__main__.py",

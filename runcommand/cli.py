@@ -11,35 +11,10 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence
 
 from . import __version__
 from .arguments import Parser, fail, shown, unknown
+from .commands import check
 
 DEFAULT = "check"
 COMMANDS = (DEFAULT, "demo", "replay", "explain", "decode")
-EXAMPLES = """\
-examples:
-  imds-check                                  diagnose this VM, as root or administrator
-  imds-check decode answer.json               print the report in az vm run-command's answer
-  imds-check explain route-wrong-interface    what a cause means, and how to fix it
-
-exit codes: 0 healthy, 1 broken or degraded, 2 wrong arguments, 3 inconclusive
-"""
-
-
-class TopParser(Parser):
-    """The parser of the program itself.
-
-    Its help also shows the options of the default command, and examples.
-    """
-
-    default: Parser
-
-    def format_help(self) -> str:
-        formatter = self._get_formatter()
-        formatter.start_section("options of check, the default command")
-        formatter.add_arguments(
-            [action for action in self.default._actions if action.dest != "help"]
-        )
-        formatter.end_section()
-        return f"{super().format_help()}\n{formatter.format_help()}\n{EXAMPLES}"
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -70,40 +45,30 @@ def _unrecognised(words: Sequence[str], command: str, known: Iterable[str]) -> s
 
 def parser(word: str) -> Parser:
     """The program's parser, with the command that is named; for the program's help, with all."""
-    top = TopParser(
-        prog="imds-check",
-        usage="imds-check [COMMAND] [OPTIONS]",
-        description=(
-            "Finds the single reason an Azure VM cannot reach the Instance Metadata Service "
-            "(IMDS), and prints the commands that fix it. It changes nothing on the VM."
-        ),
-    )
+    top = Parser(prog="imds-check")
+    modules: Dict[str, Any] = {DEFAULT: check}
+    if word not in (DEFAULT, "--version"):
+        program = _whole_program(word)
+        top, modules = program.parser(), program.MODULES
     top.add_argument("--version", action="version", version=f"imds-check {__version__}")
     commands = top.add_subparsers(
         title="commands", metavar="COMMAND", prog="imds-check", parser_class=Parser
     )
-    for name, module in _modules(word).items():
+    for name, module in modules.items():
         command = module.add(commands)
         command.set_defaults(run=module.run, known=_option_names(command))
-        if name == DEFAULT:
-            top.default = command
     return top
 
 
-def _modules(word: str) -> Dict[str, Any]:
-    """The modules of the commands that ``word`` asks for."""
-    from .commands import check
-
-    if word in (DEFAULT, "--version"):
-        return {DEFAULT: check}
+def _whole_program(word: str) -> Any:
+    """The module of all commands. The script for Linux VMs holds only what is of use there."""
     try:
-        from .commands import decode, demo, explain, replay
+        from .commands import program
     except ImportError as missing:
-        # The script for Linux VMs holds only what is of use there.
         if not (missing.name or "").startswith("runcommand.commands"):
             raise
         fail(f"{word} is not part of this script; the whole program has it")
-    return {DEFAULT: check, "demo": demo, "replay": replay, "explain": explain, "decode": decode}
+    return program
 
 
 def _option_names(command: argparse.ArgumentParser) -> List[str]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Iterable, List, Optional
 
 LONGEST = 64  # letters of a word for which one is looked for
-LETTERS_AN_ERROR = (
-    3  # so many letters allow one error: a short word is not turned into quite another
-)
+# So many letters allow one error: a short word is not turned into quite another.
+LETTERS_AN_ERROR = 3
 
 
 def nearest(word: str, known: Iterable[str]) -> Optional[str]:

@@ -53,8 +53,7 @@ def genuine(kind="genuine", embedded=("issuing", "cross"), vm=WINDOWS_VM):
     return base64.b64decode(answer["signature"])
 
 
-# --- documents made by openssl
-# --------------------------------------------------------------------------------------
+# --- documents made by openssl ---
 
 NEEDS_OPENSSL = pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed")
 
@@ -312,8 +311,7 @@ def test_the_simulators_documents_verify_with_openssl(maker, tmp_path):
     assert json.loads(done.stdout)["nonce"] == "1234567890"
 
 
-# --- what is read
-# --------------------------------------------------------------------------------------------------
+# --- what is read ---
 
 
 def test_the_document_says_what_the_instance_says():
@@ -394,8 +392,7 @@ def test_times_and_values_of_other_types_are_left_out(stamp):
     )
 
 
-# --- any bytes at all
-# -----------------------------------------------------------------------------------------------
+# --- any bytes at all ---
 
 
 def outcome(encoded):

@@ -182,8 +182,7 @@ def test_without_alternative_names_the_common_name_counts():
     )
 
 
-# --- the chain
-# --------------------------------------------------------------------------------------------------
+# --- the chain ---
 
 LEAF_FACT, ISSUING, CROSS = fact(LEAF, "the document"), fact(pki.issuing()), fact(pki.cross())
 ROOT, TLS_ROOT = fact(pki.root()), fact(pki.tls_root())
@@ -506,8 +505,7 @@ def test_certificates_in_the_wrong_stores_are_told():
     )
 
 
-# --- hosts
-# --------------------------------------------------------------------------------------------------
+# --- hosts ---
 
 
 def test_hosts_that_cannot_be_reached_are_a_warning():
@@ -540,8 +538,7 @@ def test_hosts_that_cannot_be_reached_are_a_warning():
     )
 
 
-# --- who cares
-# --------------------------------------------------------------------------------------------------
+# --- who cares ---
 
 
 @pytest.mark.parametrize(
@@ -576,8 +573,7 @@ def test_who_depends_on_the_document(name, edition, words):
     )
 
 
-# --- clocks
-# --------------------------------------------------------------------------------------------------
+# --- clocks ---
 
 
 def skewed(by_header, by_document):
@@ -661,8 +657,7 @@ def test_without_a_header_the_document_tells_the_time():
     assert "7.0 hours ahead of" in diagnosis.main.detail and causes(facts) == ["clock-skew"]
 
 
-# --- what did not come to its end
-# -----------------------------------------------------------------------------------
+# --- what did not come to its end ---
 
 
 def status(facts, check):
@@ -687,8 +682,7 @@ def test_the_systems_own_fetching_that_did_not_end_says_nothing():
     only(facts, "cert-intermediate-missing")
 
 
-# --- what must never go among the roots
-# -----------------------------------------------------------------------------
+# --- what must never go among the roots ---
 
 
 def test_a_cross_certificate_never_goes_among_the_roots():

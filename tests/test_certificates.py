@@ -401,8 +401,7 @@ def test_a_fetch_that_the_runs_own_end_cuts_off_says_nothing(world):
     assert board.notes()[0].text.startswith("fetching by imds-check: no")
 
 
-# --- an engine that fetches itself
-# ----------------------------------------------------------------------------------
+# --- an engine that fetches itself ---
 
 
 class Fetching(SimulatedSystem):
@@ -451,8 +450,7 @@ def test_an_engine_that_hangs_or_fails_costs_only_itself(world, how, mocker):
     ] and clock.times(0.5) < 6
 
 
-# --- the hosts of certificates
-# --------------------------------------------------------------------------------------
+# --- the hosts of certificates ---
 
 
 def tried(world, board, wanted=False, is_true=True):
@@ -543,8 +541,7 @@ def test_the_hosts_of_the_certificate_itself_are_among_them(world):
     assert "169.254.169.254" not in hosts
 
 
-# --- side by side
-# --------------------------------------------------------------------------------------------------
+# --- side by side ---
 
 
 def test_works_end_together_or_are_left_behind():

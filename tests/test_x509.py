@@ -149,8 +149,7 @@ def test_a_changed_certificate_is_refused_or_read():
                 assert X509.read(changed).fact.thumbprint != X509(encoded).thumbprint
 
 
-# --- paths
-# --------------------------------------------------------------------------------------------------
+# --- paths ---
 
 
 def certificates(*names):

@@ -131,8 +131,7 @@ def _cross(name: str) -> Missing:
     return Missing(name, (CROSS[name].url,), CROSS[name].issuer)
 
 
-# --- where a certificate can be had
-# ---------------------------------------------------------------------------------
+# --- where a certificate can be had ---
 
 
 class Source(NamedTuple):

@@ -142,8 +142,7 @@ def made(exe: Optional[bytes] = None, exe_uri: str = "") -> str:
     )
 
 
-# --- scenarios
-# --------------------------------------------------------------------------------------------------
+# --- scenarios ---
 
 
 @dataclass(frozen=True)
@@ -658,8 +657,7 @@ REPEATS = frozenset(
 )
 
 
-# --- running them
-# --------------------------------------------------------------------------------------------------
+# --- running them ---
 
 
 def run(scenario: Scenario, lab: PowerShellLab) -> Seen:
