@@ -65,6 +65,8 @@ NOT_ON_LINUX = tuple(
         "commands/program.py",
         "commands/replay.py",
         "report/explain.py",
+        "report/recorded.py",
+        "facts/decoding.py",
         "__main__.py",
     )
 )

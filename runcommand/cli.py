@@ -54,7 +54,7 @@ def parser(word: str) -> Parser:
     commands = top.add_subparsers(
         title="commands", metavar="COMMAND", prog="imds-check", parser_class=Parser
     )
-    for name, module in modules.items():
+    for module in modules.values():
         command = module.add(commands)
         command.set_defaults(run=module.run, known=_option_names(command))
     return top

@@ -18,11 +18,11 @@ from runcommand.facts import (
     CertificateChain,
     Facts,
     IssuerFetch,
-    facts_from_json,
     instant,
     parse_instant,
     to_json,
 )
+from runcommand.facts.decoding import facts_from_json
 from runcommand.report import json_report, text
 from runcommand.simulator.scenarios import SCENARIOS
 from runcommand.simulator.world import Scenario, simulate

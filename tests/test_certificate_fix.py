@@ -11,7 +11,7 @@ import time
 import pytest
 
 from runcommand.diagnosis import diagnose
-from runcommand.facts import facts_from_json
+from runcommand.facts.decoding import facts_from_json
 from runcommand.fixes.remedies import remedies
 from runcommand.fixes.steps import Wanted
 from runcommand.simulator import pki

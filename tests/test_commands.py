@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from runcommand.diagnosis import diagnose
-from runcommand.facts import FactsError, facts_from_json
+from runcommand.facts.decoding import FactsError, facts_from_json
 from runcommand.fixes import commands as words, linux, operator, windows  # noqa: F401 (their kinds of words)
 from runcommand.fixes.commands import Fix, FixKind, RunOn, Shell, UnfitWord, phrase
 from runcommand.fixes.iptables import delete_rule

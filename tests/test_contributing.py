@@ -17,7 +17,8 @@ import pytest
 
 import runcommand.collect
 from runcommand.collect import RunOptions
-from runcommand.facts import Connection, Facts, Outcome, codec, facts_from_json, run, to_json
+from runcommand.facts import Connection, Facts, Outcome, decoding, run, to_json
+from runcommand.facts.decoding import facts_from_json
 from runcommand.frozen import dataclass
 from runcommand.probes.tcp import Connector, Endpoint
 from runcommand.simulator.host import Host
@@ -317,7 +318,7 @@ def with_field(monkeypatch, line):
     made = {"__annotations__": {name: annotation}, name: None, "__module__": run.__name__}
     wider = dataclass(frozen=True)(type("Facts", (Facts,), made))
     monkeypatch.setattr(runcommand.collect.run, "Facts", wider)
-    monkeypatch.setattr(codec, "Facts", wider)
+    monkeypatch.setattr(decoding, "Facts", wider)
     return wider
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from runcommand.facts import facts_from_json, to_json
+from runcommand.facts import to_json
+from runcommand.facts.decoding import facts_from_json
 from runcommand.simulator import scenarios
 
 from . import wine

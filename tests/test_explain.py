@@ -9,7 +9,7 @@ import pytest
 from runcommand.diagnosis import diagnose
 from runcommand.facts import Expected, Facts, Unavailable
 from runcommand.model.model import Model
-from runcommand.report import explain, json_report
+from runcommand.report import explain, recorded as recorded_report
 from runcommand.rules.catalogue import BY_CAUSE, EXPLAINS, RESIDUAL, RULES
 from runcommand.rules.checks import CHECKS
 
@@ -23,7 +23,7 @@ EMPTY["expected"] = Expected()
 @lru_cache(maxsize=None)
 def recorded():
     return [
-        json_report.facts_of_report(path.read_bytes()) for path in sorted(FOLDER.glob("*.json"))
+        recorded_report.facts_of_report(path.read_bytes()) for path in sorted(FOLDER.glob("*.json"))
     ]
 
 

@@ -13,7 +13,6 @@ from runcommand.facts import (
     Adapter,
     Address,
     Cidr,
-    FactsError,
     Instant,
     Mac,
     Machine,
@@ -21,13 +20,13 @@ from runcommand.facts import (
     PrefixLength,
     Route,
     RoutingRule,
-    facts_from_json,
     parse_address,
     parse_instant,
     parse_json,
     parse_mac,
     to_json,
 )
+from runcommand.facts.decoding import FactsError, facts_from_json
 from runcommand.facts.kinds import JSON_ONLY
 from runcommand.report import text
 from runcommand.simulator.scenarios import SCENARIOS

@@ -17,9 +17,9 @@ from runcommand.facts import (
     FirewallRule,
     MatchField,
     RuleVerdict,
-    facts_from_json,
     to_json,
 )
+from runcommand.facts.decoding import facts_from_json
 from runcommand.firewall import netfilter, record
 from runcommand.firewall.netfilter import Netfilter
 from runcommand.firewall.packet import Packet, reply_to, request

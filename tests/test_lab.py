@@ -7,7 +7,8 @@ import re
 
 import pytest
 
-from runcommand.facts import facts_from_json, to_json
+from runcommand.facts import to_json
+from runcommand.facts.decoding import facts_from_json
 
 from .lab.linux import LINUX
 from .lab.namespace import IMDS, Lab, why_not

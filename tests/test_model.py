@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from runcommand.facts import Facts, facts_from_json, to_json
+from runcommand.facts import Facts, to_json
+from runcommand.facts.decoding import facts_from_json
 from runcommand.model.adapters import Adapters
 from runcommand.model.answers import Answers
 from runcommand.model.coverage import is_incomplete

@@ -18,9 +18,9 @@ from runcommand.facts import (
     LinkState,
     Outcome,
     Trial,
-    facts_from_json,
     to_json,
 )
+from runcommand.facts.decoding import facts_from_json
 from runcommand.report import text
 from runcommand.simulator.scenarios import ETH0, ETH1, ETHERNET, ETHERNET2, LO, LOOPBACK, held, row
 

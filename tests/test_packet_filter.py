@@ -21,9 +21,9 @@ from runcommand.facts import (
     RuleVerdict,
     Service,
     ServiceState,
-    facts_from_json,
     to_json,
 )
+from runcommand.facts.decoding import facts_from_json
 from runcommand.firewall.matching import ends, holds
 from runcommand.firewall.packet import Packet
 from runcommand.firewall.record import all_rules

@@ -36,17 +36,17 @@ from runcommand.facts import (
     RuleVerdict,
     Scope,
     Unavailable,
-    facts_from_json,
     is_distrusting,
     kinds,
     to_json,
 )
+from runcommand.facts.decoding import facts_from_json
 from runcommand.model.azure import AZURE_ARP_MAC, AZURE_ASSET_TAG, AZURE_MAC_PREFIXES
 from runcommand.redaction.addresses import Addresses, PrefixMap
 from runcommand.redaction.key import Key
 from runcommand.redaction.texts import TRUSTED_INSTALLER, Texts
 from runcommand.redaction.vocabulary import NIC, WORDS
-from runcommand.report import json_report, text
+from runcommand.report import json_report, recorded as recorded_report, text
 from runcommand.rules.issuers import CROSS, ROOTS
 from runcommand.simulator import scenarios
 from runcommand.simulator.host import Host
@@ -105,7 +105,7 @@ def test_the_identities_are_all_there_without_redaction():
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 def test_no_identity_of_a_demo_is_in_its_redacted_report(path):
-    facts = json_report.facts_of_report(path.read_bytes())
+    facts = recorded_report.facts_of_report(path.read_bytes())
     made = redacted(facts)
     old, new = identities(facts), "\n".join(all_reports(made)).lower()
     assert [
@@ -686,7 +686,7 @@ def test_of_a_mac_that_was_given_locally_only_that_stays(mac):
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 def test_a_demo_gets_the_same_diagnosis(path):
-    facts = json_report.facts_of_report(path.read_bytes())
+    facts = recorded_report.facts_of_report(path.read_bytes())
     assert judged(redacted(facts)) == judged(facts)
 
 
@@ -1076,7 +1076,7 @@ def test_a_redacted_report_judged_again_is_the_same(system):
     diagnosis = diagnose(redacted(customer.FACTS[system]))
     content = json_report.as_json(diagnosis)
     assert json.loads(content)["redacted"] is True
-    again = diagnose(json_report.facts_of_report(content.encode()))
+    again = diagnose(recorded_report.facts_of_report(content.encode()))
     assert json_report.as_json(again) == content and text.full(again) == text.full(diagnosis)
 
 

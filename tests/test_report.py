@@ -31,13 +31,13 @@ from runcommand.facts import (
     RuleVerdict,
     Service,
     ServiceState,
-    facts_from_json,
 )
+from runcommand.facts.decoding import facts_from_json
 from runcommand.fixes.commands import phrase, sh
 from runcommand.fixes.operator import az
 from runcommand.fixes.pages import PAIRS, page_for
 from runcommand.model.errors import WINSOCK, error_in_words
-from runcommand.report import content, explain, json_report, text
+from runcommand.report import content, explain, json_report, recorded as recorded_report, text
 from runcommand.report.blocks import AT_PORTAL_DEPTH, Commands, Place, Section
 from runcommand.report.full import full_report
 from runcommand.report.lines import section_lines, wrap
@@ -387,7 +387,7 @@ def test_the_json_report_judged_again_is_the_same(seed):
     diagnosis = diagnose(some_facts(seed))
     content = json_report.as_json(diagnosis)
     assert content.isascii()
-    again = diagnose(json_report.facts_of_report(content.encode()))
+    again = diagnose(recorded_report.facts_of_report(content.encode()))
     assert json_report.as_object(again) == json_report.as_object(diagnosis)
 
 
@@ -422,7 +422,7 @@ def test_the_hosts_date_and_the_vm_id_come_from_a_genuine_answer():
 
 SAMPLES = Path(__file__).resolve().parent.parent / "samples" / "reports"
 RECORDED = {
-    path.stem: json_report.facts_of_report(path.read_bytes())
+    path.stem: recorded_report.facts_of_report(path.read_bytes())
     for path in sorted(SAMPLES.glob("*.json"))
 }
 PLACES = {

@@ -39,7 +39,7 @@ from runcommand.facts import (
     Unavailable,
 )
 from runcommand.model.azure import AZURE_ARP_MAC
-from runcommand.report import json_report
+from runcommand.report import recorded as recorded_report
 from runcommand.rules.catalogue import RULES
 from runcommand.rules.finding import Shell
 from runcommand.simulator.scenarios import (
@@ -849,7 +849,7 @@ def powershell_commands():
     found = []
     for name in sorted(BY_NAME):
         recorded = (FOLDER / f"{name}.json").read_bytes()
-        for finding in diagnose(json_report.facts_of_report(recorded)).findings:
+        for finding in diagnose(recorded_report.facts_of_report(recorded)).findings:
             texts = [fix.text for fix in finding.fix if fix.shell is Shell.POWERSHELL]
             found += [(name, text) for text in texts]
     return found

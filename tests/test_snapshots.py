@@ -9,7 +9,7 @@ import json
 import pytest
 
 from runcommand.diagnosis import diagnose
-from runcommand.report import json_report, text
+from runcommand.report import json_report, recorded as recorded_report, text
 from runcommand.rules.catalogue import BY_CAUSE
 from runcommand.simulator.scenarios import BY_NAME, SCENARIOS
 
@@ -22,7 +22,7 @@ NAMES = [scenario.name for scenario in SCENARIOS]
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recorded_run_gives_the_recorded_report(name):
     content = (FOLDER / f"{name}.json").read_bytes()
-    diagnosis = diagnose(json_report.facts_of_report(content))
+    diagnosis = diagnose(recorded_report.facts_of_report(content))
     assert text.portal(diagnosis, FILES) == (FOLDER / f"{name}.txt").read_text("ascii")
     assert json_report.as_object(diagnosis) == json.loads(content)
     assert diagnosis.cause == BY_NAME[name].cause

@@ -9,7 +9,7 @@ import pytest
 from runcommand.diagnosis import diagnose
 from runcommand.facts import Note, Outcome, Unavailable
 from runcommand.report import text
-from runcommand.report.json_report import facts_of_report
+from runcommand.report.recorded import facts_of_report
 from runcommand.rules.unseen import EXPLAINING
 
 from .facts_of import BOTH, WINDOWS, metadata, wireserver

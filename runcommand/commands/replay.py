@@ -24,12 +24,12 @@ def add(commands: argparse._SubParsersAction[Parser]) -> Parser:
 def run(options: argparse.Namespace) -> int:
     from ..attest.document import read_again
     from ..diagnosis import diagnose
-    from ..facts import FactsError
-    from ..report import json_report
+    from ..facts.decoding import FactsError
+    from ..report import recorded
 
-    content = read_file(options.report, json_report.SIZE_LIMIT, "a report")
+    content = read_file(options.report, recorded.SIZE_LIMIT, "a report")
     try:
-        facts = json_report.facts_of_report(content)
+        facts = recorded.facts_of_report(content)
     except FactsError as error:
         fail(f"{shown_path(options.report)}: {_of_run_command(content) or error}")
     facts = read_again(facts)

@@ -49,8 +49,6 @@ from .certificates import (
     is_distrusting,
 )
 from .codec import (
-    FactsError,
-    facts_from_json,
     to_json,
 )
 from .connection import (

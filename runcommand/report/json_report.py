@@ -1,4 +1,4 @@
-"""The JSON report (schema imds-check/1), and reading one back for replay."""
+"""The JSON report (schema imds-check/1)."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import json
 from typing import Any, Dict
 
 from ..diagnosis import Diagnosis
-from ..facts import Facts, FactsError, facts_from_json, parse_json, to_json
+from ..facts import to_json
 from ..fixes.commands import Fix
-from ..text_file import text_of
 
 SCHEMA = "imds-check/1"
-SIZE_LIMIT = 32 * 1024 * 1024  # bytes of a report that is read back
 
 
 def as_json(diagnosis: Diagnosis) -> str:
@@ -66,25 +64,3 @@ def _fix(fix: Fix) -> Dict[str, Any]:
     if fix.harmless:
         found["harmless"] = fix.harmless
     return found
-
-
-def facts_of_report(content: bytes) -> Facts:
-    """The facts in a ``report.json``. Raises ``FactsError``, whose message is for the operator."""
-    try:
-        text = text_of(content)
-    except UnicodeDecodeError:
-        raise FactsError("not JSON: it is neither UTF-8 nor UTF-16 text") from None
-    if not text.strip():
-        raise FactsError("it is empty")
-    try:
-        report = parse_json(text)
-    except ValueError as error:
-        raise FactsError(f"not JSON, or cut off: {error}") from None
-    if not isinstance(report, dict):
-        raise FactsError("not a report: expected a JSON object")
-    schema = report.get("schema")
-    if schema != SCHEMA:
-        raise FactsError(f"not a report of schema {SCHEMA}: schema is {json.dumps(schema)[:60]}")
-    if "facts" not in report:
-        raise FactsError("facts: missing")
-    return facts_from_json(report["facts"])
