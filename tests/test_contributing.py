@@ -137,7 +137,7 @@ def test_the_walk_leads_downwards_only():
         "rules": 2,
         "fixes": 2,
         "report": 3,
-        "cli": 4,
+        "output": 4,
     }
     steps = re.split(r"^\d+\. ", SECTIONS["The walk of one route row"], flags=re.MULTILINE)[1:]
     levels = [level[re.search(r"`runcommand/(\w+)", step).group(1)] for step in steps]
