@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Dict, List, Optional
 
-from . import __version__
+from . import __version__, limits
 from .collect import Board, Collector, RunOptions, collect, now, side_by_side, threads
 from .collect.board import DOCUMENT, ENDING_S
 from .collect.system import LocalSystem, System
@@ -80,15 +80,20 @@ def run(
 
 
 def import_ahead() -> None:
-    """Imports what judges and reports while the collectors wait for the network: a third of all."""
+    """Imports what judges and reports while the collectors wait for the network: a third of all.
+
+    Where memory is limited, at once: what the collectors leave of it may not be enough.
+    """
 
     def work() -> None:
-        try:
+        # Whoever needs them imports them again, and says what was wrong.
+        with suppress(Exception):
             from . import diagnosis  # noqa: F401
             from .report import json_report, text  # noqa: F401
-        except Exception:
-            pass  # whoever needs them imports them again, and says what was wrong
 
+    if limits.has_memory_limit():
+        work()
+        return
     with suppress(threads.NoThread):
         threads.start(work)
 

@@ -1,4 +1,6 @@
-"""This process's own limit of open files, raised where it is too low to look at anything."""
+"""This process's own limits: of open files, raised where it is too low to look at anything; of
+memory.
+"""
 
 from __future__ import annotations
 
@@ -24,3 +26,15 @@ def raise_open_files() -> None:
         )
     except (ImportError, OSError, ValueError):
         pass  # not allowed: each collector that needs more says so
+
+
+def has_memory_limit() -> bool:
+    """Whether this process may have only so much address space (``ulimit -v``)."""
+    if sys.platform == "win32":
+        return False
+    try:
+        import resource
+
+        return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+    except (ImportError, OSError, ValueError):
+        return False
