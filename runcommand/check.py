@@ -82,7 +82,7 @@ def run(
 def import_ahead() -> None:
     """Imports what judges and reports while the collectors wait for the network: a third of all.
 
-    Where memory is limited, at once: what the collectors leave of it may not be enough.
+    Where memory or open files are few, at once: what the collectors leave may not be enough.
     """
 
     def work() -> None:
@@ -91,7 +91,7 @@ def import_ahead() -> None:
             from . import diagnosis  # noqa: F401
             from .report import json_report, text  # noqa: F401
 
-    if limits.has_memory_limit():
+    if limits.are_tight():
         work()
         return
     with suppress(threads.NoThread):

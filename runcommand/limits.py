@@ -28,13 +28,17 @@ def raise_open_files() -> None:
         pass  # not allowed: each collector that needs more says so
 
 
-def has_memory_limit() -> bool:
-    """Whether this process may have only so much address space (``ulimit -v``)."""
+def are_tight() -> bool:
+    """Whether this process may have only so much address space (``ulimit -v``), or few open
+    files.
+    """
     if sys.platform == "win32":
         return False
     try:
         import resource
 
-        return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+        if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+            return True
+        return 0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[0] < TOO_FEW
     except (ImportError, OSError, ValueError):
         return False

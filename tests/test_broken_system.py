@@ -433,16 +433,17 @@ def test_with_little_memory_the_cause_is_named_all_the_same(lab, limit):
 def test_what_could_not_be_looked_at_is_said_first_and_nothing_is_redeployed(lab):
     lab.vm(WRONG_WAY)
     done = limited(lab, "-n 6")
-    assert done.stderr == "" and done.returncode == 1
+    assert done.stderr == "" and "Redeploy the VM" not in done.stdout
+    if done.returncode == 3:  # not even the request to IMDS got a descriptor
+        assert "VERDICT  INCONCLUSIVE: tool-failed" in done.stdout
+        assert "The request to IMDS could not be sent: EMFILE" in done.stdout
+        return
+    assert done.returncode == 1
     verdict, _, rest = done.stdout.partition("VERDICT  BROKEN: ")[2].partition("FIX\n")
-    if (
-        "route-wrong-interface" not in verdict
-    ):  # a root that may raise its own limit sees everything
-        assert (
-            verdict.split("\n")[1].startswith("  Could not check: ")
-            and "Redeploy the VM" not in rest
-        )
-        assert rest.startswith("  - Run this again with --deadline 60")
+    if "route-wrong-interface" in verdict:  # a root that may raise its own limit sees everything
+        return
+    assert verdict.split("\n")[1].startswith("  Could not check: ")
+    assert rest.startswith("  - Run this again with --deadline 60")
 
 
 def test_an_ordinary_user_in_the_dark_is_told_first_to_run_it_as_root(lab):

@@ -230,7 +230,7 @@ def run_there(folder, *arguments):
         stderr=subprocess.STDOUT,
         text=True,
     )
-    assert done.returncode == 0, done.stdout[-3000:]
+    assert done.returncode == 0, done.stdout[-30000:]
     return done.stdout
 
 
