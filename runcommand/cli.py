@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any, Dict, Iterable, List, Optional, Sequence
+from typing import Any, Iterable, List, Optional, Sequence
 
 from . import __version__
 from .arguments import Parser, fail, shown, unknown
@@ -46,7 +46,7 @@ def _unrecognised(words: Sequence[str], command: str, known: Iterable[str]) -> s
 def parser(word: str) -> Parser:
     """The program's parser, with the command that is named; for the program's help, with all."""
     top = Parser(prog="imds-check")
-    modules: Dict[str, Any] = {DEFAULT: check}
+    modules: Sequence[Any] = (check,)
     if word not in (DEFAULT, "--version"):
         program = _whole_program(word)
         top, modules = program.parser(), program.MODULES
@@ -54,7 +54,7 @@ def parser(word: str) -> Parser:
     commands = top.add_subparsers(
         title="commands", metavar="COMMAND", prog="imds-check", parser_class=Parser
     )
-    for module in modules.values():
+    for module in modules:
         command = module.add(commands)
         command.set_defaults(run=module.run, known=_option_names(command))
     return top

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, Dict, List
+from typing import List
 
 from ..arguments import Parser
 from . import check, decode, demo, explain, replay
 
-MODULES: Dict[str, Any] = {
-    "check": check,
-    "demo": demo,
-    "replay": replay,
-    "explain": explain,
-    "decode": decode,
-}
+MODULES = (check, demo, replay, explain, decode)
 EXAMPLES = """\
 examples:
   imds-check                                  diagnose this VM, as root or administrator
