@@ -321,6 +321,30 @@ def test_a_socket_without_an_owner_that_may_be_ours_is_no_connection_of_others(m
     assert (found.process, found.pid, found.local_port) == ("-", 0, 50000)
 
 
+def test_a_socket_that_no_process_holds_is_no_connection(mocker):
+    orphan = sockets.TcpSocket("fin-wait-1", "10.0.0.4", 50000, IMDS, 0, sockets.NO_INODE)
+    mocker.patch.object(sockets, "sockets", return_value=(orphan,))
+    assert services.collect_connections(Board(5)) == ()
+
+
+def test_what_this_program_starts_may_hold_its_sockets_and_is_not_another(mocker):
+    mocker.patch.object(services, "IMDS_ADDRESS", "127.0.0.1")
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        ours = socket.create_connection(listening.getsockname())
+        port = ours.getsockname()[1]
+        command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[ours.fileno()]) as holder:
+            ours.close()
+            (row,) = [row for row in sockets.sockets() if row.local_port == port]
+            owner = sockets.owners({row.inode})[row.inode]
+            found = services.collect_connections(Board(5))
+            holder.communicate()
+    assert (owner.pid, owner.parent) == (holder.pid, os.getpid())
+    assert port not in [connection.local_port for connection in found]
+
+
 def test_the_whole_name_of_a_program_with_a_long_one(tmp_path, mocker):
     mocker.patch.object(sockets, "PROC", tmp_path)
     for pid, file in ((7, "azure-proxy-agent"), (8, "python3.11")):

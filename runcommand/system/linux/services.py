@@ -27,7 +27,7 @@ STATES = {
     "activating": ServiceState.STARTING,
     "deactivating": ServiceState.STOPPING,
 }
-NOBODY_KNOWN = sockets.Owner("-", 0)
+NOBODY_KNOWN = sockets.Owner("-", 0, None)
 
 
 def collect(programs: Programs, board: Board) -> Tuple[Service, ...]:
@@ -75,18 +75,24 @@ def collect_connections(board: Board) -> Tuple[ProcessConnection, ...]:
     """Connections to IMDS of other processes.
 
     A socket without an owner may be one that this program has just closed: it counts only where it
-    belongs to another user.
+    belongs to another user. A process that this program starts holds this program's sockets until
+    it runs another program.
     """
     rows = [
         row
         for row in sockets.sockets(lambda text: board.note("connections", text))
-        if row.remote_address == IMDS_ADDRESS and row.state != "time-wait"
+        if row.remote_address == IMDS_ADDRESS
+        and row.state != "time-wait"
+        and row.inode != sockets.NO_INODE
     ]
     known = sockets.owners({row.inode for row in rows})
     found: List[ProcessConnection] = []
     for row in rows:
         owner = known.get(row.inode, NOBODY_KNOWN)
-        is_ours = owner.pid == os.getpid() or (owner is NOBODY_KNOWN and row.uid == os.geteuid())
+        if owner.parent is None:
+            is_ours = row.uid == os.geteuid()
+        else:
+            is_ours = os.getpid() in (owner.pid, owner.parent)
         if not is_ours:
             found.append(ProcessConnection(owner.program, owner.pid, row.local_port, row.state))
     return tuple(found)

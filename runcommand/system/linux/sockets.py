@@ -6,7 +6,7 @@ import os
 import re
 import time
 from pathlib import Path
-from typing import Dict, Iterator, NamedTuple, Sequence, Set, Tuple
+from typing import Dict, Iterator, NamedTuple, Optional, Sequence, Set, Tuple
 
 from .files import Note, read
 from .iproute import left_out
@@ -30,6 +30,7 @@ STATES = {
 # CPU time for the owners of all sockets: a machine may run very many processes.
 SEARCH_S = 0.3
 TABLE_LIMIT = 16 * 1024 * 1024  # bytes of /proc/net/tcp: 100,000 sockets
+NO_INODE = "0"  # of a socket that no process holds any more, or that is not accepted yet
 COMM_LENGTH = 15  # TASK_COMM_LEN, without its end
 UID = re.compile("[0-9]{1,10}")
 SOCKET = re.compile(r"socket:\[([0-9]{1,20})\]")
@@ -51,6 +52,7 @@ class Owner(NamedTuple):
 
     program: str
     pid: int
+    parent: Optional[int]  # its PID; None where the process has ended meanwhile
 
 
 def sockets(note: Note = lambda text: None) -> Tuple[TcpSocket, ...]:
@@ -106,7 +108,7 @@ def owners(inodes: Set[str]) -> Dict[str, Owner]:
         if len(found) == len(inodes) or time.thread_time() > end:
             break
         for inode in _sockets_of(pid) & inodes:
-            found.setdefault(inode, Owner(program_of(pid), pid))
+            found.setdefault(inode, Owner(program_of(pid), pid, parent_of(pid)))
     return found
 
 
@@ -121,6 +123,16 @@ def program_of(pid: int) -> str:
     if len(name) == COMM_LENGTH and file.startswith(name):
         return file
     return name
+
+
+def parent_of(pid: int) -> Optional[int]:
+    """The PID of a process's parent; None where it has ended (proc(5), /proc/PID/stat)."""
+    text = read(PROC / str(pid) / "stat", 1024) or ""
+    # "PID (NAME) STATE PARENT ...": a name may have blanks and parentheses
+    cells = text.rpartition(")")[2].split()
+    if len(cells) < 2 or not cells[1].isdecimal():
+        return None
+    return int(cells[1])
 
 
 def _sockets_of(pid: int) -> Set[str]:
