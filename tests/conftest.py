@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 from pathlib import Path
 from typing import List
 
 import pytest
 
+PACKAGE = Path(__file__).parent.parent / "runcommand"
 # In this order they are handed out, before all others: what takes long must not begin last.
 LONG_FILES = (
     "test_exe.py",
@@ -55,6 +57,9 @@ def is_exhaustive(request: pytest.FixtureRequest) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        # The tests start the program some thousand times, and mostly may not write byte code.
+        compileall.compile_dir(str(PACKAGE), quiet=2)
     config.addinivalue_line("markers", "exhaustive: repeats what another case shows")
 
 
