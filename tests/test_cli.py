@@ -450,11 +450,14 @@ def test_nor_does_one_whose_files_were_not_written(stand, tmp_path):
     own = tmp_path / "Contoso"
     own.mkdir()
     script = (
-        "import sys, runcommand.check as check\nfrom runcommand import cli, system\nsystem.current "
-        "= system.Unknown\n"
-        "def refuse(self, base, name): raise PermissionError(13, 'Permission denied', str(base / "
-        "name))\n"
-        "system.Unknown.run_folder = refuse\nsys.exit(cli.main(sys.argv[1:]))"
+        "import sys\n"
+        "from runcommand import cli\n"
+        "from runcommand.system import here\n"
+        "here.current = here.Unknown\n"
+        "def refuse(self, base, name):\n"
+        "    raise PermissionError(13, 'Permission denied', str(base / name))\n"
+        "here.Unknown.run_folder = refuse\n"
+        "sys.exit(cli.main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", script, *stand(), "--out", str(own), "--redact"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
