@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from runcommand import cli
+from runcommand.commands import COMMANDS, program
 from runcommand.diagnosis import diagnose
 from runcommand.nearest import distance, nearest
 from runcommand.report import json_report
@@ -225,6 +226,13 @@ def test_replay_takes_whatever_a_shell_wrote(tmp_path, encoding):
     if encoding.endswith("mark"):
         encoding, text = "utf-16-be", f"\ufeff{text}"
     assert replayed(tmp_path, text.encode(encoding)).end["verdict"] == "healthy"
+
+
+def test_every_command_has_its_module_and_every_module_its_command():
+    names = [module.__name__.rpartition(".")[2] for module in program.MODULES]
+    assert sorted(names) == sorted(COMMANDS)
+    parsed = cli.parser("--help")._subparsers._group_actions[0].choices
+    assert list(parsed) == names
 
 
 RUN_COMMANDS = sorted((ROOT / "samples" / "az").glob("*.json"))

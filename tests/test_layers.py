@@ -54,7 +54,7 @@ LAYERS = {
         "simulator",
     ),
     "cli": ("arguments", "commands"),
-    "__main__": ("cli",),
+    "__main__": ("commands", "cli"),
     "scripts": ("arguments", "cli"),
 }
 
