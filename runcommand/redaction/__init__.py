@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import re
+from enum import Enum
 from functools import lru_cache
 from typing import (
     Any,
@@ -515,8 +516,17 @@ def _matters(entry: str) -> bool:
 
 @lru_cache(maxsize=None)
 def _hints(cls: Any) -> Mapping[str, Any]:
+    """The type of each field that may name somebody."""
     hints = get_type_hints(cls)
-    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+    names = [field.name for field in dataclasses.fields(cls)]
+    return {name: hints[name] for name in names if not _is_nameless(hints[name])}
+
+
+def _is_nameless(hint: Any) -> bool:
+    """Whether a type is a number, or one of few known words, or either of them or None."""
+    if getattr(hint, "__origin__", None) is Union:
+        hint = hint.__args__[0]
+    return isinstance(hint, type) and issubclass(hint, (int, float, Enum))
 
 
 # What rewrites a text of each kind. (Of ``MatchValue`` and ``Output`` a neighbour decides.)

@@ -15,7 +15,7 @@ from ...facts import (
 )
 from ...firewall.netfilter import SOURCE
 from . import shell
-from .ruleset import RULES_READ, Ruleset
+from .ruleset import CHAINS_READ, RULES_READ, Ruleset
 
 # In the head line of the variant that keeps its rules in nftables.
 NF_TABLES = "(nf_tables)"
@@ -75,8 +75,8 @@ def parse(text: str, place: FirewallPlace) -> Ruleset:
 
     Chains that are kept in nftables have nftables' names: ``ip filter OUTPUT``.
     """
-    chains: List[FirewallChain] = []
-    lines: List[Tuple[str, str]] = []  # table, line
+    heads: List[Tuple[str, str]] = []  # table, line of a chain
+    lines: List[Tuple[str, str]] = []  # table, line of a rule
     tables: Set[str] = set()
     table = ""
     family = place.value
@@ -87,16 +87,18 @@ def parse(text: str, place: FirewallPlace) -> Ruleset:
             table = line[1:].strip()
             tables.add(f"ip {table}")
         elif line.startswith(":"):
-            chains.append(_chain(line, table, family, place))
+            heads.append((table, line))
         elif " -A " in f" {line}":
             lines.append((table, line))
+    chains = [_chain(line, table, family, place) for table, line in heads[:CHAINS_READ]]
     known = {chain.id for chain in chains}
     rules: List[FirewallRule] = []
     for table, line in lines[:RULES_READ]:
         rule = _rule(line, f"{family} {table}", place, known)
         if rule:
             rules.append(rule)
-    return Ruleset(chains, rules, tables, unread=len(lines) - len(rules))
+    unread = len(heads) - len(chains) + len(lines) - len(rules)
+    return Ruleset(chains, rules, tables, unread=unread)
 
 
 def _chain(line: str, table: str, family: str, place: FirewallPlace) -> FirewallChain:

@@ -7,6 +7,7 @@ from typing import FrozenSet, List, NamedTuple, Set, Tuple
 from ...facts import FirewallChain, FirewallRule
 
 RULES_READ = 100_000  # of one program
+CHAINS_READ = 50_000  # a chain that matters has a rule, and is jumped to by another
 
 
 class Ruleset(NamedTuple):
@@ -20,5 +21,5 @@ class Ruleset(NamedTuple):
     opaque: FrozenSet[Tuple[str, str]] = frozenset()
     # hooks of devices that have chains; these are not read
     of_devices: Tuple[str, ...] = ()
-    # number of rules left out: they cannot be read, or there are too many
+    # number of rules and chains left out: they cannot be read, or there are too many
     unread: int = 0
