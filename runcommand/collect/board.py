@@ -128,11 +128,10 @@ class Board:
     def _open_second_turn(self, names: List[str]) -> None:
         """Lets the next one begin again, alone: side by side they would want for the same."""
         with self._news:
-            waiting = [name for name in names if name in self._second_turns]
-            are_done = all(name in self._found or name in waiting for name in names)
-            if waiting and are_done:
-                self._alone.add(waiting[0])
-                self._turns[waiting[0]] = self._second_turns.pop(waiting[0])
+            left = [name for name in names if name not in self._found]
+            if left and all(name in self._second_turns for name in left):
+                self._alone.add(left[0])
+                self._turns[left[0]] = self._second_turns.pop(left[0])
 
     # --- what is found ---
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import re
-from enum import Enum
 from functools import lru_cache
 from typing import (
     Any,
@@ -69,6 +68,7 @@ KEYWORDS = (  # of Windows, for addresses ([MS-FASP] 2.2.21)
     "intranet", "rmtintranet", "ply2renders", "captiveportal",
 )  # fmt: skip
 BYPASS_WORDS = ("", "*", "<local>", "<-loopback>", "localhost")
+NUMBERS = (bool, int, float, Optional[bool], Optional[int], Optional[float])
 NETWORKS = 20_000  # whose first and last addresses stay so
 ADDRESS_FIELDS = (MatchField.SOURCE, MatchField.DESTINATION)
 NIC_FIELDS = (MatchField.INTERFACE_IN, MatchField.INTERFACE_OUT)
@@ -519,14 +519,7 @@ def _hints(cls: Any) -> Mapping[str, Any]:
     """The type of each field that may name somebody."""
     hints = get_type_hints(cls)
     names = [field.name for field in dataclasses.fields(cls)]
-    return {name: hints[name] for name in names if not _is_nameless(hints[name])}
-
-
-def _is_nameless(hint: Any) -> bool:
-    """Whether a type is a number, or one of few known words, or either of them or None."""
-    if getattr(hint, "__origin__", None) is Union:
-        hint = hint.__args__[0]
-    return isinstance(hint, type) and issubclass(hint, (int, float, Enum))
+    return {name: hints[name] for name in names if hints[name] not in NUMBERS}
 
 
 # What rewrites a text of each kind. (Of ``MatchValue`` and ``Output`` a neighbour decides.)

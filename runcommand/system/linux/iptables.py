@@ -15,7 +15,7 @@ from ...facts import (
 )
 from ...firewall.netfilter import SOURCE
 from . import shell
-from .ruleset import CHAINS_READ, RULES_READ, Ruleset
+from .ruleset import RULES_READ, Ruleset
 
 # In the head line of the variant that keeps its rules in nftables.
 NF_TABLES = "(nf_tables)"
@@ -67,6 +67,8 @@ MODULES = (
 )  # fmt: skip
 ALL_FLAGS = "FIN,SYN,RST,PSH,ACK,URG"
 COUNTERS = re.compile(r"\[([0-9]{1,20}):[0-9]{1,20}\] ")
+# A chain that matters has a rule, and is jumped to by another.
+CHAINS_READ = RULES_READ // 2
 LINE_LIMIT = 16384  # characters; a comment has at most 255, a list of ports 15 entries
 
 

@@ -7,7 +7,6 @@ from typing import FrozenSet, List, NamedTuple, Set, Tuple
 from ...facts import FirewallChain, FirewallRule
 
 RULES_READ = 100_000  # of one program
-CHAINS_READ = 50_000  # a chain that matters has a rule, and is jumped to by another
 
 
 class Ruleset(NamedTuple):
