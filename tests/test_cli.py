@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from runcommand import cli
+from runcommand.commands import COMMANDS, program
 from runcommand.diagnosis import diagnose
 from runcommand.nearest import distance, nearest
 from runcommand.report import json_report
@@ -226,6 +227,13 @@ def test_replay_takes_whatever_a_shell_wrote(tmp_path, encoding):
     if encoding.endswith("mark"):
         encoding, text = "utf-16-be", f"\ufeff{text}"
     assert replayed(tmp_path, text.encode(encoding)).end["verdict"] == "healthy"
+
+
+def test_every_command_has_its_module_and_every_module_its_command():
+    names = [module.__name__.rpartition(".")[2] for module in program.MODULES]
+    assert sorted(names) == sorted(COMMANDS)
+    parsed = cli.parser("--help")._subparsers._group_actions[0].choices
+    assert list(parsed) == names
 
 
 RUN_COMMANDS = sorted((ROOT / "samples" / "az").glob("*.json"))
@@ -451,11 +459,14 @@ def test_nor_does_one_whose_files_were_not_written(stand, tmp_path):
     own = tmp_path / "Contoso"
     own.mkdir()
     script = (
-        "import sys, runcommand.check as check\nfrom runcommand import cli, system\nsystem.current "
-        "= system.Unknown\n"
-        "def refuse(self, base, name): raise PermissionError(13, 'Permission denied', str(base / "
-        "name))\n"
-        "system.Unknown.run_folder = refuse\nsys.exit(cli.main(sys.argv[1:]))"
+        "import sys\n"
+        "from runcommand import cli\n"
+        "from runcommand.system import here\n"
+        "here.current = here.Unknown\n"
+        "def refuse(self, base, name):\n"
+        "    raise PermissionError(13, 'Permission denied', str(base / name))\n"
+        "here.Unknown.run_folder = refuse\n"
+        "sys.exit(cli.main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", script, *stand(), "--out", str(own), "--redact"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
