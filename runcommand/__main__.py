@@ -19,6 +19,8 @@ def main():  # type: () -> int
         )
     try:
         from runcommand import interrupts, limits
+
+        limits.look_for_garbage_seldom()
         from runcommand.commands import OTHERS
 
         # before the long imports; the other commands end at once when Ctrl-C is pressed

@@ -6,11 +6,12 @@ It is no part of a package there, so its imports are absolute.
 import os
 import sys
 
-from runcommand import interrupts
+from runcommand import interrupts, limits
 
 interrupts.note(even_if_ignored=True)  # before the long imports
+limits.look_for_garbage_seldom()
 
-from runcommand import cli, limits
+from runcommand import cli
 from runcommand.arguments import fail
 from runcommand.scripts.parameters import WrongParameter, arguments
 
