@@ -16,11 +16,15 @@ from runcommand.facts import (
     FirewallChain,
     FirewallMatch,
     FirewallPlace,
+    FirewallProfile,
     FirewallRule,
     LinkState,
     Listener,
     MatchField,
+    Note,
     Outcome,
+    PacFile,
+    PersistentRoute,
     Proxy,
     ProxyKind,
     ProxyTrial,
@@ -32,9 +36,13 @@ from runcommand.facts import (
     Scope,
     Service,
     ServiceState,
+    Unavailable,
     instant,
     parse_instant,
 )
+from runcommand.firewall.verdict import Match
+from runcommand.fixes.elsewhere import AdviceOnly
+from runcommand.fixes.steps import Wanted, bare_proxy
 from runcommand.simulator.scenarios import (
     ETH0,
     ETH1,
@@ -675,3 +683,112 @@ def test_a_header_is_believed_unless_document_and_clock_agree_against_it(header,
     assert host_time(found) == parse_instant(
         {"header": answer.date, "read": answer.read_at}[believed]
     )
+
+
+# --- what the mutation tests found unguarded ---
+
+
+@ON_BOTH
+def test_of_several_missing_facts_the_firewall_that_was_read_in_part_stands_last(side):
+    facts = replace(
+        side.dark(proof=False),
+        routes=None,
+        lookups=None,
+        unavailable=(Unavailable("routes", "not finished when the time was up"),),
+        notes=(Note("firewall", "7 rules were left out"),),
+    )
+    detail = judged(facts, "broken", "imds-no-answer").main.detail
+    assert detail.startswith("Could not check: routes, all of the firewall (")
+
+
+def test_the_default_of_a_group_policy_is_in_its_place():
+    profile = FirewallProfile("public", default_place=FirewallPlace.GROUP_POLICY)
+    assert Match(profile=profile).place is FirewallPlace.GROUP_POLICY
+    assert Match().place is FirewallPlace.LOCAL
+
+
+@pytest.mark.parametrize(
+    "wanted, kind", [(Wanted(root="AB" * 20), "a trusted root"), (Wanted(), "an intermediate")]
+)
+def test_an_unknown_system_is_told_what_kind_of_certificate_to_install(wanted, kind):
+    remedies = AdviceOnly()
+    (fix,) = remedies.install_certificate("http://contoso.com/a.crt", True, None, wanted)
+    assert fix.text == f"Install the certificate of http://contoso.com/a.crt as {kind}."
+
+
+@pytest.mark.parametrize("proxy", ["http://10.0.0.9:3128", "10.0.0.9:3128"])
+def test_a_proxy_in_a_command_has_no_scheme(proxy):
+    assert bare_proxy(proxy).text == "10.0.0.9:3128"
+
+
+NO_DOCUMENT = {"document": None, "attested_document": False}
+
+
+def unsigned(side, body, status):
+    facts = side.healthy()
+    answer = replace(facts.imds.attested, status=status, body=body)
+    return replace(facts, imds=replace(facts.imds, attested=answer, **NO_DOCUMENT))
+
+
+@ON_BOTH
+@pytest.mark.parametrize("status, is_said", [(200, True), (404, False)])
+def test_only_a_good_answer_can_lack_its_document(side, status, is_said):
+    diagnosis = judged(unsigned(side, Body.JSON, status), "degraded", "attested-unavailable")
+    assert ("contains no signed document" in diagnosis.main.detail) is is_said
+
+
+PAC = "proxy-pac-present"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_two_pac_files_are_named_and_the_others_counted(count):
+    proxies = tuple(
+        Proxy(ProxyKind.WINHTTP, f"place {n}", Scope.MACHINE, pac_url=f"http://p{n}/proxy.pac")
+        for n in range(count)
+    )
+    diagnosis = diagnose(WINDOWS.healthy(proxies=proxies))
+    (finding,) = [item for item in diagnosis.findings if item.cause == PAC]
+    named = [n for n in range(count) if f"http://p{n}/" in finding.detail]
+    assert named == [0, 1][:count]
+    assert finding.detail.endswith(
+        {3: " 1 more is set.", 4: " 2 more are set."}.get(count, "here.")
+    )
+
+
+@pytest.mark.parametrize(
+    "file, said",
+    [
+        (PacFile("http://p/a.pac", Outcome.HTTP, "cut", size=70_000), "70000 bytes (cut)"),
+        (PacFile("http://p/a.pac", Outcome.HTTP, "HTTP 404"), "not fetched: HTTP 404"),
+        (PacFile("http://p/a.pac", Outcome.TIMED_OUT), "not fetched: timed-out"),
+    ],
+)
+def test_a_pac_file_of_which_a_part_came_was_fetched(file, said):
+    proxy = Proxy(ProxyKind.WINHTTP, "a place", Scope.MACHINE, pac_url="http://p/a.pac")
+    diagnosis = diagnose(WINDOWS.healthy(proxies=(proxy,), pac_files=(file,)))
+    (finding,) = [item for item in diagnosis.findings if item.cause == PAC]
+    assert f": {said}" in finding.detail
+
+
+@pytest.mark.parametrize("known_from", ["lease", "adapter"])
+def test_a_stored_route_is_kept_where_its_gateway_may_come_back(known_from):
+    gone = "192.168.77.1"
+    nic = replace(ETHERNET2, lease_gateway=gone)
+    if known_from == "adapter":
+        nic = replace(ETHERNET2, gateways=(gone,), lease_gateway=None)
+    stored = (PersistentRoute(IMDS32, gone),)
+    facts = WINDOWS.healthy(persistent_routes=stored, adapters=(ETHERNET, nic))
+    (finding,) = [item for item in diagnose(facts).findings if "stale" in item.cause]
+    assert finding.fix == ()
+
+
+def undecided_rule():
+    """A rule that blocks all, if its condition holds: nobody can say."""
+    condition = FirewallMatch(MatchField.OTHER, ("Platform=x",))
+    return FirewallRule("a", FirewallPlace.LOCAL, RuleVerdict.BLOCK, "A", matches=(condition,))
+
+
+def test_a_rule_that_may_block_is_not_contradicted_by_how_the_request_ended():
+    facts = WINDOWS.dark(proof=False, firewall=Firewall(rules=(undecided_rule(),), rules_read=1))
+    (finding,) = [item for item in diagnose(facts).findings if "firewall" in item.cause]
+    assert "may block" in finding.detail and "ended differently" not in finding.detail

@@ -271,7 +271,9 @@ def proxy_pac_present(model: Model) -> Optional[Seen]:
         what = _pac(model, _pac_file(model, url))
         texts.append(f"{short(url, 120)} ({short(proxy.place)}): {what}")
     detail = f"A PAC file chooses the proxy: {'; '.join(texts)}. PAC files are not evaluated here."
-    if len(found) > 2:
+    if len(found) == 3:
+        detail += " 1 more is set."
+    elif len(found) > 3:
         detail += f" {len(found) - 2} more are set."
     fix = advice("Make the PAC file return DIRECT for 169.254.169.254 and 168.63.129.16.")
     return Seen(detail, (fix,), Severity.INFO)

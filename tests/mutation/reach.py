@@ -28,6 +28,11 @@ QUICK = (
     "attested_rules",
     "commands",
     "wfp",
+    "firewall_engine",
+    "model",
+    "explain",
+    "diagnosis",
+    "attested",
 )
 # They show that nothing fails on thousands of odd facts, or need the tools of a real system.
 TOO_LONG = (
@@ -113,7 +118,7 @@ def main(target: str) -> int:
     files = [f"tests/test_{name}.py" for name in QUICK if Path(f"tests/test_{name}.py").exists()]
     chosen = " and ".join(f"not {word}" for word in TOO_LONG)
     code = pytest.main(
-        [*files, "-k", chosen, "-q", "-p", "no:cacheprovider", "--tb=line", "--no-header"],
+        [*files, "-k", chosen, "-q", "-n0", "-p", "no:cacheprovider", "--tb=line", "--no-header"],
         plugins=[watch],
     )
     measured.stop()

@@ -27,7 +27,16 @@ def main(module: str, code: str, *tests: str) -> int:
     import pytest
 
     put_in_place(Path(module).resolve(), Path(code))
-    quietly = ["-q", "-x", "-p", "no:cacheprovider", "--tb=no", "--no-header", "--no-summary"]
+    quietly = [
+        "-q",
+        "-x",
+        "-n0",
+        "-p",
+        "no:cacheprovider",
+        "--tb=no",
+        "--no-header",
+        "--no-summary",
+    ]
     return int(pytest.main([*quietly, *tests]))
 
 
