@@ -99,6 +99,7 @@ def test_the_checksums_are_those_of_what_is_there(exe):
     ]
 
 
+@exhaustive  # .ci/run has it
 def test_another_build_in_another_folder_is_the_same_bytes(exe, tmp_path, monkeypatch):
     ours = shutil.ignore_patterns("__pycache__", ".git", "dist", "build", "samples")
     shutil.copytree(ROOT, tmp_path / "a checkout", ignore=ours)
@@ -276,8 +277,8 @@ def test_registry_values_of_the_wrong_type_cost_facts_and_never_the_report(exe):
 
 
 def test_a_scenario_of_the_demo_has_the_cause_that_the_list_promises(exe, request):
-    """Every sixth: what all of them say is the same on every system (tests/test_demo.py)."""
-    step = 1 if request.config.getoption("--exhaustive") else 6
+    """Every twelfth: what all of them say is the same on every system (tests/test_demo.py)."""
+    step = 1 if request.config.getoption("--exhaustive") else 12
     chosen = list(scenarios.BY_NAME)[::step]
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         ran = dict(zip(chosen, pool.map(lambda name: run(exe, "demo", name), chosen)))

@@ -91,23 +91,22 @@ def shown() -> List[Broken]:
 
 
 def telling() -> List[Broken]:
-    """Of ``shown()`` each scenario that shows under Wine what none before it does: a cause or a
-    warning, a place or a type in the registry, a set of trusted certificates.
+    """Of ``shown()`` as few as show under Wine all that there is: each cause and warning, each
+    place and type in the registry, each set of trusted certificates.
 
     The others repeat these with other routes, addresses or rules, or differ in the host's answer
     alone. They are judged by the same code on every system: the lab on Linux has them, and the
     tests of the readers.
     """
-    seen: Set[object] = set()
-    found = []
-    for scenario in shown():
-        if differs_in_the_answer(scenario):
-            continue
-        shows = set(_shows(scenario))
-        if shows - seen:
-            found.append(scenario)
-        seen |= shows
-    return found
+    candidates = [scenario for scenario in shown() if not differs_in_the_answer(scenario)]
+    shows = {scenario.name: set(_shows(scenario)) for scenario in candidates}
+    unseen: Set[object] = set().union(*shows.values())
+    chosen: Set[str] = set()
+    while unseen:
+        best = max(shows, key=lambda name: len(shows[name] & unseen))
+        chosen.add(best)
+        unseen -= shows[best]
+    return [scenario for scenario in candidates if scenario.name in chosen]
 
 
 def differs_in_the_answer(scenario: Broken) -> bool:
