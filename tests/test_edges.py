@@ -792,3 +792,9 @@ def test_a_rule_that_may_block_is_not_contradicted_by_how_the_request_ended():
     facts = WINDOWS.dark(proof=False, firewall=Firewall(rules=(undecided_rule(),), rules_read=1))
     (finding,) = [item for item in diagnose(facts).findings if "firewall" in item.cause]
     assert "may block" in finding.detail and "ended differently" not in finding.detail
+
+
+def test_where_no_store_has_a_rule_none_is_named():
+    facts = WINDOWS.healthy(firewall=Firewall(rules_read=0))
+    assert "rules read: 0" in check_of(diagnose(facts), "firewall.imds").summary
+    assert "()" not in check_of(diagnose(facts), "firewall.imds").summary

@@ -543,7 +543,9 @@ def firewall_imds(model: Model) -> Result:
     firewall, found = model.facts.firewall, model.filtering.to_imds
     if firewall is None or found is None:
         return unknown(model, "firewall")
-    read = f"rules read: {firewall.rules_read} ({listed(firewall.sources, 4)})"
+    read = f"rules read: {firewall.rules_read}"
+    if firewall.sources:
+        read += f" ({listed(firewall.sources, 4)})"
     if firewall.active_from:
         active = [profile.name for profile in firewall.profiles if profile.active]
         read += f"; profile {', '.join(active)}, from {firewall.active_from}"
