@@ -28,6 +28,12 @@ $ExeSha256 = '@SHA256@'
 $ExeSize = [long]'@SIZE@' # bytes
 $DefaultUri = '@EXE_URI@'
 $Imds, $WireServer = '169.254.169.254', '168.63.129.16'
+$ApiVersion = '2021-02-01'
+$InstancePath = "/metadata/instance?api-version=$ApiVersion"
+$InstanceKeys = 'vmId', 'azEnvironment', 'location', 'name', 'offer', 'sku', 'publisher', 'version', 'licenseType', 'osType', 'vmSize', 'zone',
+    'subscriptionId', 'resourceGroupName', 'resourceId', 'isHostCompatibilityLayerVm', 'macAddress', 'privateIpAddress', 'address', 'prefix'
+$AnswerLimit, $RecordLimit, $RuleLimit = 1MB, 65536, 300
+$Records, $LocalAddresses, $Seen = [Collections.Generic.List[object]]::new(), [Collections.Generic.List[string]]::new(), @{}
 $MetadataUrl = "http://$Imds/metadata/instance?api-version=2021-02-01"
 $ConnectSeconds, $AnswerSeconds = 3, 5
 $HeadSeconds, $DownloadSeconds = 20, 60 # until an answer begins; for all tries
@@ -555,6 +561,483 @@ function Get-Server([string]$list) {
         }) -join ';'
 }
 
+# --- the raw material ----------------------------------------------------------------------------------------------------
+#
+# What is collected here is neither read nor judged here: it goes into a block at the end of the report, and imds-check decode
+# judges it, by the rules that the exe judges by. A record is a line of fields; RANK says how much it matters where room is short.
+
+# Adds a record. Its fields stand between tabs, in which four characters are escaped.
+function Add-Record([int]$rank, [object[]]$fields) {
+    $texts = foreach ($field in $fields) {
+        "$field".Replace('\', '\\').Replace("`t", '\t').Replace("`n", '\n').Replace("`r", '\r')
+    }
+    $line = $texts -join "`t"
+    if ($line.Length -gt $RecordLimit) { $line = "cut`t$($fields[0])`t$($line.Length)" }
+    $Records.Add(@{ Rank = $rank; Number = $Records.Count; Line = $line })
+}
+
+# Runs a part of the collecting; where it fails, that is a record.
+function Invoke-Part([string]$name, [scriptblock]$part) {
+    if ([DateTime]::UtcNow -gt $CollectUntil) { return Add-Record 1 'missing', $name, 'not begun when the time was up' }
+    try { [void](& $part) } catch { Add-Record 1 'missing', $name, "$($_.Exception.Message) at line $($_.InvocationInfo.ScriptLineNumber)" }
+}
+
+# Collects everything, what waits for the network first.
+function Get-Material {
+    Invoke-Part 'adapters' { Add-Adapter }
+    Invoke-Part 'imds' { Add-Try }
+    Invoke-Part 'routes' { Add-RouteRow }
+    Invoke-Part 'lookups' { Add-Source }
+    Invoke-Part 'neighbours' { Add-Neighbour }
+    Invoke-Part 'proxies' { Add-ProxySetting }
+    Invoke-Part 'firewall' { Add-Firewall }
+    Invoke-Part 'machine' { Add-Machine }
+    Invoke-Part 'services' { Add-Service }
+    Invoke-Part 'listeners' { Add-TcpRow }
+}
+
+# --- the network's part
+
+# Connects side by side. Each place is @{ Key; Address; Port; Source }; each gets Code (a number of Winsock, 0: connected,
+# -1: no answer in time), Seconds, Local and, where it is connected, Client.
+function Connect-Place([object[]]$places) {
+    $clock = [Diagnostics.Stopwatch]::StartNew()
+    foreach ($place in $places) {
+        $place.Code, $place.Local, $place.Client, $place.Seconds = -1, '', $null, [double]$ConnectSeconds
+        try {
+            $client = [Net.Sockets.TcpClient]::new([Net.Sockets.AddressFamily]::InterNetwork)
+            if ($place.Source) { $client.Client.Bind([Net.IPEndPoint]::new([Net.IPAddress]$place.Source, 0)) }
+            $place.Client = $client
+            $place.Task = $client.ConnectAsync([Net.IPAddress]$place.Address, $place.Port)
+        }
+        catch { $place.Code, $place.Task = (Get-SocketError $_.Exception), $null }
+    }
+    while ($clock.Elapsed.TotalSeconds -lt $ConnectSeconds) {
+        $waiting = $false
+        foreach ($place in $places) {
+            if ($place.Code -ne -1 -or -not $place.Task) { continue }
+            if (-not $place.Task.IsCompleted) { $waiting = $true; continue }
+            $place.Seconds = $clock.Elapsed.TotalSeconds
+            $place.Code = if ($place.Task.IsFaulted) { Get-SocketError $place.Task.Exception } else { 0 }
+        }
+        if (-not $waiting) { break }
+        [Threading.Thread]::Sleep(5)
+    }
+    foreach ($place in $places) {
+        if ($place.Client) { try { $place.Local = "$($place.Client.Client.LocalEndPoint.Address)" } catch { } }
+        if ($place.Local -eq '0.0.0.0') { $place.Local = '' }
+        if ($place.Code -ne 0 -and $place.Client) { $place.Client.Close() }
+    }
+}
+
+# The number of Winsock in an exception; -2 where it has none.
+function Get-SocketError($exception) {
+    for ($inner = $exception; $inner; $inner = $inner.InnerException) {
+        if ($inner -is [Net.Sockets.SocketException]) { return [int]$inner.SocketErrorCode }
+    }
+    return -2
+}
+
+# Sends one GET over an open connection. Gives the answer's bytes as text (Latin-1), and how it ended.
+function Receive-Answer($place, [string]$target, [string]$name, [double]$seconds, [string]$headers) {
+    $latin, $clock, $ended = [Text.Encoding]::GetEncoding(28591), [Diagnostics.Stopwatch]::StartNew(), 'closed'
+    $content, $buffer = [IO.MemoryStream]::new(), [byte[]]::new(65536)
+    try {
+        $stream = $place.Client.GetStream()
+        $stream.WriteTimeout = [int](1000 * $seconds)
+        $request = $latin.GetBytes("GET $target HTTP/1.1`r`nHost: $name`r`n${headers}User-Agent: imds-check`r`nConnection: close`r`n`r`n")
+        $stream.Write($request, 0, $request.Length)
+        while ($true) {
+            $left = [int](1000 * ($seconds - $clock.Elapsed.TotalSeconds))
+            if ($left -le 0) { $ended = 'timeout'; break }
+            $read = $stream.ReadAsync($buffer, 0, $buffer.Length)
+            if (-not $read.Wait($left)) { $ended = 'timeout'; break }
+            if (-not $read.Result) { break }
+            $content.Write($buffer, 0, $read.Result)
+            if ($content.Length -gt $AnswerLimit) { $ended = 'endless'; break }
+            if (Test-Whole $latin.GetString($content.GetBuffer(), 0, [int]$content.Length)) { break }
+        }
+    }
+    catch { $ended = "$(Get-SocketError $_.Exception)" }
+    finally { $place.Client.Close() }
+    return @{ Text = $latin.GetString($content.ToArray()); Ended = $ended; Seconds = $clock.Elapsed.TotalSeconds
+        At = "$([DateTime]::UtcNow.ToString('s'))Z" }
+}
+
+# Whether an answer has come to the end that its head announces.
+function Test-Whole([string]$text) {
+    $at = $text.IndexOf("`r`n`r`n")
+    if ($at -lt 0) { return $false }
+    $head = $text.Substring(0, $at)
+    if ($head -match '(?im)^Transfer-Encoding:\s*chunked') { return $text.EndsWith("`r`n0`r`n`r`n") }
+    return $head -match '(?im)^Content-Length:\s*(\d{1,9})\s*$' -and $text.Length - $at - 4 -ge [int]$Matches[1]
+}
+
+# Adds a try: how the connect ended and, where something came back, what. Of a JSON body only the values of $keys are kept.
+function Add-TryRecord([int]$rank, $place, [string]$target, $answer, [string[]]$keys) {
+    $connect = $place.Key, $place.Address, $place.Port, $place.Source, $place.Local, $place.Code, (Get-Rounded $place.Seconds)
+    if (-not $answer) { return Add-Record $rank (@('try') + $connect) }
+    $head, $body = $answer.Text, ''
+    $at = $head.IndexOf("`r`n`r`n")
+    if ($at -ge 0) { $head, $body = $head.Substring(0, $at), $head.Substring($at + 4) }
+    $kept = Get-KeptBody $head $body $keys
+    Add-Record $rank (@('try') + $connect + @($target, $answer.Ended, (Get-Rounded $answer.Seconds), $answer.At,
+            (Get-KeptHead $head), $body.Length, $kept))
+}
+
+function Get-Rounded([double]$seconds) { $seconds.ToString('0.0000', [Globalization.CultureInfo]::InvariantCulture) }
+
+# The status line and the headers that are looked at.
+function Get-KeptHead([string]$head) {
+    $lines = @($head.Substring(0, [Math]::Min(65536, $head.Length)) -split "`r`n")
+    $kept = @($lines | Where-Object { $_ -match '^(Server|Via|X-Squid-Error|Proxy-Agent|Content-Type|Content-Length|Transfer-Encoding|Location|Date):' })
+    $texts = foreach ($line in @($lines[0]) + $kept) { if ($line.Length -gt 300) { $line.Substring(0, 300) } else { $line } }
+    ($texts | ForEach-Object { Get-WithoutSecret $_ }) -join "`r`n"
+}
+
+# A header without what a query or a password says.
+function Get-WithoutSecret([string]$line) { $line -replace '\?.*', '?...' -replace '//[^/@\s]*@', '//' }
+
+# A body as it may leave this VM: of JSON the values of some keys, of a page its title, of anything else its beginning.
+function Get-KeptBody([string]$head, [string]$body, [string[]]$keys) {
+    if ($head -match '(?im)^Transfer-Encoding:\s*chunked') { $body = Get-Unchunked $body }
+    $start = $body.TrimStart()
+    if ($start.StartsWith('<')) {
+        $title = [regex]::Match($body.Substring(0, [Math]::Min(20000, $body.Length)), '(?i)<title[^>]{0,100}>[^<]{1,200}').Value
+        if ($start -match '^<\?xml|^<Versions') { return $body.Substring(0, [Math]::Min(4096, $body.Length)) }
+        return "<html>$title"
+    }
+    if ($start -notmatch '^[{\[]') { return '' }
+    $wanted = ($keys | ForEach-Object { [regex]::Escape($_) }) -join '|'
+    $text = '"(?:[^"\\]|\\.)*"'
+    $bare = [regex]::Replace($body, "($text)\s*:\s*(?:$text|[^\s,{}\[\]`"]+)\s*(,?)", {
+            param($match)
+            $key = $match.Groups[1].Value.Trim('"')
+            if ($key -match "^(?:$wanted)`$") { $match.Value } else { '' }
+        })
+    return ($bare -replace '\s+(?=(?:[^"]*"[^"]*")*[^"]*$)' -replace ',(?=[}\]])')
+}
+
+# The content of a chunked body (RFC 9112, 7.1).
+function Get-Unchunked([string]$body) {
+    $whole, $at = [Text.StringBuilder]::new(), 0
+    while ($at -lt $body.Length) {
+        $line = $body.IndexOf("`r`n", $at)
+        if ($line -lt 0 -or $body.Substring($at, $line - $at) -notmatch '^\s*([0-9A-Fa-f]{1,7})') { break }
+        $length = [Convert]::ToInt32($Matches[1], 16)
+        if (-not $length) { break }
+        [void]$whole.Append($body.Substring($line + 2, [Math]::Min($length, $body.Length - $line - 2)))
+        $at = $line + 2 + $length + 2
+    }
+    return "$whole"
+}
+
+# All tries: the plain ones, then from each local address where the plain one is not answered, then through the proxies.
+function Add-Try {
+    $plain = @{ Key = 'imds'; Address = $Imds; Port = 80; Source = '' }
+    $wire = @{ Key = 'wire'; Address = $WireServer; Port = 80; Source = '' }
+    $plugin = @{ Key = 'plugin'; Address = $WireServer; Port = 32526; Source = '' }
+    $others = @($LocalAddresses.ToArray() | ForEach-Object { @{ Key = 'trial'; Address = $Imds; Port = 80; Source = $_ } })
+    Connect-Place @($plain, $wire, $plugin)
+    if ($wire.Code -eq 0) {
+        Add-TryRecord 1 $wire '/?comp=versions' (Receive-Answer $wire '/?comp=versions' $WireServer $AnswerSeconds) @()
+    }
+    else { Add-TryRecord 1 $wire }
+    Add-TryRecord 1 $plugin
+    if ($plugin.Code -eq 0) { $plugin.Client.Close() }
+    $Seen.Plain, $Seen.Wire, $Seen.Plugin = $plain, $wire, $plugin
+    $is_imds = $false
+    foreach ($pause in 1, 2, 0) {
+        if ($plain.Code -ne 0) { Add-TryRecord 1 $plain; break }
+        $answer = Receive-Answer $plain $InstancePath $Imds $AnswerSeconds "Metadata: true`r`n"
+        Add-TryRecord 1 $plain $InstancePath $answer @('vmId', 'azEnvironment', 'error', 'message', 'newest-versions')
+        $Seen.Answer = $answer
+        $status = if ($answer.Text -match '^HTTP/1\.[01] (\d{3})') { [int]$Matches[1] } else { 0 }
+        $Seen.Status, $Seen.VmId = $status, (Get-VmId (Get-KeptBody $answer.Text ($answer.Text -replace '(?s)^.*?\r\n\r\n') 'vmId'))
+        $is_imds = $status -eq 200 -and $answer.Text -match '"vmId"'
+        if ($status -notin 410, 429 -and $status -lt 500) { break }
+        if (-not $pause -or [DateTime]::UtcNow.AddSeconds($pause + 2) -gt $CollectUntil) { break }
+        [Threading.Thread]::Sleep(1000 * $pause)
+        Connect-Place @($plain)
+    }
+    if ($is_imds) { Add-Identity $answer; return }
+    if ($others) {
+        Connect-Place $others
+        $left = 4
+        foreach ($place in $others) {
+            if ($place.Code -eq 0 -and $left -gt 0) {
+                $left--
+                $answer = Receive-Answer $place $InstancePath $Imds 2 "Metadata: true`r`n"
+                Add-TryRecord 1 $place $InstancePath $answer @('vmId', 'error', 'message')
+                if ($answer.Text -match '"vmId"') { $left = 0; $Seen.Proof = $place.Source; Add-Instance $answer }
+            }
+            else { if ($place.Code -eq 0) { $place.Client.Close() }; Add-TryRecord 1 $place }
+        }
+    }
+}
+
+# What IMDS says of the VM, then the attested document and whether there is an identity.
+function Add-Identity($answer) {
+    Add-Instance $answer
+    $digits = [byte[]]::new(10)
+    $random = [Security.Cryptography.RandomNumberGenerator]::Create()
+    $random.GetBytes($digits)
+    $nonce = ($digits | ForEach-Object { $_ % 10 }) -join ''
+    $path = "/metadata/attested/document?api-version=$ApiVersion&nonce=$nonce"
+    $place = @{ Key = 'attested'; Address = $Imds; Port = 80; Source = '' }
+    Connect-Place @($place)
+    if ($place.Code -ne 0) { Add-TryRecord 1 $place $path }
+    else {
+        $answer = Receive-Answer $place $path $Imds $AnswerSeconds "Metadata: true`r`n"
+        Add-TryRecord 1 $place $path $answer @('encoding', 'error', 'message')
+        if ($answer.Text -match '"signature"\s*:\s*"([A-Za-z0-9+/=\\]{1,60000})"') {
+            $signature = $Matches[1].Replace('\', '')
+            Add-Record 10 'document', $nonce, $signature
+            Invoke-Part 'certificate_chains' { Add-Chain ([Convert]::FromBase64String($signature)) }
+        }
+    }
+    $place = @{ Key = 'identity'; Address = $Imds; Port = 80; Source = '' }
+    $path = "/metadata/identity/info?api-version=$ApiVersion"
+    Connect-Place @($place)
+    if ($place.Code -ne 0) { return Add-TryRecord 12 $place $path }
+    Add-TryRecord 12 $place $path (Receive-Answer $place $path $Imds $AnswerSeconds "Metadata: true`r`n") @('tenantId', 'error')
+}
+
+function Add-Instance($answer) {
+    $at = $answer.Text.IndexOf("`r`n`r`n")
+    if ($at -lt 0) { return }
+    Add-Record 9 'instance', (Get-KeptBody $answer.Text.Substring(0, $at) $answer.Text.Substring($at + 4) $InstanceKeys)
+}
+
+# The chain that Windows builds for the signer of the document, offline: status flags, thumbprints and the certificates.
+function Add-Chain([byte[]]$signature) {
+    $held = [Security.Cryptography.X509Certificates.X509Certificate2Collection]::new()
+    $held.Import($signature)
+    $leaf = $null
+    foreach ($item in $held) { if ($item.Subject -match 'CN=\S*metadata\.') { $leaf = $item } }
+    if (-not $leaf) { $leaf = $held[0] }
+    $chain = [Security.Cryptography.X509Certificates.X509Chain]::new($true) # the machine's, as services have it
+    $chain.ChainPolicy.RevocationMode = 'NoCheck'
+    foreach ($item in $held) { [void]$chain.ChainPolicy.ExtraStore.Add($item) }
+    [void]$chain.Build($leaf)
+    $number = 0
+    foreach ($element in $chain.ChainElements) {
+        $flags = 0
+        foreach ($status in $element.ChainElementStatus) { $flags = $flags -bor [int]$status.Status }
+        Add-Record 11 'chain', $number, $flags, $element.Certificate.Thumbprint, ([Convert]::ToBase64String($element.Certificate.RawData))
+        $number++
+    }
+    $all = 0
+    foreach ($status in $chain.ChainStatus) { $all = $all -bor [int]$status.Status }
+    Add-Record 11 'chain', '', $all
+}
+
+# --- the system's part
+
+function Add-Adapter {
+    foreach ($nic in [Net.NetworkInformation.NetworkInterface]::GetAllNetworkInterfaces()) {
+        $ip = $nic.GetIPProperties()
+        $index, $metric = '', ''
+        try { $index = $ip.GetIPv4Properties().Index } catch { continue }
+        $held = @(foreach ($item in $ip.UnicastAddresses) {
+                if ("$($item.Address)" -notmatch ':') { "$($item.Address)/$($item.PrefixLength)/$([int]$item.SuffixOrigin)/$([int]$item.DuplicateAddressDetectionState)" } })
+        $gateways = @(foreach ($item in $ip.GatewayAddresses) { "$($item.Address)" }) | Where-Object { $_ -notmatch ':' }
+        $servers = @(foreach ($item in $ip.DhcpServerAddresses) { "$item" })
+        $dhcp = try { [int]$ip.GetIPv4Properties().IsDhcpEnabled } catch { '' }
+        $rank = if ($held -and "$($nic.NetworkInterfaceType)" -ne 'Loopback') { 3 } else { 12 }
+        Add-Record $rank 'adapter', $index, $nic.Id, $nic.Name, $nic.Description, ([int]$nic.NetworkInterfaceType),
+            "$($nic.GetPhysicalAddress())", ([int]$nic.OperationalStatus), ($held -join ' '), ($gateways -join ' '), ($servers -join ' '), $dhcp
+        Add-Key $rank HKLM "SYSTEM\CurrentControlSet\Services\Tcpip\Parameters\Interfaces\$($nic.Id)" `
+            @('EnableDHCP', 'DhcpIPAddress', 'DhcpServer', 'DhcpDefaultGateway', 'InterfaceMetric')
+        if ("$($nic.NetworkInterfaceType)" -ne 'Loopback' -and "$($nic.OperationalStatus)" -ne 'Down') {
+            foreach ($item in $held) { $LocalAddresses.Add($item.Split('/')[0]) }
+        }
+    }
+}
+
+# The rows of the routing table, as route.exe prints them: those that lead to the platform first.
+function Add-RouteRow {
+    $printed, $ip = (Invoke-Program "$([Environment]::SystemDirectory)\route.exe" 'print -4' 5).Out, '(\d+\.\d+\.\d+\.\d+)'
+    foreach ($match in [regex]::Matches($printed, "(?m)^ *$ip +$ip +(\S.*?) +$ip +(\d+) *\r?$")) {
+        $destination, $mask, $gateway, $interface, $metric = 1..5 | ForEach-Object { $match.Groups[$_].Value }
+        if ($gateway -notmatch "^$ip$") { $gateway = '' } # on-link, in the words of Windows' language
+        $leads = @($Imds, $WireServer | Where-Object { ((Get-Number $_) -band (Get-Number $mask)) -eq (Get-Number $destination) })
+        $rank = if ($leads) { 2 } else { 12 }
+        Add-Record $rank 'route', $destination, $mask, $gateway, $interface, $metric
+    }
+    Add-Key 2 HKLM 'SYSTEM\CurrentControlSet\Services\Tcpip\Parameters\PersistentRoutes'
+}
+
+# The source that a connected UDP socket chooses, which sends nothing; or the number of its error.
+function Add-Source {
+    foreach ($address in $Imds, $WireServer) {
+        $socket = [Net.Sockets.Socket]::new('InterNetwork', 'Dgram', 'Udp')
+        try { $socket.Connect([Net.IPAddress]$address, 9); Add-Record 4 'source', $address, $socket.LocalEndPoint.Address, '' }
+        catch { Add-Record 4 'source', $address, '', (Get-SocketError $_.Exception) }
+        finally { $socket.Close() }
+    }
+}
+
+function Add-Neighbour {
+    $printed = (Invoke-Program "$([Environment]::SystemDirectory)\arp.exe" '-a -v' 5).Out
+    if ($printed -notmatch '\d+\.\d+\.\d+\.\d+') { $printed = (Invoke-Program "$([Environment]::SystemDirectory)\arp.exe" '-a' 5).Out }
+    $on = ''
+    foreach ($line in $printed -split '\r?\n') {
+        if ($line -match '^\S.*?(\d+\.\d+\.\d+\.\d+).*?(0x[0-9a-fA-F]+)') { $on = [Convert]::ToInt32($Matches[2], 16) }
+        elseif ($line -match '^\s+(\d+\.\d+\.\d+\.\d+)\s+((?:[0-9a-fA-F]{2}-){5}[0-9a-fA-F]{2})?') { Add-Record 8 'neighbour', $on, $Matches[1], $Matches[2] }
+    }
+}
+
+function Add-ProxySetting {
+    $settings = 'Software\Microsoft\Windows\CurrentVersion\Internet Settings'
+    $names = 'ProxyEnable', 'ProxyServer', 'ProxyOverride', 'AutoConfigURL', 'AutoDetect'
+    Add-Key 5 HKLM "SOFTWARE\Microsoft\Windows\CurrentVersion\Internet Settings\Connections" 'WinHttpSettings', 'DefaultConnectionSettings'
+    Add-Key 5 HKLM $settings $names
+    Add-Key 5 HKLM 'Software\Policies\Microsoft\Windows\CurrentVersion\Internet Settings' 'ProxySettingsPerUser'
+    $variables = 'http_proxy', 'all_proxy', 'no_proxy'
+    Add-Key 5 HKLM 'SYSTEM\CurrentControlSet\Control\Session Manager\Environment' $variables
+    foreach ($sid in [Microsoft.Win32.Registry]::Users.GetSubKeyNames() | Where-Object { $_ -match '^(S-1-.*(?<!_Classes)|\.DEFAULT)$' }) {
+        Add-Key 5 HKU "$sid\$settings" $names
+        Add-Key 5 HKU "$sid\$settings\Connections" 'DefaultConnectionSettings'
+        Add-Key 5 HKU "$sid\Environment" $variables
+        Add-Key 12 HKLM "SOFTWARE\Microsoft\Windows NT\CurrentVersion\ProfileList\$sid" 'ProfileImagePath'
+    }
+    foreach ($name in $variables) {
+        $value = [Environment]::GetEnvironmentVariable($name)
+        if ($value) { Add-Record 5 'variable', $name, (Get-WithoutSecret $value) }
+    }
+}
+
+# The firewall: profiles and, of the rules, those that could stop what goes to the platform; the others are counted.
+function Add-Firewall {
+    $local = 'SYSTEM\CurrentControlSet\Services\SharedAccess\Parameters\FirewallPolicy'
+    $policy = 'SOFTWARE\Policies\Microsoft\WindowsFirewall'
+    $names = 'EnableFirewall', 'DefaultOutboundAction', 'AllowLocalPolicyMerge'
+    foreach ($root in $local, $policy, "$local\Mdm") {
+        foreach ($profile in 'DomainProfile', 'PrivateProfile', 'PublicProfile', 'StandardProfile') { Add-Key 6 HKLM "$root\$profile" $names }
+    }
+    try {
+        $firewall = [Activator]::CreateInstance([Type]::GetTypeFromProgID('HNetCfg.FwPolicy2'))
+        Add-Record 6 'profiles', $firewall.CurrentProfileTypes
+    }
+    catch { Add-Record 6 'profiles', '', $_.Exception.Message }
+    $networks = 'SOFTWARE\Microsoft\Windows NT\CurrentVersion\NetworkList\Profiles'
+    $key = [Microsoft.Win32.Registry]::LocalMachine.OpenSubKey($networks)
+    if ($key) { foreach ($name in @($key.GetSubKeyNames())[0..99]) { if ($name) { Add-Key 6 HKLM "$networks\$name" 'Category' } } }
+    $blocks = @($Records | Where-Object { $_.Line -match 'DefaultOutboundAction\tDWord\t1$' }).Count
+    $stores = "$local\FirewallRules", "$policy\FirewallRules", "$local\Mdm\FirewallRules", "$local\RestrictedServices\Static\System",
+        "$local\RestrictedServices\Configurable\System", "$local\RestrictedServices\AppIso\FirewallRules"
+    foreach ($store in $stores) {
+        $key = [Microsoft.Win32.Registry]::LocalMachine.OpenSubKey($store)
+        if (-not $key) { continue }
+        $read, $kept, $odd = 0, 0, 0
+        Add-Record 6 'key', 'HKLM', $store
+        foreach ($name in $key.GetValueNames()) {
+            $read++
+            $value = $key.GetValue($name)
+            if ($value -isnot [string]) { $odd++; continue }
+            if ($value -notmatch '\|Dir=Out\|' -or $value -match '\|Active=FALSE\|') { continue }
+            if ($value -notmatch '\|Action=Block\|' -and -not $blocks) { continue }
+            if ($value -match '\|Protocol=(\d+)\|' -and $Matches[1] -notin '6', '256') { continue }
+            if ($kept -ge $RuleLimit) { continue }
+            $kept++
+            Add-Record 6 'value', $name, 'String', $value
+        }
+        Add-Record 6 'rules', $store, $read, $kept, $odd
+    }
+}
+
+function Add-Machine {
+    Add-Key 7 HKLM 'SOFTWARE\Microsoft\Windows NT\CurrentVersion' `
+        @('ProductName', 'DisplayVersion', 'ReleaseId', 'EditionID', 'CurrentBuildNumber', 'CurrentBuild', 'UBR')
+    Add-Key 7 HKLM 'SYSTEM\CurrentControlSet\Services\mssmbios\Data' 'SMBiosData'
+    $principal = [Security.Principal.WindowsPrincipal]::new([Security.Principal.WindowsIdentity]::GetCurrent())
+    Add-Record 7 'elevated', ([int]$principal.IsInRole([Security.Principal.WindowsBuiltInRole]::Administrator))
+    Add-Record 7 'architecture', ([Environment]::GetEnvironmentVariable('PROCESSOR_ARCHITECTURE'))
+}
+
+function Add-Service {
+    foreach ($name in 'WindowsAzureGuestAgent', 'RdAgent', 'GuestProxyAgent', 'himds', 'Dhcp', 'BFE', 'MpsSvc', 'W32Time') {
+        $key = [Microsoft.Win32.Registry]::LocalMachine.OpenSubKey("SYSTEM\CurrentControlSet\Services\$name")
+        if (-not $key) { continue }
+        $printed = (Invoke-Program "$([Environment]::SystemDirectory)\sc.exe" "query $name" 3).Out
+        $state = if ($printed -match '(?m)^\s*STATE\s*:\s*(\d)|^\s*\S+\s+:\s+(\d)\s+[A-Z_]+\s*$') { "$($Matches[1])$($Matches[2])" } else { '' }
+        Add-Record 7 'service', $name, $state, $key.GetValue('Start')
+    }
+}
+
+# Who listens on the ports that matter, and who has a connection to IMDS.
+function Add-TcpRow {
+    $printed = (Invoke-Program "$([Environment]::SystemDirectory)\netstat.exe" '-ano -p TCP' 5).Out
+    foreach ($match in [regex]::Matches($printed, '(?m)^\s*TCP\s+(\d+\.\d+\.\d+\.\d+):(\d+)\s+(\S+?):(\d+)\s+(\S.*?)\s+(\d+)\s*$')) {
+        $local, $port, $remote, $remotePort, $state, $id = 1..6 | ForEach-Object { $match.Groups[$_].Value }
+        if (($remotePort -eq '0' -and $port -in '80', '3080') -or $remote -eq $Imds) {
+            $program = try { [Diagnostics.Process]::GetProcessById([int]$id).ProcessName } catch { '' }
+            Add-Record 12 'tcp', $local, $port, $remote, $remotePort, $state, $id, $program
+        }
+    }
+}
+
+# Adds values of a registry key: those that are named, or all. What the registry has it as, and no more.
+function Add-Key([int]$rank, [string]$root, [string]$path, [string[]]$names) {
+    $hive = if ($root -eq 'HKU') { [Microsoft.Win32.Registry]::Users } else { [Microsoft.Win32.Registry]::LocalMachine }
+    try { $key = $hive.OpenSubKey($path) } catch { return Add-Record $rank 'nokey', $root, $path, $_.Exception.Message }
+    if (-not $key) { return }
+    try {
+        $held = @($key.GetValueNames())
+        $wanted = if ($names) { @($held | Where-Object { $names -contains $_ }) } else { @($held | Select-First 500) }
+        if (-not $wanted) { return }
+        Add-Record $rank 'key', $root, $path
+        foreach ($name in $wanted) {
+            $value, $kind = $key.GetValue($name, $null, 'DoNotExpandEnvironmentNames'), "$($key.GetValueKind($name))"
+            if ($value -is [byte[]]) { $value = [Convert]::ToBase64String($value) }
+            elseif ($value -is [string[]]) { $value = $value -join "`0" }
+            Add-Record $rank 'value', $name, $kind, (Get-WithoutSecret "$value")
+        }
+    }
+    finally { $key.Close() }
+}
+
+function Select-First([int]$count) { begin { $at = 0 } process { if ($at++ -lt $count) { $_ } } }
+
+# The block: as many records as fit, by rank; how many of each kind are left out is a record too.
+function Get-Block([int]$room) {
+    $sorted = @($Records.ToArray() | Sort-Rank)
+    $low, $high, $best = 0, $sorted.Count, $null
+    while ($low -le $high) {
+        $middle = [int][Math]::Floor(($low + $high) / 2)
+        $block = New-Block $sorted $middle
+        $size = 0
+        foreach ($line in $block) { $size += $line.Length + 2 }
+        if ($size -le $room) { $best = $block; $low = $middle + 1 } else { $high = $middle - 1 }
+    }
+    return $best
+}
+
+# Records by their rank, in the order in which they came.
+function Sort-Rank {
+    begin { $by = @{} }
+    process { if (-not $by.ContainsKey($_.Rank)) { $by[$_.Rank] = @() }; $by[$_.Rank] += $_ }
+    end { foreach ($rank in 1..12) { if ($by.ContainsKey($rank)) { $by[$rank] } } }
+}
+
+# The lines of a block with the first $count records.
+function New-Block([object[]]$sorted, [int]$count) {
+    $lines = @(if ($count) { $sorted[0..($count - 1)] | ForEach-Object { $_.Line } })
+    $lines += "records`t$count`t$($sorted.Count)"
+    $bytes = [Text.Encoding]::UTF8.GetBytes($lines -join "`n")
+    $memory = [IO.MemoryStream]::new()
+    $deflate = [IO.Compression.DeflateStream]::new($memory, [IO.Compression.CompressionLevel]::Optimal, $true)
+    $deflate.Write($bytes, 0, $bytes.Length)
+    $deflate.Dispose()
+    $packed = [Convert]::ToBase64String($memory.ToArray())
+    $sha256 = [Security.Cryptography.SHA256CryptoServiceProvider]::new()
+    $sum = [BitConverter]::ToString($sha256.ComputeHash([Text.Encoding]::ASCII.GetBytes($packed))).Replace('-', '').ToLowerInvariant().Substring(0, 8)
+    "RAW 1 $($packed.Length) $sum"
+    for ($at = 0; $at -lt $packed.Length; $at += 100) { '  ' + $packed.Substring($at, [Math]::Min(100, $packed.Length - $at)) }
+    'RAW END'
+}
+
 # --- errors, in words ----------------------------------------------------------------------------------------------------
 
 # The reason in an exception, without a full stop.
@@ -597,6 +1080,7 @@ function Get-Meaning([int]$number) {
 # --- run -----------------------------------------------------------------------------------------------------------------
 
 $Began, $Ending = [DateTime]::UtcNow, @{ Code = 3 }
+$CollectUntil = $Began.AddSeconds(15)
 $Constrained = "$($ExecutionContext.SessionState.LanguageMode)" -ne 'FullLanguage'
 $IsFramework = $PSVersionTable.PSVersion.Major -lt 6 # .NET Framework, which Windows PowerShell runs on
 $Words = @([regex]::Matches($Arguments, '(?:"[^"]*"|''[^'']*''|\S)+') | ForEach-Object {
