@@ -51,7 +51,10 @@ SCRIPT_LIMIT = 160 * 1024  # bytes; the handler of Run Command takes 192 KiB
 NOT_ON_LINUX = tuple(
     f"runcommand/{part}"
     for part in (
+        "system/recorded.py",
         "system/windows",
+        "probes/recorded.py",
+        "winsock.py",
         "firewall/windows.py",
         "fixes/windows.py",
         "model/windows_packets.py",

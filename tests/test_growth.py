@@ -254,7 +254,7 @@ def of_imds(text: str) -> None:
         answer = http.Answer(
             Outcome.HTTP, None, 200, head, None, body.encode("utf-8", "replace"), True
         )
-        imds._exchange("/metadata/instance", CONNECTION, answer)
+        imds.exchange_of("/metadata/instance", CONNECTION, answer)
 
 
 def of_wireserver(text: str) -> None:

@@ -1,4 +1,6 @@
-"""Finds imds-check's report in the output of Run Command, and the exit code in its last line."""
+"""Finds imds-check's report in the output of Run Command, the exit code in its last line, and the
+facts in its block of raw material.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,11 @@ import json
 import re
 from typing import List, Optional
 
-from ..facts import dict_of, parse_json
+from ..facts import Facts, dict_of, parse_json
 from ..frozen import dataclass
 from ..report.json_report import SCHEMA
+from . import block
+from .material import facts_of
 from .run_command import STREAM_LIMIT, NoResult, Result, read, text_given_back
 
 _HEAD = re.compile(r"^IMDS-CHECK \d\S*  \S.*$", re.MULTILINE)
@@ -18,6 +22,10 @@ _INDENTED_HEAD = re.compile(r"^([ \t>]{1,80})IMDS-CHECK \d\S*  \S", re.MULTILINE
 _INDENTED_END = re.compile(r"^([ \t>]{1,80})END IMDS-CHECK verdict=", re.MULTILINE)
 
 
+SHORT = (
+    "What the report itself says still counts; to get the cause, run the script again and decode "
+    "its whole output."
+)
 NO_REPORT = 3  # the exit code where there is no report
 
 
@@ -27,6 +35,7 @@ class Decoded:
     exit_code: int  # from the report's last line, or ``NO_REPORT``
     notes: List[str]  # what the reader has to know about it
     err: str  # the VM's standard error
+    facts: Optional[Facts] = None  # of the block of raw material, where the report has one
 
 
 def decode(content: bytes) -> List[Decoded]:
@@ -69,7 +78,24 @@ def _decode(result: Result) -> Decoded:
     others = "\n".join(part for part in around if part)
     if others:
         notes.append(f"Beside the report the script printed:\n{others}")
-    return Decoded(out[start : end.end()] + "\n", int(end[3]), notes, result.err)
+    report = out[start : end.end()] + "\n"
+    facts = None
+    try:
+        facts = _facts(out[earliest : end.end()])
+    except block.Damaged as damage:
+        notes.append(f"The block of raw material in it is damaged: {damage}. {SHORT}")
+    return Decoded(report, int(end[3]), notes, result.err, facts)
+
+
+def _facts(text: str) -> Optional[Facts]:
+    """What the block of a report tells; None where it has none. Raises ``block.Damaged``."""
+    records = block.unpack(text)
+    if records is None:
+        return None
+    try:
+        return facts_of(records)
+    except ValueError as error:
+        raise block.Damaged(f"it holds records that cannot be read: {error}") from None
 
 
 def _outdented(out: str) -> str:

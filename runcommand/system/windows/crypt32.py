@@ -157,25 +157,21 @@ def judge(
     if not fetch:
         flags = CERT_CHAIN_CACHE_ONLY_URL_RETRIEVAL
     elements, errors = _chain(certificates, at, flags, seconds)
-    return chain_of(Live(), elements, errors, at, fetch)
-
-
-def chain_of(
-    source: Source,
-    elements: Sequence[bytes],
-    errors: Sequence[ChainError],
-    at: Instant,
-    fetched: bool,
-) -> CertificateChain:
-    """The fact of a chain that the engine built.
-
-    :param elements: in DER, the leaf first
-    :param errors: that the engine reports
-    """
-    in_stores = stores_of(source)
+    in_stores = stores_of(Live())
     facts = [
         replace(parsed.fact, stores=in_stores(parsed.thumbprint)) for parsed in readable(elements)
     ]
+    return chain_of(facts, errors, at, fetch)
+
+
+def chain_of(
+    facts: Sequence[Certificate], errors: Sequence[ChainError], at: Instant, fetched: bool
+) -> CertificateChain:
+    """The fact of a chain that the engine built.
+
+    :param facts: its certificates, the leaf first, each with the stores that have it
+    :param errors: that the engine reports
+    """
     faults = (*errors, *_disallowed(facts, errors))
     return CertificateChain(fetched, "crypt32", not faults, faults, tuple(facts), at)
 

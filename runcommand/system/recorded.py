@@ -1,0 +1,476 @@
+"""Windows as the PowerShell script saw it: the same interface as a live system, over raw material.
+
+The material is a list of records, each a tuple of texts: its kind, then its fields. These are read
+here; ``probes/recorded.py`` has those of the network. Numbers are decimal and as Windows gives
+them, lists stand between blanks, and a field that is empty is not known::
+
+    run         version, host, UTC time of the beginning, seconds, the script's process
+    given       --expected-mac, --expected-ip
+    adapter     index, GUID, name, description, type, MAC (12 hex digits), operational status,
+                addresses (ADDRESS/PREFIX/SUFFIX ORIGIN/DAD STATE), gateways, DHCP servers, DHCP on
+    route       destination, mask, next hop ("": on-link), address of the interface, metric
+    source      destination, source address, number of Winsock's error
+    neighbour   index, address, MAC (with hyphens)
+    key         root, path, then (name, type, value) of each of its values
+    rule        path below HKLM, name, value: one value of a key that has many
+    rules       path, values that the script read, those that it did not bring
+    nokey       root, path, why it could not be read
+    profiles    combination of NET_FW_PROFILE_TYPE2, or why it is not known
+    service     name, state, start type
+    tcp         state, local address, local port, remote address, remote port, process, its name
+    variable    name and value in the script's own environment
+    elevated    1 or 0
+    chain       "hand" or "net" (with fetching), number of the certificate ("": the whole chain),
+                status flags, thumbprint, subject, issuer, not before, not after
+    certificate DER in base64
+    missing     part, why it could not be collected
+    left        part, how many of its records the output had no room for
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
+
+from ..attest.x509 import readable
+from ..collect import Board, Collector, NoFact
+from ..facts import (
+    Address,
+    Certificate,
+    CertificateChain,
+    ChainError,
+    Instant,
+    if_valid,
+    parse_address,
+    parse_instant,
+    parse_mac,
+)
+from ..facts.untrusted import decimal
+from ..network import error_name
+from ..winsock import posix_code
+from .windows import (
+    adapters,
+    crypt32,
+    firewall,
+    machine,
+    netfw,
+    proxies,
+    registry,
+    routes,
+    services,
+    wfp,
+)
+from .windows.iphlpapi import (
+    AdapterRow,
+    BestRoute,
+    ForwardRow,
+    InterfaceRow,
+    NeighbourRow,
+    TcpRow,
+    UnicastAddress,
+)
+from .windows.registry import Root
+from .windows.service_control import ServiceRow
+from .windows.winhttp import DefaultProxy
+
+Record = Tuple[str, ...]
+
+NOT_BY_SCRIPT = "PowerShell alone cannot see it: run imds-check.exe"
+NO_ROOM = "the script's output had no room for it"
+LOOPBACK_INDEX = 1
+SMBIOS = "SYSTEM\\CurrentControlSet\\Services\\mssmbios\\Data"
+WINHTTP = "SOFTWARE\\Microsoft\\Windows\\CurrentVersion\\Internet Settings\\Connections"
+# Bits of a chain's status that come of looking for revocations in the cache, which nobody asked for
+# (RevocationStatusUnknown, OfflineRevocation of X509ChainStatusFlags).
+REVOCATION = 0x40 | 0x1000000
+NOT_KNOWN_STATE = 0  # of a TCP connection
+
+
+class Material:
+    """The records by their kind, and what is missing."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self._records: Dict[str, List[Record]] = {}
+        for kind, *fields in records:
+            self._records.setdefault(kind, []).append(tuple(fields))
+
+    def of(self, kind: str, fields: int = 0) -> List[Record]:
+        """The records of a kind, each filled up to so many fields."""
+        found = self._records.get(kind, [])
+        return [record + ("",) * (fields - len(record)) for record in found]
+
+    def first(self, kind: str, fields: int) -> Record:
+        """The first record of a kind; empty fields where there is none."""
+        return next(iter(self.of(kind, fields)), ("",) * fields)
+
+    def left_out(self, part: str) -> int:
+        """How many records of a part there was no room for."""
+        return sum(decimal(count) for name, count in self.of("left", 2) if name == part)
+
+    def why_missing(self, part: str) -> Optional[str]:
+        """Why nothing of a part is here; None where that is not known."""
+        for name, reason in self.of("missing", 2):
+            if name == part:
+                return reason
+        if self.left_out(part):
+            return NO_ROOM
+        return None
+
+
+class RecordedWindows:
+    """A Windows VM, for those who ask it what they would ask Windows."""
+
+    name = "windows"
+    by_device = False
+    fetches_itself = True
+
+    def __init__(self, material: Material) -> None:
+        self._material = material
+        self._keys: Dict[Tuple[Root, str], Dict[str, Any]] = {}
+        self._unreadable: Dict[Tuple[Root, str], str] = {}
+        self._left_out: Counter[str] = Counter()
+        self._subkeys: Dict[Tuple[Root, str], List[str]] = {}
+        self._read_registry()
+
+    # --- as a system ---
+
+    def collectors(self) -> Mapping[str, Collector]:
+        by_part = {
+            "machine": machine.collect,
+            "adapters": adapters.collect,
+            "routes": routes.collect,
+            "lookups": routes.collect_lookups,
+            "neighbours": routes.collect_neighbours,
+            "persistent_routes": routes.collect_persistent_routes,
+            "services": services.collect,
+            "listeners": services.collect_listeners,
+            "connections": services.collect_connections,
+            "proxies": proxies.collect,
+            "firewall": firewall.collect,
+        }
+        found: Dict[str, Collector] = {
+            part: partial(self._collected, part, collector) for part, collector in by_part.items()
+        }
+        found["wfp_filters"] = partial(wfp.collect, _not_by_script)
+        found["activation"] = found["raw"] = _not_by_script
+        return found
+
+    def _collected(self, part: str, collector: Any, board: Board) -> Any:
+        """What a collector makes of the records, with a note where the script brought not all."""
+        missing = self._material.why_missing(part)
+        if missing:
+            board.note(part, f"not all is known: {missing}")
+        return collector(self, board)
+
+    def cleanup(self) -> None:
+        pass
+
+    def judge_chain(
+        self, certificates: Sequence[bytes], at: Instant, fetch: bool, seconds: float
+    ) -> CertificateChain:
+        """The chain as Windows built it on the VM."""
+        kind = "hand"
+        if fetch:
+            kind = "net"
+        rows = [fields for fields in self._material.of("chain", 8) if fields[0] == kind]
+        if not rows:
+            raise NoFact(self._material.why_missing("certificate_chains") or NOT_BY_SCRIPT)
+        known = {
+            item.thumbprint: item.fact for item in readable([*certificates, *self._certificates()])
+        }
+        in_stores = crypt32.stores_of(self)
+        facts: List[Certificate] = []
+        errors: List[ChainError] = []
+        explained = 0
+        whole = 0
+        for _, index, flags, *shown in rows:
+            status = decimal(flags) & ~REVOCATION
+            if not index:
+                whole = status
+                continue
+            explained |= status
+            errors += crypt32.in_words(status, decimal(index))
+            fact = _certificate(*shown[:5])
+            fact = known.get(fact.thumbprint, fact)
+            facts.append(replace(fact, stores=in_stores(fact.thumbprint)))
+        errors += crypt32.in_words(whole & ~explained, None)
+        return crypt32.chain_of(facts, errors, at, fetch)
+
+    def _certificates(self) -> List[bytes]:
+        return [base64.b64decode(text) for (text,) in self._material.of("certificate", 1)]
+
+    # --- the network ---
+
+    def adapters(self) -> Sequence[AdapterRow]:
+        rows = [_adapter_row(fields) for fields in self._material.of("adapter", 11)]
+        if not rows:
+            raise NoFact(self._material.why_missing("adapters") or NO_ROOM)
+        return rows
+
+    def interfaces(self) -> Sequence[InterfaceRow]:
+        raise NoFact("GetIfTable2 is not for PowerShell")
+
+    def addresses_to_skip(self) -> Sequence[Tuple[int, str]]:
+        raise NoFact("GetUnicastIpAddressTable is not for PowerShell")
+
+    def forward_table(self) -> Sequence[ForwardRow]:
+        records = self._material.of("route", 5)
+        if not records:
+            missing = self._material.why_missing("routes")
+            if missing:
+                raise NoFact(missing)
+        by_address = {
+            address.address: row.index for row in self._adapters() for address in row.addresses
+        }
+        return [_forward_row(fields, by_address) for fields in records]
+
+    def _adapters(self) -> Sequence[AdapterRow]:
+        try:
+            return self.adapters()
+        except NoFact:
+            return ()
+
+    def best_route2(self, destination: str) -> BestRoute:
+        raise NoFact("GetBestRoute2 is not for PowerShell")
+
+    def best_route(self, destination: str) -> BestRoute:
+        raise NoFact("GetBestRoute is not for PowerShell")
+
+    def udp_source(self, destination: Address) -> Tuple[Optional[Address], Optional[str]]:
+        for to, chosen, code in self._material.of("source", 3):
+            if to != destination:
+                continue
+            if chosen:
+                return parse_address(chosen), None
+            return None, error_name(posix_code(decimal(code)))
+        raise NoFact(self._material.why_missing("lookups") or NO_ROOM)
+
+    def neighbours(self) -> Sequence[NeighbourRow]:
+        records = self._material.of("neighbour", 3)
+        missing = self._material.why_missing("neighbours")
+        if missing and not records:
+            raise NoFact(missing)
+        return [
+            NeighbourRow(decimal(index), parse_address(address), _mac(mac), routes.DYNAMIC)
+            for index, address, mac in records
+            if index
+        ]
+
+    def tcp_table(self) -> Sequence[TcpRow]:
+        missing = self._material.why_missing("listeners")
+        if missing:
+            raise NoFact(missing)
+        return [_tcp_row(fields) for fields in self._material.of("tcp", 7)]
+
+    def process_name(self, pid: int) -> str:
+        for *_, process, name in self._material.of("tcp", 7):
+            if process == str(pid) and name:
+                return name
+        return "-"
+
+    def own_process(self) -> int:
+        process = self._material.first("run", 5)[4]
+        if not process:
+            return -1
+        return decimal(process)
+
+    # --- the registry ---
+
+    def _read_registry(self) -> None:
+        for root, path, *fields in self._material.of("key", 2):
+            values = self._values_of(Root(root), path)
+            for name, kind, text in zip(fields[::3], fields[1::3], fields[2::3]):
+                values[name] = registry_value(kind, text)
+        for path, name, text in self._material.of("rule", 3):
+            self._values_of(Root.MACHINE, path)[name] = text
+        for path, read, left in self._material.of("rules", 3):
+            self._values_of(Root.MACHINE, path)
+            if read:
+                self._left_out[path.lower()] += decimal(left)
+        for root, path, reason in self._material.of("nokey", 3):
+            self._unreadable[Root(root), path.lower()] = f"{root}\\{path}: {reason}"
+
+    def _values_of(self, root: Root, path: str) -> Dict[str, Any]:
+        parent, _, name = path.rpartition("\\")
+        while name:
+            held = self._subkeys.setdefault((root, parent.lower()), [])
+            if name not in held:
+                held.append(name)
+            parent, _, name = parent.rpartition("\\")
+        return self._keys.setdefault((root, path.lower()), {})
+
+    def values(self, key: str, root: Root = Root.MACHINE) -> Dict[str, Any]:
+        place = (root, key.lower())
+        if place in self._unreadable:
+            raise NoFact(self._unreadable[place])
+        if place not in self._keys:
+            raise registry.NoKey(f"{root.value}\\{key}: no such key")
+        return dict(self._keys[place])
+
+    def subkeys(self, key: str, root: Root = Root.MACHINE) -> List[str]:
+        place = (root, key.lower())
+        if place in self._unreadable:
+            raise NoFact(self._unreadable[place])
+        if place not in self._subkeys:
+            raise registry.NoKey(f"{root.value}\\{key}: no such key")
+        return list(self._subkeys[place])
+
+    def values_left_out(self, key: str) -> int:
+        return self._left_out[key.lower()]
+
+    # --- what else Windows knows ---
+
+    def default_proxy(self) -> Optional[DefaultProxy]:
+        try:
+            raw = self.values(WINHTTP).get("WinHttpSettings")
+        except registry.NoKey:
+            return None
+        blob = proxies.parse_blob(raw)
+        if not blob.servers:
+            return None
+        return DefaultProxy(blob.servers, blob.bypass)
+
+    def active_profiles(self) -> FrozenSet[str]:
+        types, reason = self._material.first("profiles", 2)
+        if not types:
+            raise NoFact(reason or self._material.why_missing("firewall") or NO_ROOM)
+        return netfw.named(decimal(types))
+
+    def services(self, names: Sequence[str]) -> Sequence[ServiceRow]:
+        rows = self._material.of("service", 3)
+        missing = self._material.why_missing("services")
+        if missing and not rows:
+            raise NoFact(missing)
+        return [
+            ServiceRow(name, _if_decimal(state), _if_decimal(start))
+            for name, state, start in rows
+            if name in names
+        ]
+
+    def firmware_table(self) -> bytes:
+        try:
+            raw = self.values(SMBIOS).get("SMBiosData")
+        except registry.NoKey:
+            raise NoFact(self._material.why_missing("machine") or "no SMBIOS table") from None
+        if not isinstance(raw, bytes):
+            raise NoFact("SMBiosData has a value of another type")
+        return raw
+
+    def environment(self) -> Mapping[str, str]:
+        return {name: value for name, value in self._material.of("variable", 2)}
+
+    def is_elevated(self) -> Optional[bool]:
+        (found,) = self._material.first("elevated", 1)
+        if not found:
+            return None
+        return found == "1"
+
+
+def _not_by_script(*_: Any) -> Any:
+    raise NoFact(NOT_BY_SCRIPT)
+
+
+def registry_value(kind: str, text: str) -> Any:
+    """A value as ``winreg`` gives it.
+
+    :param kind: a member of RegistryValueKind
+    """
+    if kind in ("DWord", "QWord"):
+        # .NET has them with a sign
+        return decimal(text) % 2**32
+    if kind == "MultiString":
+        return text.split("\0")
+    if kind in ("String", "ExpandString"):
+        return text
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        return None
+
+
+def _adapter_row(fields: Record) -> AdapterRow:
+    index, guid, name, description, kind, mac, status, held, gateways, servers, dhcp = fields[:11]
+    leased = [parse_address(server) for server in servers.split()]
+    return AdapterRow(
+        decimal(index),
+        guid,
+        name,
+        description,
+        bytes.fromhex(mac),
+        decimal(kind),
+        decimal(status),
+        0,
+        dhcp == "1",
+        next(iter(leased), None),
+        tuple(_unicast(item) for item in held.split()),
+        tuple(parse_address(gateway) for gateway in gateways.split()),
+    )
+
+
+def _unicast(item: str) -> UnicastAddress:
+    address, prefix, origin, state = item.split("/")
+    return UnicastAddress(parse_address(address), decimal(prefix), decimal(origin), decimal(state))
+
+
+def _forward_row(fields: Record, by_address: Mapping[str, int]) -> ForwardRow:
+    destination, mask, next_hop, interface, metric = fields[:5]
+    kind = 4
+    if not next_hop:
+        kind, next_hop = routes.DIRECT, routes.ON_LINK
+    index = by_address.get(interface, LOOPBACK_INDEX)
+    return ForwardRow(
+        parse_address(destination),
+        parse_address(mask),
+        parse_address(next_hop),
+        index,
+        kind,
+        0,
+        decimal(metric),
+    )
+
+
+def _tcp_row(fields: Record) -> TcpRow:
+    state, local, port, remote, remote_port, process, _ = fields
+    known = state.lower().replace("_", "-")
+    code = NOT_KNOWN_STATE
+    if remote_port == "0":
+        code = services.LISTEN
+    elif known in services.TCP_STATES:
+        code = services.TCP_STATES.index(known)
+    return TcpRow(
+        code, parse_address(local), decimal(port), parse_address(remote), decimal(process)
+    )
+
+
+def _mac(text: str) -> bytes:
+    found = if_valid(parse_mac, text)
+    if found is None:
+        return b""
+    return bytes.fromhex(found.replace("-", ""))
+
+
+def _if_decimal(text: str) -> Optional[int]:
+    if not text:
+        return None
+    return decimal(text)
+
+
+def _certificate(thumbprint: str, subject: str, issuer: str, begins: str, ends: str) -> Certificate:
+    """A certificate whose bytes were not brought, as Windows showed it."""
+    return Certificate(
+        subject,
+        issuer,
+        thumbprint.upper(),
+        not_before=_instant(begins),
+        not_after=_instant(ends),
+    )
+
+
+def _instant(text: str) -> Optional[Instant]:
+    if if_valid(parse_instant, text) is None:
+        return None
+    return Instant(text)
