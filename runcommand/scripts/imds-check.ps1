@@ -30,11 +30,13 @@ $DefaultUri = '@EXE_URI@'
 $Imds, $WireServer = '169.254.169.254', '168.63.129.16'
 $ApiVersion = '2021-02-01'
 $InstancePath = "/metadata/instance?api-version=$ApiVersion"
-$InstanceKeys = 'vmId', 'azEnvironment', 'location', 'name', 'offer', 'sku', 'publisher', 'version', 'licenseType', 'osType', 'vmSize', 'zone',
-    'subscriptionId', 'resourceGroupName', 'resourceId', 'isHostCompatibilityLayerVm', 'macAddress', 'privateIpAddress', 'address', 'prefix'
-$AnswerLimit, $RecordLimit, $RuleLimit = 1MB, 65536, 300
-$Records, $LocalAddresses, $Seen = [Collections.Generic.List[object]]::new(), [Collections.Generic.List[string]]::new(), @{}
-$MetadataUrl = "http://$Imds/metadata/instance?api-version=2021-02-01"
+$JsonObjects = '', 'compute', 'network', 'interface', 'ipv4', 'ipAddress', 'subnet', 'error', 'newest-versions', 'apiVersions'
+$JsonKeys = @('vmId', 'azEnvironment', 'location', 'name', 'offer', 'sku', 'publisher', 'licenseType', 'osType', 'subscriptionId',
+    'resourceGroupName', 'resourceId', 'isHostCompatibilityLayerVm' | ForEach-Object { "compute/$_" }) +
+    @('interface/macAddress', 'ipAddress/privateIpAddress', 'subnet/address', 'subnet/prefix', 'error/message', '/error', '/error_description',
+    '/encoding', '/signature', '/tenantId', 'newest-versions/newest-versions', 'apiVersions/apiVersions')
+$AnswerLimit, $RecordLimit, $RuleLimit = 1MB, 16384, 300
+$SeenRoom = 900 # bytes for what was seen, beside the block
 $ConnectSeconds, $AnswerSeconds = 3, 5
 $HeadSeconds, $DownloadSeconds = 20, 60 # until an answer begins; for all tries
 $Deadline, $Grace = 20, 30 # seconds: imds-check's own, and what starting it may cost where an antivirus looks at it first
@@ -49,24 +51,18 @@ function Start-Check([string[]]$unknown) {
         $names = @($unknown | Where-Object { $_ -match '^-\w' } | ForEach-Object { $_ -replace ':.*' }) # values may be secret
         return Write-Report inconclusive 2 "Wrong parameters: $(if ($names) { "$names" } else { 'a value without a name' }). There are $known."
     }
-    if ($Constrained) {
-        $why = 'a policy keeps PowerShell to ConstrainedLanguage mode, in which it may neither verify nor start it'
-        $advice = "Copy imds-check.exe here, let the policy allow the SHA-256 $ExeSha256, and run it by itself."
-        return Write-ShortReport $why $advice
-    }
-    $advice = 'Run this again, with an address of imds-check.exe that this VM reaches as ExeUri; or copy it here, and name its ' +
-    'place as ExePath.'
-    try { $exe = Get-Exe } catch { return Write-ShortReport (Get-Reason $_.Exception) $advice }
-    $advice = 'Run this again. If it ends the same way, run imds-check.exe by itself, in an elevated prompt on the VM.'
+    if ($Constrained) { return Write-Collected 'a policy keeps PowerShell to ConstrainedLanguage mode, in which it may neither verify nor start it' }
+    if (-not $ExePath -and -not $ExeUri -and -not (Test-Kept)) { return Write-Collected }
+    try { $exe = Get-Exe } catch { return Write-Collected (Get-Reason $_.Exception) }
     try { $ran = Invoke-Program $exe.Name (Get-CommandLine) ($Deadline + $Grace) }
-    catch { return Write-ShortReport "it could not be started: $(Get-Reason $_.Exception)" $advice }
+    catch { return Write-Collected "it could not be started: $(Get-Reason $_.Exception)" }
     finally { $exe.Dispose() }
     if ($ran.Err) { [Console]::Error.Write($ran.Err) }
     $message = Get-Plain $ran.Err.Trim() 300
-    if ($null -eq $ran.Code) { return Write-ShortReport "it had not ended after $($Deadline + $Grace) s, and was killed" $advice }
+    if ($null -eq $ran.Code) { return Write-Collected "it had not ended after $($Deadline + $Grace) s, and was killed" }
     if ($ran.Code -eq 2 -and -not $ran.Out) { return Write-Report inconclusive 2 "Wrong parameters$(Get-Detail ": $message")" }
     if ($ran.Code -notin 0, 1, 3 -or -not $ran.Out) {
-        return Write-ShortReport "it ended with exit code $($ran.Code) and without a report$(if ($message) { ": $message" })" $advice
+        return Write-Collected "it ended with exit code $($ran.Code) and without a report$(if ($message) { ": $message" })"
     }
     $Ending.Code = if ($ran.Out -match '(?m)^END IMDS-CHECK .* exit=(\d) ') { [int]$Matches[1] } else { $ran.Code }
     $ran.Out -replace '\r?\n\z' # the host ends the line
@@ -82,8 +78,12 @@ function Get-CommandLine {
 
 # --- the exe -------------------------------------------------------------------------------------------------------------
 
+# Whether an earlier run has left the exe here.
+function Test-Kept { $ExeSha256.Length -eq 64 -and [IO.File]::Exists("$([Environment]::GetFolderPath('ProgramFiles'))\imds-check\imds-check-$($ExeSha256.Substring(0, 16)).exe") }
+
 # Gives imds-check.exe, verified, as an open file that nobody can change or replace; throws why it cannot be had.
 function Get-Exe {
+    if ($ExeSha256.Length -ne 64) { throw 'this script was built without the exe, so it knows no SHA-256 that may run' }
     $folder = New-Folder
     $kept = "$folder\imds-check-$($ExeSha256.Substring(0, 16)).exe"
     $reasons, $uri, $exe = @(), $null, $null
@@ -191,8 +191,8 @@ function Confirm-Folder([string]$path, [string]$advice) {
 # ExeUri, plain or in base64. http:// will do as well: the checksum decides what is run.
 function Get-Uri {
     $text = $ExeUri.Trim()
-    if (-not $text) { $text = $DefaultUri }
-    elseif ($text -notmatch '^https?://') {
+    if ($text -eq 'release') { $text = $DefaultUri; if (-not $text) { throw 'this script was built without an address: give one' } }
+    elseif ($text -and $text -notmatch '^https?://') {
         try { $bytes = [Convert]::FromBase64String($text) } catch { $bytes = [byte[]]@() }
         $text = [Text.Encoding]::UTF8.GetString($bytes).Replace("`0", '') # UTF-16 too
         if ($text -notmatch '^https?://') { throw 'it is neither an https:// address nor one in base64' }
@@ -312,53 +312,54 @@ function Stop-Program([Diagnostics.Process]$process) {
 
 # --- the report without the exe ------------------------------------------------------------------------------------------
 
-# Says why the exe did not run, and what PowerShell sees without it.
-function Write-ShortReport([string]$why, [string]$advice) {
+# Collects, and prints what was seen and the block with the raw material. $why: why the exe did not run, where it was to.
+function Write-Collected([string]$why) {
     $seen = @('CHECKS')
     if ($Constrained) {
         try { $metadata = Test-MetadataByCurl } catch { $metadata = @{ Status = 'error'; Text = Get-Reason $_.Exception } }
         $seen += Get-CheckLine imds.metadata $metadata
+        if (-not $Redact) { $seen += 'EVIDENCE'; try { $seen += Get-RouteLine (Get-RouteRow) } catch { } }
     }
     else {
-        $tcp, $port80, $port32526 = Test-Port ($Imds, 80), ($WireServer, 80), ($WireServer, 32526)
-        $metadata = if ($tcp.Status -eq 'ok') { Test-Metadata } else { @{ Status = 'skip'; Text = 'no answer' } }
-        $both = @{ Status = 'ok'; Text = "port 80 $($port80.Text); port 32526 $($port32526.Text)" }
-        if ($port80.Status -ne 'ok' -or $port32526.Status -ne 'ok') { $both.Status = 'fail' }
-        $seen += (Get-CheckLine imds.reachable $tcp), (Get-CheckLine imds.metadata $metadata)
-        $seen += Get-CheckLine wireserver.reachable $both
-        if (-not $Redact) { $seen += Get-CheckLine proxy.bypass (Test-Proxy) }
+        Get-Material
+        $metadata = $Gathered.Metadata
+        $seen += (Get-CheckLine imds.reachable $Gathered.Reachable), (Get-CheckLine imds.metadata $metadata)
+        $seen += Get-CheckLine wireserver.reachable $Gathered.WireServer
+        if (-not $Redact) { $seen += @($Gathered.Proofs) + (Get-ProxyLine) + 'EVIDENCE' + (Get-RouteLine $Gathered.Routes) + $Gathered.Source + $Gathered.Adapters }
     }
-    if (-not $Redact) {
-        $seen += 'EVIDENCE'
-        try { $seen += Get-RouteRow } catch { $seen += "  The routes could not be read: $(Get-Reason $_.Exception)" }
-        try { $seen += Get-SourceLine } catch { $seen += "  Nothing can be sent to ${Imds}: $(Get-Reason $_.Exception)" }
-        try { $seen += Get-AdapterLine } catch { $seen += "  The adapters could not be read: $(Get-Reason $_.Exception)" }
-    }
-    $verdict, $code, $found = 'broken', 1, 'IMDS does not give this VM its metadata; why was not looked at.'
+    $verdict, $code, $found = 'broken', 1, 'IMDS does not give this VM its metadata.'
     if ($metadata.Status -in 'ok', 'error') { $verdict, $code = 'inconclusive', 3 }
-    if ($metadata.Status -eq 'ok') { $found = 'IMDS answers; what else may be wrong was not looked at.' }
+    if ($metadata.Status -eq 'ok') { $found = 'IMDS answers. Whether anything else is wrong is in RAW.' }
     if ($metadata.Status -eq 'error') { $found = 'Whether IMDS answers could not be found out.' }
-    $fix = @($advice)
-    if ($code -eq 1) {
-        $fix += "Compare: what goes to $Imds must leave by the primary NIC, from its primary address (portal: Properties)."
-        $fix += "Look for a proxy or a firewall that takes what goes to $Imds."
-    }
+    $said = @($found)
+    if ($why) { $said += "imds-check.exe did not run: $($why.Trim(' .'))." }
+    $fix = @('The cause, and the commands that mend it: copy this whole text into a file, and run "imds-check decode FILE" on it, ' +
+        'anywhere with Python (Azure Cloud Shell has it). Or run imds-check.exe on the VM.')
+    if ($Constrained) { $fix = @("Let the policy allow the SHA-256 $ExeSha256, and run imds-check.exe by itself.") }
+    elseif ($Redact) { $fix = @('Run this without --redact, and "imds-check decode --redact FILE" on what it prints: RAW would name this VM.') }
     $fix += 'https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/windows-vm-imds-connection'
-    Write-Report $verdict $code $found, "This is the short report, without imds-check.exe: $($why.Trim(' .'))." $fix $seen
+    Write-Report $verdict $code $said $fix $seen -WithRaw:(-not $Redact -and -not $Constrained)
 }
 
 # Prints a report as imds-check does. $seen is cut where there is no room for all of it.
-function Write-Report([string]$verdict, [int]$code, [string[]]$said, [string[]]$fix, [string[]]$seen, [string]$cause = '-') {
+function Write-Report([string]$verdict, [int]$code, [string[]]$said, [string[]]$fix, [string[]]$seen, [string]$cause = '-', [switch]$WithRaw) {
     $Ending.Code = $code
     $at = "$($Began.ToString('s'))Z"
-    $seconds = ([DateTime]::UtcNow - $Began).TotalSeconds.ToString('0.0', [Globalization.CultureInfo]::InvariantCulture)
+    $seconds = Get-Rounded ([DateTime]::UtcNow - $Began).TotalSeconds '0.0'
     $lines = @("IMDS-CHECK $Version  $HostName  $at  $seconds s", "VERDICT  $($verdict.ToUpperInvariant())")
     foreach ($text in $said) { $lines += Get-Wrapped $text '  ' }
     if ($fix) { $lines += 'FIX' }
     foreach ($text in $fix) { $lines += if ($text -like 'http*') { "  $text" } else { Get-Wrapped $text '  - ' } }
     $end = "END IMDS-CHECK verdict=$verdict cause=$cause exit=$code host=$HostName at=$at v=$Version"
-    $left = $ReportLimit - 20 # for the line that says how many are left out
+    $left = $ReportLimit
     foreach ($line in $lines + $end) { $left -= $line.Length + 2 }
+    $raw = @()
+    if ($WithRaw) {
+        Add-Record 1 'run', $Version, $HostName, $at, (Get-Rounded ([DateTime]::UtcNow - $Began).TotalSeconds '0.000'), $PID
+        $raw = @(Get-Block ($left - $SeenRoom))
+        foreach ($line in $raw) { $left -= $line.Length + 2 }
+    }
+    $left -= 20 # for the line that says how many are left out
     for ($shown = 0; $seen -and $shown -lt $seen.Count; $shown++) {
         $line = Get-Plain $seen[$shown] 240
         $left -= $line.Length + 2
@@ -366,6 +367,7 @@ function Write-Report([string]$verdict, [int]$code, [string[]]$said, [string[]]$
         $lines += $line
     }
     $lines
+    $raw
     $end
 }
 
@@ -395,101 +397,55 @@ function Get-CheckLine([string]$id, $check) { '  {0,-5} {1,-20} {2}' -f $check.S
 # A text that a redacted report does not have.
 function Get-Detail([string]$text) { if (-not $Redact) { $text } }
 
-# --- what PowerShell sees ------------------------------------------------------------------------------------------------
+function Get-Rounded([double]$number, [string]$form) { $number.ToString($form, [Globalization.CultureInfo]::InvariantCulture) }
 
-# A TCP connect to each place (address and port), side by side.
-function Test-Port([object[]]$places) {
-    $clients = @($places | ForEach-Object { [Net.Sockets.TcpClient]::new([Net.Sockets.AddressFamily]::InterNetwork) })
-    try {
-        $tasks = @(for ($at = 0; $at -lt $places.Count; $at++) {
-                $clients[$at].ConnectAsync([Net.IPAddress]$places[$at][0], $places[$at][1]) })
-        try { [void][Threading.Tasks.Task]::WaitAll([Threading.Tasks.Task[]]$tasks, 1000 * $ConnectSeconds) } catch { } # told below
-        for ($at = 0; $at -lt $places.Count; $at++) {
-            if ($tasks[$at].IsFaulted) { @{ Status = 'fail'; Text = Get-Reason $tasks[$at].Exception } }
-            elseif (-not $tasks[$at].IsCompleted) { @{ Status = 'fail'; Text = "timed out after $ConnectSeconds s" } }
-            else { @{ Status = 'ok'; Text = "connected$(Get-Detail " from $($clients[$at].Client.LocalEndPoint.Address)")" } }
-        }
-    }
-    finally { foreach ($client in $clients) { $client.Close() } }
-}
-
-# Asks IMDS as it wants to be asked. 410, 429 and 5xx may pass: they have three tries.
-function Test-Metadata {
-    try {
-        foreach ($pause in 1, 2, 0) {
-            $answer = Open-Url $MetadataUrl $AnswerSeconds -Direct
-            try {
-                $status, $type = [int]$answer.StatusCode, $answer.ContentType
-                $body = Read-Body $answer 1MB ([DateTime]::UtcNow.AddSeconds($AnswerSeconds))
-            }
-            finally { $answer.Close() }
-            if ($status -notin 410, 429 -and $status -lt 500) { break }
-            [Threading.Thread]::Sleep(1000 * $pause)
-        }
-        $text = [Text.Encoding]::UTF8.GetString($body.ToArray())
-        $vmId = Get-VmId $text
-        if ($status -eq 200 -and $vmId) { return @{ Status = 'ok'; Text = "HTTP 200$(Get-Detail ", vmId $vmId")" } }
-        return @{ Status = 'fail'; Text = "HTTP $status, $($body.Length) bytes of ${type}: not the metadata of a VM" }
-    }
-    catch { return @{ Status = 'fail'; Text = Get-Reason $_.Exception } }
-}
-
-# The same where PowerShell may not: curl.exe comes with Windows since Windows 10 1803 and Server 2019.
+# Asks IMDS where PowerShell itself may not: curl.exe comes with Windows since Windows 10 1803 and Server 2019.
 function Test-MetadataByCurl {
     $curl = "$env:SystemRoot\System32\curl.exe"
     if (-not (Get-Command $curl -ErrorAction Ignore)) {
         return @{ Status = 'error'; Text = 'PowerShell may not ask, and there is no curl.exe' }
     }
     $options = '-q', '--noproxy', '*', '--silent', '--max-time', $AnswerSeconds, '--max-filesize', 1048576
-    $text = (& $curl $options --header 'Metadata: true' $MetadataUrl) -join "`n"
-    $vmId = Get-VmId $text
-    if ($vmId) { return @{ Status = 'ok'; Text = "by curl.exe$(Get-Detail ", vmId $vmId")" } }
+    $text = (& $curl $options --header 'Metadata: true' "http://$Imds$InstancePath") -join "`n"
+    if ($text -match '"vmId"\s*:\s*"([0-9A-Fa-f-]{36})"') { return @{ Status = 'ok'; Text = "by curl.exe$(Get-Detail ", vmId $($Matches[1])")" } }
     return @{ Status = 'fail'; Text = "exit code $LASTEXITCODE of curl.exe, $($text.Length) characters: not the metadata of a VM" }
 }
 
-# The compute.vmId of a text that is whole JSON: strings and numbers become v, and so does then what holds only these.
-function Get-VmId([string]$text) {
-    $rest = $text -replace '\G([^"]*)"(?:[^"\\\x00-\x1F]|\\.)*"', '$1s' -replace '\s+'
-    $rest = $rest -replace '-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null', 'v'
-    for ($depth = 0; $depth -lt 20; $depth++) {
-        $rest = $rest -replace '\{(?:s:[sv](?:,s:[sv])*)?\}|\[(?:[sv](?:,[sv])*)?\]', 'v'
-    }
-    if ($rest -eq 'v' -and $text -match '"compute"\s*:\s*\{' -and $text -match '"vmId"\s*:\s*"([0-9A-Fa-f-]{36})"') { $Matches[1] }
-}
-
-# The address that packets to IMDS would be sent from. (To connect a UDP socket sends nothing.)
-function Get-SourceLine {
-    if ($Constrained) { return }
-    $socket = [Net.Sockets.Socket]::new('InterNetwork', 'Dgram', 'Udp')
-    try {
-        $socket.Connect([Net.IPAddress]$Imds, 80)
-        "  What goes to $Imds is sent from $($socket.LocalEndPoint.Address)"
-    }
-    finally { $socket.Close() }
-}
-
-# The rows of the route table that lead to the platform's addresses, > at those that win.
+# The rows of the routing table as route.exe prints them: destination, mask, gateway ('': on-link), interface, metric.
 function Get-RouteRow {
     $program, $ip = "$env:SystemRoot\System32\route.exe", '(\d+\.\d+\.\d+\.\d+)'
-    $columns = '{0,-20}{1,-17}{2,-17}{3,-17}{4,6}'
     $printed = if ($Constrained) { (& $program print -4) -join "`n" } else { (Invoke-Program $program 'print -4' 5).Out }
-    $rows = @(foreach ($match in [regex]::Matches($printed, "(?m)^ *$ip +$ip +(\S.*?) +$ip +(\d+) *\r?$")) {
-            $destination, $mask, $gateway, $interface, $metric = 1..5 | ForEach-Object { $match.Groups[$_].Value }
-            $leads = @($Imds, $WireServer | Where-Object { ((Get-Number $_) -band (Get-Number $mask)) -eq (Get-Number $destination) })
-            if ($gateway -notmatch "^$ip$") { $gateway = 'On-link' } # in the words of Windows' language
-            $text = $columns -f $destination, $mask, $gateway, $interface, $metric
-            if ($leads) { @{ Leads = $leads; Mask = Get-Number $mask; Metric = [long]$metric; Text = $text; Mark = ' ' } }
+    foreach ($match in [regex]::Matches($printed, "(?m)^ *$ip +$ip +(\S.*?) +$ip +(\d+) *\r?$")) {
+        $row = @(1..5 | ForEach-Object { $match.Groups[$_].Value })
+        if ($row[2] -notmatch "^$ip$") { $row[2] = '' } # in the words of Windows' language
+        , $row
+    }
+}
+
+# Those that lead to the platform's addresses, as lines; > at the one that wins.
+function Get-RouteLine([object[]]$rows) {
+    $columns = '{0,-20}{1,-17}{2,-17}{3,-17}{4,6}'
+    $leading = @(foreach ($row in $rows) {
+            $leads = @(Get-Led $row)
+            $gateway = if ($row[2]) { $row[2] } else { 'On-link' }
+            $text = $columns -f $row[0], $row[1], $gateway, $row[3], $row[4]
+            if ($leads) { @{ Leads = $leads; Mask = Get-Number $row[1]; Metric = [long]$row[4]; Text = $text; Mark = ' ' } }
         })
     foreach ($address in $Imds, $WireServer) {
         $best = $null
-        foreach ($row in $rows | Where-Object { $_.Leads -contains $address }) {
+        foreach ($row in $leading | Where-Object { $_.Leads -contains $address }) {
             $wins = -not $best -or $row.Mask -gt $best.Mask -or ($row.Mask -eq $best.Mask -and $row.Metric -lt $best.Metric)
             if ($wins) { $best = $row }
         }
         if ($best) { $best.Mark = '>' }
     }
     "  $columns" -f 'Network Destination', 'Netmask', 'Gateway', 'Interface', 'Metric'
-    if ($rows) { foreach ($row in $rows) { "$($row.Mark) $($row.Text)" } } else { "  none leads to $Imds or $WireServer" }
+    if ($leading) { foreach ($row in $leading) { "$($row.Mark) $($row.Text)" } } else { "  none leads to $Imds or $WireServer" }
+}
+
+# The platform's addresses that a row matches.
+function Get-Led([object[]]$row) {
+    $Imds, $WireServer | Where-Object { ((Get-Number $_) -band (Get-Number $row[1])) -eq (Get-Number $row[0]) }
 }
 
 # An IPv4 address as a number.
@@ -499,123 +455,67 @@ function Get-Number([string]$address) {
     return $number
 }
 
-# The adapters, those with a gateway or a DHCP server first.
-function Get-AdapterLine {
-    $first, $rest = @(), @()
-    foreach ($nic in [Net.NetworkInformation.NetworkInterface]::GetAllNetworkInterfaces()) {
-        if ("$($nic.NetworkInterfaceType)" -in 'Loopback', 'Tunnel') { continue }
-        $ip = $nic.GetIPProperties()
-        $index = try { $ip.GetIPv4Properties().Index } catch { '-' }
-        $mac = "$($nic.GetPhysicalAddress())" -replace '(..)(?!$)', '$1-'
-        $held, $leased = @(), @()
-        foreach ($item in $ip.UnicastAddresses) {
-            if ("$($item.Address)" -notmatch ':') { $held += "$($item.Address)/$($item.PrefixLength)" }
-        }
-        foreach ($server in $ip.DhcpServerAddresses) { $leased += "dhcp $server" }
-        foreach ($item in $ip.GatewayAddresses) {
-            if ($leased -notcontains "gateway $($item.Address)") { $leased += "gateway $($item.Address)" }
-        }
-        $addresses = if ($held) { $held -join ', ' } else { 'no address' }
-        $line = @("  $index `"$($nic.Name)`"", $mac, "$($nic.OperationalStatus)".ToLowerInvariant(), $addresses) + $leased -join '  '
-        if ($leased) { $first += $line } else { $rest += $line }
-    }
-    $first + $rest
-}
-
-# WinHTTP's proxy and those of the environment.
-function Test-Proxy {
-    try {
-        $settings = @()
-        $connections = 'HKEY_LOCAL_MACHINE\SOFTWARE\Microsoft\Windows\CurrentVersion\Internet Settings\Connections'
-        $blob = [Microsoft.Win32.Registry]::GetValue($connections, 'WinHttpSettings', $null)
-        if ($blob -is [byte[]] -and $blob.Length -ge 20 -and $blob[8] -band 2) { # flags, then two texts with their lengths
-            $ascii, $length = [Text.Encoding]::ASCII, [BitConverter]::ToInt32($blob, 12)
-            $bypass = $ascii.GetString($blob, 20 + $length, [BitConverter]::ToInt32($blob, 16 + $length))
-            $settings += @{ Place = 'WinHTTP'; Servers = $ascii.GetString($blob, 16, $length); Bypass = $bypass }
-        }
-        foreach ($name in 'http_proxy', 'all_proxy') {
-            foreach ($target in 'Machine', 'Process') {
-                $value, $bypass = $name, 'no_proxy' | ForEach-Object { "$([Environment]::GetEnvironmentVariable($_, $target))" }
-                if (-not $value -or @($settings | Where-Object { $_.Servers -eq $value })) { continue }
-                $settings += @{ Place = "$name ($($target.ToLowerInvariant()))"; Servers = $value; Bypass = $bypass }
-            }
-        }
-        $status = 'ok'
-        $texts = foreach ($setting in $settings) {
-            $bypassed = @($setting.Bypass -split '[;,\s]+' | Where-Object { $_ -and $_ -notmatch '@' })
-            if (-not @($bypassed | Where-Object { $Imds -like ($_ -replace '[\[\]]', '?') })) { $status = 'warn' }
-            "$($setting.Place): $(Get-Server $setting.Servers), bypassed: $(if ($bypassed) { $bypassed -join ',' } else { 'nothing' })"
-        }
-        if (-not $texts) { $texts = 'no proxy is set for WinHTTP or in the environment' }
-        return @{ Status = $status; Text = $texts -join '; ' }
-    }
-    catch { return @{ Status = 'error'; Text = Get-Reason $_.Exception } }
-}
-
-# A list of proxies without their credentials; what may be a piece of a password is not shown.
-function Get-Server([string]$list) {
-    @(foreach ($entry in $list -split '[;\s]+' | Where-Object { $_ }) {
-            $whole = $entry -match '^((?:\w+=)?(?:\w+://)?)(?:.*@)?([\w.-]+(?::\d+)?)/?$'
-            if (-not $whole -or ($list -match '@' -and $entry -notmatch '@')) { '(not shown)' }
-            else { $entry -replace '^((?:\w+=)?(?:\w+://)?).*@', '$1' -replace '/$' }
-        }) -join ';'
+function Get-ProxyLine {
+    foreach ($server in $Gathered.Proxies) { "  note  proxy                set on this VM: $server (which clients use it is in RAW)" }
 }
 
 # --- the raw material ----------------------------------------------------------------------------------------------------
 #
 # What is collected here is neither read nor judged here: it goes into a block at the end of the report, and imds-check decode
-# judges it, by the rules that the exe judges by. A record is a line of fields; RANK says how much it matters where room is short.
+# judges it, by the rules that the exe judges by. A record is a line of fields; its rank says how much it matters where room is
+# short. runcommand/system/recorded.py and runcommand/probes/recorded.py list the kinds of records and their fields.
 
-# Adds a record. Its fields stand between tabs, in which four characters are escaped.
+# Adds a record. Its fields stand between tabs, so that a tab, a line end and a backslash in them are escaped.
 function Add-Record([int]$rank, [object[]]$fields) {
     $texts = foreach ($field in $fields) {
         "$field".Replace('\', '\\').Replace("`t", '\t').Replace("`n", '\n').Replace("`r", '\r')
     }
     $line = $texts -join "`t"
-    if ($line.Length -gt $RecordLimit) { $line = "cut`t$($fields[0])`t$($line.Length)" }
-    $Records.Add(@{ Rank = $rank; Number = $Records.Count; Line = $line })
+    $Records.Add(@{ Rank = $rank; Part = $Gathered.Part; Line = $line; Fits = $line.Length -le $RecordLimit })
 }
 
 # Runs a part of the collecting; where it fails, that is a record.
 function Invoke-Part([string]$name, [scriptblock]$part) {
+    $Gathered.Part = $name
     if ([DateTime]::UtcNow -gt $CollectUntil) { return Add-Record 1 'missing', $name, 'not begun when the time was up' }
-    try { [void](& $part) } catch { Add-Record 1 'missing', $name, "$($_.Exception.Message) at line $($_.InvocationInfo.ScriptLineNumber)" }
+    try { [void](& $part) } catch { Add-Record 1 'missing', $name, "$(Get-Reason $_.Exception) at line $($_.InvocationInfo.ScriptLineNumber)" }
 }
 
-# Collects everything, what waits for the network first.
+# Collects everything.
 function Get-Material {
+    $Gathered.Reachable = $Gathered.Metadata = $Gathered.WireServer = @{ Status = 'error'; Text = 'not tried' }
+    if ($ExpectedMac -or $ExpectedIp) { Add-Record 1 'given', $ExpectedMac.Trim(), $ExpectedIp.Trim() }
     Invoke-Part 'adapters' { Add-Adapter }
+    Invoke-Part 'proxies' { Add-ProxySetting }
     Invoke-Part 'imds' { Add-Try }
-    Invoke-Part 'routes' { Add-RouteRow }
+    Invoke-Part 'routes' { Add-Route }
     Invoke-Part 'lookups' { Add-Source }
     Invoke-Part 'neighbours' { Add-Neighbour }
-    Invoke-Part 'proxies' { Add-ProxySetting }
     Invoke-Part 'firewall' { Add-Firewall }
     Invoke-Part 'machine' { Add-Machine }
     Invoke-Part 'services' { Add-Service }
     Invoke-Part 'listeners' { Add-TcpRow }
 }
 
-# --- the network's part
+# --- of the network
 
 # Connects side by side. Each place is @{ Key; Address; Port; Source }; each gets Code (a number of Winsock, 0: connected,
 # -1: no answer in time), Seconds, Local and, where it is connected, Client.
 function Connect-Place([object[]]$places) {
     $clock = [Diagnostics.Stopwatch]::StartNew()
     foreach ($place in $places) {
-        $place.Code, $place.Local, $place.Client, $place.Seconds = -1, '', $null, [double]$ConnectSeconds
+        $place.Code, $place.Local, $place.Client, $place.Task, $place.Seconds = -1, '', $null, $null, [double]$ConnectSeconds
         try {
-            $client = [Net.Sockets.TcpClient]::new([Net.Sockets.AddressFamily]::InterNetwork)
-            if ($place.Source) { $client.Client.Bind([Net.IPEndPoint]::new([Net.IPAddress]$place.Source, 0)) }
-            $place.Client = $client
-            $place.Task = $client.ConnectAsync([Net.IPAddress]$place.Address, $place.Port)
+            $place.Client = [Net.Sockets.TcpClient]::new([Net.Sockets.AddressFamily]::InterNetwork)
+            if ($place.Source) { $place.Client.Client.Bind([Net.IPEndPoint]::new([Net.IPAddress]$place.Source, 0)) }
+            $place.Task = $place.Client.ConnectAsync([Net.IPAddress]$place.Address, $place.Port)
         }
-        catch { $place.Code, $place.Task = (Get-SocketError $_.Exception), $null }
+        catch { $place.Code, $place.Seconds = (Get-SocketError $_.Exception), 0 }
     }
     while ($clock.Elapsed.TotalSeconds -lt $ConnectSeconds) {
         $waiting = $false
         foreach ($place in $places) {
-            if ($place.Code -ne -1 -or -not $place.Task) { continue }
+            if ($place.Code -ne -1) { continue }
             if (-not $place.Task.IsCompleted) { $waiting = $true; continue }
             $place.Seconds = $clock.Elapsed.TotalSeconds
             $place.Code = if ($place.Task.IsFaulted) { Get-SocketError $place.Task.Exception } else { 0 }
@@ -624,11 +524,13 @@ function Connect-Place([object[]]$places) {
         [Threading.Thread]::Sleep(5)
     }
     foreach ($place in $places) {
-        if ($place.Client) { try { $place.Local = "$($place.Client.Client.LocalEndPoint.Address)" } catch { } }
-        if ($place.Local -eq '0.0.0.0') { $place.Local = '' }
-        if ($place.Code -ne 0 -and $place.Client) { $place.Client.Close() }
+        if (-not $place.Client) { continue }
+        try { $place.Local = "$($place.Client.Client.LocalEndPoint.Address)" -replace '^0\.0\.0\.0$' } catch { }
+        if ($place.Code -ne 0) { $place.Client.Close() }
     }
 }
+
+function Get-Place([string]$key, [string]$address, [int]$port, [string]$source) { @{ Key = $key; Address = $address; Port = $port; Source = $source } }
 
 # The number of Winsock in an exception; -2 where it has none.
 function Get-SocketError($exception) {
@@ -638,7 +540,7 @@ function Get-SocketError($exception) {
     return -2
 }
 
-# Sends one GET over an open connection. Gives the answer's bytes as text (Latin-1), and how it ended.
+# Sends one GET over an open connection. Gives the bytes of the answer as text (Latin-1), and how it ended.
 function Receive-Answer($place, [string]$target, [string]$name, [double]$seconds, [string]$headers) {
     $latin, $clock, $ended = [Text.Encoding]::GetEncoding(28591), [Diagnostics.Stopwatch]::StartNew(), 'closed'
     $content, $buffer = [IO.MemoryStream]::new(), [byte[]]::new(65536)
@@ -655,7 +557,7 @@ function Receive-Answer($place, [string]$target, [string]$name, [double]$seconds
             if (-not $read.Result) { break }
             $content.Write($buffer, 0, $read.Result)
             if ($content.Length -gt $AnswerLimit) { $ended = 'endless'; break }
-            if (Test-Whole $latin.GetString($content.GetBuffer(), 0, [int]$content.Length)) { break }
+            if (Test-Whole $latin.GetString($content.GetBuffer(), 0, [Math]::Min(16384, [int]$content.Length)) $content) { $ended = 'whole'; break }
         }
     }
     catch { $ended = "$(Get-SocketError $_.Exception)" }
@@ -664,58 +566,94 @@ function Receive-Answer($place, [string]$target, [string]$name, [double]$seconds
         At = "$([DateTime]::UtcNow.ToString('s'))Z" }
 }
 
-# Whether an answer has come to the end that its head announces.
-function Test-Whole([string]$text) {
+# Whether an answer has come to the end that its head announces. $text is its beginning.
+function Test-Whole([string]$text, [IO.MemoryStream]$content) {
     $at = $text.IndexOf("`r`n`r`n")
     if ($at -lt 0) { return $false }
     $head = $text.Substring(0, $at)
-    if ($head -match '(?im)^Transfer-Encoding:\s*chunked') { return $text.EndsWith("`r`n0`r`n`r`n") }
-    return $head -match '(?im)^Content-Length:\s*(\d{1,9})\s*$' -and $text.Length - $at - 4 -ge [int]$Matches[1]
+    if ($head -match '(?im)^Transfer-Encoding:\s*chunked') {
+        return [Text.Encoding]::ASCII.GetString($content.GetBuffer(), [Math]::Max(0, [int]$content.Length - 7), 7) -eq "`r`n0`r`n`r`n"
+    }
+    return $head -match '(?im)^Content-Length:\s*(\d{1,9})\s*$' -and $content.Length - $at - 4 -ge [int]$Matches[1]
 }
 
-# Adds a try: how the connect ended and, where something came back, what. Of a JSON body only the values of $keys are kept.
-function Add-TryRecord([int]$rank, $place, [string]$target, $answer, [string[]]$keys) {
-    $connect = $place.Key, $place.Address, $place.Port, $place.Source, $place.Local, $place.Code, (Get-Rounded $place.Seconds)
-    if (-not $answer) { return Add-Record $rank (@('try') + $connect) }
-    $head, $body = $answer.Text, ''
-    $at = $head.IndexOf("`r`n`r`n")
-    if ($at -ge 0) { $head, $body = $head.Substring(0, $at), $head.Substring($at + 4) }
-    $kept = Get-KeptBody $head $body $keys
-    Add-Record $rank (@('try') + $connect + @($target, $answer.Ended, (Get-Rounded $answer.Seconds), $answer.At,
-            (Get-KeptHead $head), $body.Length, $kept))
+# Adds a try: how the connect ended and, where something came back, what of it may leave this VM.
+function Add-TryRecord([int]$rank, $place, [string]$target, $answer) {
+    $fields = @('try', $place.Key, $place.Address, $place.Port, $place.Source, $place.Local, $place.Code,
+        (Get-Rounded $place.Seconds '0.000'), $target)
+    if (-not $answer) { return Add-Record $rank $fields }
+    $head, $body = '', $answer.Text
+    $at = $body.IndexOf("`r`n`r`n")
+    if ($at -ge 0) { $head, $body = $body.Substring(0, $at), $body.Substring($at + 4) }
+    $size = $body.Length
+    if ($head -match '(?im)^Transfer-Encoding:\s*chunked') { $body = Get-Unchunked $body; $size = $body.Length }
+    $kept = if ($at -ge 0) { Get-KeptBody $body }
+    Add-Record $rank ($fields + @($answer.Ended, (Get-Rounded $answer.Seconds '0.000'), $answer.At, (Get-KeptHead $head), $size, $kept))
 }
-
-function Get-Rounded([double]$seconds) { $seconds.ToString('0.0000', [Globalization.CultureInfo]::InvariantCulture) }
 
 # The status line and the headers that are looked at.
 function Get-KeptHead([string]$head) {
     $lines = @($head.Substring(0, [Math]::Min(65536, $head.Length)) -split "`r`n")
-    $kept = @($lines | Where-Object { $_ -match '^(Server|Via|X-Squid-Error|Proxy-Agent|Content-Type|Content-Length|Transfer-Encoding|Location|Date):' })
-    $texts = foreach ($line in @($lines[0]) + $kept) { if ($line.Length -gt 300) { $line.Substring(0, 300) } else { $line } }
-    ($texts | ForEach-Object { Get-WithoutSecret $_ }) -join "`r`n"
+    $names = 'Server', 'Via', 'X-Squid-Error', 'Proxy-Agent', 'Content-Type', 'Content-Length', 'Transfer-Encoding', 'Location', 'Date'
+    $kept = @($lines[0]) + @($lines | Where-Object { $names -contains ($_ -replace ':.*') } | Select-First 12)
+    ($kept | ForEach-Object { Hide-Secret $_.Substring(0, [Math]::Min(300, $_.Length)) }) -join "`r`n"
 }
 
-# A header without what a query or a password says.
-function Get-WithoutSecret([string]$line) { $line -replace '\?.*', '?...' -replace '//[^/@\s]*@', '//' }
-
-# A body as it may leave this VM: of JSON the values of some keys, of a page its title, of anything else its beginning.
-function Get-KeptBody([string]$head, [string]$body, [string[]]$keys) {
-    if ($head -match '(?im)^Transfer-Encoding:\s*chunked') { $body = Get-Unchunked $body }
+# A body as it may leave this VM: of JSON the values of some keys, of a page its title, of the WireServer's XML its beginning.
+function Get-KeptBody([string]$body) {
     $start = $body.TrimStart()
-    if ($start.StartsWith('<')) {
+    if (-not $start) { return '' }
+    if ($start -match '^(?:<\?xml[^>]*>\s*)?<Versions') { return $body.Substring(0, [Math]::Min(1500, $body.Length)) }
+    if ($start[0] -eq '<') {
         $title = [regex]::Match($body.Substring(0, [Math]::Min(20000, $body.Length)), '(?i)<title[^>]{0,100}>[^<]{1,200}').Value
-        if ($start -match '^<\?xml|^<Versions') { return $body.Substring(0, [Math]::Min(4096, $body.Length)) }
-        return "<html>$title"
+        return "<html>$(Hide-Word $title)"
     }
-    if ($start -notmatch '^[{\[]') { return '' }
-    $wanted = ($keys | ForEach-Object { [regex]::Escape($_) }) -join '|'
-    $text = '"(?:[^"\\]|\\.)*"'
-    $bare = [regex]::Replace($body, "($text)\s*:\s*(?:$text|[^\s,{}\[\]`"]+)\s*(,?)", {
-            param($match)
-            $key = $match.Groups[1].Value.Trim('"')
-            if ($key -match "^(?:$wanted)`$") { $match.Value } else { '' }
-        })
-    return ($bare -replace '\s+(?=(?:[^"]*"[^"]*")*[^"]*$)' -replace ',(?=[}\]])')
+    if ($start[0] -eq '{' -or $start[0] -eq '[') { return Get-KeptJson $start }
+    return '-'
+}
+
+# JSON with nothing but the values of $JsonKeys (enclosing key/key) and at most 16 items of a list. What is no JSON is not made
+# JSON: it ends with "!".
+function Get-KeptJson([string]$text) {
+    $kept, $open, $key, $last, $dropped = [Text.StringBuilder]::new(), [Collections.Generic.Stack[object]]::new(), '', '', 0
+    if ($text.Length -gt 262144) { return '!' }
+    foreach ($match in [regex]::Matches($text, '("(?:[^"\\\x00-\x1F]|\\.)*")(\s*:)?|[^\s{}\[\]:,"]+|\S')) {
+        $token, $bad = $match.Value, $false
+        $holder = if ($open.Count) { $open.Peek() } else { @{ Key = ''; Close = ''; Count = 0 } }
+        if ($match.Groups[2].Success) {
+            $bad = $holder.Close -ne '}' -or $last -notin 'begin', ','
+            $key, $last = $match.Groups[1].Value.Trim('"'), 'key'
+        }
+        elseif ($token -eq ',') { $bad, $last = ($last -ne 'value'), ',' }
+        elseif ($token -eq '}' -or $token -eq ']') {
+            $bad = $token -ne $holder.Close -or $last -in ',', 'key'
+            if (-not $bad) { [void]$open.Pop() }
+            if ($dropped) { $dropped-- } else { [void]$kept.Append($token) }
+            $last = 'value'
+        }
+        else {
+            $opens = $token -eq '{' -or $token -eq '['
+            $bad = $last -eq 'value' -or ($holder.Close -eq '}' -and $last -ne 'key')
+            if (-not $opens -and -not $match.Groups[1].Success) { $bad = $bad -or $token -cnotmatch '^(?:-?\d[\d.eE+-]*|true|false|null)$' }
+            $holder.Count++
+            $own = if ($holder.Close -eq '}') { $key } else { $holder.Key }
+            $wanted = if ($opens) { $JsonObjects -ccontains $own } else { $JsonKeys -ccontains "$($holder.Key)/$own" }
+            $wanted = $wanted -and -not $dropped -and $holder.Count -le 40
+            if ($wanted) {
+                if ($kept.Length -and '{', '[' -notcontains $kept[$kept.Length - 1]) { [void]$kept.Append(',') }
+                if ($holder.Close -eq '}') { [void]$kept.Append("`"$key`":") }
+                if ($own -in 'signature', 'tenantId' -and $token.Length -gt 2) { $token = '"-"' }
+                elseif ($own -in 'message', 'error', 'error_description') { $token = Hide-Word $token.Substring(0, [Math]::Min(300, $token.Length)) }
+                [void]$kept.Append($token)
+                if ($token[0] -eq '"' -and ($token.Length -lt 2 -or $token[$token.Length - 1] -ne '"')) { [void]$kept.Append('"') }
+            }
+            elseif ($opens) { $dropped++ }
+            if ($opens) { $open.Push(@{ Key = $own; Close = @{ '{' = '}'; '[' = ']' }[$token]; Count = 0 }) }
+            $last = if ($opens) { 'begin' } else { 'value' }
+        }
+        if ($bad) { return "$kept!" }
+    }
+    return "$kept"
 }
 
 # The content of a chunked body (RFC 9112, 7.1).
@@ -723,7 +661,7 @@ function Get-Unchunked([string]$body) {
     $whole, $at = [Text.StringBuilder]::new(), 0
     while ($at -lt $body.Length) {
         $line = $body.IndexOf("`r`n", $at)
-        if ($line -lt 0 -or $body.Substring($at, $line - $at) -notmatch '^\s*([0-9A-Fa-f]{1,7})') { break }
+        if ($line -lt 0 -or $body.Substring($at, [Math]::Min(9, $line - $at)) -notmatch '^\s*([0-9A-Fa-f]{1,7})') { break }
         $length = [Convert]::ToInt32($Matches[1], 16)
         if (-not $length) { break }
         [void]$whole.Append($body.Substring($line + 2, [Math]::Min($length, $body.Length - $line - 2)))
@@ -732,138 +670,212 @@ function Get-Unchunked([string]$body) {
     return "$whole"
 }
 
-# All tries: the plain ones, then from each local address where the plain one is not answered, then through the proxies.
-function Add-Try {
-    $plain = @{ Key = 'imds'; Address = $Imds; Port = 80; Source = '' }
-    $wire = @{ Key = 'wire'; Address = $WireServer; Port = 80; Source = '' }
-    $plugin = @{ Key = 'plugin'; Address = $WireServer; Port = 32526; Source = '' }
-    $others = @($LocalAddresses.ToArray() | ForEach-Object { @{ Key = 'trial'; Address = $Imds; Port = 80; Source = $_ } })
-    Connect-Place @($plain, $wire, $plugin)
-    if ($wire.Code -eq 0) {
-        Add-TryRecord 1 $wire '/?comp=versions' (Receive-Answer $wire '/?comp=versions' $WireServer $AnswerSeconds) @()
+# A text with x in the place of what may be a secret, of the same length: user:password before an @, and a query.
+function Hide-Secret([string]$text) {
+    $end = $text.LastIndexOf('@')
+    if ($end -ge 0) {
+        $hidden = [regex]::Replace($text.Substring(0, $end), '[^;\s\x00-\x1F]+', {
+                param($match)
+                $scheme = [regex]::Match($match.Value, '^(?:\w{1,16}=)?(?:\w{1,16}://)?').Value
+                $scheme + 'x' * ($match.Value.Length - $scheme.Length)
+            })
+        $text = $hidden + $text.Substring($end)
     }
+    [regex]::Replace($text, '\?[^\s;"]+', { param($match) '?' + 'x' * ($match.Value.Length - 1) })
+}
+
+# A text of somebody else's without what looks like a key or names one.
+function Hide-Word([string]$text) {
+    $text = [regex]::Replace((Hide-Secret $text), '(?i)((?:key|token|sig|signature|secret|password|pwd)\W{1,3})[^\s&;,"<]+', '$1x')
+    [regex]::Replace($text, '[A-Za-z0-9+/_=%.-]{32,}', 'x')
+}
+
+# All tries: the plain ones; then, where IMDS did not answer, from each local address; and through the proxies.
+function Add-Try {
+    $plain, $wire, $plugin = (Get-Place imds $Imds 80), (Get-Place wire $WireServer 80), (Get-Place plugin $WireServer 32526)
+    Connect-Place @($plain, $wire, $plugin)
+    if ($wire.Code -eq 0) { Add-TryRecord 1 $wire '/?comp=versions' (Receive-Answer $wire '/?comp=versions' $WireServer $AnswerSeconds) }
     else { Add-TryRecord 1 $wire }
-    Add-TryRecord 1 $plugin
     if ($plugin.Code -eq 0) { $plugin.Client.Close() }
-    $Seen.Plain, $Seen.Wire, $Seen.Plugin = $plain, $wire, $plugin
-    $is_imds = $false
-    foreach ($pause in 1, 2, 0) {
-        if ($plain.Code -ne 0) { Add-TryRecord 1 $plain; break }
+    Add-TryRecord 1 $plugin
+    $Gathered.Reachable = Get-TryCheck $plain
+    $Gathered.WireServer = @{ Text = "port 80 $((Get-TryCheck $wire).Text); port 32526 $((Get-TryCheck $plugin).Text)"
+        Status = if ($wire.Code -eq 0 -and $plugin.Code -eq 0) { 'ok' } else { 'fail' } }
+    $Gathered.Metadata = @{ Status = 'skip'; Text = 'no answer' }
+    $answer = $null
+    foreach ($pause in 1, 2, 4, 0) {
+        if ($plain.Code -ne 0) { Add-TryRecord 1 $plain $InstancePath; break }
         $answer = Receive-Answer $plain $InstancePath $Imds $AnswerSeconds "Metadata: true`r`n"
-        Add-TryRecord 1 $plain $InstancePath $answer @('vmId', 'azEnvironment', 'error', 'message', 'newest-versions')
-        $Seen.Answer = $answer
-        $status = if ($answer.Text -match '^HTTP/1\.[01] (\d{3})') { [int]$Matches[1] } else { 0 }
-        $Seen.Status, $Seen.VmId = $status, (Get-VmId (Get-KeptBody $answer.Text ($answer.Text -replace '(?s)^.*?\r\n\r\n') 'vmId'))
-        $is_imds = $status -eq 200 -and $answer.Text -match '"vmId"'
-        if ($status -notin 410, 429 -and $status -lt 500) { break }
-        if (-not $pause -or [DateTime]::UtcNow.AddSeconds($pause + 2) -gt $CollectUntil) { break }
+        Add-TryRecord 1 $plain $InstancePath $answer
+        $Gathered.Metadata = Get-AnswerCheck $answer
+        if ($answer.Text -notmatch '^HTTP/1\.[01] (410|429|5\d\d) ' -or -not $pause) { break }
+        if ([DateTime]::UtcNow.AddSeconds($pause + 2) -gt $CollectUntil) { break }
         [Threading.Thread]::Sleep(1000 * $pause)
         Connect-Place @($plain)
     }
-    if ($is_imds) { Add-Identity $answer; return }
-    if ($others) {
-        Connect-Place $others
-        $left = 4
-        foreach ($place in $others) {
-            if ($place.Code -eq 0 -and $left -gt 0) {
+    $answers = $Gathered.Metadata.Status -eq 'ok'
+    $others = @(Get-ProxyPlace)
+    if (-not $answers) { $others = @($LocalAddresses.ToArray() | ForEach-Object { Get-Place trial $Imds 80 $_ }) + $others }
+    if ($others) { Connect-Place $others }
+    $left = 4
+    foreach ($place in $others) {
+        $rank, $target, $name, $headers = 1, $InstancePath, $Imds, "Metadata: true`r`n"
+        if ($place.Key -ne 'trial') { $rank, $target = 5, "http://$Imds$InstancePath" }
+        if ($place.Key -like 'wireproxy*') { $target, $name, $headers = "http://$WireServer/?comp=versions", $WireServer, '' }
+        $path = $target -replace '^http://[^/]+'
+        if ($place.Code -eq 0 -and ($place.Key -ne 'trial' -or $left -gt 0)) {
+            $found = Receive-Answer $place $target $name 2 $headers
+            Add-TryRecord $rank $place $path $found
+            if ($place.Key -eq 'trial') {
                 $left--
-                $answer = Receive-Answer $place $InstancePath $Imds 2 "Metadata: true`r`n"
-                Add-TryRecord 1 $place $InstancePath $answer @('vmId', 'error', 'message')
-                if ($answer.Text -match '"vmId"') { $left = 0; $Seen.Proof = $place.Source; Add-Instance $answer }
+                if ((Get-AnswerCheck $found).Status -eq 'ok') { $left = 0; $Gathered.Proofs += "  note  imds.reachable       IMDS answers when asked from $($place.Source)" }
             }
-            else { if ($place.Code -eq 0) { $place.Client.Close() }; Add-TryRecord 1 $place }
+            [Threading.Thread]::Sleep(300) # at most 3 requests a second
         }
+        else { if ($place.Code -eq 0) { $place.Client.Close() }; Add-TryRecord $rank $place $path }
+    }
+    if ($answers) { Add-Identity $answer.Text }
+}
+
+# What a connect came to, in words.
+function Get-TryCheck($place) {
+    if ($place.Code -eq 0) { return @{ Status = 'ok'; Text = "connected$(Get-Detail " from $($place.Local)")" } }
+    $text = Get-Meaning $place.Code
+    if ($place.Code -eq -1) { $text = "timed out after $ConnectSeconds s" }
+    if (-not $text) { $text = "failed: error $($place.Code)" }
+    return @{ Status = 'fail'; Text = $text }
+}
+
+# What an answer of IMDS looks like. Whether it is IMDS's, and whole, is not judged here.
+function Get-AnswerCheck($answer) {
+    if ($answer.Text -notmatch '^HTTP/1\.[01] (\d{3})') { return @{ Status = 'fail'; Text = "no HTTP answer ($($answer.Ended))" } }
+    $status, $size = $Matches[1], $answer.Text.Length
+    if ($status -eq '200' -and $answer.Ended -in 'whole', 'closed' -and $answer.Text -match '"vmId"\s*:\s*"([0-9A-Fa-f-]{36})"') {
+        return @{ Status = 'ok'; Text = "HTTP 200$(Get-Detail ", vmId $($Matches[1])")" }
+    }
+    return @{ Status = 'fail'; Text = "HTTP $status, $size bytes ($($answer.Ended)): not the metadata of a VM" }
+}
+
+# The proxies that are named anywhere, as places to connect to.
+function Get-ProxyPlace {
+    foreach ($server in $Gathered.Proxies | Select-First 4) {
+        $name, $port = $server.Split(':')
+        $address, $code = $null, 11001
+        try {
+            if (-not [Net.IPAddress]::TryParse($name, [ref]$address)) {
+                $task = [Net.Dns]::GetHostAddressesAsync($name)
+                if ($task.Wait(2000)) { $address = @($task.Result | Where-Object { "$_" -notmatch ':' })[0] }
+            }
+        }
+        catch { $code = Get-SocketError $_.Exception }
+        if ("$address" -in $Imds, $WireServer) { continue }
+        if ($address) { Get-Place "proxy $server" $address $port; Get-Place "wireproxy $server" $address $port }
+        else { Add-Record 5 'try', "proxy $server", '0.0.0.0', $port, '', '', $code, 2 }
     }
 }
 
-# What IMDS says of the VM, then the attested document and whether there is an identity.
-function Add-Identity($answer) {
-    Add-Instance $answer
+# The attested document, what Windows makes of its signer, and whether the VM has a managed identity. $text: IMDS's answer.
+function Add-Identity([string]$text) {
     $digits = [byte[]]::new(10)
-    $random = [Security.Cryptography.RandomNumberGenerator]::Create()
-    $random.GetBytes($digits)
+    [Security.Cryptography.RandomNumberGenerator]::Create().GetBytes($digits)
     $nonce = ($digits | ForEach-Object { $_ % 10 }) -join ''
     $path = "/metadata/attested/document?api-version=$ApiVersion&nonce=$nonce"
-    $place = @{ Key = 'attested'; Address = $Imds; Port = 80; Source = '' }
+    $place = Get-Place attested $Imds 80
     Connect-Place @($place)
     if ($place.Code -ne 0) { Add-TryRecord 1 $place $path }
     else {
         $answer = Receive-Answer $place $path $Imds $AnswerSeconds "Metadata: true`r`n"
-        Add-TryRecord 1 $place $path $answer @('encoding', 'error', 'message')
+        Add-TryRecord 1 $place $path $answer
         if ($answer.Text -match '"signature"\s*:\s*"([A-Za-z0-9+/=\\]{1,60000})"') {
-            $signature = $Matches[1].Replace('\', '')
-            Add-Record 10 'document', $nonce, $signature
-            Invoke-Part 'certificate_chains' { Add-Chain ([Convert]::FromBase64String($signature)) }
+            $signature = $Matches[1].Replace('\/', '/')
+            Add-Record 11 'document', $nonce, $signature
+            $at = if ($text -match '(?im)^Date: ([^\r\n]{10,40})') { $Matches[1] }
+            Invoke-Part 'certificate_chains' { Add-Chain ([Convert]::FromBase64String($signature)) $at }
+            $Gathered.Part = 'imds'
         }
     }
-    $place = @{ Key = 'identity'; Address = $Imds; Port = 80; Source = '' }
-    $path = "/metadata/identity/info?api-version=$ApiVersion"
+    $place, $path = (Get-Place identity $Imds 80), "/metadata/identity/info?api-version=$ApiVersion"
     Connect-Place @($place)
     if ($place.Code -ne 0) { return Add-TryRecord 12 $place $path }
-    Add-TryRecord 12 $place $path (Receive-Answer $place $path $Imds $AnswerSeconds "Metadata: true`r`n") @('tenantId', 'error')
+    Add-TryRecord 12 $place $path (Receive-Answer $place $path $Imds $AnswerSeconds "Metadata: true`r`n")
 }
 
-function Add-Instance($answer) {
-    $at = $answer.Text.IndexOf("`r`n`r`n")
-    if ($at -lt 0) { return }
-    Add-Record 9 'instance', (Get-KeptBody $answer.Text.Substring(0, $at) $answer.Text.Substring($at + 4) $InstanceKeys)
-}
-
-# The chain that Windows builds for the signer of the document, offline: status flags, thumbprints and the certificates.
-function Add-Chain([byte[]]$signature) {
+# The chains that Windows builds for the signer of the document: from what is at hand and, where that does not do, by fetching.
+function Add-Chain([byte[]]$signature, [string]$date) {
     $held = [Security.Cryptography.X509Certificates.X509Certificate2Collection]::new()
     $held.Import($signature)
-    $leaf = $null
-    foreach ($item in $held) { if ($item.Subject -match 'CN=\S*metadata\.') { $leaf = $item } }
-    if (-not $leaf) { $leaf = $held[0] }
-    $chain = [Security.Cryptography.X509Certificates.X509Chain]::new($true) # the machine's, as services have it
-    $chain.ChainPolicy.RevocationMode = 'NoCheck'
-    foreach ($item in $held) { [void]$chain.ChainPolicy.ExtraStore.Add($item) }
-    [void]$chain.Build($leaf)
-    $number = 0
-    foreach ($element in $chain.ChainElements) {
-        $flags = 0
-        foreach ($status in $element.ChainElementStatus) { $flags = $flags -bor [int]$status.Status }
-        Add-Record 11 'chain', $number, $flags, $element.Certificate.Thumbprint, ([Convert]::ToBase64String($element.Certificate.RawData))
-        $number++
+    $leaf = @($held | Where-Object { -not @($held | Where-Object { $_.Issuer -eq $args }) })[0]
+    foreach ($item in $held) { if (-not @($held | Where-Object { $_.Issuer -eq $item.Subject })) { $leaf = $item; break } }
+    foreach ($way in 'hand', 'net') {
+        $chain = [Security.Cryptography.X509Certificates.X509Chain]::new($true) # the machine's, as services have it
+        # Offline keeps .NET Framework from fetching; the two flags that it adds are taken away when it is read
+        $chain.ChainPolicy.RevocationMode = if ($way -eq 'hand') { 'Offline' } else { 'NoCheck' }
+        if (-not $IsFramework) { $chain.ChainPolicy.RevocationMode = 'NoCheck'; $chain.ChainPolicy.DisableCertificateDownloads = $way -eq 'hand' }
+        $chain.ChainPolicy.UrlRetrievalTimeout = [TimeSpan]::FromSeconds(1.5)
+        if ($date) { try { $chain.ChainPolicy.VerificationTime = [DateTime]::Parse($date, [Globalization.CultureInfo]::InvariantCulture) } catch { } }
+        foreach ($item in $held) { [void]$chain.ChainPolicy.ExtraStore.Add($item) }
+        [void]$chain.Build($leaf)
+        $number, $all = 0, 0
+        foreach ($status in $chain.ChainStatus) { $all = $all -bor [int]$status.Status }
+        foreach ($element in $chain.ChainElements) {
+            $flags, $item = 0, $element.Certificate
+            foreach ($status in $element.ChainElementStatus) { $flags = $flags -bor [int]$status.Status }
+            $begins, $ends = $item.NotBefore, $item.NotAfter | ForEach-Object { "$($_.ToUniversalTime().ToString('s'))Z" }
+            Add-Record 10 'chain', $way, $number, $flags, $item.Thumbprint, $item.Subject, $item.Issuer, $begins, $ends
+            if ($way -eq 'hand') {
+                Add-Store $item.Thumbprint
+                if (@($held | ForEach-Object { $_.Thumbprint }) -notcontains $item.Thumbprint) {
+                    Add-Record 12 'certificate', ([Convert]::ToBase64String($item.RawData))
+                }
+            }
+            $number++
+        }
+        Add-Record 10 'chain', $way, '', $all
+        if (-not ($all -band 0x10020)) { break } # PartialChain, UntrustedRoot: fetching may help
     }
-    $all = 0
-    foreach ($status in $chain.ChainStatus) { $all = $all -bor [int]$status.Status }
-    Add-Record 11 'chain', '', $all
 }
 
-# --- the system's part
-
-function Add-Adapter {
-    foreach ($nic in [Net.NetworkInformation.NetworkInterface]::GetAllNetworkInterfaces()) {
-        $ip = $nic.GetIPProperties()
-        $index, $metric = '', ''
-        try { $index = $ip.GetIPv4Properties().Index } catch { continue }
-        $held = @(foreach ($item in $ip.UnicastAddresses) {
-                if ("$($item.Address)" -notmatch ':') { "$($item.Address)/$($item.PrefixLength)/$([int]$item.SuffixOrigin)/$([int]$item.DuplicateAddressDetectionState)" } })
-        $gateways = @(foreach ($item in $ip.GatewayAddresses) { "$($item.Address)" }) | Where-Object { $_ -notmatch ':' }
-        $servers = @(foreach ($item in $ip.DhcpServerAddresses) { "$item" })
-        $dhcp = try { [int]$ip.GetIPv4Properties().IsDhcpEnabled } catch { '' }
-        $rank = if ($held -and "$($nic.NetworkInterfaceType)" -ne 'Loopback') { 3 } else { 12 }
-        Add-Record $rank 'adapter', $index, $nic.Id, $nic.Name, $nic.Description, ([int]$nic.NetworkInterfaceType),
-            "$($nic.GetPhysicalAddress())", ([int]$nic.OperationalStatus), ($held -join ' '), ($gateways -join ' '), ($servers -join ' '), $dhcp
-        Add-Key $rank HKLM "SYSTEM\CurrentControlSet\Services\Tcpip\Parameters\Interfaces\$($nic.Id)" `
-            @('EnableDHCP', 'DhcpIPAddress', 'DhcpServer', 'DhcpDefaultGateway', 'InterfaceMetric')
-        if ("$($nic.NetworkInterfaceType)" -ne 'Loopback' -and "$($nic.OperationalStatus)" -ne 'Down') {
-            foreach ($item in $held) { $LocalAddresses.Add($item.Split('/')[0]) }
+# Where the machine's stores have a certificate.
+function Add-Store([string]$thumbprint) {
+    foreach ($root in 'SOFTWARE\Microsoft\SystemCertificates', 'SOFTWARE\Policies\Microsoft\SystemCertificates', 'SOFTWARE\Microsoft\EnterpriseCertificates') {
+        foreach ($store in 'Root', 'AuthRoot', 'CA', 'Disallowed') {
+            $key = [Microsoft.Win32.Registry]::LocalMachine.OpenSubKey("$root\$store\Certificates\$thumbprint")
+            if ($key) { $key.Close(); Add-Record 10 'key', 'HKLM', "$root\$store\Certificates\$thumbprint" }
         }
     }
 }
 
-# The rows of the routing table, as route.exe prints them: those that lead to the platform first.
-function Add-RouteRow {
-    $printed, $ip = (Invoke-Program "$([Environment]::SystemDirectory)\route.exe" 'print -4' 5).Out, '(\d+\.\d+\.\d+\.\d+)'
-    foreach ($match in [regex]::Matches($printed, "(?m)^ *$ip +$ip +(\S.*?) +$ip +(\d+) *\r?$")) {
-        $destination, $mask, $gateway, $interface, $metric = 1..5 | ForEach-Object { $match.Groups[$_].Value }
-        if ($gateway -notmatch "^$ip$") { $gateway = '' } # on-link, in the words of Windows' language
-        $leads = @($Imds, $WireServer | Where-Object { ((Get-Number $_) -band (Get-Number $mask)) -eq (Get-Number $destination) })
-        $rank = if ($leads) { 2 } else { 12 }
-        Add-Record $rank 'route', $destination, $mask, $gateway, $interface, $metric
+# --- of the system
+
+function Add-Adapter {
+    $Gathered.Adapters = @()
+    foreach ($nic in [Net.NetworkInformation.NetworkInterface]::GetAllNetworkInterfaces()) {
+        $ip, $kind = $nic.GetIPProperties(), [int]$nic.NetworkInterfaceType
+        try { $index = $ip.GetIPv4Properties().Index } catch { continue } # it has no IPv4
+        $held = @(foreach ($item in $ip.UnicastAddresses) {
+                if ("$($item.Address)" -notmatch ':') { "$($item.Address)/$($item.PrefixLength)/$([int]$item.SuffixOrigin)/$([int]$item.DuplicateAddressDetectionState)" } })
+        $gateways = @($ip.GatewayAddresses | ForEach-Object { "$($_.Address)" } | Where-Object { $_ -notmatch ':' })
+        $servers = @($ip.DhcpServerAddresses | ForEach-Object { "$_" } | Where-Object { $_ -notmatch ':' })
+        $dhcp = try { [int]$ip.GetIPv4Properties().IsDhcpEnabled } catch { '' }
+        $rank = if ($held -and $kind -ne 24) { 3 } else { 12 } # 24: loopback
+        Add-Record $rank 'adapter', $index, $nic.Id, $nic.Name, $nic.Description, $kind, "$($nic.GetPhysicalAddress())",
+            ([int]$nic.OperationalStatus), ($held -join ' '), ($gateways -join ' '), ($servers -join ' '), $dhcp
+        Add-Key $rank HKLM "SYSTEM\CurrentControlSet\Services\Tcpip\Parameters\Interfaces\$($nic.Id)" `
+            @('EnableDHCP', 'DhcpIPAddress', 'DhcpServer', 'DhcpDefaultGateway')
+        if ($kind -eq 24 -or $kind -eq 131) { continue }
+        if ("$($nic.OperationalStatus)" -ne 'Down') { foreach ($item in $held) { $LocalAddresses.Add($item.Split('/')[0]) } }
+        $addresses = if ($held) { ($held -replace '/\d+/\d+$') -join ', ' } else { 'no address' }
+        $mac = "$($nic.GetPhysicalAddress())" -replace '(..)(?!$)', '$1-'
+        $Gathered.Adapters += @("  $index `"$($nic.Name)`"", $mac, "$($nic.OperationalStatus)".ToLowerInvariant(), $addresses) +
+        @($servers | ForEach-Object { "dhcp $_" }) + @($gateways | ForEach-Object { "gateway $_" }) -join '  '
+    }
+}
+
+function Add-Route {
+    $Gathered.Routes = @(Get-RouteRow)
+    foreach ($row in $Gathered.Routes) {
+        $rank = if (Get-Led $row) { 2 } else { 12 }
+        Add-Record $rank (@('route') + $row)
     }
     Add-Key 2 HKLM 'SYSTEM\CurrentControlSet\Services\Tcpip\Parameters\PersistentRoutes'
 }
@@ -871,19 +883,27 @@ function Add-RouteRow {
 # The source that a connected UDP socket chooses, which sends nothing; or the number of its error.
 function Add-Source {
     foreach ($address in $Imds, $WireServer) {
-        $socket = [Net.Sockets.Socket]::new('InterNetwork', 'Dgram', 'Udp')
-        try { $socket.Connect([Net.IPAddress]$address, 9); Add-Record 4 'source', $address, $socket.LocalEndPoint.Address, '' }
-        catch { Add-Record 4 'source', $address, '', (Get-SocketError $_.Exception) }
+        $socket, $line = [Net.Sockets.Socket]::new('InterNetwork', 'Dgram', 'Udp'), ''
+        try {
+            $socket.Connect([Net.IPAddress]$address, 9)
+            Add-Record 4 'source', $address, $socket.LocalEndPoint.Address, ''
+            $line = "  What goes to $address is sent from $($socket.LocalEndPoint.Address)"
+        }
+        catch {
+            $code = Get-SocketError $_.Exception
+            Add-Record 4 'source', $address, '', $code
+            $line = "  Nothing can be sent to ${address}: $(Get-Meaning $code)"
+        }
         finally { $socket.Close() }
+        if ($address -eq $Imds) { $Gathered.Source = $line }
     }
 }
 
 function Add-Neighbour {
     $printed = (Invoke-Program "$([Environment]::SystemDirectory)\arp.exe" '-a -v' 5).Out
-    if ($printed -notmatch '\d+\.\d+\.\d+\.\d+') { $printed = (Invoke-Program "$([Environment]::SystemDirectory)\arp.exe" '-a' 5).Out }
     $on = ''
     foreach ($line in $printed -split '\r?\n') {
-        if ($line -match '^\S.*?(\d+\.\d+\.\d+\.\d+).*?(0x[0-9a-fA-F]+)') { $on = [Convert]::ToInt32($Matches[2], 16) }
+        if ($line -match '^\S.*?\d+\.\d+\.\d+\.\d+.*?(0x[0-9a-fA-F]+)') { $on = [Convert]::ToInt32($Matches[1], 16) }
         elseif ($line -match '^\s+(\d+\.\d+\.\d+\.\d+)\s+((?:[0-9a-fA-F]{2}-){5}[0-9a-fA-F]{2})?') { Add-Record 8 'neighbour', $on, $Matches[1], $Matches[2] }
     }
 }
@@ -891,69 +911,71 @@ function Add-Neighbour {
 function Add-ProxySetting {
     $settings = 'Software\Microsoft\Windows\CurrentVersion\Internet Settings'
     $names = 'ProxyEnable', 'ProxyServer', 'ProxyOverride', 'AutoConfigURL', 'AutoDetect'
-    Add-Key 5 HKLM "SOFTWARE\Microsoft\Windows\CurrentVersion\Internet Settings\Connections" 'WinHttpSettings', 'DefaultConnectionSettings'
+    $variables = 'http_proxy', 'all_proxy', 'no_proxy'
+    $first = $Records.Count
+    Add-Key 5 HKLM "$settings\Connections" 'WinHttpSettings', 'DefaultConnectionSettings'
     Add-Key 5 HKLM $settings $names
     Add-Key 5 HKLM 'Software\Policies\Microsoft\Windows\CurrentVersion\Internet Settings' 'ProxySettingsPerUser'
-    $variables = 'http_proxy', 'all_proxy', 'no_proxy'
     Add-Key 5 HKLM 'SYSTEM\CurrentControlSet\Control\Session Manager\Environment' $variables
-    foreach ($sid in [Microsoft.Win32.Registry]::Users.GetSubKeyNames() | Where-Object { $_ -match '^(S-1-.*(?<!_Classes)|\.DEFAULT)$' }) {
+    foreach ($sid in [Microsoft.Win32.Registry]::Users.GetSubKeyNames() | Where-Object { $_ -match '^(S-1-.*(?<!_Classes)|\.DEFAULT)$' } | Select-First 500) {
+        $before = $Records.Count
         Add-Key 5 HKU "$sid\$settings" $names
         Add-Key 5 HKU "$sid\$settings\Connections" 'DefaultConnectionSettings'
         Add-Key 5 HKU "$sid\Environment" $variables
-        Add-Key 12 HKLM "SOFTWARE\Microsoft\Windows NT\CurrentVersion\ProfileList\$sid" 'ProfileImagePath'
+        if ($Records.Count -gt $before) { Add-Key 5 HKLM "SOFTWARE\Microsoft\Windows NT\CurrentVersion\ProfileList\$sid" 'ProfileImagePath' }
     }
     foreach ($name in $variables) {
         $value = [Environment]::GetEnvironmentVariable($name)
-        if ($value) { Add-Record 5 'variable', $name, (Get-WithoutSecret $value) }
+        if ($value) { Add-Record 5 'variable', $name, (Hide-Secret $value); Find-Proxy $value }
+    }
+}
+
+# Notes every address that a text may name as a proxy, to be tried.
+function Find-Proxy([string]$text) {
+    foreach ($match in [regex]::Matches((Hide-Secret $text), '(?i)(?:^|[;\s\x00-\x1F]|http=|http://|@)((?!\d+:)[a-z0-9_][\w.-]{0,252}):(\d{1,5})(?!\d)')) {
+        $server = "$($match.Groups[1].Value):$($match.Groups[2].Value)"
+        if ($Gathered.Proxies -notcontains $server -and [int]$match.Groups[2].Value -in 1..65535) { $Gathered.Proxies += $server }
     }
 }
 
 # The firewall: profiles and, of the rules, those that could stop what goes to the platform; the others are counted.
 function Add-Firewall {
-    $local = 'SYSTEM\CurrentControlSet\Services\SharedAccess\Parameters\FirewallPolicy'
-    $policy = 'SOFTWARE\Policies\Microsoft\WindowsFirewall'
+    $local, $policy = 'SYSTEM\CurrentControlSet\Services\SharedAccess\Parameters\FirewallPolicy', 'SOFTWARE\Policies\Microsoft\WindowsFirewall'
     $names = 'EnableFirewall', 'DefaultOutboundAction', 'AllowLocalPolicyMerge'
+    $first = $Records.Count
     foreach ($root in $local, $policy, "$local\Mdm") {
         foreach ($profile in 'DomainProfile', 'PrivateProfile', 'PublicProfile', 'StandardProfile') { Add-Key 6 HKLM "$root\$profile" $names }
     }
-    try {
-        $firewall = [Activator]::CreateInstance([Type]::GetTypeFromProgID('HNetCfg.FwPolicy2'))
-        Add-Record 6 'profiles', $firewall.CurrentProfileTypes
-    }
-    catch { Add-Record 6 'profiles', '', $_.Exception.Message }
+    $blocks = $false # whether what no rule allows is blocked: then rules that allow matter too
+    for ($at = $first; $at -lt $Records.Count; $at++) { if ($Records[$at].Line -match 'DefaultOutboundAction\tDWord\t1(\t|$)') { $blocks = $true } }
+    try { Add-Record 6 'profiles', ([Activator]::CreateInstance([Type]::GetTypeFromProgID('HNetCfg.FwPolicy2'))).CurrentProfileTypes }
+    catch { Add-Record 6 'profiles', '', "INetFwPolicy2: $(Get-Reason $_.Exception)" }
     $networks = 'SOFTWARE\Microsoft\Windows NT\CurrentVersion\NetworkList\Profiles'
     $key = [Microsoft.Win32.Registry]::LocalMachine.OpenSubKey($networks)
-    if ($key) { foreach ($name in @($key.GetSubKeyNames())[0..99]) { if ($name) { Add-Key 6 HKLM "$networks\$name" 'Category' } } }
-    $blocks = @($Records | Where-Object { $_.Line -match 'DefaultOutboundAction\tDWord\t1$' }).Count
+    if ($key) { foreach ($name in $key.GetSubKeyNames() | Select-First 100) { Add-Key 6 HKLM "$networks\$name" 'Category' } }
     $stores = "$local\FirewallRules", "$policy\FirewallRules", "$local\Mdm\FirewallRules", "$local\RestrictedServices\Static\System",
         "$local\RestrictedServices\Configurable\System", "$local\RestrictedServices\AppIso\FirewallRules"
     foreach ($store in $stores) {
         $key = [Microsoft.Win32.Registry]::LocalMachine.OpenSubKey($store)
         if (-not $key) { continue }
-        $read, $kept, $odd = 0, 0, 0
-        Add-Record 6 'key', 'HKLM', $store
+        $read, $left = 0, 0
         foreach ($name in $key.GetValueNames()) {
             $read++
             $value = $key.GetValue($name)
-            if ($value -isnot [string]) { $odd++; continue }
-            if ($value -notmatch '\|Dir=Out\|' -or $value -match '\|Active=FALSE\|') { continue }
-            if ($value -notmatch '\|Action=Block\|' -and -not $blocks) { continue }
-            if ($value -match '\|Protocol=(\d+)\|' -and $Matches[1] -notin '6', '256') { continue }
-            if ($kept -ge $RuleLimit) { continue }
-            $kept++
-            Add-Record 6 'value', $name, 'String', $value
+            $matters = $value -is [string] -and $value.Length -lt 16384 -and $value -match '\|Dir=Out\|' -and $value -notmatch '\|Active=FALSE\|' -and
+                ($blocks -or $value -match '\|Action=Block\|') -and $value -notmatch '\|Protocol=(?!6\||256\|)\d+\|' -and $read - $left -le $RuleLimit
+            if ($matters) { Add-Record 6 'rule', $store, $name, $value } else { $left++ }
         }
-        Add-Record 6 'rules', $store, $read, $kept, $odd
+        Add-Record 6 'rules', $store, $read, $left
     }
 }
 
 function Add-Machine {
-    Add-Key 7 HKLM 'SOFTWARE\Microsoft\Windows NT\CurrentVersion' `
-        @('ProductName', 'DisplayVersion', 'ReleaseId', 'EditionID', 'CurrentBuildNumber', 'CurrentBuild', 'UBR')
+    Add-Key 7 HKLM 'SOFTWARE\Microsoft\Windows NT\CurrentVersion' 'ProductName', 'DisplayVersion', 'ReleaseId', 'EditionID', 'CurrentBuildNumber', 'CurrentBuild', 'UBR'
     Add-Key 7 HKLM 'SYSTEM\CurrentControlSet\Services\mssmbios\Data' 'SMBiosData'
     $principal = [Security.Principal.WindowsPrincipal]::new([Security.Principal.WindowsIdentity]::GetCurrent())
     Add-Record 7 'elevated', ([int]$principal.IsInRole([Security.Principal.WindowsBuiltInRole]::Administrator))
-    Add-Record 7 'architecture', ([Environment]::GetEnvironmentVariable('PROCESSOR_ARCHITECTURE'))
+    Add-Record 7 'variable', 'PROCESSOR_ARCHITECTURE', ([Environment]::GetEnvironmentVariable('PROCESSOR_ARCHITECTURE'))
 }
 
 function Add-Service {
@@ -961,7 +983,7 @@ function Add-Service {
         $key = [Microsoft.Win32.Registry]::LocalMachine.OpenSubKey("SYSTEM\CurrentControlSet\Services\$name")
         if (-not $key) { continue }
         $printed = (Invoke-Program "$([Environment]::SystemDirectory)\sc.exe" "query $name" 3).Out
-        $state = if ($printed -match '(?m)^\s*STATE\s*:\s*(\d)|^\s*\S+\s+:\s+(\d)\s+[A-Z_]+\s*$') { "$($Matches[1])$($Matches[2])" } else { '' }
+        $state = if ($printed -match '(?m)^\s*\S+\s+:\s+(\d)\s+[A-Z_]+\s*$') { $Matches[1] } else { '' } # TYPE has two words behind it
         Add-Record 7 'service', $name, $state, $key.GetValue('Start')
     }
 }
@@ -969,64 +991,71 @@ function Add-Service {
 # Who listens on the ports that matter, and who has a connection to IMDS.
 function Add-TcpRow {
     $printed = (Invoke-Program "$([Environment]::SystemDirectory)\netstat.exe" '-ano -p TCP' 5).Out
-    foreach ($match in [regex]::Matches($printed, '(?m)^\s*TCP\s+(\d+\.\d+\.\d+\.\d+):(\d+)\s+(\S+?):(\d+)\s+(\S.*?)\s+(\d+)\s*$')) {
+    foreach ($match in [regex]::Matches($printed, '(?m)^\s*TCP\s+(\d+\.\d+\.\d+\.\d+):(\d+)\s+(\d+\.\d+\.\d+\.\d+):(\d+)\s+(\S.*?)\s+(\d+)\s*$')) {
         $local, $port, $remote, $remotePort, $state, $id = 1..6 | ForEach-Object { $match.Groups[$_].Value }
         if (($remotePort -eq '0' -and $port -in '80', '3080') -or $remote -eq $Imds) {
-            $program = try { [Diagnostics.Process]::GetProcessById([int]$id).ProcessName } catch { '' }
-            Add-Record 12 'tcp', $local, $port, $remote, $remotePort, $state, $id, $program
+            $program = try { "$([Diagnostics.Process]::GetProcessById([int]$id).ProcessName).exe" } catch { '' }
+            Add-Record 12 'tcp', $state, $local, $port, $remote, $remotePort, $id, $program
         }
     }
 }
 
-# Adds values of a registry key: those that are named, or all. What the registry has it as, and no more.
+# Adds values of a registry key, as the registry has them: those that are named, or all.
 function Add-Key([int]$rank, [string]$root, [string]$path, [string[]]$names) {
     $hive = if ($root -eq 'HKU') { [Microsoft.Win32.Registry]::Users } else { [Microsoft.Win32.Registry]::LocalMachine }
-    try { $key = $hive.OpenSubKey($path) } catch { return Add-Record $rank 'nokey', $root, $path, $_.Exception.Message }
+    try { $key = $hive.OpenSubKey($path) } catch { return Add-Record $rank 'nokey', $root, $path, (Get-Reason $_.Exception) }
     if (-not $key) { return }
     try {
-        $held = @($key.GetValueNames())
-        $wanted = if ($names) { @($held | Where-Object { $names -contains $_ }) } else { @($held | Select-First 500) }
-        if (-not $wanted) { return }
-        Add-Record $rank 'key', $root, $path
-        foreach ($name in $wanted) {
+        $fields = @('key', $root, $path)
+        foreach ($name in $key.GetValueNames() | Where-Object { -not $names -or $names -contains $_ } | Select-First 500) {
             $value, $kind = $key.GetValue($name, $null, 'DoNotExpandEnvironmentNames'), "$($key.GetValueKind($name))"
-            if ($value -is [byte[]]) { $value = [Convert]::ToBase64String($value) }
+            if ($value -is [byte[]]) {
+                $text = [Text.Encoding]::GetEncoding(28591).GetString($value)
+                if ($names -match 'Settings$') { Find-Proxy $text; $text = Hide-Secret $text }
+                $value = [Convert]::ToBase64String([Text.Encoding]::GetEncoding(28591).GetBytes($text))
+            }
             elseif ($value -is [string[]]) { $value = $value -join "`0" }
-            Add-Record $rank 'value', $name, $kind, (Get-WithoutSecret "$value")
+            else {
+                if ($name -in 'ProxyServer', 'http_proxy', 'all_proxy') { Find-Proxy "$value" }
+                $value = Hide-Secret "$value"
+            }
+            $fields += $name, $kind, $value
         }
+        if ($fields.Count -gt 3) { Add-Record $rank $fields }
     }
     finally { $key.Close() }
 }
 
 function Select-First([int]$count) { begin { $at = 0 } process { if ($at++ -lt $count) { $_ } } }
 
-# The block: as many records as fit, by rank; how many of each kind are left out is a record too.
+# The block: as many records as fit into so many bytes, by rank; and how many of each part are left out.
 function Get-Block([int]$room) {
-    $sorted = @($Records.ToArray() | Sort-Rank)
-    $low, $high, $best = 0, $sorted.Count, $null
-    while ($low -le $high) {
-        $middle = [int][Math]::Floor(($low + $high) / 2)
-        $block = New-Block $sorted $middle
-        $size = 0
-        foreach ($line in $block) { $size += $line.Length + 2 }
-        if ($size -le $room) { $best = $block; $low = $middle + 1 } else { $high = $middle - 1 }
+    $sorted = @(foreach ($rank in 1..12) { foreach ($record in $Records) { if ($record.Rank -eq $rank) { $record } } })
+    $low, $high = 0, [Math]::Min(2000, $sorted.Count)
+    while ($low -lt $high) {
+        $middle = [int][Math]::Ceiling(($low + $high) / 2)
+        if ((Measure-Block (New-Block $sorted $sorted[0..($middle - 1)])) -le $room) { $low = $middle } else { $high = $middle - 1 }
     }
-    return $best
+    $chosen = @(if ($low) { $sorted[0..($low - 1)] })
+    for ($at = $low; $at -lt [Math]::Min($low + 40, $sorted.Count); $at++) { # what stands behind one that is too large may still fit
+        if ((Measure-Block (New-Block $sorted ($chosen + $sorted[$at]))) -le $room) { $chosen += $sorted[$at] }
+    }
+    New-Block $sorted $chosen
 }
 
-# Records by their rank, in the order in which they came.
-function Sort-Rank {
-    begin { $by = @{} }
-    process { if (-not $by.ContainsKey($_.Rank)) { $by[$_.Rank] = @() }; $by[$_.Rank] += $_ }
-    end { foreach ($rank in 1..12) { if ($by.ContainsKey($rank)) { $by[$rank] } } }
+function Measure-Block([string[]]$lines) {
+    $size = 0
+    foreach ($line in $lines) { $size += $line.Length + 2 }
+    return $size
 }
 
-# The lines of a block with the first $count records.
-function New-Block([object[]]$sorted, [int]$count) {
-    $lines = @(if ($count) { $sorted[0..($count - 1)] | ForEach-Object { $_.Line } })
-    $lines += "records`t$count`t$($sorted.Count)"
-    $bytes = [Text.Encoding]::UTF8.GetBytes($lines -join "`n")
-    $memory = [IO.MemoryStream]::new()
+# The lines of a block with some of all records.
+function New-Block([object[]]$all, [object[]]$chosen) {
+    $lines, $left = [Collections.Generic.List[string]]::new(), @{}
+    foreach ($record in $all) { $left["$($record.Part)"]++ }
+    foreach ($record in $chosen) { if ($record.Fits) { $lines.Add($record.Line); $left["$($record.Part)"]-- } }
+    foreach ($part in $left.Keys) { if ($left[$part]) { $lines.Add("left`t$part`t$($left[$part])") } }
+    $bytes, $memory = [Text.Encoding]::UTF8.GetBytes($lines -join "`n"), [IO.MemoryStream]::new()
     $deflate = [IO.Compression.DeflateStream]::new($memory, [IO.Compression.CompressionLevel]::Optimal, $true)
     $deflate.Write($bytes, 0, $bytes.Length)
     $deflate.Dispose()
@@ -1034,7 +1063,7 @@ function New-Block([object[]]$sorted, [int]$count) {
     $sha256 = [Security.Cryptography.SHA256CryptoServiceProvider]::new()
     $sum = [BitConverter]::ToString($sha256.ComputeHash([Text.Encoding]::ASCII.GetBytes($packed))).Replace('-', '').ToLowerInvariant().Substring(0, 8)
     "RAW 1 $($packed.Length) $sum"
-    for ($at = 0; $at -lt $packed.Length; $at += 100) { '  ' + $packed.Substring($at, [Math]::Min(100, $packed.Length - $at)) }
+    for ($at = 0; $at -lt $packed.Length; $at += 110) { '  ' + $packed.Substring($at, [Math]::Min(110, $packed.Length - $at)) }
     'RAW END'
 }
 
@@ -1080,8 +1109,10 @@ function Get-Meaning([int]$number) {
 # --- run -----------------------------------------------------------------------------------------------------------------
 
 $Began, $Ending = [DateTime]::UtcNow, @{ Code = 3 }
+$Gathered = @{ Part = ''; Proxies = @(); Proofs = @(); Routes = @(); Adapters = @(); Source = '' }
 $CollectUntil = $Began.AddSeconds(15)
 $Constrained = "$($ExecutionContext.SessionState.LanguageMode)" -ne 'FullLanguage'
+if (-not $Constrained) { $Records, $LocalAddresses = [Collections.Generic.List[object]]::new(), [Collections.Generic.List[string]]::new() }
 $IsFramework = $PSVersionTable.PSVersion.Major -lt 6 # .NET Framework, which Windows PowerShell runs on
 $Words = @([regex]::Matches($Arguments, '(?:"[^"]*"|''[^'']*''|\S)+') | ForEach-Object {
         $_.Value -replace '"([^"]*)"|''([^'']*)''', '$1$2' })

@@ -315,9 +315,9 @@ class RecordedWindows:
         place = (root, key.lower())
         if place in self._unreadable:
             raise NoFact(self._unreadable[place])
-        if place not in self._subkeys:
+        if place not in self._subkeys and key:
             raise registry.NoKey(f"{root.value}\\{key}: no such key")
-        return list(self._subkeys[place])
+        return list(self._subkeys.get(place, ()))
 
     def values_left_out(self, key: str) -> int:
         return self._left_out[key.lower()]

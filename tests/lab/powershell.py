@@ -88,6 +88,9 @@ class PowerShellLab(WindowsLab):
     def _make(self) -> None:
         super()._make()
         self.start()
+        self.put_route_exe()
+
+    def put_route_exe(self) -> None:
         route = compiled("route.c", "iphlpapi", "ws2_32")
         self.put(f"{DRIVE_C}/windows/system32/route.exe", route)
 
