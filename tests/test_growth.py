@@ -45,7 +45,7 @@ from runcommand.facts import (
 from runcommand.firewall import matching, record
 from runcommand.firewall.packet import REQUESTS
 from runcommand.firewall.reachable import reachable
-from runcommand.operator import decode
+from runcommand.operator import block, decode, material
 from runcommand.probes import (
     certificates as probed_certificates,
     http,
@@ -281,6 +281,46 @@ def of_der(text: str) -> None:
 def long_form(content: bytes) -> bytes:
     """A SEQUENCE of some contents (DER), with a length of three bytes."""
     return b"\x30\x83" + len(content).to_bytes(3, "big") + content
+
+
+def of_block(text: str) -> None:
+    with contextlib.suppress(block.Damaged):
+        block.unpack(text)
+    with contextlib.suppress(block.Damaged):
+        block.unpack(f"RAW 1 9 01234567\n{text}\nRAW END\n")
+
+
+def of_material(text: str) -> None:
+    """Each kind of record with the text in its place; two of them behind each other."""
+    tried = (
+        "imds",
+        "169.254.169.254",
+        "80",
+        "",
+        "",
+        "0",
+        "0.1",
+        "/x",
+        "whole",
+        "0.1",
+        "",
+        "H",
+        "1",
+    )
+    kinds = (
+        ("adapter", "7", "{}", "a", "a", "6", "", "1", text),
+        ("try", *tried, text),
+        ("try", *tried[:-2], text, "1", "{}"),
+        ("key", "HKLM", "A\\B", "a", "MultiString", text),
+        ("key", "HKLM", text, "a", "String", text),
+        ("rule", "A", text, text),
+        ("document", "1", text),
+        ("chain", "hand", "0", "0", text, text, text),
+        (text, text, text),
+    )
+    for kind in kinds:
+        with contextlib.suppress(ValueError):
+            material.facts_of([kind, kind])
 
 
 def of_bypass(text: str) -> None:
@@ -704,6 +744,20 @@ READERS = (
             nested("[", "]"),
             lambda size: json.dumps([{"code": "a/StdOut/b", "message": "m"}] * (size // 45)),
         ),
+    ),
+    Reader(
+        "the block of raw material",
+        ("operator/block.py",),
+        of_block,
+        ("RAW 1 100 01234567\n", "RAW END\n", "> RAW 1 ", "RAW 1 9"),
+    ),
+    Reader(
+        "raw material of a Windows VM",
+        ("operator/material.py", "system/recorded.py", "probes/recorded.py"),
+        of_material,
+        ("\n", "a: b\r\n", "1/2/3/4 ", "10.0.0.4/24/3/4 ", "\0", "AAAA"),
+        units=SOME,
+        cost=SLOW,
     ),
     Reader(
         "a proxy's address",

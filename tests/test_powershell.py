@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import build
+from runcommand.facts import parse_json
 
 from . import wine
 from .command import ROOT
@@ -85,12 +86,16 @@ def flat(done):
 
 def evaluate(tmp_path, *expressions):
     """What expressions of the script's functions come to, each a text, on Linux."""
-    functions, marker, _ = build.powershell_script(b"x").partition("# --- run --")
+    functions, marker, rest = build.powershell_script(b"x").partition("# --- run --")
     assert marker
-    settings = "$Constrained, $IsFramework, $Redact, $Words = $false, $false, $false, @()"
+    # everything of it but the last lines, which begin the check
+    settings, begins, _ = rest.partition("$HostName = '-'")
+    assert begins
     path = tmp_path / "functions.ps1"
     path.write_text(
-        "\n".join([functions, settings, *(f'"$({expression})"' for expression in expressions), ""])
+        "\n".join(
+            [functions, "#" + settings, *(f'"$({expression})"' for expression in expressions), ""]
+        )
     )
     done = subprocess.run([str(LINUX), "-File", str(path)], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
@@ -108,7 +113,7 @@ def test_it_is_plain_ascii_and_build_fills_it_in():
         "$ExeSize = [long]'7'" in text
         and "= 'https://contoso.com/imds-check.exe?sig=x%20y'" in text
     )
-    assert len(text) < 40 * 1024
+    assert len(text.replace("\n", "\r\n")) < 64 * 1024
 
 
 def test_no_two_variables_differ_in_case_alone():
@@ -419,54 +424,82 @@ def test_errors_of_files_are_known_by_their_numbers_and_others_by_their_text(tmp
 
 SERVERS = {
     "proxy.contoso.com:3128": "proxy.contoso.com:3128",
-    "http://user:secret@proxy.contoso.com:3128/": "http://proxy.contoso.com:3128",
-    "http=user:s@cret@10.0.0.1:80;https=user:secret@10.0.0.1:81": (
-        "http=10.0.0.1:80;https=10.0.0.1:81"
+    "http://user:secret@proxy.contoso.com:3128/": "http://xxxxxxxxxxx@proxy.contoso.com:3128/",
+    "http=user:s@cret@10.0.0.1:80;https=10.0.0.1:81": (
+        "http=xxxxxxxxxxx@10.0.0.1:80;https=10.0.0.1:81"
     ),
-    "user:sec;ret@10.0.0.1:80": "(not shown);10.0.0.1:80",
-    "user:123 45@10.0.0.1": "(not shown);10.0.0.1",
-    "user:secret": "(not shown)",
-    "http://proxy.contoso.com/?secret": "(not shown)",
+    "user:sec;ret@10.0.0.1:80": "xxxxxxxx;xxx@10.0.0.1:80",
+    "user:123 45@10.0.0.1": "xxxxxxxx xx@10.0.0.1",
+    "http://proxy.contoso.com/?secret": "http://proxy.contoso.com/?xxxxxx",
 }
 
 
 @reads
-def test_no_credential_of_a_proxy_is_shown(tmp_path):
-    assert evaluate(tmp_path, *(f"Get-Server '{text}'" for text in SERVERS)) == list(
-        SERVERS.values()
-    )
+def test_no_credential_of_a_proxy_leaves_the_vm_and_its_length_stays(tmp_path):
+    hidden = evaluate(tmp_path, *(f"Hide-Secret '{text}'" for text in SERVERS))
+    assert hidden == list(SERVERS.values())
+    assert list(map(len, hidden)) == list(map(len, SERVERS))
 
 
 VM_ID = "02aab8a4-74ef-476e-8182-f6d2ba4166a6"
-ANSWERS = {  # and whether they are metadata
-    json.dumps({"compute": {"vmId": VM_ID, "n": [1, -2.5e3, True, None, {}]}}): True,
-    f'{{ "compute" : {{\n "x": "\\"}}", "vmId" : "{VM_ID}" }} }}': True,
-    f'{{"compute": {{"vmId": "{VM_ID}"}}': False,
-    f'{{"vmId": "{VM_ID}"}}': False,
-    f'<!-- {{"compute": {{"vmId": "{VM_ID}"}}}} -->': False,
-    f'{{"compute": {{"vmId": "{VM_ID}"}}}}{{': False,
-    '{"compute": {"vmId": "i-0123456789abcdef0"}}': False,
-    "": False,
-    "[" * 200000 + "]" * 200000: False,
-    '"' + '\\"' * 200000: False,
+COMPUTE = f'{{"compute":{{"vmId":"{VM_ID}"}}}}'
+NIC = {"ipv4": {"ipAddress": [{"privateIpAddress": "10.0.0.4", "publicIpAddress": "secret"}]}}
+BODIES = {  # and what of them is kept
+    json.dumps({"compute": {"vmId": VM_ID, "tags": "secret", "n": [1, -2.5e3, None, {}]}}): COMPUTE,
+    f'{{ "compute" : {{\n "x": "\\"}}", "vmId" : "{VM_ID}" }} }}': COMPUTE,
+    json.dumps({"compute": {"publicKeys": ["secret", {"keyData": "secret"}], "vmId": VM_ID}}): (
+        COMPUTE
+    ),
+    json.dumps({"compute": {"tagsList": [{"name": "secret", "vmId": "secret"}], "vmId": VM_ID}}): (
+        COMPUTE
+    ),
+    json.dumps({"network": {"interface": [NIC]}}): (
+        '{"network":{"interface":[{"ipv4":{"ipAddress":[{"privateIpAddress":"10.0.0.4"}]}}]}}'
+    ),
+    '{"encoding":"pkcs7","signature":"AAAA"}': '{"encoding":"pkcs7","signature":"-"}',
+    '{"error":{"message":"a","secret":"b"}}': '{"error":{"message":"a"}}',
+    '{"error":"token=abc"}': '{"error":"token=x"}',
+    '{"newest-versions":["2021-02-01"]}': '{"newest-versions":["2021-02-01"]}',
+    "{}": "{}",
+    "[]": "[]",
 }
+NOT_JSON = (
+    COMPUTE[:-1],
+    f"{COMPUTE}{{",
+    f"{COMPUTE}}}",
+    COMPUTE.replace("{", "[", 1),
+    '{"compute":{"vmId":}}',
+    '{"compute" {}}',
+    '{"compute":{},}',
+    '{"compute":{}"network":{}}',
+    '{"compute":nonsense}',
+    "{compute:{}}",
+    '{"a":"b',
+    "[1,,2]",
+    "[" * 20000,
+)
+
+
+def kept(tmp_path, bodies):
+    files = []
+    for number, body in enumerate(bodies):
+        (tmp_path / f"{number}").write_text(body)
+        files.append(f"Get-KeptJson ([IO.File]::ReadAllText('{tmp_path}/{number}'))")
+    return evaluate(tmp_path, *files)
 
 
 @reads
-def test_only_whole_json_with_a_vm_in_it_is_metadata(tmp_path):
-    for number, text in enumerate(ANSWERS):
-        (tmp_path / f"{number}").write_text(text)
-    began = time.monotonic()
-    evaluate(tmp_path, "1")
-    start_s, began = time.monotonic() - began, time.monotonic()
-    files = [
-        f"Get-VmId ([IO.File]::ReadAllText('{tmp_path}/{number}'))"
-        for number in range(len(ANSWERS))
-    ]
-    assert evaluate(tmp_path, *files) == [
-        VM_ID if is_metadata else "" for is_metadata in ANSWERS.values()
-    ]
-    assert time.monotonic() - began < 12 * start_s
+def test_of_json_only_what_is_judged_leaves_the_vm(tmp_path):
+    assert kept(tmp_path, BODIES) == list(BODIES.values())
+
+
+@reads
+def test_what_is_no_json_does_not_become_json(tmp_path):
+    for body, found in zip(NOT_JSON, kept(tmp_path, NOT_JSON)):
+        with pytest.raises(ValueError):
+            parse_json(body)
+        with pytest.raises(ValueError):
+            parse_json(found)
 
 
 # --- the operator's side ---

@@ -1,21 +1,24 @@
-# imds-check @VERSION@: finds the one cause why this Azure VM cannot use the Instance Metadata Service, and how to mend it.
+# imds-check @VERSION@: finds the one cause why this Azure VM cannot use the Instance Metadata Service.
 #
 # For Azure Run Command (RunPowerShellScript): paste it whole, or az vm run-command invoke --scripts @imds-check.ps1
-# By hand, in an elevated prompt: powershell -ExecutionPolicy Bypass -File imds-check.ps1
 #
-# It runs imds-check.exe, and only the one whose SHA-256 stands below: from ExePath, from where an earlier run kept it
-# (%ProgramFiles%\imds-check, where only SYSTEM and administrators write), or downloaded from ExeUri. Where it cannot be had,
-# this script says why, and looks at what PowerShell alone can see. It leaves nothing else but the
-# exe's report folder under %ProgramData%\imds-check. It needs Windows PowerShell 5.1 or later, and no module.
+# It collects what imds-check.exe looks at, and prints it as a block (RAW) below what it saw: "imds-check decode" makes the cause
+# of the whole output, and the commands that mend it, anywhere. It changes nothing and downloads nothing. It reads adapters,
+# routes, ARP, TCP connections to IMDS, proxies (no passwords), firewall rules, certificate chains, some services, edition and
+# SMBIOS. It connects to 169.254.169.254:80, 168.63.129.16:80 and :32526 and the proxies that are set; IMDS gets at most 12
+# requests, never for a token.
+#
+# With ExePath or ExeUri, or where an earlier run has kept it (%ProgramFiles%\imds-check, where only SYSTEM and administrators
+# write), it runs imds-check.exe instead, and only that of the SHA-256 below. It needs PowerShell 5.1 or later, and no module.
 #
 # Parameters, all of them text, none of them needed:
 #   ExpectedMac, ExpectedIp  what Azure says of the primary NIC
-#   ExeUri                   where to download the exe: https://... or that in base64 (Run Command breaks a value at "&")
 #   ExePath                  where the exe lies on this VM, with "/" (Run Command may take "\n" for a line break)
-#   Arguments                more options of imds-check: "--format=full --deadline=30", "--no-files", "--redact";
-#                            what holds blanks stands in "..." or '...'
+#   ExeUri                   where to download it: https://... or that in base64 (Run Command breaks a value at "&"), or
+#                            "release": the address that the build has put in
+#   Arguments                more options of the exe: "--format=full --no-files", "--redact"; what holds blanks stands in '...'
 #   ExitCode                 "verdict": end with the exit code of the verdict. Else with 0, because Run Command loses the
-#                            output of a script that fails; the report's last line has the code in any case.
+#                            output of a script that fails; the last line has the code in any case.
 
 # Without attributes and default values, so that a script pasted twice can be read: its second half is never reached.
 param([string]$ExpectedMac, [string]$ExpectedIp, [string]$ExeUri, [string]$ExePath, [string]$Arguments, [string]$ExitCode)
@@ -27,7 +30,8 @@ $Version = '@VERSION@'
 $ExeSha256 = '@SHA256@'
 $ExeSize = [long]'@SIZE@' # bytes
 $DefaultUri = '@EXE_URI@'
-$Imds, $WireServer = '169.254.169.254', '168.63.129.16'
+$Services = 'SYSTEM\CurrentControlSet\Services'
+$Imds, $WireServer, $Ip = '169.254.169.254', '168.63.129.16', '(\d+\.\d+\.\d+\.\d+)'
 $ApiVersion = '2021-02-01'
 $InstancePath = "/metadata/instance?api-version=$ApiVersion"
 $JsonObjects = '', 'compute', 'network', 'interface', 'ipv4', 'ipAddress', 'subnet', 'error', 'newest-versions', 'apiVersions'
@@ -52,7 +56,7 @@ function Start-Check([string[]]$unknown) {
         return Write-Report inconclusive 2 "Wrong parameters: $(if ($names) { "$names" } else { 'a value without a name' }). There are $known."
     }
     if ($Constrained) { return Write-Collected 'a policy keeps PowerShell to ConstrainedLanguage mode, in which it may neither verify nor start it' }
-    if (-not $ExePath -and -not $ExeUri -and -not (Test-Kept)) { return Write-Collected }
+    if (-not $ExePath -and -not $ExeUri -and -not [IO.File]::Exists((Get-KeptPath))) { return Write-Collected }
     try { $exe = Get-Exe } catch { return Write-Collected (Get-Reason $_.Exception) }
     try { $ran = Invoke-Program $exe.Name (Get-CommandLine) ($Deadline + $Grace) }
     catch { return Write-Collected "it could not be started: $(Get-Reason $_.Exception)" }
@@ -78,14 +82,14 @@ function Get-CommandLine {
 
 # --- the exe -------------------------------------------------------------------------------------------------------------
 
-# Whether an earlier run has left the exe here.
-function Test-Kept { $ExeSha256.Length -eq 64 -and [IO.File]::Exists("$([Environment]::GetFolderPath('ProgramFiles'))\imds-check\imds-check-$($ExeSha256.Substring(0, 16)).exe") }
+# Where the exe is kept.
+function Get-KeptPath { "$([Environment]::GetFolderPath('ProgramFiles'))\imds-check\imds-check-$("$ExeSha256".PadRight(16).Substring(0, 16)).exe" }
 
 # Gives imds-check.exe, verified, as an open file that nobody can change or replace; throws why it cannot be had.
 function Get-Exe {
     if ($ExeSha256.Length -ne 64) { throw 'this script was built without the exe, so it knows no SHA-256 that may run' }
-    $folder = New-Folder
-    $kept = "$folder\imds-check-$($ExeSha256.Substring(0, 16)).exe"
+    New-Folder
+    $kept = Get-KeptPath
     $reasons, $uri, $exe = @(), $null, $null
     if ($ExePath) {
         try {
@@ -134,9 +138,13 @@ function Confirm-Exe([IO.Stream]$content) {
         throw "it has $($content.Length) bytes instead of ${ExeSize}: another version of imds-check.exe than $Version, or a part of it"
     }
     $content.Position = 0
-    $sha256 = [Security.Cryptography.SHA256CryptoServiceProvider]::new() # SHA256Managed is refused where FIPS is required
-    $found = [BitConverter]::ToString($sha256.ComputeHash($content)).Replace('-', '').ToLowerInvariant()
+    $found = Get-Sha256 $content
     if ($found -ne $ExeSha256) { throw "its SHA-256 is $found, and that of imds-check.exe $Version is ${ExeSha256}: it was not run" }
+}
+
+function Get-Sha256([IO.Stream]$content) {
+    $sha256 = [Security.Cryptography.SHA256CryptoServiceProvider]::new() # SHA256Managed is refused where FIPS is required
+    [BitConverter]::ToString($sha256.ComputeHash($content)).Replace('-', '').ToLowerInvariant()
 }
 
 # Keeps a verified exe, unless it is kept already.
@@ -151,7 +159,7 @@ function Save-Exe([IO.Stream]$content, [string]$kept) {
     finally { [IO.File]::Delete($part) } # which is silent where there is none
 }
 
-# The folder where the exe is kept; throws where somebody else may write there.
+# Makes the folder where the exe is kept; throws where somebody else may write there.
 # Under %ProgramFiles%, because others cannot plant a folder there, and because policies usually let run what lies there.
 function New-Folder {
     $programs = [Environment]::GetFolderPath('ProgramFiles')
@@ -166,7 +174,6 @@ function New-Folder {
     }
     catch { throw "$folder cannot be made: $(Get-Reason $_.Exception)" }
     Confirm-Folder $folder 'look at it, and remove it'
-    return $folder
 }
 
 function Confirm-Folder([string]$path, [string]$advice) {
@@ -175,8 +182,7 @@ function Confirm-Folder([string]$path, [string]$advice) {
     $own = [Security.Principal.WindowsIdentity]::GetCurrent().User.Value
     $trusted = 'S-1-5-18', 'S-1-5-32-544', $TrustedInstaller, $own # SYSTEM, Administrators
     $owner = $access.GetOwner($kind).Value
-    # FILE_ADD_FILE, FILE_ADD_SUBDIRECTORY, FILE_DELETE_CHILD, FILE_WRITE_ATTRIBUTES, DELETE, WRITE_DAC, WRITE_OWNER,
-    # GENERIC_ALL, GENERIC_WRITE
+    # 0x500D0146: the rights to write, to delete, to change owner or rights (winnt.h)
     $writers = @($access.GetAccessRules($true, $true, $kind) | Where-Object {
             "$($_.AccessControlType)" -eq 'Allow' -and "$($_.PropagationFlags)" -notmatch 'InheritOnly' -and
             [int]$_.FileSystemRights -band 0x500D0146 -and $trusted -notcontains $_.IdentityReference.Value })
@@ -232,17 +238,13 @@ function Receive-Exe([Uri]$uri) {
     }
 }
 
-# One GET; gives the answer, whatever its status, as soon as its head has come. -Direct: as IMDS wants to be asked.
-function Open-Url([Uri]$uri, [double]$seconds, [switch]$Direct) {
+# One GET; gives the answer, whatever its status, as soon as its head has come.
+function Open-Url([Uri]$uri, [double]$seconds) {
     if ($IsFramework) { # which does not ask for TLS 1.2 by itself
         [Net.ServicePointManager]::SecurityProtocol = [Net.ServicePointManager]::SecurityProtocol -bor [Net.SecurityProtocolType]::Tls12
     }
     $request = [Net.WebRequest]::Create($uri)
     $request.UserAgent = "imds-check/$Version"
-    if ($Direct) {
-        $request.Proxy, $request.AllowAutoRedirect = $null, $false
-        $request.Headers.Add('Metadata', 'true')
-    }
     try {
         $task = $request.GetResponseAsync()
         if ($task.Wait([Math]::Max(1, [int](1000 * $seconds)))) { return $task.Result }
@@ -298,6 +300,11 @@ function Invoke-Program([string]$file, [string]$options, [double]$seconds) {
     finally { $process.Dispose() }
 }
 
+# What a program of Windows prints.
+function Invoke-Tool([string]$name, [string]$options, [double]$seconds) {
+    (Invoke-Program "$([Environment]::SystemDirectory)\$name.exe" $options $seconds).Out
+}
+
 # Kills a program with its children.
 function Stop-Program([Diagnostics.Process]$process) {
     try {
@@ -318,25 +325,23 @@ function Write-Collected([string]$why) {
     if ($Constrained) {
         try { $metadata = Test-MetadataByCurl } catch { $metadata = @{ Status = 'error'; Text = Get-Reason $_.Exception } }
         $seen += Get-CheckLine imds.metadata $metadata
-        if (-not $Redact) { $seen += 'EVIDENCE'; try { $seen += Get-RouteLine (Get-RouteRow) } catch { } }
+        if (-not $Redact) { $seen += @('EVIDENCE') + (Get-RouteLine (Get-RouteRow)) }
     }
     else {
         Get-Material
         $metadata = $Gathered.Metadata
         $seen += (Get-CheckLine imds.reachable $Gathered.Reachable), (Get-CheckLine imds.metadata $metadata)
         $seen += Get-CheckLine wireserver.reachable $Gathered.WireServer
-        if (-not $Redact) { $seen += @($Gathered.Proofs) + (Get-ProxyLine) + 'EVIDENCE' + (Get-RouteLine $Gathered.Routes) + $Gathered.Source + $Gathered.Adapters }
+        if (-not $Redact) { $seen += @($Gathered.Proofs) + @($Gathered.Proxies | ForEach-Object { "  note  proxy                $_ is set on this VM" }) + 'EVIDENCE' + (Get-RouteLine $Gathered.Routes) + $Gathered.Source + $Gathered.Adapters }
     }
     $verdict, $code, $found = 'broken', 1, 'IMDS does not give this VM its metadata.'
-    if ($metadata.Status -in 'ok', 'error') { $verdict, $code = 'inconclusive', 3 }
-    if ($metadata.Status -eq 'ok') { $found = 'IMDS answers. Whether anything else is wrong is in RAW.' }
-    if ($metadata.Status -eq 'error') { $found = 'Whether IMDS answers could not be found out.' }
+    if ($metadata.Status -eq 'ok') { $verdict, $code, $found = 'inconclusive', 3, 'IMDS answers. Whether anything else is wrong is in RAW.' }
+    if ($metadata.Status -eq 'error') { $verdict, $code, $found = 'inconclusive', 3, 'Whether IMDS answers could not be found out.' }
     $said = @($found)
     if ($why) { $said += "imds-check.exe did not run: $($why.Trim(' .'))." }
-    $fix = @('The cause, and the commands that mend it: copy this whole text into a file, and run "imds-check decode FILE" on it, ' +
-        'anywhere with Python (Azure Cloud Shell has it). Or run imds-check.exe on the VM.')
+    $fix = @('For the cause: copy this whole text, and run "imds-check decode" on it, anywhere with Python (Azure Cloud Shell has it).')
     if ($Constrained) { $fix = @("Let the policy allow the SHA-256 $ExeSha256, and run imds-check.exe by itself.") }
-    elseif ($Redact) { $fix = @('Run this without --redact, and "imds-check decode --redact FILE" on what it prints: RAW would name this VM.') }
+    elseif ($Redact) { $fix = @('For the cause: run this without --redact, and "imds-check decode --redact" on its output.') }
     $fix += 'https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/windows-vm-imds-connection'
     Write-Report $verdict $code $said $fix $seen -WithRaw:(-not $Redact -and -not $Constrained)
 }
@@ -397,7 +402,7 @@ function Get-CheckLine([string]$id, $check) { '  {0,-5} {1,-20} {2}' -f $check.S
 # A text that a redacted report does not have.
 function Get-Detail([string]$text) { if (-not $Redact) { $text } }
 
-function Get-Rounded([double]$number, [string]$form) { $number.ToString($form, [Globalization.CultureInfo]::InvariantCulture) }
+function Get-Rounded([double]$number, [string]$form) { $number.ToString($form, $Invariant) }
 
 # Asks IMDS where PowerShell itself may not: curl.exe comes with Windows since Windows 10 1803 and Server 2019.
 function Test-MetadataByCurl {
@@ -413,11 +418,10 @@ function Test-MetadataByCurl {
 
 # The rows of the routing table as route.exe prints them: destination, mask, gateway ('': on-link), interface, metric.
 function Get-RouteRow {
-    $program, $ip = "$env:SystemRoot\System32\route.exe", '(\d+\.\d+\.\d+\.\d+)'
-    $printed = if ($Constrained) { (& $program print -4) -join "`n" } else { (Invoke-Program $program 'print -4' 5).Out }
-    foreach ($match in [regex]::Matches($printed, "(?m)^ *$ip +$ip +(\S.*?) +$ip +(\d+) *\r?$")) {
+    $printed = if ($Constrained) { (& "$env:SystemRoot\System32\route.exe" print -4) -join "`n" } else { Invoke-Tool route 'print -4' 5 }
+    foreach ($match in [regex]::Matches($printed, "(?m)^ *$Ip +$Ip +(\S.*?) +$Ip +(\d+) *\r?$")) {
         $row = @(1..5 | ForEach-Object { $match.Groups[$_].Value })
-        if ($row[2] -notmatch "^$ip$") { $row[2] = '' } # in the words of Windows' language
+        if ($row[2] -notmatch "^$Ip$") { $row[2] = '' } # in the words of Windows' language
         , $row
     }
 }
@@ -455,15 +459,10 @@ function Get-Number([string]$address) {
     return $number
 }
 
-function Get-ProxyLine {
-    foreach ($server in $Gathered.Proxies) { "  note  proxy                set on this VM: $server (which clients use it is in RAW)" }
-}
-
 # --- the raw material ----------------------------------------------------------------------------------------------------
 #
-# What is collected here is neither read nor judged here: it goes into a block at the end of the report, and imds-check decode
-# judges it, by the rules that the exe judges by. A record is a line of fields; its rank says how much it matters where room is
-# short. runcommand/system/recorded.py and runcommand/probes/recorded.py list the kinds of records and their fields.
+# It is neither read nor judged here. A record is a line of fields; its rank says how much it matters where room is short.
+# runcommand/system/recorded.py and runcommand/probes/recorded.py list the kinds of records.
 
 # Adds a record. Its fields stand between tabs, so that a tab, a line end and a backslash in them are escaped.
 function Add-Record([int]$rank, [object[]]$fields) {
@@ -478,7 +477,7 @@ function Add-Record([int]$rank, [object[]]$fields) {
 function Invoke-Part([string]$name, [scriptblock]$part) {
     $Gathered.Part = $name
     if ([DateTime]::UtcNow -gt $CollectUntil) { return Add-Record 1 'missing', $name, 'not begun when the time was up' }
-    try { [void](& $part) } catch { Add-Record 1 'missing', $name, "$(Get-Reason $_.Exception) at line $($_.InvocationInfo.ScriptLineNumber)" }
+    try { [void](& $part); Add-Record 1 'done', $name } catch { Add-Record 1 'missing', $name, "$(Get-Reason $_.Exception) at line $($_.InvocationInfo.ScriptLineNumber)" }
 }
 
 # Collects everything.
@@ -540,14 +539,14 @@ function Get-SocketError($exception) {
     return -2
 }
 
-# Sends one GET over an open connection. Gives the bytes of the answer as text (Latin-1), and how it ended.
+# Sends one GET. Gives the bytes of the answer as text (Latin-1), and how it ended.
 function Receive-Answer($place, [string]$target, [string]$name, [double]$seconds, [string]$headers) {
-    $latin, $clock, $ended = [Text.Encoding]::GetEncoding(28591), [Diagnostics.Stopwatch]::StartNew(), 'closed'
+    $clock, $ended = [Diagnostics.Stopwatch]::StartNew(), 'closed'
     $content, $buffer = [IO.MemoryStream]::new(), [byte[]]::new(65536)
     try {
         $stream = $place.Client.GetStream()
         $stream.WriteTimeout = [int](1000 * $seconds)
-        $request = $latin.GetBytes("GET $target HTTP/1.1`r`nHost: $name`r`n${headers}User-Agent: imds-check`r`nConnection: close`r`n`r`n")
+        $request = $Latin.GetBytes("GET $target HTTP/1.1`r`nHost: $name`r`n${headers}User-Agent: imds-check`r`nConnection: close`r`n`r`n")
         $stream.Write($request, 0, $request.Length)
         while ($true) {
             $left = [int](1000 * ($seconds - $clock.Elapsed.TotalSeconds))
@@ -557,12 +556,12 @@ function Receive-Answer($place, [string]$target, [string]$name, [double]$seconds
             if (-not $read.Result) { break }
             $content.Write($buffer, 0, $read.Result)
             if ($content.Length -gt $AnswerLimit) { $ended = 'endless'; break }
-            if (Test-Whole $latin.GetString($content.GetBuffer(), 0, [Math]::Min(16384, [int]$content.Length)) $content) { $ended = 'whole'; break }
+            if (Test-Whole $Latin.GetString($content.GetBuffer(), 0, [Math]::Min(16384, [int]$content.Length)) $content) { $ended = 'whole'; break }
         }
     }
     catch { $ended = "$(Get-SocketError $_.Exception)" }
     finally { $place.Client.Close() }
-    return @{ Text = $latin.GetString($content.ToArray()); Ended = $ended; Seconds = $clock.Elapsed.TotalSeconds
+    return @{ Text = $Latin.GetString($content.ToArray()); Ended = $ended; Seconds = $clock.Elapsed.TotalSeconds
         At = "$([DateTime]::UtcNow.ToString('s'))Z" }
 }
 
@@ -599,7 +598,7 @@ function Get-KeptHead([string]$head) {
     ($kept | ForEach-Object { Hide-Secret $_.Substring(0, [Math]::Min(300, $_.Length)) }) -join "`r`n"
 }
 
-# A body as it may leave this VM: of JSON the values of some keys, of a page its title, of the WireServer's XML its beginning.
+# Of a body what may leave this VM: some values of JSON, the title of a page, the beginning of the WireServer's XML.
 function Get-KeptBody([string]$body) {
     $start = $body.TrimStart()
     if (-not $start) { return '' }
@@ -612,8 +611,7 @@ function Get-KeptBody([string]$body) {
     return '-'
 }
 
-# JSON with nothing but the values of $JsonKeys (enclosing key/key) and at most 16 items of a list. What is no JSON is not made
-# JSON: it ends with "!".
+# JSON with only the values of $JsonKeys (enclosing key/key) and 40 items of a list; what is no JSON ends with "!".
 function Get-KeptJson([string]$text) {
     $kept, $open, $key, $last, $dropped = [Text.StringBuilder]::new(), [Collections.Generic.Stack[object]]::new(), '', '', 0
     if ($text.Length -gt 262144) { return '!' }
@@ -670,7 +668,7 @@ function Get-Unchunked([string]$body) {
     return "$whole"
 }
 
-# A text with x in the place of what may be a secret, of the same length: user:password before an @, and a query.
+# A text of the same length with x for what may be a secret: user:password before an @, and a query.
 function Hide-Secret([string]$text) {
     $end = $text.LastIndexOf('@')
     if ($end -ge 0) {
@@ -746,7 +744,7 @@ function Get-TryCheck($place) {
     return @{ Status = 'fail'; Text = $text }
 }
 
-# What an answer of IMDS looks like. Whether it is IMDS's, and whole, is not judged here.
+# What an answer looks like. Whether it is IMDS's is not judged here.
 function Get-AnswerCheck($answer) {
     if ($answer.Text -notmatch '^HTTP/1\.[01] (\d{3})') { return @{ Status = 'fail'; Text = "no HTTP answer ($($answer.Ended))" } }
     $status, $size = $Matches[1], $answer.Text.Length
@@ -804,15 +802,15 @@ function Add-Identity([string]$text) {
 function Add-Chain([byte[]]$signature, [string]$date) {
     $held = [Security.Cryptography.X509Certificates.X509Certificate2Collection]::new()
     $held.Import($signature)
-    $leaf = @($held | Where-Object { -not @($held | Where-Object { $_.Issuer -eq $args }) })[0]
+    $leaf = $held[0]
     foreach ($item in $held) { if (-not @($held | Where-Object { $_.Issuer -eq $item.Subject })) { $leaf = $item; break } }
     foreach ($way in 'hand', 'net') {
         $chain = [Security.Cryptography.X509Certificates.X509Chain]::new($true) # the machine's, as services have it
         # Offline keeps .NET Framework from fetching; the two flags that it adds are taken away when it is read
         $chain.ChainPolicy.RevocationMode = if ($way -eq 'hand') { 'Offline' } else { 'NoCheck' }
-        if (-not $IsFramework) { $chain.ChainPolicy.RevocationMode = 'NoCheck'; $chain.ChainPolicy.DisableCertificateDownloads = $way -eq 'hand' }
+        if ($PSVersionTable.PSVersion -ge [Version]'7.2') { $chain.ChainPolicy.DisableCertificateDownloads = $way -eq 'hand' }
         $chain.ChainPolicy.UrlRetrievalTimeout = [TimeSpan]::FromSeconds(1.5)
-        if ($date) { try { $chain.ChainPolicy.VerificationTime = [DateTime]::Parse($date, [Globalization.CultureInfo]::InvariantCulture) } catch { } }
+        if ($date) { try { $chain.ChainPolicy.VerificationTime = [DateTime]::Parse($date, $Invariant) } catch { } }
         foreach ($item in $held) { [void]$chain.ChainPolicy.ExtraStore.Add($item) }
         [void]$chain.Build($leaf)
         $number, $all = 0, 0
@@ -835,11 +833,10 @@ function Add-Chain([byte[]]$signature, [string]$date) {
     }
 }
 
-# Where the machine's stores have a certificate.
 function Add-Store([string]$thumbprint) {
     foreach ($root in 'SOFTWARE\Microsoft\SystemCertificates', 'SOFTWARE\Policies\Microsoft\SystemCertificates', 'SOFTWARE\Microsoft\EnterpriseCertificates') {
         foreach ($store in 'Root', 'AuthRoot', 'CA', 'Disallowed') {
-            $key = [Microsoft.Win32.Registry]::LocalMachine.OpenSubKey("$root\$store\Certificates\$thumbprint")
+            $key = $Machine.OpenSubKey("$root\$store\Certificates\$thumbprint")
             if ($key) { $key.Close(); Add-Record 10 'key', 'HKLM', "$root\$store\Certificates\$thumbprint" }
         }
     }
@@ -850,17 +847,17 @@ function Add-Store([string]$thumbprint) {
 function Add-Adapter {
     $Gathered.Adapters = @()
     foreach ($nic in [Net.NetworkInformation.NetworkInterface]::GetAllNetworkInterfaces()) {
-        $ip, $kind = $nic.GetIPProperties(), [int]$nic.NetworkInterfaceType
-        try { $index = $ip.GetIPv4Properties().Index } catch { continue } # it has no IPv4
-        $held = @(foreach ($item in $ip.UnicastAddresses) {
+        $properties, $kind = $nic.GetIPProperties(), [int]$nic.NetworkInterfaceType
+        try { $index = $properties.GetIPv4Properties().Index } catch { continue } # it has no IPv4
+        $held = @(foreach ($item in $properties.UnicastAddresses) {
                 if ("$($item.Address)" -notmatch ':') { "$($item.Address)/$($item.PrefixLength)/$([int]$item.SuffixOrigin)/$([int]$item.DuplicateAddressDetectionState)" } })
-        $gateways = @($ip.GatewayAddresses | ForEach-Object { "$($_.Address)" } | Where-Object { $_ -notmatch ':' })
-        $servers = @($ip.DhcpServerAddresses | ForEach-Object { "$_" } | Where-Object { $_ -notmatch ':' })
-        $dhcp = try { [int]$ip.GetIPv4Properties().IsDhcpEnabled } catch { '' }
+        $gateways = @([Linq.Enumerable]::Distinct([string[]]@($properties.GatewayAddresses | ForEach-Object { "$($_.Address)" } | Where-Object { $_ -notmatch ':' })))
+        $servers = @($properties.DhcpServerAddresses | ForEach-Object { "$_" } | Where-Object { $_ -notmatch ':' })
+        $dhcp = try { [int]$properties.GetIPv4Properties().IsDhcpEnabled } catch { '' }
         $rank = if ($held -and $kind -ne 24) { 3 } else { 12 } # 24: loopback
         Add-Record $rank 'adapter', $index, $nic.Id, $nic.Name, $nic.Description, $kind, "$($nic.GetPhysicalAddress())",
             ([int]$nic.OperationalStatus), ($held -join ' '), ($gateways -join ' '), ($servers -join ' '), $dhcp
-        Add-Key $rank HKLM "SYSTEM\CurrentControlSet\Services\Tcpip\Parameters\Interfaces\$($nic.Id)" `
+        Add-Key $rank HKLM "$Services\Tcpip\Parameters\Interfaces\$($nic.Id)" `
             @('EnableDHCP', 'DhcpIPAddress', 'DhcpServer', 'DhcpDefaultGateway')
         if ($kind -eq 24 -or $kind -eq 131) { continue }
         if ("$($nic.OperationalStatus)" -ne 'Down') { foreach ($item in $held) { $LocalAddresses.Add($item.Split('/')[0]) } }
@@ -877,7 +874,7 @@ function Add-Route {
         $rank = if (Get-Led $row) { 2 } else { 12 }
         Add-Record $rank (@('route') + $row)
     }
-    Add-Key 2 HKLM 'SYSTEM\CurrentControlSet\Services\Tcpip\Parameters\PersistentRoutes'
+    Add-Key 2 HKLM "$Services\Tcpip\Parameters\PersistentRoutes"
 }
 
 # The source that a connected UDP socket chooses, which sends nothing; or the number of its error.
@@ -900,11 +897,11 @@ function Add-Source {
 }
 
 function Add-Neighbour {
-    $printed = (Invoke-Program "$([Environment]::SystemDirectory)\arp.exe" '-a -v' 5).Out
+    $printed = Invoke-Tool arp '-a -v' 5
     $on = ''
     foreach ($line in $printed -split '\r?\n') {
-        if ($line -match '^\S.*?\d+\.\d+\.\d+\.\d+.*?(0x[0-9a-fA-F]+)') { $on = [Convert]::ToInt32($Matches[1], 16) }
-        elseif ($line -match '^\s+(\d+\.\d+\.\d+\.\d+)\s+((?:[0-9a-fA-F]{2}-){5}[0-9a-fA-F]{2})?') { Add-Record 8 'neighbour', $on, $Matches[1], $Matches[2] }
+        if ($line -match "^\S.*?$Ip.*?(0x[0-9a-f]+)") { $on = [Convert]::ToInt32($Matches[2], 16) }
+        elseif ($line -match "^\s+$Ip\s+((?:[0-9a-f]{2}-){5}[0-9a-f]{2}|)\s+(\S+)") { Add-Record 8 'neighbour', $on, $Matches[1], $Matches[2], $Matches[3] }
     }
 }
 
@@ -912,12 +909,11 @@ function Add-ProxySetting {
     $settings = 'Software\Microsoft\Windows\CurrentVersion\Internet Settings'
     $names = 'ProxyEnable', 'ProxyServer', 'ProxyOverride', 'AutoConfigURL', 'AutoDetect'
     $variables = 'http_proxy', 'all_proxy', 'no_proxy'
-    $first = $Records.Count
     Add-Key 5 HKLM "$settings\Connections" 'WinHttpSettings', 'DefaultConnectionSettings'
     Add-Key 5 HKLM $settings $names
     Add-Key 5 HKLM 'Software\Policies\Microsoft\Windows\CurrentVersion\Internet Settings' 'ProxySettingsPerUser'
     Add-Key 5 HKLM 'SYSTEM\CurrentControlSet\Control\Session Manager\Environment' $variables
-    foreach ($sid in [Microsoft.Win32.Registry]::Users.GetSubKeyNames() | Where-Object { $_ -match '^(S-1-.*(?<!_Classes)|\.DEFAULT)$' } | Select-First 500) {
+    foreach ($sid in $Users.GetSubKeyNames() | Where-Object { $_ -match '^(S-1-.*(?<!_Classes)|\.DEFAULT)$' } | Select-First 500) {
         $before = $Records.Count
         Add-Key 5 HKU "$sid\$settings" $names
         Add-Key 5 HKU "$sid\$settings\Connections" 'DefaultConnectionSettings'
@@ -940,7 +936,7 @@ function Find-Proxy([string]$text) {
 
 # The firewall: profiles and, of the rules, those that could stop what goes to the platform; the others are counted.
 function Add-Firewall {
-    $local, $policy = 'SYSTEM\CurrentControlSet\Services\SharedAccess\Parameters\FirewallPolicy', 'SOFTWARE\Policies\Microsoft\WindowsFirewall'
+    $local, $policy = "$Services\SharedAccess\Parameters\FirewallPolicy", 'SOFTWARE\Policies\Microsoft\WindowsFirewall'
     $names = 'EnableFirewall', 'DefaultOutboundAction', 'AllowLocalPolicyMerge'
     $first = $Records.Count
     foreach ($root in $local, $policy, "$local\Mdm") {
@@ -951,19 +947,19 @@ function Add-Firewall {
     try { Add-Record 6 'profiles', ([Activator]::CreateInstance([Type]::GetTypeFromProgID('HNetCfg.FwPolicy2'))).CurrentProfileTypes }
     catch { Add-Record 6 'profiles', '', "INetFwPolicy2: $(Get-Reason $_.Exception)" }
     $networks = 'SOFTWARE\Microsoft\Windows NT\CurrentVersion\NetworkList\Profiles'
-    $key = [Microsoft.Win32.Registry]::LocalMachine.OpenSubKey($networks)
+    $key = $Machine.OpenSubKey($networks)
     if ($key) { foreach ($name in $key.GetSubKeyNames() | Select-First 100) { Add-Key 6 HKLM "$networks\$name" 'Category' } }
     $stores = "$local\FirewallRules", "$policy\FirewallRules", "$local\Mdm\FirewallRules", "$local\RestrictedServices\Static\System",
         "$local\RestrictedServices\Configurable\System", "$local\RestrictedServices\AppIso\FirewallRules"
     foreach ($store in $stores) {
-        $key = [Microsoft.Win32.Registry]::LocalMachine.OpenSubKey($store)
+        $key = $Machine.OpenSubKey($store)
         if (-not $key) { continue }
         $read, $left = 0, 0
         foreach ($name in $key.GetValueNames()) {
             $read++
             $value = $key.GetValue($name)
             $matters = $value -is [string] -and $value.Length -lt 16384 -and $value -match '\|Dir=Out\|' -and $value -notmatch '\|Active=FALSE\|' -and
-                ($blocks -or $value -match '\|Action=Block\|') -and $value -notmatch '\|Protocol=(?!6\||256\|)\d+\|' -and $read - $left -le $RuleLimit
+                ($blocks -or $value -notmatch '\|Action=Allow\|' -or $value -match '\|AuthByPassOut=') -and $value -notmatch '\|Protocol=(?!6\||256\|)\d+\|' -and $read - $left -le $RuleLimit
             if ($matters) { Add-Record 6 'rule', $store, $name, $value } else { $left++ }
         }
         Add-Record 6 'rules', $store, $read, $left
@@ -972,7 +968,7 @@ function Add-Firewall {
 
 function Add-Machine {
     Add-Key 7 HKLM 'SOFTWARE\Microsoft\Windows NT\CurrentVersion' 'ProductName', 'DisplayVersion', 'ReleaseId', 'EditionID', 'CurrentBuildNumber', 'CurrentBuild', 'UBR'
-    Add-Key 7 HKLM 'SYSTEM\CurrentControlSet\Services\mssmbios\Data' 'SMBiosData'
+    Add-Key 7 HKLM "$Services\mssmbios\Data" 'SMBiosData'
     $principal = [Security.Principal.WindowsPrincipal]::new([Security.Principal.WindowsIdentity]::GetCurrent())
     Add-Record 7 'elevated', ([int]$principal.IsInRole([Security.Principal.WindowsBuiltInRole]::Administrator))
     Add-Record 7 'variable', 'PROCESSOR_ARCHITECTURE', ([Environment]::GetEnvironmentVariable('PROCESSOR_ARCHITECTURE'))
@@ -980,9 +976,9 @@ function Add-Machine {
 
 function Add-Service {
     foreach ($name in 'WindowsAzureGuestAgent', 'RdAgent', 'GuestProxyAgent', 'himds', 'Dhcp', 'BFE', 'MpsSvc', 'W32Time') {
-        $key = [Microsoft.Win32.Registry]::LocalMachine.OpenSubKey("SYSTEM\CurrentControlSet\Services\$name")
+        $key = $Machine.OpenSubKey("$Services\$name")
         if (-not $key) { continue }
-        $printed = (Invoke-Program "$([Environment]::SystemDirectory)\sc.exe" "query $name" 3).Out
+        $printed = Invoke-Tool sc "query $name" 3
         $state = if ($printed -match '(?m)^\s*\S+\s+:\s+(\d)\s+[A-Z_]+\s*$') { $Matches[1] } else { '' } # TYPE has two words behind it
         Add-Record 7 'service', $name, $state, $key.GetValue('Start')
     }
@@ -990,8 +986,8 @@ function Add-Service {
 
 # Who listens on the ports that matter, and who has a connection to IMDS.
 function Add-TcpRow {
-    $printed = (Invoke-Program "$([Environment]::SystemDirectory)\netstat.exe" '-ano -p TCP' 5).Out
-    foreach ($match in [regex]::Matches($printed, '(?m)^\s*TCP\s+(\d+\.\d+\.\d+\.\d+):(\d+)\s+(\d+\.\d+\.\d+\.\d+):(\d+)\s+(\S.*?)\s+(\d+)\s*$')) {
+    $printed = Invoke-Tool netstat '-ano -p TCP' 5
+    foreach ($match in [regex]::Matches($printed, "(?m)^\s*TCP\s+${Ip}:(\d+)\s+${Ip}:(\d+)\s+(\S.*?)\s+(\d+)\s*$")) {
         $local, $port, $remote, $remotePort, $state, $id = 1..6 | ForEach-Object { $match.Groups[$_].Value }
         if (($remotePort -eq '0' -and $port -in '80', '3080') -or $remote -eq $Imds) {
             $program = try { "$([Diagnostics.Process]::GetProcessById([int]$id).ProcessName).exe" } catch { '' }
@@ -1002,7 +998,7 @@ function Add-TcpRow {
 
 # Adds values of a registry key, as the registry has them: those that are named, or all.
 function Add-Key([int]$rank, [string]$root, [string]$path, [string[]]$names) {
-    $hive = if ($root -eq 'HKU') { [Microsoft.Win32.Registry]::Users } else { [Microsoft.Win32.Registry]::LocalMachine }
+    $hive = if ($root -eq 'HKU') { $Users } else { $Machine }
     try { $key = $hive.OpenSubKey($path) } catch { return Add-Record $rank 'nokey', $root, $path, (Get-Reason $_.Exception) }
     if (-not $key) { return }
     try {
@@ -1010,9 +1006,9 @@ function Add-Key([int]$rank, [string]$root, [string]$path, [string[]]$names) {
         foreach ($name in $key.GetValueNames() | Where-Object { -not $names -or $names -contains $_ } | Select-First 500) {
             $value, $kind = $key.GetValue($name, $null, 'DoNotExpandEnvironmentNames'), "$($key.GetValueKind($name))"
             if ($value -is [byte[]]) {
-                $text = [Text.Encoding]::GetEncoding(28591).GetString($value)
+                $text = $Latin.GetString($value)
                 if ($names -match 'Settings$') { Find-Proxy $text; $text = Hide-Secret $text }
-                $value = [Convert]::ToBase64String([Text.Encoding]::GetEncoding(28591).GetBytes($text))
+                $value = [Convert]::ToBase64String($Latin.GetBytes($text))
             }
             elseif ($value -is [string[]]) { $value = $value -join "`0" }
             else {
@@ -1030,41 +1026,34 @@ function Select-First([int]$count) { begin { $at = 0 } process { if ($at++ -lt $
 
 # The block: as many records as fit into so many bytes, by rank; and how many of each part are left out.
 function Get-Block([int]$room) {
+    $room = [int](($room - 50) * 110 / 114) # for the first line, the last one, indents and line ends
     $sorted = @(foreach ($rank in 1..12) { foreach ($record in $Records) { if ($record.Rank -eq $rank) { $record } } })
     $low, $high = 0, [Math]::Min(2000, $sorted.Count)
     while ($low -lt $high) {
         $middle = [int][Math]::Ceiling(($low + $high) / 2)
-        if ((Measure-Block (New-Block $sorted $sorted[0..($middle - 1)])) -le $room) { $low = $middle } else { $high = $middle - 1 }
+        if ((Get-Packed $sorted $sorted[0..($middle - 1)]).Length -le $room) { $low = $middle } else { $high = $middle - 1 }
     }
     $chosen = @(if ($low) { $sorted[0..($low - 1)] })
-    for ($at = $low; $at -lt [Math]::Min($low + 40, $sorted.Count); $at++) { # what stands behind one that is too large may still fit
-        if ((Measure-Block (New-Block $sorted ($chosen + $sorted[$at]))) -le $room) { $chosen += $sorted[$at] }
+    for ($at = $low; $at -lt [Math]::Min($low + 40, $sorted.Count); $at++) { # behind one that is too large
+        if ((Get-Packed $sorted ($chosen + $sorted[$at])).Length -le $room) { $chosen += $sorted[$at] }
     }
-    New-Block $sorted $chosen
+    $packed = Get-Packed $sorted $chosen
+    "RAW 1 $($packed.Length) $((Get-Sha256 ([IO.MemoryStream]::new([Text.Encoding]::ASCII.GetBytes($packed)))).Substring(0, 8))"
+    for ($at = 0; $at -lt $packed.Length; $at += 110) { '  ' + $packed.Substring($at, [Math]::Min(110, $packed.Length - $at)) }
+    'RAW END'
 }
 
-function Measure-Block([string[]]$lines) {
-    $size = 0
-    foreach ($line in $lines) { $size += $line.Length + 2 }
-    return $size
-}
-
-# The lines of a block with some of all records.
-function New-Block([object[]]$all, [object[]]$chosen) {
+# Some of all records, packed.
+function Get-Packed([object[]]$all, [object[]]$chosen) {
     $lines, $left = [Collections.Generic.List[string]]::new(), @{}
-    foreach ($record in $all) { $left["$($record.Part)"]++ }
-    foreach ($record in $chosen) { if ($record.Fits) { $lines.Add($record.Line); $left["$($record.Part)"]-- } }
+    foreach ($record in $all) { $left[$record.Part]++ }
+    foreach ($record in $chosen) { if ($record.Fits) { $lines.Add($record.Line); $left[$record.Part]-- } }
     foreach ($part in $left.Keys) { if ($left[$part]) { $lines.Add("left`t$part`t$($left[$part])") } }
     $bytes, $memory = [Text.Encoding]::UTF8.GetBytes($lines -join "`n"), [IO.MemoryStream]::new()
     $deflate = [IO.Compression.DeflateStream]::new($memory, [IO.Compression.CompressionLevel]::Optimal, $true)
     $deflate.Write($bytes, 0, $bytes.Length)
     $deflate.Dispose()
-    $packed = [Convert]::ToBase64String($memory.ToArray())
-    $sha256 = [Security.Cryptography.SHA256CryptoServiceProvider]::new()
-    $sum = [BitConverter]::ToString($sha256.ComputeHash([Text.Encoding]::ASCII.GetBytes($packed))).Replace('-', '').ToLowerInvariant().Substring(0, 8)
-    "RAW 1 $($packed.Length) $sum"
-    for ($at = 0; $at -lt $packed.Length; $at += 110) { '  ' + $packed.Substring($at, [Math]::Min(110, $packed.Length - $at)) }
-    'RAW END'
+    [Convert]::ToBase64String($memory.ToArray())
 }
 
 # --- errors, in words ----------------------------------------------------------------------------------------------------
@@ -1112,7 +1101,11 @@ $Began, $Ending = [DateTime]::UtcNow, @{ Code = 3 }
 $Gathered = @{ Part = ''; Proxies = @(); Proofs = @(); Routes = @(); Adapters = @(); Source = '' }
 $CollectUntil = $Began.AddSeconds(15)
 $Constrained = "$($ExecutionContext.SessionState.LanguageMode)" -ne 'FullLanguage'
-if (-not $Constrained) { $Records, $LocalAddresses = [Collections.Generic.List[object]]::new(), [Collections.Generic.List[string]]::new() }
+if (-not $Constrained) {
+    $Records, $LocalAddresses = [Collections.Generic.List[object]]::new(), [Collections.Generic.List[string]]::new()
+    $Machine, $Users = [Microsoft.Win32.Registry]::LocalMachine, [Microsoft.Win32.Registry]::Users
+    $Latin, $Invariant = [Text.Encoding]::GetEncoding(28591), [Globalization.CultureInfo]::InvariantCulture
+}
 $IsFramework = $PSVersionTable.PSVersion.Major -lt 6 # .NET Framework, which Windows PowerShell runs on
 $Words = @([regex]::Matches($Arguments, '(?:"[^"]*"|''[^'']*''|\S)+') | ForEach-Object {
         $_.Value -replace '"([^"]*)"|''([^'']*)''', '$1$2' })

@@ -10,7 +10,7 @@ them, lists stand between blanks, and a field that is empty is not known::
                 addresses (ADDRESS/PREFIX/SUFFIX ORIGIN/DAD STATE), gateways, DHCP servers, DHCP on
     route       destination, mask, next hop ("": on-link), address of the interface, metric
     source      destination, source address, number of Winsock's error
-    neighbour   index, address, MAC (with hyphens)
+    neighbour   index, address, MAC (with hyphens), its type in the words of Windows' language
     key         root, path, then (name, type, value) of each of its values
     rule        path below HKLM, name, value: one value of a key that has many
     rules       path, values that the script read, those that it did not bring
@@ -25,6 +25,7 @@ them, lists stand between blanks, and a field that is empty is not known::
     certificate DER in base64
     missing     part, why it could not be collected
     left        part, how many of its records the output had no room for
+    done        part that was collected to its end
 """
 
 from __future__ import annotations
@@ -80,8 +81,13 @@ from .windows.winhttp import DefaultProxy
 Record = Tuple[str, ...]
 
 NOT_BY_SCRIPT = "PowerShell alone cannot see it: run imds-check.exe"
+NOT_BEGUN = "the script did not come to it"
 NO_ROOM = "the script's output had no room for it"
 LOOPBACK_INDEX = 1
+STATIC, MULTICAST = 4, ("224.", "239.")  # MIB_IPNET_TYPE
+PATH_LIMIT = 1024  # characters of a key's path
+# The facts that are in another part of the script than the one of their own name.
+PARTS = {"persistent_routes": "routes", "connections": "listeners"}
 SMBIOS = "SYSTEM\\CurrentControlSet\\Services\\mssmbios\\Data"
 WINHTTP = "SOFTWARE\\Microsoft\\Windows\\CurrentVersion\\Internet Settings\\Connections"
 # Bits of a chain's status that come of looking for revocations in the cache, which nobody asked for
@@ -118,6 +124,8 @@ class Material:
                 return reason
         if self.left_out(part):
             return NO_ROOM
+        if (part,) not in self.of("done", 1):
+            return NOT_BEGUN
         return None
 
 
@@ -161,7 +169,9 @@ class RecordedWindows:
 
     def _collected(self, part: str, collector: Any, board: Board) -> Any:
         """What a collector makes of the records, with a note where the script brought not all."""
-        missing = self._material.why_missing(part)
+        missing = self._material.why_missing(PARTS.get(part, part))
+        if missing == NOT_BEGUN:
+            raise NoFact(missing)
         if missing:
             board.note(part, f"not all is known: {missing}")
         return collector(self, board)
@@ -250,21 +260,26 @@ class RecordedWindows:
         raise NoFact(self._material.why_missing("lookups") or NO_ROOM)
 
     def neighbours(self) -> Sequence[NeighbourRow]:
-        records = self._material.of("neighbour", 3)
+        records = self._material.of("neighbour", 4)
         missing = self._material.why_missing("neighbours")
         if missing and not records:
             raise NoFact(missing)
-        return [
-            NeighbourRow(decimal(index), parse_address(address), _mac(mac), routes.DYNAMIC)
-            for index, address, mac in records
-            if index
-        ]
+        # what Windows calls static: its own entries for multicast are
+        static = {word for _, address, _, word in records if address.startswith(MULTICAST)}
+        rows: List[NeighbourRow] = []
+        for index, address, mac, word in records:
+            kind = routes.DYNAMIC
+            if word in static:
+                kind = STATIC
+            rows.append(NeighbourRow(decimal(index), parse_address(address), _mac(mac), kind))
+        return rows
 
     def tcp_table(self) -> Sequence[TcpRow]:
+        rows = [_tcp_row(fields) for fields in self._material.of("tcp", 7)]
         missing = self._material.why_missing("listeners")
-        if missing:
+        if missing and not rows:
             raise NoFact(missing)
-        return [_tcp_row(fields) for fields in self._material.of("tcp", 7)]
+        return rows
 
     def process_name(self, pid: int) -> str:
         for *_, process, name in self._material.of("tcp", 7):
@@ -295,6 +310,8 @@ class RecordedWindows:
             self._unreadable[Root(root), path.lower()] = f"{root}\\{path}: {reason}"
 
     def _values_of(self, root: Root, path: str) -> Dict[str, Any]:
+        if len(path) > PATH_LIMIT:
+            raise ValueError("the path of a key is too long")
         parent, _, name = path.rpartition("\\")
         while name:
             held = self._subkeys.setdefault((root, parent.lower()), [])
@@ -335,10 +352,11 @@ class RecordedWindows:
         return DefaultProxy(blob.servers, blob.bypass)
 
     def active_profiles(self) -> FrozenSet[str]:
-        types, reason = self._material.first("profiles", 2)
-        if not types:
-            raise NoFact(reason or self._material.why_missing("firewall") or NO_ROOM)
-        return netfw.named(decimal(types))
+        for types, reason in self._material.of("profiles", 2):
+            if not types:
+                raise NoFact(reason or f"{netfw.SOURCE}: no answer")
+            return netfw.named(decimal(types))
+        raise NoFact(self._material.why_missing("firewall") or NO_ROOM)
 
     def services(self, names: Sequence[str]) -> Sequence[ServiceRow]:
         rows = self._material.of("service", 3)

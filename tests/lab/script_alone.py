@@ -7,20 +7,25 @@ what the exe says of the same VM.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 import build
 from runcommand.diagnosis import diagnose
-from runcommand.operator.decode import Decoded, decode
+from runcommand.operator.decode import decode
 from runcommand.report import json_report
 
-from .powershell import PowerShellLab, why_not_here
+from ..wine import compiled
+from .powershell import DRIVE_C, PowerShellLab, why_not_here
 from .scenarios import Broken
 from .windows import WindowsLab, shown
 
+KEPT = "--keep"  # also keeps what the script printed, for tests/test_recorded.py
+SAVED = Path(__file__).parent.parent / "recorded"
 REPORT_LIMIT = 3900  # bytes, every line end counted as two
 PARAMETERS = {"--expected-mac": "ExpectedMac", "--expected-ip": "ExpectedIp"}
 
@@ -49,13 +54,31 @@ class AloneLab(PowerShellLab):
     """A VM whose leases and services are in the registry before Wine starts."""
 
     def _make(self) -> None:
+        self._tag = ""
         WindowsLab._make(self)
+
+    def write(self, path: str, text: str) -> None:
+        super().write(path, text)
+        if path.endswith("/chassis_asset_tag"):
+            self._tag = text.strip()
 
     def start(self) -> None:
         if self._started:
             return
+        # Windows keeps a copy of the table there, and Wine does not
+        table = ",".join(f"{byte:02x}" for byte in smbios(self._tag))
+        self.key("System\\CurrentControlSet\\Services\\mssmbios\\Data", f'"SMBiosData"=hex:{table}')
         super().start()
         self.put_route_exe()
+        self.put(f"{DRIVE_C}/windows/system32/arp.exe", compiled("arp.c", "iphlpapi", "ws2_32"))
+
+
+def smbios(tag: str) -> bytes:
+    """RawSMBIOSData with the vendor and the asset tag of a chassis (DMTF DSP0134)."""
+    system = bytes([1, 27, 0, 0, 1, 0, 0, 0]) + bytes(19) + b"Microsoft Corporation\0\0"
+    chassis = bytes([3, 9, 1, 0, 0, 0, 0, 0, 1]) + tag.encode("ascii") + b"\0\0"
+    table = system + chassis + bytes([127, 4, 2, 0, 0, 0])
+    return bytes([0, 3, 1, 0]) + len(table).to_bytes(4, "little") + table
 
 
 def script() -> str:
@@ -109,6 +132,11 @@ def parameters(arguments: Tuple[str, ...]) -> Dict[str, str]:
     return given
 
 
+def file_name(name: str) -> str:
+    """The name of a scenario as a file may have it."""
+    return re.sub(r"\W+", "-", name).strip("-")
+
+
 def main() -> int:
     reason = why_not_here()
     if reason:
@@ -136,6 +164,8 @@ def main() -> int:
             f"{found.seconds:6.1f}{found.exe_seconds:7.1f}  {told}",
             flush=True,
         )
+        if KEPT in sys.argv:
+            (SAVED / f"{file_name(scenario.name)}.txt").write_text(found.printed, newline="")
         if "-v" in sys.argv:
             print(found.printed)
             unavailable = found.report["facts"]["unavailable"] + found.report["facts"]["notes"]
