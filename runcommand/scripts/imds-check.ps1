@@ -30,7 +30,7 @@ $Version = '@VERSION@'
 $ExeSha256 = '@SHA256@'
 $ExeSize = [long]'@SIZE@' # bytes
 $DefaultUri = '@EXE_URI@'
-$Services = 'SYSTEM\CurrentControlSet\Services'
+$Services, $WindowsNT = 'SYSTEM\CurrentControlSet\Services', 'SOFTWARE\Microsoft\Windows NT\CurrentVersion'
 $Imds, $WireServer, $Ip = '169.254.169.254', '168.63.129.16', '(\d+\.\d+\.\d+\.\d+)'
 $ApiVersion = '2021-02-01'
 $InstancePath = "/metadata/instance?api-version=$ApiVersion"
@@ -447,12 +447,10 @@ function Get-RouteLine([object[]]$rows) {
     if ($leading) { foreach ($row in $leading) { "$($row.Mark) $($row.Text)" } } else { "  none leads to $Imds or $WireServer" }
 }
 
-# The platform's addresses that a row matches.
 function Get-Led([object[]]$row) {
     $Imds, $WireServer | Where-Object { ((Get-Number $_) -band (Get-Number $row[1])) -eq (Get-Number $row[0]) }
 }
 
-# An IPv4 address as a number.
 function Get-Number([string]$address) {
     $number = [long]0
     foreach ($part in $address.Split('.')) { $number = 256 * $number + [int]$part }
@@ -672,14 +670,14 @@ function Get-Unchunked([string]$body) {
 function Hide-Secret([string]$text) {
     $end = $text.LastIndexOf('@')
     if ($end -ge 0) {
-        $hidden = [regex]::Replace($text.Substring(0, $end), '[^;\s\x00-\x1F]+', {
+        $hidden = [regex]::Replace($text.Substring(0, $end), '[^;\s\x00-\x1F]+(?![\x00-\x1F]\x00\x00)', { # a length in a binary value stays
                 param($match)
                 $scheme = [regex]::Match($match.Value, '^(?:\w{1,16}=)?(?:\w{1,16}://)?').Value
                 $scheme + 'x' * ($match.Value.Length - $scheme.Length)
             })
         $text = $hidden + $text.Substring($end)
     }
-    [regex]::Replace($text, '\?[^\s;"]+', { param($match) '?' + 'x' * ($match.Value.Length - 1) })
+    [regex]::Replace($text, '\?[^\s;"\x00-\x1F]+', { param($match) '?' + 'x' * ($match.Value.Length - 1) })
 }
 
 # A text of somebody else's without what looks like a key or names one.
@@ -735,7 +733,6 @@ function Add-Try {
     if ($answers) { Add-Identity $answer.Text }
 }
 
-# What a connect came to, in words.
 function Get-TryCheck($place) {
     if ($place.Code -eq 0) { return @{ Status = 'ok'; Text = "connected$(Get-Detail " from $($place.Local)")" } }
     $text = Get-Meaning $place.Code
@@ -918,7 +915,7 @@ function Add-ProxySetting {
         Add-Key 5 HKU "$sid\$settings" $names
         Add-Key 5 HKU "$sid\$settings\Connections" 'DefaultConnectionSettings'
         Add-Key 5 HKU "$sid\Environment" $variables
-        if ($Records.Count -gt $before) { Add-Key 5 HKLM "SOFTWARE\Microsoft\Windows NT\CurrentVersion\ProfileList\$sid" 'ProfileImagePath' }
+        if ($Records.Count -gt $before) { Add-Key 5 HKLM "$WindowsNT\ProfileList\$sid" 'ProfileImagePath' }
     }
     foreach ($name in $variables) {
         $value = [Environment]::GetEnvironmentVariable($name)
@@ -946,7 +943,7 @@ function Add-Firewall {
     for ($at = $first; $at -lt $Records.Count; $at++) { if ($Records[$at].Line -match 'DefaultOutboundAction\tDWord\t1(\t|$)') { $blocks = $true } }
     try { Add-Record 6 'profiles', ([Activator]::CreateInstance([Type]::GetTypeFromProgID('HNetCfg.FwPolicy2'))).CurrentProfileTypes }
     catch { Add-Record 6 'profiles', '', "INetFwPolicy2: $(Get-Reason $_.Exception)" }
-    $networks = 'SOFTWARE\Microsoft\Windows NT\CurrentVersion\NetworkList\Profiles'
+    $networks = "$WindowsNT\NetworkList\Profiles"
     $key = $Machine.OpenSubKey($networks)
     if ($key) { foreach ($name in $key.GetSubKeyNames() | Select-First 100) { Add-Key 6 HKLM "$networks\$name" 'Category' } }
     $stores = "$local\FirewallRules", "$policy\FirewallRules", "$local\Mdm\FirewallRules", "$local\RestrictedServices\Static\System",
@@ -967,7 +964,7 @@ function Add-Firewall {
 }
 
 function Add-Machine {
-    Add-Key 7 HKLM 'SOFTWARE\Microsoft\Windows NT\CurrentVersion' 'ProductName', 'DisplayVersion', 'ReleaseId', 'EditionID', 'CurrentBuildNumber', 'CurrentBuild', 'UBR'
+    Add-Key 7 HKLM $WindowsNT 'ProductName', 'DisplayVersion', 'ReleaseId', 'EditionID', 'CurrentBuildNumber', 'CurrentBuild', 'UBR'
     Add-Key 7 HKLM "$Services\mssmbios\Data" 'SMBiosData'
     $principal = [Security.Principal.WindowsPrincipal]::new([Security.Principal.WindowsIdentity]::GetCurrent())
     Add-Record 7 'elevated', ([int]$principal.IsInRole([Security.Principal.WindowsBuiltInRole]::Administrator))
