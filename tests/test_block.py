@@ -71,7 +71,7 @@ def deflated(content):
 
 
 @pytest.mark.parametrize(
-    ("packed", "said"),
+    "packed, said",
     [
         pytest.param(PACKED.partition("\n")[2], "first line is missing", id="first line cut off"),
         pytest.param("\n".join([FIRST, *MIDDLE]) + "\n", "its end is missing", id="end cut off"),

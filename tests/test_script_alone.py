@@ -1,6 +1,7 @@
 """imds-check.ps1 without the exe, on Windows .NET under Wine: it says enough for the exe's
 diagnosis, within the room that Run Command gives, and no secret.
 (``python -m tests.lab.script_alone`` has the table.)
+"""
 
 import json
 
