@@ -52,7 +52,9 @@ def run(options: argparse.Namespace) -> int:
                 beside.append(NO_FORMAT)
         if decoded.err.strip():
             beside.append(f"The VM's standard error:\n{decoded.err}")
-        tell(plain("\n".join(beside)))
+        # what stands beside the report may name the VM
+        if not options.redact:
+            tell(plain("\n".join(beside)))
     return max(codes)
 
 

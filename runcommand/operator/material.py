@@ -54,7 +54,12 @@ def facts_of(records: Sequence[Record]) -> Facts:
 
 def _collectors(material: Material, at: Instant) -> Mapping[str, Collector]:
     system = RecordedWindows(material)
-    tries = Tries(material.of("try"), material.of("document", 2), material.why_missing("imds"))
+    tries = Tries(
+        material.of("try"),
+        material.of("document", 2),
+        system.signer(),
+        material.why_missing("imds"),
+    )
     return {
         "imds": tries.imds,
         "wireserver": tries.wireserver,

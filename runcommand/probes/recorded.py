@@ -33,6 +33,8 @@ from ..collect.system import System
 from ..facts import (
     IMDS_ADDRESS,
     WIRESERVER_ADDRESS,
+    AttestedDocument,
+    Certificate,
     CertificateChain,
     Connection,
     EndpointTrial,
@@ -43,6 +45,7 @@ from ..facts import (
     PacFile,
     Proxy,
     ProxyTrial,
+    SignatureState,
     Trial,
     WireServer,
     if_valid,
@@ -60,6 +63,7 @@ from .proxy import PROXIES, wanted_of
 
 Record = Tuple[str, ...]
 FIELDS = 14
+NOT_BROUGHT = "the script's output had no room for the document"
 LONGEST_S = 86_400.0
 ANSWERED, NO_ANSWER = "0", "-1"
 WHOLE, CLOSED, TIMEOUT, ENDLESS = "whole", "closed", "timeout", "endless"
@@ -112,12 +116,18 @@ class Tries:
     """The tries of one run, in order.
 
     :param documents: the records of attested documents
+    :param signer: of the attested document, where that itself was not brought
     :param missing: why nothing is known where there is no try
     """
 
     def __init__(
-        self, records: Sequence[Record], documents: Sequence[Record], missing: Optional[str]
+        self,
+        records: Sequence[Record],
+        documents: Sequence[Record],
+        signer: Optional[Certificate],
+        missing: Optional[str],
     ) -> None:
+        self._signer = signer
         self._tries = [read_try(record) for record in records]
         self._documents = documents
         self._missing = missing or "the script made no such try"
@@ -168,8 +178,15 @@ class Tries:
             read = attested_data.read(answer["encoding"], signature, nonce)
             board.post(DOCUMENT, read.certificates)
             return replace(found, document=read.document)
-        board.note("imds", "the attested document was not brought: the output had no room for it")
-        return found
+        document = AttestedDocument(
+            SignatureState.UNVERIFIABLE,
+            NOT_BROUGHT,
+            signer=self._signer,
+            # neither is known
+            asked_nonce="",
+            nonce="",
+        )
+        return replace(found, document=document)
 
     def wireserver(self, board: Board) -> WireServer:
         web, plugin = self.last("wire"), self.last("plugin")
@@ -242,11 +259,9 @@ def certificate_chains(
     imds: Optional[Imds] = board.wait("imds")
     if imds is None:
         raise NoFact("IMDS's answer is not known")
-    if not imds.attested_document:
+    if not certificates.could_be_right(imds.document):
         return None
     found: Sequence[bytes] = board.wait(DOCUMENT, 0.0) or ()
-    if imds.document and not (found and certificates.could_be_right(imds.document)):
-        return None
     when = certificates.time_to_judge_by(imds, at)
     first = system.judge_chain(found, when, False, 0.0)
     chains = [first]

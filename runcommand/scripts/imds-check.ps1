@@ -47,7 +47,7 @@ $Deadline, $Grace = 20, 30 # seconds: imds-check's own, and what starting it may
 $ReportLimit = 3900 # bytes, every line end counted as two
 $TrustedInstaller = 'S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464'
 
-# --- the flow ------------------------------------------------------------------------------------------------------------
+# --- the flow ---
 
 function Start-Check([string[]]$unknown) {
     if ($unknown) {
@@ -80,7 +80,7 @@ function Get-CommandLine {
     @($options + $Words | ForEach-Object { '"' + ($_ -replace '(\\*)"', '$1$1\"' -replace '(\\+)\z', '$1$1') + '"' }) -join ' '
 }
 
-# --- the exe -------------------------------------------------------------------------------------------------------------
+# --- the exe ---
 
 # Where the exe is kept.
 function Get-KeptPath { "$([Environment]::GetFolderPath('ProgramFiles'))\imds-check\imds-check-$("$ExeSha256".PadRight(16).Substring(0, 16)).exe" }
@@ -192,7 +192,7 @@ function Confirm-Folder([string]$path, [string]$advice) {
     if ($wrong) { throw "the folder $path $wrong, so nothing in it is run: $advice" }
 }
 
-# --- the network ---------------------------------------------------------------------------------------------------------
+# --- the network ---
 
 # ExeUri, plain or in base64. http:// will do as well: the checksum decides what is run.
 function Get-Uri {
@@ -280,7 +280,7 @@ function Read-Body([Net.WebResponse]$answer, [long]$limit, [DateTime]$until) {
     }
 }
 
-# --- programs ------------------------------------------------------------------------------------------------------------
+# --- programs ---
 
 # Runs a program for at most so many seconds. Gives its output; its exit code is $null where it had to be killed.
 function Invoke-Program([string]$file, [string]$options, [double]$seconds) {
@@ -317,7 +317,7 @@ function Stop-Program([Diagnostics.Process]$process) {
     catch { } # it has just ended by itself
 }
 
-# --- the report without the exe ------------------------------------------------------------------------------------------
+# --- the report without the exe ---
 
 # Collects, and prints what was seen and the block with the raw material. $why: why the exe did not run, where it was to.
 function Write-Collected([string]$why) {
@@ -335,7 +335,7 @@ function Write-Collected([string]$why) {
         if (-not $Redact) { $seen += @($Gathered.Proofs) + @($Gathered.Proxies | ForEach-Object { "  note  proxy                $_ is set on this VM" }) + 'EVIDENCE' + (Get-RouteLine $Gathered.Routes) + $Gathered.Source + $Gathered.Adapters }
     }
     $verdict, $code, $found = 'broken', 1, 'IMDS does not give this VM its metadata.'
-    if ($metadata.Status -eq 'ok') { $verdict, $code, $found = 'inconclusive', 3, 'IMDS answers. Whether anything else is wrong is in RAW.' }
+    if ($metadata.Status -eq 'ok') { $verdict, $code, $found = 'inconclusive', 3, 'IMDS answers. What else may be wrong was not judged here.' }
     if ($metadata.Status -eq 'error') { $verdict, $code, $found = 'inconclusive', 3, 'Whether IMDS answers could not be found out.' }
     $said = @($found)
     if ($why) { $said += "imds-check.exe did not run: $($why.Trim(' .'))." }
@@ -457,7 +457,7 @@ function Get-Number([string]$address) {
     return $number
 }
 
-# --- the raw material ----------------------------------------------------------------------------------------------------
+# --- the raw material ---
 #
 # It is neither read nor judged here. A record is a line of fields; its rank says how much it matters where room is short.
 # runcommand/system/recorded.py and runcommand/probes/recorded.py list the kinds of records.
@@ -819,6 +819,10 @@ function Add-Chain([byte[]]$signature, [string]$date) {
             Add-Record 10 'chain', $way, $number, $flags, $item.Thumbprint, $item.Subject, $item.Issuer, $begins, $ends
             if ($way -eq 'hand') {
                 Add-Store $item.Thumbprint
+                foreach ($extension in $item.Extensions | Where-Object { '2.5.29.17', '1.3.6.1.5.5.7.1.1' -contains $_.Oid.Value }) {
+                    $rank = if ($number) { 12 } else { 10 }
+                    Add-Record $rank 'extension', $item.Thumbprint, $extension.Oid.Value, ([Convert]::ToBase64String($extension.RawData))
+                }
                 if (@($held | ForEach-Object { $_.Thumbprint }) -notcontains $item.Thumbprint) {
                     Add-Record 12 'certificate', ([Convert]::ToBase64String($item.RawData))
                 }
@@ -1053,7 +1057,7 @@ function Get-Packed([object[]]$all, [object[]]$chosen) {
     [Convert]::ToBase64String($memory.ToArray())
 }
 
-# --- errors, in words ----------------------------------------------------------------------------------------------------
+# --- errors, in words ---
 
 # The reason in an exception, without a full stop.
 function Get-Reason($exception) {
@@ -1092,7 +1096,7 @@ function Get-Meaning([int]$number) {
     }
 }
 
-# --- run -----------------------------------------------------------------------------------------------------------------
+# --- run ---
 
 $Began, $Ending = [DateTime]::UtcNow, @{ Code = 3 }
 $Gathered = @{ Part = ''; Proxies = @(); Proofs = @(); Routes = @(); Adapters = @(); Source = '' }
@@ -1101,8 +1105,9 @@ $Constrained = "$($ExecutionContext.SessionState.LanguageMode)" -ne 'FullLanguag
 if (-not $Constrained) {
     $Records, $LocalAddresses = [Collections.Generic.List[object]]::new(), [Collections.Generic.List[string]]::new()
     $Machine, $Users = [Microsoft.Win32.Registry]::LocalMachine, [Microsoft.Win32.Registry]::Users
-    $Latin, $Invariant = [Text.Encoding]::GetEncoding(28591), [Globalization.CultureInfo]::InvariantCulture
+    $Latin = [Text.Encoding]::GetEncoding(28591)
 }
+$Invariant = [Globalization.CultureInfo]::InvariantCulture
 $IsFramework = $PSVersionTable.PSVersion.Major -lt 6 # .NET Framework, which Windows PowerShell runs on
 $Words = @([regex]::Matches($Arguments, '(?:"[^"]*"|''[^'']*''|\S)+') | ForEach-Object {
         $_.Value -replace '"([^"]*)"|''([^'']*)''', '$1$2' })

@@ -23,6 +23,7 @@ them, lists stand between blanks, and a field that is empty is not known::
     chain       "hand" or "net" (with fetching), number of the certificate ("": the whole chain),
                 status flags, thumbprint, subject, issuer, not before, not after
     certificate DER in base64
+    extension   thumbprint of the certificate, identifier of the extension, its DER in base64
     missing     part, why it could not be collected
     left        part, how many of its records the output had no room for
     done        part that was collected to its end
@@ -33,11 +34,21 @@ from __future__ import annotations
 import base64
 import binascii
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
-from ..attest.x509 import readable
+from ..attest.der import Malformed, Unsupported
+from ..attest.x509 import (
+    AUTHORITY_INFO,
+    DNS_NAME,
+    NAMES_KEPT,
+    SUBJECT_NAMES,
+    authority_info,
+    general_names,
+    readable,
+)
 from ..collect import Board, Collector, NoFact
 from ..facts import (
     Address,
@@ -204,11 +215,45 @@ class RecordedWindows:
                 continue
             explained |= status
             errors += crypt32.in_words(status, decimal(index))
-            fact = _certificate(*shown[:5])
+            fact = self._certificate(*shown[:5])
             fact = known.get(fact.thumbprint, fact)
             facts.append(replace(fact, stores=in_stores(fact.thumbprint)))
         errors += crypt32.in_words(whole & ~explained, None)
         return crypt32.chain_of(facts, errors, at, fetch)
+
+    def signer(self) -> Optional[Certificate]:
+        """The attested document's signer, as Windows showed it; None where it was not brought."""
+        for kind, index, _, *shown in self._material.of("chain", 8):
+            if kind == "hand" and index == "0":
+                return self._certificate(*shown[:5])
+        return None
+
+    def _certificate(
+        self, thumbprint: str, subject: str, issuer: str, begins: str, ends: str
+    ) -> Certificate:
+        """A certificate whose bytes were not brought, as Windows showed it."""
+        extensions = {
+            oid: base64.b64decode(content)
+            for own, oid, content in self._material.of("extension", 3)
+            if own == thumbprint
+        }
+        issuers: Tuple[str, ...] = ()
+        ocsp: Tuple[str, ...] = ()
+        names: Tuple[str, ...] = ()
+        # what cannot be read is left out
+        with suppress(Malformed, Unsupported):
+            names = general_names(extensions.get(SUBJECT_NAMES), DNS_NAME, NAMES_KEPT)
+            issuers, ocsp = authority_info(extensions.get(AUTHORITY_INFO))
+        return Certificate(
+            subject,
+            issuer,
+            thumbprint.upper(),
+            not_before=_instant(begins),
+            not_after=_instant(ends),
+            names=names,
+            issuer_urls=issuers,
+            ocsp_urls=ocsp,
+        )
 
     def _certificates(self) -> List[bytes]:
         return [base64.b64decode(text) for (text,) in self._material.of("certificate", 1)]
@@ -475,17 +520,6 @@ def _if_decimal(text: str) -> Optional[int]:
     if not text:
         return None
     return decimal(text)
-
-
-def _certificate(thumbprint: str, subject: str, issuer: str, begins: str, ends: str) -> Certificate:
-    """A certificate whose bytes were not brought, as Windows showed it."""
-    return Certificate(
-        subject,
-        issuer,
-        thumbprint.upper(),
-        not_before=_instant(begins),
-        not_after=_instant(ends),
-    )
 
 
 def _instant(text: str) -> Optional[Instant]:
