@@ -315,7 +315,7 @@ def of_material(text: str) -> None:
         ("key", "HKLM", text, "a", "String", text),
         ("rule", "A", text, text),
         ("document", "1", text),
-        ("chain", "hand", "0", "0", text, text, text),
+        ("chain", "hand", "0", "0", text, text, text, "", ""),
         (text, text, text),
     )
     for kind in kinds:

@@ -75,7 +75,7 @@ HEALTHY = [
     ("elevated", "1"),
     ("service", "MpsSvc", "4", "2"),
     ("profiles", "4", ""),
-    *(("done", part) for part in PARTS),
+    ("done", *PARTS),
 ]
 
 

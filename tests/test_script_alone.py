@@ -23,7 +23,7 @@ from .lab.registry import (
     settings,
     winhttp,
 )
-from .lab.script_alone import AloneLab, judged, script
+from .lab.script_alone import AloneLab, judged
 from .lab.windows import shown
 
 REASON = powershell.why_not_here()
@@ -82,7 +82,7 @@ def test_no_secret_leaves_the_vm():
         lab.registry("\n".join(registry))
         lab.warm_up()
         variables = {"AZURE_CLIENT_SECRET": "S3cret", "all_proxy": setting}
-        done = lab.power_shell(script(), {}, variables)
+        done = lab.alone({}, variables)
     printed = done.out.decode("ascii")
     raw = unpacked(printed)
     assert PROXY in raw and "AutoConfigURL" in raw
@@ -100,7 +100,7 @@ HOSTILE = ("endless", "trickle", "html", "broken-json", "redirect", "other-json"
 def test_a_hostile_imds_costs_no_report(how):
     with AloneLab(Behaviour(instance=how), ()) as lab:
         lab.warm_up()
-        done = lab.power_shell(script())
+        done = lab.alone()
     found = judged(done.out, ("broken", "imds-not-imds"), done.seconds, 0.0, done.err)
     assert found.is_equal, (found.script, found.printed)
     assert found.size <= script_alone.REPORT_LIMIT and done.seconds < 35
@@ -116,7 +116,7 @@ def test_values_of_a_megabyte_and_names_of_any_kind_cost_no_report():
     with AloneLab(Behaviour(), ()) as lab:
         lab.registry("\n".join(registry))
         lab.warm_up()
-        done = lab.power_shell(script())
+        done = lab.alone()
     found = judged(done.out, ("healthy", None), done.seconds, 0.0, done.err)
     assert found.size <= script_alone.REPORT_LIMIT, found.printed
     assert json.dumps(found.report["facts"]["unavailable"])

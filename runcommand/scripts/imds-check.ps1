@@ -40,7 +40,7 @@ $JsonKeys = @('vmId', 'azEnvironment', 'location', 'name', 'offer', 'sku', 'publ
     @('interface/macAddress', 'ipAddress/privateIpAddress', 'subnet/address', 'subnet/prefix', 'error/message', '/error', '/error_description',
     '/encoding', '/signature', '/tenantId', 'newest-versions/newest-versions', 'apiVersions/apiVersions')
 $AnswerLimit, $RecordLimit, $RuleLimit = 1MB, 16384, 300
-$SeenRoom = 900 # bytes for what was seen, beside the block
+$SeenRoom = 740 # bytes for what was seen, beside the block
 $ConnectSeconds, $AnswerSeconds = 3, 5
 $HeadSeconds, $DownloadSeconds = 20, 60 # until an answer begins; for all tries
 $Deadline, $Grace = 20, 30 # seconds: imds-check's own, and what starting it may cost where an antivirus looks at it first
@@ -360,6 +360,7 @@ function Write-Report([string]$verdict, [int]$code, [string[]]$said, [string[]]$
     foreach ($line in $lines + $end) { $left -= $line.Length + 2 }
     $raw = @()
     if ($WithRaw) {
+        Add-Record 1 (@('done') + $Gathered.Done)
         Add-Record 1 'run', $Version, $HostName, $at, (Get-Rounded ([DateTime]::UtcNow - $Began).TotalSeconds '0.000'), $PID
         $raw = @(Get-Block ($left - $SeenRoom))
         foreach ($line in $raw) { $left -= $line.Length + 2 }
@@ -428,7 +429,7 @@ function Get-RouteRow {
 
 # Those that lead to the platform's addresses, as lines; > at the one that wins.
 function Get-RouteLine([object[]]$rows) {
-    $columns = '{0,-20}{1,-17}{2,-17}{3,-17}{4,6}'
+    $columns = '{0,-16}{1,-16}{2,-16}{3,-16}{4,5}'
     $leading = @(foreach ($row in $rows) {
             $leads = @(Get-Led $row)
             $gateway = if ($row[2]) { $row[2] } else { 'On-link' }
@@ -443,7 +444,7 @@ function Get-RouteLine([object[]]$rows) {
         }
         if ($best) { $best.Mark = '>' }
     }
-    "  $columns" -f 'Network Destination', 'Netmask', 'Gateway', 'Interface', 'Metric'
+    "  $columns" -f 'Destination', 'Netmask', 'Gateway', 'Interface', 'Metric'
     if ($leading) { foreach ($row in $leading) { "$($row.Mark) $($row.Text)" } } else { "  none leads to $Imds or $WireServer" }
 }
 
@@ -475,7 +476,7 @@ function Add-Record([int]$rank, [object[]]$fields) {
 function Invoke-Part([string]$name, [scriptblock]$part) {
     $Gathered.Part = $name
     if ([DateTime]::UtcNow -gt $CollectUntil) { return Add-Record 1 'missing', $name, 'not begun when the time was up' }
-    try { [void](& $part); Add-Record 1 'done', $name } catch { Add-Record 1 'missing', $name, "$(Get-Reason $_.Exception) at line $($_.InvocationInfo.ScriptLineNumber)" }
+    try { [void](& $part); $Gathered.Done += $name } catch { Add-Record 1 'missing', $name, "$(Get-Reason $_.Exception) at line $($_.InvocationInfo.ScriptLineNumber)" }
 }
 
 # Collects everything.
@@ -801,6 +802,7 @@ function Add-Chain([byte[]]$signature, [string]$date) {
     $held.Import($signature)
     $leaf = $held[0]
     foreach ($item in $held) { if (-not @($held | Where-Object { $_.Issuer -eq $item.Subject })) { $leaf = $item; break } }
+    $known = @()
     foreach ($way in 'hand', 'net') {
         $chain = [Security.Cryptography.X509Certificates.X509Chain]::new($true) # the machine's, as services have it
         # Offline keeps .NET Framework from fetching; the two flags that it adds are taken away when it is read
@@ -812,11 +814,14 @@ function Add-Chain([byte[]]$signature, [string]$date) {
         [void]$chain.Build($leaf)
         $number, $all = 0, 0
         foreach ($status in $chain.ChainStatus) { $all = $all -bor [int]$status.Status }
+        $fields = @('chain', $way, $all)
         foreach ($element in $chain.ChainElements) {
             $flags, $item = 0, $element.Certificate
             foreach ($status in $element.ChainElementStatus) { $flags = $flags -bor [int]$status.Status }
             $begins, $ends = $item.NotBefore, $item.NotAfter | ForEach-Object { "$($_.ToUniversalTime().ToString('s'))Z" }
-            Add-Record 10 'chain', $way, $number, $flags, $item.Thumbprint, $item.Subject, $item.Issuer, $begins, $ends
+            $shown = if ($way -eq 'net' -and $known -contains $item.Thumbprint) { '', '', '', '' } else { $item.Subject, $item.Issuer, $begins, $ends }
+            $fields += @($flags, $item.Thumbprint) + $shown
+            if ($way -eq 'hand') { $known += $item.Thumbprint }
             if ($way -eq 'hand') {
                 Add-Store $item.Thumbprint
                 foreach ($extension in $item.Extensions | Where-Object { '2.5.29.17', '1.3.6.1.5.5.7.1.1' -contains $_.Oid.Value }) {
@@ -829,7 +834,7 @@ function Add-Chain([byte[]]$signature, [string]$date) {
             }
             $number++
         }
-        Add-Record 10 'chain', $way, '', $all
+        Add-Record 9 $fields
         if (-not ($all -band 0x10020)) { break } # PartialChain, UntrustedRoot: fetching may help
     }
 }
@@ -972,7 +977,7 @@ function Add-Machine {
     Add-Key 7 HKLM "$Services\mssmbios\Data" 'SMBiosData'
     $principal = [Security.Principal.WindowsPrincipal]::new([Security.Principal.WindowsIdentity]::GetCurrent())
     Add-Record 7 'elevated', ([int]$principal.IsInRole([Security.Principal.WindowsBuiltInRole]::Administrator))
-    Add-Record 7 'variable', 'PROCESSOR_ARCHITECTURE', ([Environment]::GetEnvironmentVariable('PROCESSOR_ARCHITECTURE'))
+    Add-Record 12 'variable', 'PROCESSOR_ARCHITECTURE', ([Environment]::GetEnvironmentVariable('PROCESSOR_ARCHITECTURE'))
 }
 
 function Add-Service {
@@ -1099,7 +1104,7 @@ function Get-Meaning([int]$number) {
 # --- run ---
 
 $Began, $Ending = [DateTime]::UtcNow, @{ Code = 3 }
-$Gathered = @{ Part = ''; Proxies = @(); Proofs = @(); Routes = @(); Adapters = @(); Source = '' }
+$Gathered = @{ Part = ''; Done = @(); Proxies = @(); Proofs = @(); Routes = @(); Adapters = @(); Source = '' }
 $CollectUntil = $Began.AddSeconds(15)
 $Constrained = "$($ExecutionContext.SessionState.LanguageMode)" -ne 'FullLanguage'
 if (-not $Constrained) {

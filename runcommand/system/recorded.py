@@ -20,13 +20,13 @@ them, lists stand between blanks, and a field that is empty is not known::
     tcp         state, local address, local port, remote address, remote port, process, its name
     variable    name and value in the script's own environment
     elevated    1 or 0
-    chain       "hand" or "net" (with fetching), number of the certificate ("": the whole chain),
-                status flags, thumbprint, subject, issuer, not before, not after
+    chain       "hand" or "net" (with fetching), status flags of the whole chain, then of each
+                certificate: status flags, thumbprint, subject, issuer, not before, not after
     certificate DER in base64
     extension   thumbprint of the certificate, identifier of the extension, its DER in base64
     missing     part, why it could not be collected
     left        part, how many of its records the output had no room for
-    done        part that was collected to its end
+    done        the parts that were collected to their end
 """
 
 from __future__ import annotations
@@ -96,6 +96,7 @@ NOT_BEGUN = "the script did not come to it"
 NO_ROOM = "the script's output had no room for it"
 LOOPBACK_INDEX = 1
 STATIC, MULTICAST = 4, ("224.", "239.")  # MIB_IPNET_TYPE
+CERTIFICATE = 6  # fields of one in a chain
 PATH_LIMIT = 1024  # characters of a key's path
 # The facts that are in another part of the script than the one of their own name.
 PARTS = {"persistent_routes": "routes", "connections": "listeners"}
@@ -135,7 +136,7 @@ class Material:
                 return reason
         if self.left_out(part):
             return NO_ROOM
-        if (part,) not in self.of("done", 1):
+        if not any(part in parts for parts in self.of("done")):
             return NOT_BEGUN
         return None
 
@@ -197,35 +198,43 @@ class RecordedWindows:
         kind = "hand"
         if fetch:
             kind = "net"
-        rows = [fields for fields in self._material.of("chain", 8) if fields[0] == kind]
-        if not rows:
+        found = [fields for fields in self._material.of("chain", 2) if fields[0] == kind]
+        if not found:
             raise NoFact(self._material.why_missing("certificate_chains") or NOT_BY_SCRIPT)
-        known = {
-            item.thumbprint: item.fact for item in readable([*certificates, *self._certificates()])
-        }
+        _, flags_of_all, *fields = found[0]
+        known = self._shown()
+        for item in readable([*certificates, *self._certificates()]):
+            known[item.thumbprint] = item.fact
         in_stores = crypt32.stores_of(self)
         facts: List[Certificate] = []
         errors: List[ChainError] = []
         explained = 0
-        whole = 0
-        for _, index, flags, *shown in rows:
-            status = decimal(flags) & ~REVOCATION
-            if not index:
-                whole = status
-                continue
+        for begin in range(0, len(fields) - CERTIFICATE + 1, CERTIFICATE):
+            status = decimal(fields[begin]) & ~REVOCATION
             explained |= status
-            errors += crypt32.in_words(status, decimal(index))
-            fact = self._certificate(*shown[:5])
+            errors += crypt32.in_words(status, begin // CERTIFICATE)
+            fact = self._certificate(*fields[begin + 1 : begin + CERTIFICATE])
             fact = known.get(fact.thumbprint, fact)
             facts.append(replace(fact, stores=in_stores(fact.thumbprint)))
+        whole = decimal(flags_of_all) & ~REVOCATION
         errors += crypt32.in_words(whole & ~explained, None)
         return crypt32.chain_of(facts, errors, at, fetch)
 
+    def _shown(self) -> Dict[str, Certificate]:
+        """The certificates of all chains as Windows showed them, by their thumbprints."""
+        found: Dict[str, Certificate] = {}
+        for _, _, *fields in self._material.of("chain", 2):
+            for begin in range(1, len(fields) - CERTIFICATE + 2, CERTIFICATE):
+                fact = self._certificate(*fields[begin : begin + CERTIFICATE - 1])
+                # the second chain has no more than the thumbprint of what is in the first
+                found.setdefault(fact.thumbprint, fact)
+        return found
+
     def signer(self) -> Optional[Certificate]:
         """The attested document's signer, as Windows showed it; None where it was not brought."""
-        for kind, index, _, *shown in self._material.of("chain", 8):
-            if kind == "hand" and index == "0":
-                return self._certificate(*shown[:5])
+        for kind, _, *fields in self._material.of("chain", 2 + CERTIFICATE):
+            if kind == "hand":
+                return self._certificate(*fields[1:CERTIFICATE])
         return None
 
     def _certificate(

@@ -12,20 +12,23 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import build
 from runcommand.diagnosis import diagnose
 from runcommand.operator.decode import decode
 from runcommand.report import json_report
 
+from .. import wine
 from ..wine import compiled
-from .powershell import DRIVE_C, PowerShellLab, why_not_here
+from .powershell import DRIVE_C, ENGINE, PowerShellLab, why_not_here
 from .scenarios import Broken
 from .windows import WindowsLab, shown
 
 KEPT = "--keep"  # also keeps what the script printed, for tests/test_recorded.py
 SAVED = Path(__file__).parent.parent / "recorded"
+# Wine prefers its own arp.exe, which prints nothing.
+OWN_ARP = {"WINEDLLOVERRIDES": f"{ENGINE['WINEDLLOVERRIDES']};arp.exe=n"}
 REPORT_LIMIT = 3900  # bytes, every line end counted as two
 PARAMETERS = {"--expected-mac": "ExpectedMac", "--expected-ip": "ExpectedIp"}
 
@@ -72,6 +75,10 @@ class AloneLab(PowerShellLab):
         self.put_route_exe()
         self.put(f"{DRIVE_C}/windows/system32/arp.exe", compiled("arp.c", "iphlpapi", "ws2_32"))
 
+    def alone(self, given: Mapping[str, str] = {}, variables: Mapping[str, str] = {}) -> wine.Done:
+        """Runs the script."""
+        return self.power_shell(script(), given, {**OWN_ARP, **variables})
+
 
 def smbios(tag: str) -> bytes:
     """RawSMBIOSData with the vendor and the asset tag of a chassis (DMTF DSP0134)."""
@@ -97,7 +104,7 @@ def run(scenario: Broken, with_exe: bool = True) -> Alone:
             began = time.monotonic()
             report, _ = lab.diagnose(*scenario.arguments, environment=scenario.variables)
             exe, exe_seconds = (report["verdict"], report["cause"]), time.monotonic() - began
-        done = lab.power_shell(script(), parameters(scenario.arguments), scenario.variables or {})
+        done = lab.alone(parameters(scenario.arguments), scenario.variables)
         return judged(done.out, exe, done.seconds, exe_seconds, done.err)
 
 
