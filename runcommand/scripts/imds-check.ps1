@@ -948,6 +948,7 @@ function Add-Firewall {
     foreach ($root in $local, $policy, "$local\Mdm") {
         foreach ($profile in 'DomainProfile', 'PrivateProfile', 'PublicProfile', 'StandardProfile') { Add-Key 6 HKLM "$root\$profile" $names }
     }
+    $near = [regex]::Escape($Imds) + '|' + [regex]::Escape($WireServer)
     $blocks = $false # whether what no rule allows is blocked: then rules that allow matter too
     for ($at = $first; $at -lt $Records.Count; $at++) { if ($Records[$at].Line -match 'DefaultOutboundAction\tDWord\t1(\t|$)') { $blocks = $true } }
     try { Add-Record 6 'profiles', ([Activator]::CreateInstance([Type]::GetTypeFromProgID('HNetCfg.FwPolicy2'))).CurrentProfileTypes }
@@ -965,8 +966,8 @@ function Add-Firewall {
             $read++
             $value = $key.GetValue($name)
             $matters = $value -is [string] -and $value.Length -lt 16384 -and $value -match '\|Dir=Out\|' -and $value -notmatch '\|Active=FALSE\|' -and
-                ($blocks -or $value -notmatch '\|Action=Allow\|' -or $value -match '\|AuthByPassOut=') -and $value -notmatch '\|Protocol=(?!6\||256\|)\d+\|' -and $read - $left -le $RuleLimit
-            if ($matters) { Add-Record 6 'rule', $store, $name, $value } else { $left++ }
+                ($blocks -or $value -notmatch '\|Action=Allow\|' -or $value -match '\|AuthByPassOut=') -and $value -notmatch '\|Protocol=(?!6\||256\|)\d+\|' -and ($value -match $near -or $read - $left -le $RuleLimit)
+            if ($matters) { Add-Record $(if ($value -match $near) { 6 } else { 7 }) 'rule', $store, $name, $value } else { $left++ }
         }
         Add-Record 6 'rules', $store, $read, $left
     }
