@@ -156,7 +156,7 @@ def _may_be_followed(certificates: Sequence[bytes]) -> bool:
     return all(web.names_a_host(url) for url in urls if url.lower().startswith("http"))
 
 
-def _placed(chain: CertificateChain, at_hand: Sequence[bytes]) -> CertificateChain:
+def placed(chain: CertificateChain, at_hand: Sequence[bytes]) -> CertificateChain:
     """The chain, with where each certificate was found.
 
     The document and fetching are added to the stores of a certificate.
@@ -205,7 +205,7 @@ def _fetch_up(
     return replace(chain, fetched=True, fetches=tuple(fetches))
 
 
-def _lacking(chain: CertificateChain) -> Optional[Certificate]:
+def lacking(chain: CertificateChain) -> Optional[Certificate]:
     """The certificate whose issuer is to be fetched; None where fetching is no help.
 
     It is the last one, or the one below an untrusted root or below an issuer outside its dates.
