@@ -6,8 +6,6 @@ as a script outside any package, so its imports are absolute.
 
 import sys
 
-# Commands in which Ctrl-C ends the program at once.
-OTHERS = ("demo", "decode", "replay", "explain")
 INCONCLUSIVE = 3
 
 
@@ -21,8 +19,9 @@ def main():  # type: () -> int
         )
     try:
         from runcommand import interrupts, limits
+        from runcommand.commands import OTHERS
 
-        # before the long imports
+        # before the long imports; the other commands end at once when Ctrl-C is pressed
         if not set(OTHERS).intersection(sys.argv[1:2]):
             interrupts.note()
         limits.raise_open_files()

@@ -11,10 +11,7 @@ from typing import Any, Iterable, List, Optional, Sequence
 
 from . import __version__
 from .arguments import Parser, fail, shown, unknown
-from .commands import check
-
-DEFAULT = "check"
-COMMANDS = (DEFAULT, "demo", "replay", "explain", "decode")
+from .commands import COMMANDS, DEFAULT, check
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

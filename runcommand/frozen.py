@@ -40,6 +40,7 @@ def _made(cls: Type[T]) -> Type[T]:
     made._names = names  # type: ignore[attr-defined]
     made._known = frozenset(names)  # type: ignore[attr-defined]
     made._defaults = defaults  # type: ignore[attr-defined]
+    made._checks_itself = hasattr(made, "__post_init__")  # type: ignore[attr-defined]
     made._values = staticmethod(_values_of(names))  # type: ignore[attr-defined]
     for shared in _SHARED:
         if shared.__name__ not in vars(cls):
@@ -59,12 +60,16 @@ def _values_of(names: Tuple[str, ...]) -> Callable[[Any], Tuple[Any, ...]]:
 
 def __init__(self: Any, *given: Any, **named: Any) -> None:
     names: Tuple[str, ...] = self._names
-    values: Dict[str, Any] = {**self._defaults, **dict(zip(names, given)), **named}
-    is_twice = given and not named.keys().isdisjoint(names[: len(given)])
+    values: Dict[str, Any] = self.__dict__
+    values.update(self._defaults)
+    values.update(zip(names, given))
+    is_twice = False
+    if named:
+        values.update(named)
+        is_twice = not named.keys().isdisjoint(names[: len(given)])
     if values.keys() != self._known or len(given) > len(names) or is_twice:
         raise TypeError(f"{type(self).__name__}{names}: got {len(given)} values and {set(named)}")
-    self.__dict__.update(values)
-    if hasattr(self, "__post_init__"):
+    if self._checks_itself:
         self.__post_init__()
 
 

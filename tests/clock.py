@@ -11,6 +11,8 @@ from functools import lru_cache
 LOOP = 1 << 20  # characters
 LITTLE = 60.0  # loops: about a second of a machine of today
 TICK_S = 0.01
+# How many times as long as alone a program may take beside other tests.
+BUSY = 3
 
 
 class Work:
@@ -22,6 +24,11 @@ class Work:
     def loops(self) -> float:
         """How many times as long it is as a plain loop over ``LOOP`` characters."""
         return (time.process_time() - self._began) / one_loop()
+
+
+def in_time(seconds: float, limit_s: float) -> bool:
+    """Whether a run kept a limit and did not hang. ``tests/bench`` prints how long runs take."""
+    return seconds < BUSY * limit_s
 
 
 @lru_cache(maxsize=None)

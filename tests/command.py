@@ -34,8 +34,8 @@ class Ran:
 NOWHERE = """
 import sys
 import runcommand.cli
-import runcommand.system
-runcommand.system.current = runcommand.system.Unknown
+from runcommand.system import here
+here.current = here.Unknown
 sys.exit(runcommand.cli.main(sys.argv[1:]))
 """
 

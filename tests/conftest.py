@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 from pathlib import Path
 from typing import List
 
 import pytest
 
+PACKAGE = Path(__file__).parent.parent / "runcommand"
 # In this order they are handed out, before all others: what takes long must not begin last.
 LONG_FILES = (
     "test_exe.py",
@@ -23,6 +25,20 @@ LONG_FILES = (
 # A file stays with one worker, as its tests share fixtures. Of these files each function may go to
 # another one: what they share is made quickly.
 SHARED_OUT = ("test_script.py", "test_growth.py")
+# The tests that read a table of many VMs, which is made once: a part of their file that goes to a
+# worker of its own.
+TABLES = {
+    "test_exe.py": (
+        "test_verdict_and_cause",
+        "test_fixes_are_commands_of_windows_with_this_vms_adapters",
+    ),
+    "test_powershell.py": (
+        "test_scenario",
+        "test_nothing_is_left_of_a_download_that_failed",
+        "test_the_short_report_has_checks_and_evidence_in_every_case",
+    ),
+}
+WORKERS_A_CORE = 3  # most tests of the network wait
 
 
 # A case that repeats what another one shows. It runs with ``--exhaustive``.
@@ -41,6 +57,9 @@ def is_exhaustive(request: pytest.FixtureRequest) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        # The tests start the program some thousand times, and mostly may not write byte code.
+        compileall.compile_dir(str(PACKAGE), quiet=2)
     config.addinivalue_line("markers", "exhaustive: repeats what another case shows")
 
 
@@ -54,11 +73,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One worker more than there are cores, as tests of the network wait; none for one file."""
+    """Several workers a core; none for one file."""
     named = {Path(argument.partition("::")[0]) for argument in config.args}
     if len(named) == 1 and next(iter(named)).suffix == ".py":
         return 0
-    return cores() + 1
+    return WORKERS_A_CORE * cores()
 
 
 def cores() -> int:
@@ -87,8 +106,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file, _, test = nodeid.partition("::")
-            if file.rpartition("/")[2] in SHARED_OUT:
-                return f"{file}::{test.partition('[')[0]}"
+            name, function = file.rpartition("/")[2], test.partition("[")[0]
+            if name in SHARED_OUT:
+                return f"{file}::{function}"
+            if function in TABLES.get(name, ()):
+                return f"{file}::table"
             return file
 
     config.option.loadscopereorder = False

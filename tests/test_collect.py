@@ -355,6 +355,45 @@ def test_one_that_waits_for_a_second_try_gets_it_at_once(mocker, at_most):
     assert elapsed < HERE.deadline_s / 2
 
 
+def test_what_is_short_while_another_holds_it_is_tried_until_it_is_free():
+    """One that waits for it takes every such try: the last one comes when the other has ended."""
+    is_free = threading.Event()
+
+    def needs_it(board):
+        if not is_free.is_set():
+            raise OSError(errno.EMFILE, "Too many open files")
+        return ("found",)
+
+    def holds_it(board):
+        time.sleep(0.5)
+        is_free.set()
+        return ()
+
+    collectors = {
+        "routes": needs_it,
+        "listeners": holds_it,
+        "raw": lambda board: board.wait("routes"),
+    }
+    facts = collect(HERE, collectors)
+    assert (facts.routes, facts.raw) == (("found",),) * 2
+
+
+def test_what_was_short_is_begun_again_one_after_the_other():
+    """As if there were one descriptor: side by side, all but one would fail for good."""
+    descriptor = threading.Lock()
+
+    def needs_it(board):
+        if not descriptor.acquire(blocking=False):
+            raise OSError(errno.EMFILE, "Too many open files")
+        time.sleep(0.1)
+        descriptor.release()
+        return ("found",)
+
+    names = ("routes", "listeners", "raw", "neighbours")
+    facts = collect(HERE, dict.fromkeys(names, needs_it))
+    assert [getattr(facts, name) for name in names] == [("found",)] * 4
+
+
 def test_a_thread_whose_work_fails_is_no_thread_at_work(mocker):
     """What it had no memory to post is missing; what is left to do is begun all the same."""
     board = Board(1.5)

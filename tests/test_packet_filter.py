@@ -636,6 +636,18 @@ def test_rules_that_would_become_too_many_are_counted(monkeypatch):
     assert board.notes()[0].text.startswith("2 rules cannot be read or are beyond")
 
 
+def test_chains_of_iptables_that_are_too_many_are_counted(monkeypatch):
+    monkeypatch.setattr(iptables, "CHAINS_READ", 2)
+    board = Board(5)
+    found = firewall.collect(Programs(iptables_save=LEGACY, nft=ruleset()), board)
+    assert board.notes()[0].text.startswith("1 rules cannot be read or are beyond")
+    assert [chain.id for chain in found.chains if "iptables" in chain.id] == [
+        "iptables filter INPUT",
+        "iptables filter OUTPUT",
+    ]
+    assert does(found) == "blocks"
+
+
 def test_chains_of_a_device_are_told_not_to_be_looked_at():
     board = Board(5)
     firewall.collect(Programs(nft=ruleset([DROP], hook="ingress", family="netdev")), board)

@@ -136,6 +136,39 @@ def test_no_file_descriptors_left_is_a_named_failure(mocker):
     assert one(Attempt("127.0.0.1", 1)).error == "EMFILE (too many open files)"
 
 
+class TwoDescriptors(Connector):
+    """As if there were descriptors for two connects."""
+
+    def __init__(self):
+        self.begun = []
+
+    def begin(self, attempt):
+        if len(self.begun) == 2:
+            raise OSError(errno.EMFILE, "Too many open files")
+        self.begun.append(super().begin(attempt))
+        return self.begun[-1]
+
+
+def test_what_is_needed_and_has_no_descriptor_is_raised_and_leaves_nothing_open(listener):
+    connector = TwoDescriptors()
+    with pytest.raises(OSError, match="Too many open files"):
+        connect(connector, [Attempt("127.0.0.1", listener)] * 4, 1.0, needed=3)
+    assert [sock.fileno() for sock in connector.begun] == [-1, -1]
+
+
+def test_what_is_not_needed_and_has_no_descriptor_is_a_named_failure(listener):
+    results = connect(TwoDescriptors(), [Attempt("127.0.0.1", listener)] * 3, 1.0, needed=2)
+    answered = [Outcome.ANSWERED] * 2
+    assert [connection.outcome for connection, _ in results] == [*answered, Outcome.FAILED]
+    for _, sock in results[:2]:
+        sock.close()
+
+
+def test_what_is_needed_and_is_refused_is_a_named_failure():
+    ((connection, _),) = connect(Connector(), [Attempt("127.0.0.1", closed_port())], 1.0, needed=1)
+    assert connection.outcome is Outcome.REFUSED
+
+
 @BY_DEVICE
 def test_a_device_name_that_is_no_text_is_a_named_failure(listener):
     assert one(Attempt("127.0.0.1", listener, device="eth\udcff")).outcome is Outcome.FAILED

@@ -10,6 +10,7 @@ from runcommand.collect import Board, NoFact
 from runcommand.diagnosis import diagnose
 from runcommand.facts import (
     Firewall,
+    FirewallMatch,
     FirewallPlace,
     FirewallProfile,
     MatchField,
@@ -167,6 +168,15 @@ def does(facts):
 @pytest.mark.parametrize("value, expected, source", TABLE, ids=[f"{n}" for n in range(len(TABLE))])
 def test_what_a_rule_does(value, expected, source):
     assert does(facts_with(value)) == expected, source
+
+
+def test_a_rule_with_more_unknown_conditions_than_are_kept_is_as_doubtful_and_says_so():
+    unknown = "".join(f"Quux{n}={n}|" for n in range(firewall.UNDECIDED_KEPT + 5))
+    facts = facts_with(f"{HEAD}RA4={IMDS}|{unknown}Name=a|")
+    assert does(facts) == MAY
+    matches = facts.firewall.rules[0].matches
+    assert len(matches) == firewall.UNDECIDED_KEPT + 2
+    assert matches[-1] == FirewallMatch(MatchField.OTHER, ("5 more conditions",))
 
 
 def test_the_table_is_as_long_as_promised():

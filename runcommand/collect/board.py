@@ -7,9 +7,10 @@ from __future__ import annotations
 import threading
 import time
 from functools import partial
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
 from ..facts import Note, Unavailable
+from ..network import CONNECT_S
 from . import threads
 from .alarm import until_alarm
 from .errors import LATE
@@ -20,8 +21,10 @@ ENDING_S = 0.3  # kept back from the deadline, to judge and to write
 GRACE_S = 0.2
 SWITCH_S = 0.05  # how soon an interrupt is noticed while waiting
 INTERRUPTED = "the run was interrupted"
-# before a second try that another collector waits for: what was short may be free by then
+# before a further try that another collector waits for: what was short may be free by then
 SECOND_S = 0.1
+# such tries end so long after the first: by then every connect and every program has ended
+PATIENCE_S = CONNECT_S + 1.0
 # What collectors hand each other that is no fact, by its name on the board:
 # (scope, whole URL) pairs, with the query, which may be a secret
 PAC_URLS = "pac urls"
@@ -43,6 +46,8 @@ class Board:
         self._notes: List[Note] = []
         self._turns: Dict[str, Callable[[], None]] = {}  # the work that nobody has begun
         self._second_turns: Dict[str, Callable[[], None]] = {}  # when all others are done
+        self._short_since: Dict[str, float] = {}  # of what has failed for want of something
+        self._alone: Set[str] = set()  # what was begun again when all others were done
         self._lack = ""  # why no thread is to be had
         self._threads = 0  # that are at work
         self._was_interrupted = False
@@ -55,13 +60,18 @@ class Board:
         with self._news:
             self._turns[name] = work
 
-    def give_second_turn(self, name: str, work: Callable[[], None]) -> None:
+    def give_second_turn(self, name: str, work: Callable[[], None]) -> bool:
         """The same for what failed for want of something: it begins when all others are done, or
-        when one waits for it.
+        when one waits for it. False: it has had its last turn.
         """
         with self._news:
+            now = time.monotonic()
+            is_over = now - self._short_since.setdefault(name, now) > PATIENCE_S
+            if is_over or name in self._alone:
+                return False
             self._second_turns[name] = work
             self._news.notify_all()  # one that waits for it takes it
+            return True
 
     def start(self, interrupted: Callable[[], bool]) -> None:
         """Begins what nobody has begun: each in a thread of its own, as far as the system gives
@@ -115,11 +125,13 @@ class Board:
             name = name or next(iter(self._turns), "")
             return self._turns.pop(name, None) or self._second_turns.pop(name, None)
 
-    def _open_second_turns(self, names: List[str]) -> None:
+    def _open_second_turn(self, names: List[str]) -> None:
+        """Lets the next one begin again, alone: side by side they would want for the same."""
         with self._news:
-            if all(name in self._found or name in self._second_turns for name in names):
-                self._turns.update(self._second_turns)
-                self._second_turns.clear()
+            left = [name for name in names if name not in self._found]
+            if left and all(name in self._second_turns for name in left):
+                self._alone.add(left[0])
+                self._turns[left[0]] = self._second_turns.pop(left[0])
 
     # --- what is found ---
 
@@ -195,7 +207,7 @@ class Board:
                     self._news.wait(SWITCH_S)
             if not missing:
                 return
-            self._open_second_turns(names)
+            self._open_second_turn(names)
             progress(missing[0], time.monotonic() - self.started)
         self._was_interrupted = interrupted()
 

@@ -81,15 +81,15 @@ def now() -> Instant:
     return instant(datetime.now(timezone.utc).replace(microsecond=0))
 
 
-def _work(name: str, collector: Collector, board: Board, is_second: bool = False) -> None:
+def _work(name: str, collector: Collector, board: Board) -> None:
     """Runs a collector and posts what it finds, or why it finds nothing."""
     try:
         value = collector(board)
     except NoFact as missing:
         value = Unavailable(name, str(missing))
     except BaseException as failure:  # whatever it is, it costs this one fact
-        if is_shortage(failure) and not is_second:
-            board.give_second_turn(name, partial(_work, name, collector, board, is_second=True))
+        again = partial(_work, name, collector, board)
+        if is_shortage(failure) and board.give_second_turn(name, again):
             return
         value = Unavailable(name, describe(failure))
     board.post(name, value)

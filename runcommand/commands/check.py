@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     from ..collect import RunOptions
     from ..collect.run import DEFAULT_DEADLINE_S
     from ..probes.tcp import Connector
-    from ..system import current
+    from ..system.here import current
 
     if bool(options.imds_url) != bool(options.wireserver_url):
         fail("--imds-url and --wireserver-url go together")

@@ -30,7 +30,12 @@ def network(cidr: str) -> ipaddress.IPv4Network:
 
 def contains(cidr: str, address: str) -> bool:
     """Whether an IPv4 network holds an IPv4 address."""
-    return ipaddress.IPv4Address(address) in network(cidr)
+    return _address(address) in network(cidr)
+
+
+@lru_cache(maxsize=1024)  # few addresses are looked for in each of thousands of routes
+def _address(address: str) -> ipaddress.IPv4Address:
+    return ipaddress.IPv4Address(address)
 
 
 def prefix_length(cidr: str) -> int:

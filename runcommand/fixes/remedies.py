@@ -86,7 +86,7 @@ def route_through_primary_nic(model: Model, *lookups: RouteLookup) -> Tuple[Fix,
         fixes += commands.add_default_route(gateway, adapter)
     if not lookups:
         lookups = (model.routing.to_imds,)
-        if goes_astray(model, model.routing.to_wireserver):
+        if model.routing.goes_astray(model.routing.to_wireserver):
             lookups += (model.routing.to_wireserver,)
     for lookup in lookups:
         fixes += _mend(model, lookup, gateway, adapter)
@@ -159,25 +159,6 @@ def set_mac(model: Model, adapter: Adapter, mac: str) -> List[Fix]:
 def set_address(model: Model, adapter: Adapter, address: str, prefix: int) -> List[Fix]:
     """Gives a NIC its address, and routes to the platform that send from it."""
     return remedies(model).set_address(adapter, address, prefix, gateway_of(model, adapter))
-
-
-def goes_astray(model: Model, lookup: RouteLookup) -> Optional[bool]:
-    """Whether packets leave otherwise than by the primary NIC and its gateway.
-
-    On-link on that NIC is right too.
-
-    None: it cannot be said.
-    """
-    if not lookup.known or model.primary_nic is None:
-        return None
-    egress = model.adapters.egress(lookup.route)
-    if lookup.error or (
-        lookup.route and egress and not same_nic(egress, model.primary_nic.adapter)
-    ):
-        return True
-    if lookup.route is None or egress is None:
-        return None
-    return lookup.route.gateway not in (None, model.routing.gateway)
 
 
 def escalate(model: Model) -> Tuple[Fix, ...]:

@@ -196,6 +196,23 @@ class Routing:
             return False
         return neighbour.state is NeighbourState.PERMANENT and neighbour.mac != AZURE_ARP_MAC
 
+    def goes_astray(self, lookup: RouteLookup) -> Optional[bool]:
+        """Whether packets leave otherwise than by the primary NIC and its gateway; on-link on that
+        NIC is right too.
+
+        None: it cannot be said.
+        """
+        if not lookup.known or self._primary_nic is None:
+            return None
+        route, egress = lookup.route, self._adapters.egress(lookup.route)
+        if lookup.error:
+            return True
+        if route is None or egress is None:
+            return None
+        if not same_nic(egress, self._primary_nic.adapter):
+            return True
+        return route.gateway not in (None, self.gateway)
+
     # --- the gateway ---
 
     @cached_property

@@ -24,6 +24,8 @@ CONNECTS = 256  # at most, side by side
 def ask(asking: Asking, board: Board, by_device: bool) -> Optional[Tuple[Trial, ...]]:
     """Tries every local address; None when the plain request was answered.
 
+    Raises ``OSError`` where descriptors or memory are short.
+
     :param by_device: also try each address bound to its device (Linux; elsewhere the source address
     decides)
     """
@@ -34,7 +36,9 @@ def ask(asking: Asking, board: Board, by_device: bool) -> Optional[Tuple[Trial, 
     attempts = local_attempts(asking, adapters, by_device and asking.endpoint.true_address)
     trials: List[Trial] = []
     left, asked = REQUESTS, set()
-    for connection, sock in connect(asking.connector, attempts, asking.remaining(CONNECT_S)):
+    allowed = asking.remaining(CONNECT_S)
+    # there may be more addresses than descriptors: the likeliest must be tried
+    for connection, sock in connect(asking.connector, attempts, allowed, needed=1):
         exchange: Optional[Exchange] = None
         if sock and left and connection.source not in asked:  # one request for each address
             asked.add(connection.source)

@@ -103,9 +103,13 @@ class Asking:
     def get(
         self, path: str, source: Optional[Address] = None, device: Optional[str] = None
     ) -> Tuple[Exchange, Optional[Any]]:
-        """One GET, from its connect on: the fact, and the parsed body where it is JSON."""
+        """One GET, from its connect on: the fact, and the parsed body where it is JSON.
+
+        Raises ``OSError`` where descriptors or memory are short.
+        """
         attempt = Attempt(self.endpoint.address, self.endpoint.port, source, device)
-        ((connection, sock),) = connect(self.connector, [attempt], self.remaining(CONNECT_S))
+        allowed = self.remaining(CONNECT_S)
+        ((connection, sock),) = connect(self.connector, [attempt], allowed, needed=1)
         if sock is None:
             return Exchange(
                 path, connection, connection.outcome, elapsed_s=connection.elapsed_s

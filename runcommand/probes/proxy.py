@@ -142,7 +142,8 @@ def _through(job: _Job, asking: Asking, wire: Endpoint, board: Board) -> Optiona
         raise
     job.stage = f"connecting to {addresses[0]}"
     attempt = Attempt(addresses[0], int(port))
-    ((connection, sock),) = connect(asking.connector, [attempt], board.remaining(CONNECT_S))
+    allowed = board.remaining(CONNECT_S)
+    ((connection, sock),) = connect(asking.connector, [attempt], allowed, needed=1)
     if sock is None:
         return Exchange(path, connection, connection.outcome, elapsed_s=connection.elapsed_s)
     job.stage = "waiting for its answer"

@@ -10,6 +10,7 @@ import sys
 import time
 from typing import Dict, List, Optional, Sequence, Tuple
 
+from ..collect.errors import is_shortage
 from ..facts import Address, Connection, Outcome
 from ..frozen import dataclass
 from ..network import error_text, outcome_of
@@ -103,11 +104,16 @@ class BindError(OSError):
 
 
 def connect(
-    connector: Connector, attempts: Sequence[Attempt], timeout: float
+    connector: Connector, attempts: Sequence[Attempt], timeout: float, needed: int = 0
 ) -> List[Tuple[Connection, Optional[socket.socket]]]:
     """Connects all attempts side by side; each result in the order of the attempts.
 
+    Raises ``OSError`` where this process has no file descriptor or memory left to wait with.
+
     :param timeout: seconds for all of them together
+    :param needed: the first so many attempts are what the caller cannot do without: where one of
+        them cannot begin for want of descriptors or memory, that is raised too. Of the others it
+        is their outcome.
     :return: the fact, and the open socket where the outcome is ``answered`` (the caller closes it)
     """
     began = time.monotonic()
@@ -141,6 +147,9 @@ def connect(
             try:
                 waiting.register(connector.begin(attempt), selectors.EVENT_WRITE, number)
             except OSError as error:
+                if number < needed and is_shortage(error):
+                    _close(waiting)
+                    raise
                 end(number, None, outcome_of(error), error_text(error))
             except ValueError as error:  # a name that no call takes
                 end(number, None, Outcome.FAILED, str(error))
@@ -157,3 +166,9 @@ def connect(
         for key in list(waiting.get_map().values()):
             end(key.data, key.fileobj, Outcome.TIMED_OUT)  # type: ignore[arg-type]
     return [results[number] for number in range(len(attempts))]
+
+
+def _close(waiting: selectors.BaseSelector) -> None:
+    """Closes the sockets that are waited for."""
+    for key in waiting.get_map().values():
+        key.fileobj.close()  # type: ignore[union-attr]

@@ -25,7 +25,7 @@ VERSION = re.compile(r"<Version>(\d{4}-\d\d-\d\d)</Version>", re.ASCII)
 def ask(
     connector: Connector, endpoint: Endpoint, remaining: Callable[[float], float]
 ) -> WireServer:
-    """Both ports side by side.
+    """Both ports side by side. Raises ``OSError`` where descriptors or memory are short.
 
     Pointed elsewhere (tests, simulator), both are the endpoint's own port.
     """
@@ -33,7 +33,9 @@ def ask(
     if endpoint.true_address:
         plugin_port = HOST_PLUGIN_PORT
     attempts = [Attempt(endpoint.address, endpoint.port), Attempt(endpoint.address, plugin_port)]
-    (web, sock), (plugin, plugin_sock) = connect(connector, attempts, remaining(CONNECT_S))
+    (web, sock), (plugin, plugin_sock) = connect(
+        connector, attempts, remaining(CONNECT_S), needed=len(attempts)
+    )
     if plugin_sock:
         plugin_sock.close()
     if sock is None:

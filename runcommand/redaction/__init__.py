@@ -68,6 +68,7 @@ KEYWORDS = (  # of Windows, for addresses ([MS-FASP] 2.2.21)
     "intranet", "rmtintranet", "ply2renders", "captiveportal",
 )  # fmt: skip
 BYPASS_WORDS = ("", "*", "<local>", "<-loopback>", "localhost")
+NUMBERS = (bool, int, float, Optional[bool], Optional[int], Optional[float])
 NETWORKS = 20_000  # whose first and last addresses stay so
 ADDRESS_FIELDS = (MatchField.SOURCE, MatchField.DESTINATION)
 NIC_FIELDS = (MatchField.INTERFACE_IN, MatchField.INTERFACE_OUT)
@@ -515,8 +516,10 @@ def _matters(entry: str) -> bool:
 
 @lru_cache(maxsize=None)
 def _hints(cls: Any) -> Mapping[str, Any]:
+    """The type of each field that may name somebody."""
     hints = get_type_hints(cls)
-    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+    names = [field.name for field in dataclasses.fields(cls)]
+    return {name: hints[name] for name in names if hints[name] not in NUMBERS}
 
 
 # What rewrites a text of each kind. (Of ``MatchValue`` and ``Output`` a neighbour decides.)

@@ -62,6 +62,7 @@ KEPT_6 = (
 # Bits of a MAC address that stay: its vendor; of one that was given locally, only what says so.
 VENDOR, LOCAL = 24, 8
 LOCALLY_GIVEN = 0x02 << 40  # the bit that says so (IEEE 802)
+FOUR = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})")
 STEP = 8  # bits that one digest tells the flips of
 
 
@@ -124,6 +125,8 @@ class Addresses:
     """The maps of one report."""
 
     def __init__(self, key: Key) -> None:
+        # what was asked for: thousands of routes have one gateway
+        self._made: Dict[Tuple[str, Optional[int]], str] = {}
         self._four = PrefixMap(32, key.derived("IPv4"))
         self._six = PrefixMap(128, key.derived("IPv6"))
         self._mac = PrefixMap(48, key.derived("MAC"), VENDOR)
@@ -148,6 +151,7 @@ class Addresses:
         numbers = self._numbers(six)
         if value is not None and 0 <= length <= numbers.bits:
             numbers.keep_ends(value, length)
+            self._made.clear()
 
     def _numbers(self, six: bool) -> PrefixMap:
         """The map of the addresses of one version."""
@@ -160,6 +164,12 @@ class Addresses:
 
         :param length: it stands for a network of this prefix length, if it is the first one of it
         """
+        made = self._made.get((address, length))
+        if made is None:
+            made = self._made[address, length] = self._map(address, length)
+        return made
+
+    def _map(self, address: str, length: Optional[int]) -> str:
         value, six = parse(address)
         if value is None:
             return address
@@ -218,10 +228,10 @@ def parse(address: str) -> Tuple[Optional[int], bool]:
             return int(ipaddress.IPv6Address(address)), True
         except ValueError:
             return None, True
-    parts = address.split(".")
-    if len(parts) != 4 or not all(
-        re.fullmatch("[0-9]{1,3}", part) and int(part) < 256 for part in parts
-    ):
+    match = FOUR.fullmatch(address)
+    if match is None:
         return None, False
-    one, two, three, four = map(int, parts)
+    one, two, three, four = map(int, match.groups())
+    if max(one, two, three, four) > 255:
+        return None, False
     return one << 24 | two << 16 | three << 8 | four, False

@@ -15,7 +15,7 @@ from ..facts import (
     WireServer,
 )
 from ..firewall.verdict import Match
-from ..fixes.remedies import REDEPLOY_WARNING, goes_astray, let_pass, route_through_primary_nic
+from ..fixes.remedies import REDEPLOY_WARNING, let_pass, route_through_primary_nic
 from ..model.azure import AZURE_ASSET_TAG, GUEST_AGENTS, NO_TAG, is_azure_mac
 from ..model.coverage import failed_to_read, is_incomplete
 from ..model.errors import error_in_words
@@ -69,7 +69,7 @@ def wireserver_unreachable(model: Model) -> Optional[Seen]:
         verb = "answers only in part"
     detail = f"IMDS answers, but the WireServer, {WIRESERVER_ADDRESS}, {verb}: {'; '.join(closed)}."
     lookup = model.routing.to_wireserver
-    is_astray = goes_astray(model, lookup)
+    is_astray = model.routing.goes_astray(lookup)
     if is_astray:
         what = _route_in_words(model, lookup)
         fixes = check_first(model, route_through_primary_nic(model, lookup))

@@ -12,7 +12,6 @@ from typing import Callable, Iterable, List, Mapping, NamedTuple, Optional, Tupl
 from ..attest.document import AGREE_S
 from ..facts import IMDS_ADDRESS, LACKING, CertificateChain, Outcome, Route, RouteKind, ServiceState
 from ..firewall.verdict import Match
-from ..fixes.remedies import goes_astray
 from ..frozen import dataclass
 from ..model.adapters import holds
 from ..model.azure import AZURE_ASSET_TAG, GUEST_AGENTS, PROXY_AGENTS
@@ -398,7 +397,7 @@ def route_wireserver(model: Model) -> Result:
     other_source = False
     if primary is not None and primary.ip is not None:
         other_source = lookup.source not in (None, primary.ip)
-    is_doubtful = goes_astray(model, lookup) or other_source
+    is_doubtful = model.routing.goes_astray(lookup) or other_source
     status = Status.OK
     if is_doubtful:
         status = Status.WARN

@@ -8,6 +8,7 @@ from typing import Any, Callable, Optional, Tuple
 
 from ..fixes.commands import Fix, FixKind, RunOn, Shell, advice
 from ..frozen import dataclass
+from ..model.model import Model
 from ..model.words import short
 
 __all__ = ["Fix", "FixKind", "RunOn", "Shell", "advice"]  # rules make their findings of these
@@ -66,7 +67,7 @@ class Rule:
     # The verdicts that it can give: the first one unless the function says another. Without any,
     # the cause is a warning or information.
     verdicts: Tuple[Verdict, ...]
-    recognise: Callable[[Any], Optional[Seen]]
+    recognise: Callable[[Model], Optional[Seen]]
     # From here on: see ``rule``.
     after: Optional[str] = None
     before: Optional[str] = None
@@ -87,7 +88,7 @@ class Rule:
         """The address of the Microsoft page."""
         return (self.recognise.__doc__ or "").rstrip().rpartition("\n")[2].strip()
 
-    def __call__(self, model: Any) -> Optional[Finding]:
+    def __call__(self, model: Model) -> Optional[Finding]:
         seen = self.recognise(model)
         if seen is None:
             return None
@@ -112,7 +113,7 @@ def rule(
     kind: Optional[Kind] = None,
     explains: Tuple[str, ...] = (),
     shown_by: Optional[str] = None,
-) -> Callable[[Callable[[Any], Optional[Seen]]], Rule]:
+) -> Callable[[Callable[[Model], Optional[Seen]]], Rule]:
     """Makes a rule of a function whose name is the cause (``_`` for ``-``) and whose docstring is
     its help page.
 
@@ -125,7 +126,7 @@ def rule(
     :param shown_by: the id of the check whose line shows it
     """
 
-    def make(function: Callable[[Any], Optional[Seen]]) -> Rule:
+    def make(function: Callable[[Model], Optional[Seen]]) -> Rule:
         # Checked also under python -OO, which takes the help pages away.
         if not function.__doc__:
             raise RuntimeError(

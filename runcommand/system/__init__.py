@@ -1,4 +1,5 @@
-"""What the operating system knows: one interface, with an implementation for each system.
+"""What the operating system knows: one interface, with an implementation for each system, which
+``here`` chooses. This file holds what the implementations share.
 
 Nothing outside this package and ``probes`` touches the operating system.
 """
@@ -6,44 +7,16 @@ Nothing outside this package and ``probes`` touches the operating system.
 from __future__ import annotations
 
 import socket
-import sys
-from pathlib import Path
-from typing import Mapping, Optional, Sequence, Tuple
+from typing import Optional, Tuple
 
-from ..collect import Board, Collector, NoFact
-from ..collect.system import LocalSystem, RunFolder
-from ..facts import PROXY_AGENT_PORT, Address, CertificateChain, Instant
+from ..collect import Board
+from ..facts import PROXY_AGENT_PORT, Address
 from ..network import CONNECT_S, error_name
 
 # Listeners on these local ports are reported.
 LISTENED_PORTS = (80, PROXY_AGENT_PORT)
 # By then the connect that fills the neighbour table has ended.
 NEIGHBOURS_S = CONNECT_S + 0.5
-
-
-class Unknown:
-    """A system that has no implementation: the probes run all the same."""
-
-    name = {"win32": "windows"}.get(sys.platform, sys.platform)
-    by_device = False
-    fetches_itself = False
-
-    def host(self) -> str:
-        return host_name()
-
-    def collectors(self) -> Mapping[str, Collector]:
-        return {}
-
-    def cleanup(self) -> None:
-        pass
-
-    def judge_chain(
-        self, certificates: Sequence[bytes], at: Instant, fetch: bool, seconds: float
-    ) -> CertificateChain:
-        raise NoFact("certificates are not judged on this system")
-
-    def run_folder(self, base: Optional[Path], name: str) -> RunFolder:
-        raise OSError("no report folder on this system")
 
 
 def host_name() -> str:
@@ -75,16 +48,3 @@ def udp_source(destination: Address) -> Tuple[Optional[Address], Optional[str]]:
             if error.errno:
                 return None, error_name(error.errno)
             return None, str(error)
-
-
-def current() -> LocalSystem:
-    """The implementation for the system that this process runs on."""
-    if sys.platform.startswith("linux"):
-        from .linux import Linux
-
-        return Linux()
-    if sys.platform == "win32":
-        from .windows import Windows
-
-        return Windows()
-    return Unknown()

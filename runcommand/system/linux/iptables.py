@@ -67,6 +67,8 @@ MODULES = (
 )  # fmt: skip
 ALL_FLAGS = "FIN,SYN,RST,PSH,ACK,URG"
 COUNTERS = re.compile(r"\[([0-9]{1,20}):[0-9]{1,20}\] ")
+# A chain that matters has a rule, and is jumped to by another.
+CHAINS_READ = RULES_READ // 2
 LINE_LIMIT = 16384  # characters; a comment has at most 255, a list of ports 15 entries
 
 
@@ -75,8 +77,8 @@ def parse(text: str, place: FirewallPlace) -> Ruleset:
 
     Chains that are kept in nftables have nftables' names: ``ip filter OUTPUT``.
     """
-    chains: List[FirewallChain] = []
-    lines: List[Tuple[str, str]] = []  # table, line
+    heads: List[Tuple[str, str]] = []  # table, line of a chain
+    lines: List[Tuple[str, str]] = []  # table, line of a rule
     tables: Set[str] = set()
     table = ""
     family = place.value
@@ -87,16 +89,18 @@ def parse(text: str, place: FirewallPlace) -> Ruleset:
             table = line[1:].strip()
             tables.add(f"ip {table}")
         elif line.startswith(":"):
-            chains.append(_chain(line, table, family, place))
+            heads.append((table, line))
         elif " -A " in f" {line}":
             lines.append((table, line))
+    chains = [_chain(line, table, family, place) for table, line in heads[:CHAINS_READ]]
     known = {chain.id for chain in chains}
     rules: List[FirewallRule] = []
     for table, line in lines[:RULES_READ]:
         rule = _rule(line, f"{family} {table}", place, known)
         if rule:
             rules.append(rule)
-    return Ruleset(chains, rules, tables, unread=len(lines) - len(rules))
+    unread = len(heads) - len(chains) + len(lines) - len(rules)
+    return Ruleset(chains, rules, tables, unread=unread)
 
 
 def _chain(line: str, table: str, family: str, place: FirewallPlace) -> FirewallChain:

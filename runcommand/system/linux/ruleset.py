@@ -20,5 +20,5 @@ class Ruleset(NamedTuple):
     opaque: FrozenSet[Tuple[str, str]] = frozenset()
     # hooks of devices that have chains; these are not read
     of_devices: Tuple[str, ...] = ()
-    # number of rules left out: they cannot be read, or there are too many
+    # number of rules and chains left out: they cannot be read, or there are too many
     unread: int = 0

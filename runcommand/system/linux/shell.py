@@ -17,6 +17,7 @@ _LINE = re.compile(
     rf"""(?P<blank>\s+)|(?P<plain>[^\s"'\\;&|()<>#]+)|{_QUOTED}|(?P<operator>;|[&|()<>]+)|(?P<hash>\#+)""",
     re.DOTALL,
 )
+_SPECIAL = re.compile(r"""["'\\;&|()<>#]""")
 _ESCAPED = re.compile(r'\\(["\\])')  # what a backslash escapes between double quotes
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w{0,63})(\+?)=", re.ASCII)
 _NAME = re.compile(r"[A-Za-z_]\w{0,63}", re.ASCII)
@@ -30,6 +31,8 @@ def split(text: str) -> List[str]:
 
     Raises ``ValueError`` for an open quote.
     """
+    if not _SPECIAL.search(text):
+        return text.split()
     words: List[str] = []
     word: List[str] = []
     at, is_word = 0, False
@@ -79,6 +82,8 @@ class Line(NamedTuple):
 
 def read_line(text: str) -> Line:
     """The words of a line up to its comment, or up to a quote that is left open."""
+    if not _SPECIAL.search(text):
+        return Line(text.split(), text, is_whole=True)
     words: List[str] = []
     word: List[str] = []
     at = 0

@@ -60,6 +60,8 @@ CATEGORIES = {0: "public", 1: "private", 2: "domain"}  # NLM_NETWORK_CATEGORY, n
 VERSIONED = re.compile(r"2_[0-9]{1,4}$")
 # Characters of one rule.
 RULE_LIMIT = 16384
+# Of one rule, that cannot be decided. Windows writes fewer keys than that in all.
+UNDECIDED_KEPT = 100
 # The keys of the profiles: the first that has a value counts. Locally the private profile still has
 # its name from before Vista.
 PROFILE_KEYS = {"domain": "DomainProfile", "private": "StandardProfile", "public": "PublicProfile"}
@@ -246,9 +248,9 @@ def parse(id: str, fields: List[Tuple[str, str]], place: FirewallPlace) -> Firew
     """
     action = ACTIONS.get(_first(fields, "action").lower(), RuleVerdict.OTHER)
     found: Dict[MatchField, List[str]] = {}
-    keys = {_without_version(key) for key, _ in fields}
+    keys = {key: _without_version(key) for key, _ in fields}
     for name, value in fields:
-        key = _without_version(name)
+        key = keys[name]
         # of a rule for both families, the fix must keep them
         if key in IPV6 and ":" in value:
             found.setdefault(IPV6[key], []).append(value)
@@ -257,21 +259,29 @@ def parse(id: str, fields: List[Tuple[str, str]], place: FirewallPlace) -> Firew
         field = FIELDS.get(key, MatchField.OTHER)
         found.setdefault(field, []).extend(_values_of(field, name, value))
     for own, other in (("ra4", "ra6"), ("la4", "la6")):
-        has_ipv4 = any(key.startswith(own) for key in keys)
-        has_ipv6 = any(key.startswith(other) for key in keys)
+        has_ipv4 = any(key.startswith(own) for key in keys.values())
+        has_ipv6 = any(key.startswith(other) for key in keys.values())
         if has_ipv6 and not has_ipv4:
             found.setdefault(FIELDS[own], []).append(ANY_IPV6)
-    found.setdefault(MatchField.OTHER, []).extend(_doubts(action, fields, keys))
+    found.setdefault(MatchField.OTHER, []).extend(_doubts(action, fields, set(keys.values())))
     if action is RuleVerdict.ALLOW and _first(fields, "authbypassout").lower() == "true":
         action = RuleVerdict.BYPASS
     matches: List[FirewallMatch] = []
     for field, values in found.items():
         if field is MatchField.OTHER:
             # each must match on its own
-            matches += [FirewallMatch(field, (value,)) for value in values]
+            matches += [FirewallMatch(field, (value,)) for value in _shortened(values)]
         else:
             matches.append(FirewallMatch(field, tuple(values)))
     return FirewallRule(id, place, action, _first(fields, "name"), matches=tuple(matches))
+
+
+def _shortened(conditions: List[str]) -> List[str]:
+    """Conditions that cannot be decided: one is enough for the whole rule to be in doubt."""
+    left_out = len(conditions) - UNDECIDED_KEPT
+    if left_out <= 0:
+        return conditions
+    return [*conditions[:UNDECIDED_KEPT], f"{left_out} more conditions"]
 
 
 def _doubts(action: RuleVerdict, fields: List[Tuple[str, str]], keys: Set[str]) -> Iterator[str]:
