@@ -39,8 +39,8 @@ $JsonKeys = @('vmId', 'azEnvironment', 'location', 'name', 'offer', 'sku', 'publ
     'resourceGroupName', 'resourceId', 'isHostCompatibilityLayerVm' | ForEach-Object { "compute/$_" }) +
     @('interface/macAddress', 'ipAddress/privateIpAddress', 'subnet/address', 'subnet/prefix', 'error/message', '/error', '/error_description',
     '/encoding', '/signature', '/tenantId', 'newest-versions/newest-versions', 'apiVersions/apiVersions')
-$AnswerLimit, $RecordLimit, $RuleLimit = 1MB, 16384, 300
-$SeenRoom = 740 # bytes for what was seen, beside the block
+$AnswerLimit, $RecordLimit, $RuleLimit = 1MB, 32768, 300
+$SeenRoom = 900 # bytes for what was seen, beside the block
 $ConnectSeconds, $AnswerSeconds = 3, 5
 $HeadSeconds, $DownloadSeconds = 20, 60 # until an answer begins; for all tries
 $Deadline, $Grace = 20, 30 # seconds: imds-check's own, and what starting it may cost where an antivirus looks at it first
@@ -55,7 +55,7 @@ function Start-Check([string[]]$unknown) {
         $names = @($unknown | Where-Object { $_ -match '^-\w' } | ForEach-Object { $_ -replace ':.*' }) # values may be secret
         return Write-Report inconclusive 2 "Wrong parameters: $(if ($names) { "$names" } else { 'a value without a name' }). There are $known."
     }
-    if ($Constrained) { return Write-Collected 'a policy keeps PowerShell to ConstrainedLanguage mode, in which it may neither verify nor start it' }
+    if ($Constrained) { return Write-Collected 'a policy keeps PowerShell to ConstrainedLanguage mode, in which it may not verify it' }
     if (-not $ExePath -and -not $ExeUri -and -not [IO.File]::Exists((Get-KeptPath))) { return Write-Collected }
     try { $exe = Get-Exe } catch { return Write-Collected (Get-Reason $_.Exception) }
     try { $ran = Invoke-Program $exe.Name (Get-CommandLine) ($Deadline + $Grace) }
@@ -301,8 +301,11 @@ function Invoke-Program([string]$file, [string]$options, [double]$seconds) {
 }
 
 # What a program of Windows prints.
-function Invoke-Tool([string]$name, [string]$options, [double]$seconds) {
-    (Invoke-Program "$([Environment]::SystemDirectory)\$name.exe" $options $seconds).Out
+function Invoke-Tool([string]$name, [string[]]$options, [double]$seconds) {
+    $file = "$([Environment]::SystemDirectory)\$name.exe"
+    if (-not $Constrained) { return (Invoke-Program $file "$options" $seconds).Out }
+    $ErrorActionPreference = 'Continue' # Windows PowerShell takes a line on standard error for an error
+    (& $file $options 2>$null) -join "`n"
 }
 
 # Kills a program with its children.
@@ -321,40 +324,33 @@ function Stop-Program([Diagnostics.Process]$process) {
 
 # Collects, and prints what was seen and the block with the raw material. $why: why the exe did not run, where it was to.
 function Write-Collected([string]$why) {
-    $seen = @('CHECKS')
-    if ($Constrained) {
-        try { $metadata = Test-MetadataByCurl } catch { $metadata = @{ Status = 'error'; Text = Get-Reason $_.Exception } }
-        $seen += Get-CheckLine imds.metadata $metadata
-        if (-not $Redact) { $seen += @('EVIDENCE') + (Get-RouteLine (Get-RouteRow)) }
-    }
-    else {
-        Get-Material
-        $metadata = $Gathered.Metadata
-        $seen += (Get-CheckLine imds.reachable $Gathered.Reachable), (Get-CheckLine imds.metadata $metadata)
-        $seen += Get-CheckLine wireserver.reachable $Gathered.WireServer
-        if (-not $Redact) { $seen += @($Gathered.Proofs) + @($Gathered.Proxies | ForEach-Object { "  note  proxy                $_ is set on this VM" }) + 'EVIDENCE' + (Get-RouteLine $Gathered.Routes) + $Gathered.Source + $Gathered.Adapters }
+    Get-Material
+    $metadata = $Gathered.Metadata
+    $seen = @('CHECKS') + (Get-CheckLine imds.reachable $Gathered.Reachable) + (Get-CheckLine imds.metadata $metadata) +
+        (Get-CheckLine wireserver.reachable $Gathered.WireServer)
+    if (-not $Redact) {
+        $seen += @($Gathered.Proxies | ForEach-Object { Get-CheckLine proxy @{ Status = 'note'; Text = "$_ is set on this VM" } }) +
+            "ROUTES   to $Imds and ${WireServer}; > wins" + (Get-RouteLine $Gathered.Routes) + $Gathered.Source + 'ADAPTERS' + $Gathered.Adapters
     }
     $verdict, $code, $found = 'broken', 1, 'IMDS does not give this VM its metadata.'
-    if ($metadata.Status -eq 'ok') { $verdict, $code, $found = 'inconclusive', 3, 'IMDS answers. What else may be wrong was not judged here.' }
+    if ($metadata.Status -eq 'ok') { $verdict, $code, $found = 'inconclusive', 3, 'IMDS answers. Whether anything else is wrong was not judged here.' }
     if ($metadata.Status -eq 'error') { $verdict, $code, $found = 'inconclusive', 3, 'Whether IMDS answers could not be found out.' }
-    $said = @($found)
+    $said = @("$found$($Gathered.Proof)")
     if ($why) { $said += "imds-check.exe did not run: $($why.Trim(' .'))." }
-    $fix = @('For the cause: copy this whole text, and run "imds-check decode" on it, anywhere with Python (Azure Cloud Shell has it).')
-    if ($Constrained) { $fix = @("Let the policy allow the SHA-256 $ExeSha256, and run imds-check.exe by itself.") }
-    elseif ($Redact) { $fix = @('For the cause: run this without --redact, and "imds-check decode --redact" on its output.') }
-    $fix += 'https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/windows-vm-imds-connection'
-    Write-Report $verdict $code $said $fix $seen -WithRaw:(-not $Redact -and -not $Constrained)
+    $next = 'For the cause and its fix, copy this whole text into "imds-check decode", anywhere with Python (Azure Cloud Shell has it), or run imds-check.exe here.'
+    if ($Redact) { $next = 'For the cause and its fix, run this without --redact, and "imds-check decode --redact" on its output.' }
+    Write-Report $verdict $code $said @($next) $seen -WithRaw:(-not $Redact)
 }
 
 # Prints a report as imds-check does. $seen is cut where there is no room for all of it.
-function Write-Report([string]$verdict, [int]$code, [string[]]$said, [string[]]$fix, [string[]]$seen, [string]$cause = '-', [switch]$WithRaw) {
+function Write-Report([string]$verdict, [int]$code, [string[]]$said, [string[]]$next, [string[]]$seen, [string]$cause = '-', [switch]$WithRaw) {
     $Ending.Code = $code
     $at = "$($Began.ToString('s'))Z"
     $seconds = Get-Rounded ([DateTime]::UtcNow - $Began).TotalSeconds '0.0'
     $lines = @("IMDS-CHECK $Version  $HostName  $at  $seconds s", "VERDICT  $($verdict.ToUpperInvariant())")
     foreach ($text in $said) { $lines += Get-Wrapped $text '  ' }
-    if ($fix) { $lines += 'FIX' }
-    foreach ($text in $fix) { $lines += if ($text -like 'http*') { "  $text" } else { Get-Wrapped $text '  - ' } }
+    if ($next) { $lines += 'NEXT' }
+    foreach ($text in $next) { $lines += Get-Wrapped $text '  ' }
     $end = "END IMDS-CHECK verdict=$verdict cause=$cause exit=$code host=$HostName at=$at v=$Version"
     $left = $ReportLimit
     foreach ($line in $lines + $end) { $left -= $line.Length + 2 }
@@ -362,7 +358,10 @@ function Write-Report([string]$verdict, [int]$code, [string[]]$said, [string[]]$
     if ($WithRaw) {
         Add-Record 1 (@('done') + $Gathered.Done)
         Add-Record 1 'run', $Version, $HostName, $at, (Get-Rounded ([DateTime]::UtcNow - $Began).TotalSeconds '0.000'), $PID
-        $raw = @(Get-Block ($left - $SeenRoom))
+        $room = 0
+        foreach ($line in $seen) { $room += $line.Length + 2 }
+        if ($room -gt $SeenRoom) { $room = $SeenRoom }
+        $raw = @(Get-Block RAW $Records ($left - $room))
         foreach ($line in $raw) { $left -= $line.Length + 2 }
     }
     $left -= 20 # for the line that says how many are left out
@@ -375,6 +374,8 @@ function Write-Report([string]$verdict, [int]$code, [string[]]$said, [string[]]$
     $lines
     $raw
     $end
+    # Run Command keeps as much of standard error as of standard output.
+    if ($WithRaw -and $Documents.Count) { Get-Block DOCUMENT $Documents $ReportLimit | ForEach-Object { [Console]::Error.WriteLine($_) } }
 }
 
 # A text in lines, indented below its first.
@@ -398,6 +399,9 @@ function Get-Plain([string]$text, [int]$limit) {
     return $plain
 }
 
+# The beginning of a text.
+function Get-Start([string]$text, [int]$limit) { if ($text.Length -gt $limit) { $text.Substring(0, $limit) } else { $text } }
+
 function Get-CheckLine([string]$id, $check) { '  {0,-5} {1,-20} {2}' -f $check.Status, $id, $check.Text }
 
 # A text that a redacted report does not have.
@@ -405,22 +409,9 @@ function Get-Detail([string]$text) { if (-not $Redact) { $text } }
 
 function Get-Rounded([double]$number, [string]$form) { $number.ToString($form, $Invariant) }
 
-# Asks IMDS where PowerShell itself may not: curl.exe comes with Windows since Windows 10 1803 and Server 2019.
-function Test-MetadataByCurl {
-    $curl = "$env:SystemRoot\System32\curl.exe"
-    if (-not (Get-Command $curl -ErrorAction Ignore)) {
-        return @{ Status = 'error'; Text = 'PowerShell may not ask, and there is no curl.exe' }
-    }
-    $options = '-q', '--noproxy', '*', '--silent', '--max-time', $AnswerSeconds, '--max-filesize', 1048576
-    $text = (& $curl $options --header 'Metadata: true' "http://$Imds$InstancePath") -join "`n"
-    if ($text -match '"vmId"\s*:\s*"([0-9A-Fa-f-]{36})"') { return @{ Status = 'ok'; Text = "by curl.exe$(Get-Detail ", vmId $($Matches[1])")" } }
-    return @{ Status = 'fail'; Text = "exit code $LASTEXITCODE of curl.exe, $($text.Length) characters: not the metadata of a VM" }
-}
-
 # The rows of the routing table as route.exe prints them: destination, mask, gateway ('': on-link), interface, metric.
 function Get-RouteRow {
-    $printed = if ($Constrained) { (& "$env:SystemRoot\System32\route.exe" print -4) -join "`n" } else { Invoke-Tool route 'print -4' 5 }
-    foreach ($match in [regex]::Matches($printed, "(?m)^ *$Ip +$Ip +(\S.*?) +$Ip +(\d+) *\r?$")) {
+    foreach ($match in [regex]::Matches($Gathered.RoutePrint, "(?m)^ *$Ip +$Ip +(\S.*?) +$Ip +(\d+) *\r?$")) {
         $row = @(1..5 | ForEach-Object { $match.Groups[$_].Value })
         if ($row[2] -notmatch "^$Ip$") { $row[2] = '' } # in the words of Windows' language
         , $row
@@ -465,34 +456,38 @@ function Get-Number([string]$address) {
 
 # Adds a record. Its fields stand between tabs, so that a tab, a line end and a backslash in them are escaped.
 function Add-Record([int]$rank, [object[]]$fields) {
-    $texts = foreach ($field in $fields) {
-        "$field".Replace('\', '\\').Replace("`t", '\t').Replace("`n", '\n').Replace("`r", '\r')
-    }
+    $texts = foreach ($field in $fields) { "$field".Replace('\', '\\').Replace("`t", '\t').Replace("`n", '\n').Replace("`r", '\r') }
     $line = $texts -join "`t"
-    $Records.Add(@{ Rank = $rank; Part = $Gathered.Part; Line = $line; Fits = $line.Length -le $RecordLimit })
+    $to = if ($fields[0] -eq 'document') { $Documents } else { $Records }
+    $to[$to.Count] = @{ Rank = $rank; Part = $Gathered.Part; Line = $line; Fits = $line.Length -le $RecordLimit }
 }
 
 # Runs a part of the collecting; where it fails, that is a record.
 function Invoke-Part([string]$name, [scriptblock]$part) {
     $Gathered.Part = $name
-    if ([DateTime]::UtcNow -gt $CollectUntil) { return Add-Record 1 'missing', $name, 'not begun when the time was up' }
-    try { [void](& $part); $Gathered.Done += $name } catch { Add-Record 1 'missing', $name, "$(Get-Reason $_.Exception) at line $($_.InvocationInfo.ScriptLineNumber)" }
+    if ([DateTime]::UtcNow -gt $CollectUntil) { return Add-Record 1 'missing', $name, 'the script had no time left for it' }
+    try { [void](& $part); $Gathered.Done += $name }
+    catch { Add-Record 1 'missing', $name, "$(Get-Reason $_.Exception) (line $($_.InvocationInfo.ScriptLineNumber))" }
 }
 
 # Collects everything.
 function Get-Material {
     $Gathered.Reachable = $Gathered.Metadata = $Gathered.WireServer = @{ Status = 'error'; Text = 'not tried' }
     if ($ExpectedMac -or $ExpectedIp) { Add-Record 1 'given', $ExpectedMac.Trim(), $ExpectedIp.Trim() }
-    Invoke-Part 'adapters' { Add-Adapter }
+    $Gathered.RoutePrint = try { Invoke-Tool route 'print', '-4' 5 } catch { '' }
+    Invoke-Part 'devices' { Add-Device }
+    Invoke-Part 'adapters' { if ($Constrained) { Add-AdapterByTool } else { Add-Adapter } }
     Invoke-Part 'proxies' { Add-ProxySetting }
-    Invoke-Part 'imds' { Add-Try }
+    Invoke-Part 'imds' { if ($Constrained) { Add-TryByCurl } else { Add-Try } }
     Invoke-Part 'routes' { Add-Route }
     Invoke-Part 'lookups' { Add-Source }
     Invoke-Part 'neighbours' { Add-Neighbour }
     Invoke-Part 'firewall' { Add-Firewall }
+    Invoke-Part 'wfp_filters' { Add-Filter }
     Invoke-Part 'machine' { Add-Machine }
     Invoke-Part 'services' { Add-Service }
     Invoke-Part 'listeners' { Add-TcpRow }
+    Invoke-Part 'skipped' { Add-Skipped }
 }
 
 # --- of the network
@@ -591,19 +586,19 @@ function Add-TryRecord([int]$rank, $place, [string]$target, $answer) {
 
 # The status line and the headers that are looked at.
 function Get-KeptHead([string]$head) {
-    $lines = @($head.Substring(0, [Math]::Min(65536, $head.Length)) -split "`r`n")
+    $lines = @((Get-Start $head 65536) -split "`r`n")
     $names = 'Server', 'Via', 'X-Squid-Error', 'Proxy-Agent', 'Content-Type', 'Content-Length', 'Transfer-Encoding', 'Location', 'Date'
     $kept = @($lines[0]) + @($lines | Where-Object { $names -contains ($_ -replace ':.*') } | Select-First 12)
-    ($kept | ForEach-Object { Hide-Secret $_.Substring(0, [Math]::Min(300, $_.Length)) }) -join "`r`n"
+    ($kept | ForEach-Object { Hide-Secret (Get-Start $_ 300) }) -join "`r`n"
 }
 
 # Of a body what may leave this VM: some values of JSON, the title of a page, the beginning of the WireServer's XML.
 function Get-KeptBody([string]$body) {
     $start = $body.TrimStart()
     if (-not $start) { return '' }
-    if ($start -match '^(?:<\?xml[^>]*>\s*)?<Versions') { return $body.Substring(0, [Math]::Min(1500, $body.Length)) }
+    if ($start -match '^(?:<\?xml[^>]*>\s*)?<Versions') { return Get-Start $body 1500 }
     if ($start[0] -eq '<') {
-        $title = [regex]::Match($body.Substring(0, [Math]::Min(20000, $body.Length)), '(?i)<title[^>]{0,100}>[^<]{1,200}').Value
+        $title = [regex]::Match((Get-Start $body 20000), '(?i)<title[^>]{0,100}>[^<]{1,200}').Value
         return "<html>$(Hide-Word $title)"
     }
     if ($start[0] -eq '{' -or $start[0] -eq '[') { return Get-KeptJson $start }
@@ -612,11 +607,10 @@ function Get-KeptBody([string]$body) {
 
 # JSON with only the values of $JsonKeys (enclosing key/key) and 40 items of a list; what is no JSON ends with "!".
 function Get-KeptJson([string]$text) {
-    $kept, $open, $key, $last, $dropped = [Text.StringBuilder]::new(), [Collections.Generic.Stack[object]]::new(), '', '', 0
+    $kept, $open, $depth, $key, $last, $dropped = '', @{ 0 = @{ Key = ''; Close = ''; Count = 0 } }, 0, '', '', 0
     if ($text.Length -gt 262144) { return '!' }
     foreach ($match in [regex]::Matches($text, '("(?:[^"\\\x00-\x1F]|\\.)*")(\s*:)?|[^\s{}\[\]:,"]+|\S')) {
-        $token, $bad = $match.Value, $false
-        $holder = if ($open.Count) { $open.Peek() } else { @{ Key = ''; Close = ''; Count = 0 } }
+        $token, $bad, $holder = $match.Value, $false, $open[$depth]
         if ($match.Groups[2].Success) {
             $bad = $holder.Close -ne '}' -or $last -notin 'begin', ','
             $key, $last = $match.Groups[1].Value.Trim('"'), 'key'
@@ -624,62 +618,61 @@ function Get-KeptJson([string]$text) {
         elseif ($token -eq ',') { $bad, $last = ($last -ne 'value'), ',' }
         elseif ($token -eq '}' -or $token -eq ']') {
             $bad = $token -ne $holder.Close -or $last -in ',', 'key'
-            if (-not $bad) { [void]$open.Pop() }
-            if ($dropped) { $dropped-- } else { [void]$kept.Append($token) }
+            if (-not $bad) { $depth-- }
+            if ($dropped) { $dropped-- } else { $kept += $token }
             $last = 'value'
         }
         else {
             $opens = $token -eq '{' -or $token -eq '['
-            $bad = $last -eq 'value' -or ($holder.Close -eq '}' -and $last -ne 'key')
+            $bad = $last -eq 'value' -or ($holder.Close -eq '}' -and $last -ne 'key') -or $depth -gt 99 -or $kept.Length -gt $RecordLimit
             if (-not $opens -and -not $match.Groups[1].Success) { $bad = $bad -or $token -cnotmatch '^(?:-?\d[\d.eE+-]*|true|false|null)$' }
             $holder.Count++
             $own = if ($holder.Close -eq '}') { $key } else { $holder.Key }
             $wanted = if ($opens) { $JsonObjects -ccontains $own } else { $JsonKeys -ccontains "$($holder.Key)/$own" }
             $wanted = $wanted -and -not $dropped -and $holder.Count -le 40
             if ($wanted) {
-                if ($kept.Length -and '{', '[' -notcontains $kept[$kept.Length - 1]) { [void]$kept.Append(',') }
-                if ($holder.Close -eq '}') { [void]$kept.Append("`"$key`":") }
+                if ($kept -and '{', '[' -notcontains $kept[-1]) { $kept += ',' }
+                if ($holder.Close -eq '}') { $kept += "`"$key`":" }
                 if ($own -in 'signature', 'tenantId' -and $token.Length -gt 2) { $token = '"-"' }
-                elseif ($own -in 'message', 'error', 'error_description') { $token = Hide-Word $token.Substring(0, [Math]::Min(300, $token.Length)) }
-                [void]$kept.Append($token)
-                if ($token[0] -eq '"' -and ($token.Length -lt 2 -or $token[$token.Length - 1] -ne '"')) { [void]$kept.Append('"') }
+                elseif ($own -in 'message', 'error', 'error_description') { $token = Hide-Word (Get-Start $token 300) }
+                $kept += $token
+                if ($token[0] -eq '"' -and ($token.Length -lt 2 -or $token[-1] -ne '"')) { $kept += '"' }
             }
             elseif ($opens) { $dropped++ }
-            if ($opens) { $open.Push(@{ Key = $own; Close = @{ '{' = '}'; '[' = ']' }[$token]; Count = 0 }) }
+            if ($opens) { $depth++; $open[$depth] = @{ Key = $own; Close = @{ '{' = '}'; '[' = ']' }[$token]; Count = 0 } }
             $last = if ($opens) { 'begin' } else { 'value' }
         }
         if ($bad) { return "$kept!" }
     }
-    return "$kept"
+    return $kept
 }
 
 # The content of a chunked body (RFC 9112, 7.1).
 function Get-Unchunked([string]$body) {
-    $whole, $at = [Text.StringBuilder]::new(), 0
-    while ($at -lt $body.Length) {
-        $line = $body.IndexOf("`r`n", $at)
-        if ($line -lt 0 -or $body.Substring($at, [Math]::Min(9, $line - $at)) -notmatch '^\s*([0-9A-Fa-f]{1,7})') { break }
-        $length = [Convert]::ToInt32($Matches[1], 16)
-        if (-not $length) { break }
-        [void]$whole.Append($body.Substring($line + 2, [Math]::Min($length, $body.Length - $line - 2)))
-        $at = $line + 2 + $length + 2
-    }
-    return "$whole"
+    -join $(for ($at = 0; $at -lt $body.Length; $at += $length + 2) {
+            $line = $body.IndexOf("`r`n", $at)
+            if ($line -lt 0 -or $line - $at -gt 300 -or $body.Substring($at, $line - $at) -notmatch '^\s*([0-9A-Fa-f]{1,7})(?![0-9A-Fa-f])') { break }
+            $length, $at = [int]"0x$($Matches[1])", ($line + 2)
+            if (-not $length) { break }
+            if ($length -gt $body.Length - $at) { $length = $body.Length - $at }
+            $body.Substring($at, $length)
+        })
 }
 
-# A text of the same length with x for what may be a secret: user:password before an @, and a query.
+# A text of the same length with x for what may be a secret: user:password before an @, and a query. What is too long is cut.
 function Hide-Secret([string]$text) {
+    $text = Get-Start $text ($RecordLimit + 1)
     $end = $text.LastIndexOf('@')
     if ($end -ge 0) {
-        $hidden = [regex]::Replace($text.Substring(0, $end), '[^;\s\x00-\x1F]+(?![\x00-\x1F]\x00\x00)', { # a length in a binary value stays
-                param($match)
-                $scheme = [regex]::Match($match.Value, '^(?:\w{1,16}=)?(?:\w{1,16}://)?').Value
-                $scheme + 'x' * ($match.Value.Length - $scheme.Length)
-            })
-        $text = $hidden + $text.Substring($end)
+        # a length in a binary value stays
+        $pattern = '(?<![^;\s\x00-\x1F])(?:\w{1,16}=)?(?:\w{1,16}://)?([^;\s\x00-\x1F]+)(?![\x00-\x1F]\x00\x00)'
+        foreach ($match in [regex]::Matches($text.Substring(0, $end), $pattern)) { $text = Hide-Group $text $match.Groups[1] }
     }
-    [regex]::Replace($text, '\?[^\s;"\x00-\x1F]+', { param($match) '?' + 'x' * ($match.Value.Length - 1) })
+    foreach ($match in [regex]::Matches($text, '\?([^\s;"\x00-\x1F]+)')) { $text = Hide-Group $text $match.Groups[1] }
+    return $text
 }
+
+function Hide-Group([string]$text, $group) { $text.Remove($group.Index, $group.Length).Insert($group.Index, 'x' * $group.Length) }
 
 # A text of somebody else's without what looks like a key or names one.
 function Hide-Word([string]$text) {
@@ -691,28 +684,24 @@ function Hide-Word([string]$text) {
 function Add-Try {
     $plain, $wire, $plugin = (Get-Place imds $Imds 80), (Get-Place wire $WireServer 80), (Get-Place plugin $WireServer 32526)
     Connect-Place @($plain, $wire, $plugin)
-    if ($wire.Code -eq 0) { Add-TryRecord 1 $wire '/?comp=versions' (Receive-Answer $wire '/?comp=versions' $WireServer $AnswerSeconds) }
-    else { Add-TryRecord 1 $wire }
+    $answer = if ($wire.Code -eq 0) { Receive-Answer $wire '/?comp=versions' $WireServer $AnswerSeconds }
+    Add-TryRecord 1 $wire '/?comp=versions' $answer
     if ($plugin.Code -eq 0) { $plugin.Client.Close() }
     Add-TryRecord 1 $plugin
-    $Gathered.Reachable = Get-TryCheck $plain
-    $Gathered.WireServer = @{ Text = "port 80 $((Get-TryCheck $wire).Text); port 32526 $((Get-TryCheck $plugin).Text)"
-        Status = if ($wire.Code -eq 0 -and $plugin.Code -eq 0) { 'ok' } else { 'fail' } }
-    $Gathered.Metadata = @{ Status = 'skip'; Text = 'no answer' }
     $answer = $null
     foreach ($pause in 1, 2, 4, 0) {
         if ($plain.Code -ne 0) { Add-TryRecord 1 $plain $InstancePath; break }
         $answer = Receive-Answer $plain $InstancePath $Imds $AnswerSeconds "Metadata: true`r`n"
         Add-TryRecord 1 $plain $InstancePath $answer
-        $Gathered.Metadata = Get-AnswerCheck $answer
         if ($answer.Text -notmatch '^HTTP/1\.[01] (410|429|5\d\d) ' -or -not $pause) { break }
         if ([DateTime]::UtcNow.AddSeconds($pause + 2) -gt $CollectUntil) { break }
         [Threading.Thread]::Sleep(1000 * $pause)
         Connect-Place @($plain)
     }
+    Set-Check $plain $wire $plugin $answer
     $answers = $Gathered.Metadata.Status -eq 'ok'
     $others = @(Get-ProxyPlace)
-    if (-not $answers) { $others = @($LocalAddresses.ToArray() | ForEach-Object { Get-Place trial $Imds 80 $_ }) + $others }
+    if (-not $answers) { $others = @(Get-TrialPlace) + $others }
     if ($others) { Connect-Place $others }
     $left = 4
     foreach ($place in $others) {
@@ -725,7 +714,7 @@ function Add-Try {
             Add-TryRecord $rank $place $path $found
             if ($place.Key -eq 'trial') {
                 $left--
-                if ((Get-AnswerCheck $found).Status -eq 'ok') { $left = 0; $Gathered.Proofs += "  note  imds.reachable       IMDS answers when asked from $($place.Source)" }
+                if (Set-Proof $place $found) { $left = 0 }
             }
             [Threading.Thread]::Sleep(300) # at most 3 requests a second
         }
@@ -733,6 +722,69 @@ function Add-Try {
     }
     if ($answers) { Add-Identity $answer.Text }
 }
+
+# The same where PowerShell may not connect: by curl.exe, which comes with Windows since Windows 10 1803 and Server 2019.
+function Add-TryByCurl {
+    $plain, $wire, $plugin = (Get-Place imds $Imds 80), (Get-Place wire $WireServer 80), (Get-Place plugin $WireServer 32526)
+    $answer = Receive-ByCurl $plain $InstancePath 'Metadata: true'
+    Add-TryRecord 1 $plain $InstancePath $answer
+    Add-TryRecord 1 $wire '/?comp=versions' (Receive-ByCurl $wire '/?comp=versions' 'x-ms-version: 2012-11-30')
+    [void](Receive-ByCurl $plugin '/' 'Accept: */*')
+    Add-TryRecord 1 $plugin
+    Set-Check $plain $wire $plugin $answer
+    $left = 4
+    foreach ($place in Get-TrialPlace) {
+        if ($Gathered.Metadata.Status -eq 'ok' -or -not $left--) { break }
+        $answer = Receive-ByCurl $place $InstancePath 'Metadata: true'
+        Add-TryRecord 1 $place $InstancePath $answer
+        if (Set-Proof $place $answer) { break }
+    }
+}
+
+# One GET. Sets what Connect-Place sets; gives what Receive-Answer gives, or nothing where there was no connection.
+function Receive-ByCurl($place, [string]$target, [string]$header) {
+    $ErrorActionPreference = 'Continue'
+    $options = '-q', '-s', '-v', '-i', '--raw', '--noproxy', '*', '--connect-timeout', $ConnectSeconds, '--max-time', $AnswerSeconds,
+        '--max-filesize', $AnswerLimit, '-w', '\n%{local_ip} %{time_connect} %{time_total}', '-H', $header
+    if ($place.Source) { $options += '--interface', $place.Source }
+    $printed = @(& "$([Environment]::SystemDirectory)\curl.exe" $options "http://$($place.Address):$($place.Port)$target" 2>&1 | ForEach-Object { "$_" })
+    $status, $log, $lines = $LASTEXITCODE, '', @()
+    foreach ($line in $printed) { if ($line -match '^[*><}{] ') { $log += "$line`n" } else { $lines += $line } }
+    $place.Local, $place.Seconds, $took = '', 0, 0
+    if ($lines -and $lines[-1] -match "^$Ip? ?([\d.,]+) ([\d.,]+)$") {
+        $place.Local, $place.Seconds, $took = "$($Matches[1])", [double]$Matches[2].Replace(',', '.'), [double]$Matches[3].Replace(',', '.')
+    }
+    $place.Code = -2
+    if ($log -match '(?m)^\* (Established connection|Connected) to') { $place.Code = 0 }
+    elseif ($status -eq 28) { $place.Code, $place.Seconds = -1, $ConnectSeconds }
+    else {
+        $words = [ordered]@{ 'Bad access' = 10013; 'refused' = 10061; 'Network (is )?unreachable' = 10051; '(Host|No route).*(unreachable|to host)' = 10065; 'Timed? ?out' = 10060 }
+        foreach ($word in $words.Keys) { if ($log -match $word) { $place.Code = $words[$word]; break } }
+        return
+    }
+    if ($place.Code) { return }
+    $ended = switch ($status) { 0 { 'whole' } 28 { 'timeout' } 63 { 'endless' } { $_ -in 18, 52 } { 'closed' } default { 10054 } }
+    $text = if ($lines.Count -gt 1) { $lines[0..($lines.Count - 2)] -join "`r`n" } else { '' }
+    return @{ Text = $text; Ended = $ended; Seconds = $took; At = "$([DateTime]::UtcNow.ToString('s'))Z" }
+}
+
+# The lines of CHECKS.
+function Set-Check($plain, $wire, $plugin, $answer) {
+    $Gathered.Code = $plain.Code
+    $Gathered.Reachable = Get-TryCheck $plain
+    $Gathered.Metadata = if ($answer) { Get-AnswerCheck $answer } else { @{ Status = 'skip'; Text = 'no answer' } }
+    $Gathered.WireServer = @{ Text = "port 80 $((Get-TryCheck $wire).Text); port 32526 $((Get-TryCheck $plugin).Text)"
+        Status = if ($wire.Code -eq 0 -and $plugin.Code -eq 0) { 'ok' } else { 'fail' } }
+}
+
+# Notes the address from which IMDS answers, and tells whether it does.
+function Set-Proof($place, $answer) {
+    if (-not $answer -or (Get-AnswerCheck $answer).Status -ne 'ok') { return $false }
+    $Gathered.Proof = Get-Detail " It answers when asked from $($place.Source)."
+    return $true
+}
+
+function Get-TrialPlace { for ($at = 0; $at -lt $LocalAddresses.Count; $at++) { Get-Place trial $Imds 80 $LocalAddresses[$at] } }
 
 function Get-TryCheck($place) {
     if ($place.Code -eq 0) { return @{ Status = 'ok'; Text = "connected$(Get-Detail " from $($place.Local)")" } }
@@ -778,28 +830,38 @@ function Add-Identity([string]$text) {
     $path = "/metadata/attested/document?api-version=$ApiVersion&nonce=$nonce"
     $place = Get-Place attested $Imds 80
     Connect-Place @($place)
-    if ($place.Code -ne 0) { Add-TryRecord 1 $place $path }
-    else {
-        $answer = Receive-Answer $place $path $Imds $AnswerSeconds "Metadata: true`r`n"
-        Add-TryRecord 1 $place $path $answer
-        if ($answer.Text -match '"signature"\s*:\s*"([A-Za-z0-9+/=\\]{1,60000})"') {
-            $signature = $Matches[1].Replace('\/', '/')
-            Add-Record 11 'document', $nonce, $signature
+    $answer = if ($place.Code -eq 0) { Receive-Answer $place $path $Imds $AnswerSeconds "Metadata: true`r`n" }
+    Add-TryRecord 1 $place $path $answer
+    if ($answer -and $answer.Text -match '"signature"\s*:\s*"([A-Za-z0-9+/=\\]{1,60000})"') {
+        $document = try { [Convert]::FromBase64String($Matches[1].Replace('\/', '/')) }
+        if ($document) {
             $at = if ($text -match '(?im)^Date: ([^\r\n]{10,40})') { $Matches[1] }
-            Invoke-Part 'certificate_chains' { Add-Chain ([Convert]::FromBase64String($signature)) $at }
+            Invoke-Part 'certificate_chains' { Add-Chain $document $nonce $at }
             $Gathered.Part = 'imds'
         }
     }
     $place, $path = (Get-Place identity $Imds 80), "/metadata/identity/info?api-version=$ApiVersion"
     Connect-Place @($place)
-    if ($place.Code -ne 0) { return Add-TryRecord 12 $place $path }
-    Add-TryRecord 12 $place $path (Receive-Answer $place $path $Imds $AnswerSeconds "Metadata: true`r`n")
+    $answer = if ($place.Code -eq 0) { Receive-Answer $place $path $Imds $AnswerSeconds "Metadata: true`r`n" }
+    Add-TryRecord 12 $place $path $answer
+}
+
+# Brings the document without its other certificates than the signer's, for which there is no room: zeros stand in their places.
+function Add-Document([byte[]]$document, [string]$nonce, $held) {
+    $text, $blank = $Latin.GetString($document), @()
+    foreach ($item in $held) {
+        if (-not @($held | Where-Object { $_.Issuer -eq $item.Subject -and $_.Subject -ne $item.Subject })) { continue }
+        $own = $Latin.GetString($item.RawData)
+        $text = $text.Replace($own, $own.Substring(0, 4) + "`0" * ($own.Length - 4))
+        $blank += $item.Thumbprint
+    }
+    Add-Record 1 (@('document', $nonce, [BitConverter]::ToString($Latin.GetBytes($text)).Replace('-', '')) + $blank)
 }
 
 # The chains that Windows builds for the signer of the document: from what is at hand and, where that does not do, by fetching.
-function Add-Chain([byte[]]$signature, [string]$date) {
+function Add-Chain([byte[]]$document, [string]$nonce, [string]$date) {
     $held = [Security.Cryptography.X509Certificates.X509Certificate2Collection]::new()
-    $held.Import($signature)
+    try { $held.Import($document) } finally { Add-Document $document $nonce $held }
     $leaf = $held[0]
     foreach ($item in $held) { if (-not @($held | Where-Object { $_.Issuer -eq $item.Subject })) { $leaf = $item; break } }
     $known = @()
@@ -821,11 +883,11 @@ function Add-Chain([byte[]]$signature, [string]$date) {
             $begins, $ends = $item.NotBefore, $item.NotAfter | ForEach-Object { "$($_.ToUniversalTime().ToString('s'))Z" }
             $shown = if ($way -eq 'net' -and $known -contains $item.Thumbprint) { '', '', '', '' } else { $item.Subject, $item.Issuer, $begins, $ends }
             $fields += @($flags, $item.Thumbprint) + $shown
-            if ($way -eq 'hand') { $known += $item.Thumbprint }
             if ($way -eq 'hand') {
+                $known += $item.Thumbprint
                 Add-Store $item.Thumbprint
                 foreach ($extension in $item.Extensions | Where-Object { '2.5.29.17', '1.3.6.1.5.5.7.1.1' -contains $_.Oid.Value }) {
-                    $rank = if ($number) { 12 } else { 10 }
+                    $rank = if ($number) { 12 } else { 11 }
                     Add-Record $rank 'extension', $item.Thumbprint, $extension.Oid.Value, ([Convert]::ToBase64String($extension.RawData))
                 }
                 if (@($held | ForEach-Object { $_.Thumbprint }) -notcontains $item.Thumbprint) {
@@ -839,19 +901,46 @@ function Add-Chain([byte[]]$signature, [string]$date) {
     }
 }
 
+# In which stores, of the machine and of each loaded user, a certificate lies.
 function Add-Store([string]$thumbprint) {
-    foreach ($root in 'SOFTWARE\Microsoft\SystemCertificates', 'SOFTWARE\Policies\Microsoft\SystemCertificates', 'SOFTWARE\Microsoft\EnterpriseCertificates') {
+    $own = 'SOFTWARE\Microsoft\SystemCertificates'
+    $places = @($own, 'SOFTWARE\Policies\Microsoft\SystemCertificates', 'SOFTWARE\Microsoft\EnterpriseCertificates' | ForEach-Object { "HKLM\$_" }) +
+        @(Get-Account | Where-Object { $_ -ne '.DEFAULT' } | ForEach-Object { "HKU\$_\$own" })
+    foreach ($place in $places) {
         foreach ($store in 'Root', 'AuthRoot', 'CA', 'Disallowed') {
-            $key = $Machine.OpenSubKey("$root\$store\Certificates\$thumbprint")
-            if ($key) { $key.Close(); Add-Record 10 'key', 'HKLM', "$root\$store\Certificates\$thumbprint" }
+            $root, $path = "$place\$store\Certificates\$thumbprint" -split '\\', 2
+            try { $key = (Get-Hive $root).OpenSubKey($path) } catch { continue }
+            if ($key) { $key.Close(); Add-Record 10 'key', $root, $path }
         }
     }
+}
+
+# The network devices as their drivers installed them: which are hardware, and those that were disabled, which nothing else lists.
+function Add-Device {
+    $class = '{4D36E972-E325-11CE-BFC1-08002BE10318}'
+    foreach ($number in Get-SubKey HKLM "SYSTEM\CurrentControlSet\Control\Class\$class" | Where-Object { $_ -match '^\d{4}$' } | Select-First 200) {
+        $device = Get-KeyTable HKLM "SYSTEM\CurrentControlSet\Control\Class\$class\$number"
+        $id, $traits = "$($device['NetCfgInstanceId'])", "$($device['Characteristics'])"
+        if (-not $id -or -not ([int]$traits -band 4)) { continue } # NCF_PHYSICAL
+        $connection = Get-KeyTable HKLM "SYSTEM\CurrentControlSet\Control\Network\$class\$id\Connection"
+        $instance = "$($connection['PnpInstanceID'])"
+        $state = if ($instance) { (Get-KeyTable HKLM "SYSTEM\CurrentControlSet\Enum\$instance")['ConfigFlags'] }
+        Add-Record 3 'device', $id, $connection['Name'], $device['DriverDesc'], $device['*IfType'], $traits, $instance, $state
+        $Gathered.Devices["$($connection['Name'])"] = $id
+        Add-Lease 3 $id
+    }
+}
+
+# The DHCP lease of an adapter.
+function Add-Lease([int]$rank, [string]$id) {
+    if ($Gathered.Leases[$id]) { return }
+    $Gathered.Leases[$id] = $true
+    Add-Key $rank HKLM "$Services\Tcpip\Parameters\Interfaces\$id" 'EnableDHCP', 'DhcpIPAddress', 'DhcpServer', 'DhcpDefaultGateway'
 }
 
 # --- of the system
 
 function Add-Adapter {
-    $Gathered.Adapters = @()
     foreach ($nic in [Net.NetworkInformation.NetworkInterface]::GetAllNetworkInterfaces()) {
         $properties, $kind = $nic.GetIPProperties(), [int]$nic.NetworkInterfaceType
         try { $index = $properties.GetIPv4Properties().Index } catch { continue } # it has no IPv4
@@ -860,17 +949,48 @@ function Add-Adapter {
         $gateways = @([Linq.Enumerable]::Distinct([string[]]@($properties.GatewayAddresses | ForEach-Object { "$($_.Address)" } | Where-Object { $_ -notmatch ':' })))
         $servers = @($properties.DhcpServerAddresses | ForEach-Object { "$_" } | Where-Object { $_ -notmatch ':' })
         $dhcp = try { [int]$properties.GetIPv4Properties().IsDhcpEnabled } catch { '' }
-        $rank = if ($held -and $kind -ne 24) { 3 } else { 12 } # 24: loopback
-        Add-Record $rank 'adapter', $index, $nic.Id, $nic.Name, $nic.Description, $kind, "$($nic.GetPhysicalAddress())",
+        $mac, $rank = "$($nic.GetPhysicalAddress())", 12
+        if ($held -and $kind -ne 24) { $rank = 3 } # 24: loopback
+        Add-Record $rank 'adapter', $index, $nic.Id, $nic.Name, $nic.Description, $kind, $mac,
             ([int]$nic.OperationalStatus), ($held -join ' '), ($gateways -join ' '), ($servers -join ' '), $dhcp
-        Add-Key $rank HKLM "$Services\Tcpip\Parameters\Interfaces\$($nic.Id)" `
-            @('EnableDHCP', 'DhcpIPAddress', 'DhcpServer', 'DhcpDefaultGateway')
+        Add-Lease $rank $nic.Id
         if ($kind -eq 24 -or $kind -eq 131) { continue }
-        if ("$($nic.OperationalStatus)" -ne 'Down') { foreach ($item in $held) { $LocalAddresses.Add($item.Split('/')[0]) } }
+        if ("$($nic.OperationalStatus)" -ne 'Down') { foreach ($item in $held) { $LocalAddresses[$LocalAddresses.Count] = $item.Split('/')[0] } }
         $addresses = if ($held) { ($held -replace '/\d+/\d+$') -join ', ' } else { 'no address' }
-        $mac = "$($nic.GetPhysicalAddress())" -replace '(..)(?!$)', '$1-'
-        $Gathered.Adapters += @("  $index `"$($nic.Name)`"", $mac, "$($nic.OperationalStatus)".ToLowerInvariant(), $addresses) +
+        $Gathered.Adapters += @("  $index `"$($nic.Name)`"", ($mac -replace '(..)(?!$)', '$1-'), "$($nic.OperationalStatus)".ToLowerInvariant(), $addresses) +
         @($servers | ForEach-Object { "dhcp $_" }) + @($gateways | ForEach-Object { "gateway $_" }) -join '  '
+    }
+}
+
+# Where PowerShell may not ask .NET: from what netsh and route print, without their words, which are in Windows' language.
+function Add-AdapterByTool {
+    $index, $found = '', @{}
+    foreach ($match in [regex]::Matches($Gathered.RoutePrint, '(?m)^ *(\d+)\.{3}((?:[0-9a-f]{2} ){6})?\.+(.*?)\r?$')) {
+        $found[$match.Groups[1].Value] = @{ Mac = $match.Groups[2].Value.Replace(' ', '').ToUpperInvariant(); Text = $match.Groups[3].Value }
+    }
+    foreach ($line in (Invoke-Tool netsh 'interface', 'ipv4', 'show', 'ipaddresses') -split '\r?\n') {
+        if ($line -match '^\S.*? (\d+) ?: (.*\S)') {
+            $index, $name = $Matches[1], $Matches[2]
+            if (-not $found[$index]) { $found[$index] = @{ Mac = ''; Text = '' } }
+            $found[$index].Name, $found[$index].Held = $name, @()
+        }
+        elseif ($index -and $line -match "\s$Ip\s*`$") { $found[$index].Held += $Matches[1] }
+    }
+    if (-not $index) { throw 'netsh lists no adapter' }
+    foreach ($index in $found.Keys) {
+        $nic = $found[$index]
+        if (-not $nic['Name']) { continue }
+        $id = "$($Gathered.Devices[$nic.Name])"
+        $held = foreach ($address in $nic.Held) {
+            $mask = '255.255.255.255'
+            foreach ($row in Get-RouteRow) { if ($row[3] -eq $address -and -not $row[2] -and $row[1] -notin $mask, '240.0.0.0') { $mask = $row[1] } }
+            "$address/$mask/0/4"
+            if ($nic.Mac) { $LocalAddresses[$LocalAddresses.Count] = $address }
+        }
+        $kind = if ($nic.Held -contains '127.0.0.1') { 24 } else { 6 }
+        Add-Record 3 'adapter', $index, $id, $nic.Name, $nic.Text, $kind, $nic.Mac, 1, ($held -join ' '), '', '', ''
+        if ($id) { Add-Lease 3 $id }
+        if ($nic.Mac) { $Gathered.Adapters += "  $index `"$($nic.Name)`"  $($nic.Mac -replace '(..)(?!$)', '$1-')  $($nic.Held -join ', ')" }
     }
 }
 
@@ -882,6 +1002,9 @@ function Add-Route {
     }
     Add-Key 2 HKLM "$Services\Tcpip\Parameters\PersistentRoutes"
 }
+
+# Those whose part of the registry is loaded.
+function Get-Account { Get-SubKey HKU '' | Where-Object { $_ -match '^(S-1-.*(?<!_Classes)|\.DEFAULT)$' } | Select-First 500 }
 
 # The source that a connected UDP socket chooses, which sends nothing; or the number of its error.
 function Add-Source {
@@ -903,12 +1026,19 @@ function Add-Source {
 }
 
 function Add-Neighbour {
-    $printed = Invoke-Tool arp '-a -v' 5
     $on = ''
-    foreach ($line in $printed -split '\r?\n') {
-        if ($line -match "^\S.*?$Ip.*?(0x[0-9a-f]+)") { $on = [Convert]::ToInt32($Matches[2], 16) }
+    foreach ($line in (Invoke-Tool arp '-a', '-v' 5) -split '\r?\n') {
+        if ($line -match "^\S.*?$Ip.*?(0x[0-9a-f]+)") { $on = [int]$Matches[2] }
         elseif ($line -match "^\s+$Ip\s+((?:[0-9a-f]{2}-){5}[0-9a-f]{2}|)\s+(\S+)") { Add-Record 8 'neighbour', $on, $Matches[1], $Matches[2], $Matches[3] }
     }
+}
+
+# Addresses with SkipAsSource: netsh says yes or no in Windows' language; 127.0.0.1 has the word for no.
+function Add-Skipped {
+    $printed = Invoke-Tool netsh 'interface', 'ipv4', 'show', 'ipaddresses', 'level=verbose' 5
+    $words = [regex]::Matches($printed, "(?m)^\S.*?$Ip.*\r?\n-+\r?\n(?:.*\S.*\r?\n)*?.*: *(\S+) *\r?(?:\n\s*\r?\n|\n?\z)")
+    if (-not $words.Count) { throw 'netsh lists no address' }
+    foreach ($match in $words) { Add-Record 8 'skip', $match.Groups[1].Value, $match.Groups[2].Value }
 }
 
 function Add-ProxySetting {
@@ -919,16 +1049,16 @@ function Add-ProxySetting {
     Add-Key 5 HKLM $settings $names
     Add-Key 5 HKLM 'Software\Policies\Microsoft\Windows\CurrentVersion\Internet Settings' 'ProxySettingsPerUser'
     Add-Key 5 HKLM 'SYSTEM\CurrentControlSet\Control\Session Manager\Environment' $variables
-    foreach ($sid in $Users.GetSubKeyNames() | Where-Object { $_ -match '^(S-1-.*(?<!_Classes)|\.DEFAULT)$' } | Select-First 500) {
+    foreach ($sid in Get-Account) {
         $before = $Records.Count
         Add-Key 5 HKU "$sid\$settings" $names
         Add-Key 5 HKU "$sid\$settings\Connections" 'DefaultConnectionSettings'
         Add-Key 5 HKU "$sid\Environment" $variables
         if ($Records.Count -gt $before) { Add-Key 5 HKLM "$WindowsNT\ProfileList\$sid" 'ProfileImagePath' }
     }
+    $own = @{ http_proxy = $env:http_proxy; all_proxy = $env:all_proxy; no_proxy = $env:no_proxy }
     foreach ($name in $variables) {
-        $value = [Environment]::GetEnvironmentVariable($name)
-        if ($value) { Add-Record 5 'variable', $name, (Hide-Secret $value); Find-Proxy $value }
+        if ($own[$name]) { Add-Record 5 'variable', $name, (Hide-Secret $own[$name]); Find-Proxy $own[$name] }
     }
 }
 
@@ -950,50 +1080,61 @@ function Add-Firewall {
     }
     $near = [regex]::Escape($Imds) + '|' + [regex]::Escape($WireServer)
     $blocks = $false # whether what no rule allows is blocked: then rules that allow matter too
-    for ($at = $first; $at -lt $Records.Count; $at++) { if ($Records[$at].Line -match 'DefaultOutboundAction\tDWord\t1(\t|$)') { $blocks = $true } }
+    for ($at = $first; $at -lt $Records.Count; $at++) { if ($Records[$at].Line -match 'DefaultOutboundAction\t\w+\t1(\t|$)') { $blocks = $true } }
+    # a COM class; New-Object would need a module
     try { Add-Record 6 'profiles', ([Activator]::CreateInstance([Type]::GetTypeFromProgID('HNetCfg.FwPolicy2'))).CurrentProfileTypes }
     catch { Add-Record 6 'profiles', '', "INetFwPolicy2: $(Get-Reason $_.Exception)" }
     $networks = "$WindowsNT\NetworkList\Profiles"
-    $key = $Machine.OpenSubKey($networks)
-    if ($key) { foreach ($name in $key.GetSubKeyNames() | Select-First 100) { Add-Key 6 HKLM "$networks\$name" 'Category' } }
+    foreach ($name in Get-SubKey HKLM $networks | Select-First 100) { Add-Key 6 HKLM "$networks\$name" 'Category' }
     $stores = "$local\FirewallRules", "$policy\FirewallRules", "$local\Mdm\FirewallRules", "$local\RestrictedServices\Static\System",
         "$local\RestrictedServices\Configurable\System", "$local\RestrictedServices\AppIso\FirewallRules"
     foreach ($store in $stores) {
-        $key = $Machine.OpenSubKey($store)
-        if (-not $key) { continue }
         $read, $left = 0, 0
-        foreach ($name in $key.GetValueNames()) {
+        foreach ($item in Get-KeyValue HKLM $store) {
             $read++
-            $value = $key.GetValue($name)
-            $matters = $value -is [string] -and $value.Length -lt 16384 -and $value -match '\|Dir=Out\|' -and $value -notmatch '\|Active=FALSE\|' -and
+            $value = $item.Value
+            $matters = $value.Length -lt 16384 -and $value -match '\|Dir=Out\|' -and $value -notmatch '\|Active=FALSE\|' -and
                 ($blocks -or $value -notmatch '\|Action=Allow\|' -or $value -match '\|AuthByPassOut=') -and $value -notmatch '\|Protocol=(?!6\||256\|)\d+\|' -and ($value -match $near -or $read - $left -le $RuleLimit)
-            if ($matters) { Add-Record $(if ($value -match $near) { 6 } else { 7 }) 'rule', $store, $name, $value } else { $left++ }
+            if ($matters) { Add-Record $(if ($value -match $near) { 6 } else { 7 }) 'rule', $store, $item.Name, $value } else { $left++ }
         }
-        Add-Record 6 'rules', $store, $read, $left
+        if ($read) { Add-Record 6 'rules', $store, $read, $left }
+    }
+}
+
+# Filters of any program, not of Windows' firewall alone, that may have forbidden the connect to IMDS.
+function Add-Filter {
+    if ($Gathered.Code -ne 10013) { return }
+    $printed = Invoke-Tool netsh 'wfp', 'show', 'filters', 'file=-', 'protocol=6', "remoteaddr=$Imds", 'remoteport=80', 'dir=out', 'verbose=on' 5
+    $parts = @($printed -split '(?=<item>\s*<filterKey>)' | Where-Object { $_ -match '^<item>' })
+    if (-not $parts) { throw 'netsh wfp show filters printed none' }
+    foreach ($part in $parts) {
+        if ($part -notmatch 'FWP_ACTION_BLOCK') { continue }
+        Add-Record 7 'filter', ($part.Substring(0, $part.LastIndexOf('</item>') + 7) -replace '>\s+<', '><')
     }
 }
 
 function Add-Machine {
     Add-Key 7 HKLM $WindowsNT 'ProductName', 'DisplayVersion', 'ReleaseId', 'EditionID', 'CurrentBuildNumber', 'CurrentBuild', 'UBR'
     Add-Key 7 HKLM "$Services\mssmbios\Data" 'SMBiosData'
-    $principal = [Security.Principal.WindowsPrincipal]::new([Security.Principal.WindowsIdentity]::GetCurrent())
-    Add-Record 7 'elevated', ([int]$principal.IsInRole([Security.Principal.WindowsBuiltInRole]::Administrator))
-    Add-Record 12 'variable', 'PROCESSOR_ARCHITECTURE', ([Environment]::GetEnvironmentVariable('PROCESSOR_ARCHITECTURE'))
+    $elevated = if ($Constrained) { (Invoke-Tool whoami '/groups') -match 'S-1-16-(12288|16384)' } # high, SYSTEM
+    else { [Security.Principal.WindowsPrincipal]::new([Security.Principal.WindowsIdentity]::GetCurrent()).IsInRole([Security.Principal.WindowsBuiltInRole]::Administrator) }
+    Add-Record 7 'elevated', ([int]$elevated)
+    Add-Record 12 'variable', 'PROCESSOR_ARCHITECTURE', $env:PROCESSOR_ARCHITECTURE
 }
 
 function Add-Service {
     foreach ($name in 'WindowsAzureGuestAgent', 'RdAgent', 'GuestProxyAgent', 'himds', 'Dhcp', 'BFE', 'MpsSvc', 'W32Time') {
-        $key = $Machine.OpenSubKey("$Services\$name")
-        if (-not $key) { continue }
-        $printed = Invoke-Tool sc "query $name" 3
+        $start = (Get-KeyTable HKLM "$Services\$name")['Start']
+        if ($null -eq $start) { continue }
+        $printed = Invoke-Tool sc 'query', $name 3
         $state = if ($printed -match '(?m)^\s*\S+\s+:\s+(\d)\s+[A-Z_]+\s*$') { $Matches[1] } else { '' } # TYPE has two words behind it
-        Add-Record 7 'service', $name, $state, $key.GetValue('Start')
+        Add-Record 7 'service', $name, $state, $start
     }
 }
 
 # Who listens on the ports that matter, and who has a connection to IMDS.
 function Add-TcpRow {
-    $printed = Invoke-Tool netstat '-ano -p TCP' 5
+    $printed = Invoke-Tool netstat '-ano', '-p', 'TCP' 5
     foreach ($match in [regex]::Matches($printed, "(?m)^\s*TCP\s+${Ip}:(\d+)\s+${Ip}:(\d+)\s+(\S.*?)\s+(\d+)\s*$")) {
         $local, $port, $remote, $remotePort, $state, $id = 1..6 | ForEach-Object { $match.Groups[$_].Value }
         if (($remotePort -eq '0' -and $port -in '80', '3080') -or $remote -eq $Imds) {
@@ -1003,59 +1144,120 @@ function Add-TcpRow {
     }
 }
 
-# Adds values of a registry key, as the registry has them: those that are named, or all.
-function Add-Key([int]$rank, [string]$root, [string]$path, [string[]]$names) {
-    $hive = if ($root -eq 'HKU') { $Users } else { $Machine }
-    try { $key = $hive.OpenSubKey($path) } catch { return Add-Record $rank 'nokey', $root, $path, (Get-Reason $_.Exception) }
+# The values of a registry key by their names, each as text.
+function Get-KeyTable([string]$root, [string]$path) {
+    $found = @{}
+    foreach ($item in Get-KeyValue $root $path) { $found[$item.Name] = $item.Value }
+    return $found
+}
+
+# The values of a registry key, as the registry has them or, where PowerShell may not ask it, as reg.exe prints them.
+function Get-KeyValue([string]$root, [string]$path) {
+    if ($Constrained) {
+        foreach ($match in [regex]::Matches((Invoke-Tool reg 'query', "$root\$path"), '(?m)^    (\S.*?)    (REG_\w+)(?:    (.*?))?\r?$')) {
+            $value = $match.Groups[3].Value
+            if ($match.Groups[2].Value -eq 'REG_DWORD') { $value = "$([long]$value)" }
+            @{ Name = $match.Groups[1].Value; Kind = $match.Groups[2].Value; Value = $value }
+        }
+        return
+    }
+    $key = (Get-Hive $root).OpenSubKey($path)
     if (-not $key) { return }
     try {
-        $fields = @('key', $root, $path)
-        foreach ($name in $key.GetValueNames() | Where-Object { -not $names -or $names -contains $_ } | Select-First 500) {
-            $value, $kind = $key.GetValue($name, $null, 'DoNotExpandEnvironmentNames'), "$($key.GetValueKind($name))"
-            if ($value -is [byte[]]) {
-                $text = $Latin.GetString($value)
-                if ($names -match 'Settings$') { Find-Proxy $text; $text = Hide-Secret $text }
-                $value = [Convert]::ToBase64String($Latin.GetBytes($text))
-            }
+        foreach ($name in $key.GetValueNames()) {
+            $value = $key.GetValue($name, $null, 'DoNotExpandEnvironmentNames')
+            if ($value -is [byte[]]) { $value = [Convert]::ToBase64String($value) }
             elseif ($value -is [string[]]) { $value = $value -join "`0" }
-            else {
-                if ($name -in 'ProxyServer', 'http_proxy', 'all_proxy') { Find-Proxy "$value" }
-                $value = Hide-Secret "$value"
-            }
-            $fields += $name, $kind, $value
+            @{ Name = $name; Kind = "$($key.GetValueKind($name))"; Value = "$value" }
         }
-        if ($fields.Count -gt 3) { Add-Record $rank $fields }
     }
     finally { $key.Close() }
+}
+
+function Get-SubKey([string]$root, [string]$path) {
+    if ($Constrained) {
+        foreach ($match in [regex]::Matches((Invoke-Tool reg 'query', "$root\$path".TrimEnd('\')), '(?m)^HKEY_\S.*\\([^\\\r\n]+?)\r?$')) { $match.Groups[1].Value }
+    }
+    else {
+        $key = (Get-Hive $root).OpenSubKey($path)
+        if ($key) { try { $key.GetSubKeyNames() } finally { $key.Close() } }
+    }
+}
+
+function Get-Hive([string]$root) { if ($root -eq 'HKU') { [Microsoft.Win32.Registry]::Users } else { [Microsoft.Win32.Registry]::LocalMachine } }
+
+# Adds values of a registry key: those that are named, or all.
+function Add-Key([int]$rank, [string]$root, [string]$path, [string[]]$names) {
+    try { $values = @(Get-KeyValue $root $path | Where-Object { -not $names -or $names -contains $_.Name } | Select-First 500) }
+    catch { return Add-Record $rank 'nokey', $root, $path, (Get-Reason $_.Exception) }
+    $fields = @('key', $root, $path)
+    foreach ($item in $values) {
+        $value = $item.Value
+        if ($item.Name -match 'Settings$' -and $item.Kind -match 'Binary') {
+            $text = Get-Text $value
+            Find-Proxy $text
+            $value = Get-Binary (Hide-Secret $text)
+        }
+        elseif ($item.Kind -notmatch 'Binary') {
+            if ($item.Name -in 'ProxyServer', 'http_proxy', 'all_proxy') { Find-Proxy $value }
+            $value = Hide-Secret $value
+        }
+        $fields += $item.Name, $item.Kind, $value
+    }
+    if ($fields.Count -gt 3) { Add-Record $rank $fields }
+}
+
+# The bytes of a binary value (base64; reg.exe: hexadecimal digits) as text (Latin-1), and back.
+function Get-Text([string]$value) {
+    if (-not $Constrained) { return $Latin.GetString([Convert]::FromBase64String($value)) }
+    -join $(for ($at = 0; $at + 1 -lt $value.Length; $at += 2) { [char][int]"0x$($value.Substring($at, 2))" })
+}
+
+function Get-Binary([string]$text) {
+    if (-not $Constrained) { return [Convert]::ToBase64String($Latin.GetBytes($text)) }
+    -join $(foreach ($character in $text.ToCharArray()) { '{0:x2}' -f [int]$character })
 }
 
 function Select-First([int]$count) { begin { $at = 0 } process { if ($at++ -lt $count) { $_ } } }
 
 # The block: as many records as fit into so many bytes, by rank; and how many of each part are left out.
-function Get-Block([int]$room) {
-    $room = [int](($room - 50) * 110 / 114) # for the first line, the last one, indents and line ends
-    $sorted = @(foreach ($rank in 1..12) { foreach ($record in $Records) { if ($record.Rank -eq $rank) { $record } } })
-    $low, $high = 0, [Math]::Min(2000, $sorted.Count)
+function Get-Block([string]$name, [hashtable]$from, [int]$room) {
+    $room = [int](($room - 60) * 110 / 114) # for the first line, the last one, indents and line ends
+    $sorted = @(foreach ($rank in 1..12) { for ($at = 0; $at -lt $from.Count; $at++) { if ($from[$at].Rank -eq $rank) { $from[$at] } } })
+    $low, $high = 0, $sorted.Count
+    if ($high -gt 2000) { $high = 2000 }
     while ($low -lt $high) {
-        $middle = [int][Math]::Ceiling(($low + $high) / 2)
+        $middle = ($low + $high + 1) -shr 1
         if ((Get-Packed $sorted $sorted[0..($middle - 1)]).Length -le $room) { $low = $middle } else { $high = $middle - 1 }
     }
     $chosen = @(if ($low) { $sorted[0..($low - 1)] })
-    for ($at = $low; $at -lt [Math]::Min($low + 40, $sorted.Count); $at++) { # behind one that is too large
+    for ($at = $low; $at -lt $low + 40 -and $at -lt $sorted.Count; $at++) { # behind one that is too large
         if ((Get-Packed $sorted ($chosen + $sorted[$at])).Length -le $room) { $chosen += $sorted[$at] }
     }
     $packed = Get-Packed $sorted $chosen
-    "RAW 1 $($packed.Length) $((Get-Sha256 ([IO.MemoryStream]::new([Text.Encoding]::ASCII.GetBytes($packed)))).Substring(0, 8))"
-    for ($at = 0; $at -lt $packed.Length; $at += 110) { '  ' + $packed.Substring($at, [Math]::Min(110, $packed.Length - $at)) }
-    'RAW END'
+    "$name $(if ($Constrained) { 2 } else { 1 }) $($packed.Length) $(Get-Checksum $packed)"
+    for ($at = 0; $at -lt $packed.Length; $at += 110) { '  ' + (Get-Start $packed.Substring($at) 110) }
+    "$name END"
 }
 
-# Some of all records, packed.
+# Eight digits: of SHA-256, or Adler-32 (RFC 1950) where PowerShell may not calculate that.
+function Get-Checksum([string]$text) {
+    if (-not $Constrained) { return (Get-Sha256 ([IO.MemoryStream]::new([Text.Encoding]::ASCII.GetBytes($text)))).Substring(0, 8) }
+    $low, $high = 1, 0
+    foreach ($character in $text.ToCharArray()) { $low = ($low + [int]$character) % 65521; $high = ($high + $low) % 65521 }
+    '{0:x4}{1:x4}' -f $high, $low
+}
+
+# Some of all records, packed: compressed and in base64 or, where PowerShell may not do that, with signs for what may not stand in a block.
 function Get-Packed([object[]]$all, [object[]]$chosen) {
-    $lines, $left = [Collections.Generic.List[string]]::new(), @{}
+    $lines, $left = @(), @{}
     foreach ($record in $all) { $left[$record.Part]++ }
-    foreach ($record in $chosen) { if ($record.Fits) { $lines.Add($record.Line); $left[$record.Part]-- } }
-    foreach ($part in $left.Keys) { if ($left[$part]) { $lines.Add("left`t$part`t$($left[$part])") } }
+    $lines = @(foreach ($record in $chosen) { if ($record.Fits) { $record.Line; $left[$record.Part]-- } }) +
+        @(foreach ($part in $left.Keys) { if ($left[$part]) { "left`t$part`t$($left[$part])" } })
+    if ($Constrained) {
+        $escaped = foreach ($line in $lines) { [uri]::EscapeDataString((Get-Start $line 16000)) }
+        return ($escaped -join ',').Replace('%09', '+').Replace('%20', '=').Replace('%5C%5C', '/').Replace('%2F', ':').Replace('%3A', ';')
+    }
     $bytes, $memory = [Text.Encoding]::UTF8.GetBytes($lines -join "`n"), [IO.MemoryStream]::new()
     $deflate = [IO.Compression.DeflateStream]::new($memory, [IO.Compression.CompressionLevel]::Optimal, $true)
     $deflate.Write($bytes, 0, $bytes.Length)
@@ -1105,14 +1307,11 @@ function Get-Meaning([int]$number) {
 # --- run ---
 
 $Began, $Ending = [DateTime]::UtcNow, @{ Code = 3 }
-$Gathered = @{ Part = ''; Done = @(); Proxies = @(); Proofs = @(); Routes = @(); Adapters = @(); Source = '' }
+$Gathered = @{ Part = ''; Done = @(); Proxies = @(); Proof = ''; Routes = @(); Adapters = @(); Source = ''; Code = 0; Devices = @{}; Leases = @{} }
+$Records, $Documents, $LocalAddresses = @{}, @{}, @{}
 $CollectUntil = $Began.AddSeconds(15)
 $Constrained = "$($ExecutionContext.SessionState.LanguageMode)" -ne 'FullLanguage'
-if (-not $Constrained) {
-    $Records, $LocalAddresses = [Collections.Generic.List[object]]::new(), [Collections.Generic.List[string]]::new()
-    $Machine, $Users = [Microsoft.Win32.Registry]::LocalMachine, [Microsoft.Win32.Registry]::Users
-    $Latin = [Text.Encoding]::GetEncoding(28591)
-}
+if (-not $Constrained) { $Latin = [Text.Encoding]::GetEncoding(28591) }
 $Invariant = [Globalization.CultureInfo]::InvariantCulture
 $IsFramework = $PSVersionTable.PSVersion.Major -lt 6 # .NET Framework, which Windows PowerShell runs on
 $Words = @([regex]::Matches($Arguments, '(?:"[^"]*"|''[^'']*''|\S)+') | ForEach-Object {
