@@ -89,8 +89,7 @@ function Get-KeptPath { "$([Environment]::GetFolderPath('ProgramFiles'))\imds-ch
 function Get-Exe {
     if ($ExeSha256.Length -ne 64) { throw 'this script was built without the exe, so it knows no SHA-256 that may run' }
     New-Folder
-    $kept = Get-KeptPath
-    $reasons, $uri, $exe = @(), $null, $null
+    $kept, $reasons, $uri, $exe = (Get-KeptPath), @(), $null, $null
     if ($ExePath) {
         try {
             if ($ExePath -match '[\x00-\x1F]') { throw 'it holds a line break, for which Run Command may take "\n": write "/"' }
@@ -210,32 +209,32 @@ function Get-Uri {
 function Receive-Exe([Uri]$uri) {
     $until = [DateTime]::UtcNow.AddSeconds($DownloadSeconds)
     foreach ($pause in 2, 4, 0) {
-        $passes = $true # what is wrong may pass
-        try {
-            $answer = Open-Url $uri ([Math]::Min($HeadSeconds, ($until - [DateTime]::UtcNow).TotalSeconds))
-            try {
-                $status, $from = [int]$answer.StatusCode, $answer.ResponseUri.Host
-                $passes = $status -in 408, 429 -or $status -ge 500
-                if ($status -in 401, 403) {
-                    throw "HTTP $status, access denied: a signature (SAS) has expired, or the address was cut at `"&`" (base64 is not)"
-                }
-                if ($status -ne 200) { throw "HTTP $status$(if ($status -eq 404) { ', not found: look at the address' })" }
-                if ($answer.ContentType -like 'text/html*') {
-                    throw "a page in HTML came$(Get-Detail " from $from"), of a sign-in, a proxy or a web site, and not the exe"
-                }
-                $passes = $true
-                $content = Read-Body $answer $ExeSize $until
-            }
-            finally { $answer.Close() }
-            $passes = $false
-            Confirm-Exe $content
-            return $content
-        }
+        $Gathered.Passes = $true # what is wrong may pass
+        try { return Receive-Once $uri $until }
         catch {
-            if (-not $passes -or -not $pause -or [DateTime]::UtcNow.AddSeconds($pause) -gt $until) { throw }
+            if (-not $Gathered.Passes -or -not $pause -or [DateTime]::UtcNow.AddSeconds($pause) -gt $until) { throw }
             [Threading.Thread]::Sleep(1000 * $pause)
         }
     }
+}
+
+function Receive-Once([Uri]$uri, [DateTime]$until) {
+    $answer = Open-Url $uri ([Math]::Min($HeadSeconds, ($until - [DateTime]::UtcNow).TotalSeconds))
+    try {
+        $status = [int]$answer.StatusCode
+        $Gathered.Passes = $status -in 408, 429 -or $status -ge 500
+        if ($status -in 401, 403) { throw "HTTP $status, access denied: a signature (SAS) has expired, or the address was cut at `"&`" (base64 is not)" }
+        if ($status -ne 200) { throw "HTTP $status$(if ($status -eq 404) { ', not found: look at the address' })" }
+        if ($answer.ContentType -like 'text/html*') {
+            throw "a page in HTML came$(Get-Detail " from $($answer.ResponseUri.Host)"), of a sign-in, a proxy or a web site, and not the exe"
+        }
+        $Gathered.Passes = $true
+        $content = Read-Body $answer $until
+    }
+    finally { $answer.Close() }
+    $Gathered.Passes = $false
+    Confirm-Exe $content
+    return $content
 }
 
 # One GET; gives the answer, whatever its status, as soon as its head has come.
@@ -259,25 +258,22 @@ function Open-Url([Uri]$uri, [double]$seconds) {
     throw "no answer in $([int]$seconds) s"
 }
 
-# The whole body of an answer, of at most so many bytes, in memory.
-function Read-Body([Net.WebResponse]$answer, [long]$limit, [DateTime]$until) {
+# The whole body of an answer, in memory.
+function Read-Body([Net.WebResponse]$answer, [DateTime]$until) {
     $content, $buffer, $stream = [IO.MemoryStream]::new(), [byte[]]::new(65536), $answer.GetResponseStream()
     $expected = $answer.ContentLength # -1: not told
-    if ($expected -gt $limit) { throw "it has $expected bytes, more than $limit" }
-    while ($true) {
-        $got, $why = 0, ''
+    while ([Math]::Max($expected, $content.Length) -le $ExeSize) {
         try {
             $left = [int]($until - [DateTime]::UtcNow).TotalMilliseconds
             $read = $stream.ReadAsync($buffer, 0, $buffer.Length)
-            if ($left -gt 0 -and $read.Wait($left)) { $got = $read.Result } else { $why = 'the time was over' }
+            if ($left -le 0 -or -not $read.Wait($left)) { throw 'the time was over' }
+            if (-not $read.Result -and $content.Length -lt $expected) { throw 'the connection was closed' }
         }
-        catch { $why = Get-Reason $_.Exception }
-        if (-not $why -and -not $got -and $content.Length -lt $expected) { $why = 'the connection was closed' }
-        if ($why) { throw "cut after $($content.Length)$(if ($expected -ge 0) { " of $expected" }) bytes: $why" }
-        if (-not $got) { return $content }
-        $content.Write($buffer, 0, $got)
-        if ($content.Length -gt $limit) { throw "it has more than $limit bytes" }
+        catch { throw "cut after $($content.Length)$(if ($expected -ge 0) { " of $expected" }) bytes: $(Get-Reason $_.Exception)" }
+        if (-not $read.Result) { return $content }
+        $content.Write($buffer, 0, $read.Result)
     }
+    throw "it has more than $ExeSize bytes"
 }
 
 # --- programs ---
@@ -388,14 +384,10 @@ function Get-Wrapped([string]$text, [string]$indent) {
 
 # One line of printable ASCII.
 function Get-Plain([string]$text, [int]$limit) {
-    $plain = ''
-    foreach ($character in $text.ToCharArray()) {
-        $number = [int]$character
-        if ($number -ge 32 -and $number -le 126) { $plain += $character }
-        elseif ($number -in 9, 10, 13) { $plain += ' ' }
-        else { $plain += '\u{0:X4}' -f $number }
-        if ($plain.Length -gt $limit) { return $plain.Substring(0, $limit - 3) + '...' }
-    }
+    $plain = -join $(foreach ($character in (Get-Start $text $limit).ToCharArray()) {
+            if ($character -match '[ -~]') { $character } elseif ($character -match '\s') { ' ' } else { '\u{0:X4}' -f [int]$character }
+        })
+    if ($plain.Length -gt $limit -or $text.Length -gt $limit) { $plain = (Get-Start $plain ($limit - 3)) + '...' }
     return $plain
 }
 
@@ -421,22 +413,20 @@ function Get-RouteRow {
 # Those that lead to the platform's addresses, as lines; > at the one that wins.
 function Get-RouteLine([object[]]$rows) {
     $columns = '{0,-16}{1,-16}{2,-16}{3,-16}{4,5}'
-    $leading = @(foreach ($row in $rows) {
-            $leads = @(Get-Led $row)
-            $gateway = if ($row[2]) { $row[2] } else { 'On-link' }
-            $text = $columns -f $row[0], $row[1], $gateway, $row[3], $row[4]
-            if ($leads) { @{ Leads = $leads; Mask = Get-Number $row[1]; Metric = [long]$row[4]; Text = $text; Mark = ' ' } }
-        })
-    foreach ($address in $Imds, $WireServer) {
-        $best = $null
-        foreach ($row in $leading | Where-Object { $_.Leads -contains $address }) {
-            $wins = -not $best -or $row.Mask -gt $best.Mask -or ($row.Mask -eq $best.Mask -and $row.Metric -lt $best.Metric)
-            if ($wins) { $best = $row }
-        }
-        if ($best) { $best.Mark = '>' }
-    }
     "  $columns" -f 'Destination', 'Netmask', 'Gateway', 'Interface', 'Metric'
-    if ($leading) { foreach ($row in $leading) { "$($row.Mark) $($row.Text)" } } else { "  none leads to $Imds or $WireServer" }
+    $leading, $best = @($rows | Where-Object { $_ -and (Get-Led $_) }), @{}
+    for ($at = 0; $at -lt $leading.Count; $at++) {
+        $weight = 1e6 * (Get-Number $leading[$at][1]) - $leading[$at][4]
+        foreach ($address in Get-Led $leading[$at]) {
+            if (-not $best[$address] -or $weight -gt $best[$address].Weight) { $best[$address] = @{ Weight = $weight; At = $at } }
+        }
+    }
+    for ($at = 0; $at -lt $leading.Count; $at++) {
+        $mark, $row = ' ', $leading[$at]
+        foreach ($one in $best.Values) { if ($one.At -eq $at) { $mark = '>' } }
+        "$mark $columns" -f $row[0], $row[1], $(if ($row[2]) { $row[2] } else { 'On-link' }), $row[3], $row[4]
+    }
+    if (-not $leading) { "  none leads to $Imds or $WireServer" }
 }
 
 function Get-Led([object[]]$row) {
@@ -478,7 +468,8 @@ function Get-Material {
     Invoke-Part 'devices' { Add-Device }
     Invoke-Part 'adapters' { if ($Constrained) { Add-AdapterByTool } else { Add-Adapter } }
     Invoke-Part 'proxies' { Add-ProxySetting }
-    Invoke-Part 'imds' { if ($Constrained) { Add-TryByCurl } else { Add-Try } }
+    $places = (Get-Place imds $Imds 80), (Get-Place wire $WireServer 80), (Get-Place plugin $WireServer 32526)
+    Invoke-Part 'imds' { if ($Constrained) { Add-TryByCurl @places } else { Add-Try @places } }
     Invoke-Part 'routes' { Add-Route }
     Invoke-Part 'lookups' { Add-Source }
     Invoke-Part 'neighbours' { Add-Neighbour }
@@ -505,17 +496,15 @@ function Connect-Place([object[]]$places) {
         }
         catch { $place.Code, $place.Seconds = (Get-SocketError $_.Exception), 0 }
     }
-    while ($clock.Elapsed.TotalSeconds -lt $ConnectSeconds) {
-        $waiting = $false
-        foreach ($place in $places) {
-            if ($place.Code -ne -1) { continue }
-            if (-not $place.Task.IsCompleted) { $waiting = $true; continue }
+    do {
+        [Threading.Thread]::Sleep(5)
+        $waiting = @($places | Where-Object { $_.Code -eq -1 })
+        foreach ($place in $waiting) {
+            if (-not $place.Task.IsCompleted) { continue }
             $place.Seconds = $clock.Elapsed.TotalSeconds
             $place.Code = if ($place.Task.IsFaulted) { Get-SocketError $place.Task.Exception } else { 0 }
         }
-        if (-not $waiting) { break }
-        [Threading.Thread]::Sleep(5)
-    }
+    } while ($waiting -and $clock.Elapsed.TotalSeconds -lt $ConnectSeconds)
     foreach ($place in $places) {
         if (-not $place.Client) { continue }
         try { $place.Local = "$($place.Client.Client.LocalEndPoint.Address)" -replace '^0\.0\.0\.0$' } catch { }
@@ -572,16 +561,14 @@ function Test-Whole([string]$text, [IO.MemoryStream]$content) {
 
 # Adds a try: how the connect ended and, where something came back, what of it may leave this VM.
 function Add-TryRecord([int]$rank, $place, [string]$target, $answer) {
-    $fields = @('try', $place.Key, $place.Address, $place.Port, $place.Source, $place.Local, $place.Code,
-        (Get-Rounded $place.Seconds '0.000'), $target)
+    $fields = @('try', $place.Key, $place.Address, $place.Port, $place.Source, $place.Local, $place.Code, (Get-Rounded $place.Seconds '0.000'), $target)
     if (-not $answer) { return Add-Record $rank $fields }
-    $head, $body = '', $answer.Text
+    $head, $body, $kept = '', $answer.Text, ''
     $at = $body.IndexOf("`r`n`r`n")
     if ($at -ge 0) { $head, $body = $body.Substring(0, $at), $body.Substring($at + 4) }
-    $size = $body.Length
-    if ($head -match '(?im)^Transfer-Encoding:\s*chunked') { $body = Get-Unchunked $body; $size = $body.Length }
-    $kept = if ($at -ge 0) { Get-KeptBody $body }
-    Add-Record $rank ($fields + @($answer.Ended, (Get-Rounded $answer.Seconds '0.000'), $answer.At, (Get-KeptHead $head), $size, $kept))
+    if ($head -match '(?im)^Transfer-Encoding:\s*chunked') { $body = Get-Unchunked $body }
+    if ($at -ge 0) { $kept = Get-KeptBody $body }
+    Add-Record $rank ($fields + @($answer.Ended, (Get-Rounded $answer.Seconds '0.000'), $answer.At, (Get-KeptHead $head), $body.Length, $kept))
 }
 
 # The status line and the headers that are looked at.
@@ -681,58 +668,50 @@ function Hide-Word([string]$text) {
 }
 
 # All tries: the plain ones; then, where IMDS did not answer, from each local address; and through the proxies.
-function Add-Try {
-    $plain, $wire, $plugin = (Get-Place imds $Imds 80), (Get-Place wire $WireServer 80), (Get-Place plugin $WireServer 32526)
+function Add-Try($plain, $wire, $plugin) {
     Connect-Place @($plain, $wire, $plugin)
     $answer = if ($wire.Code -eq 0) { Receive-Answer $wire '/?comp=versions' $WireServer $AnswerSeconds }
     Add-TryRecord 1 $wire '/?comp=versions' $answer
     if ($plugin.Code -eq 0) { $plugin.Client.Close() }
     Add-TryRecord 1 $plugin
-    $answer = $null
     foreach ($pause in 1, 2, 4, 0) {
-        if ($plain.Code -ne 0) { Add-TryRecord 1 $plain $InstancePath; break }
-        $answer = Receive-Answer $plain $InstancePath $Imds $AnswerSeconds "Metadata: true`r`n"
+        $answer = if ($plain.Code -eq 0) { Receive-Answer $plain $InstancePath $Imds $AnswerSeconds "Metadata: true`r`n" }
         Add-TryRecord 1 $plain $InstancePath $answer
-        if ($answer.Text -notmatch '^HTTP/1\.[01] (410|429|5\d\d) ' -or -not $pause) { break }
-        if ([DateTime]::UtcNow.AddSeconds($pause + 2) -gt $CollectUntil) { break }
+        if (-not $answer -or $answer.Text -notmatch '^HTTP/1\.[01] (410|429|5\d\d) ') { break }
+        if (-not $pause -or [DateTime]::UtcNow.AddSeconds($pause + 2) -gt $CollectUntil) { break }
         [Threading.Thread]::Sleep(1000 * $pause)
         Connect-Place @($plain)
     }
     Set-Check $plain $wire $plugin $answer
-    $answers = $Gathered.Metadata.Status -eq 'ok'
+    $answers, $left = ($Gathered.Metadata.Status -eq 'ok'), 4
     $others = @(Get-ProxyPlace)
     if (-not $answers) { $others = @(Get-TrialPlace) + $others }
     if ($others) { Connect-Place $others }
-    $left = 4
     foreach ($place in $others) {
-        $rank, $target, $name, $headers = 1, $InstancePath, $Imds, "Metadata: true`r`n"
-        if ($place.Key -ne 'trial') { $rank, $target = 5, "http://$Imds$InstancePath" }
+        $rank, $target, $name, $headers, $found = 1, $InstancePath, $Imds, "Metadata: true`r`n", $null
+        $tries = $place.Key -eq 'trial'
+        if (-not $tries) { $rank, $target = 5, "http://$Imds$InstancePath" }
         if ($place.Key -like 'wireproxy*') { $target, $name, $headers = "http://$WireServer/?comp=versions", $WireServer, '' }
-        $path = $target -replace '^http://[^/]+'
-        if ($place.Code -eq 0 -and ($place.Key -ne 'trial' -or $left -gt 0)) {
+        if ($place.Code -eq 0 -and (-not $tries -or $left -gt 0)) {
             $found = Receive-Answer $place $target $name 2 $headers
-            Add-TryRecord $rank $place $path $found
-            if ($place.Key -eq 'trial') {
-                $left--
-                if (Set-Proof $place $found) { $left = 0 }
-            }
+            if ($tries) { $left-- }
+            if ($tries -and (Set-Proof $place $found)) { $left = 0 }
             [Threading.Thread]::Sleep(300) # at most 3 requests a second
         }
-        else { if ($place.Code -eq 0) { $place.Client.Close() }; Add-TryRecord $rank $place $path }
+        elseif ($place.Code -eq 0) { $place.Client.Close() }
+        Add-TryRecord $rank $place ($target -replace '^http://[^/]+') $found
     }
     if ($answers) { Add-Identity $answer.Text }
 }
 
 # The same where PowerShell may not connect: by curl.exe, which comes with Windows since Windows 10 1803 and Server 2019.
-function Add-TryByCurl {
-    $plain, $wire, $plugin = (Get-Place imds $Imds 80), (Get-Place wire $WireServer 80), (Get-Place plugin $WireServer 32526)
-    $answer = Receive-ByCurl $plain $InstancePath 'Metadata: true'
+function Add-TryByCurl($plain, $wire, $plugin) {
+    $answer, $left = (Receive-ByCurl $plain $InstancePath 'Metadata: true'), 4
     Add-TryRecord 1 $plain $InstancePath $answer
-    Add-TryRecord 1 $wire '/?comp=versions' (Receive-ByCurl $wire '/?comp=versions' 'x-ms-version: 2012-11-30')
+    Add-TryRecord 1 $wire '/?comp=versions' (Receive-ByCurl $wire '/?comp=versions' 'Accept: */*')
     [void](Receive-ByCurl $plugin '/' 'Accept: */*')
     Add-TryRecord 1 $plugin
     Set-Check $plain $wire $plugin $answer
-    $left = 4
     foreach ($place in Get-TrialPlace) {
         if ($Gathered.Metadata.Status -eq 'ok' -or -not $left--) { break }
         $answer = Receive-ByCurl $place $InstancePath 'Metadata: true'
@@ -744,27 +723,23 @@ function Add-TryByCurl {
 # One GET. Sets what Connect-Place sets; gives what Receive-Answer gives, or nothing where there was no connection.
 function Receive-ByCurl($place, [string]$target, [string]$header) {
     $ErrorActionPreference = 'Continue'
-    $options = '-q', '-s', '-v', '-i', '--raw', '--noproxy', '*', '--connect-timeout', $ConnectSeconds, '--max-time', $AnswerSeconds,
+    $options = '-qsvi', '--raw', '--noproxy', '*', '--connect-timeout', $ConnectSeconds, '--max-time', $AnswerSeconds,
         '--max-filesize', $AnswerLimit, '-w', '\n%{local_ip} %{time_connect} %{time_total}', '-H', $header
     if ($place.Source) { $options += '--interface', $place.Source }
     $printed = @(& "$([Environment]::SystemDirectory)\curl.exe" $options "http://$($place.Address):$($place.Port)$target" 2>&1 | ForEach-Object { "$_" })
     $status, $log, $lines = $LASTEXITCODE, '', @()
     foreach ($line in $printed) { if ($line -match '^[*><}{] ') { $log += "$line`n" } else { $lines += $line } }
     $place.Local, $place.Seconds, $took = '', 0, 0
-    if ($lines -and $lines[-1] -match "^$Ip? ?([\d.,]+) ([\d.,]+)$") {
-        $place.Local, $place.Seconds, $took = "$($Matches[1])", [double]$Matches[2].Replace(',', '.'), [double]$Matches[3].Replace(',', '.')
+    if ($lines -and $lines[-1] -match "^$Ip? ?(\d+)[.,](\d+) (\d+)[.,](\d+)$") {
+        $place.Local, $place.Seconds, $took = "$($Matches[1])", [double]"$($Matches[2]).$($Matches[3])", [double]"$($Matches[4]).$($Matches[5])"
     }
-    $place.Code = -2
-    if ($log -match '(?m)^\* (Established connection|Connected) to') { $place.Code = 0 }
-    elseif ($status -eq 28) { $place.Code, $place.Seconds = -1, $ConnectSeconds }
-    else {
-        $words = [ordered]@{ 'Bad access' = 10013; 'refused' = 10061; 'Network (is )?unreachable' = 10051; '(Host|No route).*(unreachable|to host)' = 10065; 'Timed? ?out' = 10060 }
-        foreach ($word in $words.Keys) { if ($log -match $word) { $place.Code = $words[$word]; break } }
+    $place.Code = 0
+    if ($log -notmatch '(?m)^\* (Established connection|Connected) to') {
+        $place.Code = if ($status -eq 28) { -1 } elseif ($log -match '(?m) failed: (.{1,60}?)\r?$') { "curl $($Matches[1])" } else { "curl $status" }
         return
     }
-    if ($place.Code) { return }
-    $ended = switch ($status) { 0 { 'whole' } 28 { 'timeout' } 63 { 'endless' } { $_ -in 18, 52 } { 'closed' } default { 10054 } }
-    $text = if ($lines.Count -gt 1) { $lines[0..($lines.Count - 2)] -join "`r`n" } else { '' }
+    $ended = switch ($status) { 0 { 'whole' } 28 { 'timeout' } 63 { 'endless' } 52 { 'closed' } 18 { 'closed' } default { 10054 } }
+    $text = ($lines | Select-First ($lines.Count - 1)) -join "`r`n"
     return @{ Text = $text; Ended = $ended; Seconds = $took; At = "$([DateTime]::UtcNow.ToString('s'))Z" }
 }
 
@@ -788,8 +763,7 @@ function Get-TrialPlace { for ($at = 0; $at -lt $LocalAddresses.Count; $at++) { 
 
 function Get-TryCheck($place) {
     if ($place.Code -eq 0) { return @{ Status = 'ok'; Text = "connected$(Get-Detail " from $($place.Local)")" } }
-    $text = Get-Meaning $place.Code
-    if ($place.Code -eq -1) { $text = "timed out after $ConnectSeconds s" }
+    $text = if ($place.Code -eq -1) { "timed out after $ConnectSeconds s" } else { Get-Meaning $place.Code }
     if (-not $text) { $text = "failed: error $($place.Code)" }
     return @{ Status = 'fail'; Text = $text }
 }
@@ -833,7 +807,7 @@ function Add-Identity([string]$text) {
     $answer = if ($place.Code -eq 0) { Receive-Answer $place $path $Imds $AnswerSeconds "Metadata: true`r`n" }
     Add-TryRecord 1 $place $path $answer
     if ($answer -and $answer.Text -match '"signature"\s*:\s*"([A-Za-z0-9+/=\\]{1,60000})"') {
-        $document = try { [Convert]::FromBase64String($Matches[1].Replace('\/', '/')) }
+        $document = try { [Convert]::FromBase64String($Matches[1].Replace('\/', '/')) } catch { }
         if ($document) {
             $at = if ($text -match '(?im)^Date: ([^\r\n]{10,40})') { $Matches[1] }
             Invoke-Part 'certificate_chains' { Add-Chain $document $nonce $at }
@@ -942,55 +916,34 @@ function Add-Lease([int]$rank, [string]$id) {
 
 function Add-Adapter {
     foreach ($nic in [Net.NetworkInformation.NetworkInterface]::GetAllNetworkInterfaces()) {
-        $properties, $kind = $nic.GetIPProperties(), [int]$nic.NetworkInterfaceType
-        try { $index = $properties.GetIPv4Properties().Index } catch { continue } # it has no IPv4
+        $properties, $kind, $rank = $nic.GetIPProperties(), [int]$nic.NetworkInterfaceType, 12
+        try { $own = $properties.GetIPv4Properties(); $index = $own.Index } catch { continue } # it has no IPv4
         $held = @(foreach ($item in $properties.UnicastAddresses) {
-                if ("$($item.Address)" -notmatch ':') { "$($item.Address)/$($item.PrefixLength)/$([int]$item.SuffixOrigin)/$([int]$item.DuplicateAddressDetectionState)" } })
-        $gateways = @([Linq.Enumerable]::Distinct([string[]]@($properties.GatewayAddresses | ForEach-Object { "$($_.Address)" } | Where-Object { $_ -notmatch ':' })))
-        $servers = @($properties.DhcpServerAddresses | ForEach-Object { "$_" } | Where-Object { $_ -notmatch ':' })
-        $dhcp = try { [int]$properties.GetIPv4Properties().IsDhcpEnabled } catch { '' }
-        $mac, $rank = "$($nic.GetPhysicalAddress())", 12
+                "$($item.Address)/$($item.PrefixLength)/$([int]$item.SuffixOrigin)/$([int]$item.DuplicateAddressDetectionState)" }) -notmatch ':'
+        $gateways = @($properties.GatewayAddresses | ForEach-Object { "$($_.Address)" }) -notmatch ':'
+        $servers = @($properties.DhcpServerAddresses | ForEach-Object { "$_" }) -notmatch ':'
+        $dhcp = try { [int]$own.IsDhcpEnabled } catch { '' }
+        $mac, $status = "$($nic.GetPhysicalAddress())", $nic.OperationalStatus
         if ($held -and $kind -ne 24) { $rank = 3 } # 24: loopback
-        Add-Record $rank 'adapter', $index, $nic.Id, $nic.Name, $nic.Description, $kind, $mac,
-            ([int]$nic.OperationalStatus), ($held -join ' '), ($gateways -join ' '), ($servers -join ' '), $dhcp
+        Add-Record $rank 'adapter', $index, $nic.Id, $nic.Name, $nic.Description, $kind, $mac, ([int]$status), "$held", "$gateways", "$servers", $dhcp
         Add-Lease $rank $nic.Id
         if ($kind -eq 24 -or $kind -eq 131) { continue }
-        if ("$($nic.OperationalStatus)" -ne 'Down') { foreach ($item in $held) { $LocalAddresses[$LocalAddresses.Count] = $item.Split('/')[0] } }
+        if ("$status" -ne 'Down') { foreach ($item in $held) { $LocalAddresses[$LocalAddresses.Count] = $item.Split('/')[0] } }
         $addresses = if ($held) { ($held -replace '/\d+/\d+$') -join ', ' } else { 'no address' }
-        $Gathered.Adapters += @("  $index `"$($nic.Name)`"", ($mac -replace '(..)(?!$)', '$1-'), "$($nic.OperationalStatus)".ToLowerInvariant(), $addresses) +
-        @($servers | ForEach-Object { "dhcp $_" }) + @($gateways | ForEach-Object { "gateway $_" }) -join '  '
+        $Gathered.Adapters += @("  $index `"$($nic.Name)`"", ($mac -replace '(..)(?!$)', '$1-'), "$status".ToLowerInvariant(), $addresses) +
+            @($servers | ForEach-Object { "dhcp $_" }) + @($gateways | ForEach-Object { "gateway $_" }) -join '  '
     }
 }
 
-# Where PowerShell may not ask .NET: from what netsh and route print, without their words, which are in Windows' language.
+# Where PowerShell may not ask .NET: what route print and netsh list, of each line what has a number.
 function Add-AdapterByTool {
-    $index, $found = '', @{}
-    foreach ($match in [regex]::Matches($Gathered.RoutePrint, '(?m)^ *(\d+)\.{3}((?:[0-9a-f]{2} ){6})?\.+(.*?)\r?$')) {
-        $found[$match.Groups[1].Value] = @{ Mac = $match.Groups[2].Value.Replace(' ', '').ToUpperInvariant(); Text = $match.Groups[3].Value }
+    foreach ($line in $Gathered.RoutePrint -split '\r?\n' -match '^ *\d+\.{3}') {
+        Add-Record 3 'listed', $line.Trim()
+        if ($line -match '(..)( ..){5}') { $Gathered.Adapters += "  $($line.Trim())" }
     }
-    foreach ($line in (Invoke-Tool netsh 'interface', 'ipv4', 'show', 'ipaddresses') -split '\r?\n') {
-        if ($line -match '^\S.*? (\d+) ?: (.*\S)') {
-            $index, $name = $Matches[1], $Matches[2]
-            if (-not $found[$index]) { $found[$index] = @{ Mac = ''; Text = '' } }
-            $found[$index].Name, $found[$index].Held = $name, @()
-        }
-        elseif ($index -and $line -match "\s$Ip\s*`$") { $found[$index].Held += $Matches[1] }
-    }
-    if (-not $index) { throw 'netsh lists no adapter' }
-    foreach ($index in $found.Keys) {
-        $nic = $found[$index]
-        if (-not $nic['Name']) { continue }
-        $id = "$($Gathered.Devices[$nic.Name])"
-        $held = foreach ($address in $nic.Held) {
-            $mask = '255.255.255.255'
-            foreach ($row in Get-RouteRow) { if ($row[3] -eq $address -and -not $row[2] -and $row[1] -notin $mask, '240.0.0.0') { $mask = $row[1] } }
-            "$address/$mask/0/4"
-            if ($nic.Mac) { $LocalAddresses[$LocalAddresses.Count] = $address }
-        }
-        $kind = if ($nic.Held -contains '127.0.0.1') { 24 } else { 6 }
-        Add-Record 3 'adapter', $index, $id, $nic.Name, $nic.Text, $kind, $nic.Mac, 1, ($held -join ' '), '', '', ''
-        if ($id) { Add-Lease 3 $id }
-        if ($nic.Mac) { $Gathered.Adapters += "  $index `"$($nic.Name)`"  $($nic.Mac -replace '(..)(?!$)', '$1-')  $($nic.Held -join ', ')" }
+    foreach ($line in (Invoke-Tool netsh 'interface', 'ipv4', 'show', 'ipaddresses') -split '\r?\n' -match '\d') { Add-Record 3 'listed', ($line -replace '\s+', ' ') }
+    foreach ($row in Get-RouteRow) {
+        if ($row[3] -notlike '127.*' -and $LocalAddresses.Values -notcontains $row[3]) { $LocalAddresses[$LocalAddresses.Count] = $row[3] }
     }
 }
 
@@ -1009,19 +962,12 @@ function Get-Account { Get-SubKey HKU '' | Where-Object { $_ -match '^(S-1-.*(?<
 # The source that a connected UDP socket chooses, which sends nothing; or the number of its error.
 function Add-Source {
     foreach ($address in $Imds, $WireServer) {
-        $socket, $line = [Net.Sockets.Socket]::new('InterNetwork', 'Dgram', 'Udp'), ''
-        try {
-            $socket.Connect([Net.IPAddress]$address, 9)
-            Add-Record 4 'source', $address, $socket.LocalEndPoint.Address, ''
-            $line = "  What goes to $address is sent from $($socket.LocalEndPoint.Address)"
-        }
-        catch {
-            $code = Get-SocketError $_.Exception
-            Add-Record 4 'source', $address, '', $code
-            $line = "  Nothing can be sent to ${address}: $(Get-Meaning $code)"
-        }
+        $socket, $chosen, $code = [Net.Sockets.Socket]::new('InterNetwork', 'Dgram', 'Udp'), '', ''
+        try { $socket.Connect([Net.IPAddress]$address, 9); $chosen = "$($socket.LocalEndPoint.Address)" }
+        catch { $code = Get-SocketError $_.Exception }
         finally { $socket.Close() }
-        if ($address -eq $Imds) { $Gathered.Source = $line }
+        Add-Record 4 'source', $address, $chosen, $code
+        if ($address -eq $Imds) { $Gathered.Source = if ($chosen) { "  What goes to $Imds is sent from $chosen" } else { "  Nothing can be sent to ${Imds}: $(Get-Meaning $code)" } }
     }
 }
 
@@ -1286,21 +1232,21 @@ function Get-Reason($exception) {
 }
 
 # What an error of Windows or of its sockets means to an operator (winerror.h); nothing where it is none of these.
-function Get-Meaning([int]$number) {
-    switch ($number) {
-        { $_ -in 2, 3 } { return 'there is no such file' }
-        { $_ -in 5, 1307, 1314 } { return 'access is denied: run this as SYSTEM or elevated, and look whether an antivirus denies it' }
-        { $_ -in 32, 33 } { return 'another program, often an antivirus, keeps the file locked: run this again, or exclude it there' }
-        { $_ -in 39, 112 } { return 'the disk is full: free 20 MB on the system drive' }
-        { $_ -in 193, 216 } { return 'this Windows cannot run it: it is for 64-bit Windows 10, Server 2016 and later' }
-        { $_ -in 225, 226 } { return "an antivirus takes it for harmful: allow the SHA-256 $ExeSha256 there" }
-        { $_ -in @(577, 1260) + 4550..4580 } { return "a policy (AppLocker, App Control) forbids it: allow the SHA-256 $ExeSha256 there" }
-        10013 { return 'forbidden on this VM, as by a firewall rule' }
-        { $_ -in 10051, 10065 } { return 'no way leads there from this VM' }
-        { $_ -in 10053, 10054 } { return 'the connection was cut' }
-        10060 { return 'no answer in time' }
-        10061 { return 'the connection was refused' }
-        { $_ -in 11001..11004 } { return 'the name cannot be resolved: it is wrong, or this VM has no DNS server that answers' }
+function Get-Meaning([string]$number) {
+    switch -regex ($number) {
+        '^[23]$' { return 'there is no such file' }
+        '^(5|1307|1314)$' { return 'access is denied: run this as SYSTEM or elevated, and look whether an antivirus denies it' }
+        '^3[23]$' { return 'another program, often an antivirus, keeps the file locked: run this again, or exclude it there' }
+        '^(39|112)$' { return 'the disk is full: free 20 MB on the system drive' }
+        '^(193|216)$' { return 'this Windows cannot run it: it is for 64-bit Windows 10, Server 2016 and later' }
+        '^22[56]$' { return "an antivirus takes it for harmful: allow the SHA-256 $ExeSha256 there" }
+        '^(577|1260|45[5-8]\d)$' { return "a policy (AppLocker, App Control) forbids it: allow the SHA-256 $ExeSha256 there" }
+        '^10013$|Bad access' { return 'forbidden on this VM, as by a firewall rule' }
+        '^100(51|65)$|nreachable' { return 'no way leads there from this VM' }
+        '^1005[34]$' { return 'the connection was cut' }
+        '^10060$|Timed out' { return 'no answer in time' }
+        '^10061$|refused' { return 'the connection was refused' }
+        '^1100[1-4]$' { return 'the name cannot be resolved: it is wrong, or this VM has no DNS server that answers' }
     }
 }
 
