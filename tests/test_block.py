@@ -61,7 +61,7 @@ def test_wrapped_lines_are_read():
 
 def packed_by_hand(content, version=1):
     characters = base64.b64encode(content).decode()
-    first = f"RAW {version} {len(characters)} {block._checksum(characters)}"
+    first = f"RAW {version} {len(characters)} {block._sha256(characters)}"
     return f"{first}\n  {characters}\nRAW END\n"
 
 

@@ -2,21 +2,26 @@
 #
 # For Azure Run Command (RunPowerShellScript): paste it whole, or az vm run-command invoke --scripts @imds-check.ps1
 #
-# It collects what imds-check.exe looks at, and prints it as a block (RAW) below what it saw: "imds-check decode" makes the cause
-# of the whole output, and the commands that mend it, anywhere. It changes nothing and downloads nothing. It reads adapters,
-# routes, ARP, TCP connections to IMDS, proxies (no passwords), firewall rules, certificate chains, some services, edition and
-# SMBIOS. It connects to 169.254.169.254:80, 168.63.129.16:80 and :32526 and the proxies that are set; IMDS gets at most 12
-# requests, never for a token.
+# It collects what imds-check.exe looks at, and prints it as a block (RAW) below what it saw, the attested document as another on
+# standard error. "imds-check decode" finds the cause in that output, and the commands that fix it, anywhere.
+#
+# It changes nothing on the VM and downloads nothing. It needs PowerShell 5.1 or later, and no module.
+#   It reads   adapters, routes, ARP, TCP connections to IMDS, proxies (passwords and queries as x), firewall rules and filters, which
+#              stores hold the certificates of the attested document, eight services, Windows' edition, SMBIOS, its own rights.
+#   It starts  route, arp, netstat, netsh, sc; in ConstrainedLanguage mode, where .NET may not be asked, also reg, curl and whoami.
+#   It asks    169.254.169.254:80 (12 requests at most, never for a token), 168.63.129.16:80 and :32526, the proxies that are set (the
+#              same requests through each), a DNS server for their names; Windows may fetch missing certificates of the document.
+#   It prints  of IMDS's answer the names, ids and addresses of the VM and its NICs; no tags, user data or keys.
 #
 # With ExePath or ExeUri, or where an earlier run has kept it (%ProgramFiles%\imds-check, where only SYSTEM and administrators
-# write), it runs imds-check.exe instead, and only that of the SHA-256 below. It needs PowerShell 5.1 or later, and no module.
+# write), it runs imds-check.exe instead, and only that of the SHA-256 below.
 #
 # Parameters, all of them text, none of them needed:
 #   ExpectedMac, ExpectedIp  what Azure says of the primary NIC
 #   ExePath                  where the exe lies on this VM, with "/" (Run Command may take "\n" for a line break)
 #   ExeUri                   where to download it: https://... or that in base64 (Run Command breaks a value at "&"), or
 #                            "release": the address that the build has put in
-#   Arguments                more options of the exe: "--format=full --no-files", "--redact"; what holds blanks stands in '...'
+#   Arguments                options of the exe: "--format=full --no-files", "--redact"; what holds blanks stands in '...'
 #   ExitCode                 "verdict": end with the exit code of the verdict. Else with 0, because Run Command loses the
 #                            output of a script that fails; the last line has the code in any case.
 
@@ -30,7 +35,8 @@ $Version = '@VERSION@'
 $ExeSha256 = '@SHA256@'
 $ExeSize = [long]'@SIZE@' # bytes
 $DefaultUri = '@EXE_URI@'
-$Services, $WindowsNT = 'SYSTEM\CurrentControlSet\Services', 'SOFTWARE\Microsoft\Windows NT\CurrentVersion'
+$Control, $WindowsNT = 'HKLM\SYSTEM\CurrentControlSet\Control', 'HKLM\SOFTWARE\Microsoft\Windows NT\CurrentVersion'
+$Services = 'HKLM\SYSTEM\CurrentControlSet\Services'
 $Imds, $WireServer, $Ip = '169.254.169.254', '168.63.129.16', '(\d+\.\d+\.\d+\.\d+)'
 $ApiVersion = '2021-02-01'
 $InstancePath = "/metadata/instance?api-version=$ApiVersion"
@@ -353,9 +359,8 @@ function Write-Report([string]$verdict, [int]$code, [string[]]$said, [string[]]$
     $raw = @()
     if ($WithRaw) {
         Add-Record 1 (@('done') + $Gathered.Done)
-        Add-Record 1 'run', $Version, $HostName, $at, (Get-Rounded ([DateTime]::UtcNow - $Began).TotalSeconds '0.000'), $PID
-        $room = 0
-        foreach ($line in $seen) { $room += $line.Length + 2 }
+        Add-Record 1 'run', $Version, $HostName, $at, $seconds, $PID
+        $room = ($seen -join '  ').Length
         if ($room -gt $SeenRoom) { $room = $SeenRoom }
         $raw = @(Get-Block RAW $Records ($left - $room))
         foreach ($line in $raw) { $left -= $line.Length + 2 }
@@ -597,37 +602,34 @@ function Get-KeptJson([string]$text) {
     $kept, $open, $depth, $key, $last, $dropped = '', @{ 0 = @{ Key = ''; Close = ''; Count = 0 } }, 0, '', '', 0
     if ($text.Length -gt 262144) { return '!' }
     foreach ($match in [regex]::Matches($text, '("(?:[^"\\\x00-\x1F]|\\.)*")(\s*:)?|[^\s{}\[\]:,"]+|\S')) {
-        $token, $bad, $holder = $match.Value, $false, $open[$depth]
+        $token, $holder = $match.Value, $open[$depth]
         if ($match.Groups[2].Success) {
             $bad = $holder.Close -ne '}' -or $last -notin 'begin', ','
             $key, $last = $match.Groups[1].Value.Trim('"'), 'key'
         }
         elseif ($token -eq ',') { $bad, $last = ($last -ne 'value'), ',' }
-        elseif ($token -eq '}' -or $token -eq ']') {
-            $bad = $token -ne $holder.Close -or $last -in ',', 'key'
+        elseif ($token -in '}', ']') {
+            $bad, $last = ($token -ne $holder.Close -or $last -in ',', 'key'), 'value'
             if (-not $bad) { $depth-- }
             if ($dropped) { $dropped-- } else { $kept += $token }
-            $last = 'value'
         }
         else {
-            $opens = $token -eq '{' -or $token -eq '['
-            $bad = $last -eq 'value' -or ($holder.Close -eq '}' -and $last -ne 'key') -or $depth -gt 99 -or $kept.Length -gt $RecordLimit
-            if (-not $opens -and -not $match.Groups[1].Success) { $bad = $bad -or $token -cnotmatch '^(?:-?\d[\d.eE+-]*|true|false|null)$' }
+            $close, $own = @{ '{' = '}'; '[' = ']' }[$token], $holder.Key
+            if ($holder.Close -eq '}') { $own = $key }
+            $bad = $last -eq 'value' -or ($holder.Close -eq '}' -and $last -ne 'key') -or $depth -gt 99 -or $kept.Length -gt $RecordLimit -or
+                (-not $close -and $token -cnotmatch '^("(.|\n)*"|-?\d[\d.eE+-]*|true|false|null)$')
             $holder.Count++
-            $own = if ($holder.Close -eq '}') { $key } else { $holder.Key }
-            $wanted = if ($opens) { $JsonObjects -ccontains $own } else { $JsonKeys -ccontains "$($holder.Key)/$own" }
-            $wanted = $wanted -and -not $dropped -and $holder.Count -le 40
-            if ($wanted) {
-                if ($kept -and '{', '[' -notcontains $kept[-1]) { $kept += ',' }
+            $wanted = if ($close) { $JsonObjects -ccontains $own } else { $JsonKeys -ccontains "$($holder.Key)/$own" }
+            if ($wanted -and -not $dropped -and $holder.Count -le 40) {
+                if ($kept -and $kept[-1] -notin '{', '[') { $kept += ',' }
                 if ($holder.Close -eq '}') { $kept += "`"$key`":" }
                 if ($own -in 'signature', 'tenantId' -and $token.Length -gt 2) { $token = '"-"' }
-                elseif ($own -in 'message', 'error', 'error_description') { $token = Hide-Word (Get-Start $token 300) }
+                elseif ($own -in 'message', 'error', 'error_description' -and -not $close) { $token = '"' + (Hide-Word (Get-Start $token.Trim('"') 300)) + '"' }
                 $kept += $token
-                if ($token[0] -eq '"' -and ($token.Length -lt 2 -or $token[-1] -ne '"')) { $kept += '"' }
             }
-            elseif ($opens) { $dropped++ }
-            if ($opens) { $depth++; $open[$depth] = @{ Key = $own; Close = @{ '{' = '}'; '[' = ']' }[$token]; Count = 0 } }
-            $last = if ($opens) { 'begin' } else { 'value' }
+            elseif ($close) { $dropped++ }
+            if ($close) { $depth++; $open[$depth] = @{ Key = $own; Close = $close; Count = 0 } }
+            $last = if ($close) { 'begin' } else { 'value' }
         }
         if ($bad) { return "$kept!" }
     }
@@ -878,13 +880,12 @@ function Add-Chain([byte[]]$document, [string]$nonce, [string]$date) {
 # In which stores, of the machine and of each loaded user, a certificate lies.
 function Add-Store([string]$thumbprint) {
     $own = 'SOFTWARE\Microsoft\SystemCertificates'
-    $places = @($own, 'SOFTWARE\Policies\Microsoft\SystemCertificates', 'SOFTWARE\Microsoft\EnterpriseCertificates' | ForEach-Object { "HKLM\$_" }) +
-        @(Get-Account | Where-Object { $_ -ne '.DEFAULT' } | ForEach-Object { "HKU\$_\$own" })
+    $places = @("HKLM\$own", 'HKLM\SOFTWARE\Policies\Microsoft\SystemCertificates', 'HKLM\SOFTWARE\Microsoft\EnterpriseCertificates') +
+        @(Get-Account | ForEach-Object { "HKU\$_\$own" })
     foreach ($place in $places) {
         foreach ($store in 'Root', 'AuthRoot', 'CA', 'Disallowed') {
-            $root, $path = "$place\$store\Certificates\$thumbprint" -split '\\', 2
-            try { $key = (Get-Hive $root).OpenSubKey($path) } catch { continue }
-            if ($key) { $key.Close(); Add-Record 10 'key', $root, $path }
+            $path = "$place\$store\Certificates\$thumbprint"
+            try { if (Open-Key $path) { Add-Record 10 (@('key') + ($path -split '\\', 2)) } } catch { }
         }
     }
 }
@@ -892,15 +893,14 @@ function Add-Store([string]$thumbprint) {
 # The network devices as their drivers installed them: which are hardware, and those that were disabled, which nothing else lists.
 function Add-Device {
     $class = '{4D36E972-E325-11CE-BFC1-08002BE10318}'
-    foreach ($number in Get-SubKey HKLM "SYSTEM\CurrentControlSet\Control\Class\$class" | Where-Object { $_ -match '^\d{4}$' } | Select-First 200) {
-        $device = Get-KeyTable HKLM "SYSTEM\CurrentControlSet\Control\Class\$class\$number"
-        $id, $traits = "$($device['NetCfgInstanceId'])", "$($device['Characteristics'])"
+    foreach ($number in @(Get-SubKey "$Control\Class\$class") -match '^\d{4}$' | Select-First 200) {
+        $device = Get-KeyTable "$Control\Class\$class\$number"
+        $id, $traits = $device['NetCfgInstanceId'], $device['Characteristics']
         if (-not $id -or -not ([int]$traits -band 4)) { continue } # NCF_PHYSICAL
-        $connection = Get-KeyTable HKLM "SYSTEM\CurrentControlSet\Control\Network\$class\$id\Connection"
-        $instance = "$($connection['PnpInstanceID'])"
-        $state = if ($instance) { (Get-KeyTable HKLM "SYSTEM\CurrentControlSet\Enum\$instance")['ConfigFlags'] }
-        Add-Record 3 'device', $id, $connection['Name'], $device['DriverDesc'], $device['*IfType'], $traits, $instance, $state
-        $Gathered.Devices["$($connection['Name'])"] = $id
+        $connection = Get-KeyTable "$Control\Network\$class\$id\Connection"
+        $instance = $connection['PnpInstanceID']
+        $flags = if ($instance) { (Get-KeyTable "HKLM\SYSTEM\CurrentControlSet\Enum\$instance")['ConfigFlags'] }
+        Add-Record 3 'device', $id, $connection['Name'], $device['DriverDesc'], $device['*IfType'], $traits, $instance, $flags
         Add-Lease 3 $id
     }
 }
@@ -909,7 +909,7 @@ function Add-Device {
 function Add-Lease([int]$rank, [string]$id) {
     if ($Gathered.Leases[$id]) { return }
     $Gathered.Leases[$id] = $true
-    Add-Key $rank HKLM "$Services\Tcpip\Parameters\Interfaces\$id" 'EnableDHCP', 'DhcpIPAddress', 'DhcpServer', 'DhcpDefaultGateway'
+    Add-Key $rank "$Services\Tcpip\Parameters\Interfaces\$id" 'EnableDHCP', 'DhcpIPAddress', 'DhcpServer', 'DhcpDefaultGateway'
 }
 
 # --- of the system
@@ -949,15 +949,12 @@ function Add-AdapterByTool {
 
 function Add-Route {
     $Gathered.Routes = @(Get-RouteRow)
-    foreach ($row in $Gathered.Routes) {
-        $rank = if (Get-Led $row) { 2 } else { 12 }
-        Add-Record $rank (@('route') + $row)
-    }
-    Add-Key 2 HKLM "$Services\Tcpip\Parameters\PersistentRoutes"
+    foreach ($row in $Gathered.Routes) { Add-Record $(if (Get-Led $row) { 2 } else { 12 }) (@('route') + $row) }
+    Add-Key 2 "$Services\Tcpip\Parameters\PersistentRoutes"
 }
 
 # Those whose part of the registry is loaded.
-function Get-Account { Get-SubKey HKU '' | Where-Object { $_ -match '^(S-1-.*(?<!_Classes)|\.DEFAULT)$' } | Select-First 500 }
+function Get-Account { @(Get-SubKey HKU) -match '^(S-1-.*(?<!_Classes)|\.DEFAULT)$' | Select-First 500 }
 
 # The source that a connected UDP socket chooses, which sends nothing; or the number of its error.
 function Add-Source {
@@ -988,19 +985,19 @@ function Add-Skipped {
 }
 
 function Add-ProxySetting {
-    $settings = 'Software\Microsoft\Windows\CurrentVersion\Internet Settings'
+    $settings = 'Microsoft\Windows\CurrentVersion\Internet Settings'
     $names = 'ProxyEnable', 'ProxyServer', 'ProxyOverride', 'AutoConfigURL', 'AutoDetect'
     $variables = 'http_proxy', 'all_proxy', 'no_proxy'
-    Add-Key 5 HKLM "$settings\Connections" 'WinHttpSettings', 'DefaultConnectionSettings'
-    Add-Key 5 HKLM $settings $names
-    Add-Key 5 HKLM 'Software\Policies\Microsoft\Windows\CurrentVersion\Internet Settings' 'ProxySettingsPerUser'
-    Add-Key 5 HKLM 'SYSTEM\CurrentControlSet\Control\Session Manager\Environment' $variables
+    Add-Key 5 "HKLM\Software\$settings\Connections" 'WinHttpSettings', 'DefaultConnectionSettings'
+    Add-Key 5 "HKLM\Software\$settings" $names
+    Add-Key 5 "HKLM\Software\Policies\$settings" 'ProxySettingsPerUser'
+    Add-Key 5 "$Control\Session Manager\Environment" $variables
     foreach ($sid in Get-Account) {
         $before = $Records.Count
-        Add-Key 5 HKU "$sid\$settings" $names
-        Add-Key 5 HKU "$sid\$settings\Connections" 'DefaultConnectionSettings'
-        Add-Key 5 HKU "$sid\Environment" $variables
-        if ($Records.Count -gt $before) { Add-Key 5 HKLM "$WindowsNT\ProfileList\$sid" 'ProfileImagePath' }
+        Add-Key 5 "HKU\$sid\Software\$settings" $names
+        Add-Key 5 "HKU\$sid\Software\$settings\Connections" 'DefaultConnectionSettings'
+        Add-Key 5 "HKU\$sid\Environment" $variables
+        if ($Records.Count -gt $before) { Add-Key 5 "$WindowsNT\ProfileList\$sid" 'ProfileImagePath' }
     }
     $own = @{ http_proxy = $env:http_proxy; all_proxy = $env:all_proxy; no_proxy = $env:no_proxy }
     foreach ($name in $variables) {
@@ -1018,32 +1015,28 @@ function Find-Proxy([string]$text) {
 
 # The firewall: profiles and, of the rules, those that could stop what goes to the platform; the others are counted.
 function Add-Firewall {
-    $local, $policy = "$Services\SharedAccess\Parameters\FirewallPolicy", 'SOFTWARE\Policies\Microsoft\WindowsFirewall'
-    $names = 'EnableFirewall', 'DefaultOutboundAction', 'AllowLocalPolicyMerge'
-    $first = $Records.Count
+    $local, $policy = "$Services\SharedAccess\Parameters\FirewallPolicy", 'HKLM\SOFTWARE\Policies\Microsoft\WindowsFirewall'
+    $first, $blocks = $Records.Count, $false # whether what no rule allows is blocked: then rules that allow matter too
     foreach ($root in $local, $policy, "$local\Mdm") {
-        foreach ($profile in 'DomainProfile', 'PrivateProfile', 'PublicProfile', 'StandardProfile') { Add-Key 6 HKLM "$root\$profile" $names }
+        foreach ($profile in 'Domain', 'Private', 'Public', 'Standard') { Add-Key 6 "$root\${profile}Profile" 'EnableFirewall', 'DefaultOutboundAction', 'AllowLocalPolicyMerge' }
     }
-    $near = [regex]::Escape($Imds) + '|' + [regex]::Escape($WireServer)
-    $blocks = $false # whether what no rule allows is blocked: then rules that allow matter too
     for ($at = $first; $at -lt $Records.Count; $at++) { if ($Records[$at].Line -match 'DefaultOutboundAction\t\w+\t1(\t|$)') { $blocks = $true } }
     # a COM class; New-Object would need a module
     try { Add-Record 6 'profiles', ([Activator]::CreateInstance([Type]::GetTypeFromProgID('HNetCfg.FwPolicy2'))).CurrentProfileTypes }
     catch { Add-Record 6 'profiles', '', "INetFwPolicy2: $(Get-Reason $_.Exception)" }
-    $networks = "$WindowsNT\NetworkList\Profiles"
-    foreach ($name in Get-SubKey HKLM $networks | Select-First 100) { Add-Key 6 HKLM "$networks\$name" 'Category' }
-    $stores = "$local\FirewallRules", "$policy\FirewallRules", "$local\Mdm\FirewallRules", "$local\RestrictedServices\Static\System",
-        "$local\RestrictedServices\Configurable\System", "$local\RestrictedServices\AppIso\FirewallRules"
-    foreach ($store in $stores) {
-        $read, $left = 0, 0
-        foreach ($item in Get-KeyValue HKLM $store) {
+    foreach ($name in Get-SubKey "$WindowsNT\NetworkList\Profiles" | Select-First 100) { Add-Key 6 "$WindowsNT\NetworkList\Profiles\$name" 'Category' }
+    $restricted = "$local\RestrictedServices"
+    foreach ($store in "$local\FirewallRules", "$policy\FirewallRules", "$local\Mdm\FirewallRules", "$restricted\Static\System", "$restricted\Configurable\System", "$restricted\AppIso\FirewallRules") {
+        $read, $left, $path = 0, 0, $store.Substring(5)
+        foreach ($item in Get-KeyValue $store) {
             $read++
             $value = $item.Value
-            $matters = $value.Length -lt 16384 -and $value -match '\|Dir=Out\|' -and $value -notmatch '\|Active=FALSE\|' -and
-                ($blocks -or $value -notmatch '\|Action=Allow\|' -or $value -match '\|AuthByPassOut=') -and $value -notmatch '\|Protocol=(?!6\||256\|)\d+\|' -and ($value -match $near -or $read - $left -le $RuleLimit)
-            if ($matters) { Add-Record $(if ($value -match $near) { 6 } else { 7 }) 'rule', $store, $item.Name, $value } else { $left++ }
+            $rank = if ($value.Contains($Imds) -or $value.Contains($WireServer)) { 6 } else { 7 }
+            $matters = $value.Length -lt 16384 -and $value -match '\|Dir=Out\|' -and $value -notmatch '\|Active=FALSE\||\|Protocol=(?!6\||256\|)\d+\|' -and
+                ($blocks -or $value -notmatch '\|Action=Allow\|' -or $value -match '\|AuthByPassOut=') -and ($rank -eq 6 -or $read - $left -le $RuleLimit)
+            if ($matters) { Add-Record $rank 'rule', $path, $item.Name, $value } else { $left++ }
         }
-        if ($read) { Add-Record 6 'rules', $store, $read, $left }
+        if ($read) { Add-Record 6 'rules', $path, $read, $left }
     }
 }
 
@@ -1060,8 +1053,8 @@ function Add-Filter {
 }
 
 function Add-Machine {
-    Add-Key 7 HKLM $WindowsNT 'ProductName', 'DisplayVersion', 'ReleaseId', 'EditionID', 'CurrentBuildNumber', 'CurrentBuild', 'UBR'
-    Add-Key 7 HKLM "$Services\mssmbios\Data" 'SMBiosData'
+    Add-Key 7 $WindowsNT 'ProductName', 'DisplayVersion', 'ReleaseId', 'EditionID', 'CurrentBuildNumber', 'CurrentBuild', 'UBR'
+    Add-Key 7 "$Services\mssmbios\Data" 'SMBiosData'
     $elevated = if ($Constrained) { (Invoke-Tool whoami '/groups') -match 'S-1-16-(12288|16384)' } # high, SYSTEM
     else { [Security.Principal.WindowsPrincipal]::new([Security.Principal.WindowsIdentity]::GetCurrent()).IsInRole([Security.Principal.WindowsBuiltInRole]::Administrator) }
     Add-Record 7 'elevated', ([int]$elevated)
@@ -1070,10 +1063,10 @@ function Add-Machine {
 
 function Add-Service {
     foreach ($name in 'WindowsAzureGuestAgent', 'RdAgent', 'GuestProxyAgent', 'himds', 'Dhcp', 'BFE', 'MpsSvc', 'W32Time') {
-        $start = (Get-KeyTable HKLM "$Services\$name")['Start']
+        $start = (Get-KeyTable "$Services\$name")['Start']
         if ($null -eq $start) { continue }
         $printed = Invoke-Tool sc 'query', $name 3
-        $state = if ($printed -match '(?m)^\s*\S+\s+:\s+(\d)\s+[A-Z_]+\s*$') { $Matches[1] } else { '' } # TYPE has two words behind it
+        $state = if ($printed -match '(?m)^\s*\S+\s+:\s+(\d)\s+[A-Z_]+\s*$') { $Matches[1] } # TYPE has two words behind it
         Add-Record 7 'service', $name, $state, $start
     }
 }
@@ -1091,66 +1084,67 @@ function Add-TcpRow {
 }
 
 # The values of a registry key by their names, each as text.
-function Get-KeyTable([string]$root, [string]$path) {
+function Get-KeyTable([string]$path) {
     $found = @{}
-    foreach ($item in Get-KeyValue $root $path) { $found[$item.Name] = $item.Value }
+    foreach ($item in Get-KeyValue $path) { $found[$item.Name] = $item.Value }
     return $found
 }
 
 # The values of a registry key, as the registry has them or, where PowerShell may not ask it, as reg.exe prints them.
-function Get-KeyValue([string]$root, [string]$path) {
+function Get-KeyValue([string]$path) {
     if ($Constrained) {
-        foreach ($match in [regex]::Matches((Invoke-Tool reg 'query', "$root\$path"), '(?m)^    (\S.*?)    (REG_\w+)(?:    (.*?))?\r?$')) {
-            $value = $match.Groups[3].Value
-            if ($match.Groups[2].Value -eq 'REG_DWORD') { $value = "$([long]$value)" }
-            @{ Name = $match.Groups[1].Value; Kind = $match.Groups[2].Value; Value = $value }
+        foreach ($match in [regex]::Matches((Invoke-Tool reg 'query', $path), '(?m)^    (\S.*?)    (REG_\w+)(?:    (.*?))?\r?$')) {
+            $name, $kind, $value = 1..3 | ForEach-Object { $match.Groups[$_].Value }
+            if ($kind -eq 'REG_DWORD') { $value = "$([long]$value)" }
+            @{ Name = $name; Kind = $kind; Value = $value }
         }
         return
     }
-    $key = (Get-Hive $root).OpenSubKey($path)
+    $key = Open-Key $path
     if (-not $key) { return }
-    try {
-        foreach ($name in $key.GetValueNames()) {
-            $value = $key.GetValue($name, $null, 'DoNotExpandEnvironmentNames')
-            if ($value -is [byte[]]) { $value = [Convert]::ToBase64String($value) }
-            elseif ($value -is [string[]]) { $value = $value -join "`0" }
-            @{ Name = $name; Kind = "$($key.GetValueKind($name))"; Value = "$value" }
-        }
+    foreach ($name in $key.GetValueNames()) {
+        $value = $key.GetValue($name, $null, 'DoNotExpandEnvironmentNames')
+        if ($value -is [byte[]]) { $value = [Convert]::ToBase64String($value) }
+        elseif ($value -is [string[]]) { $value = $value -join "`0" }
+        @{ Name = $name; Kind = "$($key.GetValueKind($name))"; Value = "$value" }
     }
-    finally { $key.Close() }
+    $key.Close()
 }
 
-function Get-SubKey([string]$root, [string]$path) {
-    if ($Constrained) {
-        foreach ($match in [regex]::Matches((Invoke-Tool reg 'query', "$root\$path".TrimEnd('\')), '(?m)^HKEY_\S.*\\([^\\\r\n]+?)\r?$')) { $match.Groups[1].Value }
-    }
+function Get-SubKey([string]$path) {
+    if ($Constrained) { foreach ($match in [regex]::Matches((Invoke-Tool reg 'query', $path), '(?m)^HKEY_\S.*\\([^\\\r\n]+?)\r?$')) { $match.Groups[1].Value } }
     else {
-        $key = (Get-Hive $root).OpenSubKey($path)
-        if ($key) { try { $key.GetSubKeyNames() } finally { $key.Close() } }
+        $key = Open-Key $path
+        if ($key) { $key.GetSubKeyNames() }
     }
 }
 
-function Get-Hive([string]$root) { if ($root -eq 'HKU') { [Microsoft.Win32.Registry]::Users } else { [Microsoft.Win32.Registry]::LocalMachine } }
+# A key of the registry; nothing where there is none.
+function Open-Key([string]$path) {
+    $root, $below = $path -split '\\', 2
+    $hive = if ($root -eq 'HKU') { [Microsoft.Win32.Registry]::Users } else { [Microsoft.Win32.Registry]::LocalMachine }
+    $hive.OpenSubKey("$below")
+}
 
 # Adds values of a registry key: those that are named, or all.
-function Add-Key([int]$rank, [string]$root, [string]$path, [string[]]$names) {
-    try { $values = @(Get-KeyValue $root $path | Where-Object { -not $names -or $names -contains $_.Name } | Select-First 500) }
-    catch { return Add-Record $rank 'nokey', $root, $path, (Get-Reason $_.Exception) }
-    $fields = @('key', $root, $path)
+function Add-Key([int]$rank, [string]$path, [string[]]$names) {
+    $fields = @('key') + ($path -split '\\', 2)
+    try { $values = @(Get-KeyValue $path | Where-Object { -not $names -or $names -contains $_.Name } | Select-First 500) }
+    catch { $fields[0] = 'nokey'; return Add-Record $rank ($fields + (Get-Reason $_.Exception)) }
     foreach ($item in $values) {
         $value = $item.Value
-        if ($item.Name -match 'Settings$' -and $item.Kind -match 'Binary') {
+        if ($item.Kind -notmatch 'Binary') {
+            if ($item.Name -in 'ProxyServer', 'http_proxy', 'all_proxy') { Find-Proxy $value }
+            $value = Hide-Secret $value
+        }
+        elseif ($item.Name -match 'Settings$') {
             $text = Get-Text $value
             Find-Proxy $text
             $value = Get-Binary (Hide-Secret $text)
         }
-        elseif ($item.Kind -notmatch 'Binary') {
-            if ($item.Name -in 'ProxyServer', 'http_proxy', 'all_proxy') { Find-Proxy $value }
-            $value = Hide-Secret $value
-        }
         $fields += $item.Name, $item.Kind, $value
     }
-    if ($fields.Count -gt 3) { Add-Record $rank $fields }
+    if ($values) { Add-Record $rank $fields }
 }
 
 # The bytes of a binary value (base64; reg.exe: hexadecimal digits) as text (Latin-1), and back.
@@ -1253,7 +1247,7 @@ function Get-Meaning([string]$number) {
 # --- run ---
 
 $Began, $Ending = [DateTime]::UtcNow, @{ Code = 3 }
-$Gathered = @{ Part = ''; Done = @(); Proxies = @(); Proof = ''; Routes = @(); Adapters = @(); Source = ''; Code = 0; Devices = @{}; Leases = @{} }
+$Gathered = @{ Part = ''; Done = @(); Proxies = @(); Proof = ''; Routes = @(); Adapters = @(); Source = ''; Code = 0; Leases = @{} }
 $Records, $Documents, $LocalAddresses = @{}, @{}, @{}
 $CollectUntil = $Began.AddSeconds(15)
 $Constrained = "$($ExecutionContext.SessionState.LanguageMode)" -ne 'FullLanguage'
