@@ -2,28 +2,28 @@
 #
 # For Azure Run Command (RunPowerShellScript): paste it whole, or az vm run-command invoke --scripts @imds-check.ps1
 #
-# It collects what imds-check.exe looks at, and prints it as a block (RAW) below what it saw, the attested document as another on
-# standard error. "imds-check decode" finds the cause in that output, and the commands that fix it, anywhere.
+# It prints a short report, and the raw material of a diagnosis in two blocks (RAW; on standard error DOCUMENT). "imds-check decode"
+# finds the cause in that output, and the commands that fix it, anywhere. It needs PowerShell 5.1 or later, and no module.
 #
-# It changes nothing on the VM and downloads nothing. It needs PowerShell 5.1 or later, and no module.
-#   It reads   adapters, routes, ARP, TCP connections to IMDS, proxies (passwords and queries as x), firewall rules and filters, which
-#              stores hold the certificates of the attested document, eight services, Windows' edition, SMBIOS, its own rights.
-#   It starts  route, arp, netstat, netsh, sc; in ConstrainedLanguage mode, where .NET may not be asked, also reg, curl and whoami.
-#   It asks    169.254.169.254:80 (12 requests at most, never for a token), 168.63.129.16:80 and :32526, the proxies that are set (the
-#              same requests through each), a DNS server for their names; Windows may fetch missing certificates of the document.
-#   It prints  of IMDS's answer the names, ids and addresses of the VM and its NICs; no tags, user data or keys.
+# It changes nothing on the VM and downloads nothing.
+#   reads   adapters, routes, ARP, TCP connections to IMDS, proxies (passwords and queries as x), firewall rules and filters, in which
+#           stores the certificates of IMDS's attested document lie, eight services, Windows' edition, SMBIOS, its own rights
+#   starts  route, arp, netstat, netsh, sc; in ConstrainedLanguage mode, which may not ask .NET, also reg, curl and whoami
+#   asks    169.254.169.254:80 (12 requests at most, never for a token), 168.63.129.16:80 and :32526, the proxies that are set (both
+#           addresses, through them) and DNS for their names; Windows may fetch certificates that the document lacks
+#   prints  of IMDS's answer names, ids and addresses of the VM; never tags, user data or keys
 #
 # With ExePath or ExeUri, or where an earlier run has kept it (%ProgramFiles%\imds-check, where only SYSTEM and administrators
 # write), it runs imds-check.exe instead, and only that of the SHA-256 below.
 #
 # Parameters, all of them text, none of them needed:
 #   ExpectedMac, ExpectedIp  what Azure says of the primary NIC
-#   ExePath                  where the exe lies on this VM, with "/" (Run Command may take "\n" for a line break)
-#   ExeUri                   where to download it: https://... or that in base64 (Run Command breaks a value at "&"), or
-#                            "release": the address that the build has put in
-#   Arguments                options of the exe: "--format=full --no-files", "--redact"; what holds blanks stands in '...'
-#   ExitCode                 "verdict": end with the exit code of the verdict. Else with 0, because Run Command loses the
-#                            output of a script that fails; the last line has the code in any case.
+#   ExePath    where the exe lies on this VM, with "/" (Run Command may take "\n" for a line break)
+#   ExeUri     where to download it: https://... or that in base64 (Run Command breaks a value at "&"), or "release": the address
+#              that the build has put in
+#   Arguments  options of the exe: "--format=full --no-files", "--redact"; what holds blanks stands in '...'
+#   ExitCode   "verdict": end with the exit code of the verdict. Else with 0, because Run Command loses the output of a script
+#              that fails; the last line has the code in any case.
 
 # Without attributes and default values, so that a script pasted twice can be read: its second half is never reached.
 param([string]$ExpectedMac, [string]$ExpectedIp, [string]$ExeUri, [string]$ExePath, [string]$Arguments, [string]$ExitCode)
@@ -49,9 +49,8 @@ $AnswerLimit, $RecordLimit, $RuleLimit = 1MB, 32768, 300
 $SeenRoom = 900 # bytes for what was seen, beside the block
 $ConnectSeconds, $AnswerSeconds = 3, 5
 $HeadSeconds, $DownloadSeconds = 20, 60 # until an answer begins; for all tries
-$Deadline, $Grace = 20, 30 # seconds: imds-check's own, and what starting it may cost where an antivirus looks at it first
+$Deadline, $Grace = 20, 30 # seconds: imds-check's own, and where an antivirus looks at it first
 $ReportLimit = 3900 # bytes, every line end counted as two
-$TrustedInstaller = 'S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464'
 
 # --- the flow ---
 
@@ -88,10 +87,9 @@ function Get-CommandLine {
 
 # --- the exe ---
 
-# Where the exe is kept.
 function Get-KeptPath { "$([Environment]::GetFolderPath('ProgramFiles'))\imds-check\imds-check-$("$ExeSha256".PadRight(16).Substring(0, 16)).exe" }
 
-# Gives imds-check.exe, verified, as an open file that nobody can change or replace; throws why it cannot be had.
+# Gives the exe, verified, as an open file that nobody can change; throws why it cannot be had.
 function Get-Exe {
     if ($ExeSha256.Length -ne 64) { throw 'this script was built without the exe, so it knows no SHA-256 that may run' }
     New-Folder
@@ -125,7 +123,7 @@ function Get-Exe {
     return $exe
 }
 
-# Opens a file for reading; nobody can write, rename or remove it until it is closed. Throws where it is not the exe.
+# Opens the exe; nobody can write, rename or remove it until it is closed. Throws where it is another file.
 function Open-Exe([string]$path) {
     if (-not [IO.File]::Exists($path)) { throw 'there is no such file' }
     foreach ($pause in 300, 1000, 0) {
@@ -138,13 +136,13 @@ function Open-Exe([string]$path) {
 
 function Confirm-Exe([IO.Stream]$content) {
     $content.Position = 0
-    if ($content.ReadByte() -eq 60) { throw 'it begins with "<": a page, of a sign-in, a proxy or an error, and not the exe' }
+    if ($content.ReadByte() -eq 60) { throw 'it begins with "<": a page, and not the exe' }
     if ($content.Length -ne $ExeSize) {
-        throw "it has $($content.Length) bytes instead of ${ExeSize}: another version of imds-check.exe than $Version, or a part of it"
+        throw "it has $($content.Length) bytes instead of ${ExeSize}: another version than $Version, or a part of it"
     }
     $content.Position = 0
     $found = Get-Sha256 $content
-    if ($found -ne $ExeSha256) { throw "its SHA-256 is $found, and that of imds-check.exe $Version is ${ExeSha256}: it was not run" }
+    if ($found -ne $ExeSha256) { throw "its SHA-256 is $found, and that of version $Version is ${ExeSha256}: it was not run" }
 }
 
 function Get-Sha256([IO.Stream]$content) {
@@ -152,7 +150,6 @@ function Get-Sha256([IO.Stream]$content) {
     [BitConverter]::ToString($sha256.ComputeHash($content)).Replace('-', '').ToLowerInvariant()
 }
 
-# Keeps a verified exe, unless it is kept already.
 function Save-Exe([IO.Stream]$content, [string]$kept) {
     if ([IO.File]::Exists($kept)) { try { (Open-Exe $kept).Dispose(); return } catch { [IO.File]::Delete($kept) } }
     $part = "$kept.$PID"
@@ -165,10 +162,9 @@ function Save-Exe([IO.Stream]$content, [string]$kept) {
 }
 
 # Makes the folder where the exe is kept; throws where somebody else may write there.
-# Under %ProgramFiles%, because others cannot plant a folder there, and because policies usually let run what lies there.
 function New-Folder {
     $programs = [Environment]::GetFolderPath('ProgramFiles')
-    Confirm-Folder $programs 'look who may write there, and take that right away'
+    Confirm-Folder $programs 'take that right away'
     $folder, $access = "$programs\imds-check", [Security.AccessControl.DirectorySecurity]::new()
     # Administrators own it, they and SYSTEM have all rights, nobody else has any, and nothing is inherited.
     $access.SetSecurityDescriptorSddlForm('O:BAG:BAD:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)')
@@ -185,7 +181,8 @@ function Confirm-Folder([string]$path, [string]$advice) {
     $folder, $kind = [IO.DirectoryInfo]::new($path), [Security.Principal.SecurityIdentifier]
     $access = if ($IsFramework) { $folder.GetAccessControl() } else { [IO.FileSystemAclExtensions]::GetAccessControl($folder) }
     $own = [Security.Principal.WindowsIdentity]::GetCurrent().User.Value
-    $trusted = 'S-1-5-18', 'S-1-5-32-544', $TrustedInstaller, $own # SYSTEM, Administrators
+    # SYSTEM, Administrators, TrustedInstaller
+    $trusted = 'S-1-5-18', 'S-1-5-32-544', 'S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464', $own
     $owner = $access.GetOwner($kind).Value
     # 0x500D0146: the rights to write, to delete, to change owner or rights (winnt.h)
     $writers = @($access.GetAccessRules($true, $true, $kind) | Where-Object {
@@ -199,26 +196,24 @@ function Confirm-Folder([string]$path, [string]$advice) {
 
 # --- the network ---
 
-# ExeUri, plain or in base64. http:// will do as well: the checksum decides what is run.
+# http:// will do as well: the checksum decides what is run.
 function Get-Uri {
     $text = $ExeUri.Trim()
     if ($text -eq 'release') { $text = $DefaultUri; if (-not $text) { throw 'this script was built without an address: give one' } }
     elseif ($text -and $text -notmatch '^https?://') {
-        try { $bytes = [Convert]::FromBase64String($text) } catch { $bytes = [byte[]]@() }
-        $text = [Text.Encoding]::UTF8.GetString($bytes).Replace("`0", '') # UTF-16 too
+        $text = try { [Text.Encoding]::UTF8.GetString([Convert]::FromBase64String($text)).Replace("`0", '') } catch { } # UTF-16 too
         if ($text -notmatch '^https?://') { throw 'it is neither an https:// address nor one in base64' }
     }
     try { if ($text) { [Uri]::new($text) } } catch { throw 'it is not a valid address' }
 }
 
-# Downloads the exe into memory, and verifies it there.
 function Receive-Exe([Uri]$uri) {
     $until = [DateTime]::UtcNow.AddSeconds($DownloadSeconds)
     foreach ($pause in 2, 4, 0) {
-        $Gathered.Passes = $true # what is wrong may pass
+        $Notes.Passes = $true # what is wrong may pass
         try { return Receive-Once $uri $until }
         catch {
-            if (-not $Gathered.Passes -or -not $pause -or [DateTime]::UtcNow.AddSeconds($pause) -gt $until) { throw }
+            if (-not $Notes.Passes -or -not $pause -or [DateTime]::UtcNow.AddSeconds($pause) -gt $until) { throw }
             [Threading.Thread]::Sleep(1000 * $pause)
         }
     }
@@ -228,24 +223,23 @@ function Receive-Once([Uri]$uri, [DateTime]$until) {
     $answer = Open-Url $uri ([Math]::Min($HeadSeconds, ($until - [DateTime]::UtcNow).TotalSeconds))
     try {
         $status = [int]$answer.StatusCode
-        $Gathered.Passes = $status -in 408, 429 -or $status -ge 500
+        $Notes.Passes = $status -in 408, 429 -or $status -ge 500
         if ($status -in 401, 403) { throw "HTTP $status, access denied: a signature (SAS) has expired, or the address was cut at `"&`" (base64 is not)" }
         if ($status -ne 200) { throw "HTTP $status$(if ($status -eq 404) { ', not found: look at the address' })" }
         if ($answer.ContentType -like 'text/html*') {
-            throw "a page in HTML came$(Get-Detail " from $($answer.ResponseUri.Host)"), of a sign-in, a proxy or a web site, and not the exe"
+            throw "a page in HTML came$(Get-Detail " from $($answer.ResponseUri.Host)"), and not the exe"
         }
-        $Gathered.Passes = $true
+        $Notes.Passes = $true
         $content = Read-Body $answer $until
     }
     finally { $answer.Close() }
-    $Gathered.Passes = $false
+    $Notes.Passes = $false
     Confirm-Exe $content
     return $content
 }
 
-# One GET; gives the answer, whatever its status, as soon as its head has come.
 function Open-Url([Uri]$uri, [double]$seconds) {
-    if ($IsFramework) { # which does not ask for TLS 1.2 by itself
+    if ($IsFramework) {
         [Net.ServicePointManager]::SecurityProtocol = [Net.ServicePointManager]::SecurityProtocol -bor [Net.SecurityProtocolType]::Tls12
     }
     $request = [Net.WebRequest]::Create($uri)
@@ -264,7 +258,6 @@ function Open-Url([Uri]$uri, [double]$seconds) {
     throw "no answer in $([int]$seconds) s"
 }
 
-# The whole body of an answer, in memory.
 function Read-Body([Net.WebResponse]$answer, [DateTime]$until) {
     $content, $buffer, $stream = [IO.MemoryStream]::new(), [byte[]]::new(65536), $answer.GetResponseStream()
     $expected = $answer.ContentLength # -1: not told
@@ -284,10 +277,10 @@ function Read-Body([Net.WebResponse]$answer, [DateTime]$until) {
 
 # --- programs ---
 
-# Runs a program for at most so many seconds. Gives its output; its exit code is $null where it had to be killed.
+# Gives a program's output; its exit code is $null where it had to be killed.
 function Invoke-Program([string]$file, [string]$options, [double]$seconds) {
     $start = [Diagnostics.ProcessStartInfo]::new($file, $options)
-    $start.UseShellExecute, $start.CreateNoWindow, $start.WorkingDirectory = $false, $true, [Environment]::SystemDirectory
+    $start.UseShellExecute, $start.CreateNoWindow, $start.WorkingDirectory = $false, $true, $System
     $start.RedirectStandardInput = $start.RedirectStandardOutput = $start.RedirectStandardError = $true
     $process = [Diagnostics.Process]::Start($start)
     try {
@@ -302,21 +295,17 @@ function Invoke-Program([string]$file, [string]$options, [double]$seconds) {
     finally { $process.Dispose() }
 }
 
-# What a program of Windows prints.
-function Invoke-Tool([string]$name, [string[]]$options, [double]$seconds) {
-    $file = "$([Environment]::SystemDirectory)\$name.exe"
-    if (-not $Constrained) { return (Invoke-Program $file "$options" $seconds).Out }
-    $ErrorActionPreference = 'Continue' # Windows PowerShell takes a line on standard error for an error
+function Invoke-Tool([string]$name, [string[]]$options) {
+    $file = "$System\$name.exe"
+    if (-not $Constrained) { return (Invoke-Program $file "$options" 5).Out }
+    $ErrorActionPreference = 'Continue' # Windows PowerShell fails at a line on standard error
     (& $file $options 2>$null) -join "`n"
 }
 
-# Kills a program with its children.
 function Stop-Program([Diagnostics.Process]$process) {
     try {
         if (-not $IsFramework) { return $process.Kill($true) }
-        $start = [Diagnostics.ProcessStartInfo]::new("$([Environment]::SystemDirectory)\taskkill.exe", "/F /T /PID $($process.Id)")
-        $start.UseShellExecute, $start.CreateNoWindow = $false, $true
-        [void][Diagnostics.Process]::Start($start).WaitForExit(5000)
+        [void][Diagnostics.Process]::Start("$System\taskkill.exe", "/F /T /PID $($process.Id)").WaitForExit(5000)
         if (-not $process.HasExited) { $process.Kill() }
     }
     catch { } # it has just ended by itself
@@ -324,27 +313,27 @@ function Stop-Program([Diagnostics.Process]$process) {
 
 # --- the report without the exe ---
 
-# Collects, and prints what was seen and the block with the raw material. $why: why the exe did not run, where it was to.
+# $why: why the exe did not run, where it was to.
 function Write-Collected([string]$why) {
     Get-Material
-    $metadata = $Gathered.Metadata
-    $seen = @('CHECKS') + (Get-CheckLine imds.reachable $Gathered.Reachable) + (Get-CheckLine imds.metadata $metadata) +
-        (Get-CheckLine wireserver.reachable $Gathered.WireServer)
+    $metadata = $Notes.Metadata
+    $seen = @('CHECKS') + (Get-CheckLine imds.reachable $Notes.Reachable) + (Get-CheckLine imds.metadata $metadata) +
+        (Get-CheckLine wireserver.reachable $Notes.WireServer)
     if (-not $Redact) {
-        $seen += @($Gathered.Proxies | ForEach-Object { Get-CheckLine proxy @{ Status = 'note'; Text = "$_ is set on this VM" } }) +
-            "ROUTES   to $Imds and ${WireServer}; > wins" + (Get-RouteLine $Gathered.Routes) + $Gathered.Source + 'ADAPTERS' + $Gathered.Adapters
+        $seen += @($Notes.Proxies | ForEach-Object { Get-CheckLine proxy @{ Status = 'note'; Text = "$_ is set on this VM" } }) +
+            "ROUTES   to $Imds and ${WireServer}; > wins" + (Get-RouteLine $Notes.Routes) + $Notes.Source + 'ADAPTERS' + $Notes.Adapters
     }
     $verdict, $code, $found = 'broken', 1, 'IMDS does not give this VM its metadata.'
     if ($metadata.Status -eq 'ok') { $verdict, $code, $found = 'inconclusive', 3, 'IMDS answers. Whether anything else is wrong was not judged here.' }
     if ($metadata.Status -eq 'error') { $verdict, $code, $found = 'inconclusive', 3, 'Whether IMDS answers could not be found out.' }
-    $said = @("$found$($Gathered.Proof)")
+    $said = @("$found$($Notes.Proof)")
     if ($why) { $said += "imds-check.exe did not run: $($why.Trim(' .'))." }
     $next = 'For the cause and its fix, copy this whole text into "imds-check decode", anywhere with Python (Azure Cloud Shell has it), or run imds-check.exe here.'
     if ($Redact) { $next = 'For the cause and its fix, run this without --redact, and "imds-check decode --redact" on its output.' }
     Write-Report $verdict $code $said @($next) $seen -WithRaw:(-not $Redact)
 }
 
-# Prints a report as imds-check does. $seen is cut where there is no room for all of it.
+# $seen is cut where there is no room for all of it.
 function Write-Report([string]$verdict, [int]$code, [string[]]$said, [string[]]$next, [string[]]$seen, [string]$cause = '-', [switch]$WithRaw) {
     $Ending.Code = $code
     $at = "$($Began.ToString('s'))Z"
@@ -358,7 +347,7 @@ function Write-Report([string]$verdict, [int]$code, [string[]]$said, [string[]]$
     foreach ($line in $lines + $end) { $left -= $line.Length + 2 }
     $raw = @()
     if ($WithRaw) {
-        Add-Record 1 (@('done') + $Gathered.Done)
+        Add-Record 1 (@('done') + $Notes.Done)
         Add-Record 1 'run', $Version, $HostName, $at, $seconds, $PID
         $room = ($seen -join '  ').Length
         if ($room -gt $SeenRoom) { $room = $SeenRoom }
@@ -379,7 +368,6 @@ function Write-Report([string]$verdict, [int]$code, [string[]]$said, [string[]]$
     if ($WithRaw -and $Documents.Count) { Get-Block DOCUMENT $Documents $ReportLimit | ForEach-Object { [Console]::Error.WriteLine($_) } }
 }
 
-# A text in lines, indented below its first.
 function Get-Wrapped([string]$text, [string]$indent) {
     foreach ($part in [regex]::Matches((Get-Plain $text 900), '.{1,112}(?:\s+|$)|\S{1,112}')) {
         $indent + $part.Value.TrimEnd()
@@ -387,7 +375,6 @@ function Get-Wrapped([string]$text, [string]$indent) {
     }
 }
 
-# One line of printable ASCII.
 function Get-Plain([string]$text, [int]$limit) {
     $plain = -join $(foreach ($character in (Get-Start $text $limit).ToCharArray()) {
             if ($character -match '[ -~]') { $character } elseif ($character -match '\s') { ' ' } else { '\u{0:X4}' -f [int]$character }
@@ -396,26 +383,23 @@ function Get-Plain([string]$text, [int]$limit) {
     return $plain
 }
 
-# The beginning of a text.
 function Get-Start([string]$text, [int]$limit) { if ($text.Length -gt $limit) { $text.Substring(0, $limit) } else { $text } }
 
 function Get-CheckLine([string]$id, $check) { '  {0,-5} {1,-20} {2}' -f $check.Status, $id, $check.Text }
 
-# A text that a redacted report does not have.
 function Get-Detail([string]$text) { if (-not $Redact) { $text } }
 
-function Get-Rounded([double]$number, [string]$form) { $number.ToString($form, $Invariant) }
+function Get-Rounded([double]$number, $form) { $number.ToString($form, $Invariant) }
 
-# The rows of the routing table as route.exe prints them: destination, mask, gateway ('': on-link), interface, metric.
+# Destination, mask, gateway ('': on-link), interface and metric.
 function Get-RouteRow {
-    foreach ($match in [regex]::Matches($Gathered.RoutePrint, "(?m)^ *$Ip +$Ip +(\S.*?) +$Ip +(\d+) *\r?$")) {
+    foreach ($match in [regex]::Matches($Notes.RoutePrint, "(?m)^ *$Ip +$Ip +(\S.*?) +$Ip +(\d+) *\r?$")) {
         $row = @(1..5 | ForEach-Object { $match.Groups[$_].Value })
         if ($row[2] -notmatch "^$Ip$") { $row[2] = '' } # in the words of Windows' language
         , $row
     }
 }
 
-# Those that lead to the platform's addresses, as lines; > at the one that wins.
 function Get-RouteLine([object[]]$rows) {
     $columns = '{0,-16}{1,-16}{2,-16}{3,-16}{4,5}'
     "  $columns" -f 'Destination', 'Netmask', 'Gateway', 'Interface', 'Metric'
@@ -445,31 +429,26 @@ function Get-Number([string]$address) {
 }
 
 # --- the raw material ---
-#
-# It is neither read nor judged here. A record is a line of fields; its rank says how much it matters where room is short.
-# runcommand/system/recorded.py and runcommand/probes/recorded.py list the kinds of records.
+# A record is a line of fields (recorded.py lists the kinds); its rank says how much it matters where room is short.
 
-# Adds a record. Its fields stand between tabs, so that a tab, a line end and a backslash in them are escaped.
-function Add-Record([int]$rank, [object[]]$fields) {
+function Add-Record($rank, [object[]]$fields) {
     $texts = foreach ($field in $fields) { "$field".Replace('\', '\\').Replace("`t", '\t').Replace("`n", '\n').Replace("`r", '\r') }
     $line = $texts -join "`t"
     $to = if ($fields[0] -eq 'document') { $Documents } else { $Records }
-    $to[$to.Count] = @{ Rank = $rank; Part = $Gathered.Part; Line = $line; Fits = $line.Length -le $RecordLimit }
+    $to[$to.Count] = @{ Rank = $rank; Part = $Notes.Part; Line = $line; Fits = $line.Length -le $RecordLimit }
 }
 
-# Runs a part of the collecting; where it fails, that is a record.
 function Invoke-Part([string]$name, [scriptblock]$part) {
-    $Gathered.Part = $name
+    $Notes.Part = $name
     if ([DateTime]::UtcNow -gt $CollectUntil) { return Add-Record 1 'missing', $name, 'the script had no time left for it' }
-    try { [void](& $part); $Gathered.Done += $name }
+    try { [void](& $part); $Notes.Done += $name }
     catch { Add-Record 1 'missing', $name, "$(Get-Reason $_.Exception) (line $($_.InvocationInfo.ScriptLineNumber))" }
 }
 
-# Collects everything.
 function Get-Material {
-    $Gathered.Reachable = $Gathered.Metadata = $Gathered.WireServer = @{ Status = 'error'; Text = 'not tried' }
+    $Notes.Reachable = $Notes.Metadata = $Notes.WireServer = @{ Status = 'error'; Text = 'not tried' }
     if ($ExpectedMac -or $ExpectedIp) { Add-Record 1 'given', $ExpectedMac.Trim(), $ExpectedIp.Trim() }
-    $Gathered.RoutePrint = try { Invoke-Tool route 'print', '-4' 5 } catch { '' }
+    $Notes.RoutePrint = try { Invoke-Tool route 'print', '-4' } catch { '' }
     Invoke-Part 'devices' { Add-Device }
     Invoke-Part 'adapters' { if ($Constrained) { Add-AdapterByTool } else { Add-Adapter } }
     Invoke-Part 'proxies' { Add-ProxySetting }
@@ -486,10 +465,7 @@ function Get-Material {
     Invoke-Part 'skipped' { Add-Skipped }
 }
 
-# --- of the network
-
-# Connects side by side. Each place is @{ Key; Address; Port; Source }; each gets Code (a number of Winsock, 0: connected,
-# -1: no answer in time), Seconds, Local and, where it is connected, Client.
+# Connects side by side. Each place gets Code (0: connected, -1: no answer in time, else Winsock's), Seconds, Local and Client.
 function Connect-Place([object[]]$places) {
     $clock = [Diagnostics.Stopwatch]::StartNew()
     foreach ($place in $places) {
@@ -517,9 +493,9 @@ function Connect-Place([object[]]$places) {
     }
 }
 
-function Get-Place([string]$key, [string]$address, [int]$port, [string]$source) { @{ Key = $key; Address = $address; Port = $port; Source = $source } }
+function Get-Place($key, $address, $port, $source) { @{ Key = $key; Address = $address; Port = $port; Source = $source } }
 
-# The number of Winsock in an exception; -2 where it has none.
+# Winsock's number; -2 where there is none.
 function Get-SocketError($exception) {
     for ($inner = $exception; $inner; $inner = $inner.InnerException) {
         if ($inner -is [Net.Sockets.SocketException]) { return [int]$inner.SocketErrorCode }
@@ -527,8 +503,8 @@ function Get-SocketError($exception) {
     return -2
 }
 
-# Sends one GET. Gives the bytes of the answer as text (Latin-1), and how it ended.
-function Receive-Answer($place, [string]$target, [string]$name, [double]$seconds, [string]$headers) {
+# Sends one GET. Gives the answer as text (Latin-1), and how it ended.
+function Receive-Answer($place, $target, $name, $seconds, $headers) {
     $clock, $ended = [Diagnostics.Stopwatch]::StartNew(), 'closed'
     $content, $buffer = [IO.MemoryStream]::new(), [byte[]]::new(65536)
     try {
@@ -537,10 +513,8 @@ function Receive-Answer($place, [string]$target, [string]$name, [double]$seconds
         $request = $Latin.GetBytes("GET $target HTTP/1.1`r`nHost: $name`r`n${headers}User-Agent: imds-check`r`nConnection: close`r`n`r`n")
         $stream.Write($request, 0, $request.Length)
         while ($true) {
-            $left = [int](1000 * ($seconds - $clock.Elapsed.TotalSeconds))
-            if ($left -le 0) { $ended = 'timeout'; break }
-            $read = $stream.ReadAsync($buffer, 0, $buffer.Length)
-            if (-not $read.Wait($left)) { $ended = 'timeout'; break }
+            $left, $read = [int](1000 * ($seconds - $clock.Elapsed.TotalSeconds)), $stream.ReadAsync($buffer, 0, $buffer.Length)
+            if ($left -le 0 -or -not $read.Wait($left)) { $ended = 'timeout'; break }
             if (-not $read.Result) { break }
             $content.Write($buffer, 0, $read.Result)
             if ($content.Length -gt $AnswerLimit) { $ended = 'endless'; break }
@@ -564,8 +538,7 @@ function Test-Whole([string]$text, [IO.MemoryStream]$content) {
     return $head -match '(?im)^Content-Length:\s*(\d{1,9})\s*$' -and $content.Length - $at - 4 -ge [int]$Matches[1]
 }
 
-# Adds a try: how the connect ended and, where something came back, what of it may leave this VM.
-function Add-TryRecord([int]$rank, $place, [string]$target, $answer) {
+function Add-TryRecord($rank, $place, $target, $answer) {
     $fields = @('try', $place.Key, $place.Address, $place.Port, $place.Source, $place.Local, $place.Code, (Get-Rounded $place.Seconds '0.000'), $target)
     if (-not $answer) { return Add-Record $rank $fields }
     $head, $body, $kept = '', $answer.Text, ''
@@ -584,7 +557,7 @@ function Get-KeptHead([string]$head) {
     ($kept | ForEach-Object { Hide-Secret (Get-Start $_ 300) }) -join "`r`n"
 }
 
-# Of a body what may leave this VM: some values of JSON, the title of a page, the beginning of the WireServer's XML.
+# What may leave this VM: some values of JSON, the title of a page, the beginning of the WireServer's XML.
 function Get-KeptBody([string]$body) {
     $start = $body.TrimStart()
     if (-not $start) { return '' }
@@ -597,7 +570,7 @@ function Get-KeptBody([string]$body) {
     return '-'
 }
 
-# JSON with only the values of $JsonKeys (enclosing key/key) and 40 items of a list; what is no JSON ends with "!".
+# Only the values of $JsonKeys (enclosing key/key) and 40 items of a list; what is no JSON ends with "!".
 function Get-KeptJson([string]$text) {
     $kept, $open, $depth, $key, $last, $dropped = '', @{ 0 = @{ Key = ''; Close = ''; Count = 0 } }, 0, '', '', 0
     if ($text.Length -gt 262144) { return '!' }
@@ -669,7 +642,7 @@ function Hide-Word([string]$text) {
     [regex]::Replace($text, '[A-Za-z0-9+/_=%.-]{32,}', 'x')
 }
 
-# All tries: the plain ones; then, where IMDS did not answer, from each local address; and through the proxies.
+# The plain tries; then, where IMDS did not answer, from each local address; and through the proxies.
 function Add-Try($plain, $wire, $plugin) {
     Connect-Place @($plain, $wire, $plugin)
     $answer = if ($wire.Code -eq 0) { Receive-Answer $wire '/?comp=versions' $WireServer $AnswerSeconds }
@@ -685,7 +658,7 @@ function Add-Try($plain, $wire, $plugin) {
         Connect-Place @($plain)
     }
     Set-Check $plain $wire $plugin $answer
-    $answers, $left = ($Gathered.Metadata.Status -eq 'ok'), 4
+    $answers, $left = ($Notes.Metadata.Status -eq 'ok'), 4
     $others = @(Get-ProxyPlace)
     if (-not $answers) { $others = @(Get-TrialPlace) + $others }
     if ($others) { Connect-Place $others }
@@ -706,7 +679,7 @@ function Add-Try($plain, $wire, $plugin) {
     if ($answers) { Add-Identity $answer.Text }
 }
 
-# The same where PowerShell may not connect: by curl.exe, which comes with Windows since Windows 10 1803 and Server 2019.
+# The same by curl.exe, which Windows has since Windows 10 1803 and Server 2019.
 function Add-TryByCurl($plain, $wire, $plugin) {
     $answer, $left = (Receive-ByCurl $plain $InstancePath 'Metadata: true'), 4
     Add-TryRecord 1 $plain $InstancePath $answer
@@ -715,24 +688,24 @@ function Add-TryByCurl($plain, $wire, $plugin) {
     Add-TryRecord 1 $plugin
     Set-Check $plain $wire $plugin $answer
     foreach ($place in Get-TrialPlace) {
-        if ($Gathered.Metadata.Status -eq 'ok' -or -not $left--) { break }
+        if ($Notes.Metadata.Status -eq 'ok' -or -not $left--) { break }
         $answer = Receive-ByCurl $place $InstancePath 'Metadata: true'
         Add-TryRecord 1 $place $InstancePath $answer
         if (Set-Proof $place $answer) { break }
     }
 }
 
-# One GET. Sets what Connect-Place sets; gives what Receive-Answer gives, or nothing where there was no connection.
-function Receive-ByCurl($place, [string]$target, [string]$header) {
+# Sets what Connect-Place sets; gives what Receive-Answer gives, or nothing where there was no connection.
+function Receive-ByCurl($place, $target, $header) {
     $ErrorActionPreference = 'Continue'
     $options = '-qsvi', '--raw', '--noproxy', '*', '--connect-timeout', $ConnectSeconds, '--max-time', $AnswerSeconds,
         '--max-filesize', $AnswerLimit, '-w', '\n%{local_ip} %{time_connect} %{time_total}', '-H', $header
     if ($place.Source) { $options += '--interface', $place.Source }
-    $printed = @(& "$([Environment]::SystemDirectory)\curl.exe" $options "http://$($place.Address):$($place.Port)$target" 2>&1 | ForEach-Object { "$_" })
+    $printed = @(& "$System\curl.exe" $options "http://$($place.Address):$($place.Port)$target" 2>&1 | ForEach-Object { "$_" })
     $status, $log, $lines = $LASTEXITCODE, '', @()
     foreach ($line in $printed) { if ($line -match '^[*><}{] ') { $log += "$line`n" } else { $lines += $line } }
     $place.Local, $place.Seconds, $took = '', 0, 0
-    if ($lines -and $lines[-1] -match "^$Ip? ?(\d+)[.,](\d+) (\d+)[.,](\d+)$") {
+    if ($lines -and $lines[-1] -match "^${Ip}? ?(\d+)[.,](\d+) (\d+)[.,](\d+)$") {
         $place.Local, $place.Seconds, $took = "$($Matches[1])", [double]"$($Matches[2]).$($Matches[3])", [double]"$($Matches[4]).$($Matches[5])"
     }
     $place.Code = 0
@@ -745,19 +718,17 @@ function Receive-ByCurl($place, [string]$target, [string]$header) {
     return @{ Text = $text; Ended = $ended; Seconds = $took; At = "$([DateTime]::UtcNow.ToString('s'))Z" }
 }
 
-# The lines of CHECKS.
 function Set-Check($plain, $wire, $plugin, $answer) {
-    $Gathered.Code = $plain.Code
-    $Gathered.Reachable = Get-TryCheck $plain
-    $Gathered.Metadata = if ($answer) { Get-AnswerCheck $answer } else { @{ Status = 'skip'; Text = 'no answer' } }
-    $Gathered.WireServer = @{ Text = "port 80 $((Get-TryCheck $wire).Text); port 32526 $((Get-TryCheck $plugin).Text)"
+    $Notes.Code = $plain.Code
+    $Notes.Reachable = Get-TryCheck $plain
+    $Notes.Metadata = if ($answer) { Get-AnswerCheck $answer } else { @{ Status = 'skip'; Text = 'no answer' } }
+    $Notes.WireServer = @{ Text = "port 80 $((Get-TryCheck $wire).Text); port 32526 $((Get-TryCheck $plugin).Text)"
         Status = if ($wire.Code -eq 0 -and $plugin.Code -eq 0) { 'ok' } else { 'fail' } }
 }
 
-# Notes the address from which IMDS answers, and tells whether it does.
 function Set-Proof($place, $answer) {
     if (-not $answer -or (Get-AnswerCheck $answer).Status -ne 'ok') { return $false }
-    $Gathered.Proof = Get-Detail " It answers when asked from $($place.Source)."
+    $Notes.Proof = Get-Detail " It answers when asked from $($place.Source)."
     return $true
 }
 
@@ -770,7 +741,6 @@ function Get-TryCheck($place) {
     return @{ Status = 'fail'; Text = $text }
 }
 
-# What an answer looks like. Whether it is IMDS's is not judged here.
 function Get-AnswerCheck($answer) {
     if ($answer.Text -notmatch '^HTTP/1\.[01] (\d{3})') { return @{ Status = 'fail'; Text = "no HTTP answer ($($answer.Ended))" } }
     $status, $size = $Matches[1], $answer.Text.Length
@@ -780,9 +750,8 @@ function Get-AnswerCheck($answer) {
     return @{ Status = 'fail'; Text = "HTTP $status, $size bytes ($($answer.Ended)): not the metadata of a VM" }
 }
 
-# The proxies that are named anywhere, as places to connect to.
 function Get-ProxyPlace {
-    foreach ($server in $Gathered.Proxies | Select-First 4) {
+    foreach ($server in $Notes.Proxies | Select-First 4) {
         $name, $port = $server.Split(':')
         $address, $code = $null, 11001
         try {
@@ -798,31 +767,27 @@ function Get-ProxyPlace {
     }
 }
 
-# The attested document, what Windows makes of its signer, and whether the VM has a managed identity. $text: IMDS's answer.
+# The attested document, and whether the VM has a managed identity. $text: IMDS's answer.
 function Add-Identity([string]$text) {
     $digits = [byte[]]::new(10)
     [Security.Cryptography.RandomNumberGenerator]::Create().GetBytes($digits)
     $nonce = ($digits | ForEach-Object { $_ % 10 }) -join ''
-    $path = "/metadata/attested/document?api-version=$ApiVersion&nonce=$nonce"
-    $place = Get-Place attested $Imds 80
-    Connect-Place @($place)
-    $answer = if ($place.Code -eq 0) { Receive-Answer $place $path $Imds $AnswerSeconds "Metadata: true`r`n" }
-    Add-TryRecord 1 $place $path $answer
-    if ($answer -and $answer.Text -match '"signature"\s*:\s*"([A-Za-z0-9+/=\\]{1,60000})"') {
-        $document = try { [Convert]::FromBase64String($Matches[1].Replace('\/', '/')) } catch { }
-        if ($document) {
+    foreach ($key in 'attested', 'identity') {
+        $rank, $place, $path, $answer = 1, (Get-Place $key $Imds 80), "/metadata/attested/document?api-version=$ApiVersion&nonce=$nonce", $null
+        if ($key -eq 'identity') { $rank, $path = 12, "/metadata/identity/info?api-version=$ApiVersion" }
+        Connect-Place @($place)
+        if ($place.Code -eq 0) { $answer = Receive-Answer $place $path $Imds $AnswerSeconds "Metadata: true`r`n" }
+        Add-TryRecord $rank $place $path $answer
+        if ($rank -eq 1 -and $answer -and $answer.Text -match '"signature"\s*:\s*"([A-Za-z0-9+/=\\]{1,60000})"') {
+            $document = try { [Convert]::FromBase64String($Matches[1].Replace('\/', '/')) } catch { }
             $at = if ($text -match '(?im)^Date: ([^\r\n]{10,40})') { $Matches[1] }
-            Invoke-Part 'certificate_chains' { Add-Chain $document $nonce $at }
-            $Gathered.Part = 'imds'
+            if ($document) { Invoke-Part 'certificate_chains' { Add-Chain $document $nonce $at } }
+            $Notes.Part = 'imds'
         }
     }
-    $place, $path = (Get-Place identity $Imds 80), "/metadata/identity/info?api-version=$ApiVersion"
-    Connect-Place @($place)
-    $answer = if ($place.Code -eq 0) { Receive-Answer $place $path $Imds $AnswerSeconds "Metadata: true`r`n" }
-    Add-TryRecord 12 $place $path $answer
 }
 
-# Brings the document without its other certificates than the signer's, for which there is no room: zeros stand in their places.
+# There is no room for certificates other than the signer's: zeros stand in their places.
 function Add-Document([byte[]]$document, [string]$nonce, $held) {
     $text, $blank = $Latin.GetString($document), @()
     foreach ($item in $held) {
@@ -834,7 +799,7 @@ function Add-Document([byte[]]$document, [string]$nonce, $held) {
     Add-Record 1 (@('document', $nonce, [BitConverter]::ToString($Latin.GetBytes($text)).Replace('-', '')) + $blank)
 }
 
-# The chains that Windows builds for the signer of the document: from what is at hand and, where that does not do, by fetching.
+# The chains that Windows builds: from what is at hand and, where that does not do, by fetching.
 function Add-Chain([byte[]]$document, [string]$nonce, [string]$date) {
     $held = [Security.Cryptography.X509Certificates.X509Certificate2Collection]::new()
     try { $held.Import($document) } finally { Add-Document $document $nonce $held }
@@ -842,15 +807,15 @@ function Add-Chain([byte[]]$document, [string]$nonce, [string]$date) {
     foreach ($item in $held) { if (-not @($held | Where-Object { $_.Issuer -eq $item.Subject })) { $leaf = $item; break } }
     $known = @()
     foreach ($way in 'hand', 'net') {
-        $chain = [Security.Cryptography.X509Certificates.X509Chain]::new($true) # the machine's, as services have it
-        # Offline keeps .NET Framework from fetching; the two flags that it adds are taken away when it is read
+        $chain = [Security.Cryptography.X509Certificates.X509Chain]::new($true) # the machine's
+        # Offline keeps .NET Framework from fetching
         $chain.ChainPolicy.RevocationMode = if ($way -eq 'hand') { 'Offline' } else { 'NoCheck' }
         if ($PSVersionTable.PSVersion -ge [Version]'7.2') { $chain.ChainPolicy.DisableCertificateDownloads = $way -eq 'hand' }
         $chain.ChainPolicy.UrlRetrievalTimeout = [TimeSpan]::FromSeconds(1.5)
         if ($date) { try { $chain.ChainPolicy.VerificationTime = [DateTime]::Parse($date, $Invariant) } catch { } }
         foreach ($item in $held) { [void]$chain.ChainPolicy.ExtraStore.Add($item) }
         [void]$chain.Build($leaf)
-        $number, $all = 0, 0
+        $all = 0
         foreach ($status in $chain.ChainStatus) { $all = $all -bor [int]$status.Status }
         $fields = @('chain', $way, $all)
         foreach ($element in $chain.ChainElements) {
@@ -862,22 +827,18 @@ function Add-Chain([byte[]]$document, [string]$nonce, [string]$date) {
             if ($way -eq 'hand') {
                 $known += $item.Thumbprint
                 Add-Store $item.Thumbprint
-                foreach ($extension in $item.Extensions | Where-Object { '2.5.29.17', '1.3.6.1.5.5.7.1.1' -contains $_.Oid.Value }) {
-                    $rank = if ($number) { 12 } else { 11 }
+                $rank = if ($item.Thumbprint -eq $leaf.Thumbprint) { 11 } else { 12 }
+                foreach ($extension in $item.Extensions | Where-Object { $_.Oid.Value -in '2.5.29.17', '1.3.6.1.5.5.7.1.1' }) {
                     Add-Record $rank 'extension', $item.Thumbprint, $extension.Oid.Value, ([Convert]::ToBase64String($extension.RawData))
                 }
-                if (@($held | ForEach-Object { $_.Thumbprint }) -notcontains $item.Thumbprint) {
-                    Add-Record 12 'certificate', ([Convert]::ToBase64String($item.RawData))
-                }
             }
-            $number++
         }
         Add-Record 9 $fields
         if (-not ($all -band 0x10020)) { break } # PartialChain, UntrustedRoot: fetching may help
     }
 }
 
-# In which stores, of the machine and of each loaded user, a certificate lies.
+# The stores, of the machine and of each loaded user, with a certificate.
 function Add-Store([string]$thumbprint) {
     $own = 'SOFTWARE\Microsoft\SystemCertificates'
     $places = @("HKLM\$own", 'HKLM\SOFTWARE\Policies\Microsoft\SystemCertificates', 'HKLM\SOFTWARE\Microsoft\EnterpriseCertificates') +
@@ -890,7 +851,7 @@ function Add-Store([string]$thumbprint) {
     }
 }
 
-# The network devices as their drivers installed them: which are hardware, and those that were disabled, which nothing else lists.
+# Which NICs are hardware, and those that are disabled, which nothing else lists.
 function Add-Device {
     $class = '{4D36E972-E325-11CE-BFC1-08002BE10318}'
     foreach ($number in @(Get-SubKey "$Control\Class\$class") -match '^\d{4}$' | Select-First 200) {
@@ -905,21 +866,17 @@ function Add-Device {
     }
 }
 
-# The DHCP lease of an adapter.
-function Add-Lease([int]$rank, [string]$id) {
-    if ($Gathered.Leases[$id]) { return }
-    $Gathered.Leases[$id] = $true
+function Add-Lease($rank, [string]$id) {
+    if ($Notes.Leases[$id]) { return }
+    $Notes.Leases[$id] = $true
     Add-Key $rank "$Services\Tcpip\Parameters\Interfaces\$id" 'EnableDHCP', 'DhcpIPAddress', 'DhcpServer', 'DhcpDefaultGateway'
 }
-
-# --- of the system
 
 function Add-Adapter {
     foreach ($nic in [Net.NetworkInformation.NetworkInterface]::GetAllNetworkInterfaces()) {
         $properties, $kind, $rank = $nic.GetIPProperties(), [int]$nic.NetworkInterfaceType, 12
         try { $own = $properties.GetIPv4Properties(); $index = $own.Index } catch { continue } # it has no IPv4
-        $held = @(foreach ($item in $properties.UnicastAddresses) {
-                "$($item.Address)/$($item.PrefixLength)/$([int]$item.SuffixOrigin)/$([int]$item.DuplicateAddressDetectionState)" }) -notmatch ':'
+        $held = @($properties.UnicastAddresses | ForEach-Object { "$($_.Address)/$($_.PrefixLength)/$([int]$_.SuffixOrigin)/$([int]$_.DuplicateAddressDetectionState)" }) -notmatch ':'
         $gateways = @($properties.GatewayAddresses | ForEach-Object { "$($_.Address)" }) -notmatch ':'
         $servers = @($properties.DhcpServerAddresses | ForEach-Object { "$_" }) -notmatch ':'
         $dhcp = try { [int]$own.IsDhcpEnabled } catch { '' }
@@ -930,16 +887,18 @@ function Add-Adapter {
         if ($kind -eq 24 -or $kind -eq 131) { continue }
         if ("$status" -ne 'Down') { foreach ($item in $held) { $LocalAddresses[$LocalAddresses.Count] = $item.Split('/')[0] } }
         $addresses = if ($held) { ($held -replace '/\d+/\d+$') -join ', ' } else { 'no address' }
-        $Gathered.Adapters += @("  $index `"$($nic.Name)`"", ($mac -replace '(..)(?!$)', '$1-'), "$status".ToLowerInvariant(), $addresses) +
-            @($servers | ForEach-Object { "dhcp $_" }) + @($gateways | ForEach-Object { "gateway $_" }) -join '  '
+        $line = "  $index `"$($nic.Name)`"  $($mac -replace '(..)(?!$)', '$1-')  $("$status".ToLowerInvariant())  $addresses"
+        if ($servers) { $line += "  dhcp $($servers[0])" }
+        if ($gateways) { $line += "  gateway $($gateways[0])" }
+        $Notes.Adapters += $line
     }
 }
 
-# Where PowerShell may not ask .NET: what route print and netsh list, of each line what has a number.
+# Where .NET may not be asked: the lines of route print and netsh that have a number.
 function Add-AdapterByTool {
-    foreach ($line in $Gathered.RoutePrint -split '\r?\n' -match '^ *\d+\.{3}') {
+    foreach ($line in $Notes.RoutePrint -split '\r?\n' -match '^ *\d+\.{3}') {
         Add-Record 3 'listed', $line.Trim()
-        if ($line -match '(..)( ..){5}') { $Gathered.Adapters += "  $($line.Trim())" }
+        if ($line -match '(..)( ..){5}') { $Notes.Adapters += "  $($line.Trim())" }
     }
     foreach ($line in (Invoke-Tool netsh 'interface', 'ipv4', 'show', 'ipaddresses') -split '\r?\n' -match '\d') { Add-Record 3 'listed', ($line -replace '\s+', ' ') }
     foreach ($row in Get-RouteRow) {
@@ -948,12 +907,11 @@ function Add-AdapterByTool {
 }
 
 function Add-Route {
-    $Gathered.Routes = @(Get-RouteRow)
-    foreach ($row in $Gathered.Routes) { Add-Record $(if (Get-Led $row) { 2 } else { 12 }) (@('route') + $row) }
+    $Notes.Routes = @(Get-RouteRow)
+    foreach ($row in $Notes.Routes) { Add-Record $(if (Get-Led $row) { 2 } else { 12 }) (@('route') + $row) }
     Add-Key 2 "$Services\Tcpip\Parameters\PersistentRoutes"
 }
 
-# Those whose part of the registry is loaded.
 function Get-Account { @(Get-SubKey HKU) -match '^(S-1-.*(?<!_Classes)|\.DEFAULT)$' | Select-First 500 }
 
 # The source that a connected UDP socket chooses, which sends nothing; or the number of its error.
@@ -964,13 +922,13 @@ function Add-Source {
         catch { $code = Get-SocketError $_.Exception }
         finally { $socket.Close() }
         Add-Record 4 'source', $address, $chosen, $code
-        if ($address -eq $Imds) { $Gathered.Source = if ($chosen) { "  What goes to $Imds is sent from $chosen" } else { "  Nothing can be sent to ${Imds}: $(Get-Meaning $code)" } }
+        if ($address -eq $Imds) { $Notes.Source = if ($chosen) { "  What goes to $Imds is sent from $chosen" } else { "  Nothing can be sent to ${Imds}: $(Get-Meaning $code)" } }
     }
 }
 
 function Add-Neighbour {
     $on = ''
-    foreach ($line in (Invoke-Tool arp '-a', '-v' 5) -split '\r?\n') {
+    foreach ($line in (Invoke-Tool arp '-a', '-v') -split '\r?\n') {
         if ($line -match "^\S.*?$Ip.*?(0x[0-9a-f]+)") { $on = [int]$Matches[2] }
         elseif ($line -match "^\s+$Ip\s+((?:[0-9a-f]{2}-){5}[0-9a-f]{2}|)\s+(\S+)") { Add-Record 8 'neighbour', $on, $Matches[1], $Matches[2], $Matches[3] }
     }
@@ -978,7 +936,7 @@ function Add-Neighbour {
 
 # Addresses with SkipAsSource: netsh says yes or no in Windows' language; 127.0.0.1 has the word for no.
 function Add-Skipped {
-    $printed = Invoke-Tool netsh 'interface', 'ipv4', 'show', 'ipaddresses', 'level=verbose' 5
+    $printed = Invoke-Tool netsh 'interface', 'ipv4', 'show', 'ipaddresses', 'level=verbose'
     $words = [regex]::Matches($printed, "(?m)^\S.*?$Ip.*\r?\n-+\r?\n(?:.*\S.*\r?\n)*?.*: *(\S+) *\r?(?:\n\s*\r?\n|\n?\z)")
     if (-not $words.Count) { throw 'netsh lists no address' }
     foreach ($match in $words) { Add-Record 8 'skip', $match.Groups[1].Value, $match.Groups[2].Value }
@@ -1005,15 +963,14 @@ function Add-ProxySetting {
     }
 }
 
-# Notes every address that a text may name as a proxy, to be tried.
 function Find-Proxy([string]$text) {
     foreach ($match in [regex]::Matches((Hide-Secret $text), '(?i)(?:^|[;\s\x00-\x1F]|http=|http://|@)((?!\d+:)[a-z0-9_][\w.-]{0,252}):(\d{1,5})(?!\d)')) {
         $server = "$($match.Groups[1].Value):$($match.Groups[2].Value)"
-        if ($Gathered.Proxies -notcontains $server -and [int]$match.Groups[2].Value -in 1..65535) { $Gathered.Proxies += $server }
+        if ($Notes.Proxies -notcontains $server -and [int]$match.Groups[2].Value -in 1..65535) { $Notes.Proxies += $server }
     }
 }
 
-# The firewall: profiles and, of the rules, those that could stop what goes to the platform; the others are counted.
+# Of the rules those that could stop what goes to the platform; the others are counted.
 function Add-Firewall {
     $local, $policy = "$Services\SharedAccess\Parameters\FirewallPolicy", 'HKLM\SOFTWARE\Policies\Microsoft\WindowsFirewall'
     $first, $blocks = $Records.Count, $false # whether what no rule allows is blocked: then rules that allow matter too
@@ -1040,10 +997,10 @@ function Add-Firewall {
     }
 }
 
-# Filters of any program, not of Windows' firewall alone, that may have forbidden the connect to IMDS.
+# Filters of any program that may have forbidden the connect to IMDS.
 function Add-Filter {
-    if ($Gathered.Code -ne 10013) { return }
-    $printed = Invoke-Tool netsh 'wfp', 'show', 'filters', 'file=-', 'protocol=6', "remoteaddr=$Imds", 'remoteport=80', 'dir=out', 'verbose=on' 5
+    if ($Notes.Code -ne 10013) { return }
+    $printed = Invoke-Tool netsh 'wfp', 'show', 'filters', 'file=-', 'protocol=6', "remoteaddr=$Imds", 'remoteport=80', 'dir=out', 'verbose=on'
     $parts = @($printed -split '(?=<item>\s*<filterKey>)' | Where-Object { $_ -match '^<item>' })
     if (-not $parts) { throw 'netsh wfp show filters printed none' }
     foreach ($part in $parts) {
@@ -1065,7 +1022,7 @@ function Add-Service {
     foreach ($name in 'WindowsAzureGuestAgent', 'RdAgent', 'GuestProxyAgent', 'himds', 'Dhcp', 'BFE', 'MpsSvc', 'W32Time') {
         $start = (Get-KeyTable "$Services\$name")['Start']
         if ($null -eq $start) { continue }
-        $printed = Invoke-Tool sc 'query', $name 3
+        $printed = Invoke-Tool sc 'query', $name
         $state = if ($printed -match '(?m)^\s*\S+\s+:\s+(\d)\s+[A-Z_]+\s*$') { $Matches[1] } # TYPE has two words behind it
         Add-Record 7 'service', $name, $state, $start
     }
@@ -1073,7 +1030,7 @@ function Add-Service {
 
 # Who listens on the ports that matter, and who has a connection to IMDS.
 function Add-TcpRow {
-    $printed = Invoke-Tool netstat '-ano', '-p', 'TCP' 5
+    $printed = Invoke-Tool netstat '-ano', '-p', 'TCP'
     foreach ($match in [regex]::Matches($printed, "(?m)^\s*TCP\s+${Ip}:(\d+)\s+${Ip}:(\d+)\s+(\S.*?)\s+(\d+)\s*$")) {
         $local, $port, $remote, $remotePort, $state, $id = 1..6 | ForEach-Object { $match.Groups[$_].Value }
         if (($remotePort -eq '0' -and $port -in '80', '3080') -or $remote -eq $Imds) {
@@ -1083,14 +1040,13 @@ function Add-TcpRow {
     }
 }
 
-# The values of a registry key by their names, each as text.
 function Get-KeyTable([string]$path) {
     $found = @{}
     foreach ($item in Get-KeyValue $path) { $found[$item.Name] = $item.Value }
     return $found
 }
 
-# The values of a registry key, as the registry has them or, where PowerShell may not ask it, as reg.exe prints them.
+# As the registry has them or, where PowerShell may not ask it, as reg.exe prints them.
 function Get-KeyValue([string]$path) {
     if ($Constrained) {
         foreach ($match in [regex]::Matches((Invoke-Tool reg 'query', $path), '(?m)^    (\S.*?)    (REG_\w+)(?:    (.*?))?\r?$')) {
@@ -1119,15 +1075,13 @@ function Get-SubKey([string]$path) {
     }
 }
 
-# A key of the registry; nothing where there is none.
 function Open-Key([string]$path) {
     $root, $below = $path -split '\\', 2
     $hive = if ($root -eq 'HKU') { [Microsoft.Win32.Registry]::Users } else { [Microsoft.Win32.Registry]::LocalMachine }
     $hive.OpenSubKey("$below")
 }
 
-# Adds values of a registry key: those that are named, or all.
-function Add-Key([int]$rank, [string]$path, [string[]]$names) {
+function Add-Key($rank, [string]$path, [string[]]$names) {
     $fields = @('key') + ($path -split '\\', 2)
     try { $values = @(Get-KeyValue $path | Where-Object { -not $names -or $names -contains $_.Name } | Select-First 500) }
     catch { $fields[0] = 'nokey'; return Add-Record $rank ($fields + (Get-Reason $_.Exception)) }
@@ -1147,7 +1101,7 @@ function Add-Key([int]$rank, [string]$path, [string[]]$names) {
     if ($values) { Add-Record $rank $fields }
 }
 
-# The bytes of a binary value (base64; reg.exe: hexadecimal digits) as text (Latin-1), and back.
+# A binary value (base64; of reg.exe: hexadecimal digits) as text (Latin-1), and back.
 function Get-Text([string]$value) {
     if (-not $Constrained) { return $Latin.GetString([Convert]::FromBase64String($value)) }
     -join $(for ($at = 0; $at + 1 -lt $value.Length; $at += 2) { [char][int]"0x$($value.Substring($at, 2))" })
@@ -1160,27 +1114,24 @@ function Get-Binary([string]$text) {
 
 function Select-First([int]$count) { begin { $at = 0 } process { if ($at++ -lt $count) { $_ } } }
 
-# The block: as many records as fit into so many bytes, by rank; and how many of each part are left out.
+# As many records as fit into so many bytes, by rank; and how many of each part are left out.
 function Get-Block([string]$name, [hashtable]$from, [int]$room) {
     $room = [int](($room - 60) * 110 / 114) # for the first line, the last one, indents and line ends
     $sorted = @(foreach ($rank in 1..12) { for ($at = 0; $at -lt $from.Count; $at++) { if ($from[$at].Rank -eq $rank) { $from[$at] } } })
-    $low, $high = 0, $sorted.Count
-    if ($high -gt 2000) { $high = 2000 }
-    while ($low -lt $high) {
-        $middle = ($low + $high + 1) -shr 1
-        if ((Get-Packed $sorted $sorted[0..($middle - 1)]).Length -le $room) { $low = $middle } else { $high = $middle - 1 }
+    $chosen, $at, $step, $missed, $packed = @(), 0, 64, 0, (Get-Packed $sorted @())
+    while ($at -lt $sorted.Count -and $missed -lt 40) { # what is too large does not keep what is behind it out
+        $more = $chosen + @($sorted[$at..($at + $step - 1)])
+        $tried = Get-Packed $sorted $more
+        if ($tried.Length -le $room) { $chosen, $packed, $at = $more, $tried, ($at + $step) }
+        elseif ($step -gt 1) { $step = $step -shr 1 }
+        else { $at++; $missed++ }
     }
-    $chosen = @(if ($low) { $sorted[0..($low - 1)] })
-    for ($at = $low; $at -lt $low + 40 -and $at -lt $sorted.Count; $at++) { # behind one that is too large
-        if ((Get-Packed $sorted ($chosen + $sorted[$at])).Length -le $room) { $chosen += $sorted[$at] }
-    }
-    $packed = Get-Packed $sorted $chosen
     "$name $(if ($Constrained) { 2 } else { 1 }) $($packed.Length) $(Get-Checksum $packed)"
     for ($at = 0; $at -lt $packed.Length; $at += 110) { '  ' + (Get-Start $packed.Substring($at) 110) }
     "$name END"
 }
 
-# Eight digits: of SHA-256, or Adler-32 (RFC 1950) where PowerShell may not calculate that.
+# The beginning of SHA-256, or Adler-32 (RFC 1950).
 function Get-Checksum([string]$text) {
     if (-not $Constrained) { return (Get-Sha256 ([IO.MemoryStream]::new([Text.Encoding]::ASCII.GetBytes($text)))).Substring(0, 8) }
     $low, $high = 1, 0
@@ -1188,7 +1139,7 @@ function Get-Checksum([string]$text) {
     '{0:x4}{1:x4}' -f $high, $low
 }
 
-# Some of all records, packed: compressed and in base64 or, where PowerShell may not do that, with signs for what may not stand in a block.
+# Compressed and in base64 or, where PowerShell may not do that, with signs for what may not stand in a block.
 function Get-Packed([object[]]$all, [object[]]$chosen) {
     $lines, $left = @(), @{}
     foreach ($record in $all) { $left[$record.Part]++ }
@@ -1215,7 +1166,7 @@ function Get-Reason($exception) {
         if ($inner -is [ComponentModel.Win32Exception]) { $number = $inner.NativeErrorCode }
         elseif ('{0:X8}' -f $inner.HResult -like '8007*') { $number = $inner.HResult -band 0xFFFF } # FACILITY_WIN32
         if ($inner -is [Security.Authentication.AuthenticationException] -or '{0:X8}' -f $number -like '8009*') { # FACILITY_SSPI
-            return 'no TLS: this VM does not trust the certificate, its clock is wrong, or one side has no TLS 1.2'
+            return 'no TLS: this VM does not trust the certificate, or its clock is wrong'
         }
         $meaning = Get-Meaning $number
         if ($meaning) { return $meaning }
@@ -1225,14 +1176,14 @@ function Get-Reason($exception) {
     return $last.Message.Trim(' .')
 }
 
-# What an error of Windows or of its sockets means to an operator (winerror.h); nothing where it is none of these.
+# In words, an error of Windows or of its sockets (winerror.h).
 function Get-Meaning([string]$number) {
     switch -regex ($number) {
         '^[23]$' { return 'there is no such file' }
-        '^(5|1307|1314)$' { return 'access is denied: run this as SYSTEM or elevated, and look whether an antivirus denies it' }
-        '^3[23]$' { return 'another program, often an antivirus, keeps the file locked: run this again, or exclude it there' }
+        '^(5|1307|1314)$' { return 'access is denied: run this as SYSTEM or elevated, and look for an antivirus' }
+        '^3[23]$' { return 'another program, often an antivirus, keeps the file locked: run this again' }
         '^(39|112)$' { return 'the disk is full: free 20 MB on the system drive' }
-        '^(193|216)$' { return 'this Windows cannot run it: it is for 64-bit Windows 10, Server 2016 and later' }
+        '^(193|216)$' { return 'this Windows cannot run it: it needs 64-bit Windows 10 or Server 2016' }
         '^22[56]$' { return "an antivirus takes it for harmful: allow the SHA-256 $ExeSha256 there" }
         '^(577|1260|45[5-8]\d)$' { return "a policy (AppLocker, App Control) forbids it: allow the SHA-256 $ExeSha256 there" }
         '^10013$|Bad access' { return 'forbidden on this VM, as by a firewall rule' }
@@ -1240,20 +1191,21 @@ function Get-Meaning([string]$number) {
         '^1005[34]$' { return 'the connection was cut' }
         '^10060$|Timed out' { return 'no answer in time' }
         '^10061$|refused' { return 'the connection was refused' }
-        '^1100[1-4]$' { return 'the name cannot be resolved: it is wrong, or this VM has no DNS server that answers' }
+        '^1100[1-4]$' { return 'the name cannot be resolved: it is wrong, or no DNS server answers' }
     }
 }
 
 # --- run ---
 
 $Began, $Ending = [DateTime]::UtcNow, @{ Code = 3 }
-$Gathered = @{ Part = ''; Done = @(); Proxies = @(); Proof = ''; Routes = @(); Adapters = @(); Source = ''; Code = 0; Leases = @{} }
+$Notes = @{ Part = ''; Done = @(); Proxies = @(); Proof = ''; Routes = @(); Adapters = @(); Source = ''; Code = 0; Leases = @{} }
 $Records, $Documents, $LocalAddresses = @{}, @{}, @{}
 $CollectUntil = $Began.AddSeconds(15)
 $Constrained = "$($ExecutionContext.SessionState.LanguageMode)" -ne 'FullLanguage'
 if (-not $Constrained) { $Latin = [Text.Encoding]::GetEncoding(28591) }
 $Invariant = [Globalization.CultureInfo]::InvariantCulture
-$IsFramework = $PSVersionTable.PSVersion.Major -lt 6 # .NET Framework, which Windows PowerShell runs on
+$System = [Environment]::SystemDirectory
+$IsFramework = $PSVersionTable.PSVersion.Major -lt 6 # Windows PowerShell
 $Words = @([regex]::Matches($Arguments, '(?:"[^"]*"|''[^'']*''|\S)+') | ForEach-Object {
         $_.Value -replace '"([^"]*)"|''([^'']*)''', '$1$2' })
 if ("$Words " -match '--deadline[ =]([1-5]?\d{1,2}(?:\.\d+)?|600) ') { $Deadline = [double]$Matches[1] }
