@@ -57,7 +57,7 @@ $ReportLimit = 3900 # bytes, every line end counted as two
 function Start-Check([string[]]$unknown) {
     if ($unknown) {
         $known = 'ExpectedMac, ExpectedIp, ExeUri, ExePath, Arguments and ExitCode'
-        $names = @($unknown | Where-Object { $_ -match '^-\w' } | ForEach-Object { $_ -replace ':.*' }) # values may be secret
+        $names = @($unknown) -match '^-\w' -replace ':.*' # values may be secret
         return Write-Report inconclusive 2 "Wrong parameters: $(if ($names) { "$names" } else { 'a value without a name' }). There are $known."
     }
     if ($Constrained) { return Write-Collected 'a policy keeps PowerShell to ConstrainedLanguage mode, in which it may not verify it' }
@@ -275,8 +275,6 @@ function Read-Body([Net.WebResponse]$answer, [DateTime]$until) {
     throw "it has more than $ExeSize bytes"
 }
 
-# --- programs ---
-
 # Gives a program's output; its exit code is $null where it had to be killed.
 function Invoke-Program([string]$file, [string]$options, [double]$seconds) {
     $start = [Diagnostics.ProcessStartInfo]::new($file, $options)
@@ -384,11 +382,8 @@ function Get-Plain([string]$text, [int]$limit) {
 }
 
 function Get-Start([string]$text, [int]$limit) { if ($text.Length -gt $limit) { $text.Substring(0, $limit) } else { $text } }
-
 function Get-CheckLine([string]$id, $check) { '  {0,-5} {1,-20} {2}' -f $check.Status, $id, $check.Text }
-
 function Get-Detail([string]$text) { if (-not $Redact) { $text } }
-
 function Get-Rounded([double]$number, $form) { $number.ToString($form, $Invariant) }
 
 # Destination, mask, gateway ('': on-link), interface and metric.
@@ -434,8 +429,9 @@ function Get-Number([string]$address) {
 function Add-Record($rank, [object[]]$fields) {
     $texts = foreach ($field in $fields) { "$field".Replace('\', '\\').Replace("`t", '\t').Replace("`n", '\n').Replace("`r", '\r') }
     $line = $texts -join "`t"
-    $to = if ($fields[0] -eq 'document') { $Documents } else { $Records }
-    $to[$to.Count] = @{ Rank = $rank; Part = $Notes.Part; Line = $line; Fits = $line.Length -le $RecordLimit }
+    $record = @{ Rank = $rank; Part = $Notes.Part; Line = $line; Fits = $line.Length -le $RecordLimit }
+    if ($Notes.Part -in 'certificate_chains', 'document') { $Documents[$Documents.Count] = $record }
+    if ($Notes.Part -ne 'document') { $Records[$Records.Count] = $record }
 }
 
 function Invoke-Part([string]$name, [scriptblock]$part) {
@@ -553,7 +549,7 @@ function Add-TryRecord($rank, $place, $target, $answer) {
 function Get-KeptHead([string]$head) {
     $lines = @((Get-Start $head 65536) -split "`r`n")
     $names = 'Server', 'Via', 'X-Squid-Error', 'Proxy-Agent', 'Content-Type', 'Content-Length', 'Transfer-Encoding', 'Location', 'Date'
-    $kept = @($lines[0]) + @($lines | Where-Object { $names -contains ($_ -replace ':.*') } | Select-First 12)
+    $kept = @($lines[0]) + @($lines | Where-Object { ($_ -replace ':.*') -in $names } | Select-First 12)
     ($kept | ForEach-Object { Hide-Secret (Get-Start $_ 300) }) -join "`r`n"
 }
 
@@ -566,7 +562,7 @@ function Get-KeptBody([string]$body) {
         $title = [regex]::Match((Get-Start $body 20000), '(?i)<title[^>]{0,100}>[^<]{1,200}').Value
         return "<html>$(Hide-Word $title)"
     }
-    if ($start[0] -eq '{' -or $start[0] -eq '[') { return Get-KeptJson $start }
+    if ($start[0] -in '{', '[') { return Get-KeptJson $start }
     return '-'
 }
 
@@ -701,10 +697,12 @@ function Receive-ByCurl($place, $target, $header) {
     $options = '-qsvi', '--raw', '--noproxy', '*', '--connect-timeout', $ConnectSeconds, '--max-time', $AnswerSeconds,
         '--max-filesize', $AnswerLimit, '-w', '\n%{local_ip} %{time_connect} %{time_total}', '-H', $header
     if ($place.Source) { $options += '--interface', $place.Source }
-    $printed = @(& "$System\curl.exe" $options "http://$($place.Address):$($place.Port)$target" 2>&1 | ForEach-Object { "$_" })
-    $status, $log, $lines = $LASTEXITCODE, '', @()
-    foreach ($line in $printed) { if ($line -match '^[*><}{] ') { $log += "$line`n" } else { $lines += $line } }
-    $place.Local, $place.Seconds, $took = '', 0, 0
+    $log, $lines = '', @()
+    foreach ($line in & "$System\curl.exe" $options "http://$($place.Address):$($place.Port)$target" 2>&1) {
+        if ($line -is [string]) { $lines += $line.TrimEnd("`r") } else { $log += "$line`n" }
+    }
+    $status = $LASTEXITCODE
+    $place.Local, $place.Seconds, $took = '', $ConnectSeconds, 0
     if ($lines -and $lines[-1] -match "^${Ip}? ?(\d+)[.,](\d+) (\d+)[.,](\d+)$") {
         $place.Local, $place.Seconds, $took = "$($Matches[1])", [double]"$($Matches[2]).$($Matches[3])", [double]"$($Matches[4]).$($Matches[5])"
     }
@@ -744,7 +742,7 @@ function Get-TryCheck($place) {
 function Get-AnswerCheck($answer) {
     if ($answer.Text -notmatch '^HTTP/1\.[01] (\d{3})') { return @{ Status = 'fail'; Text = "no HTTP answer ($($answer.Ended))" } }
     $status, $size = $Matches[1], $answer.Text.Length
-    if ($status -eq '200' -and $answer.Ended -in 'whole', 'closed' -and $answer.Text -match '"vmId"\s*:\s*"([0-9A-Fa-f-]{36})"') {
+    if ($status -eq 200 -and $answer.Ended -in 'whole', 'closed' -and $answer.Text -match '"vmId"\s*:\s*"([0-9A-Fa-f-]{36})"') {
         return @{ Status = 'ok'; Text = "HTTP 200$(Get-Detail ", vmId $($Matches[1])")" }
     }
     return @{ Status = 'fail'; Text = "HTTP $status, $size bytes ($($answer.Ended)): not the metadata of a VM" }
@@ -796,7 +794,9 @@ function Add-Document([byte[]]$document, [string]$nonce, $held) {
         $text = $text.Replace($own, $own.Substring(0, 4) + "`0" * ($own.Length - 4))
         $blank += $item.Thumbprint
     }
+    $Notes.Part = 'document'
     Add-Record 1 (@('document', $nonce, [BitConverter]::ToString($Latin.GetBytes($text)).Replace('-', '')) + $blank)
+    $Notes.Part = 'certificate_chains'
 }
 
 # The chains that Windows builds: from what is at hand and, where that does not do, by fetching.
@@ -937,9 +937,9 @@ function Add-Neighbour {
 # Addresses with SkipAsSource: netsh says yes or no in Windows' language; 127.0.0.1 has the word for no.
 function Add-Skipped {
     $printed = Invoke-Tool netsh 'interface', 'ipv4', 'show', 'ipaddresses', 'level=verbose'
-    $words = [regex]::Matches($printed, "(?m)^\S.*?$Ip.*\r?\n-+\r?\n(?:.*\S.*\r?\n)*?.*: *(\S+) *\r?(?:\n\s*\r?\n|\n?\z)")
-    if (-not $words.Count) { throw 'netsh lists no address' }
-    foreach ($match in $words) { Add-Record 8 'skip', $match.Groups[1].Value, $match.Groups[2].Value }
+    $listed = [regex]::Matches($printed, "(?m)^\S.*?$Ip.*\r?\n-+\r?\n(?:.*\S.*\r?\n)*?.*: *(\S+) *\r?(?:\n\s*\r?\n|\n?\z)")
+    if (-not $listed.Count) { throw 'netsh lists no address' }
+    foreach ($match in $listed) { Add-Record 8 'skip', $match.Groups[1].Value, $match.Groups[2].Value }
 }
 
 function Add-ProxySetting {
@@ -1012,9 +1012,9 @@ function Add-Filter {
 function Add-Machine {
     Add-Key 7 $WindowsNT 'ProductName', 'DisplayVersion', 'ReleaseId', 'EditionID', 'CurrentBuildNumber', 'CurrentBuild', 'UBR'
     Add-Key 7 "$Services\mssmbios\Data" 'SMBiosData'
-    $elevated = if ($Constrained) { (Invoke-Tool whoami '/groups') -match 'S-1-16-(12288|16384)' } # high, SYSTEM
+    $elevated = if ($Constrained) { if ((Invoke-Tool whoami '/groups') -match 'S-1-16-(\d+)') { [int]$Matches[1] -ge 12288 } } # high
     else { [Security.Principal.WindowsPrincipal]::new([Security.Principal.WindowsIdentity]::GetCurrent()).IsInRole([Security.Principal.WindowsBuiltInRole]::Administrator) }
-    Add-Record 7 'elevated', ([int]$elevated)
+    if ($null -ne $elevated) { Add-Record 7 'elevated', ([int]$elevated) }
     Add-Record 12 'variable', 'PROCESSOR_ARCHITECTURE', $env:PROCESSOR_ARCHITECTURE
 }
 
@@ -1156,11 +1156,9 @@ function Get-Packed([object[]]$all, [object[]]$chosen) {
     [Convert]::ToBase64String($memory.ToArray())
 }
 
-# --- errors, in words ---
-
 # The reason in an exception, without a full stop.
 function Get-Reason($exception) {
-    if ($Constrained) { return $exception.Message.Trim(' .') }
+    if ($Constrained) { return (Get-Start ($exception.Message -replace '\s+', ' ') 120).Trim(' .') }
     for ($inner = $exception; $inner; $inner = $inner.InnerException) {
         $last, $number = $inner, 0
         if ($inner -is [ComponentModel.Win32Exception]) { $number = $inner.NativeErrorCode }
