@@ -35,14 +35,17 @@ from urllib.parse import unquote
 RAW, DOCUMENT = "RAW", "DOCUMENT"  # the blocks
 PACKED, PLAIN = 1, 2  # their forms
 # Each sign of form 2, and what it stands for.
-SIGNS = {",": "\n", "+": "\t", "=": " ", "/": "\\\\", ":": "/", ";": ":"}
+SIGNS = {
+    ",": "\n", "+": "\t", "=": " ", "/": "\\\\", ":": "/", ";": ":", "|": '"', "#": ",", "[": "{",
+    "]": "}", "{": "<", "}": ">",
+}  # fmt: skip
 TEXT_LIMIT = 4 * 1024 * 1024  # bytes of the text in a block; PowerShell sends far less
 LINE = 100  # characters
 _ESCAPED = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 _PLAIN = {escape: character for character, escape in _ESCAPED.items()}
 _NOT_SENT = {
     PACKED: re.compile(r"[^A-Za-z0-9+/=]"),
-    PLAIN: re.compile(r"[^A-Za-z0-9%+=/:;,._~!*'()-]"),
+    PLAIN: re.compile(r"[^A-Za-z0-9%+=/:;,|#\[\]{}._~!*'()-]"),
 }
 
 Record = Tuple[str, ...]
@@ -138,7 +141,9 @@ def _decoded(characters: str) -> str:
     """The text in the characters of form 2."""
     try:
         return unquote(
-            re.sub(r"[,+=/:;]", lambda match: SIGNS[match[0]], characters), "utf-8", "strict"
+            re.sub(r"[,+=/:;|#\[\]{}]", lambda match: SIGNS[match[0]], characters),
+            "utf-8",
+            "strict",
         )
     except UnicodeDecodeError as error:
         raise Damaged(f"it cannot be unpacked: {error}") from None

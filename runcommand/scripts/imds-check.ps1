@@ -60,7 +60,7 @@ function Start-Check([string[]]$unknown) {
         $names = @($unknown) -match '^-\w' -replace ':.*' # values may be secret
         return Write-Report inconclusive 2 "Wrong parameters: $(if ($names) { "$names" } else { 'a value without a name' }). There are $known."
     }
-    if ($Constrained) { return Write-Collected 'a policy keeps PowerShell to ConstrainedLanguage mode, in which it may not verify it' }
+    if ($Constrained) { return Write-Collected 'a policy keeps PowerShell to ConstrainedLanguage mode' }
     if (-not $ExePath -and -not $ExeUri -and -not [IO.File]::Exists((Get-KeptPath))) { return Write-Collected }
     try { $exe = Get-Exe } catch { return Write-Collected (Get-Reason $_.Exception) }
     try { $ran = Invoke-Program $exe.Name (Get-CommandLine) ($Deadline + $Grace) }
@@ -691,7 +691,7 @@ function Add-TryByCurl($plain, $wire, $plugin) {
     }
 }
 
-# Sets what Connect-Place sets; gives what Receive-Answer gives, or nothing where there was no connection.
+# Sets what Connect-Place sets, and gives what Receive-Answer gives.
 function Receive-ByCurl($place, $target, $header) {
     $ErrorActionPreference = 'Continue'
     $options = '-qsvi', '--raw', '--noproxy', '*', '--connect-timeout', $ConnectSeconds, '--max-time', $AnswerSeconds,
@@ -896,11 +896,10 @@ function Add-Adapter {
 
 # Where .NET may not be asked: the lines of route print and netsh that have a number.
 function Add-AdapterByTool {
-    foreach ($line in $Notes.RoutePrint -split '\r?\n' -match '^ *\d+\.{3}') {
-        Add-Record 3 'listed', $line.Trim()
-        if ($line -match '(..)( ..){5}') { $Notes.Adapters += "  $($line.Trim())" }
-    }
-    foreach ($line in (Invoke-Tool netsh 'interface', 'ipv4', 'show', 'ipaddresses') -split '\r?\n' -match '\d') { Add-Record 3 'listed', ($line -replace '\s+', ' ') }
+    $nics = @($Notes.RoutePrint -split '\r?\n' -match '^ *\d+\.{3}')
+    $Notes.Adapters = @($nics -match '(..)( ..){5}' -replace '^ *', '  ')
+    $held = @((Invoke-Tool netsh 'interface', 'ipv4', 'show', 'ipaddresses') -split '\r?\n' -match '\d')
+    Add-Record 2 'listed', (($nics + $held) -replace '\s+', ' ' -join "`n") # in one: a part would mislead
     foreach ($row in Get-RouteRow) {
         if ($row[3] -notlike '127.*' -and $LocalAddresses.Values -notcontains $row[3]) { $LocalAddresses[$LocalAddresses.Count] = $row[3] }
     }
@@ -970,7 +969,6 @@ function Find-Proxy([string]$text) {
     }
 }
 
-# Of the rules those that could stop what goes to the platform; the others are counted.
 function Add-Firewall {
     $local, $policy = "$Services\SharedAccess\Parameters\FirewallPolicy", 'HKLM\SOFTWARE\Policies\Microsoft\WindowsFirewall'
     $first, $blocks = $Records.Count, $false # whether what no rule allows is blocked: then rules that allow matter too
@@ -1146,8 +1144,11 @@ function Get-Packed([object[]]$all, [object[]]$chosen) {
     $lines = @(foreach ($record in $chosen) { if ($record.Fits) { $record.Line; $left[$record.Part]-- } }) +
         @(foreach ($part in $left.Keys) { if ($left[$part]) { "left`t$part`t$($left[$part])" } })
     if ($Constrained) {
-        $escaped = foreach ($line in $lines) { [uri]::EscapeDataString((Get-Start $line 16000)) }
-        return ($escaped -join ',').Replace('%09', '+').Replace('%20', '=').Replace('%5C%5C', '/').Replace('%2F', ':').Replace('%3A', ';')
+        $text = @(foreach ($line in $lines) { [uri]::EscapeDataString((Get-Start $line 16000)) }) -join ','
+        foreach ($pair in '%09 +', '%20 =', '%5C%5C /', '%2F :', '%3A ;', '%22 |', '%2C #', '%7B [', '%7D ]', '%3C {', '%3E }') {
+            $text = $text.Replace($pair.Split(' ')[0], $pair.Split(' ')[1])
+        }
+        return $text
     }
     $bytes, $memory = [Text.Encoding]::UTF8.GetBytes($lines -join "`n"), [IO.MemoryStream]::new()
     $deflate = [IO.Compression.DeflateStream]::new($memory, [IO.Compression.CompressionLevel]::Optimal, $true)

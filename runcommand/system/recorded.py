@@ -13,7 +13,7 @@ them, lists stand between blanks, and a field that is empty is not known::
     neighbour   index, address, MAC (with hyphens), its type in the words of Windows' language
     device      GUID, name, description, type, characteristics, instance and flags of a NIC that the
                 registry knows, also where it is disabled
-    listed      a line of route print or netsh that has a number, where .NET may not be asked
+    listed      the lines of route print and netsh that have a number, where .NET may not be asked
     skip        address, netsh's word for whether it has SkipAsSource
     filter      a blocking filter of the Windows Filtering Platform, as netsh's XML has it
     key         root, path, then (name, type, value) of each of its values; a type is a member of
@@ -302,12 +302,13 @@ class RecordedWindows:
 
     def _listed(self) -> List[AdapterRow]:
         rows = [listed.Row(*fields[:4]) for fields in self._material.of("route", 5)]
-        guids = {name: guid for guid, name in self._material.of("device", 2)}
+        guids = {name: guid for guid, name, *_ in self._material.of("device", 2)}
 
         def lease(guid: str) -> Mapping[str, Any]:
             return values_if_any(self, f"{adapters.INTERFACES}\\{guid}", lambda note: None)
 
-        lines = [line for (line,) in self._material.of("listed", 1)]
+        text, *_ = self._material.first("listed", 1)
+        lines = [line.strip() for line in text.split("\n")]
         return listed.adapters(lines, rows, guids, lease)
 
     def interfaces(self) -> Sequence[InterfaceRow]:
@@ -330,7 +331,7 @@ class RecordedWindows:
         return found
 
     def addresses_to_skip(self) -> Sequence[Tuple[int, str]]:
-        words = {address: word for address, word in self._material.of("skip", 2)}
+        words = {address: word for address, word, *_ in self._material.of("skip", 2)}
         if not words:
             raise NoFact(self._material.why_missing("skipped") or NO_ROOM)
         # nobody can set it for that address, so its word is the one for no
@@ -346,7 +347,7 @@ class RecordedWindows:
 
     def filters(self) -> str:
         """The filters, as XML that the reader of netsh's takes."""
-        return f"<filters>{''.join(text for (text,) in self._material.of('filter', 1))}</filters>"
+        return f"<filters>{''.join(text for text, *_ in self._material.of('filter', 1))}</filters>"
 
     def forward_table(self) -> Sequence[ForwardRow]:
         records = self._material.of("route", 5)
@@ -421,7 +422,7 @@ class RecordedWindows:
             values = self._values_of(Root(root), path)
             for name, kind, text in zip(fields[::3], fields[1::3], fields[2::3]):
                 values[name] = registry_value(kind, text)
-        for guid, _, _, _, _, instance, flags in self._material.of("device", 7):
+        for guid, _, _, _, _, instance, flags, *_ in self._material.of("device", 7):
             connection = self._values_of(Root.MACHINE, f"{adapters.NETWORK}\\{guid}\\Connection")
             if instance:
                 connection["PnpInstanceID"] = instance
