@@ -202,7 +202,7 @@ function Get-Uri {
     if ($text -eq 'release') { $text = $DefaultUri; if (-not $text) { throw 'this script was built without an address: give one' } }
     elseif ($text -and $text -notmatch '^https?://') {
         $text = try { [Text.Encoding]::UTF8.GetString([Convert]::FromBase64String($text)).Replace("`0", '') } catch { } # UTF-16 too
-        if ($text -notmatch '^https?://') { throw 'it is neither an https:// address nor one in base64' }
+        if ("$text" -notmatch '^https?://') { throw 'it is neither an https:// address nor one in base64' }
     }
     try { if ($text) { [Uri]::new($text) } } catch { throw 'it is not a valid address' }
 }
@@ -447,18 +447,18 @@ function Get-Material {
     $Notes.RoutePrint = try { Invoke-Tool route 'print', '-4' } catch { '' }
     Invoke-Part 'devices' { Add-Device }
     Invoke-Part 'adapters' { if ($Constrained) { Add-AdapterByTool } else { Add-Adapter } }
+    Invoke-Part 'routes' { Add-Route }
+    Invoke-Part 'lookups' { Add-Source }
     Invoke-Part 'proxies' { Add-ProxySetting }
     $places = (Get-Place imds $Imds 80), (Get-Place wire $WireServer 80), (Get-Place plugin $WireServer 32526)
     Invoke-Part 'imds' { if ($Constrained) { Add-TryByCurl @places } else { Add-Try @places } }
-    Invoke-Part 'routes' { Add-Route }
-    Invoke-Part 'lookups' { Add-Source }
+    Invoke-Part 'skipped' { Add-Skipped }
     Invoke-Part 'neighbours' { Add-Neighbour }
     Invoke-Part 'firewall' { Add-Firewall }
     Invoke-Part 'wfp_filters' { Add-Filter }
     Invoke-Part 'machine' { Add-Machine }
     Invoke-Part 'services' { Add-Service }
     Invoke-Part 'listeners' { Add-TcpRow }
-    Invoke-Part 'skipped' { Add-Skipped }
 }
 
 # Connects side by side. Each place gets Code (0: connected, -1: no answer in time, else Winsock's), Seconds, Local and Client.
@@ -938,7 +938,7 @@ function Add-Skipped {
     $printed = Invoke-Tool netsh 'interface', 'ipv4', 'show', 'ipaddresses', 'level=verbose'
     $listed = [regex]::Matches($printed, "(?m)^\S.*?$Ip.*\r?\n-+\r?\n(?:.*\S.*\r?\n)*?.*: *(\S+) *\r?(?:\n\s*\r?\n|\n?\z)")
     if (-not $listed.Count) { throw 'netsh lists no address' }
-    foreach ($match in $listed) { Add-Record 8 'skip', $match.Groups[1].Value, $match.Groups[2].Value }
+    foreach ($match in $listed) { Add-Record 4 'skip', $match.Groups[1].Value, $match.Groups[2].Value }
 }
 
 function Add-ProxySetting {
@@ -1197,7 +1197,7 @@ function Get-Meaning([string]$number) {
 # --- run ---
 
 $Began, $Ending = [DateTime]::UtcNow, @{ Code = 3 }
-$Notes = @{ Part = ''; Done = @(); Proxies = @(); Proof = ''; Routes = @(); Adapters = @(); Source = ''; Code = 0; Leases = @{} }
+$Notes = @{ Part = ''; Done = @(); Proxies = @(); Proof = ''; Routes = @(); Adapters = @(); Source = @(); Code = 0; Leases = @{} }
 $Records, $Documents, $LocalAddresses = @{}, @{}, @{}
 $CollectUntil = $Began.AddSeconds(15)
 $Constrained = "$($ExecutionContext.SessionState.LanguageMode)" -ne 'FullLanguage'

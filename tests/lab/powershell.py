@@ -594,8 +594,7 @@ SCENARIOS: List[Scenario] = [
     ),
     broken(
         "imds-not-imds (one byte a second)",
-        "imds.metadata HTTP 200, ",
-        "(timeout): not the metadata of a VM",
+        "imds.metadata no HTTP answer (timeout)",
         behaviour=Behaviour(instance="trickle"),
     ),
     broken("imds-access-denied", "imds.metadata HTTP 403", behaviour=Behaviour(instance="403")),
