@@ -60,10 +60,10 @@ def test_it_names_the_cause_that_the_exe_names(name):
     assert found.printed.rstrip().rpartition("\n")[2].startswith("END IMDS-CHECK ")
 
 
-@runs
-def test_no_secret_leaves_the_vm():
+def planted():
+    """Settings of proxies with passwords and keys in them, as a .reg file."""
     setting = f"http://user:hunter2@{PROXY}"
-    registry = (
+    keys = (
         winhttp(f"user:hunter2@{PROXY}", f"<local>;u:hunter2@x;{WIRESERVER}"),
         settings(
             SYSTEM,
@@ -82,9 +82,15 @@ def test_no_secret_leaves_the_vm():
         key(rf"{SYSTEM}\Environment", http_proxy=f"{setting}/?sig=S3cret"),
         key(rf"{HKLM}\SOFTWARE\Contoso", Password="hunter2"),
     )
+    return "\n".join(keys)
+
+
+@runs
+def test_no_secret_leaves_the_vm():
+    setting = f"http://user:hunter2@{PROXY}"
     with AloneLab(Behaviour(), ()) as lab:
         lab.web(HOST, int(PORT), "proxy-503")
-        lab.registry("\n".join(registry))
+        lab.registry(planted())
         lab.warm_up()
         variables = {"AZURE_CLIENT_SECRET": "S3cret", "all_proxy": setting}
         done = lab.alone({}, variables)
@@ -176,6 +182,23 @@ def test_where_powershell_is_constrained_the_cause_is_named_too():
     assert found.size <= script_alone.REPORT_LIMIT and "\r\nRAW 2 " in found.printed
     reasons = {item["fact"]: item["reason"] for item in found.report["facts"]["unavailable"]}
     assert "language mode" in reasons["lookups"]
+
+
+@runs
+def test_no_secret_leaves_the_vm_where_powershell_is_constrained():
+    with AloneLab(Behaviour(), ()) as lab:
+        with_programs(lab)
+        # for more room in the block
+        lab.vm(f"ip route add {IMDS}/32 via 10.0.1.1 dev eth1")
+        lab.registry(planted())
+        lab.warm_up()
+        done = constrained(lab)
+    printed = done.out.decode("ascii")
+    raw = unpacked(printed)
+    assert f"xxxx@{PROXY}" in raw and "AutoConfigURL" in raw
+    for secret in SECRETS:
+        for text in (raw, printed, done.err.decode("ascii")):
+            assert secret not in text and secret.encode().hex() not in text
 
 
 HOSTILE = ("endless", "trickle", "html", "broken-json", "redirect", "other-json")
