@@ -366,7 +366,7 @@ def test_imds_is_asked_three_times_and_never_for_a_token():
     with PowerShellLab() as lab:
         lab.warm_up()
         assert end(lab.power_shell(made())) == ("inconclusive", "-", 3)
-        assert [path for _, path in lab.requests()] == [
+        assert [path for _, path in lab.requests() if path != "/"] == [  # that is the WireServer's
             "/metadata/instance",
             "/metadata/attested/document",
             "/metadata/identity/info",

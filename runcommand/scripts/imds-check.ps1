@@ -436,13 +436,14 @@ function Add-Record($rank, [object[]]$fields) {
 
 function Invoke-Part([string]$name, [scriptblock]$part) {
     $Notes.Part = $name
-    if ([DateTime]::UtcNow -gt $CollectUntil) { return Add-Record 1 'missing', $name, 'the script had no time left for it' }
+    if ([DateTime]::UtcNow -gt $Notes.Until) { return Add-Record 1 'missing', $name, 'the script had no time left for it' }
     try { [void](& $part); $Notes.Done += $name }
     catch { Add-Record 1 'missing', $name, "$(Get-Reason $_.Exception) (line $($_.InvocationInfo.ScriptLineNumber))" }
 }
 
 function Get-Material {
     $Notes.Reachable = $Notes.Metadata = $Notes.WireServer = @{ Status = 'error'; Text = 'not tried' }
+    $Notes.Until = [DateTime]::UtcNow.AddSeconds(15)
     if ($ExpectedMac -or $ExpectedIp) { Add-Record 1 'given', $ExpectedMac.Trim(), $ExpectedIp.Trim() }
     $Notes.RoutePrint = try { Invoke-Tool route 'print', '-4' } catch { '' }
     Invoke-Part 'devices' { Add-Device }
@@ -649,7 +650,7 @@ function Add-Try($plain, $wire, $plugin) {
         $answer = if ($plain.Code -eq 0) { Receive-Answer $plain $InstancePath $Imds $AnswerSeconds "Metadata: true`r`n" }
         Add-TryRecord 1 $plain $InstancePath $answer
         if (-not $answer -or $answer.Text -notmatch '^HTTP/1\.[01] (410|429|5\d\d) ') { break }
-        if (-not $pause -or [DateTime]::UtcNow.AddSeconds($pause + 2) -gt $CollectUntil) { break }
+        if (-not $pause -or [DateTime]::UtcNow.AddSeconds($pause + 2) -gt $Notes.Until) { break }
         [Threading.Thread]::Sleep(1000 * $pause)
         Connect-Place @($plain)
     }
@@ -1199,7 +1200,6 @@ function Get-Meaning([string]$number) {
 $Began, $Ending = [DateTime]::UtcNow, @{ Code = 3 }
 $Notes = @{ Part = ''; Done = @(); Proxies = @(); Proof = ''; Routes = @(); Adapters = @(); Source = @(); Code = 0; Leases = @{} }
 $Records, $Documents, $LocalAddresses = @{}, @{}, @{}
-$CollectUntil = $Began.AddSeconds(15)
 $Constrained = "$($ExecutionContext.SessionState.LanguageMode)" -ne 'FullLanguage'
 if (-not $Constrained) { $Latin = [Text.Encoding]::GetEncoding(28591) }
 $Invariant = [Globalization.CultureInfo]::InvariantCulture
