@@ -52,6 +52,7 @@ SCRIPT_LIMIT = 160 * 1024  # bytes; the handler of Run Command takes 192 KiB
 NOT_ON_LINUX = tuple(
     f"runcommand/{part}"
     for part in (
+        "system/listed.py",
         "system/recorded.py",
         "system/windows",
         "probes/recorded.py",
