@@ -15,6 +15,7 @@ import hashlib
 import importlib.metadata
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -51,6 +52,7 @@ SCRIPT_LIMIT = 160 * 1024  # bytes; the handler of Run Command takes 192 KiB
 NOT_ON_LINUX = tuple(
     f"runcommand/{part}"
     for part in (
+        "system/listed.py",
         "system/recorded.py",
         "system/windows",
         "probes/recorded.py",
@@ -246,7 +248,9 @@ def powershell_script(exe: Optional[bytes], exe_uri: str = "") -> str:
     sha256, size = "", "0"
     if exe is not None:
         sha256, size = hashlib.sha256(exe).hexdigest(), str(len(exe))
-    return _filled("imds-check.ps1", SHA256=sha256, SIZE=size, EXE_URI=exe_uri)
+    script = _filled("imds-check.ps1", SHA256=sha256, SIZE=size, EXE_URI=exe_uri)
+    # a tab for each level, so that it stays below its limit
+    return re.sub(r"(?m)^(?: {4})+", lambda blanks: "\t" * (len(blanks[0]) // 4), script)
 
 
 def _filled(template: str, **values: str) -> str:

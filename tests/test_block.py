@@ -5,6 +5,7 @@ what it is.
 import base64
 import random
 import zlib
+from urllib.parse import quote
 
 import pytest
 
@@ -61,7 +62,7 @@ def test_wrapped_lines_are_read():
 
 def packed_by_hand(content, version=1):
     characters = base64.b64encode(content).decode()
-    first = f"RAW {version} {len(characters)} {block._checksum(characters)}"
+    first = f"RAW {version} {len(characters)} {block._sha256(characters)}"
     return f"{first}\n  {characters}\nRAW END\n"
 
 
@@ -81,12 +82,64 @@ def deflated(content):
         pytest.param(packed_by_hand(b"\xff\xff\xff"), "cannot be unpacked", id="not DEFLATE"),
         pytest.param(packed_by_hand(deflated(b"\xff")), "cannot be unpacked", id="not UTF-8"),
         pytest.param(packed_by_hand(deflated(bytes(5 << 20))), "larger than", id="a bomb"),
-        pytest.param(packed_by_hand(deflated(b"x"), 2), "a newer imds-check", id="a newer form"),
+        pytest.param(packed_by_hand(deflated(b"x"), 3), "a newer imds-check", id="a newer form"),
     ],
 )  # fmt: skip
 def test_a_damaged_block_is_named_for_what_it_is(packed, said):
     with pytest.raises(block.Damaged, match=said):
         block.unpack(report(packed))
+
+
+# --- form 2, of PowerShell in ConstrainedLanguage mode ---
+
+
+def plain(records, name=block.RAW):
+    text = "\n".join("\t".join(map(block._escape, record)) for record in records)
+    for sign, meant in block.SIGNS.items():
+        text = text.replace(meant, f"\0{ord(sign):02x}")
+    text = quote(text, safe="\0")
+    for sign in block.SIGNS:
+        text = text.replace(f"\0{ord(sign):02x}", sign)
+    lines = [text[at : at + 110] for at in range(0, len(text), 110)]
+    first = f"{name} 2 {len(text)} {zlib.adler32(text.encode()):08x}"
+    return "\n".join([first, *(f"  {line}" for line in lines), f"{name} END", ""])
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param(lambda text: text, id="as it is"),
+        pytest.param(lambda text: text.replace("\n", "\r\n"), id="CRLF"),
+        pytest.param(lambda text: "\n".join(map(str.strip, text.split("\n"))), id="trimmed"),
+        pytest.param(lambda text: text.replace("\n", "\n> > "), id="quoted"),
+    ],
+)
+def test_a_plain_block_is_read(way):
+    assert block.unpack(way(report(plain(RECORDS)))) == RECORDS
+
+
+def test_of_a_plain_block_a_changed_character_is_noticed():
+    packed = plain(RECORDS)
+    at = packed.index("imds")
+    with pytest.raises(block.Damaged, match="characters were changed"):
+        block.unpack(report(packed[:at] + "I" + packed[at + 1 :]))
+
+
+def test_a_plain_block_that_is_no_utf_8_is_named():
+    first = f"RAW 2 3 {zlib.adler32(b'%FF'):08x}"
+    with pytest.raises(block.Damaged, match="cannot be unpacked"):
+        block.unpack(report(f"{first}\n  %FF\nRAW END\n"))
+
+
+# --- the second block ---
+
+
+def test_two_blocks_of_different_names_do_not_disturb_each_other():
+    document = [("document", "1", "30")]
+    both = report(PACKED) + "\n" + block.pack(document, block.DOCUMENT)
+    assert block.unpack(both) == RECORDS
+    assert block.unpack(both, block.DOCUMENT) == document
+    assert block.without(both, block.DOCUMENT) == report(PACKED) + "\n"
 
 
 def test_any_character_that_is_lost_or_changed_is_noticed():

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 import build
+from runcommand.diagnosis import diagnose
 from runcommand.facts import parse_json
+from runcommand.operator.decode import decode
 
 from . import wine
 from .clock import in_time
@@ -168,18 +170,16 @@ def test_nothing_is_left_of_a_download_that_failed(seen):
 
 @runs
 def test_the_short_report_has_checks_and_evidence_in_every_case(seen):
-    short = [
-        found
-        for found in seen.values()
-        if "This is the short report" in found.flat and "host=-" not in found.end
-    ]
+    short = [found for found in seen.values() if "NEXT" in found.flat and "host=-" not in found.end]
     assert len(short) > 20
     for found in short:
-        assert "FIX\r\n" in found.out and "CHECKS\r\n" in found.out and "EVIDENCE\r\n" in found.out
-        assert (
-            "  Network Destination Netmask          Gateway          Interface        Metric\r\n"
-            in found.out
-        )
+        heads = [line for line in found.out.splitlines() if re.match("[A-Z]{3}", line)]
+        assert [head.split()[0] for head in heads] == [
+            *("IMDS-CHECK", "VERDICT", "NEXT", "CHECKS", "ROUTES", "ADAPTERS", "RAW", "RAW", "END")
+        ]
+        assert '"imds-check decode"' in found.flat and "anywhere with Python" in found.flat
+        columns = "  Destination     Netmask         Gateway         Interface       Metric\r\n"
+        assert columns in found.out
         assert re.search(r'^  2 "eth0"  00-0D-3A-7F-20-04  (up|down)  ', found.out, re.MULTILINE)
 
 
@@ -212,25 +212,23 @@ def test_it_may_stand_in_braces_with_its_parameters_behind_them(lab):
 def test_where_a_policy_constrains_powershell_the_report_still_comes(lab, has_curl):
     vm_id = "9a1f0c86-4c43-4d3e-8a3f-1a6f6f2b7d11"
     curl = f"{DRIVE_C}/windows/system32/curl.exe"
-    if has_curl:  # Wine has none: this one prints a recorded answer
-        lab.put(curl, compiled("stand_in.c"))
-        lab.put(
-            f"{DRIVE_C}/recorded.txt",
-            json.dumps({"compute": {"vmId": vm_id, "tagsList": []}}).encode(),
-        )
+    if has_curl:  # Wine has none
+        lab.put(curl, compiled("curl.c", "ws2_32"))
     lab.put("/run/lab/inner.ps1", made().encode("ascii"))
     mode = "$ExecutionContext.SessionState.LanguageMode = 'ConstrainedLanguage'"
     done = lab.power_shell(
         f"{mode}\n& 'Z:/run/lab/inner.ps1' -ExitCode verdict -ExePath 'Z:{EXE}' -Arguments "
         "'--deadline 30'\nexit $LASTEXITCODE\n"
     )
-    lab.vm(f"rm -f {curl} {DRIVE_C}/recorded.txt")
+    lab.vm(f"rm -f {curl}")
     assert (end(done), done.code, done.err) == (("inconclusive", "-", 3), 3, b"")
     report = flat(done)
     assert "a policy keeps PowerShell to ConstrainedLanguage mode" in report
     assert f"> {IMDS} 255.255.255.255 10.0.0.1 10.0.0.4 " in report
-    assert (f"ok imds.metadata by curl.exe, vmId {vm_id}" in report) == has_curl
+    assert (f"ok imds.metadata HTTP 200, vmId {vm_id}" in report) == has_curl
     assert ("Whether IMDS answers could not be found out." in report) != has_curl
+    (decoded,) = decode(done.out)
+    assert decoded.facts and (decoded.facts.imds is not None) == has_curl and not decoded.notes
 
 
 @runs
@@ -248,7 +246,7 @@ def test_the_value_of_an_unknown_parameter_is_not_repeated(lab):
 def test_whatever_happens_the_last_line_comes(lab):
     done = lab.power_shell(
         made().replace(
-            "    Start-Check $args\r\n", "    throw [InvalidOperationException]::new('x')\r\n"
+            "\tStart-Check $args\r\n", "\tthrow [InvalidOperationException]::new('x')\r\n"
         )
     )
     assert (end(done), done.code) == (("inconclusive", "tool-failed", 3), 0)
@@ -326,7 +324,7 @@ def test_a_program_that_hangs_is_killed_with_its_child(how, survivors):
     if (
         how == "Windows PowerShell"
     ):  # which asks taskkill.exe /T to kill the children; Wine's does not know that option
-        of_others = "        if (-not $IsFramework) { return $process.Kill($true) }\r\n"
+        of_others = "\t\tif (-not $IsFramework) { return $process.Kill($true) }\r\n"
         assert of_others in script
         script = script.replace(of_others, "")
     with PowerShellLab() as lab:
@@ -365,11 +363,15 @@ def processes(lab):
 
 
 @runs
-def test_imds_is_asked_once_and_only_for_the_instance():
+def test_imds_is_asked_three_times_and_never_for_a_token():
     with PowerShellLab() as lab:
         lab.warm_up()
         assert end(lab.power_shell(made())) == ("inconclusive", "-", 3)
-        assert [path for _, path in lab.requests()] == ["/metadata/instance"]
+        assert [path for _, path in lab.requests() if path != "/"] == [  # that is the WireServer's
+            "/metadata/instance",
+            "/metadata/attested/document",
+            "/metadata/identity/info",
+        ]
 
 
 @runs
@@ -384,10 +386,10 @@ def test_evidence_is_cut_and_the_last_line_is_not():
         done = lab.power_shell(made())
     assert end(done) == ("broken", "-", 1)
     assert 3600 < len(done.out) <= 3900 and done.out.count(b"\n") == done.out.count(b"\r\n")
-    assert (
-        re.search(rb"\r\n  \(\+\d+ more\)\r\nEND ", done.out)
-        and b'2 "eth0"  00-0D-3A-7F-20-04' in done.out
-    )
+    assert re.search(rb"\r\n  \(\+\d+ more\)\r\nRAW 1 ", done.out)
+    assert b"\r\nRAW END\r\nEND " in done.out and b'2 "eth0"  00-0D-3A-7F-20-04' in done.out
+    (decoded,) = decode(done.out)
+    assert diagnose(decoded.facts).cause == "route-wrong-interface"
 
 
 WORDS = {

@@ -2,8 +2,11 @@
 reports. (tests/recorded has what it printed in the lab, tests/lab/script_alone.py prints it.)
 """
 
+import hashlib
 import json
 import random
+from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -14,8 +17,10 @@ from runcommand.operator import block
 from runcommand.operator.decode import decode
 from runcommand.operator.material import facts_of
 from runcommand.probes import recorded as probes
-from runcommand.report import json_report, recorded as recorded_report, text
-from runcommand.system.recorded import NO_ROOM, NOT_BEGUN, NOT_BY_SCRIPT, registry_value
+from runcommand.report import json_report, text
+from runcommand.report.recorded import facts_of_report
+from runcommand.simulator import pki
+from runcommand.system.recorded import NO_ROOM, NO_TEXTS, NOT_ASKED, NOT_BEGUN, registry_value
 from runcommand.winsock import posix_code
 
 from .test_decode import run as run_decode
@@ -153,7 +158,7 @@ def test_decode_prints_the_diagnosis_in_each_form_and_ends_with_its_code():
 def test_the_json_report_can_be_judged_again():
     facts = facts_of(HEALTHY)
     content = json_report.as_json(diagnose(facts)).encode()
-    assert recorded_report.facts_of_report(content) == facts
+    assert facts_of_report(content) == facts
 
 
 def test_redacted_it_names_nothing_of_the_vm():
@@ -200,7 +205,7 @@ def test_where_a_part_is_left_out_a_note_says_so():
 
 def test_what_powershell_cannot_see_says_where_to_look():
     found = reasons(facts_of(HEALTHY))
-    assert found["activation"] == found["raw"] == NOT_BY_SCRIPT
+    assert (found["activation"], found["raw"]) == (NOT_ASKED, NO_TEXTS)
 
 
 def test_of_an_empty_block_everything_is_unavailable_and_there_is_a_report():
@@ -225,6 +230,12 @@ def test_of_an_empty_block_everything_is_unavailable_and_there_is_a_report():
         ("10049", Outcome.FAILED),
         ("-2", Outcome.FAILED),
         ("10999", Outcome.FAILED),
+        ("curl Connection refused", Outcome.REFUSED),
+        ("curl Network unreachable", Outcome.UNREACHABLE),
+        ("curl Host unreachable", Outcome.UNREACHABLE),
+        ("curl Bad access", Outcome.FORBIDDEN),
+        ("curl Timed out", Outcome.TIMED_OUT),
+        ("curl 7", Outcome.FAILED),
     ],
 )
 def test_an_error_of_winsock_has_the_outcome_that_the_exe_would_name(code, outcome):
@@ -267,11 +278,204 @@ def test_the_numbers_are_this_systems():
         ("ExpandString", "%a%", "%a%"),
         ("MultiString", "a\0b", ["a", "b"]),
         ("Binary", "AAE=", b"\0\1"),
+        ("REG_SZ", "a", "a"),
+        ("REG_DWORD", "7", 7),
+        ("REG_MULTI_SZ", "a\\0b", ["a", "b"]),
+        ("REG_BINARY", "0001", b"\0\1"),
         ("None", "!", None),
     ],
 )
 def test_registry_values_are_as_winreg_gives_them(kind, value, read):
     assert registry_value(kind, value) == read
+
+
+# --- what the registry and netsh tell ---
+
+NAMED = ("Ethernet", "Hyper-V", "6", "132")  # Characteristics: NCF_HAS_UI, NCF_PHYSICAL
+OTHER = "{99999999-2222-3333-4444-555555555555}"
+DEVICE = ("device", ON, *NAMED, "VMBUS\\{f8615163}\\1", "0")
+INTERFACES = "SYSTEM\\CurrentControlSet\\Services\\Tcpip\\Parameters\\Interfaces"
+LEASE = ("key", "HKLM", f"{INTERFACES}\\{OTHER}", "EnableDHCP", "DWord", "1")
+
+
+def disabled(flags="1"):
+    return ("device", OTHER, "Ethernet 2", *NAMED[1:], "VMBUS\\{f8615163}\\2", flags)
+
+
+def adapters_with(*records):
+    return {item.name: item for item in facts_of([*HEALTHY, *records]).adapters}
+
+
+def test_a_device_with_a_driver_of_hardware_is_physical():
+    assert adapters_with(DEVICE)["Ethernet"].physical
+    assert not adapters_with()["Ethernet"].physical
+
+
+@pytest.mark.parametrize(
+    "devices, comes_first", [((disabled(), DEVICE), True), ((DEVICE, disabled()), False)]
+)
+def test_a_disabled_nic_is_there_and_in_the_order_of_its_driver(devices, comes_first):
+    found = adapters_with(LEASE, *devices)
+    assert found["Ethernet 2"].state.value == "down" and found["Ethernet 2"].physical
+    assert (found["Ethernet 2"].index < found["Ethernet"].index) == comes_first
+
+
+def test_a_nic_that_azure_took_away_is_none():
+    assert set(adapters_with(LEASE, DEVICE, disabled("0"))) == {"Ethernet"}
+
+
+def test_an_adapter_that_is_listed_and_not_up_has_no_link():
+    records = [("adapter", *HEALTHY[4][1:7], "2", *HEALTHY[4][8:]) if r is HEALTHY[4] else r
+               for r in HEALTHY]  # fmt: skip
+    (adapter,) = facts_of([*records, DEVICE]).adapters
+    assert adapter.state.value == "no-carrier"
+
+
+@pytest.mark.parametrize("yes, no", [("true", "false"), ("wahr", "falsch"), ("vrai", "faux")])
+def test_skip_as_source_is_read_in_any_language(yes, no):
+    others = (("skip", "127.0.0.1", no), ("skip", "10.9.9.9", no))
+    (own,) = adapters_with(*others, ("skip", NIC, yes))["Ethernet"].addresses
+    assert own.skip_as_source
+    (own,) = adapters_with(*others, ("skip", NIC, no))["Ethernet"].addresses
+    assert not own.skip_as_source
+
+
+def test_without_a_word_for_no_skip_as_source_is_not_known_and_a_note_says_so():
+    facts = facts_of([*HEALTHY, ("skip", NIC, "true")])
+    assert any("SkipAsSource is not known" in note.text for note in facts.notes)
+    assert not facts.adapters[0].addresses[0].skip_as_source
+
+
+FORBIDDEN = ("try", "imds", IMDS, "80", "", "", "10013", "0.0", INSTANCE)
+FILTER = (
+    "<item><filterKey>{8a}</filterKey><displayData><name>Contoso EDR</name></displayData>"
+    "<layerKey>FWPM_LAYER_ALE_AUTH_CONNECT_V4</layerKey><filterCondition><item>"
+    "<fieldKey>FWPM_CONDITION_IP_REMOTE_ADDRESS</fieldKey><matchType>FWP_MATCH_EQUAL</matchType>"
+    "<conditionValue><type>FWP_UINT32</type><uint32>169.254.169.254</uint32></conditionValue>"
+    "</item></filterCondition><action><type>FWP_ACTION_BLOCK</type></action></item>"
+)
+
+
+def test_a_filter_that_forbade_the_connect_is_read_as_netshs():
+    records = [FORBIDDEN if record[1:2] == ("imds",) else record for record in HEALTHY]
+    facts = facts_of([*records, ("filter", FILTER), ("done", "wfp_filters")])
+    (rule,) = facts.wfp_filters
+    assert (rule.name, rule.action.value) == ("Contoso EDR", "block")
+    assert "Contoso EDR" in text.full(diagnose(facts), "none")
+
+
+def test_without_filters_the_reason_is_named():
+    records = [FORBIDDEN if record[1:2] == ("imds",) else record for record in HEALTHY]
+    facts = facts_of([*records, ("missing", "wfp_filters", "netsh printed none")])
+    assert any("netsh printed none" in note.text for note in facts.notes)
+
+
+LISTED = (
+    " 1...........................Software Loopback Interface 1\n"
+    " 7...00 0d 3a 7f 20 04 ......Hyper-V\n"
+    "Schnittstelle 1: Loopback Pseudo-Interface 1\nAndere Bevorzugt unendlich unendlich 127.0.0.1\n"
+    f"Schnittstelle 7: Ethernet\nDhcp Bevorzugt 2d1h 2d1h {NIC}"
+)
+
+
+def test_the_lines_of_route_print_and_netsh_make_the_same_adapter():
+    records = [record for record in HEALTHY if record[0] != "adapter"]
+    on_link = ("route", "10.0.0.0", "255.255.255.0", "", NIC, "256")
+    lease = ("key", "HKLM", f"{INTERFACES}\\{ON}", "EnableDHCP", "REG_DWORD", "1")
+    lease += ("DhcpIPAddress", "REG_SZ", NIC, "DhcpServer", "REG_SZ", WIRE)
+    facts = facts_of([*records, ("listed", LISTED), on_link, DEVICE, lease])
+    loopback, adapter = facts.adapters
+    (exe_s,) = facts_of([*HEALTHY, DEVICE]).adapters
+    assert loopback.kind == "loopback"
+    assert replace(adapter, lease_address=None) == exe_s
+
+
+# --- the attested document, on standard error ---
+
+
+NONCE = "1234567890"
+WHAT = {"vmId": "9a1f0c86-4c43-4d3e-8a3f-1a6f6f2b7d11", "sku": "s", "subscriptionId": ""}
+
+
+def with_document(kind, embedded=("issuing",), asked=NONCE):
+    """A healthy VM's records, and that of the second block, as the script makes it."""
+    path = f"/metadata/attested/document?api-version=2021-02-01&nonce={NONCE}"
+    answer = '{"encoding":"pkcs7","signature":"-"}'
+    now = datetime(2026, 11, 28, 10, tzinfo=timezone.utc)
+    made = pki.document(kind, WHAT, NONCE, now, "AzurePublicCloud", "eastus", embedded)
+    blank = []
+    for name in embedded:
+        other = pki.ISSUERS[name]()
+        assert other in made
+        made = made.replace(other, other[:4] + bytes(len(other) - 4))
+        blank.append(hashlib.sha1(other).hexdigest().upper())
+    record = ("document", asked, made.hex().upper(), *blank)
+    return [*HEALTHY, sent("attested", answer, target=path)], [record]
+
+
+@pytest.mark.parametrize(
+    "kind, cause",
+    [
+        ("genuine", None),
+        ("tampered", "attested-signature-invalid"),
+        ("other-nonce", "attested-nonce-mismatch"),
+        ("other-vm", "attested-vm-mismatch"),
+        ("garbage", "attested-signature-invalid"),
+    ],
+)
+def test_the_document_of_the_second_block_is_judged(kind, cause):
+    embedded = ("issuing",)
+    if kind == "garbage":
+        embedded = ()
+    records, document = with_document(kind, embedded)
+    printed = {"value": [
+        {"code": "ComponentStatus/StdOut/succeeded", "message": printed_with(records)},
+        {"code": "ComponentStatus/StdErr/succeeded", "message": block.pack(document, "DOCUMENT")},
+    ]}  # fmt: skip
+    pasted = printed_with(records) + "\n" + block.pack(document, "DOCUMENT")
+    for content in (json.dumps(printed), pasted):
+        (decoded,) = decode(content.encode())
+        assert diagnose(decoded.facts).cause == cause
+        assert (decoded.notes, decoded.err) == ([], "")
+
+
+def test_zeros_in_the_place_of_other_certificates_do_not_make_a_document_invalid():
+    records, document = with_document("genuine")
+    found = facts_of([*records, *document]).imds.document
+    assert (found.signature.value, found.embedded, found.pkcs7) == ("valid", 2, "")
+
+
+def test_a_document_without_the_second_block_is_not_judged_and_says_why():
+    records, _ = with_document("tampered")
+    (decoded,) = decode(printed_with(records).encode())
+    assert decoded.facts.imds.document.reason == probes.NOT_HERE
+    no_room = [*records, ("left", "document", "1")]
+    assert facts_of(no_room).imds.document.reason == probes.NO_ROOM
+    assert diagnose(decoded.facts).cause is None
+
+
+def test_the_document_of_another_run_is_not_taken():
+    records, document = with_document("tampered", asked="9999999999")
+    found = facts_of([*records, *document]).imds.document
+    assert (found.signature.value, found.reason) == ("unverifiable", probes.NOT_HERE)
+
+
+def test_where_the_signer_s_own_certificate_is_blank_nothing_is_called_invalid():
+    records, ((kind, nonce, digits, *blank),) = with_document("genuine")
+    leaf = pki.leaf("metadata.azure.com", "eastus").hex().upper()
+    assert leaf in digits
+    digits = digits.replace(leaf, leaf[:8] + "0" * (len(leaf) - 8))
+    found = facts_of([*records, (kind, nonce, digits, *blank, "AA")]).imds.document
+    assert (found.signature.value, found.reason) == ("unverifiable", probes.NOT_KEPT)
+
+
+def test_a_damaged_second_block_costs_only_the_document():
+    records, document = with_document("tampered")
+    packed = block.pack(document, "DOCUMENT")
+    content = printed_with(records) + packed[:200] + packed[201:]
+    (decoded,) = decode(content.encode())
+    assert "The block with the attested document is damaged" in decoded.notes[0]
+    assert decoded.facts.imds.document.reason == probes.NOT_HERE
 
 
 # --- hostile ---

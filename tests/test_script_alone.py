@@ -8,10 +8,11 @@ import json
 import pytest
 
 from runcommand.operator import block
+from runcommand.operator.decode import decode
 from runcommand.simulator.host import Behaviour
 
 from .lab import powershell, script_alone
-from .lab.namespace import WIRESERVER
+from .lab.namespace import IMDS, WIRESERVER
 from .lab.registry import (
     ENVIRONMENT,
     HKLM,
@@ -24,7 +25,8 @@ from .lab.registry import (
     winhttp,
 )
 from .lab.script_alone import AloneLab, judged
-from .lab.windows import shown
+from .lab.windows import guid, shown
+from .wine import compiled
 
 REASON = powershell.why_not_here()
 runs = pytest.mark.skipif(REASON is not None, reason=f"the lab cannot run imds-check.ps1: {REASON}")
@@ -36,6 +38,9 @@ SHOWN = (
     "proxy-intercepts-imds (WinHTTP)",
     "nic-down",
     "imds-not-imds",
+    "attested-signature-invalid (tampered)",
+    "attested-nonce-mismatch (other-nonce)",
+    "cert-root-untrusted (in a user's store)",
 )
 SECRETS = ("hunter2", "S3cret", "user:")
 HOST, PORT = "10.0.0.50", "3128"
@@ -55,10 +60,10 @@ def test_it_names_the_cause_that_the_exe_names(name):
     assert found.printed.rstrip().rpartition("\n")[2].startswith("END IMDS-CHECK ")
 
 
-@runs
-def test_no_secret_leaves_the_vm():
+def planted():
+    """Settings of proxies with passwords and keys in them, as a .reg file."""
     setting = f"http://user:hunter2@{PROXY}"
-    registry = (
+    keys = (
         winhttp(f"user:hunter2@{PROXY}", f"<local>;u:hunter2@x;{WIRESERVER}"),
         settings(
             SYSTEM,
@@ -77,9 +82,15 @@ def test_no_secret_leaves_the_vm():
         key(rf"{SYSTEM}\Environment", http_proxy=f"{setting}/?sig=S3cret"),
         key(rf"{HKLM}\SOFTWARE\Contoso", Password="hunter2"),
     )
+    return "\n".join(keys)
+
+
+@runs
+def test_no_secret_leaves_the_vm():
+    setting = f"http://user:hunter2@{PROXY}"
     with AloneLab(Behaviour(), ()) as lab:
         lab.web(HOST, int(PORT), "proxy-503")
-        lab.registry("\n".join(registry))
+        lab.registry(planted())
         lab.warm_up()
         variables = {"AZURE_CLIENT_SECRET": "S3cret", "all_proxy": setting}
         done = lab.alone({}, variables)
@@ -90,6 +101,104 @@ def test_no_secret_leaves_the_vm():
         assert secret not in raw and secret not in printed
     found = judged(done.out, ("degraded", "proxy-intercepts-imds"), done.seconds, 0.0)
     assert found.is_equal, (found.script, printed)
+
+
+CLASS = "{4D36E972-E325-11CE-BFC1-08002BE10318}"
+CONTROL = rf"{HKLM}\SYSTEM\CurrentControlSet\Control"
+LEASES = rf"{HKLM}\SYSTEM\CurrentControlSet\Services\Tcpip\Parameters\Interfaces"
+GONE = "{99999999-2222-3333-4444-555555555555}"
+CONSTRAINED = "$ExecutionContext.SessionState.LanguageMode = 'ConstrainedLanguage'\r\n"
+# Wine prefers its own netsh.exe, which prints nothing.
+OWN_NETSH = {
+    "WINEDLLOVERRIDES": f"{script_alone.OWN_ARP['WINEDLLOVERRIDES']};netsh.exe=n;curl.exe=n"
+}
+
+
+def device(number, guid, name, flags):
+    """What Windows' registry has of a network device."""
+    instance = rf"VMBUS\{{f8615163-df3e-46c5-913f-f2d2f965ed0e}}\{number}"
+    driver = {"NetCfgInstanceId": guid, "DriverDesc": "Hyper-V", "Characteristics": 132}
+    return "\n".join(
+        (
+            key(rf"{CONTROL}\Class\{CLASS}\{number:04}", **driver, **{"*IfType": 6}),
+            key(rf"{CONTROL}\Network\{CLASS}\{guid}\Connection", Name=name, PnpInstanceID=instance),
+            key(rf"{HKLM}\SYSTEM\CurrentControlSet\Enum\{instance}", ConfigFlags=flags),
+        )
+    )
+
+
+def constrained(lab, text=None):
+    """Runs the script where a policy keeps PowerShell to ConstrainedLanguage mode."""
+    lab.put("/run/lab/inner.ps1", (text or script_alone.script()).encode("ascii"))
+    call = f"{CONSTRAINED}& 'Z:/run/lab/inner.ps1' -ExitCode verdict\r\nexit $LASTEXITCODE\r\n"
+    return lab.power_shell(call, {}, OWN_NETSH)
+
+
+def with_programs(lab):
+    """Puts stand-ins for programs that Wine has not into a VM."""
+    for name in ("netsh", "curl"):
+        program = compiled(f"{name}.c", "iphlpapi", "ws2_32")
+        lab.put(f"{powershell.DRIVE_C}/windows/system32/{name}.exe", program)
+
+
+@runs
+@pytest.mark.parametrize("mode", ["full", "constrained"])
+def test_hardware_disabled_nics_and_skip_as_source_are_known(mode):
+    with AloneLab(Behaviour(), ()) as lab:
+        lab.registry(
+            "\n".join(
+                (
+                    device(1, guid(lab.index("eth0")), "eth0", 0),
+                    device(2, GONE, "Ethernet 9", 1),
+                    key(rf"{LEASES}\{GONE}", EnableDHCP=1),
+                )
+            )
+        )
+        lab.warm_up()
+        with_programs(lab)
+        lab.put(f"{powershell.DRIVE_C}/skip", b"10.0.0.4\n")
+        # where IMDS answers, a plain block has no room beside its answer
+        lab.vm(f"ip route add {IMDS}/32 via 10.0.1.1 dev eth1")
+        run_in = {"full": lambda lab: lab.alone({}, OWN_NETSH), "constrained": constrained}
+        done = run_in[mode](lab)
+    (decoded,) = decode(done.out + b"\n" + done.err)
+    found = {adapter.name: adapter for adapter in decoded.facts.adapters}
+    assert found["eth0"].physical and not found["eth1"].physical
+    assert (found["Ethernet 9"].state.value, found["Ethernet 9"].dhcp) == ("down", True)
+    skipped = [item.address for item in found["eth0"].addresses if item.skip_as_source]
+    assert skipped == ["10.0.0.4"]
+
+
+@runs
+def test_where_powershell_is_constrained_the_cause_is_named_too():
+    with AloneLab(Behaviour(), ()) as lab:
+        lab.registry("\n".join(device(n, guid(lab.index(f"eth{n}")), f"eth{n}", 0) for n in (0, 1)))
+        lab.vm(f"ip route add {IMDS}/32 via 10.0.1.1 dev eth1")
+        lab.warm_up()
+        with_programs(lab)
+        done = constrained(lab)
+    found = judged(done.out, ("broken", "route-wrong-interface"), done.seconds, 0.0, done.err)
+    assert found.is_equal, (found.script, found.printed)
+    assert found.size <= script_alone.REPORT_LIMIT and "\r\nRAW 2 " in found.printed
+    reasons = {item["fact"]: item["reason"] for item in found.report["facts"]["unavailable"]}
+    assert "language mode" in reasons["lookups"]
+
+
+@runs
+def test_no_secret_leaves_the_vm_where_powershell_is_constrained():
+    with AloneLab(Behaviour(), ()) as lab:
+        with_programs(lab)
+        # for more room in the block
+        lab.vm(f"ip route add {IMDS}/32 via 10.0.1.1 dev eth1")
+        lab.registry(planted())
+        lab.warm_up()
+        done = constrained(lab)
+    printed = done.out.decode("ascii")
+    raw = unpacked(printed)
+    assert f"xxxx@{PROXY}" in raw and "AutoConfigURL" in raw
+    for secret in SECRETS:
+        for text in (raw, printed, done.err.decode("ascii")):
+            assert secret not in text and secret.encode().hex() not in text
 
 
 HOSTILE = ("endless", "trickle", "html", "broken-json", "redirect", "other-json")

@@ -74,26 +74,39 @@ def _decode(result: Result) -> Decoded:
             "The beginning of the report was cut off: Run Command keeps the last "
             f"{STREAM_LIMIT:,} bytes. Its last line is whole: verdict {end[1]}, cause {end[2]}."
         )
-    around = (out[:start].strip(), out[end.end() :].strip())
+    around = (out[:start].strip(), block.without(out[end.end() :], block.DOCUMENT).strip())
     others = "\n".join(part for part in around if part)
     if others:
         notes.append(f"Beside the report the script printed:\n{others}")
     report = out[start : end.end()] + "\n"
     facts = None
     try:
-        facts = _facts(out[earliest : end.end()])
+        facts = _facts(out[earliest : end.end()], _document(out + "\n" + result.err, notes))
     except block.Damaged as damage:
         notes.append(f"The block of raw material in it is damaged: {damage}. {SHORT}")
-    return Decoded(report, int(end[3]), notes, result.err, facts)
+    err = block.without(result.err, block.DOCUMENT)
+    return Decoded(report, int(end[3]), notes, err, facts)
 
 
-def _facts(text: str) -> Optional[Facts]:
-    """What the block of a report tells; None where it has none. Raises ``block.Damaged``."""
+def _document(text: str, notes: List[str]) -> List[block.Record]:
+    """The records of the block that is on standard error; a note where it is damaged."""
+    try:
+        return block.unpack(text, block.DOCUMENT) or []
+    except block.Damaged as damage:
+        notes.append(f"The block with the attested document is damaged: {damage}.")
+        return []
+
+
+def _facts(text: str, document: List[block.Record]) -> Optional[Facts]:
+    """What the block of a report tells; None where it has none. Raises ``block.Damaged``.
+
+    :param document: the records of the second block
+    """
     records = block.unpack(text)
     if records is None:
         return None
     try:
-        return facts_of(records)
+        return facts_of([*records, *document])
     except ValueError as error:
         raise block.Damaged(f"it holds records that cannot be read: {error}") from None
 

@@ -58,6 +58,7 @@ def _collectors(material: Material, at: Instant) -> Mapping[str, Collector]:
         material.of("try"),
         material.of("document", 2),
         system.signer(),
+        material.left_out("document"),
         material.why_missing("imds"),
     )
     return {
@@ -66,7 +67,7 @@ def _collectors(material: Material, at: Instant) -> Mapping[str, Collector]:
         "differential": tries.differential,
         "proxy_trials": tries.proxy_trials,
         "pac_files": probes.pac_files,
-        "certificate_chains": partial(probes.certificate_chains, system, at),
+        "certificate_chains": partial(probes.certificate_chains, system, tries.embedded, at),
         "endpoints": probes.endpoints,
         **system.collectors(),
     }

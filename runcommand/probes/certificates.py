@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from functools import partial
-from typing import Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Dict, FrozenSet, Iterable, List, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
 from ..attest.der import Malformed, Unsupported
@@ -168,6 +168,16 @@ def placed(chain: CertificateChain, at_hand: Sequence[bytes]) -> CertificateChai
         for item in chain.certificates
     )
     return replace(chain, certificates=tuple(placed))
+
+
+def in_document(chain: CertificateChain, thumbprints: FrozenSet[str]) -> CertificateChain:
+    """The chain, with the document added to the stores of further certificates."""
+    found: List[Certificate] = []
+    for item in chain.certificates:
+        if item.thumbprint in thumbprints:
+            item = replace(item, stores=(*item.stores, *IN_DOCUMENT))
+        found.append(item)
+    return replace(chain, certificates=tuple(found))
 
 
 def _fetch_up(

@@ -15,18 +15,26 @@ A try is a record of texts; what is empty is not known::
     size        bytes of the body, or of what came where no head did
     body        what may leave the VM: of JSON, some keys
 
-A further record, ``document``, has the attested document: the nonce and the signature.
+In ConstrainedLanguage mode curl.exe makes the tries; a code is then also ``curl`` and curl's words
+for the error of a socket, or its exit code.
+
+A further record, ``document``, has the attested document: the nonce, the document in hexadecimal
+digits, and the thumbprints of the certificates that zeros stand for in it, because there is no room
+for others than the signer's.
 """
 
 from __future__ import annotations
 
+import base64
+import errno
 import http.client
 import io
 import os
 from dataclasses import replace
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, FrozenSet, List, Optional, Sequence, Tuple
 
 from ..attest import document as attested_data
+from ..attest.cms import NO_SIGNER
 from ..collect import Board, NoFact
 from ..collect.board import DOCUMENT
 from ..collect.system import System
@@ -63,9 +71,21 @@ from .proxy import PROXIES, wanted_of
 
 Record = Tuple[str, ...]
 FIELDS = 14
-NOT_BROUGHT = "the script's output had no room for the document"
+NO_ROOM = "the script's output had no room for the document"
+NOT_HERE = "the script sends the document on standard error, which is not in what was decoded"
+NOT_KEPT = "the signer's certificate was not among those that the script brought"
 LONGEST_S = 86_400.0
+# curl's words for errors of Winsock (lib/strerror.c).
+CURL_WORDS = {
+    "refused": errno.ECONNREFUSED,
+    "bad access": errno.EACCES,
+    "network": errno.ENETUNREACH,
+    "host": errno.EHOSTUNREACH,
+    "timed out": errno.ETIMEDOUT,
+    "not available": errno.EADDRNOTAVAIL,
+}
 ANSWERED, NO_ANSWER = "0", "-1"
+CURL = "curl "
 WHOLE, CLOSED, TIMEOUT, ENDLESS = "whole", "closed", "timeout", "endless"
 ANNOUNCED = ("content-length:", "transfer-encoding:")
 NOT_FETCHED = "the script fetches nothing from other hosts: run imds-check.exe"
@@ -117,6 +137,7 @@ class Tries:
 
     :param documents: the records of attested documents
     :param signer: of the attested document, where that itself was not brought
+    :param no_room: how many documents there was no room for
     :param missing: why nothing is known where there is no try
     """
 
@@ -125,11 +146,13 @@ class Tries:
         records: Sequence[Record],
         documents: Sequence[Record],
         signer: Optional[Certificate],
+        no_room: int,
         missing: Optional[str],
     ) -> None:
         self._signer = signer
         self._tries = [read_try(record) for record in records]
         self._documents = documents
+        self._no_room = no_room
         self._missing = missing or "the script made no such try"
 
     def of(self, key: str) -> List[Try]:
@@ -174,19 +197,33 @@ class Tries:
         found = replace(found, attested=exchange, attested_document=is_attested)
         if not is_attested or not answer:
             return found
-        for nonce, signature in self._documents:
-            read = attested_data.read(answer["encoding"], signature, nonce)
+        for nonce, digits, *blank in self._of_this_run(attested):
+            message = base64.b64encode(bytes.fromhex(digits)).decode("ascii")
+            read = attested_data.read(answer["encoding"], message, nonce)
             board.post(DOCUMENT, read.certificates)
-            return replace(found, document=read.document)
+            return replace(found, document=_without_zeros(read.document, len(blank)))
+        reason = NOT_HERE
+        if self._no_room:
+            reason = NO_ROOM
         document = AttestedDocument(
             SignatureState.UNVERIFIABLE,
-            NOT_BROUGHT,
+            reason,
             signer=self._signer,
             # neither is known
             asked_nonce="",
             nonce="",
         )
         return replace(found, document=document)
+
+    def _of_this_run(self, attested: Try) -> List[Record]:
+        """The documents that answer the request; another run's has another nonce."""
+        nonce = attested.target.partition("nonce=")[2]
+        return [record for record in self._documents if record[0] == nonce]
+
+    @property
+    def embedded(self) -> FrozenSet[str]:
+        """The thumbprints of the certificates in the document that zeros stand for."""
+        return frozenset(name for record in self._documents for name in record[2:])
 
     def wireserver(self, board: Board) -> WireServer:
         web, plugin = self.last("wire"), self.last("plugin")
@@ -239,6 +276,19 @@ class Tries:
         return found
 
 
+def _without_zeros(document: AttestedDocument, blank: int) -> AttestedDocument:
+    """The fact of a document in which zeros stand for some certificates.
+
+    It is not kept: nobody else could read it.
+    """
+    if not blank:
+        return document
+    document = replace(document, pkcs7="", pkcs7_length=0, embedded=document.embedded + blank)
+    if document.reason == NO_SIGNER:
+        return replace(document, signature=SignatureState.UNVERIFIABLE, reason=NOT_KEPT)
+    return document
+
+
 def pac_files(board: Board) -> Tuple[PacFile, ...]:
     settings: Optional[Sequence[Proxy]] = board.wait("proxies")
     if settings is None:
@@ -249,11 +299,12 @@ def pac_files(board: Board) -> Tuple[PacFile, ...]:
 
 
 def certificate_chains(
-    system: System, at: Instant, board: Board
+    system: System, embedded: FrozenSet[str], at: Instant, board: Board
 ) -> Optional[Tuple[CertificateChain, ...]]:
     """The chains that Windows built on the VM: from what was at hand and, where that was not
     trusted, by its own fetching.
 
+    :param embedded: thumbprints of further certificates in the document
     :param at: the VM's time, where the host's is not known
     """
     imds: Optional[Imds] = board.wait("imds")
@@ -270,7 +321,9 @@ def certificate_chains(
             chains.append(system.judge_chain(found, when, True, 0.0))
         except NoFact as missing:
             board.note("certificate_chains", f"fetching: {missing}")
-    return tuple(certificates.placed(chain, found) for chain in chains)
+    return tuple(
+        certificates.in_document(certificates.placed(chain, found), embedded) for chain in chains
+    )
 
 
 def endpoints(board: Board) -> Optional[Tuple[EndpointTrial, ...]]:
@@ -326,6 +379,12 @@ def _ended(code: str) -> Tuple[Outcome, Optional[str]]:
 
 
 def _failure(code: str) -> OSError:
+    if code.startswith(CURL):
+        words = code[len(CURL) :].lower()
+        for word, known in CURL_WORDS.items():
+            if word in words:
+                return OSError(known, os.strerror(known))
+        return OSError("another error than one of a socket")
     number = posix_code(decimal(code))
     if number < 0:
         return OSError("another error than one of a socket")

@@ -2,23 +2,28 @@
 #
 # For Azure Run Command (RunPowerShellScript): paste it whole, or az vm run-command invoke --scripts @imds-check.ps1
 #
-# It collects what imds-check.exe looks at, and prints it as a block (RAW) below what it saw: "imds-check decode" makes the cause
-# of the whole output, and the commands that mend it, anywhere. It changes nothing and downloads nothing. It reads adapters,
-# routes, ARP, TCP connections to IMDS, proxies (no passwords), firewall rules, certificate chains, some services, edition and
-# SMBIOS. It connects to 169.254.169.254:80, 168.63.129.16:80 and :32526 and the proxies that are set; IMDS gets at most 12
-# requests, never for a token.
+# It prints a short report, and the raw material of a diagnosis in two blocks (RAW; on standard error DOCUMENT). "imds-check decode"
+# finds the cause in that output, and the commands that fix it, anywhere. It needs PowerShell 5.1 or later, and no module.
+#
+# It changes nothing on the VM and downloads nothing.
+#   reads   adapters, routes, ARP, TCP connections to IMDS, proxies (passwords and queries as x), firewall rules and filters, in which
+#           stores the certificates of IMDS's attested document lie, eight services, Windows' edition, SMBIOS, its own rights
+#   starts  route, arp, netstat, netsh, sc; in ConstrainedLanguage mode, which may not ask .NET, also reg, curl and whoami
+#   asks    169.254.169.254:80 (12 requests at most, never for a token), 168.63.129.16:80 and :32526, the proxies that are set (both
+#           addresses, through them) and DNS for their names; Windows may fetch certificates that the document lacks
+#   prints  of IMDS's answer names, ids and addresses of the VM; never tags, user data or keys
 #
 # With ExePath or ExeUri, or where an earlier run has kept it (%ProgramFiles%\imds-check, where only SYSTEM and administrators
-# write), it runs imds-check.exe instead, and only that of the SHA-256 below. It needs PowerShell 5.1 or later, and no module.
+# write), it runs imds-check.exe instead, and only that of the SHA-256 below.
 #
 # Parameters, all of them text, none of them needed:
 #   ExpectedMac, ExpectedIp  what Azure says of the primary NIC
-#   ExePath                  where the exe lies on this VM, with "/" (Run Command may take "\n" for a line break)
-#   ExeUri                   where to download it: https://... or that in base64 (Run Command breaks a value at "&"), or
-#                            "release": the address that the build has put in
-#   Arguments                more options of the exe: "--format=full --no-files", "--redact"; what holds blanks stands in '...'
-#   ExitCode                 "verdict": end with the exit code of the verdict. Else with 0, because Run Command loses the
-#                            output of a script that fails; the last line has the code in any case.
+#   ExePath    where the exe lies on this VM, with "/" (Run Command may take "\n" for a line break)
+#   ExeUri     where to download it: https://... or that in base64 (Run Command breaks a value at "&"), or "release": the address
+#              that the build has put in
+#   Arguments  options of the exe: "--format=full --no-files", "--redact"; what holds blanks stands in '...'
+#   ExitCode   "verdict": end with the exit code of the verdict. Else with 0, because Run Command loses the output of a script
+#              that fails; the last line has the code in any case.
 
 # Without attributes and default values, so that a script pasted twice can be read: its second half is never reached.
 param([string]$ExpectedMac, [string]$ExpectedIp, [string]$ExeUri, [string]$ExePath, [string]$Arguments, [string]$ExitCode)
@@ -30,7 +35,8 @@ $Version = '@VERSION@'
 $ExeSha256 = '@SHA256@'
 $ExeSize = [long]'@SIZE@' # bytes
 $DefaultUri = '@EXE_URI@'
-$Services, $WindowsNT = 'SYSTEM\CurrentControlSet\Services', 'SOFTWARE\Microsoft\Windows NT\CurrentVersion'
+$Control, $WindowsNT = 'HKLM\SYSTEM\CurrentControlSet\Control', 'HKLM\SOFTWARE\Microsoft\Windows NT\CurrentVersion'
+$Services = 'HKLM\SYSTEM\CurrentControlSet\Services'
 $Imds, $WireServer, $Ip = '169.254.169.254', '168.63.129.16', '(\d+\.\d+\.\d+\.\d+)'
 $ApiVersion = '2021-02-01'
 $InstancePath = "/metadata/instance?api-version=$ApiVersion"
@@ -39,23 +45,22 @@ $JsonKeys = @('vmId', 'azEnvironment', 'location', 'name', 'offer', 'sku', 'publ
     'resourceGroupName', 'resourceId', 'isHostCompatibilityLayerVm' | ForEach-Object { "compute/$_" }) +
     @('interface/macAddress', 'ipAddress/privateIpAddress', 'subnet/address', 'subnet/prefix', 'error/message', '/error', '/error_description',
     '/encoding', '/signature', '/tenantId', 'newest-versions/newest-versions', 'apiVersions/apiVersions')
-$AnswerLimit, $RecordLimit, $RuleLimit = 1MB, 16384, 300
-$SeenRoom = 740 # bytes for what was seen, beside the block
+$AnswerLimit, $RecordLimit, $RuleLimit = 1MB, 32768, 300
+$SeenRoom = 900 # bytes for what was seen, beside the block
 $ConnectSeconds, $AnswerSeconds = 3, 5
 $HeadSeconds, $DownloadSeconds = 20, 60 # until an answer begins; for all tries
-$Deadline, $Grace = 20, 30 # seconds: imds-check's own, and what starting it may cost where an antivirus looks at it first
+$Deadline, $Grace = 20, 30 # seconds: imds-check's own, and where an antivirus looks at it first
 $ReportLimit = 3900 # bytes, every line end counted as two
-$TrustedInstaller = 'S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464'
 
 # --- the flow ---
 
 function Start-Check([string[]]$unknown) {
     if ($unknown) {
         $known = 'ExpectedMac, ExpectedIp, ExeUri, ExePath, Arguments and ExitCode'
-        $names = @($unknown | Where-Object { $_ -match '^-\w' } | ForEach-Object { $_ -replace ':.*' }) # values may be secret
+        $names = @($unknown) -match '^-\w' -replace ':.*' # values may be secret
         return Write-Report inconclusive 2 "Wrong parameters: $(if ($names) { "$names" } else { 'a value without a name' }). There are $known."
     }
-    if ($Constrained) { return Write-Collected 'a policy keeps PowerShell to ConstrainedLanguage mode, in which it may neither verify nor start it' }
+    if ($Constrained) { return Write-Collected 'a policy keeps PowerShell to ConstrainedLanguage mode' }
     if (-not $ExePath -and -not $ExeUri -and -not [IO.File]::Exists((Get-KeptPath))) { return Write-Collected }
     try { $exe = Get-Exe } catch { return Write-Collected (Get-Reason $_.Exception) }
     try { $ran = Invoke-Program $exe.Name (Get-CommandLine) ($Deadline + $Grace) }
@@ -82,15 +87,13 @@ function Get-CommandLine {
 
 # --- the exe ---
 
-# Where the exe is kept.
 function Get-KeptPath { "$([Environment]::GetFolderPath('ProgramFiles'))\imds-check\imds-check-$("$ExeSha256".PadRight(16).Substring(0, 16)).exe" }
 
-# Gives imds-check.exe, verified, as an open file that nobody can change or replace; throws why it cannot be had.
+# Gives the exe, verified, as an open file that nobody can change; throws why it cannot be had.
 function Get-Exe {
     if ($ExeSha256.Length -ne 64) { throw 'this script was built without the exe, so it knows no SHA-256 that may run' }
     New-Folder
-    $kept = Get-KeptPath
-    $reasons, $uri, $exe = @(), $null, $null
+    $kept, $reasons, $uri, $exe = (Get-KeptPath), @(), $null, $null
     if ($ExePath) {
         try {
             if ($ExePath -match '[\x00-\x1F]') { throw 'it holds a line break, for which Run Command may take "\n": write "/"' }
@@ -120,7 +123,7 @@ function Get-Exe {
     return $exe
 }
 
-# Opens a file for reading; nobody can write, rename or remove it until it is closed. Throws where it is not the exe.
+# Opens the exe; nobody can write, rename or remove it until it is closed. Throws where it is another file.
 function Open-Exe([string]$path) {
     if (-not [IO.File]::Exists($path)) { throw 'there is no such file' }
     foreach ($pause in 300, 1000, 0) {
@@ -133,13 +136,13 @@ function Open-Exe([string]$path) {
 
 function Confirm-Exe([IO.Stream]$content) {
     $content.Position = 0
-    if ($content.ReadByte() -eq 60) { throw 'it begins with "<": a page, of a sign-in, a proxy or an error, and not the exe' }
+    if ($content.ReadByte() -eq 60) { throw 'it begins with "<": a page, and not the exe' }
     if ($content.Length -ne $ExeSize) {
-        throw "it has $($content.Length) bytes instead of ${ExeSize}: another version of imds-check.exe than $Version, or a part of it"
+        throw "it has $($content.Length) bytes instead of ${ExeSize}: another version than $Version, or a part of it"
     }
     $content.Position = 0
     $found = Get-Sha256 $content
-    if ($found -ne $ExeSha256) { throw "its SHA-256 is $found, and that of imds-check.exe $Version is ${ExeSha256}: it was not run" }
+    if ($found -ne $ExeSha256) { throw "its SHA-256 is $found, and that of version $Version is ${ExeSha256}: it was not run" }
 }
 
 function Get-Sha256([IO.Stream]$content) {
@@ -147,7 +150,6 @@ function Get-Sha256([IO.Stream]$content) {
     [BitConverter]::ToString($sha256.ComputeHash($content)).Replace('-', '').ToLowerInvariant()
 }
 
-# Keeps a verified exe, unless it is kept already.
 function Save-Exe([IO.Stream]$content, [string]$kept) {
     if ([IO.File]::Exists($kept)) { try { (Open-Exe $kept).Dispose(); return } catch { [IO.File]::Delete($kept) } }
     $part = "$kept.$PID"
@@ -160,10 +162,9 @@ function Save-Exe([IO.Stream]$content, [string]$kept) {
 }
 
 # Makes the folder where the exe is kept; throws where somebody else may write there.
-# Under %ProgramFiles%, because others cannot plant a folder there, and because policies usually let run what lies there.
 function New-Folder {
     $programs = [Environment]::GetFolderPath('ProgramFiles')
-    Confirm-Folder $programs 'look who may write there, and take that right away'
+    Confirm-Folder $programs 'take that right away'
     $folder, $access = "$programs\imds-check", [Security.AccessControl.DirectorySecurity]::new()
     # Administrators own it, they and SYSTEM have all rights, nobody else has any, and nothing is inherited.
     $access.SetSecurityDescriptorSddlForm('O:BAG:BAD:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)')
@@ -180,7 +181,8 @@ function Confirm-Folder([string]$path, [string]$advice) {
     $folder, $kind = [IO.DirectoryInfo]::new($path), [Security.Principal.SecurityIdentifier]
     $access = if ($IsFramework) { $folder.GetAccessControl() } else { [IO.FileSystemAclExtensions]::GetAccessControl($folder) }
     $own = [Security.Principal.WindowsIdentity]::GetCurrent().User.Value
-    $trusted = 'S-1-5-18', 'S-1-5-32-544', $TrustedInstaller, $own # SYSTEM, Administrators
+    # SYSTEM, Administrators, TrustedInstaller
+    $trusted = 'S-1-5-18', 'S-1-5-32-544', 'S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464', $own
     $owner = $access.GetOwner($kind).Value
     # 0x500D0146: the rights to write, to delete, to change owner or rights (winnt.h)
     $writers = @($access.GetAccessRules($true, $true, $kind) | Where-Object {
@@ -194,53 +196,50 @@ function Confirm-Folder([string]$path, [string]$advice) {
 
 # --- the network ---
 
-# ExeUri, plain or in base64. http:// will do as well: the checksum decides what is run.
+# http:// will do as well: the checksum decides what is run.
 function Get-Uri {
     $text = $ExeUri.Trim()
     if ($text -eq 'release') { $text = $DefaultUri; if (-not $text) { throw 'this script was built without an address: give one' } }
     elseif ($text -and $text -notmatch '^https?://') {
-        try { $bytes = [Convert]::FromBase64String($text) } catch { $bytes = [byte[]]@() }
-        $text = [Text.Encoding]::UTF8.GetString($bytes).Replace("`0", '') # UTF-16 too
-        if ($text -notmatch '^https?://') { throw 'it is neither an https:// address nor one in base64' }
+        $text = try { [Text.Encoding]::UTF8.GetString([Convert]::FromBase64String($text)).Replace("`0", '') } catch { } # UTF-16 too
+        if ("$text" -notmatch '^https?://') { throw 'it is neither an https:// address nor one in base64' }
     }
     try { if ($text) { [Uri]::new($text) } } catch { throw 'it is not a valid address' }
 }
 
-# Downloads the exe into memory, and verifies it there.
 function Receive-Exe([Uri]$uri) {
     $until = [DateTime]::UtcNow.AddSeconds($DownloadSeconds)
     foreach ($pause in 2, 4, 0) {
-        $passes = $true # what is wrong may pass
-        try {
-            $answer = Open-Url $uri ([Math]::Min($HeadSeconds, ($until - [DateTime]::UtcNow).TotalSeconds))
-            try {
-                $status, $from = [int]$answer.StatusCode, $answer.ResponseUri.Host
-                $passes = $status -in 408, 429 -or $status -ge 500
-                if ($status -in 401, 403) {
-                    throw "HTTP $status, access denied: a signature (SAS) has expired, or the address was cut at `"&`" (base64 is not)"
-                }
-                if ($status -ne 200) { throw "HTTP $status$(if ($status -eq 404) { ', not found: look at the address' })" }
-                if ($answer.ContentType -like 'text/html*') {
-                    throw "a page in HTML came$(Get-Detail " from $from"), of a sign-in, a proxy or a web site, and not the exe"
-                }
-                $passes = $true
-                $content = Read-Body $answer $ExeSize $until
-            }
-            finally { $answer.Close() }
-            $passes = $false
-            Confirm-Exe $content
-            return $content
-        }
+        $Notes.Passes = $true # what is wrong may pass
+        try { return Receive-Once $uri $until }
         catch {
-            if (-not $passes -or -not $pause -or [DateTime]::UtcNow.AddSeconds($pause) -gt $until) { throw }
+            if (-not $Notes.Passes -or -not $pause -or [DateTime]::UtcNow.AddSeconds($pause) -gt $until) { throw }
             [Threading.Thread]::Sleep(1000 * $pause)
         }
     }
 }
 
-# One GET; gives the answer, whatever its status, as soon as its head has come.
+function Receive-Once([Uri]$uri, [DateTime]$until) {
+    $answer = Open-Url $uri ([Math]::Min($HeadSeconds, ($until - [DateTime]::UtcNow).TotalSeconds))
+    try {
+        $status = [int]$answer.StatusCode
+        $Notes.Passes = $status -in 408, 429 -or $status -ge 500
+        if ($status -in 401, 403) { throw "HTTP $status, access denied: a signature (SAS) has expired, or the address was cut at `"&`" (base64 is not)" }
+        if ($status -ne 200) { throw "HTTP $status$(if ($status -eq 404) { ', not found: look at the address' })" }
+        if ($answer.ContentType -like 'text/html*') {
+            throw "a page in HTML came$(Get-Detail " from $($answer.ResponseUri.Host)"), and not the exe"
+        }
+        $Notes.Passes = $true
+        $content = Read-Body $answer $until
+    }
+    finally { $answer.Close() }
+    $Notes.Passes = $false
+    Confirm-Exe $content
+    return $content
+}
+
 function Open-Url([Uri]$uri, [double]$seconds) {
-    if ($IsFramework) { # which does not ask for TLS 1.2 by itself
+    if ($IsFramework) {
         [Net.ServicePointManager]::SecurityProtocol = [Net.ServicePointManager]::SecurityProtocol -bor [Net.SecurityProtocolType]::Tls12
     }
     $request = [Net.WebRequest]::Create($uri)
@@ -259,33 +258,27 @@ function Open-Url([Uri]$uri, [double]$seconds) {
     throw "no answer in $([int]$seconds) s"
 }
 
-# The whole body of an answer, of at most so many bytes, in memory.
-function Read-Body([Net.WebResponse]$answer, [long]$limit, [DateTime]$until) {
+function Read-Body([Net.WebResponse]$answer, [DateTime]$until) {
     $content, $buffer, $stream = [IO.MemoryStream]::new(), [byte[]]::new(65536), $answer.GetResponseStream()
     $expected = $answer.ContentLength # -1: not told
-    if ($expected -gt $limit) { throw "it has $expected bytes, more than $limit" }
-    while ($true) {
-        $got, $why = 0, ''
+    while ([Math]::Max($expected, $content.Length) -le $ExeSize) {
         try {
             $left = [int]($until - [DateTime]::UtcNow).TotalMilliseconds
             $read = $stream.ReadAsync($buffer, 0, $buffer.Length)
-            if ($left -gt 0 -and $read.Wait($left)) { $got = $read.Result } else { $why = 'the time was over' }
+            if ($left -le 0 -or -not $read.Wait($left)) { throw 'the time was over' }
+            if (-not $read.Result -and $content.Length -lt $expected) { throw 'the connection was closed' }
         }
-        catch { $why = Get-Reason $_.Exception }
-        if (-not $why -and -not $got -and $content.Length -lt $expected) { $why = 'the connection was closed' }
-        if ($why) { throw "cut after $($content.Length)$(if ($expected -ge 0) { " of $expected" }) bytes: $why" }
-        if (-not $got) { return $content }
-        $content.Write($buffer, 0, $got)
-        if ($content.Length -gt $limit) { throw "it has more than $limit bytes" }
+        catch { throw "cut after $($content.Length)$(if ($expected -ge 0) { " of $expected" }) bytes: $(Get-Reason $_.Exception)" }
+        if (-not $read.Result) { return $content }
+        $content.Write($buffer, 0, $read.Result)
     }
+    throw "it has more than $ExeSize bytes"
 }
 
-# --- programs ---
-
-# Runs a program for at most so many seconds. Gives its output; its exit code is $null where it had to be killed.
+# Gives a program's output; its exit code is $null where it had to be killed.
 function Invoke-Program([string]$file, [string]$options, [double]$seconds) {
     $start = [Diagnostics.ProcessStartInfo]::new($file, $options)
-    $start.UseShellExecute, $start.CreateNoWindow, $start.WorkingDirectory = $false, $true, [Environment]::SystemDirectory
+    $start.UseShellExecute, $start.CreateNoWindow, $start.WorkingDirectory = $false, $true, $System
     $start.RedirectStandardInput = $start.RedirectStandardOutput = $start.RedirectStandardError = $true
     $process = [Diagnostics.Process]::Start($start)
     try {
@@ -300,18 +293,17 @@ function Invoke-Program([string]$file, [string]$options, [double]$seconds) {
     finally { $process.Dispose() }
 }
 
-# What a program of Windows prints.
-function Invoke-Tool([string]$name, [string]$options, [double]$seconds) {
-    (Invoke-Program "$([Environment]::SystemDirectory)\$name.exe" $options $seconds).Out
+function Invoke-Tool([string]$name, [string[]]$options) {
+    $file = "$System\$name.exe"
+    if (-not $Constrained) { return (Invoke-Program $file "$options" 5).Out }
+    $ErrorActionPreference = 'Continue' # Windows PowerShell fails at a line on standard error
+    (& $file $options 2>$null) -join "`n"
 }
 
-# Kills a program with its children.
 function Stop-Program([Diagnostics.Process]$process) {
     try {
         if (-not $IsFramework) { return $process.Kill($true) }
-        $start = [Diagnostics.ProcessStartInfo]::new("$([Environment]::SystemDirectory)\taskkill.exe", "/F /T /PID $($process.Id)")
-        $start.UseShellExecute, $start.CreateNoWindow = $false, $true
-        [void][Diagnostics.Process]::Start($start).WaitForExit(5000)
+        [void][Diagnostics.Process]::Start("$System\taskkill.exe", "/F /T /PID $($process.Id)").WaitForExit(5000)
         if (-not $process.HasExited) { $process.Kill() }
     }
     catch { } # it has just ended by itself
@@ -319,50 +311,45 @@ function Stop-Program([Diagnostics.Process]$process) {
 
 # --- the report without the exe ---
 
-# Collects, and prints what was seen and the block with the raw material. $why: why the exe did not run, where it was to.
+# $why: why the exe did not run, where it was to.
 function Write-Collected([string]$why) {
-    $seen = @('CHECKS')
-    if ($Constrained) {
-        try { $metadata = Test-MetadataByCurl } catch { $metadata = @{ Status = 'error'; Text = Get-Reason $_.Exception } }
-        $seen += Get-CheckLine imds.metadata $metadata
-        if (-not $Redact) { $seen += @('EVIDENCE') + (Get-RouteLine (Get-RouteRow)) }
-    }
-    else {
-        Get-Material
-        $metadata = $Gathered.Metadata
-        $seen += (Get-CheckLine imds.reachable $Gathered.Reachable), (Get-CheckLine imds.metadata $metadata)
-        $seen += Get-CheckLine wireserver.reachable $Gathered.WireServer
-        if (-not $Redact) { $seen += @($Gathered.Proofs) + @($Gathered.Proxies | ForEach-Object { "  note  proxy                $_ is set on this VM" }) + 'EVIDENCE' + (Get-RouteLine $Gathered.Routes) + $Gathered.Source + $Gathered.Adapters }
+    Get-Material
+    $metadata = $Notes.Metadata
+    $seen = @('CHECKS') + (Get-CheckLine imds.reachable $Notes.Reachable) + (Get-CheckLine imds.metadata $metadata) +
+        (Get-CheckLine wireserver.reachable $Notes.WireServer)
+    if (-not $Redact) {
+        $seen += @($Notes.Proxies | ForEach-Object { Get-CheckLine proxy @{ Status = 'note'; Text = "$_ is set on this VM" } }) +
+            "ROUTES   to $Imds and ${WireServer}; > wins" + (Get-RouteLine $Notes.Routes) + $Notes.Source + 'ADAPTERS' + $Notes.Adapters
     }
     $verdict, $code, $found = 'broken', 1, 'IMDS does not give this VM its metadata.'
-    if ($metadata.Status -eq 'ok') { $verdict, $code, $found = 'inconclusive', 3, 'IMDS answers. What else may be wrong was not judged here.' }
+    if ($metadata.Status -eq 'ok') { $verdict, $code, $found = 'inconclusive', 3, 'IMDS answers. Whether anything else is wrong was not judged here.' }
     if ($metadata.Status -eq 'error') { $verdict, $code, $found = 'inconclusive', 3, 'Whether IMDS answers could not be found out.' }
-    $said = @($found)
+    $said = @("$found$($Notes.Proof)")
     if ($why) { $said += "imds-check.exe did not run: $($why.Trim(' .'))." }
-    $fix = @('For the cause: copy this whole text, and run "imds-check decode" on it, anywhere with Python (Azure Cloud Shell has it).')
-    if ($Constrained) { $fix = @("Let the policy allow the SHA-256 $ExeSha256, and run imds-check.exe by itself.") }
-    elseif ($Redact) { $fix = @('For the cause: run this without --redact, and "imds-check decode --redact" on its output.') }
-    $fix += 'https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/windows-vm-imds-connection'
-    Write-Report $verdict $code $said $fix $seen -WithRaw:(-not $Redact -and -not $Constrained)
+    $next = 'For the cause and its fix, copy this whole text into "imds-check decode", anywhere with Python (Azure Cloud Shell has it), or run imds-check.exe here.'
+    if ($Redact) { $next = 'For the cause and its fix, run this without --redact, and "imds-check decode --redact" on its output.' }
+    Write-Report $verdict $code $said @($next) $seen -WithRaw:(-not $Redact)
 }
 
-# Prints a report as imds-check does. $seen is cut where there is no room for all of it.
-function Write-Report([string]$verdict, [int]$code, [string[]]$said, [string[]]$fix, [string[]]$seen, [string]$cause = '-', [switch]$WithRaw) {
+# $seen is cut where there is no room for all of it.
+function Write-Report([string]$verdict, [int]$code, [string[]]$said, [string[]]$next, [string[]]$seen, [string]$cause = '-', [switch]$WithRaw) {
     $Ending.Code = $code
     $at = "$($Began.ToString('s'))Z"
     $seconds = Get-Rounded ([DateTime]::UtcNow - $Began).TotalSeconds '0.0'
     $lines = @("IMDS-CHECK $Version  $HostName  $at  $seconds s", "VERDICT  $($verdict.ToUpperInvariant())")
     foreach ($text in $said) { $lines += Get-Wrapped $text '  ' }
-    if ($fix) { $lines += 'FIX' }
-    foreach ($text in $fix) { $lines += if ($text -like 'http*') { "  $text" } else { Get-Wrapped $text '  - ' } }
+    if ($next) { $lines += 'NEXT' }
+    foreach ($text in $next) { $lines += Get-Wrapped $text '  ' }
     $end = "END IMDS-CHECK verdict=$verdict cause=$cause exit=$code host=$HostName at=$at v=$Version"
     $left = $ReportLimit
     foreach ($line in $lines + $end) { $left -= $line.Length + 2 }
     $raw = @()
     if ($WithRaw) {
-        Add-Record 1 (@('done') + $Gathered.Done)
-        Add-Record 1 'run', $Version, $HostName, $at, (Get-Rounded ([DateTime]::UtcNow - $Began).TotalSeconds '0.000'), $PID
-        $raw = @(Get-Block ($left - $SeenRoom))
+        Add-Record 1 (@('done') + $Notes.Done)
+        Add-Record 1 'run', $Version, $HostName, $at, $seconds, $PID
+        $room = ($seen -join '  ').Length
+        if ($room -gt $SeenRoom) { $room = $SeenRoom }
+        $raw = @(Get-Block RAW $Records ($left - $room))
         foreach ($line in $raw) { $left -= $line.Length + 2 }
     }
     $left -= 20 # for the line that says how many are left out
@@ -375,9 +362,10 @@ function Write-Report([string]$verdict, [int]$code, [string[]]$said, [string[]]$
     $lines
     $raw
     $end
+    # Run Command keeps as much of standard error as of standard output.
+    if ($WithRaw -and $Documents.Count) { Get-Block DOCUMENT $Documents $ReportLimit | ForEach-Object { [Console]::Error.WriteLine($_) } }
 }
 
-# A text in lines, indented below its first.
 function Get-Wrapped([string]$text, [string]$indent) {
     foreach ($part in [regex]::Matches((Get-Plain $text 900), '.{1,112}(?:\s+|$)|\S{1,112}')) {
         $indent + $part.Value.TrimEnd()
@@ -385,67 +373,44 @@ function Get-Wrapped([string]$text, [string]$indent) {
     }
 }
 
-# One line of printable ASCII.
 function Get-Plain([string]$text, [int]$limit) {
-    $plain = ''
-    foreach ($character in $text.ToCharArray()) {
-        $number = [int]$character
-        if ($number -ge 32 -and $number -le 126) { $plain += $character }
-        elseif ($number -in 9, 10, 13) { $plain += ' ' }
-        else { $plain += '\u{0:X4}' -f $number }
-        if ($plain.Length -gt $limit) { return $plain.Substring(0, $limit - 3) + '...' }
-    }
+    $plain = -join $(foreach ($character in (Get-Start $text $limit).ToCharArray()) {
+            if ($character -match '[ -~]') { $character } elseif ($character -match '\s') { ' ' } else { '\u{0:X4}' -f [int]$character }
+        })
+    if ($plain.Length -gt $limit -or $text.Length -gt $limit) { $plain = (Get-Start $plain ($limit - 3)) + '...' }
     return $plain
 }
 
+function Get-Start([string]$text, [int]$limit) { if ($text.Length -gt $limit) { $text.Substring(0, $limit) } else { $text } }
 function Get-CheckLine([string]$id, $check) { '  {0,-5} {1,-20} {2}' -f $check.Status, $id, $check.Text }
-
-# A text that a redacted report does not have.
 function Get-Detail([string]$text) { if (-not $Redact) { $text } }
+function Get-Rounded([double]$number, $form) { $number.ToString($form, $Invariant) }
 
-function Get-Rounded([double]$number, [string]$form) { $number.ToString($form, $Invariant) }
-
-# Asks IMDS where PowerShell itself may not: curl.exe comes with Windows since Windows 10 1803 and Server 2019.
-function Test-MetadataByCurl {
-    $curl = "$env:SystemRoot\System32\curl.exe"
-    if (-not (Get-Command $curl -ErrorAction Ignore)) {
-        return @{ Status = 'error'; Text = 'PowerShell may not ask, and there is no curl.exe' }
-    }
-    $options = '-q', '--noproxy', '*', '--silent', '--max-time', $AnswerSeconds, '--max-filesize', 1048576
-    $text = (& $curl $options --header 'Metadata: true' "http://$Imds$InstancePath") -join "`n"
-    if ($text -match '"vmId"\s*:\s*"([0-9A-Fa-f-]{36})"') { return @{ Status = 'ok'; Text = "by curl.exe$(Get-Detail ", vmId $($Matches[1])")" } }
-    return @{ Status = 'fail'; Text = "exit code $LASTEXITCODE of curl.exe, $($text.Length) characters: not the metadata of a VM" }
-}
-
-# The rows of the routing table as route.exe prints them: destination, mask, gateway ('': on-link), interface, metric.
+# Destination, mask, gateway ('': on-link), interface and metric.
 function Get-RouteRow {
-    $printed = if ($Constrained) { (& "$env:SystemRoot\System32\route.exe" print -4) -join "`n" } else { Invoke-Tool route 'print -4' 5 }
-    foreach ($match in [regex]::Matches($printed, "(?m)^ *$Ip +$Ip +(\S.*?) +$Ip +(\d+) *\r?$")) {
+    foreach ($match in [regex]::Matches($Notes.RoutePrint, "(?m)^ *$Ip +$Ip +(\S.*?) +$Ip +(\d+) *\r?$")) {
         $row = @(1..5 | ForEach-Object { $match.Groups[$_].Value })
         if ($row[2] -notmatch "^$Ip$") { $row[2] = '' } # in the words of Windows' language
         , $row
     }
 }
 
-# Those that lead to the platform's addresses, as lines; > at the one that wins.
 function Get-RouteLine([object[]]$rows) {
     $columns = '{0,-16}{1,-16}{2,-16}{3,-16}{4,5}'
-    $leading = @(foreach ($row in $rows) {
-            $leads = @(Get-Led $row)
-            $gateway = if ($row[2]) { $row[2] } else { 'On-link' }
-            $text = $columns -f $row[0], $row[1], $gateway, $row[3], $row[4]
-            if ($leads) { @{ Leads = $leads; Mask = Get-Number $row[1]; Metric = [long]$row[4]; Text = $text; Mark = ' ' } }
-        })
-    foreach ($address in $Imds, $WireServer) {
-        $best = $null
-        foreach ($row in $leading | Where-Object { $_.Leads -contains $address }) {
-            $wins = -not $best -or $row.Mask -gt $best.Mask -or ($row.Mask -eq $best.Mask -and $row.Metric -lt $best.Metric)
-            if ($wins) { $best = $row }
-        }
-        if ($best) { $best.Mark = '>' }
-    }
     "  $columns" -f 'Destination', 'Netmask', 'Gateway', 'Interface', 'Metric'
-    if ($leading) { foreach ($row in $leading) { "$($row.Mark) $($row.Text)" } } else { "  none leads to $Imds or $WireServer" }
+    $leading, $best = @($rows | Where-Object { $_ -and (Get-Led $_) }), @{}
+    for ($at = 0; $at -lt $leading.Count; $at++) {
+        $weight = 1e6 * (Get-Number $leading[$at][1]) - $leading[$at][4]
+        foreach ($address in Get-Led $leading[$at]) {
+            if (-not $best[$address] -or $weight -gt $best[$address].Weight) { $best[$address] = @{ Weight = $weight; At = $at } }
+        }
+    }
+    for ($at = 0; $at -lt $leading.Count; $at++) {
+        $mark, $row = ' ', $leading[$at]
+        foreach ($one in $best.Values) { if ($one.At -eq $at) { $mark = '>' } }
+        "$mark $columns" -f $row[0], $row[1], $(if ($row[2]) { $row[2] } else { 'On-link' }), $row[3], $row[4]
+    }
+    if (-not $leading) { "  none leads to $Imds or $WireServer" }
 }
 
 function Get-Led([object[]]$row) {
@@ -459,46 +424,45 @@ function Get-Number([string]$address) {
 }
 
 # --- the raw material ---
-#
-# It is neither read nor judged here. A record is a line of fields; its rank says how much it matters where room is short.
-# runcommand/system/recorded.py and runcommand/probes/recorded.py list the kinds of records.
+# A record is a line of fields (recorded.py lists the kinds); its rank says how much it matters where room is short.
 
-# Adds a record. Its fields stand between tabs, so that a tab, a line end and a backslash in them are escaped.
-function Add-Record([int]$rank, [object[]]$fields) {
-    $texts = foreach ($field in $fields) {
-        "$field".Replace('\', '\\').Replace("`t", '\t').Replace("`n", '\n').Replace("`r", '\r')
-    }
+function Add-Record($rank, [object[]]$fields) {
+    $texts = foreach ($field in $fields) { "$field".Replace('\', '\\').Replace("`t", '\t').Replace("`n", '\n').Replace("`r", '\r') }
     $line = $texts -join "`t"
-    $Records.Add(@{ Rank = $rank; Part = $Gathered.Part; Line = $line; Fits = $line.Length -le $RecordLimit })
+    $record = @{ Rank = $rank; Part = $Notes.Part; Line = $line; Fits = $line.Length -le $RecordLimit }
+    if ($Notes.Part -in 'certificate_chains', 'document') { $Documents[$Documents.Count] = $record }
+    if ($Notes.Part -ne 'document') { $Records[$Records.Count] = $record }
 }
 
-# Runs a part of the collecting; where it fails, that is a record.
 function Invoke-Part([string]$name, [scriptblock]$part) {
-    $Gathered.Part = $name
-    if ([DateTime]::UtcNow -gt $CollectUntil) { return Add-Record 1 'missing', $name, 'not begun when the time was up' }
-    try { [void](& $part); $Gathered.Done += $name } catch { Add-Record 1 'missing', $name, "$(Get-Reason $_.Exception) at line $($_.InvocationInfo.ScriptLineNumber)" }
+    $Notes.Part = $name
+    if ([DateTime]::UtcNow -gt $Notes.Until) { return Add-Record 1 'missing', $name, 'the script had no time left for it' }
+    try { [void](& $part); $Notes.Done += $name }
+    catch { Add-Record 1 'missing', $name, "$(Get-Reason $_.Exception) (line $($_.InvocationInfo.ScriptLineNumber))" }
 }
 
-# Collects everything.
 function Get-Material {
-    $Gathered.Reachable = $Gathered.Metadata = $Gathered.WireServer = @{ Status = 'error'; Text = 'not tried' }
+    $Notes.Reachable = $Notes.Metadata = $Notes.WireServer = @{ Status = 'error'; Text = 'not tried' }
+    $Notes.Until = [DateTime]::UtcNow.AddSeconds(15)
     if ($ExpectedMac -or $ExpectedIp) { Add-Record 1 'given', $ExpectedMac.Trim(), $ExpectedIp.Trim() }
-    Invoke-Part 'adapters' { Add-Adapter }
-    Invoke-Part 'proxies' { Add-ProxySetting }
-    Invoke-Part 'imds' { Add-Try }
+    $Notes.RoutePrint = try { Invoke-Tool route 'print', '-4' } catch { '' }
+    Invoke-Part 'devices' { Add-Device }
+    Invoke-Part 'adapters' { if ($Constrained) { Add-AdapterByTool } else { Add-Adapter } }
     Invoke-Part 'routes' { Add-Route }
     Invoke-Part 'lookups' { Add-Source }
+    Invoke-Part 'proxies' { Add-ProxySetting }
+    $places = (Get-Place imds $Imds 80), (Get-Place wire $WireServer 80), (Get-Place plugin $WireServer 32526)
+    Invoke-Part 'imds' { if ($Constrained) { Add-TryByCurl @places } else { Add-Try @places } }
+    Invoke-Part 'skipped' { Add-Skipped }
     Invoke-Part 'neighbours' { Add-Neighbour }
     Invoke-Part 'firewall' { Add-Firewall }
+    Invoke-Part 'wfp_filters' { Add-Filter }
     Invoke-Part 'machine' { Add-Machine }
     Invoke-Part 'services' { Add-Service }
     Invoke-Part 'listeners' { Add-TcpRow }
 }
 
-# --- of the network
-
-# Connects side by side. Each place is @{ Key; Address; Port; Source }; each gets Code (a number of Winsock, 0: connected,
-# -1: no answer in time), Seconds, Local and, where it is connected, Client.
+# Connects side by side. Each place gets Code (0: connected, -1: no answer in time, else Winsock's), Seconds, Local and Client.
 function Connect-Place([object[]]$places) {
     $clock = [Diagnostics.Stopwatch]::StartNew()
     foreach ($place in $places) {
@@ -510,17 +474,15 @@ function Connect-Place([object[]]$places) {
         }
         catch { $place.Code, $place.Seconds = (Get-SocketError $_.Exception), 0 }
     }
-    while ($clock.Elapsed.TotalSeconds -lt $ConnectSeconds) {
-        $waiting = $false
-        foreach ($place in $places) {
-            if ($place.Code -ne -1) { continue }
-            if (-not $place.Task.IsCompleted) { $waiting = $true; continue }
+    do {
+        [Threading.Thread]::Sleep(5)
+        $waiting = @($places | Where-Object { $_.Code -eq -1 })
+        foreach ($place in $waiting) {
+            if (-not $place.Task.IsCompleted) { continue }
             $place.Seconds = $clock.Elapsed.TotalSeconds
             $place.Code = if ($place.Task.IsFaulted) { Get-SocketError $place.Task.Exception } else { 0 }
         }
-        if (-not $waiting) { break }
-        [Threading.Thread]::Sleep(5)
-    }
+    } while ($waiting -and $clock.Elapsed.TotalSeconds -lt $ConnectSeconds)
     foreach ($place in $places) {
         if (-not $place.Client) { continue }
         try { $place.Local = "$($place.Client.Client.LocalEndPoint.Address)" -replace '^0\.0\.0\.0$' } catch { }
@@ -528,9 +490,9 @@ function Connect-Place([object[]]$places) {
     }
 }
 
-function Get-Place([string]$key, [string]$address, [int]$port, [string]$source) { @{ Key = $key; Address = $address; Port = $port; Source = $source } }
+function Get-Place($key, $address, $port, $source) { @{ Key = $key; Address = $address; Port = $port; Source = $source } }
 
-# The number of Winsock in an exception; -2 where it has none.
+# Winsock's number; -2 where there is none.
 function Get-SocketError($exception) {
     for ($inner = $exception; $inner; $inner = $inner.InnerException) {
         if ($inner -is [Net.Sockets.SocketException]) { return [int]$inner.SocketErrorCode }
@@ -538,8 +500,8 @@ function Get-SocketError($exception) {
     return -2
 }
 
-# Sends one GET. Gives the bytes of the answer as text (Latin-1), and how it ended.
-function Receive-Answer($place, [string]$target, [string]$name, [double]$seconds, [string]$headers) {
+# Sends one GET. Gives the answer as text (Latin-1), and how it ended.
+function Receive-Answer($place, $target, $name, $seconds, $headers) {
     $clock, $ended = [Diagnostics.Stopwatch]::StartNew(), 'closed'
     $content, $buffer = [IO.MemoryStream]::new(), [byte[]]::new(65536)
     try {
@@ -548,10 +510,8 @@ function Receive-Answer($place, [string]$target, [string]$name, [double]$seconds
         $request = $Latin.GetBytes("GET $target HTTP/1.1`r`nHost: $name`r`n${headers}User-Agent: imds-check`r`nConnection: close`r`n`r`n")
         $stream.Write($request, 0, $request.Length)
         while ($true) {
-            $left = [int](1000 * ($seconds - $clock.Elapsed.TotalSeconds))
-            if ($left -le 0) { $ended = 'timeout'; break }
-            $read = $stream.ReadAsync($buffer, 0, $buffer.Length)
-            if (-not $read.Wait($left)) { $ended = 'timeout'; break }
+            $left, $read = [int](1000 * ($seconds - $clock.Elapsed.TotalSeconds)), $stream.ReadAsync($buffer, 0, $buffer.Length)
+            if ($left -le 0 -or -not $read.Wait($left)) { $ended = 'timeout'; break }
             if (-not $read.Result) { break }
             $content.Write($buffer, 0, $read.Result)
             if ($content.Length -gt $AnswerLimit) { $ended = 'endless'; break }
@@ -575,111 +535,103 @@ function Test-Whole([string]$text, [IO.MemoryStream]$content) {
     return $head -match '(?im)^Content-Length:\s*(\d{1,9})\s*$' -and $content.Length - $at - 4 -ge [int]$Matches[1]
 }
 
-# Adds a try: how the connect ended and, where something came back, what of it may leave this VM.
-function Add-TryRecord([int]$rank, $place, [string]$target, $answer) {
-    $fields = @('try', $place.Key, $place.Address, $place.Port, $place.Source, $place.Local, $place.Code,
-        (Get-Rounded $place.Seconds '0.000'), $target)
+function Add-TryRecord($rank, $place, $target, $answer) {
+    $fields = @('try', $place.Key, $place.Address, $place.Port, $place.Source, $place.Local, $place.Code, (Get-Rounded $place.Seconds '0.000'), $target)
     if (-not $answer) { return Add-Record $rank $fields }
-    $head, $body = '', $answer.Text
+    $head, $body, $kept = '', $answer.Text, ''
     $at = $body.IndexOf("`r`n`r`n")
     if ($at -ge 0) { $head, $body = $body.Substring(0, $at), $body.Substring($at + 4) }
-    $size = $body.Length
-    if ($head -match '(?im)^Transfer-Encoding:\s*chunked') { $body = Get-Unchunked $body; $size = $body.Length }
-    $kept = if ($at -ge 0) { Get-KeptBody $body }
-    Add-Record $rank ($fields + @($answer.Ended, (Get-Rounded $answer.Seconds '0.000'), $answer.At, (Get-KeptHead $head), $size, $kept))
+    if ($head -match '(?im)^Transfer-Encoding:\s*chunked') { $body = Get-Unchunked $body }
+    if ($at -ge 0) { $kept = Get-KeptBody $body }
+    Add-Record $rank ($fields + @($answer.Ended, (Get-Rounded $answer.Seconds '0.000'), $answer.At, (Get-KeptHead $head), $body.Length, $kept))
 }
 
 # The status line and the headers that are looked at.
 function Get-KeptHead([string]$head) {
-    $lines = @($head.Substring(0, [Math]::Min(65536, $head.Length)) -split "`r`n")
+    $lines = @((Get-Start $head 65536) -split "`r`n")
     $names = 'Server', 'Via', 'X-Squid-Error', 'Proxy-Agent', 'Content-Type', 'Content-Length', 'Transfer-Encoding', 'Location', 'Date'
-    $kept = @($lines[0]) + @($lines | Where-Object { $names -contains ($_ -replace ':.*') } | Select-First 12)
-    ($kept | ForEach-Object { Hide-Secret $_.Substring(0, [Math]::Min(300, $_.Length)) }) -join "`r`n"
+    $kept = @($lines[0]) + @($lines | Where-Object { ($_ -replace ':.*') -in $names } | Select-First 12)
+    ($kept | ForEach-Object { Hide-Secret (Get-Start $_ 300) }) -join "`r`n"
 }
 
-# Of a body what may leave this VM: some values of JSON, the title of a page, the beginning of the WireServer's XML.
+# What may leave this VM: some values of JSON, the title of a page, the beginning of the WireServer's XML.
 function Get-KeptBody([string]$body) {
     $start = $body.TrimStart()
     if (-not $start) { return '' }
-    if ($start -match '^(?:<\?xml[^>]*>\s*)?<Versions') { return $body.Substring(0, [Math]::Min(1500, $body.Length)) }
+    if ($start -match '^(?:<\?xml[^>]*>\s*)?<Versions') { return Get-Start $body 1500 }
     if ($start[0] -eq '<') {
-        $title = [regex]::Match($body.Substring(0, [Math]::Min(20000, $body.Length)), '(?i)<title[^>]{0,100}>[^<]{1,200}').Value
+        $title = [regex]::Match((Get-Start $body 20000), '(?i)<title[^>]{0,100}>[^<]{1,200}').Value
         return "<html>$(Hide-Word $title)"
     }
-    if ($start[0] -eq '{' -or $start[0] -eq '[') { return Get-KeptJson $start }
+    if ($start[0] -in '{', '[') { return Get-KeptJson $start }
     return '-'
 }
 
-# JSON with only the values of $JsonKeys (enclosing key/key) and 40 items of a list; what is no JSON ends with "!".
+# Only the values of $JsonKeys (enclosing key/key) and 40 items of a list; what is no JSON ends with "!".
 function Get-KeptJson([string]$text) {
-    $kept, $open, $key, $last, $dropped = [Text.StringBuilder]::new(), [Collections.Generic.Stack[object]]::new(), '', '', 0
+    $kept, $open, $depth, $key, $last, $dropped = '', @{ 0 = @{ Key = ''; Close = ''; Count = 0 } }, 0, '', '', 0
     if ($text.Length -gt 262144) { return '!' }
     foreach ($match in [regex]::Matches($text, '("(?:[^"\\\x00-\x1F]|\\.)*")(\s*:)?|[^\s{}\[\]:,"]+|\S')) {
-        $token, $bad = $match.Value, $false
-        $holder = if ($open.Count) { $open.Peek() } else { @{ Key = ''; Close = ''; Count = 0 } }
+        $token, $holder = $match.Value, $open[$depth]
         if ($match.Groups[2].Success) {
             $bad = $holder.Close -ne '}' -or $last -notin 'begin', ','
             $key, $last = $match.Groups[1].Value.Trim('"'), 'key'
         }
         elseif ($token -eq ',') { $bad, $last = ($last -ne 'value'), ',' }
-        elseif ($token -eq '}' -or $token -eq ']') {
-            $bad = $token -ne $holder.Close -or $last -in ',', 'key'
-            if (-not $bad) { [void]$open.Pop() }
-            if ($dropped) { $dropped-- } else { [void]$kept.Append($token) }
-            $last = 'value'
+        elseif ($token -in '}', ']') {
+            $bad, $last = ($token -ne $holder.Close -or $last -in ',', 'key'), 'value'
+            if (-not $bad) { $depth-- }
+            if ($dropped) { $dropped-- } else { $kept += $token }
         }
         else {
-            $opens = $token -eq '{' -or $token -eq '['
-            $bad = $last -eq 'value' -or ($holder.Close -eq '}' -and $last -ne 'key')
-            if (-not $opens -and -not $match.Groups[1].Success) { $bad = $bad -or $token -cnotmatch '^(?:-?\d[\d.eE+-]*|true|false|null)$' }
+            $close, $own = @{ '{' = '}'; '[' = ']' }[$token], $holder.Key
+            if ($holder.Close -eq '}') { $own = $key }
+            $bad = $last -eq 'value' -or ($holder.Close -eq '}' -and $last -ne 'key') -or $depth -gt 99 -or $kept.Length -gt $RecordLimit -or
+                (-not $close -and $token -cnotmatch '^("(.|\n)*"|-?\d[\d.eE+-]*|true|false|null)$')
             $holder.Count++
-            $own = if ($holder.Close -eq '}') { $key } else { $holder.Key }
-            $wanted = if ($opens) { $JsonObjects -ccontains $own } else { $JsonKeys -ccontains "$($holder.Key)/$own" }
-            $wanted = $wanted -and -not $dropped -and $holder.Count -le 40
-            if ($wanted) {
-                if ($kept.Length -and '{', '[' -notcontains $kept[$kept.Length - 1]) { [void]$kept.Append(',') }
-                if ($holder.Close -eq '}') { [void]$kept.Append("`"$key`":") }
+            $wanted = if ($close) { $JsonObjects -ccontains $own } else { $JsonKeys -ccontains "$($holder.Key)/$own" }
+            if ($wanted -and -not $dropped -and $holder.Count -le 40) {
+                if ($kept -and $kept[-1] -notin '{', '[') { $kept += ',' }
+                if ($holder.Close -eq '}') { $kept += "`"$key`":" }
                 if ($own -in 'signature', 'tenantId' -and $token.Length -gt 2) { $token = '"-"' }
-                elseif ($own -in 'message', 'error', 'error_description') { $token = Hide-Word $token.Substring(0, [Math]::Min(300, $token.Length)) }
-                [void]$kept.Append($token)
-                if ($token[0] -eq '"' -and ($token.Length -lt 2 -or $token[$token.Length - 1] -ne '"')) { [void]$kept.Append('"') }
+                elseif ($own -in 'message', 'error', 'error_description' -and -not $close) { $token = '"' + (Hide-Word (Get-Start $token.Trim('"') 300)) + '"' }
+                $kept += $token
             }
-            elseif ($opens) { $dropped++ }
-            if ($opens) { $open.Push(@{ Key = $own; Close = @{ '{' = '}'; '[' = ']' }[$token]; Count = 0 }) }
-            $last = if ($opens) { 'begin' } else { 'value' }
+            elseif ($close) { $dropped++ }
+            if ($close) { $depth++; $open[$depth] = @{ Key = $own; Close = $close; Count = 0 } }
+            $last = if ($close) { 'begin' } else { 'value' }
         }
         if ($bad) { return "$kept!" }
     }
-    return "$kept"
+    return $kept
 }
 
 # The content of a chunked body (RFC 9112, 7.1).
 function Get-Unchunked([string]$body) {
-    $whole, $at = [Text.StringBuilder]::new(), 0
-    while ($at -lt $body.Length) {
-        $line = $body.IndexOf("`r`n", $at)
-        if ($line -lt 0 -or $body.Substring($at, [Math]::Min(9, $line - $at)) -notmatch '^\s*([0-9A-Fa-f]{1,7})') { break }
-        $length = [Convert]::ToInt32($Matches[1], 16)
-        if (-not $length) { break }
-        [void]$whole.Append($body.Substring($line + 2, [Math]::Min($length, $body.Length - $line - 2)))
-        $at = $line + 2 + $length + 2
-    }
-    return "$whole"
+    -join $(for ($at = 0; $at -lt $body.Length; $at += $length + 2) {
+            $line = $body.IndexOf("`r`n", $at)
+            if ($line -lt 0 -or $line - $at -gt 300 -or $body.Substring($at, $line - $at) -notmatch '^\s*([0-9A-Fa-f]{1,7})(?![0-9A-Fa-f])') { break }
+            $length, $at = [int]"0x$($Matches[1])", ($line + 2)
+            if (-not $length) { break }
+            if ($length -gt $body.Length - $at) { $length = $body.Length - $at }
+            $body.Substring($at, $length)
+        })
 }
 
-# A text of the same length with x for what may be a secret: user:password before an @, and a query.
+# A text of the same length with x for what may be a secret: user:password before an @, and a query. What is too long is cut.
 function Hide-Secret([string]$text) {
+    $text = Get-Start $text ($RecordLimit + 1)
     $end = $text.LastIndexOf('@')
     if ($end -ge 0) {
-        $hidden = [regex]::Replace($text.Substring(0, $end), '[^;\s\x00-\x1F]+(?![\x00-\x1F]\x00\x00)', { # a length in a binary value stays
-                param($match)
-                $scheme = [regex]::Match($match.Value, '^(?:\w{1,16}=)?(?:\w{1,16}://)?').Value
-                $scheme + 'x' * ($match.Value.Length - $scheme.Length)
-            })
-        $text = $hidden + $text.Substring($end)
+        # a length in a binary value stays
+        $pattern = '(?<![^;\s\x00-\x1F])(?:\w{1,16}=)?(?:\w{1,16}://)?([^;\s\x00-\x1F]+)(?![\x00-\x1F]\x00\x00)'
+        foreach ($match in [regex]::Matches($text.Substring(0, $end), $pattern)) { $text = Hide-Group $text $match.Groups[1] }
     }
-    [regex]::Replace($text, '\?[^\s;"\x00-\x1F]+', { param($match) '?' + 'x' * ($match.Value.Length - 1) })
+    foreach ($match in [regex]::Matches($text, '\?([^\s;"\x00-\x1F]+)')) { $text = Hide-Group $text $match.Groups[1] }
+    return $text
 }
+
+function Hide-Group([string]$text, $group) { $text.Remove($group.Index, $group.Length).Insert($group.Index, 'x' * $group.Length) }
 
 # A text of somebody else's without what looks like a key or names one.
 function Hide-Word([string]$text) {
@@ -687,74 +639,118 @@ function Hide-Word([string]$text) {
     [regex]::Replace($text, '[A-Za-z0-9+/_=%.-]{32,}', 'x')
 }
 
-# All tries: the plain ones; then, where IMDS did not answer, from each local address; and through the proxies.
-function Add-Try {
-    $plain, $wire, $plugin = (Get-Place imds $Imds 80), (Get-Place wire $WireServer 80), (Get-Place plugin $WireServer 32526)
+# The plain tries; then, where IMDS did not answer, from each local address; and through the proxies.
+function Add-Try($plain, $wire, $plugin) {
     Connect-Place @($plain, $wire, $plugin)
-    if ($wire.Code -eq 0) { Add-TryRecord 1 $wire '/?comp=versions' (Receive-Answer $wire '/?comp=versions' $WireServer $AnswerSeconds) }
-    else { Add-TryRecord 1 $wire }
+    $answer = if ($wire.Code -eq 0) { Receive-Answer $wire '/?comp=versions' $WireServer $AnswerSeconds }
+    Add-TryRecord 1 $wire '/?comp=versions' $answer
     if ($plugin.Code -eq 0) { $plugin.Client.Close() }
     Add-TryRecord 1 $plugin
-    $Gathered.Reachable = Get-TryCheck $plain
-    $Gathered.WireServer = @{ Text = "port 80 $((Get-TryCheck $wire).Text); port 32526 $((Get-TryCheck $plugin).Text)"
-        Status = if ($wire.Code -eq 0 -and $plugin.Code -eq 0) { 'ok' } else { 'fail' } }
-    $Gathered.Metadata = @{ Status = 'skip'; Text = 'no answer' }
-    $answer = $null
     foreach ($pause in 1, 2, 4, 0) {
-        if ($plain.Code -ne 0) { Add-TryRecord 1 $plain $InstancePath; break }
-        $answer = Receive-Answer $plain $InstancePath $Imds $AnswerSeconds "Metadata: true`r`n"
+        $answer = if ($plain.Code -eq 0) { Receive-Answer $plain $InstancePath $Imds $AnswerSeconds "Metadata: true`r`n" }
         Add-TryRecord 1 $plain $InstancePath $answer
-        $Gathered.Metadata = Get-AnswerCheck $answer
-        if ($answer.Text -notmatch '^HTTP/1\.[01] (410|429|5\d\d) ' -or -not $pause) { break }
-        if ([DateTime]::UtcNow.AddSeconds($pause + 2) -gt $CollectUntil) { break }
+        if (-not $answer -or $answer.Text -notmatch '^HTTP/1\.[01] (410|429|5\d\d) ') { break }
+        if (-not $pause -or [DateTime]::UtcNow.AddSeconds($pause + 2) -gt $Notes.Until) { break }
         [Threading.Thread]::Sleep(1000 * $pause)
         Connect-Place @($plain)
     }
-    $answers = $Gathered.Metadata.Status -eq 'ok'
+    Set-Check $plain $wire $plugin $answer
+    $answers, $left = ($Notes.Metadata.Status -eq 'ok'), 4
     $others = @(Get-ProxyPlace)
-    if (-not $answers) { $others = @($LocalAddresses.ToArray() | ForEach-Object { Get-Place trial $Imds 80 $_ }) + $others }
+    if (-not $answers) { $others = @(Get-TrialPlace) + $others }
     if ($others) { Connect-Place $others }
-    $left = 4
     foreach ($place in $others) {
-        $rank, $target, $name, $headers = 1, $InstancePath, $Imds, "Metadata: true`r`n"
-        if ($place.Key -ne 'trial') { $rank, $target = 5, "http://$Imds$InstancePath" }
+        $rank, $target, $name, $headers, $found = 1, $InstancePath, $Imds, "Metadata: true`r`n", $null
+        $tries = $place.Key -eq 'trial'
+        if (-not $tries) { $rank, $target = 5, "http://$Imds$InstancePath" }
         if ($place.Key -like 'wireproxy*') { $target, $name, $headers = "http://$WireServer/?comp=versions", $WireServer, '' }
-        $path = $target -replace '^http://[^/]+'
-        if ($place.Code -eq 0 -and ($place.Key -ne 'trial' -or $left -gt 0)) {
+        if ($place.Code -eq 0 -and (-not $tries -or $left -gt 0)) {
             $found = Receive-Answer $place $target $name 2 $headers
-            Add-TryRecord $rank $place $path $found
-            if ($place.Key -eq 'trial') {
-                $left--
-                if ((Get-AnswerCheck $found).Status -eq 'ok') { $left = 0; $Gathered.Proofs += "  note  imds.reachable       IMDS answers when asked from $($place.Source)" }
-            }
+            if ($tries) { $left-- }
+            if ($tries -and (Set-Proof $place $found)) { $left = 0 }
             [Threading.Thread]::Sleep(300) # at most 3 requests a second
         }
-        else { if ($place.Code -eq 0) { $place.Client.Close() }; Add-TryRecord $rank $place $path }
+        elseif ($place.Code -eq 0) { $place.Client.Close() }
+        Add-TryRecord $rank $place ($target -replace '^http://[^/]+') $found
     }
     if ($answers) { Add-Identity $answer.Text }
 }
 
+# The same by curl.exe, which Windows has since Windows 10 1803 and Server 2019.
+function Add-TryByCurl($plain, $wire, $plugin) {
+    $answer, $left = (Receive-ByCurl $plain $InstancePath 'Metadata: true'), 4
+    Add-TryRecord 1 $plain $InstancePath $answer
+    Add-TryRecord 1 $wire '/?comp=versions' (Receive-ByCurl $wire '/?comp=versions' 'Accept: */*')
+    [void](Receive-ByCurl $plugin '/' 'Accept: */*')
+    Add-TryRecord 1 $plugin
+    Set-Check $plain $wire $plugin $answer
+    foreach ($place in Get-TrialPlace) {
+        if ($Notes.Metadata.Status -eq 'ok' -or -not $left--) { break }
+        $answer = Receive-ByCurl $place $InstancePath 'Metadata: true'
+        Add-TryRecord 1 $place $InstancePath $answer
+        if (Set-Proof $place $answer) { break }
+    }
+}
+
+# Sets what Connect-Place sets, and gives what Receive-Answer gives.
+function Receive-ByCurl($place, $target, $header) {
+    $ErrorActionPreference = 'Continue'
+    $options = '-qsvi', '--raw', '--noproxy', '*', '--connect-timeout', $ConnectSeconds, '--max-time', $AnswerSeconds,
+        '--max-filesize', $AnswerLimit, '-w', '\n%{local_ip} %{time_connect} %{time_total}', '-H', $header
+    if ($place.Source) { $options += '--interface', $place.Source }
+    $log, $lines = '', @()
+    foreach ($line in & "$System\curl.exe" $options "http://$($place.Address):$($place.Port)$target" 2>&1) {
+        if ($line -is [string]) { $lines += $line.TrimEnd("`r") } else { $log += "$line`n" }
+    }
+    $status = $LASTEXITCODE
+    $place.Local, $place.Seconds, $took = '', $ConnectSeconds, 0
+    if ($lines -and $lines[-1] -match "^${Ip}? ?(\d+)[.,](\d+) (\d+)[.,](\d+)$") {
+        $place.Local, $place.Seconds, $took = "$($Matches[1])", [double]"$($Matches[2]).$($Matches[3])", [double]"$($Matches[4]).$($Matches[5])"
+    }
+    $place.Code = 0
+    if ($log -notmatch '(?m)^\* (Established connection|Connected) to') {
+        $place.Code = if ($status -eq 28) { -1 } elseif ($log -match '(?m) failed: (.{1,60}?)\r?$') { "curl $($Matches[1])" } else { "curl $status" }
+        return
+    }
+    $ended = switch ($status) { 0 { 'whole' } 28 { 'timeout' } 63 { 'endless' } 52 { 'closed' } 18 { 'closed' } default { 10054 } }
+    $text = ($lines | Select-First ($lines.Count - 1)) -join "`r`n"
+    return @{ Text = $text; Ended = $ended; Seconds = $took; At = "$([DateTime]::UtcNow.ToString('s'))Z" }
+}
+
+function Set-Check($plain, $wire, $plugin, $answer) {
+    $Notes.Code = $plain.Code
+    $Notes.Reachable = Get-TryCheck $plain
+    $Notes.Metadata = if ($answer) { Get-AnswerCheck $answer } else { @{ Status = 'skip'; Text = 'no answer' } }
+    $Notes.WireServer = @{ Text = "port 80 $((Get-TryCheck $wire).Text); port 32526 $((Get-TryCheck $plugin).Text)"
+        Status = if ($wire.Code -eq 0 -and $plugin.Code -eq 0) { 'ok' } else { 'fail' } }
+}
+
+function Set-Proof($place, $answer) {
+    if (-not $answer -or (Get-AnswerCheck $answer).Status -ne 'ok') { return $false }
+    $Notes.Proof = Get-Detail " It answers when asked from $($place.Source)."
+    return $true
+}
+
+function Get-TrialPlace { for ($at = 0; $at -lt $LocalAddresses.Count; $at++) { Get-Place trial $Imds 80 $LocalAddresses[$at] } }
+
 function Get-TryCheck($place) {
     if ($place.Code -eq 0) { return @{ Status = 'ok'; Text = "connected$(Get-Detail " from $($place.Local)")" } }
-    $text = Get-Meaning $place.Code
-    if ($place.Code -eq -1) { $text = "timed out after $ConnectSeconds s" }
+    $text = if ($place.Code -eq -1) { "timed out after $ConnectSeconds s" } else { Get-Meaning $place.Code }
     if (-not $text) { $text = "failed: error $($place.Code)" }
     return @{ Status = 'fail'; Text = $text }
 }
 
-# What an answer looks like. Whether it is IMDS's is not judged here.
 function Get-AnswerCheck($answer) {
     if ($answer.Text -notmatch '^HTTP/1\.[01] (\d{3})') { return @{ Status = 'fail'; Text = "no HTTP answer ($($answer.Ended))" } }
     $status, $size = $Matches[1], $answer.Text.Length
-    if ($status -eq '200' -and $answer.Ended -in 'whole', 'closed' -and $answer.Text -match '"vmId"\s*:\s*"([0-9A-Fa-f-]{36})"') {
+    if ($status -eq 200 -and $answer.Ended -in 'whole', 'closed' -and $answer.Text -match '"vmId"\s*:\s*"([0-9A-Fa-f-]{36})"') {
         return @{ Status = 'ok'; Text = "HTTP 200$(Get-Detail ", vmId $($Matches[1])")" }
     }
     return @{ Status = 'fail'; Text = "HTTP $status, $size bytes ($($answer.Ended)): not the metadata of a VM" }
 }
 
-# The proxies that are named anywhere, as places to connect to.
 function Get-ProxyPlace {
-    foreach ($server in $Gathered.Proxies | Select-First 4) {
+    foreach ($server in $Notes.Proxies | Select-First 4) {
         $name, $port = $server.Split(':')
         $address, $code = $null, 11001
         try {
@@ -770,49 +766,57 @@ function Get-ProxyPlace {
     }
 }
 
-# The attested document, what Windows makes of its signer, and whether the VM has a managed identity. $text: IMDS's answer.
+# The attested document, and whether the VM has a managed identity. $text: IMDS's answer.
 function Add-Identity([string]$text) {
     $digits = [byte[]]::new(10)
     [Security.Cryptography.RandomNumberGenerator]::Create().GetBytes($digits)
     $nonce = ($digits | ForEach-Object { $_ % 10 }) -join ''
-    $path = "/metadata/attested/document?api-version=$ApiVersion&nonce=$nonce"
-    $place = Get-Place attested $Imds 80
-    Connect-Place @($place)
-    if ($place.Code -ne 0) { Add-TryRecord 1 $place $path }
-    else {
-        $answer = Receive-Answer $place $path $Imds $AnswerSeconds "Metadata: true`r`n"
-        Add-TryRecord 1 $place $path $answer
-        if ($answer.Text -match '"signature"\s*:\s*"([A-Za-z0-9+/=\\]{1,60000})"') {
-            $signature = $Matches[1].Replace('\/', '/')
-            Add-Record 11 'document', $nonce, $signature
+    foreach ($key in 'attested', 'identity') {
+        $rank, $place, $path, $answer = 1, (Get-Place $key $Imds 80), "/metadata/attested/document?api-version=$ApiVersion&nonce=$nonce", $null
+        if ($key -eq 'identity') { $rank, $path = 12, "/metadata/identity/info?api-version=$ApiVersion" }
+        Connect-Place @($place)
+        if ($place.Code -eq 0) { $answer = Receive-Answer $place $path $Imds $AnswerSeconds "Metadata: true`r`n" }
+        Add-TryRecord $rank $place $path $answer
+        if ($rank -eq 1 -and $answer -and $answer.Text -match '"signature"\s*:\s*"([A-Za-z0-9+/=\\]{1,60000})"') {
+            $document = try { [Convert]::FromBase64String($Matches[1].Replace('\/', '/')) } catch { }
             $at = if ($text -match '(?im)^Date: ([^\r\n]{10,40})') { $Matches[1] }
-            Invoke-Part 'certificate_chains' { Add-Chain ([Convert]::FromBase64String($signature)) $at }
-            $Gathered.Part = 'imds'
+            if ($document) { Invoke-Part 'certificate_chains' { Add-Chain $document $nonce $at } }
+            $Notes.Part = 'imds'
         }
     }
-    $place, $path = (Get-Place identity $Imds 80), "/metadata/identity/info?api-version=$ApiVersion"
-    Connect-Place @($place)
-    if ($place.Code -ne 0) { return Add-TryRecord 12 $place $path }
-    Add-TryRecord 12 $place $path (Receive-Answer $place $path $Imds $AnswerSeconds "Metadata: true`r`n")
 }
 
-# The chains that Windows builds for the signer of the document: from what is at hand and, where that does not do, by fetching.
-function Add-Chain([byte[]]$signature, [string]$date) {
+# There is no room for certificates other than the signer's: zeros stand in their places.
+function Add-Document([byte[]]$document, [string]$nonce, $held) {
+    $text, $blank = $Latin.GetString($document), @()
+    foreach ($item in $held) {
+        if (-not @($held | Where-Object { $_.Issuer -eq $item.Subject -and $_.Subject -ne $item.Subject })) { continue }
+        $own = $Latin.GetString($item.RawData)
+        $text = $text.Replace($own, $own.Substring(0, 4) + "`0" * ($own.Length - 4))
+        $blank += $item.Thumbprint
+    }
+    $Notes.Part = 'document'
+    Add-Record 1 (@('document', $nonce, [BitConverter]::ToString($Latin.GetBytes($text)).Replace('-', '')) + $blank)
+    $Notes.Part = 'certificate_chains'
+}
+
+# The chains that Windows builds: from what is at hand and, where that does not do, by fetching.
+function Add-Chain([byte[]]$document, [string]$nonce, [string]$date) {
     $held = [Security.Cryptography.X509Certificates.X509Certificate2Collection]::new()
-    $held.Import($signature)
+    try { $held.Import($document) } finally { Add-Document $document $nonce $held }
     $leaf = $held[0]
     foreach ($item in $held) { if (-not @($held | Where-Object { $_.Issuer -eq $item.Subject })) { $leaf = $item; break } }
     $known = @()
     foreach ($way in 'hand', 'net') {
-        $chain = [Security.Cryptography.X509Certificates.X509Chain]::new($true) # the machine's, as services have it
-        # Offline keeps .NET Framework from fetching; the two flags that it adds are taken away when it is read
+        $chain = [Security.Cryptography.X509Certificates.X509Chain]::new($true) # the machine's
+        # Offline keeps .NET Framework from fetching
         $chain.ChainPolicy.RevocationMode = if ($way -eq 'hand') { 'Offline' } else { 'NoCheck' }
         if ($PSVersionTable.PSVersion -ge [Version]'7.2') { $chain.ChainPolicy.DisableCertificateDownloads = $way -eq 'hand' }
         $chain.ChainPolicy.UrlRetrievalTimeout = [TimeSpan]::FromSeconds(1.5)
         if ($date) { try { $chain.ChainPolicy.VerificationTime = [DateTime]::Parse($date, $Invariant) } catch { } }
         foreach ($item in $held) { [void]$chain.ChainPolicy.ExtraStore.Add($item) }
         [void]$chain.Build($leaf)
-        $number, $all = 0, 0
+        $all = 0
         foreach ($status in $chain.ChainStatus) { $all = $all -bor [int]$status.Status }
         $fields = @('chain', $way, $all)
         foreach ($element in $chain.ChainElements) {
@@ -821,179 +825,211 @@ function Add-Chain([byte[]]$signature, [string]$date) {
             $begins, $ends = $item.NotBefore, $item.NotAfter | ForEach-Object { "$($_.ToUniversalTime().ToString('s'))Z" }
             $shown = if ($way -eq 'net' -and $known -contains $item.Thumbprint) { '', '', '', '' } else { $item.Subject, $item.Issuer, $begins, $ends }
             $fields += @($flags, $item.Thumbprint) + $shown
-            if ($way -eq 'hand') { $known += $item.Thumbprint }
             if ($way -eq 'hand') {
+                $known += $item.Thumbprint
                 Add-Store $item.Thumbprint
-                foreach ($extension in $item.Extensions | Where-Object { '2.5.29.17', '1.3.6.1.5.5.7.1.1' -contains $_.Oid.Value }) {
-                    $rank = if ($number) { 12 } else { 10 }
+                $rank = if ($item.Thumbprint -eq $leaf.Thumbprint) { 11 } else { 12 }
+                foreach ($extension in $item.Extensions | Where-Object { $_.Oid.Value -in '2.5.29.17', '1.3.6.1.5.5.7.1.1' }) {
                     Add-Record $rank 'extension', $item.Thumbprint, $extension.Oid.Value, ([Convert]::ToBase64String($extension.RawData))
                 }
-                if (@($held | ForEach-Object { $_.Thumbprint }) -notcontains $item.Thumbprint) {
-                    Add-Record 12 'certificate', ([Convert]::ToBase64String($item.RawData))
-                }
             }
-            $number++
         }
         Add-Record 9 $fields
         if (-not ($all -band 0x10020)) { break } # PartialChain, UntrustedRoot: fetching may help
     }
 }
 
+# The stores, of the machine and of each loaded user, with a certificate.
 function Add-Store([string]$thumbprint) {
-    foreach ($root in 'SOFTWARE\Microsoft\SystemCertificates', 'SOFTWARE\Policies\Microsoft\SystemCertificates', 'SOFTWARE\Microsoft\EnterpriseCertificates') {
+    $own = 'SOFTWARE\Microsoft\SystemCertificates'
+    $places = @("HKLM\$own", 'HKLM\SOFTWARE\Policies\Microsoft\SystemCertificates', 'HKLM\SOFTWARE\Microsoft\EnterpriseCertificates') +
+        @(Get-Account | ForEach-Object { "HKU\$_\$own" })
+    foreach ($place in $places) {
         foreach ($store in 'Root', 'AuthRoot', 'CA', 'Disallowed') {
-            $key = $Machine.OpenSubKey("$root\$store\Certificates\$thumbprint")
-            if ($key) { $key.Close(); Add-Record 10 'key', 'HKLM', "$root\$store\Certificates\$thumbprint" }
+            $path = "$place\$store\Certificates\$thumbprint"
+            try { if (Open-Key $path) { Add-Record 10 (@('key') + ($path -split '\\', 2)) } } catch { }
         }
     }
 }
 
-# --- of the system
+# Which NICs are hardware, and those that are disabled, which nothing else lists.
+function Add-Device {
+    $class = '{4D36E972-E325-11CE-BFC1-08002BE10318}'
+    foreach ($number in @(Get-SubKey "$Control\Class\$class") -match '^\d{4}$' | Select-First 200) {
+        $device = Get-KeyTable "$Control\Class\$class\$number"
+        $id, $traits = $device['NetCfgInstanceId'], $device['Characteristics']
+        if (-not $id -or -not ([int]$traits -band 4)) { continue } # NCF_PHYSICAL
+        $connection = Get-KeyTable "$Control\Network\$class\$id\Connection"
+        $instance = $connection['PnpInstanceID']
+        $flags = if ($instance) { (Get-KeyTable "HKLM\SYSTEM\CurrentControlSet\Enum\$instance")['ConfigFlags'] }
+        Add-Record 3 'device', $id, $connection['Name'], $device['DriverDesc'], $device['*IfType'], $traits, $instance, $flags
+        Add-Lease 3 $id
+    }
+}
+
+function Add-Lease($rank, [string]$id) {
+    if ($Notes.Leases[$id]) { return }
+    $Notes.Leases[$id] = $true
+    Add-Key $rank "$Services\Tcpip\Parameters\Interfaces\$id" 'EnableDHCP', 'DhcpIPAddress', 'DhcpServer', 'DhcpDefaultGateway'
+}
 
 function Add-Adapter {
-    $Gathered.Adapters = @()
     foreach ($nic in [Net.NetworkInformation.NetworkInterface]::GetAllNetworkInterfaces()) {
-        $properties, $kind = $nic.GetIPProperties(), [int]$nic.NetworkInterfaceType
-        try { $index = $properties.GetIPv4Properties().Index } catch { continue } # it has no IPv4
-        $held = @(foreach ($item in $properties.UnicastAddresses) {
-                if ("$($item.Address)" -notmatch ':') { "$($item.Address)/$($item.PrefixLength)/$([int]$item.SuffixOrigin)/$([int]$item.DuplicateAddressDetectionState)" } })
-        $gateways = @([Linq.Enumerable]::Distinct([string[]]@($properties.GatewayAddresses | ForEach-Object { "$($_.Address)" } | Where-Object { $_ -notmatch ':' })))
-        $servers = @($properties.DhcpServerAddresses | ForEach-Object { "$_" } | Where-Object { $_ -notmatch ':' })
-        $dhcp = try { [int]$properties.GetIPv4Properties().IsDhcpEnabled } catch { '' }
-        $rank = if ($held -and $kind -ne 24) { 3 } else { 12 } # 24: loopback
-        Add-Record $rank 'adapter', $index, $nic.Id, $nic.Name, $nic.Description, $kind, "$($nic.GetPhysicalAddress())",
-            ([int]$nic.OperationalStatus), ($held -join ' '), ($gateways -join ' '), ($servers -join ' '), $dhcp
-        Add-Key $rank HKLM "$Services\Tcpip\Parameters\Interfaces\$($nic.Id)" `
-            @('EnableDHCP', 'DhcpIPAddress', 'DhcpServer', 'DhcpDefaultGateway')
+        $properties, $kind, $rank = $nic.GetIPProperties(), [int]$nic.NetworkInterfaceType, 12
+        try { $own = $properties.GetIPv4Properties(); $index = $own.Index } catch { continue } # it has no IPv4
+        $held = @($properties.UnicastAddresses | ForEach-Object { "$($_.Address)/$($_.PrefixLength)/$([int]$_.SuffixOrigin)/$([int]$_.DuplicateAddressDetectionState)" }) -notmatch ':'
+        $gateways = @($properties.GatewayAddresses | ForEach-Object { "$($_.Address)" }) -notmatch ':'
+        $servers = @($properties.DhcpServerAddresses | ForEach-Object { "$_" }) -notmatch ':'
+        $dhcp = try { [int]$own.IsDhcpEnabled } catch { '' }
+        $mac, $status = "$($nic.GetPhysicalAddress())", $nic.OperationalStatus
+        if ($held -and $kind -ne 24) { $rank = 3 } # 24: loopback
+        Add-Record $rank 'adapter', $index, $nic.Id, $nic.Name, $nic.Description, $kind, $mac, ([int]$status), "$held", "$gateways", "$servers", $dhcp
+        Add-Lease $rank $nic.Id
         if ($kind -eq 24 -or $kind -eq 131) { continue }
-        if ("$($nic.OperationalStatus)" -ne 'Down') { foreach ($item in $held) { $LocalAddresses.Add($item.Split('/')[0]) } }
+        if ("$status" -ne 'Down') { foreach ($item in $held) { $LocalAddresses[$LocalAddresses.Count] = $item.Split('/')[0] } }
         $addresses = if ($held) { ($held -replace '/\d+/\d+$') -join ', ' } else { 'no address' }
-        $mac = "$($nic.GetPhysicalAddress())" -replace '(..)(?!$)', '$1-'
-        $Gathered.Adapters += @("  $index `"$($nic.Name)`"", $mac, "$($nic.OperationalStatus)".ToLowerInvariant(), $addresses) +
-        @($servers | ForEach-Object { "dhcp $_" }) + @($gateways | ForEach-Object { "gateway $_" }) -join '  '
+        $line = "  $index `"$($nic.Name)`"  $($mac -replace '(..)(?!$)', '$1-')  $("$status".ToLowerInvariant())  $addresses"
+        if ($servers) { $line += "  dhcp $($servers[0])" }
+        if ($gateways) { $line += "  gateway $($gateways[0])" }
+        $Notes.Adapters += $line
+    }
+}
+
+# Where .NET may not be asked: the lines of route print and netsh that have a number.
+function Add-AdapterByTool {
+    $nics = @($Notes.RoutePrint -split '\r?\n' -match '^ *\d+\.{3}')
+    $Notes.Adapters = @($nics -match '(..)( ..){5}' -replace '^ *', '  ')
+    $held = @((Invoke-Tool netsh 'interface', 'ipv4', 'show', 'ipaddresses') -split '\r?\n' -match '\d')
+    Add-Record 2 'listed', (($nics + $held) -replace '\s+', ' ' -join "`n") # in one: a part would mislead
+    foreach ($row in Get-RouteRow) {
+        if ($row[3] -notlike '127.*' -and $LocalAddresses.Values -notcontains $row[3]) { $LocalAddresses[$LocalAddresses.Count] = $row[3] }
     }
 }
 
 function Add-Route {
-    $Gathered.Routes = @(Get-RouteRow)
-    foreach ($row in $Gathered.Routes) {
-        $rank = if (Get-Led $row) { 2 } else { 12 }
-        Add-Record $rank (@('route') + $row)
-    }
-    Add-Key 2 HKLM "$Services\Tcpip\Parameters\PersistentRoutes"
+    $Notes.Routes = @(Get-RouteRow)
+    foreach ($row in $Notes.Routes) { Add-Record $(if (Get-Led $row) { 2 } else { 12 }) (@('route') + $row) }
+    Add-Key 2 "$Services\Tcpip\Parameters\PersistentRoutes"
 }
+
+function Get-Account { @(Get-SubKey HKU) -match '^(S-1-.*(?<!_Classes)|\.DEFAULT)$' | Select-First 500 }
 
 # The source that a connected UDP socket chooses, which sends nothing; or the number of its error.
 function Add-Source {
     foreach ($address in $Imds, $WireServer) {
-        $socket, $line = [Net.Sockets.Socket]::new('InterNetwork', 'Dgram', 'Udp'), ''
-        try {
-            $socket.Connect([Net.IPAddress]$address, 9)
-            Add-Record 4 'source', $address, $socket.LocalEndPoint.Address, ''
-            $line = "  What goes to $address is sent from $($socket.LocalEndPoint.Address)"
-        }
-        catch {
-            $code = Get-SocketError $_.Exception
-            Add-Record 4 'source', $address, '', $code
-            $line = "  Nothing can be sent to ${address}: $(Get-Meaning $code)"
-        }
+        $socket, $chosen, $code = [Net.Sockets.Socket]::new('InterNetwork', 'Dgram', 'Udp'), '', ''
+        try { $socket.Connect([Net.IPAddress]$address, 9); $chosen = "$($socket.LocalEndPoint.Address)" }
+        catch { $code = Get-SocketError $_.Exception }
         finally { $socket.Close() }
-        if ($address -eq $Imds) { $Gathered.Source = $line }
+        Add-Record 4 'source', $address, $chosen, $code
+        if ($address -eq $Imds) { $Notes.Source = if ($chosen) { "  What goes to $Imds is sent from $chosen" } else { "  Nothing can be sent to ${Imds}: $(Get-Meaning $code)" } }
     }
 }
 
 function Add-Neighbour {
-    $printed = Invoke-Tool arp '-a -v' 5
     $on = ''
-    foreach ($line in $printed -split '\r?\n') {
-        if ($line -match "^\S.*?$Ip.*?(0x[0-9a-f]+)") { $on = [Convert]::ToInt32($Matches[2], 16) }
+    foreach ($line in (Invoke-Tool arp '-a', '-v') -split '\r?\n') {
+        if ($line -match "^\S.*?$Ip.*?(0x[0-9a-f]+)") { $on = [int]$Matches[2] }
         elseif ($line -match "^\s+$Ip\s+((?:[0-9a-f]{2}-){5}[0-9a-f]{2}|)\s+(\S+)") { Add-Record 8 'neighbour', $on, $Matches[1], $Matches[2], $Matches[3] }
     }
 }
 
+# Addresses with SkipAsSource: netsh says yes or no in Windows' language; 127.0.0.1 has the word for no.
+function Add-Skipped {
+    $printed = Invoke-Tool netsh 'interface', 'ipv4', 'show', 'ipaddresses', 'level=verbose'
+    $listed = [regex]::Matches($printed, "(?m)^\S.*?$Ip.*\r?\n-+\r?\n(?:.*\S.*\r?\n)*?.*: *(\S+) *\r?(?:\n\s*\r?\n|\n?\z)")
+    if (-not $listed.Count) { throw 'netsh lists no address' }
+    foreach ($match in $listed) { Add-Record 4 'skip', $match.Groups[1].Value, $match.Groups[2].Value }
+}
+
 function Add-ProxySetting {
-    $settings = 'Software\Microsoft\Windows\CurrentVersion\Internet Settings'
+    $settings = 'Microsoft\Windows\CurrentVersion\Internet Settings'
     $names = 'ProxyEnable', 'ProxyServer', 'ProxyOverride', 'AutoConfigURL', 'AutoDetect'
     $variables = 'http_proxy', 'all_proxy', 'no_proxy'
-    Add-Key 5 HKLM "$settings\Connections" 'WinHttpSettings', 'DefaultConnectionSettings'
-    Add-Key 5 HKLM $settings $names
-    Add-Key 5 HKLM 'Software\Policies\Microsoft\Windows\CurrentVersion\Internet Settings' 'ProxySettingsPerUser'
-    Add-Key 5 HKLM 'SYSTEM\CurrentControlSet\Control\Session Manager\Environment' $variables
-    foreach ($sid in $Users.GetSubKeyNames() | Where-Object { $_ -match '^(S-1-.*(?<!_Classes)|\.DEFAULT)$' } | Select-First 500) {
+    Add-Key 5 "HKLM\Software\$settings\Connections" 'WinHttpSettings', 'DefaultConnectionSettings'
+    Add-Key 5 "HKLM\Software\$settings" $names
+    Add-Key 5 "HKLM\Software\Policies\$settings" 'ProxySettingsPerUser'
+    Add-Key 5 "$Control\Session Manager\Environment" $variables
+    foreach ($sid in Get-Account) {
         $before = $Records.Count
-        Add-Key 5 HKU "$sid\$settings" $names
-        Add-Key 5 HKU "$sid\$settings\Connections" 'DefaultConnectionSettings'
-        Add-Key 5 HKU "$sid\Environment" $variables
-        if ($Records.Count -gt $before) { Add-Key 5 HKLM "$WindowsNT\ProfileList\$sid" 'ProfileImagePath' }
+        Add-Key 5 "HKU\$sid\Software\$settings" $names
+        Add-Key 5 "HKU\$sid\Software\$settings\Connections" 'DefaultConnectionSettings'
+        Add-Key 5 "HKU\$sid\Environment" $variables
+        if ($Records.Count -gt $before) { Add-Key 5 "$WindowsNT\ProfileList\$sid" 'ProfileImagePath' }
     }
+    $own = @{ http_proxy = $env:http_proxy; all_proxy = $env:all_proxy; no_proxy = $env:no_proxy }
     foreach ($name in $variables) {
-        $value = [Environment]::GetEnvironmentVariable($name)
-        if ($value) { Add-Record 5 'variable', $name, (Hide-Secret $value); Find-Proxy $value }
+        if ($own[$name]) { Add-Record 5 'variable', $name, (Hide-Secret $own[$name]); Find-Proxy $own[$name] }
     }
 }
 
-# Notes every address that a text may name as a proxy, to be tried.
 function Find-Proxy([string]$text) {
     foreach ($match in [regex]::Matches((Hide-Secret $text), '(?i)(?:^|[;\s\x00-\x1F]|http=|http://|@)((?!\d+:)[a-z0-9_][\w.-]{0,252}):(\d{1,5})(?!\d)')) {
         $server = "$($match.Groups[1].Value):$($match.Groups[2].Value)"
-        if ($Gathered.Proxies -notcontains $server -and [int]$match.Groups[2].Value -in 1..65535) { $Gathered.Proxies += $server }
+        if ($Notes.Proxies -notcontains $server -and [int]$match.Groups[2].Value -in 1..65535) { $Notes.Proxies += $server }
     }
 }
 
-# The firewall: profiles and, of the rules, those that could stop what goes to the platform; the others are counted.
 function Add-Firewall {
-    $local, $policy = "$Services\SharedAccess\Parameters\FirewallPolicy", 'SOFTWARE\Policies\Microsoft\WindowsFirewall'
-    $names = 'EnableFirewall', 'DefaultOutboundAction', 'AllowLocalPolicyMerge'
-    $first = $Records.Count
+    $local, $policy = "$Services\SharedAccess\Parameters\FirewallPolicy", 'HKLM\SOFTWARE\Policies\Microsoft\WindowsFirewall'
+    $first, $blocks = $Records.Count, $false # whether what no rule allows is blocked: then rules that allow matter too
     foreach ($root in $local, $policy, "$local\Mdm") {
-        foreach ($profile in 'DomainProfile', 'PrivateProfile', 'PublicProfile', 'StandardProfile') { Add-Key 6 HKLM "$root\$profile" $names }
+        foreach ($profile in 'Domain', 'Private', 'Public', 'Standard') { Add-Key 6 "$root\${profile}Profile" 'EnableFirewall', 'DefaultOutboundAction', 'AllowLocalPolicyMerge' }
     }
-    $near = [regex]::Escape($Imds) + '|' + [regex]::Escape($WireServer)
-    $blocks = $false # whether what no rule allows is blocked: then rules that allow matter too
-    for ($at = $first; $at -lt $Records.Count; $at++) { if ($Records[$at].Line -match 'DefaultOutboundAction\tDWord\t1(\t|$)') { $blocks = $true } }
+    for ($at = $first; $at -lt $Records.Count; $at++) { if ($Records[$at].Line -match 'DefaultOutboundAction\t\w+\t1(\t|$)') { $blocks = $true } }
+    # a COM class; New-Object would need a module
     try { Add-Record 6 'profiles', ([Activator]::CreateInstance([Type]::GetTypeFromProgID('HNetCfg.FwPolicy2'))).CurrentProfileTypes }
     catch { Add-Record 6 'profiles', '', "INetFwPolicy2: $(Get-Reason $_.Exception)" }
-    $networks = "$WindowsNT\NetworkList\Profiles"
-    $key = $Machine.OpenSubKey($networks)
-    if ($key) { foreach ($name in $key.GetSubKeyNames() | Select-First 100) { Add-Key 6 HKLM "$networks\$name" 'Category' } }
-    $stores = "$local\FirewallRules", "$policy\FirewallRules", "$local\Mdm\FirewallRules", "$local\RestrictedServices\Static\System",
-        "$local\RestrictedServices\Configurable\System", "$local\RestrictedServices\AppIso\FirewallRules"
-    foreach ($store in $stores) {
-        $key = $Machine.OpenSubKey($store)
-        if (-not $key) { continue }
-        $read, $left = 0, 0
-        foreach ($name in $key.GetValueNames()) {
+    foreach ($name in Get-SubKey "$WindowsNT\NetworkList\Profiles" | Select-First 100) { Add-Key 6 "$WindowsNT\NetworkList\Profiles\$name" 'Category' }
+    $restricted = "$local\RestrictedServices"
+    foreach ($store in "$local\FirewallRules", "$policy\FirewallRules", "$local\Mdm\FirewallRules", "$restricted\Static\System", "$restricted\Configurable\System", "$restricted\AppIso\FirewallRules") {
+        $read, $left, $path = 0, 0, $store.Substring(5)
+        foreach ($item in Get-KeyValue $store) {
             $read++
-            $value = $key.GetValue($name)
-            $matters = $value -is [string] -and $value.Length -lt 16384 -and $value -match '\|Dir=Out\|' -and $value -notmatch '\|Active=FALSE\|' -and
-                ($blocks -or $value -notmatch '\|Action=Allow\|' -or $value -match '\|AuthByPassOut=') -and $value -notmatch '\|Protocol=(?!6\||256\|)\d+\|' -and ($value -match $near -or $read - $left -le $RuleLimit)
-            if ($matters) { Add-Record $(if ($value -match $near) { 6 } else { 7 }) 'rule', $store, $name, $value } else { $left++ }
+            $value = $item.Value
+            $rank = if ($value.Contains($Imds) -or $value.Contains($WireServer)) { 6 } else { 7 }
+            $matters = $value.Length -lt 16384 -and $value -match '\|Dir=Out\|' -and $value -notmatch '\|Active=FALSE\||\|Protocol=(?!6\||256\|)\d+\|' -and
+                ($blocks -or $value -notmatch '\|Action=Allow\|' -or $value -match '\|AuthByPassOut=') -and ($rank -eq 6 -or $read - $left -le $RuleLimit)
+            if ($matters) { Add-Record $rank 'rule', $path, $item.Name, $value } else { $left++ }
         }
-        Add-Record 6 'rules', $store, $read, $left
+        if ($read) { Add-Record 6 'rules', $path, $read, $left }
+    }
+}
+
+# Filters of any program that may have forbidden the connect to IMDS.
+function Add-Filter {
+    if ($Notes.Code -ne 10013) { return }
+    $printed = Invoke-Tool netsh 'wfp', 'show', 'filters', 'file=-', 'protocol=6', "remoteaddr=$Imds", 'remoteport=80', 'dir=out', 'verbose=on'
+    $parts = @($printed -split '(?=<item>\s*<filterKey>)' | Where-Object { $_ -match '^<item>' })
+    if (-not $parts) { throw 'netsh wfp show filters printed none' }
+    foreach ($part in $parts) {
+        if ($part -notmatch 'FWP_ACTION_BLOCK') { continue }
+        Add-Record 7 'filter', ($part.Substring(0, $part.LastIndexOf('</item>') + 7) -replace '>\s+<', '><')
     }
 }
 
 function Add-Machine {
-    Add-Key 7 HKLM $WindowsNT 'ProductName', 'DisplayVersion', 'ReleaseId', 'EditionID', 'CurrentBuildNumber', 'CurrentBuild', 'UBR'
-    Add-Key 7 HKLM "$Services\mssmbios\Data" 'SMBiosData'
-    $principal = [Security.Principal.WindowsPrincipal]::new([Security.Principal.WindowsIdentity]::GetCurrent())
-    Add-Record 7 'elevated', ([int]$principal.IsInRole([Security.Principal.WindowsBuiltInRole]::Administrator))
-    Add-Record 12 'variable', 'PROCESSOR_ARCHITECTURE', ([Environment]::GetEnvironmentVariable('PROCESSOR_ARCHITECTURE'))
+    Add-Key 7 $WindowsNT 'ProductName', 'DisplayVersion', 'ReleaseId', 'EditionID', 'CurrentBuildNumber', 'CurrentBuild', 'UBR'
+    Add-Key 7 "$Services\mssmbios\Data" 'SMBiosData'
+    $elevated = if ($Constrained) { if ((Invoke-Tool whoami '/groups') -match 'S-1-16-(\d+)') { [int]$Matches[1] -ge 12288 } } # high
+    else { [Security.Principal.WindowsPrincipal]::new([Security.Principal.WindowsIdentity]::GetCurrent()).IsInRole([Security.Principal.WindowsBuiltInRole]::Administrator) }
+    if ($null -ne $elevated) { Add-Record 7 'elevated', ([int]$elevated) }
+    Add-Record 12 'variable', 'PROCESSOR_ARCHITECTURE', $env:PROCESSOR_ARCHITECTURE
 }
 
 function Add-Service {
     foreach ($name in 'WindowsAzureGuestAgent', 'RdAgent', 'GuestProxyAgent', 'himds', 'Dhcp', 'BFE', 'MpsSvc', 'W32Time') {
-        $key = $Machine.OpenSubKey("$Services\$name")
-        if (-not $key) { continue }
-        $printed = Invoke-Tool sc "query $name" 3
-        $state = if ($printed -match '(?m)^\s*\S+\s+:\s+(\d)\s+[A-Z_]+\s*$') { $Matches[1] } else { '' } # TYPE has two words behind it
-        Add-Record 7 'service', $name, $state, $key.GetValue('Start')
+        $start = (Get-KeyTable "$Services\$name")['Start']
+        if ($null -eq $start) { continue }
+        $printed = Invoke-Tool sc 'query', $name
+        $state = if ($printed -match '(?m)^\s*\S+\s+:\s+(\d)\s+[A-Z_]+\s*$') { $Matches[1] } # TYPE has two words behind it
+        Add-Record 7 'service', $name, $state, $start
     }
 }
 
 # Who listens on the ports that matter, and who has a connection to IMDS.
 function Add-TcpRow {
-    $printed = Invoke-Tool netstat '-ano -p TCP' 5
+    $printed = Invoke-Tool netstat '-ano', '-p', 'TCP'
     foreach ($match in [regex]::Matches($printed, "(?m)^\s*TCP\s+${Ip}:(\d+)\s+${Ip}:(\d+)\s+(\S.*?)\s+(\d+)\s*$")) {
         $local, $port, $remote, $remotePort, $state, $id = 1..6 | ForEach-Object { $match.Groups[$_].Value }
         if (($remotePort -eq '0' -and $port -in '80', '3080') -or $remote -eq $Imds) {
@@ -1003,59 +1039,118 @@ function Add-TcpRow {
     }
 }
 
-# Adds values of a registry key, as the registry has them: those that are named, or all.
-function Add-Key([int]$rank, [string]$root, [string]$path, [string[]]$names) {
-    $hive = if ($root -eq 'HKU') { $Users } else { $Machine }
-    try { $key = $hive.OpenSubKey($path) } catch { return Add-Record $rank 'nokey', $root, $path, (Get-Reason $_.Exception) }
-    if (-not $key) { return }
-    try {
-        $fields = @('key', $root, $path)
-        foreach ($name in $key.GetValueNames() | Where-Object { -not $names -or $names -contains $_ } | Select-First 500) {
-            $value, $kind = $key.GetValue($name, $null, 'DoNotExpandEnvironmentNames'), "$($key.GetValueKind($name))"
-            if ($value -is [byte[]]) {
-                $text = $Latin.GetString($value)
-                if ($names -match 'Settings$') { Find-Proxy $text; $text = Hide-Secret $text }
-                $value = [Convert]::ToBase64String($Latin.GetBytes($text))
-            }
-            elseif ($value -is [string[]]) { $value = $value -join "`0" }
-            else {
-                if ($name -in 'ProxyServer', 'http_proxy', 'all_proxy') { Find-Proxy "$value" }
-                $value = Hide-Secret "$value"
-            }
-            $fields += $name, $kind, $value
+function Get-KeyTable([string]$path) {
+    $found = @{}
+    foreach ($item in Get-KeyValue $path) { $found[$item.Name] = $item.Value }
+    return $found
+}
+
+# As the registry has them or, where PowerShell may not ask it, as reg.exe prints them.
+function Get-KeyValue([string]$path) {
+    if ($Constrained) {
+        foreach ($match in [regex]::Matches((Invoke-Tool reg 'query', $path), '(?m)^    (\S.*?)    (REG_\w+)(?:    (.*?))?\r?$')) {
+            $name, $kind, $value = 1..3 | ForEach-Object { $match.Groups[$_].Value }
+            if ($kind -eq 'REG_DWORD') { $value = "$([long]$value)" }
+            @{ Name = $name; Kind = $kind; Value = $value }
         }
-        if ($fields.Count -gt 3) { Add-Record $rank $fields }
+        return
     }
-    finally { $key.Close() }
+    $key = Open-Key $path
+    if (-not $key) { return }
+    foreach ($name in $key.GetValueNames()) {
+        $value = $key.GetValue($name, $null, 'DoNotExpandEnvironmentNames')
+        if ($value -is [byte[]]) { $value = [Convert]::ToBase64String($value) }
+        elseif ($value -is [string[]]) { $value = $value -join "`0" }
+        @{ Name = $name; Kind = "$($key.GetValueKind($name))"; Value = "$value" }
+    }
+    $key.Close()
+}
+
+function Get-SubKey([string]$path) {
+    if ($Constrained) { foreach ($match in [regex]::Matches((Invoke-Tool reg 'query', $path), '(?m)^HKEY_\S.*\\([^\\\r\n]+?)\r?$')) { $match.Groups[1].Value } }
+    else {
+        $key = Open-Key $path
+        if ($key) { $key.GetSubKeyNames() }
+    }
+}
+
+function Open-Key([string]$path) {
+    $root, $below = $path -split '\\', 2
+    $hive = if ($root -eq 'HKU') { [Microsoft.Win32.Registry]::Users } else { [Microsoft.Win32.Registry]::LocalMachine }
+    $hive.OpenSubKey("$below")
+}
+
+function Add-Key($rank, [string]$path, [string[]]$names) {
+    $fields = @('key') + ($path -split '\\', 2)
+    try { $values = @(Get-KeyValue $path | Where-Object { -not $names -or $names -contains $_.Name } | Select-First 500) }
+    catch { $fields[0] = 'nokey'; return Add-Record $rank ($fields + (Get-Reason $_.Exception)) }
+    foreach ($item in $values) {
+        $value = $item.Value
+        if ($item.Kind -notmatch 'Binary') {
+            if ($item.Name -in 'ProxyServer', 'http_proxy', 'all_proxy') { Find-Proxy $value }
+            $value = Hide-Secret $value
+        }
+        elseif ($item.Name -match 'Settings$') {
+            $text = Get-Text $value
+            Find-Proxy $text
+            $value = Get-Binary (Hide-Secret $text)
+        }
+        $fields += $item.Name, $item.Kind, $value
+    }
+    if ($values) { Add-Record $rank $fields }
+}
+
+# A binary value (base64; of reg.exe: hexadecimal digits) as text (Latin-1), and back.
+function Get-Text([string]$value) {
+    if (-not $Constrained) { return $Latin.GetString([Convert]::FromBase64String($value)) }
+    -join $(for ($at = 0; $at + 1 -lt $value.Length; $at += 2) { [char][int]"0x$($value.Substring($at, 2))" })
+}
+
+function Get-Binary([string]$text) {
+    if (-not $Constrained) { return [Convert]::ToBase64String($Latin.GetBytes($text)) }
+    -join $(foreach ($character in $text.ToCharArray()) { '{0:x2}' -f [int]$character })
 }
 
 function Select-First([int]$count) { begin { $at = 0 } process { if ($at++ -lt $count) { $_ } } }
 
-# The block: as many records as fit into so many bytes, by rank; and how many of each part are left out.
-function Get-Block([int]$room) {
-    $room = [int](($room - 50) * 110 / 114) # for the first line, the last one, indents and line ends
-    $sorted = @(foreach ($rank in 1..12) { foreach ($record in $Records) { if ($record.Rank -eq $rank) { $record } } })
-    $low, $high = 0, [Math]::Min(2000, $sorted.Count)
-    while ($low -lt $high) {
-        $middle = [int][Math]::Ceiling(($low + $high) / 2)
-        if ((Get-Packed $sorted $sorted[0..($middle - 1)]).Length -le $room) { $low = $middle } else { $high = $middle - 1 }
+# As many records as fit into so many bytes, by rank; and how many of each part are left out.
+function Get-Block([string]$name, [hashtable]$from, [int]$room) {
+    $room = [int](($room - 60) * 110 / 114) # for the first line, the last one, indents and line ends
+    $sorted = @(foreach ($rank in 1..12) { for ($at = 0; $at -lt $from.Count; $at++) { if ($from[$at].Rank -eq $rank) { $from[$at] } } })
+    $chosen, $at, $step, $missed, $packed = @(), 0, 64, 0, (Get-Packed $sorted @())
+    while ($at -lt $sorted.Count -and $missed -lt 40) { # what is too large does not keep what is behind it out
+        $more = $chosen + @($sorted[$at..($at + $step - 1)])
+        $tried = Get-Packed $sorted $more
+        if ($tried.Length -le $room) { $chosen, $packed, $at = $more, $tried, ($at + $step) }
+        elseif ($step -gt 1) { $step = $step -shr 1 }
+        else { $at++; $missed++ }
     }
-    $chosen = @(if ($low) { $sorted[0..($low - 1)] })
-    for ($at = $low; $at -lt [Math]::Min($low + 40, $sorted.Count); $at++) { # behind one that is too large
-        if ((Get-Packed $sorted ($chosen + $sorted[$at])).Length -le $room) { $chosen += $sorted[$at] }
-    }
-    $packed = Get-Packed $sorted $chosen
-    "RAW 1 $($packed.Length) $((Get-Sha256 ([IO.MemoryStream]::new([Text.Encoding]::ASCII.GetBytes($packed)))).Substring(0, 8))"
-    for ($at = 0; $at -lt $packed.Length; $at += 110) { '  ' + $packed.Substring($at, [Math]::Min(110, $packed.Length - $at)) }
-    'RAW END'
+    "$name $(if ($Constrained) { 2 } else { 1 }) $($packed.Length) $(Get-Checksum $packed)"
+    for ($at = 0; $at -lt $packed.Length; $at += 110) { '  ' + (Get-Start $packed.Substring($at) 110) }
+    "$name END"
 }
 
-# Some of all records, packed.
+# The beginning of SHA-256, or Adler-32 (RFC 1950).
+function Get-Checksum([string]$text) {
+    if (-not $Constrained) { return (Get-Sha256 ([IO.MemoryStream]::new([Text.Encoding]::ASCII.GetBytes($text)))).Substring(0, 8) }
+    $low, $high = 1, 0
+    foreach ($character in $text.ToCharArray()) { $low = ($low + [int]$character) % 65521; $high = ($high + $low) % 65521 }
+    '{0:x4}{1:x4}' -f $high, $low
+}
+
+# Compressed and in base64 or, where PowerShell may not do that, with signs for what may not stand in a block.
 function Get-Packed([object[]]$all, [object[]]$chosen) {
-    $lines, $left = [Collections.Generic.List[string]]::new(), @{}
+    $lines, $left = @(), @{}
     foreach ($record in $all) { $left[$record.Part]++ }
-    foreach ($record in $chosen) { if ($record.Fits) { $lines.Add($record.Line); $left[$record.Part]-- } }
-    foreach ($part in $left.Keys) { if ($left[$part]) { $lines.Add("left`t$part`t$($left[$part])") } }
+    $lines = @(foreach ($record in $chosen) { if ($record.Fits) { $record.Line; $left[$record.Part]-- } }) +
+        @(foreach ($part in $left.Keys) { if ($left[$part]) { "left`t$part`t$($left[$part])" } })
+    if ($Constrained) {
+        $text = @(foreach ($line in $lines) { [uri]::EscapeDataString((Get-Start $line 16000)) }) -join ','
+        foreach ($pair in '%09 +', '%20 =', '%5C%5C /', '%2F :', '%3A ;', '%22 |', '%2C #', '%7B [', '%7D ]', '%3C {', '%3E }') {
+            $text = $text.Replace($pair.Split(' ')[0], $pair.Split(' ')[1])
+        }
+        return $text
+    }
     $bytes, $memory = [Text.Encoding]::UTF8.GetBytes($lines -join "`n"), [IO.MemoryStream]::new()
     $deflate = [IO.Compression.DeflateStream]::new($memory, [IO.Compression.CompressionLevel]::Optimal, $true)
     $deflate.Write($bytes, 0, $bytes.Length)
@@ -1063,17 +1158,15 @@ function Get-Packed([object[]]$all, [object[]]$chosen) {
     [Convert]::ToBase64String($memory.ToArray())
 }
 
-# --- errors, in words ---
-
 # The reason in an exception, without a full stop.
 function Get-Reason($exception) {
-    if ($Constrained) { return $exception.Message.Trim(' .') }
+    if ($Constrained) { return (Get-Start ($exception.Message -replace '\s+', ' ') 120).Trim(' .') }
     for ($inner = $exception; $inner; $inner = $inner.InnerException) {
         $last, $number = $inner, 0
         if ($inner -is [ComponentModel.Win32Exception]) { $number = $inner.NativeErrorCode }
         elseif ('{0:X8}' -f $inner.HResult -like '8007*') { $number = $inner.HResult -band 0xFFFF } # FACILITY_WIN32
         if ($inner -is [Security.Authentication.AuthenticationException] -or '{0:X8}' -f $number -like '8009*') { # FACILITY_SSPI
-            return 'no TLS: this VM does not trust the certificate, its clock is wrong, or one side has no TLS 1.2'
+            return 'no TLS: this VM does not trust the certificate, or its clock is wrong'
         }
         $meaning = Get-Meaning $number
         if ($meaning) { return $meaning }
@@ -1083,38 +1176,35 @@ function Get-Reason($exception) {
     return $last.Message.Trim(' .')
 }
 
-# What an error of Windows or of its sockets means to an operator (winerror.h); nothing where it is none of these.
-function Get-Meaning([int]$number) {
-    switch ($number) {
-        { $_ -in 2, 3 } { return 'there is no such file' }
-        { $_ -in 5, 1307, 1314 } { return 'access is denied: run this as SYSTEM or elevated, and look whether an antivirus denies it' }
-        { $_ -in 32, 33 } { return 'another program, often an antivirus, keeps the file locked: run this again, or exclude it there' }
-        { $_ -in 39, 112 } { return 'the disk is full: free 20 MB on the system drive' }
-        { $_ -in 193, 216 } { return 'this Windows cannot run it: it is for 64-bit Windows 10, Server 2016 and later' }
-        { $_ -in 225, 226 } { return "an antivirus takes it for harmful: allow the SHA-256 $ExeSha256 there" }
-        { $_ -in @(577, 1260) + 4550..4580 } { return "a policy (AppLocker, App Control) forbids it: allow the SHA-256 $ExeSha256 there" }
-        10013 { return 'forbidden on this VM, as by a firewall rule' }
-        { $_ -in 10051, 10065 } { return 'no way leads there from this VM' }
-        { $_ -in 10053, 10054 } { return 'the connection was cut' }
-        10060 { return 'no answer in time' }
-        10061 { return 'the connection was refused' }
-        { $_ -in 11001..11004 } { return 'the name cannot be resolved: it is wrong, or this VM has no DNS server that answers' }
+# In words, an error of Windows or of its sockets (winerror.h).
+function Get-Meaning([string]$number) {
+    switch -regex ($number) {
+        '^[23]$' { return 'there is no such file' }
+        '^(5|1307|1314)$' { return 'access is denied: run this as SYSTEM or elevated, and look for an antivirus' }
+        '^3[23]$' { return 'another program, often an antivirus, keeps the file locked: run this again' }
+        '^(39|112)$' { return 'the disk is full: free 20 MB on the system drive' }
+        '^(193|216)$' { return 'this Windows cannot run it: it needs 64-bit Windows 10 or Server 2016' }
+        '^22[56]$' { return "an antivirus takes it for harmful: allow the SHA-256 $ExeSha256 there" }
+        '^(577|1260|45[5-8]\d)$' { return "a policy (AppLocker, App Control) forbids it: allow the SHA-256 $ExeSha256 there" }
+        '^10013$|Bad access' { return 'forbidden on this VM, as by a firewall rule' }
+        '^100(51|65)$|nreachable' { return 'no way leads there from this VM' }
+        '^1005[34]$' { return 'the connection was cut' }
+        '^10060$|Timed out' { return 'no answer in time' }
+        '^10061$|refused' { return 'the connection was refused' }
+        '^1100[1-4]$' { return 'the name cannot be resolved: it is wrong, or no DNS server answers' }
     }
 }
 
 # --- run ---
 
 $Began, $Ending = [DateTime]::UtcNow, @{ Code = 3 }
-$Gathered = @{ Part = ''; Done = @(); Proxies = @(); Proofs = @(); Routes = @(); Adapters = @(); Source = '' }
-$CollectUntil = $Began.AddSeconds(15)
+$Notes = @{ Part = ''; Done = @(); Proxies = @(); Proof = ''; Routes = @(); Adapters = @(); Source = @(); Code = 0; Leases = @{} }
+$Records, $Documents, $LocalAddresses = @{}, @{}, @{}
 $Constrained = "$($ExecutionContext.SessionState.LanguageMode)" -ne 'FullLanguage'
-if (-not $Constrained) {
-    $Records, $LocalAddresses = [Collections.Generic.List[object]]::new(), [Collections.Generic.List[string]]::new()
-    $Machine, $Users = [Microsoft.Win32.Registry]::LocalMachine, [Microsoft.Win32.Registry]::Users
-    $Latin = [Text.Encoding]::GetEncoding(28591)
-}
+if (-not $Constrained) { $Latin = [Text.Encoding]::GetEncoding(28591) }
 $Invariant = [Globalization.CultureInfo]::InvariantCulture
-$IsFramework = $PSVersionTable.PSVersion.Major -lt 6 # .NET Framework, which Windows PowerShell runs on
+$System = [Environment]::SystemDirectory
+$IsFramework = $PSVersionTable.PSVersion.Major -lt 6 # Windows PowerShell
 $Words = @([regex]::Matches($Arguments, '(?:"[^"]*"|''[^'']*''|\S)+') | ForEach-Object {
         $_.Value -replace '"([^"]*)"|''([^'']*)''', '$1$2' })
 if ("$Words " -match '--deadline[ =]([1-5]?\d{1,2}(?:\.\d+)?|600) ') { $Deadline = [double]$Matches[1] }

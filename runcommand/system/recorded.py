@@ -11,7 +11,13 @@ them, lists stand between blanks, and a field that is empty is not known::
     route       destination, mask, next hop ("": on-link), address of the interface, metric
     source      destination, source address, number of Winsock's error
     neighbour   index, address, MAC (with hyphens), its type in the words of Windows' language
-    key         root, path, then (name, type, value) of each of its values
+    device      GUID, name, description, type, characteristics, instance and flags of a NIC that the
+                registry knows, also where it is disabled
+    listed      the lines of route print and netsh that have a number, where .NET may not be asked
+    skip        address, netsh's word for whether it has SkipAsSource
+    filter      a blocking filter of the Windows Filtering Platform, as netsh's XML has it
+    key         root, path, then (name, type, value) of each of its values; a type is a member of
+                RegistryValueKind, or as reg.exe writes it
     rule        path below HKLM, name, value: one value of a key that has many
     rules       path, values that the script read, those that it did not bring
     nokey       root, path, why it could not be read
@@ -64,6 +70,7 @@ from ..facts import (
 from ..facts.untrusted import decimal
 from ..network import error_name
 from ..winsock import posix_code
+from . import listed
 from .windows import (
     adapters,
     crypt32,
@@ -87,14 +94,29 @@ from .windows.iphlpapi import (
 )
 from .windows.registry import Root
 from .windows.service_control import ServiceRow
+from .windows.source import values_if_any
 from .windows.winhttp import DefaultProxy
 
 Record = Tuple[str, ...]
 
 NOT_BY_SCRIPT = "PowerShell alone cannot see it: run imds-check.exe"
+NOT_ASKED = "the Software Protection service tells it to programs alone: run imds-check.exe"
+NO_TEXTS = "the script's output has room for their rows alone: run route print and ipconfig /all"
+NO_DEVICE = "the registry names no network device"
+NO_WORD = "netsh does not list 127.0.0.1"
+NCF_PHYSICAL = 0x4  # Characteristics of a network device
+ADMIN_UP, CONNECTED = 1, 1  # NET_IF_ADMIN_STATUS, NET_IF_MEDIA_CONNECT_STATE
+LAST_INDEX = 2**31 - 1
 NOT_BEGUN = "the script did not come to it"
 NO_ROOM = "the script's output had no room for it"
-LOOPBACK_INDEX = 1
+LOOPBACK, LOOPBACK_INDEX = "127.0.0.1", 1
+# What reg.exe writes for the types of values.
+OF_REG = {
+    "REG_SZ": "String",
+    "REG_EXPAND_SZ": "ExpandString",
+    "REG_DWORD": "DWord",
+    "REG_QWORD": "QWord",
+}
 STATIC, MULTICAST = 4, ("224.", "239.")  # MIB_IPNET_TYPE
 CERTIFICATE = 6  # fields of one in a chain
 PATH_LIMIT = 1024  # characters of a key's path
@@ -175,8 +197,9 @@ class RecordedWindows:
         found: Dict[str, Collector] = {
             part: partial(self._collected, part, collector) for part, collector in by_part.items()
         }
-        found["wfp_filters"] = partial(wfp.collect, _not_by_script)
-        found["activation"] = found["raw"] = _not_by_script
+        found["wfp_filters"] = partial(self._collected, "wfp_filters", _filters)
+        found["activation"] = partial(_unavailable, NOT_ASKED)
+        found["raw"] = partial(_unavailable, NO_TEXTS)
         return found
 
     def _collected(self, part: str, collector: Any, board: Board) -> Any:
@@ -272,14 +295,59 @@ class RecordedWindows:
     def adapters(self) -> Sequence[AdapterRow]:
         rows = [_adapter_row(fields) for fields in self._material.of("adapter", 11)]
         if not rows:
+            rows = self._listed()
+        if not rows:
             raise NoFact(self._material.why_missing("adapters") or NO_ROOM)
         return rows
 
+    def _listed(self) -> List[AdapterRow]:
+        rows = [listed.Row(*fields[:4]) for fields in self._material.of("route", 5)]
+        guids = {name: guid for guid, name, *_ in self._material.of("device", 2)}
+
+        def lease(guid: str) -> Mapping[str, Any]:
+            return values_if_any(self, f"{adapters.INTERFACES}\\{guid}", lambda note: None)
+
+        text, *_ = self._material.first("listed", 1)
+        lines = [line.strip() for line in text.split("\n")]
+        return listed.adapters(lines, rows, guids, lease)
+
     def interfaces(self) -> Sequence[InterfaceRow]:
-        raise NoFact("GetIfTable2 is not for PowerShell")
+        """The NICs that the registry knows.
+
+        The index of one that is disabled is not known there: it is negative where the driver of
+        that NIC was installed before those of the others, else larger than any.
+        """
+        devices = self._material.of("device", 7)
+        if not devices:
+            raise NoFact(self._material.why_missing("devices") or NO_DEVICE)
+        by_guid = {row.guid.lower(): row for row in self.adapters()}
+        found: List[InterfaceRow] = []
+        for number, fields in enumerate(devices):
+            own = by_guid.get(fields[0].lower())
+            index = number - len(devices)
+            if any(earlier[0].lower() in by_guid for earlier in devices[:number]):
+                index += LAST_INDEX
+            found.append(_interface_row(fields, own, index))
+        return found
 
     def addresses_to_skip(self) -> Sequence[Tuple[int, str]]:
-        raise NoFact("GetUnicastIpAddressTable is not for PowerShell")
+        words = {address: word for address, word, *_ in self._material.of("skip", 2)}
+        if not words:
+            raise NoFact(self._material.why_missing("skipped") or NO_ROOM)
+        # nobody can set it for that address, so its word is the one for no
+        no = words.get(LOOPBACK)
+        if no is None:
+            raise NoFact(NO_WORD)
+        return [
+            (row.index, address.address)
+            for row in self.adapters()
+            for address in row.addresses
+            if words.get(address.address, no) != no
+        ]
+
+    def filters(self) -> str:
+        """The filters, as XML that the reader of netsh's takes."""
+        return f"<filters>{''.join(text for text, *_ in self._material.of('filter', 1))}</filters>"
 
     def forward_table(self) -> Sequence[ForwardRow]:
         records = self._material.of("route", 5)
@@ -354,6 +422,12 @@ class RecordedWindows:
             values = self._values_of(Root(root), path)
             for name, kind, text in zip(fields[::3], fields[1::3], fields[2::3]):
                 values[name] = registry_value(kind, text)
+        for guid, _, _, _, _, instance, flags, *_ in self._material.of("device", 7):
+            connection = self._values_of(Root.MACHINE, f"{adapters.NETWORK}\\{guid}\\Connection")
+            if instance:
+                connection["PnpInstanceID"] = instance
+                device = self._values_of(Root.MACHINE, f"{adapters.ENUM}\\{instance}")
+                device["ConfigFlags"] = decimal(flags or "0")
         for path, name, text in self._material.of("rule", 3):
             self._values_of(Root.MACHINE, path)[name] = text
         for path, read, left in self._material.of("rules", 3):
@@ -442,15 +516,24 @@ class RecordedWindows:
         return found == "1"
 
 
-def _not_by_script(*_: Any) -> Any:
-    raise NoFact(NOT_BY_SCRIPT)
+def _unavailable(reason: str, board: Board) -> Any:
+    raise NoFact(reason)
+
+
+def _filters(source: RecordedWindows, board: Board) -> Any:
+    return wfp.collect(source.filters, board)
 
 
 def registry_value(kind: str, text: str) -> Any:
     """A value as ``winreg`` gives it.
 
-    :param kind: a member of RegistryValueKind
+    :param kind: a member of RegistryValueKind, or as reg.exe writes it
     """
+    if kind == "REG_BINARY":
+        return bytes.fromhex(text)
+    if kind == "REG_MULTI_SZ":
+        return text.split("\\0")
+    kind = OF_REG.get(kind, kind)
     if kind in ("DWord", "QWord"):
         # .NET has them with a sign
         return decimal(text) % 2**32
@@ -462,6 +545,31 @@ def registry_value(kind: str, text: str) -> Any:
         return base64.b64decode(text, validate=True)
     except binascii.Error:
         return None
+
+
+def _interface_row(fields: Record, own: Optional[AdapterRow], index: int) -> InterfaceRow:
+    """A NIC of the registry, with the state of its adapter where it has one."""
+    guid, name, description, kind, traits, *_ = fields
+    status, media, mac = adapters.NOT_PRESENT, 0, b""
+    if own:
+        index, status, mac = own.index, own.oper_status, own.mac
+        # Windows lists no adapter that is disabled: one that is not up has no link
+        media = adapters.MEDIA_DISCONNECTED
+        if status == adapters.UP:
+            media = CONNECTED
+    return InterfaceRow(
+        index,
+        guid,
+        name,
+        description,
+        mac,
+        decimal(kind or str(adapters.ETHERNET)),
+        bool(decimal(traits or "0") & NCF_PHYSICAL),
+        False,
+        status,
+        ADMIN_UP,
+        media,
+    )
 
 
 def _adapter_row(fields: Record) -> AdapterRow:
@@ -493,7 +601,9 @@ def _forward_row(fields: Record, by_address: Mapping[str, int]) -> ForwardRow:
     kind = 4
     if not next_hop:
         kind, next_hop = routes.DIRECT, routes.ON_LINK
-    index = by_address.get(interface, LOOPBACK_INDEX)
+    index = by_address.get(interface, 0)
+    if interface.startswith("127."):
+        index = LOOPBACK_INDEX
     return ForwardRow(
         parse_address(destination),
         parse_address(mask),

@@ -115,7 +115,8 @@ def judged(
     exe_seconds: float,
     err: bytes = b"",
 ) -> Alone:
-    (found,) = decode(out)
+    # as the portal shows them: the document is on standard error
+    (found,) = decode(out + b"\n" + err)
     if found.facts is None:
         raise AssertionError(f"no facts: {found.notes}\n{out.decode('ascii', 'replace')}\n{err!r}")
     report = json.loads(json_report.as_json(diagnose(found.facts)))
