@@ -66,6 +66,7 @@ class Use:
     """A member that the script uses, or a type that it names (``member`` is "" then)."""
 
     line: int
+    function: str  # in small letters; "" outside of all
     types: Tuple[str, ...]
     member: str
     is_static: bool
@@ -86,6 +87,18 @@ class Use:
         return f"line {self.line}: {shown}{dots}{self.member}{called}"
 
 
+@dataclass(frozen=True)
+class Call:
+    """A command that the script calls."""
+
+    line: int
+    function: str  # in small letters, where the call stands; "" outside of all
+    name: str  # "" where it is no constant
+    operator: str  # Unknown (none), Ampersand or Dot
+    text: str  # of the variable or the text that names the command, where it is no constant
+    arguments: Tuple[Tuple[str, ...], ...]  # each with the texts that it may be
+
+
 class Script:
     """A script's syntax tree, as ``syntax.ps1`` prints it, with what is inferred from it.
 
@@ -100,7 +113,7 @@ class Script:
         self.keys: Dict[str, Types] = {}
         self.outputs: Dict[str, Types] = {}
         self.uses: Set[Use] = set()
-        self.commands: Set[Tuple[int, str]] = set()
+        self.calls: Set[Call] = set()
         self._scope = ""
         self._items: List[Types] = []
         self._is_guarded = False
@@ -255,7 +268,7 @@ class Script:
         return found
 
     def _assign_several(self, targets: List[Node], right: Node) -> Types:
-        values = _listed(right)
+        values = listed(right)
         if not values:
             found = self._output(right)
             for target in targets:
@@ -311,9 +324,10 @@ class Script:
         name = name_node.get("Value") if name_node["kind"] == "StringConstantExpression" else None
         if name is None:
             self.types(name_node)
-            self.commands.add((node["line"], "&"))
-        else:
-            self.commands.add((node["line"], name))
+        shown = name_node.get("text") or name_node.get("Value") or ""
+        said = tuple(texts(argument) for argument in arguments)
+        operator = node["InvocationOperator"]
+        self.calls.add(Call(node["line"], self._scope, name or "", operator, shown, said))
         if name in ("ForEach-Object", "Where-Object"):
             self._items.append(items)
             given = self._blocks(arguments[0]["ScriptBlock"])
@@ -505,7 +519,9 @@ class Script:
             return {NUMBER}
         seen = tuple(sorted(having or owner - {UNKNOWN}))
         member = ".ctor" if name.lower() == "new" and is_static else name
-        use = Use(node["line"], seen, member, is_static, arguments, is_set, self._is_guarded)
+        use = Use(
+            node["line"], self._scope, seen, member, is_static, arguments, is_set, self._is_guarded
+        )
         self.uses.add(use)
         return {item for item in given if not item.startswith("!!")}
 
@@ -525,7 +541,7 @@ class Script:
         """A type that the script names."""
         found = self.framework.resolve(written)
         seen = (found or written,)
-        self.uses.add(Use(line, seen, "", True, None, False, self._is_guarded))
+        self.uses.add(Use(line, self._scope, seen, "", True, None, False, self._is_guarded))
         return {found} if found and found != "System.Void" else set()
 
     def _elements(self, found: Types) -> Types:
@@ -569,18 +585,18 @@ def texts(node: Optional[Node]) -> Tuple[str, ...]:
     return ()
 
 
-def _expression(node: Node) -> Optional[Node]:
+def sole_expression(node: Node) -> Optional[Node]:
     """The expression that a pipeline is, where it is nothing else."""
     if node["kind"] == "CommandExpression":
         return node["Expression"]
     if node["kind"] == "Pipeline" and len(node["PipelineElements"]) == 1:
-        return _expression(node["PipelineElements"][0])
+        return sole_expression(node["PipelineElements"][0])
     return None
 
 
-def _listed(node: Node) -> List[Node]:
+def listed(node: Node) -> List[Node]:
     """The elements of a statement that is a list of values."""
-    expression = _expression(node)
+    expression = sole_expression(node)
     if expression and expression["kind"] == "ArrayLiteral":
         elements: List[Node] = expression["Elements"]
         return elements
@@ -588,19 +604,19 @@ def _listed(node: Node) -> List[Node]:
 
 
 def _is_comma(node: Node) -> bool:
-    expression = _expression(node)
+    expression = sole_expression(node)
     return bool(expression) and expression.get("TokenKind") == "Comma"
 
 
 def _is_of_framework(condition: Node) -> bool:
     """``$IsFramework``, or what holds only where it holds."""
-    expression = _expression(condition)
+    expression = sole_expression(condition)
     return bool(expression) and expression.get("VariablePath", "").lower() == FRAMEWORK_ONLY
 
 
 def _is_of_core(condition: Node) -> bool:
     """``-not $IsFramework``, or a version of PowerShell that is at least 6."""
-    expression = _expression(condition)
+    expression = sole_expression(condition)
     if expression is None:
         return False
     if expression["kind"] == "UnaryExpression" and expression["TokenKind"] == "Not":

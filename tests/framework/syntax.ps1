@@ -48,6 +48,10 @@ function Write-Node($node) {
         [void]$Builder.Append(',"').Append($name).Append('":')
         Write-Value $node.$name
     }
+    if ($node -is [Management.Automation.Language.VariableExpressionAst] -or $node -is [Management.Automation.Language.SubExpressionAst]) {
+        [void]$Builder.Append(',"text":')
+        Write-Text $node.Extent.Text
+    }
     if ($node -is [Management.Automation.Language.ParameterAst]) {
         [void]$Builder.Append(',"Types":')
         Write-Value @($node.Attributes | Where-Object { $_ -is [Management.Automation.Language.TypeConstraintAst] } | ForEach-Object { $_.TypeName.FullName })
