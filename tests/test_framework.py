@@ -4,6 +4,7 @@
 script comes to use a member that is not in it: ``python -m tests.framework``.
 """
 
+import re
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,13 @@ def framework():
 
 
 @pytest.fixture(scope="module")
-def script(framework):
-    return check.inferred(check.syntax(ENGINE, SCRIPT), framework)
+def tree():
+    return check.syntax(ENGINE, SCRIPT)
+
+
+@pytest.fixture(scope="module")
+def script(tree, framework):
+    return check.inferred(tree, framework)
 
 
 @reads
@@ -125,6 +131,45 @@ def test_what_the_framework_lacks_is_found(tmp_path, framework):
         assert said and reason in said[-1], (fault, said)
     last = first + len(FAULTS)
     assert [line for line in found if int(line.split()[1].strip(":")) >= last] == []
+
+
+NEWER = {  # what Windows PowerShell 5.1 cannot run
+    "$a = $b ? 1 : 2": "TernaryExpression",
+    "$a = $b ?? 1": "QuestionQuestion",
+    "$a ??= 1": "QuestionQuestionEquals",
+    "Get-Date && Get-Date": "PipelineChain",
+    "${a}?.Length": "NullConditional",
+    "${a}?[0]": "NullConditional",
+    "Get-Date &": "Background",
+    "'a' -replace 'a', { 'b' }": "-replace by a script block",
+    "'a'..'c'": "a range of characters",
+    "function Get-It { clean { 1 } }": "CleanBlock",
+}
+
+
+@reads
+def test_nothing_in_it_is_newer_than_windows_powershell_5_1(tree):
+    assert check.newer_than_5_1(tree) == []
+    escapes = re.findall(r"`(?:e|u\{)", SCRIPT.read_text("ascii"))
+    assert escapes == []
+
+
+@reads
+def test_what_is_newer_is_found(tmp_path):
+    path = tmp_path / "newer.ps1"
+    path.write_text("\n".join([*NEWER, "'a' -replace 'a', 'b'", "1..3"]))
+    found = check.newer_than_5_1(check.syntax(ENGINE, path))
+    for number, reason in enumerate(NEWER.values(), 1):
+        assert f"line {number}: {reason}" in found
+    assert max(int(line.split()[1].strip(":")) for line in found) == len(NEWER)
+
+
+@reads
+def test_every_variable_is_set_by_the_script_or_by_windows_powershell(tree, tmp_path):
+    assert check.unset(tree) == []
+    path = tmp_path / "unset.ps1"
+    path.write_text("param($a)\n$b, $c = $a, $IsWindows\nforeach ($d in $b) { $d + $e }\n")
+    assert check.unset(check.syntax(ENGINE, path)) == ["line 3: $e", "line 2: $iswindows"]
 
 
 @pytest.mark.skipif(

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
-from .inference import Node, Script, Use
+from .inference import AUTOMATIC, Node, Script, Use, nodes
 from .listing import Framework
 from .metadata import Member
 
@@ -31,6 +31,58 @@ def syntax(engine: Path, script: Path) -> Node:
 
 def inferred(tree: Node, framework: Framework) -> Script:
     return Script(tree, framework, KNOWN)
+
+
+def newer_than_5_1(tree: Node) -> List[str]:
+    """What only a later PowerShell than 5.1 has, by its line."""
+    found = []
+    for node in nodes(tree):
+        reason = _why_newer(node)
+        if reason:
+            found.append(f"line {node['line']}: {reason}")
+    return found
+
+
+def _why_newer(node: Node) -> str:
+    kind, operator = node["kind"], str(node.get("Operator"))
+    if kind in ("TernaryExpression", "PipelineChain"):
+        return kind
+    if operator.startswith("QuestionQuestion"):
+        return operator
+    for name in ("NullConditional", "Background", "CleanBlock", "ThrottleLimit"):
+        if node.get(name):
+            return name
+    by = node["Right"].get("Elements") if operator in ("Ireplace", "Creplace") else None
+    if by and by[1]["kind"] == "ScriptBlockExpression":
+        return "-replace by a script block"
+    if operator == "DotDot" and "String" in node["Left"]["kind"]:
+        return "a range of characters"
+    return ""
+
+
+def unset(tree: Node) -> List[str]:
+    """The variables that nothing in a script sets, which is an error in strict mode. PowerShell 7
+    sets more by itself than 5.1.
+    """
+    known = {*AUTOMATIC, "_", "erroractionpreference"}
+    read: Dict[str, int] = {}
+    for node in nodes(tree):
+        kind = node["kind"]
+        if kind == "VariableExpression":
+            read.setdefault(node["VariablePath"].lower(), node["line"])
+        targets = []
+        if kind == "AssignmentStatement":
+            targets = node["Left"].get("Elements") or [node["Left"]]
+        elif kind == "ForEachStatement":
+            targets = [node["Variable"]]
+        elif kind == "Parameter":
+            targets = [node["Name"]]
+        for target in targets:
+            if target["kind"] == "ConvertExpression":
+                target = target["Child"]
+            known.add(target.get("VariablePath", "").lower())
+    names = sorted(name for name in set(read) - known if not name.startswith("env:"))
+    return [f"line {read[name]}: ${name}" for name in names]
 
 
 def missing(script: Script) -> List[str]:

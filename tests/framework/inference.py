@@ -481,7 +481,7 @@ class Script:
         return self._member(node, tuple(arguments))
 
     def _member(self, node: Node, arguments: Optional[Tuple[Tuple[str, ...], ...]]) -> Types:
-        name = node["Member"].get("Value")
+        name: str = node["Member"]["Value"]
         if node["Static"]:
             owner = self._named(node["Expression"]["TypeName"], node["line"])
             if name.lower() == "new":

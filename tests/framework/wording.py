@@ -7,7 +7,7 @@ from __future__ import annotations
 from itertools import product
 from typing import Dict, Iterator, List, Optional, Set, Tuple
 
-from .inference import Node, listed, nodes, sole_expression
+from .inference import Node, listed, sole_expression
 
 ANY = "*"
 
@@ -98,9 +98,3 @@ def _pairs(left: Node, right: Node) -> Iterator[Tuple[Node, Optional[Node]]]:
     values = listed(right)
     for number, target in enumerate(left["Elements"]):
         yield target, values[number] if len(values) == len(left["Elements"]) else None
-
-
-def commands(tree: Node) -> Iterator[Node]:
-    for node in nodes(tree):
-        if node["kind"] == "Command":
-            yield node
