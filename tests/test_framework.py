@@ -11,6 +11,7 @@ import pytest
 
 from .framework import check, listing
 from .framework.__main__ import ASSEMBLIES, SCRIPT
+from .framework.inference import Script
 from .lab.powershell import engine
 
 ENGINE = engine("linux")
@@ -40,7 +41,7 @@ def tree():
 
 @pytest.fixture(scope="module")
 def script(tree, framework):
-    return check.inferred(tree, framework)
+    return Script(tree, framework)
 
 
 @reads
@@ -124,7 +125,7 @@ function Get-Process2 { $process }
 def test_what_the_framework_lacks_is_found(tmp_path, framework):
     path = tmp_path / "faults.ps1"
     path.write_text(BEGINNING + "\n".join([*FAULTS, *SOUND]) + "\n")
-    found = check.missing(check.inferred(check.syntax(ENGINE, path), framework))
+    found = check.missing(Script(check.syntax(ENGINE, path), framework))
     first = BEGINNING.count("\n") + 1
     for number, (fault, reason) in enumerate(FAULTS.items(), first):
         said = [line for line in found if line.startswith(f"line {number}: ")]

@@ -9,6 +9,7 @@ import pytest
 from .command import ROOT
 from .framework import check, listing
 from .framework.__main__ import SCRIPT
+from .framework.inference import Script
 from .framework.wording import ANY, Wording
 from .test_framework import ENGINE, reads
 
@@ -76,7 +77,7 @@ def tree():
 
 @pytest.fixture(scope="module")
 def script(tree):
-    return check.inferred(tree, listing.load())
+    return Script(tree, listing.load())
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from pathlib import Path
 from ..command import ROOT
 from ..lab.powershell import engine
 from . import check, listing, metadata
+from .inference import Script
 
 # What powershell.exe has loaded before a script begins, of what the reference assemblies have: a
 # script finds no types in other assemblies.
@@ -25,7 +26,7 @@ def make(folder: Path) -> None:
     if power_shell is None:
         sys.exit("no PowerShell engine: $IMDS_CHECK_PWSH names its folder")
     framework = listing.Framework(metadata.read(folder, ASSEMBLIES))
-    script = check.inferred(check.syntax(power_shell, SCRIPT), framework)
+    script = Script(check.syntax(power_shell, SCRIPT), framework)
     for line in check.missing(script):
         print(line)
     listing.write(framework.asked())

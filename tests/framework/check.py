@@ -12,11 +12,6 @@ from .inference import AUTOMATIC, Node, Script, Use, nodes
 from .listing import Framework
 from .metadata import Member
 
-# What the script does not tell: the type of a variable in a function.
-KNOWN: Dict[Tuple[str, str], str] = {
-    ("hide-secret", "match"): "System.Text.RegularExpressions.Match",  # a MatchEvaluator's
-}
-
 
 def syntax(engine: Path, script: Path) -> Node:
     """A script's syntax tree, by PowerShell's own parser; ``engine`` is a pwsh."""
@@ -27,10 +22,6 @@ def syntax(engine: Path, script: Path) -> Node:
         subprocess.run([*command, "-path", str(script), "-out", str(out)], check=True)
         tree: Node = json.loads(out.read_text("utf-8"))
     return tree
-
-
-def inferred(tree: Node, framework: Framework) -> Script:
-    return Script(tree, framework, KNOWN)
 
 
 def newer_than_5_1(tree: Node) -> List[str]:

@@ -100,14 +100,10 @@ class Call:
 
 
 class Script:
-    """A script's syntax tree, as ``syntax.ps1`` prints it, with what is inferred from it.
+    """A script's syntax tree, as ``syntax.ps1`` prints it, with what is inferred from it."""
 
-    ``known`` has the types that the script does not tell: by function and variable.
-    """
-
-    def __init__(self, tree: Node, framework: Framework, known: Dict[Tuple[str, str], str]) -> None:
+    def __init__(self, tree: Node, framework: Framework) -> None:
         self.framework = framework
-        self.known = known
         self.functions: Dict[str, Node] = {}
         self.variables: Dict[Tuple[str, str], Types] = {}
         self.keys: Dict[str, Types] = {}
@@ -254,6 +250,7 @@ class Script:
         return self._statements(node["Body"])
 
     _of_ForStatement = _of_WhileStatement = _of_ForEachStatement
+    _of_DoWhileStatement = _of_DoUntilStatement = _of_ForEachStatement
 
     # --- assignments
 
@@ -357,10 +354,18 @@ class Script:
                     named = None
                 continue
             found = self.types(argument)
+            if argument.get("Splatted"):
+                for parameter in parameters:
+                    self._give(name, parameter, self._elements(found))
+                continue
             parameter = named or (parameters.pop(0) if parameters else None)
             named = None
-            if parameter and not parameter["Types"]:
-                self._add(self.variables, (name, parameter["Name"]["VariablePath"].lower()), found)
+            if parameter:
+                self._give(name, parameter, found)
+
+    def _give(self, name: str, parameter: Node, found: Types) -> None:
+        if not parameter["Types"]:
+            self._add(self.variables, (name, parameter["Name"]["VariablePath"].lower()), found)
 
     # --- expressions
 
@@ -381,12 +386,14 @@ class Script:
             return set(self._items[-1]) if self._items else {UNKNOWN}
         if name.startswith("env:"):
             return {STRING}
-        if (self._scope, name) in self.known:
-            return {self.known[self._scope, name]}
         for scope in (self._scope, ""):
             if (scope, name) in self.variables:
                 return set(self.variables[scope, name])
-        return set(AUTOMATIC.get(name, {UNKNOWN}))
+        if name in AUTOMATIC:
+            return set(AUTOMATIC[name])
+        # of a function that calls this one
+        callers = [found for (_, other), found in self.variables.items() if other == name]
+        return set().union(*callers) if callers else {UNKNOWN}
 
     def _of_CommandParameter(self, node: Node) -> Types:
         return self.types(node["Argument"])
@@ -408,7 +415,9 @@ class Script:
 
     def _of_Hashtable(self, node: Node) -> Types:
         for key, value in node["KeyValuePairs"]:
-            self._add(self.keys, texts(key)[0].lower(), self._output(value))
+            found = self._output(value)
+            for name in texts(key):
+                self._add(self.keys, name.lower(), found)
         return {HASHTABLE}
 
     def _of_ScriptBlockExpression(self, node: Node) -> Types:
@@ -439,7 +448,7 @@ class Script:
             if narrowed:
                 self._assign_variable(node["Left"]["VariablePath"], {narrowed})
         if operator in TRUTHS:
-            return {BOOLEAN}
+            return {BOOLEAN} | {item for item in left if item.endswith("[]")}  # which it filters
         if operator in TEXTS:
             return {STRING}
         if operator in LISTS_OF_TEXT:
@@ -476,9 +485,16 @@ class Script:
     def _of_InvokeMemberExpression(self, node: Node) -> Types:
         arguments = []
         for argument in node["Arguments"] or ():
+            if argument["kind"] == "ScriptBlockExpression" and node["Member"]["Value"] == "Replace":
+                self._is_given_matches(argument["ScriptBlock"])
             self.types(argument)
             arguments.append(texts(argument))
         return self._member(node, tuple(arguments))
+
+    def _is_given_matches(self, block: Node) -> None:
+        """A script block as a MatchEvaluator, the one delegate that a script is likely to make."""
+        for parameter in (block["ParamBlock"] or {}).get("Parameters") or ():
+            self._assign_variable(parameter["Name"]["VariablePath"], {REGEX_MATCH})
 
     def _member(self, node: Node, arguments: Optional[Tuple[Tuple[str, ...], ...]]) -> Types:
         name: str = node["Member"]["Value"]
@@ -490,9 +506,10 @@ class Script:
             return self._use(node, owner, arguments)
         owner = self.types(node["Expression"])
         found: Types = set()
-        if owner & MAY_BE_HASHTABLE and arguments is None and name.lower() in self.keys:
+        may_have_key = {item for item in owner if self._elements({item}) & MAY_BE_HASHTABLE}
+        if may_have_key and arguments is None and name.lower() in self.keys:
             found |= self.keys[name.lower()]
-            owner = owner - MAY_BE_HASHTABLE
+            owner = owner - may_have_key
             if not owner:
                 return found
         return found | self._use(node, owner, arguments)

@@ -163,6 +163,8 @@ class Framework:
         """What ``foreach`` over a value of this type gives: by its indexer with a number."""
         if type_name.endswith("[]"):
             return type_name[:-2]
+        if type_name == "System.Collections.ICollection":
+            return "System.Object"
         for indexer in self.members(type_name, "Item"):
             if indexer.parameters == ("System.Int32",):
                 return indexer.returns

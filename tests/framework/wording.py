@@ -66,8 +66,8 @@ class Wording:
             return {text for item in node["Elements"] for text in self.of(function, item)}
         if kind == "ExpandableStringExpression":
             return set(self._expanded(function, node))
-        expression = sole_expression(node)
-        return self.of(function, expression) if expression else {ANY}
+        parts = _alternatives(node)
+        return {text for part in parts for text in self.of(function, part)} or {ANY}
 
     def _variable(self, function: str, name: str) -> Set[str]:
         for place in ((function, name), ("", name)):
@@ -88,6 +88,24 @@ class Wording:
             for part, value in zip(parts, values):
                 text = text.replace(part["text"], value, 1)
             yield text
+
+
+def _alternatives(node: Node) -> List[Node]:
+    """The parts each of which makes some of the values that an expression has."""
+    kind = node["kind"]
+    if kind == "BinaryExpression" and node["Operator"] == "Plus":
+        return [node["Left"], node["Right"]]
+    if kind == "ArrayExpression":
+        return list(node["SubExpression"]["Statements"])
+    if kind == "Pipeline":
+        *_, last = node["PipelineElements"]
+        if (
+            last["kind"] == "Command"
+            and last["CommandElements"][0].get("Value") == "ForEach-Object"
+        ):
+            return list(last["CommandElements"][1]["ScriptBlock"]["EndBlock"]["Statements"])
+    expression = sole_expression(node)
+    return [expression] if expression else []
 
 
 def _pairs(left: Node, right: Node) -> Iterator[Tuple[Node, Optional[Node]]]:
