@@ -71,6 +71,11 @@ def test_it_names_the_cause_that_the_exe_names(results, name):
     assert found.printed.rstrip().rpartition("\n")[2].startswith("END IMDS-CHECK ")
 
 
+def test_what_the_script_cannot_show_is_a_scenario_of_the_lab():
+    assert set(script_alone.UNSEEN) < set(SCENARIOS)
+    assert len(script_alone.UNSEEN) <= len(SCENARIOS) * 5 / 100
+
+
 @runs
 @pytest.mark.parametrize("kind, name", DECIDED_BY.items(), ids=list(DECIDED_BY))
 def test_without_the_records_of_a_kind_the_cause_is_not_named(results, kind, name):

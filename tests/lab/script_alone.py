@@ -46,7 +46,9 @@ NO_ROOM_FOR_THE_DOCUMENT = (
 # What the script's output cannot show although the exe sees it, and why.
 UNSEEN: Dict[str, str] = {
     "attested-signature-invalid (tampered)": NO_ROOM_FOR_THE_DOCUMENT,
+    "attested-document-expired (stale)": NO_ROOM_FOR_THE_DOCUMENT,
     "attested-nonce-mismatch (other-nonce)": NO_ROOM_FOR_THE_DOCUMENT,
+    "attested-vm-mismatch (other-vm)": NO_ROOM_FOR_THE_DOCUMENT,
 }
 
 
@@ -60,14 +62,20 @@ class Alone:
     printed: str
     seconds: float
     exe_seconds: float
+    err: str = ""  # what it printed on standard error
 
     @property
     def size(self) -> int:
-        return len(self.printed.replace("\r\n", "\n").replace("\n", "\r\n"))
+        return size_of(self.printed)
 
     @property
     def is_equal(self) -> bool:
         return self.exe == self.script
+
+
+def size_of(printed: str) -> int:
+    """Bytes as Run Command counts them: two for each line end."""
+    return len(printed.replace("\r\n", "\n").replace("\n", "\r\n"))
 
 
 class AloneLab(PowerShellLab):
@@ -161,12 +169,22 @@ def judged(
     exe_seconds: float,
     err: bytes = b"",
 ) -> Alone:
-    (found,) = decode(out)
+    printed, said = out.decode("ascii"), err.decode("ascii")
+    (found,) = decode(given_back(printed, said))
     if found.facts is None:
-        raise AssertionError(f"no facts: {found.notes}\n{out.decode('ascii', 'replace')}\n{err!r}")
+        raise AssertionError(f"no facts: {found.notes}\n{printed}\n{said}")
     report = json.loads(json_report.as_json(diagnose(found.facts)))
-    printed = out.decode("ascii")
-    return Alone(exe, (report["verdict"], report["cause"]), report, printed, seconds, exe_seconds)
+    script = (report["verdict"], report["cause"])
+    return Alone(exe, script, report, printed, seconds, exe_seconds, said)
+
+
+def given_back(out: str, err: str) -> bytes:
+    """Both streams as ``az vm run-command invoke`` prints them."""
+    streams = [
+        {"code": f"ComponentStatus/{name}/succeeded", "message": text}
+        for name, text in (("StdOut", out), ("StdErr", err))
+    ]
+    return json.dumps({"value": streams}).encode("ascii")
 
 
 def parameters(arguments: Tuple[str, ...]) -> Dict[str, str]:
@@ -272,6 +290,8 @@ def summary(rows: Sequence[Row]) -> List[str]:
     if ran:
         largest, name = max(ran, key=lambda item: item[0].size)
         lines.append(f"largest output: {largest.size} of {REPORT_LIMIT} bytes ({name})")
+        loudest, name = max(ran, key=lambda item: size_of(item[0].err))
+        lines.append(f"largest on standard error: {size_of(loudest.err)} bytes ({name})")
         lines += [
             f"seconds, {name}: exe {alone.exe_seconds:.1f}, script alone {alone.seconds:.1f}"
             for alone, name in ran
