@@ -36,6 +36,7 @@ SAVED = Path(__file__).parent.parent / "recorded"
 OWN_ARP = {"WINEDLLOVERRIDES": f"{ENGINE['WINEDLLOVERRIDES']};arp.exe=n"}
 REPORT_LIMIT = 3900  # bytes, every line end counted as two
 EQUAL_OF_100 = 95  # at least
+ENGINE_DIES = b"Fatal error."  # .NET's own words
 # healthy, all dark, wrong interface
 TIMED = ("healthy: as Azure's DHCP leaves it", "platform-unreachable", "route-wrong-interface")
 PARAMETERS = {"--expected-mac": "ExpectedMac", "--expected-ip": "ExpectedIp"}
@@ -50,6 +51,10 @@ UNSEEN: Dict[str, str] = {
     "attested-nonce-mismatch (other-nonce)": NO_ROOM_FOR_THE_DOCUMENT,
     "attested-vm-mismatch (other-vm)": NO_ROOM_FOR_THE_DOCUMENT,
 }
+
+
+class EngineDied(AssertionError):
+    """The engine that runs the script ended by an error of its own, before anything was printed."""
 
 
 @dataclass(frozen=True)
@@ -127,12 +132,12 @@ def script() -> str:
 
 
 def run(scenario: Broken, with_exe: bool = True) -> Alone:
-    """Breaks a VM, and asks the exe and the script. Wine hangs now and then: a VM in which a run
-    does not end is given up once for a new one.
+    """Breaks a VM, and asks the exe and the script. Wine hangs now and then, and .NET dies in it: a
+    VM in which a run does not end, or its engine dies, is given up once for a new one.
     """
     try:
         return _run(scenario, with_exe)
-    except subprocess.TimeoutExpired:
+    except (subprocess.TimeoutExpired, EngineDied):
         return _run(scenario, with_exe)
 
 
@@ -169,6 +174,8 @@ def judged(
     exe_seconds: float,
     err: bytes = b"",
 ) -> Alone:
+    if not out and err.startswith(ENGINE_DIES):
+        raise EngineDied(err.decode("ascii", "replace"))
     printed, said = out.decode("ascii"), err.decode("ascii")
     (found,) = decode(given_back(printed, said))
     if found.facts is None:
