@@ -266,7 +266,7 @@ def row_of(scenario: Broken) -> Row:
     try:
         return Row(scenario, run(scenario))
     except (AssertionError, OSError, subprocess.SubprocessError) as failure:
-        return Row(scenario, None, f"{type(failure).__name__}: {failure}")
+        return Row(scenario, None, f"{type(failure).__name__}: {' '.join(str(failure).split())}")
 
 
 def table(scenarios: Sequence[Broken]) -> List[Row]:
