@@ -1,14 +1,16 @@
 """imds-check.ps1 without the exe, on Windows .NET under Wine: it says enough for the exe's
 diagnosis, within the room that Run Command gives, and no secret.
-(``python -m tests.lab.script_alone`` has the table.)
+(``python -m tests.lab.script_alone`` has the table of all scenarios.)
 """
 
 import json
 
 import pytest
 
+from runcommand.diagnosis import diagnose
 from runcommand.operator import block
 from runcommand.operator.decode import decode
+from runcommand.operator.material import facts_of
 from runcommand.simulator.host import Behaviour
 
 from .lab import powershell, script_alone
@@ -31,17 +33,25 @@ from .wine import compiled
 REASON = powershell.why_not_here()
 runs = pytest.mark.skipif(REASON is not None, reason=f"the lab cannot run imds-check.ps1: {REASON}")
 SCENARIOS = {scenario.name: scenario for scenario in shown()}
-SHOWN = (
-    "healthy: as Azure's DHCP leaves it",
-    "route-wrong-interface",
-    "firewall-blocks-imds (local rule)",
-    "proxy-intercepts-imds (WinHTTP)",
-    "nic-down",
-    "imds-not-imds",
-    "attested-signature-invalid (tampered)",
-    "attested-nonce-mismatch (other-nonce)",
-    "cert-root-untrusted (in a user's store)",
-)
+# Of each kind of record a scenario whose cause it decides.
+DECIDED_BY = {
+    "try": "imds-not-imds",
+    "adapter": "nic-down",
+    "route": "route-wrong-interface",
+    "source": "source-not-primary-ip",
+    "neighbour": "route-wrong-gateway (static ARP entry)",
+    "given": "nic-mac-mismatch",
+    "rule": "firewall-blocks-imds (local rule)",
+    "key": "firewall-blocks-imds (default outbound action)",
+    "variable": "proxy-intercepts-imds (this process's environment)",
+    "service": "guest-proxy-agent-failing",
+    "chain": "cert-intermediate-missing (its hosts refuse)",
+    "extension": "cert-san-mismatch (wrong-name)",
+}
+HEALTHY = "healthy: as Azure's DHCP leaves it"
+# the document is on standard error
+OTHERS = ("attested-nonce-mismatch (other-nonce)", "cert-root-untrusted (in a user's store)")
+SHOWN = (HEALTHY, *DECIDED_BY.values(), *OTHERS)
 SECRETS = ("hunter2", "S3cret", "user:")
 HOST, PORT = "10.0.0.50", "3128"
 PROXY = f"{HOST}:{PORT}"
@@ -51,13 +61,32 @@ def unpacked(printed):
     return "\n".join("\t".join(record) for record in block.unpack(printed))
 
 
+@pytest.fixture(scope="module")
+def results():
+    return script_alone.run_all([SCENARIOS[name] for name in SHOWN])
+
+
 @runs
 @pytest.mark.parametrize("name", SHOWN)
-def test_it_names_the_cause_that_the_exe_names(name):
-    found = script_alone.run(SCENARIOS[name], with_exe=False)
+def test_it_names_the_cause_that_the_exe_names(results, name):
+    found = results[name]
     assert found.is_equal, (found.script, found.printed)
     assert found.size <= script_alone.REPORT_LIMIT
     assert found.printed.rstrip().rpartition("\n")[2].startswith("END IMDS-CHECK ")
+
+
+def test_what_the_script_cannot_show_is_a_scenario_of_the_lab():
+    assert set(script_alone.UNSEEN) < set(SCENARIOS)
+    assert len(script_alone.UNSEEN) <= len(SCENARIOS) * 5 / 100
+
+
+@runs
+@pytest.mark.parametrize("kind, name", DECIDED_BY.items(), ids=list(DECIDED_BY))
+def test_without_the_records_of_a_kind_the_cause_is_not_named(results, kind, name):
+    records = block.unpack(results[name].printed)
+    others = [record for record in records if record[0] != kind]
+    assert len(others) < len(records)
+    assert diagnose(facts_of(others)).cause != SCENARIOS[name].cause
 
 
 def planted():

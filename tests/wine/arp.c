@@ -25,6 +25,8 @@ int main(void) {
         if (held->table[j].dwIndex == row->dwIndex) own = text(held->table[j].dwAddr);
       printf("\nSchnittstelle: %s --- 0x%lx\n  Internetadresse       Physische Adresse     Typ\n", own, row->dwIndex);
       before = row->dwIndex;
+      /* Windows keeps one for each NIC, of IGMP; from its word a reader learns which one stands for static. */
+      printf("  %-20s  %-20s  %s\n", "224.0.0.22", "01-00-5e-00-00-16", TYPES[4]);
     }
     char mac[20] = "";
     const BYTE *b = row->bPhysAddr;
