@@ -14,7 +14,7 @@ from runcommand.operator import block
 from runcommand.operator.decode import decode
 from runcommand.operator.material import facts_of
 from runcommand.probes import recorded as probes
-from runcommand.report import json_report, text
+from runcommand.report import json_report, recorded, text
 from runcommand.system.recorded import NO_ROOM, NOT_BEGUN, NOT_BY_SCRIPT, registry_value
 from runcommand.winsock import posix_code
 
@@ -153,7 +153,7 @@ def test_decode_prints_the_diagnosis_in_each_form_and_ends_with_its_code():
 def test_the_json_report_can_be_judged_again():
     facts = facts_of(HEALTHY)
     content = json_report.as_json(diagnose(facts)).encode()
-    assert json_report.facts_of_report(content) == facts
+    assert recorded.facts_of_report(content) == facts
 
 
 def test_redacted_it_names_nothing_of_the_vm():

@@ -24,12 +24,16 @@ import zlib
 from typing import Iterable, List, Match, Optional, Tuple
 
 VERSION = 1
-TEXT_LIMIT = 4 * 1024 * 1024  # bytes of the text in a block; PowerShell sends far less
+# Bytes of the text in a block, and its records; the script sends far less of both.
+TEXT_LIMIT = 1024 * 1024
+RECORDS = 5000
 LINE = 100  # characters
 _ESCAPED = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 _PLAIN = {escape: character for character, escape in _ESCAPED.items()}
 _BEGIN = re.compile(r"^[ \t>]*RAW (\d{1,4}) (\d{1,7}) ([0-9a-f]{8})[ \t\r]*$", re.MULTILINE)
 _END = re.compile(r"^[ \t>]*RAW END[ \t\r]*$", re.MULTILINE)
+# A first line in which a character was lost or changed.
+_BROKEN_BEGIN = re.compile(r"^[ \t>]*RAW (?!END).*$", re.MULTILINE)
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/=]")
 
 Record = Tuple[str, ...]
@@ -53,15 +57,17 @@ def pack(records: Iterable[Record]) -> str:
 def unpack(report: str) -> Optional[List[Record]]:
     """The records of the block in a report; None where it has no block. Raises ``Damaged``."""
     begins = list(_BEGIN.finditer(report))
+    if len(begins) > 1:
+        raise Damaged(f"there are {len(begins)} of them: decode the output of one run at a time")
     if not begins:
+        if _BROKEN_BEGIN.search(report):
+            raise Damaged("its first line was changed on the way")
         if _END.search(report):
             raise Damaged("its first line is missing: the beginning of the text was cut off")
         return None
-    if len(begins) > 1:
-        raise Damaged(f"there are {len(begins)} of them: paste the output of one run alone")
     (begin,) = begins
     if int(begin[1]) != VERSION:
-        raise Damaged(f"it has form {begin[1]}: a newer imds-check can read it")
+        raise Damaged(f"it has version {int(begin[1])}, which a newer imds-check can read")
     return _records(_content(report, begin))
 
 
@@ -69,14 +75,16 @@ def _content(report: str, begin: Match[str]) -> str:
     """The characters of a block, whole."""
     end = _END.search(report, begin.end())
     expected = int(begin[2])
-    last = end.start() if end else len(report)
-    characters = _NOT_BASE64.sub("", report[begin.end() : last])
     if not end:
-        raise Damaged(f"its end is missing: {expected:,} characters were sent")
-    if len(characters) != expected:
-        raise Damaged(f"{len(characters):,} of its {expected:,} characters are there")
+        raise Damaged(f"its end is missing: the text was cut off before {expected:,} characters")
+    characters = _NOT_BASE64.sub("", report[begin.end() : end.start()])
+    found = len(characters)
+    if found < expected:
+        raise Damaged(f"only {found:,} of its {expected:,} characters are there")
+    if found > expected:
+        raise Damaged(f"it has {found:,} characters, and only {expected:,} were sent")
     if _checksum(characters) != begin[3]:
-        raise Damaged("its checksum is another: characters were changed on the way")
+        raise Damaged("its checksum does not match: characters were changed on the way")
     return characters
 
 
@@ -85,11 +93,21 @@ def _records(characters: str) -> List[Record]:
     try:
         content = inflate.decompress(base64.b64decode(characters, validate=True), TEXT_LIMIT)
         text = content.decode("utf-8")
-    except (binascii.Error, zlib.error, UnicodeDecodeError) as error:
-        raise Damaged(f"it cannot be unpacked: {error}") from None
-    if inflate.unconsumed_tail:
-        raise Damaged(f"unpacked it is larger than {TEXT_LIMIT:,} bytes")
-    return [tuple(map(_unescape, line.split("\t"))) for line in text.split("\n") if line]
+    except (binascii.Error, zlib.error):
+        raise Damaged("it cannot be unpacked: no imds-check.ps1 packed it like that") from None
+    except UnicodeDecodeError:
+        # what is cut at the limit may end within a character
+        if len(content) < TEXT_LIMIT:
+            raise Damaged("it cannot be unpacked: it holds no UTF-8 text") from None
+        text = ""
+    if inflate.unconsumed_tail or len(content) == TEXT_LIMIT:
+        raise Damaged(f"unpacked it is larger than {TEXT_LIMIT:,} bytes: no script sends so much")
+    if not inflate.eof:
+        raise Damaged("it cannot be unpacked: it ends too early")
+    lines = [line for line in text.split("\n") if line]
+    if len(lines) > RECORDS:
+        raise Damaged(f"it holds {len(lines):,} records: no script sends so many")
+    return [tuple(map(_unescape, line.split("\t"))) for line in lines]
 
 
 def _checksum(characters: str) -> str:
