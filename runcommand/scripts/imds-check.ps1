@@ -3,10 +3,9 @@
 # For Azure Run Command (RunPowerShellScript): paste it whole, or az vm run-command invoke --scripts @imds-check.ps1
 #
 # It collects what imds-check.exe looks at, and prints it as a block (RAW) below what it saw: "imds-check decode" makes the cause
-# of the whole output, and the commands that mend it, anywhere. It changes nothing and downloads nothing. It reads adapters,
-# routes, ARP, TCP connections to IMDS, proxies (no passwords), firewall rules, certificate chains, some services, edition and
-# SMBIOS. It connects to 169.254.169.254:80, 168.63.129.16:80 and :32526 and the proxies that are set; IMDS gets at most 12
-# requests, never for a token.
+# of it, and the commands that mend it, anywhere. It changes and downloads nothing. It reads adapters, routes, ARP, connections
+# to IMDS, proxies (no passwords), firewall rules, certificate chains, services, edition and SMBIOS. It connects to
+# 169.254.169.254:80, 168.63.129.16:80 and :32526 and the proxies that are set; IMDS gets at most 12 requests, never for a token.
 #
 # With ExePath or ExeUri, or where an earlier run has kept it (%ProgramFiles%\imds-check, where only SYSTEM and administrators
 # write), it runs imds-check.exe instead, and only that of the SHA-256 below. It needs PowerShell 5.1 or later, and no module.
@@ -20,7 +19,7 @@
 #   ExitCode                 "verdict": end with the exit code of the verdict. Else with 0, because Run Command loses the
 #                            output of a script that fails; the last line has the code in any case.
 
-# Without attributes and default values, so that a script pasted twice can be read: its second half is never reached.
+# Without attributes and default values, so that a script pasted twice can be read.
 param([string]$ExpectedMac, [string]$ExpectedIp, [string]$ExeUri, [string]$ExePath, [string]$Arguments, [string]$ExitCode)
 
 Set-StrictMode -Version 2
@@ -52,7 +51,7 @@ $TrustedInstaller = 'S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478
 function Start-Check([string[]]$unknown) {
     if ($unknown) {
         $known = 'ExpectedMac, ExpectedIp, ExeUri, ExePath, Arguments and ExitCode'
-        $names = @($unknown | Where-Object { $_ -match '^-\w' } | ForEach-Object { $_ -replace ':.*' }) # values may be secret
+        $names = @($unknown -match '^-\w' -replace ':.*') # values may be secret
         return Write-Report inconclusive 2 "Wrong parameters: $(if ($names) { "$names" } else { 'a value without a name' }). There are $known."
     }
     if ($Constrained) { return Write-Collected 'a policy keeps PowerShell to ConstrainedLanguage mode, in which it may neither verify nor start it' }
@@ -82,10 +81,9 @@ function Get-CommandLine {
 
 # --- the exe ---
 
-# Where the exe is kept.
 function Get-KeptPath { "$([Environment]::GetFolderPath('ProgramFiles'))\imds-check\imds-check-$("$ExeSha256".PadRight(16).Substring(0, 16)).exe" }
 
-# Gives imds-check.exe, verified, as an open file that nobody can change or replace; throws why it cannot be had.
+# Gives imds-check.exe, verified, as an open file that nobody can change; throws why it cannot be had.
 function Get-Exe {
     if ($ExeSha256.Length -ne 64) { throw 'this script was built without the exe, so it knows no SHA-256 that may run' }
     New-Folder
@@ -160,12 +158,12 @@ function Save-Exe([IO.Stream]$content, [string]$kept) {
 }
 
 # Makes the folder where the exe is kept; throws where somebody else may write there.
-# Under %ProgramFiles%, because others cannot plant a folder there, and because policies usually let run what lies there.
+# Others cannot plant a folder in %ProgramFiles%, and policies usually let run what lies there.
 function New-Folder {
     $programs = [Environment]::GetFolderPath('ProgramFiles')
     Confirm-Folder $programs 'look who may write there, and take that right away'
     $folder, $access = "$programs\imds-check", [Security.AccessControl.DirectorySecurity]::new()
-    # Administrators own it, they and SYSTEM have all rights, nobody else has any, and nothing is inherited.
+    # Administrators own it, they and SYSTEM have all rights, nothing is inherited.
     $access.SetSecurityDescriptorSddlForm('O:BAG:BAD:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)')
     try {
         if ([IO.Directory]::Exists($folder)) { }
@@ -259,7 +257,7 @@ function Open-Url([Uri]$uri, [double]$seconds) {
     throw "no answer in $([int]$seconds) s"
 }
 
-# The whole body of an answer, of at most so many bytes, in memory.
+# The body of an answer, of at most so many bytes.
 function Read-Body([Net.WebResponse]$answer, [long]$limit, [DateTime]$until) {
     $content, $buffer, $stream = [IO.MemoryStream]::new(), [byte[]]::new(65536), $answer.GetResponseStream()
     $expected = $answer.ContentLength # -1: not told
@@ -282,7 +280,7 @@ function Read-Body([Net.WebResponse]$answer, [long]$limit, [DateTime]$until) {
 
 # --- programs ---
 
-# Runs a program for at most so many seconds. Gives its output; its exit code is $null where it had to be killed.
+# Runs a program for at most so many seconds. Its exit code is $null where it had to be killed.
 function Invoke-Program([string]$file, [string]$options, [double]$seconds) {
     $start = [Diagnostics.ProcessStartInfo]::new($file, $options)
     $start.UseShellExecute, $start.CreateNoWindow, $start.WorkingDirectory = $false, $true, [Environment]::SystemDirectory
@@ -294,7 +292,7 @@ function Invoke-Program([string]$file, [string]$options, [double]$seconds) {
         $process.StandardInput.Close()
         if ($process.WaitForExit([int](1000 * $seconds))) { $code = $process.ExitCode } else { Stop-Program $process }
         [void][Threading.Tasks.Task]::WaitAll([Threading.Tasks.Task[]]$reading, 2000) # a child left behind may hold them open
-        $out, $err = $out, $err | ForEach-Object { [Text.Encoding]::ASCII.GetString($_.ToArray()) }
+        $out, $err = $out, $err | ForEach-Object { $Latin.GetString($_.ToArray()) }
         return @{ Code = $code; Out = $out; Err = $err }
     }
     finally { $process.Dispose() }
@@ -302,7 +300,9 @@ function Invoke-Program([string]$file, [string]$options, [double]$seconds) {
 
 # What a program of Windows prints.
 function Invoke-Tool([string]$name, [string]$options, [double]$seconds) {
-    (Invoke-Program "$([Environment]::SystemDirectory)\$name.exe" $options $seconds).Out
+    $ran = Invoke-Program "$([Environment]::SystemDirectory)\$name.exe" $options (Get-Left $seconds)
+    if ($null -eq $ran.Code) { throw "$name.exe did not end, and was killed" }
+    $ran.Out
 }
 
 # Kills a program with its children.
@@ -319,7 +319,7 @@ function Stop-Program([Diagnostics.Process]$process) {
 
 # --- the report without the exe ---
 
-# Collects, and prints what was seen and the block with the raw material. $why: why the exe did not run, where it was to.
+# Collects, and prints what was seen and the block. $why: why the exe did not run, where it was to.
 function Write-Collected([string]$why) {
     $seen = @('CHECKS')
     if ($Constrained) {
@@ -387,25 +387,22 @@ function Get-Wrapped([string]$text, [string]$indent) {
 
 # One line of printable ASCII.
 function Get-Plain([string]$text, [int]$limit) {
-    $plain = ''
-    foreach ($character in $text.ToCharArray()) {
-        $number = [int]$character
-        if ($number -ge 32 -and $number -le 126) { $plain += $character }
-        elseif ($number -in 9, 10, 13) { $plain += ' ' }
-        else { $plain += '\u{0:X4}' -f $number }
-        if ($plain.Length -gt $limit) { return $plain.Substring(0, $limit - 3) + '...' }
-    }
+    $text = (Get-Begin $text ($limit + 1)) -replace '[\t\r\n]', ' '
+    $plain = [regex]::Replace($text, '[^ -~]', { param($match) '\u{0:X4}' -f [int][char]$match.Value })
+    if ($plain.Length -gt $limit) { return $plain.Substring(0, $limit - 3) + '...' }
     return $plain
 }
 
 function Get-CheckLine([string]$id, $check) { '  {0,-5} {1,-20} {2}' -f $check.Status, $id, $check.Text }
+
+function Get-Begin([string]$text, [int]$limit) { $text.Substring(0, [Math]::Min($limit, $text.Length)) }
 
 # A text that a redacted report does not have.
 function Get-Detail([string]$text) { if (-not $Redact) { $text } }
 
 function Get-Rounded([double]$number, [string]$form) { $number.ToString($form, $Invariant) }
 
-# Asks IMDS where PowerShell itself may not: curl.exe comes with Windows since Windows 10 1803 and Server 2019.
+# Asks IMDS where PowerShell itself may not: curl.exe is in Windows since 10 1803 and Server 2019.
 function Test-MetadataByCurl {
     $curl = "$env:SystemRoot\System32\curl.exe"
     if (-not (Get-Command $curl -ErrorAction Ignore)) {
@@ -460,10 +457,10 @@ function Get-Number([string]$address) {
 
 # --- the raw material ---
 #
-# It is neither read nor judged here. A record is a line of fields; its rank says how much it matters where room is short.
-# runcommand/system/recorded.py and runcommand/probes/recorded.py list the kinds of records.
+# It is not judged here. A record is a line of fields; its rank says how much it matters where room is short.
+# runcommand/system/recorded.py and runcommand/probes/recorded.py list them.
 
-# Adds a record. Its fields stand between tabs, so that a tab, a line end and a backslash in them are escaped.
+# Adds a record: its fields between tabs; a tab, a line end and a backslash in them are escaped.
 function Add-Record([int]$rank, [object[]]$fields) {
     $texts = foreach ($field in $fields) {
         "$field".Replace('\', '\\').Replace("`t", '\t').Replace("`n", '\n').Replace("`r", '\r')
@@ -472,15 +469,18 @@ function Add-Record([int]$rank, [object[]]$fields) {
     $Records.Add(@{ Rank = $rank; Part = $Gathered.Part; Line = $line; Fits = $line.Length -le $RecordLimit })
 }
 
-# Runs a part of the collecting; where it fails, that is a record.
+# Runs a part of the collecting; a failure is a record.
 function Invoke-Part([string]$name, [scriptblock]$part) {
     $Gathered.Part = $name
     if ([DateTime]::UtcNow -gt $CollectUntil) { return Add-Record 1 'missing', $name, 'not begun when the time was up' }
     try { [void](& $part); $Gathered.Done += $name } catch { Add-Record 1 'missing', $name, "$(Get-Reason $_.Exception) at line $($_.InvocationInfo.ScriptLineNumber)" }
 }
 
-# Collects everything.
+# So many seconds, or what is left for the collecting.
+function Get-Left([double]$seconds) { [Math]::Max(0.1, [Math]::Min($seconds, ($CollectUntil - [DateTime]::UtcNow).TotalSeconds)) }
+
 function Get-Material {
+    $CollectUntil = [DateTime]::UtcNow.AddSeconds([Math]::Min(15, 0.75 * $Deadline))
     $Gathered.Reachable = $Gathered.Metadata = $Gathered.WireServer = @{ Status = 'error'; Text = 'not tried' }
     if ($ExpectedMac -or $ExpectedIp) { Add-Record 1 'given', $ExpectedMac.Trim(), $ExpectedIp.Trim() }
     Invoke-Part 'adapters' { Add-Adapter }
@@ -497,10 +497,10 @@ function Get-Material {
 
 # --- of the network
 
-# Connects side by side. Each place is @{ Key; Address; Port; Source }; each gets Code (a number of Winsock, 0: connected,
-# -1: no answer in time), Seconds, Local and, where it is connected, Client.
+# Connects side by side. Each place (Get-Place) gets Code (a number of Winsock, 0: connected, -1: no answer in time),
+# Seconds, Local and, where it is connected, Client.
 function Connect-Place([object[]]$places) {
-    $clock = [Diagnostics.Stopwatch]::StartNew()
+    $clock, $seconds = [Diagnostics.Stopwatch]::StartNew(), (Get-Left $ConnectSeconds)
     foreach ($place in $places) {
         $place.Code, $place.Local, $place.Client, $place.Task, $place.Seconds = -1, '', $null, $null, [double]$ConnectSeconds
         try {
@@ -510,7 +510,7 @@ function Connect-Place([object[]]$places) {
         }
         catch { $place.Code, $place.Seconds = (Get-SocketError $_.Exception), 0 }
     }
-    while ($clock.Elapsed.TotalSeconds -lt $ConnectSeconds) {
+    while ($clock.Elapsed.TotalSeconds -lt $seconds) {
         $waiting = $false
         foreach ($place in $places) {
             if ($place.Code -ne -1) { continue }
@@ -540,7 +540,7 @@ function Get-SocketError($exception) {
 
 # Sends one GET. Gives the bytes of the answer as text (Latin-1), and how it ended.
 function Receive-Answer($place, [string]$target, [string]$name, [double]$seconds, [string]$headers) {
-    $clock, $ended = [Diagnostics.Stopwatch]::StartNew(), 'closed'
+    $clock, $ended, $seconds = [Diagnostics.Stopwatch]::StartNew(), 'closed', (Get-Left $seconds)
     $content, $buffer = [IO.MemoryStream]::new(), [byte[]]::new(65536)
     try {
         $stream = $place.Client.GetStream()
@@ -564,7 +564,7 @@ function Receive-Answer($place, [string]$target, [string]$name, [double]$seconds
         At = "$([DateTime]::UtcNow.ToString('s'))Z" }
 }
 
-# Whether an answer has come to the end that its head announces. $text is its beginning.
+# Whether an answer has come to its end. $text is its beginning.
 function Test-Whole([string]$text, [IO.MemoryStream]$content) {
     $at = $text.IndexOf("`r`n`r`n")
     if ($at -lt 0) { return $false }
@@ -575,7 +575,7 @@ function Test-Whole([string]$text, [IO.MemoryStream]$content) {
     return $head -match '(?im)^Content-Length:\s*(\d{1,9})\s*$' -and $content.Length - $at - 4 -ge [int]$Matches[1]
 }
 
-# Adds a try: how the connect ended and, where something came back, what of it may leave this VM.
+# Adds a try: how the connect ended and what of an answer may leave this VM.
 function Add-TryRecord([int]$rank, $place, [string]$target, $answer) {
     $fields = @('try', $place.Key, $place.Address, $place.Port, $place.Source, $place.Local, $place.Code,
         (Get-Rounded $place.Seconds '0.000'), $target)
@@ -591,19 +591,19 @@ function Add-TryRecord([int]$rank, $place, [string]$target, $answer) {
 
 # The status line and the headers that are looked at.
 function Get-KeptHead([string]$head) {
-    $lines = @($head.Substring(0, [Math]::Min(65536, $head.Length)) -split "`r`n")
+    $lines = @((Get-Begin $head 65536) -split "`r`n")
     $names = 'Server', 'Via', 'X-Squid-Error', 'Proxy-Agent', 'Content-Type', 'Content-Length', 'Transfer-Encoding', 'Location', 'Date'
     $kept = @($lines[0]) + @($lines | Where-Object { $names -contains ($_ -replace ':.*') } | Select-First 12)
-    ($kept | ForEach-Object { Hide-Secret $_.Substring(0, [Math]::Min(300, $_.Length)) }) -join "`r`n"
+    ($kept | ForEach-Object { Hide-Word (Get-Begin $_ 300) }) -join "`r`n"
 }
 
-# Of a body what may leave this VM: some values of JSON, the title of a page, the beginning of the WireServer's XML.
+# Of a body what may leave this VM: values of JSON, a page's title, the WireServer's versions.
 function Get-KeptBody([string]$body) {
     $start = $body.TrimStart()
     if (-not $start) { return '' }
-    if ($start -match '^(?:<\?xml[^>]*>\s*)?<Versions') { return $body.Substring(0, [Math]::Min(1500, $body.Length)) }
+    if ($start -match '^(?:<\?xml[^>]*>\s*)?<Versions') { return "<Versions>$([regex]::Matches($body, '<Version>\d{4}-\d\d-\d\d</Version>') | Select-First 60)" }
     if ($start[0] -eq '<') {
-        $title = [regex]::Match($body.Substring(0, [Math]::Min(20000, $body.Length)), '(?i)<title[^>]{0,100}>[^<]{1,200}').Value
+        $title = [regex]::Match((Get-Begin $body 20000), '(?i)<title[^>]{0,100}>[^<]{1,200}').Value
         return "<html>$(Hide-Word $title)"
     }
     if ($start[0] -eq '{' -or $start[0] -eq '[') { return Get-KeptJson $start }
@@ -612,7 +612,7 @@ function Get-KeptBody([string]$body) {
 
 # JSON with only the values of $JsonKeys (enclosing key/key) and 40 items of a list; what is no JSON ends with "!".
 function Get-KeptJson([string]$text) {
-    $kept, $open, $key, $last, $dropped = [Text.StringBuilder]::new(), [Collections.Generic.Stack[object]]::new(), '', '', 0
+    $kept, $open, $key, $last, $dropped, $tokens = [Text.StringBuilder]::new(), [Collections.Generic.Stack[object]]::new(), '', '', 0, 0
     if ($text.Length -gt 262144) { return '!' }
     foreach ($match in [regex]::Matches($text, '("(?:[^"\\\x00-\x1F]|\\.)*")(\s*:)?|[^\s{}\[\]:,"]+|\S')) {
         $token, $bad = $match.Value, $false
@@ -640,7 +640,7 @@ function Get-KeptJson([string]$text) {
                 if ($kept.Length -and '{', '[' -notcontains $kept[$kept.Length - 1]) { [void]$kept.Append(',') }
                 if ($holder.Close -eq '}') { [void]$kept.Append("`"$key`":") }
                 if ($own -in 'signature', 'tenantId' -and $token.Length -gt 2) { $token = '"-"' }
-                elseif ($own -in 'message', 'error', 'error_description') { $token = Hide-Word $token.Substring(0, [Math]::Min(300, $token.Length)) }
+                elseif ($own -in 'message', 'error', 'error_description') { $token = Hide-Word (Get-Begin $token 300) }
                 [void]$kept.Append($token)
                 if ($token[0] -eq '"' -and ($token.Length -lt 2 -or $token[$token.Length - 1] -ne '"')) { [void]$kept.Append('"') }
             }
@@ -648,7 +648,7 @@ function Get-KeptJson([string]$text) {
             if ($opens) { $open.Push(@{ Key = $own; Close = @{ '{' = '}'; '[' = ']' }[$token]; Count = 0 }) }
             $last = if ($opens) { 'begin' } else { 'value' }
         }
-        if ($bad) { return "$kept!" }
+        if ($bad -or ++$tokens -gt 20000) { return "$kept!" }
     }
     return "$kept"
 }
@@ -667,9 +667,10 @@ function Get-Unchunked([string]$body) {
     return "$whole"
 }
 
-# A text of the same length with x for what may be a secret: user:password before an @, and a query.
+# A text of the same length with x for what may be secret: what is before an @, and a query.
 function Hide-Secret([string]$text) {
-    $end = $text.LastIndexOf('@')
+    $text = Get-Begin $text ($RecordLimit + 1) # there is no room for more
+    $end = $text.LastIndexOf([char]'@')
     if ($end -ge 0) {
         $hidden = [regex]::Replace($text.Substring(0, $end), '[^;\s\x00-\x1F]+(?![\x00-\x1F]\x00\x00)', { # a length in a binary value stays
                 param($match)
@@ -678,17 +679,18 @@ function Hide-Secret([string]$text) {
             })
         $text = $hidden + $text.Substring($end)
     }
-    [regex]::Replace($text, '\?[^\s;"\x00-\x1F]+', { param($match) '?' + 'x' * ($match.Value.Length - 1) })
+    [regex]::Replace($text, '[?#][^\s\x00-\x1F]+', { param($match) '?' + 'x' * ($match.Value.Length - 1) })
 }
 
 # A text of somebody else's without what looks like a key or names one.
 function Hide-Word([string]$text) {
-    $text = [regex]::Replace((Hide-Secret $text), '(?i)((?:key|token|sig|signature|secret|password|pwd)\W{1,3})[^\s&;,"<]+', '$1x')
-    [regex]::Replace($text, '[A-Za-z0-9+/_=%.-]{32,}', 'x')
+    $text = [regex]::Replace((Hide-Secret $text), '(?i)((?:key|token|sig|signature|secret|pass\w*|pwd|psk|cookie|credential|authorization|bearer|basic)\W{1,8})(basic\s|bearer\s)?[^\s&;,"<]+', '$1x')
+    [regex]::Replace($text, '[A-Za-z0-9+/_=%-]{32,}', 'x')
 }
 
-# All tries: the plain ones; then, where IMDS did not answer, from each local address; and through the proxies.
+# All tries: the plain ones; where IMDS did not answer, from each local address; through the proxies.
 function Add-Try {
+    $CollectUntil = $CollectUntil.AddSeconds(-4) # for the other parts
     $plain, $wire, $plugin = (Get-Place imds $Imds 80), (Get-Place wire $WireServer 80), (Get-Place plugin $WireServer 32526)
     Connect-Place @($plain, $wire, $plugin)
     if ($wire.Code -eq 0) { Add-TryRecord 1 $wire '/?comp=versions' (Receive-Answer $wire '/?comp=versions' $WireServer $AnswerSeconds) }
@@ -716,6 +718,7 @@ function Add-Try {
     if ($others) { Connect-Place $others }
     $left = 4
     foreach ($place in $others) {
+        if ([DateTime]::UtcNow -gt $CollectUntil) { break }
         $rank, $target, $name, $headers = 1, $InstancePath, $Imds, "Metadata: true`r`n"
         if ($place.Key -ne 'trial') { $rank, $target = 5, "http://$Imds$InstancePath" }
         if ($place.Key -like 'wireproxy*') { $target, $name, $headers = "http://$WireServer/?comp=versions", $WireServer, '' }
@@ -752,7 +755,7 @@ function Get-AnswerCheck($answer) {
     return @{ Status = 'fail'; Text = "HTTP $status, $size bytes ($($answer.Ended)): not the metadata of a VM" }
 }
 
-# The proxies that are named anywhere, as places to connect to.
+# The proxies, as places to connect to.
 function Get-ProxyPlace {
     foreach ($server in $Gathered.Proxies | Select-First 4) {
         $name, $port = $server.Split(':')
@@ -760,7 +763,7 @@ function Get-ProxyPlace {
         try {
             if (-not [Net.IPAddress]::TryParse($name, [ref]$address)) {
                 $task = [Net.Dns]::GetHostAddressesAsync($name)
-                if ($task.Wait(2000)) { $address = @($task.Result | Where-Object { "$_" -notmatch ':' })[0] }
+                if ($task.Wait([int](1000 * (Get-Left 1.5)))) { $address = @($task.Result | Where-Object { "$_" -notmatch ':' })[0] }
             }
         }
         catch { $code = Get-SocketError $_.Exception }
@@ -770,7 +773,7 @@ function Get-ProxyPlace {
     }
 }
 
-# The attested document, what Windows makes of its signer, and whether the VM has a managed identity. $text: IMDS's answer.
+# The attested document, its chain, and whether there is a managed identity. $text: IMDS's answer.
 function Add-Identity([string]$text) {
     $digits = [byte[]]::new(10)
     [Security.Cryptography.RandomNumberGenerator]::Create().GetBytes($digits)
@@ -796,7 +799,7 @@ function Add-Identity([string]$text) {
     Add-TryRecord 12 $place $path (Receive-Answer $place $path $Imds $AnswerSeconds "Metadata: true`r`n")
 }
 
-# The chains that Windows builds for the signer of the document: from what is at hand and, where that does not do, by fetching.
+# The chains that Windows builds for the signer: from what is at hand and, where that does not do, by fetching.
 function Add-Chain([byte[]]$signature, [string]$date) {
     $held = [Security.Cryptography.X509Certificates.X509Certificate2Collection]::new()
     $held.Import($signature)
@@ -805,7 +808,7 @@ function Add-Chain([byte[]]$signature, [string]$date) {
     $known = @()
     foreach ($way in 'hand', 'net') {
         $chain = [Security.Cryptography.X509Certificates.X509Chain]::new($true) # the machine's, as services have it
-        # Offline keeps .NET Framework from fetching; the two flags that it adds are taken away when it is read
+        # Offline keeps .NET Framework from fetching; "decode" takes away the two flags that it adds
         $chain.ChainPolicy.RevocationMode = if ($way -eq 'hand') { 'Offline' } else { 'NoCheck' }
         if ($PSVersionTable.PSVersion -ge [Version]'7.2') { $chain.ChainPolicy.DisableCertificateDownloads = $way -eq 'hand' }
         $chain.ChainPolicy.UrlRetrievalTimeout = [TimeSpan]::FromSeconds(1.5)
@@ -821,14 +824,14 @@ function Add-Chain([byte[]]$signature, [string]$date) {
             $begins, $ends = $item.NotBefore, $item.NotAfter | ForEach-Object { "$($_.ToUniversalTime().ToString('s'))Z" }
             $shown = if ($way -eq 'net' -and $known -contains $item.Thumbprint) { '', '', '', '' } else { $item.Subject, $item.Issuer, $begins, $ends }
             $fields += @($flags, $item.Thumbprint) + $shown
-            if ($way -eq 'hand') { $known += $item.Thumbprint }
             if ($way -eq 'hand') {
+                $known += $item.Thumbprint
                 Add-Store $item.Thumbprint
                 foreach ($extension in $item.Extensions | Where-Object { '2.5.29.17', '1.3.6.1.5.5.7.1.1' -contains $_.Oid.Value }) {
                     $rank = if ($number) { 12 } else { 10 }
                     Add-Record $rank 'extension', $item.Thumbprint, $extension.Oid.Value, ([Convert]::ToBase64String($extension.RawData))
                 }
-                if (@($held | ForEach-Object { $_.Thumbprint }) -notcontains $item.Thumbprint) {
+                if ($held.Thumbprint -notcontains $item.Thumbprint) {
                     Add-Record 12 'certificate', ([Convert]::ToBase64String($item.RawData))
                 }
             }
@@ -842,7 +845,7 @@ function Add-Chain([byte[]]$signature, [string]$date) {
 function Add-Store([string]$thumbprint) {
     foreach ($root in 'SOFTWARE\Microsoft\SystemCertificates', 'SOFTWARE\Policies\Microsoft\SystemCertificates', 'SOFTWARE\Microsoft\EnterpriseCertificates') {
         foreach ($store in 'Root', 'AuthRoot', 'CA', 'Disallowed') {
-            $key = $Machine.OpenSubKey("$root\$store\Certificates\$thumbprint")
+            $key = Open-Key 10 HKLM "$root\$store\Certificates\$thumbprint"
             if ($key) { $key.Close(); Add-Record 10 'key', 'HKLM', "$root\$store\Certificates\$thumbprint" }
         }
     }
@@ -858,7 +861,7 @@ function Add-Adapter {
         $held = @(foreach ($item in $properties.UnicastAddresses) {
                 if ("$($item.Address)" -notmatch ':') { "$($item.Address)/$($item.PrefixLength)/$([int]$item.SuffixOrigin)/$([int]$item.DuplicateAddressDetectionState)" } })
         $gateways = @([Linq.Enumerable]::Distinct([string[]]@($properties.GatewayAddresses | ForEach-Object { "$($_.Address)" } | Where-Object { $_ -notmatch ':' })))
-        $servers = @($properties.DhcpServerAddresses | ForEach-Object { "$_" } | Where-Object { $_ -notmatch ':' })
+        $servers = @([string[]]@($properties.DhcpServerAddresses) -notmatch ':')
         $dhcp = try { [int]$properties.GetIPv4Properties().IsDhcpEnabled } catch { '' }
         $rank = if ($held -and $kind -ne 24) { 3 } else { 12 } # 24: loopback
         Add-Record $rank 'adapter', $index, $nic.Id, $nic.Name, $nic.Description, $kind, "$($nic.GetPhysicalAddress())",
@@ -883,7 +886,7 @@ function Add-Route {
     Add-Key 2 HKLM "$Services\Tcpip\Parameters\PersistentRoutes"
 }
 
-# The source that a connected UDP socket chooses, which sends nothing; or the number of its error.
+# The source that a connected UDP socket chooses (it sends nothing), or its error.
 function Add-Source {
     foreach ($address in $Imds, $WireServer) {
         $socket, $line = [Net.Sockets.Socket]::new('InterNetwork', 'Dgram', 'Udp'), ''
@@ -919,7 +922,7 @@ function Add-ProxySetting {
     Add-Key 5 HKLM $settings $names
     Add-Key 5 HKLM 'Software\Policies\Microsoft\Windows\CurrentVersion\Internet Settings' 'ProxySettingsPerUser'
     Add-Key 5 HKLM 'SYSTEM\CurrentControlSet\Control\Session Manager\Environment' $variables
-    foreach ($sid in $Users.GetSubKeyNames() | Where-Object { $_ -match '^(S-1-.*(?<!_Classes)|\.DEFAULT)$' } | Select-First 500) {
+    foreach ($sid in @($Users.GetSubKeyNames()) -match '^(S-1-.*(?<!_Classes)|\.DEFAULT)$' | Select-First 500) {
         $before = $Records.Count
         Add-Key 5 HKU "$sid\$settings" $names
         Add-Key 5 HKU "$sid\$settings\Connections" 'DefaultConnectionSettings'
@@ -932,15 +935,16 @@ function Add-ProxySetting {
     }
 }
 
-# Notes every address that a text may name as a proxy, to be tried.
+# Notes what a text may name as a proxy, to be tried.
 function Find-Proxy([string]$text) {
+    if ($text.Length -gt $RecordLimit) { return }
     foreach ($match in [regex]::Matches((Hide-Secret $text), '(?i)(?:^|[;\s\x00-\x1F]|http=|http://|@)((?!\d+:)[a-z0-9_][\w.-]{0,252}):(\d{1,5})(?!\d)')) {
         $server = "$($match.Groups[1].Value):$($match.Groups[2].Value)"
-        if ($Gathered.Proxies -notcontains $server -and [int]$match.Groups[2].Value -in 1..65535) { $Gathered.Proxies += $server }
+        if ($Gathered.Proxies -notcontains $server -and [int]$match.Groups[2].Value -lt 65536) { $Gathered.Proxies += $server }
     }
 }
 
-# The firewall: profiles and, of the rules, those that could stop what goes to the platform; the others are counted.
+# The firewall: profiles, and the rules that could stop what goes to the platform; the others are counted.
 function Add-Firewall {
     $local, $policy = "$Services\SharedAccess\Parameters\FirewallPolicy", 'SOFTWARE\Policies\Microsoft\WindowsFirewall'
     $names = 'EnableFirewall', 'DefaultOutboundAction', 'AllowLocalPolicyMerge'
@@ -954,12 +958,12 @@ function Add-Firewall {
     try { Add-Record 6 'profiles', ([Activator]::CreateInstance([Type]::GetTypeFromProgID('HNetCfg.FwPolicy2'))).CurrentProfileTypes }
     catch { Add-Record 6 'profiles', '', "INetFwPolicy2: $(Get-Reason $_.Exception)" }
     $networks = "$WindowsNT\NetworkList\Profiles"
-    $key = $Machine.OpenSubKey($networks)
+    $key = Open-Key 6 HKLM $networks
     if ($key) { foreach ($name in $key.GetSubKeyNames() | Select-First 100) { Add-Key 6 HKLM "$networks\$name" 'Category' } }
     $stores = "$local\FirewallRules", "$policy\FirewallRules", "$local\Mdm\FirewallRules", "$local\RestrictedServices\Static\System",
         "$local\RestrictedServices\Configurable\System", "$local\RestrictedServices\AppIso\FirewallRules"
     foreach ($store in $stores) {
-        $key = $Machine.OpenSubKey($store)
+        $key = Open-Key 6 HKLM $store
         if (-not $key) { continue }
         $read, $left = 0, 0
         foreach ($name in $key.GetValueNames()) {
@@ -967,7 +971,9 @@ function Add-Firewall {
             $value = $key.GetValue($name)
             $matters = $value -is [string] -and $value.Length -lt 16384 -and $value -match '\|Dir=Out\|' -and $value -notmatch '\|Active=FALSE\|' -and
                 ($blocks -or $value -notmatch '\|Action=Allow\|' -or $value -match '\|AuthByPassOut=') -and $value -notmatch '\|Protocol=(?!6\||256\|)\d+\|' -and ($value -match $near -or $read - $left -le $RuleLimit)
-            if ($matters) { Add-Record $(if ($value -match $near) { 6 } else { 7 }) 'rule', $store, $name, $value } else { $left++ }
+            if (-not $matters) { $left++; continue }
+            $value = [regex]::Replace(($value -replace '\|(Desc|EmbedCtxt)=[^|]*'), '(?<=\|Name=)[^|]+', { param($match) Hide-Word $match.Value })
+            Add-Record $(if ($value -match $near) { 6 } else { 7 }) 'rule', $store, $name, $value
         }
         Add-Record 6 'rules', $store, $read, $left
     }
@@ -983,15 +989,15 @@ function Add-Machine {
 
 function Add-Service {
     foreach ($name in 'WindowsAzureGuestAgent', 'RdAgent', 'GuestProxyAgent', 'himds', 'Dhcp', 'BFE', 'MpsSvc', 'W32Time') {
-        $key = $Machine.OpenSubKey("$Services\$name")
+        $key = Open-Key 7 HKLM "$Services\$name"
         if (-not $key) { continue }
         $printed = Invoke-Tool sc "query $name" 3
-        $state = if ($printed -match '(?m)^\s*\S+\s+:\s+(\d)\s+[A-Z_]+\s*$') { $Matches[1] } else { '' } # TYPE has two words behind it
+        $state = if ($printed -match '(?m)^[^:\n]+:\s+(\d)\s+[A-Z_]+\s*$') { $Matches[1] } else { '' }
         Add-Record 7 'service', $name, $state, $key.GetValue('Start')
     }
 }
 
-# Who listens on the ports that matter, and who has a connection to IMDS.
+# Who listens on ports that matter or has a connection to IMDS.
 function Add-TcpRow {
     $printed = Invoke-Tool netstat '-ano -p TCP' 5
     foreach ($match in [regex]::Matches($printed, "(?m)^\s*TCP\s+${Ip}:(\d+)\s+${Ip}:(\d+)\s+(\S.*?)\s+(\d+)\s*$")) {
@@ -1003,22 +1009,27 @@ function Add-TcpRow {
     }
 }
 
-# Adds values of a registry key, as the registry has them: those that are named, or all.
-function Add-Key([int]$rank, [string]$root, [string]$path, [string[]]$names) {
+# Opens a registry key; a failure is a record.
+function Open-Key([int]$rank, [string]$root, [string]$path) {
     $hive = if ($root -eq 'HKU') { $Users } else { $Machine }
-    try { $key = $hive.OpenSubKey($path) } catch { return Add-Record $rank 'nokey', $root, $path, (Get-Reason $_.Exception) }
+    try { $hive.OpenSubKey($path) } catch { Add-Record $rank 'nokey', $root, $path, (Get-Reason $_.Exception) }
+}
+
+# Adds values of a registry key: those that are named, or all.
+function Add-Key([int]$rank, [string]$root, [string]$path, [string[]]$names) {
+    $key = Open-Key $rank $root $path
     if (-not $key) { return }
     try {
         $fields = @('key', $root, $path)
         foreach ($name in $key.GetValueNames() | Where-Object { -not $names -or $names -contains $_ } | Select-First 500) {
             $value, $kind = $key.GetValue($name, $null, 'DoNotExpandEnvironmentNames'), "$($key.GetValueKind($name))"
             if ($value -is [byte[]]) {
-                $text = $Latin.GetString($value)
-                if ($names -match 'Settings$') { Find-Proxy $text; $text = Hide-Secret $text }
+                $text = if ($name -match 'Settings$|^SMBios') { $Latin.GetString($value) } else { '' } # no other is read
+                if ($name -match 'Settings$') { Find-Proxy $text; $text = Hide-Secret $text }
                 $value = [Convert]::ToBase64String($Latin.GetBytes($text))
             }
-            elseif ($value -is [string[]]) { $value = $value -join "`0" }
             else {
+                if ($value -is [string[]]) { $value = $value -join "`0" }
                 if ($name -in 'ProxyServer', 'http_proxy', 'all_proxy') { Find-Proxy "$value" }
                 $value = Hide-Secret "$value"
             }
@@ -1031,7 +1042,7 @@ function Add-Key([int]$rank, [string]$root, [string]$path, [string[]]$names) {
 
 function Select-First([int]$count) { begin { $at = 0 } process { if ($at++ -lt $count) { $_ } } }
 
-# The block: as many records as fit into so many bytes, by rank; and how many of each part are left out.
+# The block: the records that fit into so many bytes, by rank, and how many of each part are left out.
 function Get-Block([int]$room) {
     $room = [int](($room - 50) * 110 / 114) # for the first line, the last one, indents and line ends
     $sorted = @(foreach ($rank in 1..12) { foreach ($record in $Records) { if ($record.Rank -eq $rank) { $record } } })
@@ -1046,7 +1057,7 @@ function Get-Block([int]$room) {
     }
     $packed = Get-Packed $sorted $chosen
     "RAW 1 $($packed.Length) $((Get-Sha256 ([IO.MemoryStream]::new([Text.Encoding]::ASCII.GetBytes($packed)))).Substring(0, 8))"
-    for ($at = 0; $at -lt $packed.Length; $at += 110) { '  ' + $packed.Substring($at, [Math]::Min(110, $packed.Length - $at)) }
+    for ($at = 0; $at -lt $packed.Length; $at += 110) { '  ' + (Get-Begin $packed.Substring($at) 110) }
     'RAW END'
 }
 
@@ -1083,7 +1094,7 @@ function Get-Reason($exception) {
     return $last.Message.Trim(' .')
 }
 
-# What an error of Windows or of its sockets means to an operator (winerror.h); nothing where it is none of these.
+# What an error of Windows or of its sockets means (winerror.h).
 function Get-Meaning([int]$number) {
     switch ($number) {
         { $_ -in 2, 3 } { return 'there is no such file' }
@@ -1106,7 +1117,6 @@ function Get-Meaning([int]$number) {
 
 $Began, $Ending = [DateTime]::UtcNow, @{ Code = 3 }
 $Gathered = @{ Part = ''; Done = @(); Proxies = @(); Proofs = @(); Routes = @(); Adapters = @(); Source = '' }
-$CollectUntil = $Began.AddSeconds(15)
 $Constrained = "$($ExecutionContext.SessionState.LanguageMode)" -ne 'FullLanguage'
 if (-not $Constrained) {
     $Records, $LocalAddresses = [Collections.Generic.List[object]]::new(), [Collections.Generic.List[string]]::new()
