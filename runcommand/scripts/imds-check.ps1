@@ -38,7 +38,7 @@ $JsonKeys = @('vmId', 'azEnvironment', 'location', 'name', 'offer', 'sku', 'publ
     'resourceGroupName', 'resourceId', 'isHostCompatibilityLayerVm' | ForEach-Object { "compute/$_" }) +
     @('interface/macAddress', 'ipAddress/privateIpAddress', 'subnet/address', 'subnet/prefix', 'error/message', '/error', '/error_description',
     '/encoding', '/signature', '/tenantId', 'newest-versions/newest-versions', 'apiVersions/apiVersions')
-$AnswerLimit, $RecordLimit, $RuleLimit = 1MB, 16384, 300
+$AnswerLimit, $RecordLimit, $RuleLimit = 1MB, 20000, 300
 $SeenRoom = 740 # bytes for what was seen, beside the block
 $ConnectSeconds, $AnswerSeconds = 3, 5
 $HeadSeconds, $DownloadSeconds = 20, 60 # until an answer begins; for all tries
@@ -377,7 +377,7 @@ function Write-Report([string]$verdict, [int]$code, [string[]]$said, [string[]]$
     $end
 }
 
-# A text in lines, indented below its first.
+# A text in indented lines.
 function Get-Wrapped([string]$text, [string]$indent) {
     foreach ($part in [regex]::Matches((Get-Plain $text 900), '.{1,112}(?:\s+|$)|\S{1,112}')) {
         $indent + $part.Value.TrimEnd()
@@ -457,7 +457,7 @@ function Get-Number([string]$address) {
 
 # --- the raw material ---
 #
-# It is not judged here. A record is a line of fields; its rank says how much it matters where room is short.
+# It is not judged here. A record is a line of fields; its rank says how much it matters.
 # runcommand/system/recorded.py and runcommand/probes/recorded.py list them.
 
 # Adds a record: its fields between tabs; a tab, a line end and a backslash in them are escaped.
@@ -485,12 +485,12 @@ function Get-Material {
     if ($ExpectedMac -or $ExpectedIp) { Add-Record 1 'given', $ExpectedMac.Trim(), $ExpectedIp.Trim() }
     Invoke-Part 'adapters' { Add-Adapter }
     Invoke-Part 'proxies' { Add-ProxySetting }
+    Invoke-Part 'lookups' { Add-Source }
     Invoke-Part 'imds' { Add-Try }
     Invoke-Part 'routes' { Add-Route }
-    Invoke-Part 'lookups' { Add-Source }
-    Invoke-Part 'neighbours' { Add-Neighbour }
     Invoke-Part 'firewall' { Add-Firewall }
     Invoke-Part 'machine' { Add-Machine }
+    Invoke-Part 'neighbours' { Add-Neighbour }
     Invoke-Part 'services' { Add-Service }
     Invoke-Part 'listeners' { Add-TcpRow }
 }
@@ -530,7 +530,7 @@ function Connect-Place([object[]]$places) {
 
 function Get-Place([string]$key, [string]$address, [int]$port, [string]$source) { @{ Key = $key; Address = $address; Port = $port; Source = $source } }
 
-# The number of Winsock in an exception; -2 where it has none.
+# Winsock's number in an exception, or -2.
 function Get-SocketError($exception) {
     for ($inner = $exception; $inner; $inner = $inner.InnerException) {
         if ($inner -is [Net.Sockets.SocketException]) { return [int]$inner.SocketErrorCode }
@@ -538,7 +538,7 @@ function Get-SocketError($exception) {
     return -2
 }
 
-# Sends one GET. Gives the bytes of the answer as text (Latin-1), and how it ended.
+# Sends one GET. Gives the answer's bytes as text (Latin-1), and how it ended.
 function Receive-Answer($place, [string]$target, [string]$name, [double]$seconds, [string]$headers) {
     $clock, $ended, $seconds = [Diagnostics.Stopwatch]::StartNew(), 'closed', (Get-Left $seconds)
     $content, $buffer = [IO.MemoryStream]::new(), [byte[]]::new(65536)
@@ -564,7 +564,7 @@ function Receive-Answer($place, [string]$target, [string]$name, [double]$seconds
         At = "$([DateTime]::UtcNow.ToString('s'))Z" }
 }
 
-# Whether an answer has come to its end. $text is its beginning.
+# Whether an answer ($text: its beginning) has ended.
 function Test-Whole([string]$text, [IO.MemoryStream]$content) {
     $at = $text.IndexOf("`r`n`r`n")
     if ($at -lt 0) { return $false }
@@ -639,8 +639,9 @@ function Get-KeptJson([string]$text) {
             if ($wanted) {
                 if ($kept.Length -and '{', '[' -notcontains $kept[$kept.Length - 1]) { [void]$kept.Append(',') }
                 if ($holder.Close -eq '}') { [void]$kept.Append("`"$key`":") }
+                $token = Get-Begin $token 300
                 if ($own -in 'signature', 'tenantId' -and $token.Length -gt 2) { $token = '"-"' }
-                elseif ($own -in 'message', 'error', 'error_description') { $token = Hide-Word (Get-Begin $token 300) }
+                elseif ($own -in 'message', 'error', 'error_description') { $token = Hide-Word $token }
                 [void]$kept.Append($token)
                 if ($token[0] -eq '"' -and ($token.Length -lt 2 -or $token[$token.Length - 1] -ne '"')) { [void]$kept.Append('"') }
             }
@@ -648,12 +649,12 @@ function Get-KeptJson([string]$text) {
             if ($opens) { $open.Push(@{ Key = $own; Close = @{ '{' = '}'; '[' = ']' }[$token]; Count = 0 }) }
             $last = if ($opens) { 'begin' } else { 'value' }
         }
-        if ($bad -or ++$tokens -gt 20000) { return "$kept!" }
+        if ($bad -or ++$tokens -gt 20000 -or $kept.Length -gt 14000) { return "$(Get-Begin "$kept" 2000)!" }
     }
     return "$kept"
 }
 
-# The content of a chunked body (RFC 9112, 7.1).
+# The content of a chunked body (RFC 9112).
 function Get-Unchunked([string]$body) {
     $whole, $at = [Text.StringBuilder]::new(), 0
     while ($at -lt $body.Length) {
