@@ -298,14 +298,12 @@ function Invoke-Program([string]$file, [string]$options, [double]$seconds) {
     finally { $process.Dispose() }
 }
 
-# What a program of Windows prints.
 function Invoke-Tool([string]$name, [string]$options, [double]$seconds) {
     $ran = Invoke-Program "$([Environment]::SystemDirectory)\$name.exe" $options (Get-Left $seconds)
     if ($null -eq $ran.Code) { throw "$name.exe did not end, and was killed" }
     $ran.Out
 }
 
-# Kills a program with its children.
 function Stop-Program([Diagnostics.Process]$process) {
     try {
         if (-not $IsFramework) { return $process.Kill($true) }
@@ -495,8 +493,6 @@ function Get-Material {
     Invoke-Part 'listeners' { Add-TcpRow }
 }
 
-# --- of the network
-
 # Connects side by side. Each place (Get-Place) gets Code (a number of Winsock, 0: connected, -1: no answer in time),
 # Seconds, Local and, where it is connected, Client.
 function Connect-Place([object[]]$places) {
@@ -671,6 +667,7 @@ function Get-Unchunked([string]$body) {
 # A text of the same length with x for what may be secret: what is before an @, and a query.
 function Hide-Secret([string]$text) {
     $text = Get-Begin $text ($RecordLimit + 1) # there is no room for more
+    if ($text -notmatch '[@?#]') { return $text }
     $end = $text.LastIndexOf([char]'@')
     if ($end -ge 0) {
         $hidden = [regex]::Replace($text.Substring(0, $end), '[^;\s\x00-\x1F]+(?![\x00-\x1F]\x00\x00)', { # a length in a binary value stays
@@ -852,8 +849,6 @@ function Add-Store([string]$thumbprint) {
     }
 }
 
-# --- of the system
-
 function Add-Adapter {
     $Gathered.Adapters = @()
     foreach ($nic in [Net.NetworkInformation.NetworkInterface]::GetAllNetworkInterfaces()) {
@@ -970,11 +965,13 @@ function Add-Firewall {
         foreach ($name in $key.GetValueNames()) {
             $read++
             $value = $key.GetValue($name)
-            $matters = $value -is [string] -and $value.Length -lt 16384 -and $value -match '\|Dir=Out\|' -and $value -notmatch '\|Active=FALSE\|' -and
-                ($blocks -or $value -notmatch '\|Action=Allow\|' -or $value -match '\|AuthByPassOut=') -and $value -notmatch '\|Protocol=(?!6\||256\|)\d+\|' -and ($value -match $near -or $read - $left -le $RuleLimit)
+            $close = "$value" -match $near
+            $matters = [DateTime]::UtcNow -lt $CollectUntil -and $read - $left -le $RuleLimit * (1 + 3 * $close) -and $value -is [string] -and $value.Length -lt 16384 -and $value -match '\|Dir=Out\|' -and $value -notmatch '\|Active=FALSE\|' -and
+                ($blocks -or $value -notmatch '\|Action=Allow\|' -or $value -match '\|AuthByPassOut=') -and $value -notmatch '\|Protocol=(?!6\||256\|)\d+\|'
             if (-not $matters) { $left++; continue }
-            $value = [regex]::Replace(($value -replace '\|(Desc|EmbedCtxt)=[^|]*'), '(?<=\|Name=)[^|]+', { param($match) Hide-Word $match.Value })
-            Add-Record $(if ($value -match $near) { 6 } else { 7 }) 'rule', $store, $name, $value
+            $value = $value -replace '\|(Desc|EmbedCtxt)=[^|]*'
+            if ($value -match '\|Name=([^|]+)') { $value = $value.Replace($Matches[1], (Hide-Word $Matches[1])) }
+            Add-Record $(if ($close) { 6 } else { 7 }) 'rule', $store, $name, $value
         }
         Add-Record 6 'rules', $store, $read, $left
     }
@@ -1062,7 +1059,6 @@ function Get-Block([int]$room) {
     'RAW END'
 }
 
-# Some of all records, packed.
 function Get-Packed([object[]]$all, [object[]]$chosen) {
     $lines, $left = [Collections.Generic.List[string]]::new(), @{}
     foreach ($record in $all) { $left[$record.Part]++ }

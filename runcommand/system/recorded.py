@@ -34,7 +34,6 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -164,7 +163,7 @@ class RecordedWindows:
         self._material = material
         self._keys: Dict[Tuple[Root, str], Dict[str, Any]] = {}
         self._unreadable: Dict[Tuple[Root, str], str] = {}
-        self._left_out: Counter[str] = Counter()
+        self._left_out: Dict[str, int] = {}
         self._subkeys: Dict[Tuple[Root, str], List[str]] = {}
         self._programs = {pid: name for *_, pid, name in material.of("tcp", 7) if name}
         self._read_registry()
@@ -368,9 +367,10 @@ class RecordedWindows:
         for path, name, text in self._material.of("rule", 3):
             self._values_of(Root.MACHINE, path)[name] = text
         for path, read, left in self._material.of("rules", 3):
-            self._values_of(Root.MACHINE, path)
+            brought = len(self._values_of(Root.MACHINE, path))
             if read:
-                self._left_out[path.lower()] += decimal(left)
+                # those that the script left out, and those that had no room
+                self._left_out[path.lower()] = max(decimal(left), decimal(read) - brought)
         for root, path, reason in self._material.of("nokey", 3):
             self._unreadable[Root(root), path.lower()] = f"{root}\\{path}: {reason}"
 
@@ -402,7 +402,7 @@ class RecordedWindows:
         return list(self._subkeys.get(place, ()))
 
     def values_left_out(self, key: str) -> int:
-        return self._left_out[key.lower()]
+        return self._left_out.get(key.lower(), 0)
 
     # --- what else Windows knows ---
 
@@ -429,7 +429,7 @@ class RecordedWindows:
         if missing and not rows:
             raise NoFact(missing)
         return [
-            ServiceRow(name, _if_decimal(state), _if_decimal(start))
+            ServiceRow(name, if_valid(decimal, state), if_valid(decimal, start))
             for name, state, start in rows
             if name in names
         ]
@@ -543,12 +543,6 @@ def _mac(text: str) -> bytes:
     if found is None:
         return b""
     return bytes.fromhex(found.replace("-", ""))
-
-
-def _if_decimal(text: str) -> Optional[int]:
-    if not text:
-        return None
-    return decimal(text)
 
 
 def _instant(text: str) -> Optional[Instant]:
