@@ -973,7 +973,7 @@ function Add-Firewall {
             if ($value -match '\|Name=([^|]+)') { $value = $value.Replace($Matches[1], (Hide-Word $Matches[1])) }
             Add-Record $(if ($close) { 6 } else { 7 }) 'rule', $store, $name, $value
         }
-        Add-Record 6 'rules', $store, $read, $left
+        Add-Record 5 'rules', $store, $read, $left
     }
 }
 

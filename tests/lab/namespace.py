@@ -168,7 +168,16 @@ class Lab:
         """A server on the host's side that answers every request with these bytes."""
         place = [address, str(port)]
         server = subprocess.Popen(
-            ["ip", "netns", "exec", self._host_ns, sys.executable, "-m", "tests.lab.answers", *place],
+            [
+                "ip",
+                "netns",
+                "exec",
+                self._host_ns,
+                sys.executable,
+                "-m",
+                "tests.lab.answers",
+                *place,
+            ],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -28,7 +28,9 @@ Keys = Mapping[str, Union[str, Mapping[str, Value]]]
 CLASSES = r"""
 class Key {
     [Collections.IDictionary]$Held
-    Key([Collections.IDictionary]$held) { $this.Held = $held }
+    [string[]]$Below
+    Key([Collections.IDictionary]$held, [string[]]$below) { $this.Held, $this.Below = $held, $below }
+    [string[]] GetSubKeyNames() { return $this.Below }
     [string[]] GetValueNames() { return [string[]]@($this.Held.Keys) }
     [object] GetValue([string]$name) { return $this.Held[$name] }
     [object] GetValue([string]$name, [object]$default, [object]$options) { return $this.Held[$name] }
@@ -49,9 +51,14 @@ class Hive {
         $found = $this.Keys[$path]
         if ($found -is [string]) { throw [Security.SecurityException]::new($found) }
         if ($null -eq $found) { return $null }
-        return [Key]::new($found)
+        $below = @($this.Keys.Keys | Where-Object { $_.StartsWith("$path\") })
+        return [Key]::new($found, @($below | ForEach-Object { $_.Substring($path.Length + 1) }))
     }
-    [string[]] GetSubKeyNames() { return [string[]]@($this.Keys.Keys | ForEach-Object { $_.Split('\')[0] }) }
+    [string[]] GetSubKeyNames() {
+        $names = [Collections.Generic.HashSet[string]]::new()
+        foreach ($path in $this.Keys.Keys) { [void]$names.Add($path.Split('\')[0]) }
+        return [string[]]@($names)
+    }
 }
 """
 # The only NIC, as ``Add-Adapter`` finds it on Windows.
