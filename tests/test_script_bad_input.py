@@ -10,11 +10,9 @@ import base64
 import json
 import random
 import re
-import subprocess
-import sys
+import shlex
 import time
 import zlib
-from contextlib import contextmanager
 
 import pytest
 
@@ -27,12 +25,20 @@ from runcommand.report import json_report, text
 from runcommand.simulator.host import TOKENS, Behaviour
 
 from .lab import powershell, script_on_linux
-from .lab.namespace import IMDS, Lab, why_not
-from .lab.registry import FIREWALL, HKLM, SETTINGS, SYSTEM, USER, blob, key, out, rules, settings
-from .lab.script_alone import OWN_ARP, REPORT_LIMIT, AloneLab, script
+from .lab.namespace import IMDS, WIRESERVER, Lab, why_not
+from .lab.registry import (
+    SYSTEM,
+    USER,
+    blob,
+    out,
+    rules,
+    settings,
+    winhttp,
+)
+from .lab.script_alone import OWN_ARP, REPORT_LIMIT, AloneLab
 from .lab.script_on_linux import NOTHING
 from .test_decode import quoted, run as run_decode, windows as az_answer
-from .test_powershell import LINUX, reads
+from .test_powershell import LINUX
 from .test_recorded import HEALTHY, PRINTED, printed_with
 from .test_secrets import WITH_CREDENTIALS, secrets_in
 from .wine import compiled
@@ -162,7 +168,8 @@ def test_values_of_a_megabyte_are_left_out_and_a_note_says_so(tmp_path):
 RULES = r"""
 $rules = [Collections.Specialized.OrderedDictionary]::new()
 foreach ($number in 1..20000) {
-    $rules["{$number}"] = "v2.31|Action=Block|Active=TRUE|Dir=Out|Protocol=6|RA4=ADDRESS|Name=$number|"
+    $conditions = "Protocol=6|RA4=ADDRESS|Name=$number"
+    $rules["{$number}"] = "v2.31|Action=Block|Active=TRUE|Dir=Out|$conditions|"
 }
 $Machine.Keys['PATH'] = $rules
 """
@@ -238,7 +245,15 @@ LANGUAGES = {  # on-link, dynamic, static, interface, the state of a service, li
         *("cp850", "Auf Verbindung", "dynamisch", "statisch", "Schnittstelle:", "STATUS"),
         "ABH\u00d6REN",
     ),
-    "French": ("cp850", "On-link", "dynamique", "statique", "Interface\u00a0:", "\u00c9TAT", "LISTENING"),
+    "French": (
+        "cp850",
+        "On-link",
+        "dynamique",
+        "statique",
+        "Interface\u00a0:",
+        "\u00c9TAT",
+        "LISTENING",
+    ),
     "Japanese": (
         *("cp932", "\u30ea\u30f3\u30af\u4e0a", "\u52d5\u7684", "\u9759\u7684"),
         *("\u30a4\u30f3\u30bf\u30fc\u30d5\u30a7\u30a4\u30b9:", "\u72b6\u614b", "LISTENING"),
@@ -248,12 +263,16 @@ LANGUAGES = {  # on-link, dynamic, static, interface, the state of a service, li
         *("\u72b6\u6001", "LISTENING"),
     ),
     "Russian": (
-        *("cp866", "On-link", "\u0434\u0438\u043d\u0430\u043c\u0438\u0447\u0435\u0441\u043a\u0438\u0439"),
+        *(
+            "cp866",
+            "On-link",
+            "\u0434\u0438\u043d\u0430\u043c\u0438\u0447\u0435\u0441\u043a\u0438\u0439",
+        ),
         *("\u0441\u0442\u0430\u0442\u0438\u0447\u0435\u0441\u043a\u0438\u0439",),
         *("\u0418\u043d\u0442\u0435\u0440\u0444\u0435\u0439\u0441:",),
         *("\u0421\u043e\u0441\u0442\u043e\u044f\u043d\u0438\u0435", "LISTENING"),
     ),
-}  # fmt: skip
+}
 
 
 NO_PROCESS = 2_000_000_000  # has no name on this machine
@@ -327,18 +346,20 @@ def of_json(value):
     return OK + TYPE + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 
+FORGED_HEAD = f"HTTP/1.1 200 {FORGED}Server: {FORGED}Via: {FORGED}\r\n<title>{FORGED}"
+CONTROLS = b"HTTP/1.1 200 \x1b[2J\x07\r\nServer: \x1b]0;x\x07\0\r\n\r\n"
 HOSTILE = {
     "10,000 headers": OK + b"".join(b"X-%d: y\r\n" % n for n in range(10_000)) + b"\r\n{}",
     "10,000 headers that are looked at": OK + b"Via: %s\r\n" % (b"z-" * 300) * 10_000 + b"\r\n{}",
-    "control characters": b"HTTP/1.1 200 \x1b[2J\x07\r\nServer: \x1b]0;x\x07\0\r\n\r\n{\"\x1b[31m\": \x80}",
+    "control characters": CONTROLS + b'{"\x1b[31m": \x80}',
     "forged in the body": of_json({"compute": {"vmId": FORGED, "name": FORGED}, "error": FORGED}),
     "forged lines": OK + b"\r\n" + FORGED.encode(),
-    "forged in the head": f"HTTP/1.1 200 {FORGED}Server: {FORGED}Via: {FORGED}\r\n<title>{FORGED}".encode(),
+    "forged in the head": FORGED_HEAD.encode(),
     "forged instead of a head": f"{FORGED}\r\n\r\n".encode(),
     "chunks of one byte": OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\n[\r\n" * 170_000,
     "nested deeply": OK + b"\r\n" + b"[" * 400_000,
     "many values": of_json({"apiVersions": ["x" * 5000] * 60, **{str(n): n for n in range(9000)}}),
-}  # fmt: skip
+}
 
 
 @in_a_vm
@@ -471,6 +492,51 @@ def test_of_a_healthy_answer_no_secret_leaves_the_vm(tmp_path):
     assert secrets_beside("\n".join(lines), unpacked(done)) == []
 
 
+# --- on Windows .NET ---
+
+
+def on_windows(done):
+    lines, facts = seen(done)
+    return lines, facts, diagnose(facts)
+
+
+@on_wine
+def test_two_hundred_nics_odd_names_and_a_full_disk_cost_no_report():
+    odd = "n\u00e4'\"`$1"
+    proxies = settings(SYSTEM, f"{odd} \u65e5\u672c:80", odd) + settings(USER, "10.9.9.9:1", odd)
+    with AloneLab() as lab:
+        lab.registry(proxies + rules(out(f"App=C:\\{odd}.exe|RA4={IMDS}|")))
+        lab.ip(*(f"link add br{number} type bridge" for number in range(200)))
+        lab.ip(*(f"addr add 172.16.{number}.1/24 dev br{number}" for number in range(200)))
+        lab.ip(*(f"link set br{number} up" for number in range(200)))
+        lab.vm(f"ip link set br7 down name {shlex.quote(odd)}")
+        lab.warm_up()
+        lab.vm(powershell.FILL)
+        lines, facts, diagnosis = on_windows(lab.alone())
+    assert diagnosis.verdict.value in ("healthy", "degraded") and "no room" in notes_on(
+        facts, "adapters"
+    )
+    assert any(line.startswith("  (+") for line in lines)
+    assert "eth0" in [adapter.name for adapter in facts.adapters]
+
+
+HANGING_SC = {"WINEDLLOVERRIDES": f"{OWN_ARP['WINEDLLOVERRIDES']};sc.exe=n"}
+
+
+@on_wine
+def test_a_service_manager_and_a_proxy_that_hang_cost_their_own_facts_alone():
+    with AloneLab() as lab:
+        lab.web("10.0.0.50", 3128, "silent")
+        lab.registry(winhttp("10.0.0.50:3128", WIRESERVER))
+        lab.warm_up()
+        lab.put(f"{powershell.DRIVE_C}/windows/system32/sc.exe", compiled("hang.c"))
+        _, facts, diagnosis = on_windows(lab.alone({}, HANGING_SC))
+    assert diagnosis.cause == "proxy-intercepts-imds"
+    assert "sc.exe did not end" in notes_on(facts, "services")
+    assert facts.proxy_trials[0].imds.outcome.value == "timed-out"
+    assert facts.routes and facts.adapters
+
+
 # --- decode: on its way ---
 
 WHOLE = next(path for path in PRINTED if path.stem == "route-wrong-interface").read_bytes().decode()
@@ -500,7 +566,7 @@ WAYS = {
     "an answer of az": lambda report: json.dumps(az_answer(report.replace("\n", "\r\n"))),
     "a quoted answer of az": lambda report: quoted(json.dumps(az_answer(report), indent=1), "> "),
     "the last 4,096 bytes": lambda report: ("x" * 5000 + "\n" + report)[-4096:],
-}  # fmt: skip
+}
 
 
 def judged_again(content):
@@ -552,12 +618,18 @@ def deflated(content):
 AT = WHOLE.index(BEGIN_LINE) + len(BEGIN_LINE) + 500  # a place within the block
 RECORD = b"adapter\t7\n"
 DAMAGE = {
-    "cut at the beginning": (WHOLE[AT:], "its first line is missing: the beginning of the text was"),
-    "cut as Run Command does": ((WHOLE + "x" * 3000 + "\n" + LAST_LINE)[-4096:], "beginning of the"),
+    "cut at the beginning": (
+        WHOLE[AT:],
+        "its first line is missing: the beginning of the text was",
+    ),
+    "cut as Run Command does": ((WHOLE + "y\n" * 900)[-4096:], "the beginning of the text was"),
     "a character lost": (WHOLE[:AT] + WHOLE[AT + 1 :], "characters are there"),
     "a line lost": (WHOLE.replace(WHOLE[AT : AT + 300].split("\n")[1], ""), "characters are there"),
     "a character changed": (WHOLE[:AT] + "!" + WHOLE[AT + 1 :], "characters are there"),
-    "another character": (WHOLE[:AT] + "x" + WHOLE[AT + 1 :].replace("x", "y", 1), "changed on the"),
+    "another character": (
+        WHOLE[:AT] + "x" + WHOLE[AT + 1 :].replace("x", "y", 1),
+        "changed on the",
+    ),
     "a character too many": (WHOLE[:AT] + "A" + WHOLE[AT:], "were sent"),
     "its first line changed": (WHOLE.replace("RAW 1 ", "RAW 1,"), "its first line was changed"),
     "its first line lost": (WHOLE.replace(BEGIN_LINE + "\n", ""), "its first line is missing"),
@@ -570,7 +642,7 @@ DAMAGE = {
     "without an end": (packed_as(1, deflated(b"\0" * (40 << 20))), "larger than 1,048,576 bytes"),
     "20,000 records": (packed_as(1, deflated(RECORD * 20_000)), "it holds 20,000 records"),
     "an unknown root": (packed_as(1, deflated(b"key\tHKXX\ta\tb\tString\tc")), "it holds records"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", DAMAGE)
@@ -628,14 +700,61 @@ def test_the_command_prints_the_short_report_and_ends_with_its_code(what):
 # --- decode: hostile records ---
 
 FIELDS = [
-    "", "x", "-1", "0", "1", "7", "80", "9" * 11, "9" * 5000, "-9223372036854775808", "\0", "\u2028",
-    "\x1b[2J", "nan", "1e999", "{", "[[", "null", '{"compute":{"vmId":7}}', IMDS, NIC, "::1", "HKLM",
-    "HKU", "0/0/0/0", f"{NIC}/99/3/4", "2026-11-28T10:00:00Z", "000D3A7F2004", "AAECAw==", "a\\b" * 300,
-    FORGED_END, "HTTP/1.1 200 OK", "HTTP/1.1 abc\r\nContent-Length: -1", "whole", "10054", "99999999999",
-]  # fmt: skip
-KINDS = [*dict.fromkeys(record[0] for record in HEALTHY), "chain", "extension", "certificate",
-         "document", "key", "rule", "rules", "nokey", "left", "missing", "neighbour", "tcp",
-         "variable", "given", "nobody knows"]  # fmt: skip
+    "",
+    "x",
+    "-1",
+    "0",
+    "1",
+    "7",
+    "80",
+    "9" * 11,
+    "9" * 5000,
+    "-9223372036854775808",
+    "\0",
+    "\u2028",
+    "\x1b[2J",
+    "nan",
+    "1e999",
+    "{",
+    "[[",
+    "null",
+    '{"compute":{"vmId":7}}',
+    IMDS,
+    NIC,
+    "::1",
+    "HKLM",
+    "HKU",
+    "0/0/0/0",
+    f"{NIC}/99/3/4",
+    "2026-11-28T10:00:00Z",
+    "000D3A7F2004",
+    "AAECAw==",
+    "a\\b" * 300,
+    FORGED_END,
+    "HTTP/1.1 200 OK",
+    "HTTP/1.1 abc\r\nContent-Length: -1",
+    "whole",
+    "10054",
+    "99999999999",
+]
+KINDS = [
+    *dict.fromkeys(record[0] for record in HEALTHY),
+    "chain",
+    "extension",
+    "certificate",
+    "document",
+    "key",
+    "rule",
+    "rules",
+    "nokey",
+    "left",
+    "missing",
+    "neighbour",
+    "tcp",
+    "variable",
+    "given",
+    "nobody knows",
+]
 
 
 def mutated(chance, records):
@@ -709,14 +828,21 @@ def test_of_a_mutated_text_there_is_always_one_answer():
 
 MANY = {
     "tcp": lambda n: ("tcp", "LISTENING", "0.0.0.0", "80", "0.0.0.0", "0", str(n), "a.exe"),
-    "key": lambda n: ("key", "HKU", f"S-1-5-21-{n}\\Environment", "http_proxy", "String", f"h{n}:1"),
+    "key": lambda n: (
+        "key",
+        "HKU",
+        f"S-1-5-21-{n}\\Environment",
+        "http_proxy",
+        "String",
+        f"h{n}:1",
+    ),
     "chain": lambda n: ("chain", "hand", "0", *["0", f"{n:040X}", "a", "b", "", ""] * 20),
     "extension": lambda n: ("extension", f"{n:040X}", "2.5.29.17", "MAA="),
     "rule": lambda n: ("rule", LOCAL_RULES, f"{{{n}}}", out(f"RA4={IMDS}|")),
     "try": lambda n: HEALTHY[1],
     "adapter": lambda n: ("adapter", str(n), f"{{{n}}}", *HEALTHY[4][3:]),
     "route": lambda n: ("route", f"10.{n >> 8}.{n & 255}.0", "255.255.255.0", "10.0.0.1", NIC, "1"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", MANY)

@@ -1,5 +1,5 @@
-"""imds-check.ps1 on PowerShell's engine for Linux: what it reads of Windows (the registry, programs,
-adapters) stands in tables that the test writes, and everything else is the script's own.
+"""imds-check.ps1 on PowerShell's engine for Linux: what it reads of Windows (the registry,
+programs, adapters) stands in tables that the test writes, and everything else is the script's own.
 
 It starts in half a second, so that many inputs can be tried. What only Windows can show is tried
 under Wine (``script_alone``).
@@ -29,11 +29,15 @@ CLASSES = r"""
 class Key {
     [Collections.IDictionary]$Held
     [string[]]$Below
-    Key([Collections.IDictionary]$held, [string[]]$below) { $this.Held, $this.Below = $held, $below }
+    Key([Collections.IDictionary]$held, [string[]]$below) {
+        $this.Held, $this.Below = $held, $below
+    }
     [string[]] GetSubKeyNames() { return $this.Below }
     [string[]] GetValueNames() { return [string[]]@($this.Held.Keys) }
     [object] GetValue([string]$name) { return $this.Held[$name] }
-    [object] GetValue([string]$name, [object]$default, [object]$options) { return $this.Held[$name] }
+    [object] GetValue([string]$name, [object]$default, [object]$options) {
+        return $this.Held[$name]
+    }
     [object] GetValueKind([string]$name) {
         $found = $this.Held[$name]
         if ($found -is [byte[]]) { return 'Binary' }
@@ -74,11 +78,14 @@ function Add-Adapter {
 TOOLS = r"""
 function Invoke-Program([string]$file, [string]$options, [double]$seconds) {
     $name = $file.Split('\')[-1].Replace('.exe', '')
-    if ($Printed.ContainsKey($name)) { return @{ Code = 0; Out = $Latin.GetString($Printed[$name]); Err = '' } }
+    if ($Printed.ContainsKey($name)) {
+        return @{ Code = 0; Out = $Latin.GetString($Printed[$name]); Err = '' }
+    }
     [Threading.Thread]::Sleep([int](1000 * $seconds))
     @{ Code = $null; Out = ''; Err = '' }
 }
 """
+NO_KEYS: Keys = {}
 NOTHING = {"route": b"", "arp": b"", "netstat": b"", "sc": b""}
 
 
@@ -86,8 +93,8 @@ def run(
     folder: Path,
     *,
     lab: Optional[Lab] = None,
-    machine: Keys = {},
-    users: Keys = {},
+    machine: Keys = NO_KEYS,
+    users: Keys = NO_KEYS,
     printed: Mapping[str, bytes] = NOTHING,
     more: str = "",
     arguments: str = "",
