@@ -652,8 +652,8 @@ function Get-KeptJson([string]$text) {
 
 # The content of a chunked body (RFC 9112).
 function Get-Unchunked([string]$body) {
-    $whole, $at = [Text.StringBuilder]::new(), 0
-    while ($at -lt $body.Length) {
+    $whole, $at, $left = [Text.StringBuilder]::new(), 0, 5000
+    while ($left-- -and $at -lt $body.Length) {
         $line = $body.IndexOf("`r`n", $at)
         if ($line -lt 0 -or $body.Substring($at, [Math]::Min(9, $line - $at)) -notmatch '^\s*([0-9A-Fa-f]{1,7})') { break }
         $length = [Convert]::ToInt32($Matches[1], 16)
@@ -688,7 +688,7 @@ function Hide-Word([string]$text) {
 
 # All tries: the plain ones; where IMDS did not answer, from each local address; through the proxies.
 function Add-Try {
-    $CollectUntil = $CollectUntil.AddSeconds(-4) # for the other parts
+    $CollectUntil = $CollectUntil.AddSeconds(-4) # for other parts
     $plain, $wire, $plugin = (Get-Place imds $Imds 80), (Get-Place wire $WireServer 80), (Get-Place plugin $WireServer 32526)
     Connect-Place @($plain, $wire, $plugin)
     if ($wire.Code -eq 0) { Add-TryRecord 1 $wire '/?comp=versions' (Receive-Answer $wire '/?comp=versions' $WireServer $AnswerSeconds) }
