@@ -344,7 +344,7 @@ function Write-Collected([string]$why) {
     Write-Report $verdict $code $said $fix $seen -WithRaw:(-not $Redact -and -not $Constrained)
 }
 
-# Prints a report as imds-check does. $seen is cut where there is no room for all of it.
+# Prints a report as imds-check does. $seen is cut where there is no room.
 function Write-Report([string]$verdict, [int]$code, [string[]]$said, [string[]]$fix, [string[]]$seen, [string]$cause = '-', [switch]$WithRaw) {
     $Ending.Code = $code
     $at = "$($Began.ToString('s'))Z"
@@ -571,7 +571,7 @@ function Test-Whole([string]$text, [IO.MemoryStream]$content) {
     return $head -match '(?im)^Content-Length:\s*(\d{1,9})\s*$' -and $content.Length - $at - 4 -ge [int]$Matches[1]
 }
 
-# Adds a try: how the connect ended and what of an answer may leave this VM.
+# Adds a try, with what of its answer may leave this VM.
 function Add-TryRecord([int]$rank, $place, [string]$target, $answer) {
     $fields = @('try', $place.Key, $place.Address, $place.Port, $place.Source, $place.Local, $place.Code,
         (Get-Rounded $place.Seconds '0.000'), $target)
@@ -680,13 +680,13 @@ function Hide-Secret([string]$text) {
     [regex]::Replace($text, '[?#][^\s\x00-\x1F]+', { param($match) '?' + 'x' * ($match.Value.Length - 1) })
 }
 
-# A text of somebody else's without what looks like a key or names one.
+# A text without what looks like a key or names one.
 function Hide-Word([string]$text) {
     $text = [regex]::Replace((Hide-Secret $text), '(?i)((?:key|token|sig|signature|secret|pass\w*|pwd|psk|cookie|credential|authorization|bearer|basic)\W{1,8})(basic\s|bearer\s)?[^\s&;,"<]+', '$1x')
     [regex]::Replace($text, '[A-Za-z0-9+/_=%-]{32,}', 'x')
 }
 
-# All tries: the plain ones; where IMDS did not answer, from each local address; through the proxies.
+# All tries: plain, from each local address where IMDS did not answer, through the proxies.
 function Add-Try {
     $CollectUntil = $CollectUntil.AddSeconds(-4) # for other parts
     $plain, $wire, $plugin = (Get-Place imds $Imds 80), (Get-Place wire $WireServer 80), (Get-Place plugin $WireServer 32526)
@@ -743,7 +743,7 @@ function Get-TryCheck($place) {
     return @{ Status = 'fail'; Text = $text }
 }
 
-# What an answer looks like. Whether it is IMDS's is not judged here.
+# What an answer looks like; it is not judged.
 function Get-AnswerCheck($answer) {
     if ($answer.Text -notmatch '^HTTP/1\.[01] (\d{3})') { return @{ Status = 'fail'; Text = "no HTTP answer ($($answer.Ended))" } }
     $status, $size = $Matches[1], $answer.Text.Length
@@ -940,7 +940,7 @@ function Find-Proxy([string]$text) {
     }
 }
 
-# The firewall: profiles, and the rules that could stop what goes to the platform; the others are counted.
+# The firewall: profiles, and rules that could concern the platform; others are counted.
 function Add-Firewall {
     $local, $policy = "$Services\SharedAccess\Parameters\FirewallPolicy", 'SOFTWARE\Policies\Microsoft\WindowsFirewall'
     $names = 'EnableFirewall', 'DefaultOutboundAction', 'AllowLocalPolicyMerge'
@@ -1040,7 +1040,7 @@ function Add-Key([int]$rank, [string]$root, [string]$path, [string[]]$names) {
 
 function Select-First([int]$count) { begin { $at = 0 } process { if ($at++ -lt $count) { $_ } } }
 
-# The block: the records that fit into so many bytes, by rank, and how many of each part are left out.
+# The block: what fits into so many bytes, by rank, and how many records are left out.
 function Get-Block([int]$room) {
     $room = [int](($room - 50) * 110 / 114) # for the first line, the last one, indents and line ends
     $sorted = @(foreach ($rank in 1..12) { foreach ($record in $Records) { if ($record.Rank -eq $rank) { $record } } })
