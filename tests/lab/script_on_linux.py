@@ -8,6 +8,7 @@ under Wine (``script_alone``).
 from __future__ import annotations
 
 import base64
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -74,19 +75,12 @@ function Add-Adapter {
     $Gathered.Adapters = @('  7 "Ethernet"  00-0D-3A-7F-20-04  up  10.0.0.4')
 }
 """
-# What System32's programs print, by their names; one that is not there hangs until it is killed.
-TOOLS = r"""
-function Invoke-Program([string]$file, [string]$options, [double]$seconds) {
-    $name = $file.Split('\')[-1].Replace('.exe', '')
-    if ($Printed.ContainsKey($name)) {
-        return @{ Code = 0; Out = $Latin.GetString($Printed[$name]); Err = '' }
-    }
-    [Threading.Thread]::Sleep([int](1000 * $seconds))
-    @{ Code = $null; Out = ''; Err = '' }
-}
-"""
+# The programs of System32 that the script runs. On Linux that folder has no name, so that
+# "\\arp.exe" is looked for on PATH.
+PROGRAMS = ("route", "arp", "netstat", "sc")
+HANGS = "#!/bin/sh\nexec sleep 60\n"
 NO_KEYS: Keys = {}
-NOTHING = {"route": b"", "arp": b"", "netstat": b"", "sc": b""}
+NOTHING = dict.fromkeys(PROGRAMS, b"")
 
 
 def run(
@@ -113,10 +107,11 @@ def run(
     tables = [
         f"$Machine = [Hive]::new({_keys(machine)})",
         f"$Users = [Hive]::new({_keys(users)})",
-        f"$Printed = {_table({name: _bytes(content) for name, content in printed.items()})}",
         more,
     ]
-    parts = [functions, CLASSES, ADAPTER, TOOLS, settings, *tables, begins + end]
+    parts = [functions, CLASSES, ADAPTER, settings, *tables, begins + end]
+    for name in PROGRAMS:
+        _program(folder, name, printed.get(name))
     path = folder / "script.ps1"
     path.write_text("\n".join(parts), encoding="ascii")
     command = [str(engine("linux")), "-File", str(path), *arguments.split()]
@@ -128,10 +123,21 @@ def run(
         inside,
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        env={**own_environment(), **variables},
+        env={**own_environment(), "PATH": f"{folder}:{os.environ['PATH']}", **variables},
         timeout=120,
     )
     return wine.Done(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
+
+
+def _program(folder: Path, name: str, printed: Optional[bytes]) -> None:
+    """A program that prints some bytes, or hangs."""
+    program, content = folder / f"\\{name}.exe", folder / f"{name}.txt"
+    script = HANGS
+    if printed is not None:
+        content.write_bytes(printed)
+        script = f"#!/bin/sh\nexec cat '{content}'\n"
+    program.write_text(script)
+    program.chmod(0o755)
 
 
 def text(value: str) -> str:
