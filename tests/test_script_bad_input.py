@@ -7,6 +7,7 @@ Most of it runs on PowerShell's engine for Linux, with tables in the place of Wi
 """
 
 import base64
+import hashlib
 import json
 import random
 import re
@@ -622,7 +623,7 @@ def damaged(content):
 def packed_as(version, content):
     """The report with another block."""
     characters = base64.b64encode(content).decode()
-    checksum = block._checksum(characters)
+    checksum = hashlib.sha256(characters.encode()).hexdigest()[:8]
     packed = f"RAW {version} {len(characters)} {checksum}\n  {characters}\nRAW END\n"
     begin, end = WHOLE.index(BEGIN_LINE), WHOLE.index("END IMDS-CHECK")
     return WHOLE[:begin] + packed + WHOLE[end:]
