@@ -654,7 +654,7 @@ DAMAGE = {
     "its first line lost": (WHOLE.replace(BEGIN_LINE + "\n", ""), "its first line is missing"),
     "its last line lost": (WHOLE.replace("RAW END\n", ""), "its end is missing"),
     "two blocks": (WHOLE.replace(LAST_LINE, "") + WHOLE, "there are 2 of them"),
-    "a newer version": (packed_as(2, deflated(RECORD)), "has version 2, which a newer imds-check"),
+    "a newer version": (packed_as(7, deflated(RECORD)), "has version 7, which a newer imds-check"),
     "no DEFLATE": (packed_as(1, b"\xff\xff"), "it cannot be unpacked"),
     "no end of DEFLATE": (packed_as(1, deflated(RECORD)[:-2]), "it cannot be unpacked"),
     "no UTF-8": (packed_as(1, deflated(b"\xff")), "it holds no UTF-8 text"),
