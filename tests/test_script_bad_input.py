@@ -873,3 +873,10 @@ def test_thousands_of_records_take_time_in_proportion(kind):
         return time.process_time() - began
 
     assert seconds(4000) < 10 * max(seconds(1000), 0.02)
+
+
+def test_what_the_operator_mistyped_is_not_used_and_a_note_says_so():
+    facts = facts_of([*HEALTHY, ("given", "eth0", "10.0.0.256")])
+    assert (facts.expected.mac, facts.expected.ip) == (None, None)
+    told = notes_on(facts, "expected")
+    assert "no MAC address: eth0" in told and "no IPv4 address: 10.0.0.256" in told
