@@ -77,7 +77,7 @@ def deflated(content):
         pytest.param(PACKED.partition("\n")[2], "first line is missing", id="first line cut off"),
         pytest.param("\n".join([FIRST, *MIDDLE]) + "\n", "its end is missing", id="end cut off"),
         pytest.param("\n".join([FIRST, *MIDDLE[1:], LAST, ""]), "are there", id="a line lost"),
-        pytest.param(PACKED.replace("\n  ", "\n  A", 1), "characters are there", id="one too many"),
+        pytest.param(PACKED.replace("\n  ", "\n  A", 1), "only 1,192 were sent", id="one too many"),
         pytest.param(PACKED + PACKED, "there are 2 of them", id="two runs"),
         pytest.param(packed_by_hand(b"\xff\xff\xff"), "cannot be unpacked", id="not DEFLATE"),
         pytest.param(packed_by_hand(deflated(b"\xff")), "cannot be unpacked", id="not UTF-8"),

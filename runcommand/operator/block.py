@@ -39,7 +39,9 @@ SIGNS = {
     ",": "\n", "+": "\t", "=": " ", "/": "\\\\", ":": "/", ";": ":", "|": '"', "#": ",", "[": "{",
     "]": "}", "{": "<", "}": ">",
 }  # fmt: skip
-TEXT_LIMIT = 4 * 1024 * 1024  # bytes of the text in a block; PowerShell sends far less
+# Bytes of the text in a block, and its records; the script sends far less of both.
+TEXT_LIMIT = 1024 * 1024
+RECORDS = 5000
 LINE = 100  # characters
 _ESCAPED = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 _PLAIN = {escape: character for character, escape in _ESCAPED.items()}
@@ -94,16 +96,19 @@ def without(report: str, name: str) -> str:
 def unpack(report: str, name: str = RAW) -> Optional[List[Record]]:
     """The records of the block in a report; None where it has no block. Raises ``Damaged``."""
     begins = list(_begin(name).finditer(report))
+    if len(begins) > 1:
+        raise Damaged(f"there are {len(begins)} of them: decode the output of one run at a time")
     if not begins:
+        # one in which a character was lost or changed
+        if re.search(rf"^[ \t>]*{name} (?!END).*$", report, re.MULTILINE):
+            raise Damaged("its first line was changed on the way")
         if _end(name).search(report):
             raise Damaged("its first line is missing: the beginning of the text was cut off")
         return None
-    if len(begins) > 1:
-        raise Damaged(f"there are {len(begins)} of them: paste the output of one run alone")
     (begin,) = begins
     form = int(begin[1])
     if form not in _NOT_SENT:
-        raise Damaged(f"it has form {begin[1]}: a newer imds-check can read it")
+        raise Damaged(f"it has version {form}, which a newer imds-check can read")
     characters = _content(report, begin, form, _end(name))
     if form == PLAIN:
         return _records(_decoded(characters))
@@ -114,14 +119,16 @@ def _content(report: str, begin: Match[str], form: int, last_line: Pattern[str])
     """The characters of a block, whole."""
     end = last_line.search(report, begin.end())
     expected = int(begin[2])
-    last = end.start() if end else len(report)
-    characters = _NOT_SENT[form].sub("", report[begin.end() : last])
     if not end:
-        raise Damaged(f"its end is missing: {expected:,} characters were sent")
-    if len(characters) != expected:
-        raise Damaged(f"{len(characters):,} of its {expected:,} characters are there")
+        raise Damaged(f"its end is missing: the text was cut off before {expected:,} characters")
+    characters = _NOT_SENT[form].sub("", report[begin.end() : end.start()])
+    found = len(characters)
+    if found < expected:
+        raise Damaged(f"only {found:,} of its {expected:,} characters are there")
+    if found > expected:
+        raise Damaged(f"it has {found:,} characters, and only {expected:,} were sent")
     if _CHECKSUMS[form](characters) != begin[3]:
-        raise Damaged("its checksum is another: characters were changed on the way")
+        raise Damaged("its checksum does not match: characters were changed on the way")
     return characters
 
 
@@ -130,10 +137,17 @@ def _inflated(characters: str) -> str:
     try:
         content = inflate.decompress(base64.b64decode(characters, validate=True), TEXT_LIMIT)
         text = content.decode("utf-8")
-    except (binascii.Error, zlib.error, UnicodeDecodeError) as error:
-        raise Damaged(f"it cannot be unpacked: {error}") from None
-    if inflate.unconsumed_tail:
-        raise Damaged(f"unpacked it is larger than {TEXT_LIMIT:,} bytes")
+    except (binascii.Error, zlib.error):
+        raise Damaged("it cannot be unpacked: no imds-check.ps1 packed it like that") from None
+    except UnicodeDecodeError:
+        # what is cut at the limit may end within a character
+        if len(content) < TEXT_LIMIT:
+            raise Damaged("it cannot be unpacked: it holds no UTF-8 text") from None
+        text = ""
+    if inflate.unconsumed_tail or len(content) == TEXT_LIMIT:
+        raise Damaged(f"unpacked it is larger than {TEXT_LIMIT:,} bytes: no script sends so much")
+    if not inflate.eof:
+        raise Damaged("it cannot be unpacked: it ends too early")
     return text
 
 
@@ -145,12 +159,15 @@ def _decoded(characters: str) -> str:
             "utf-8",
             "strict",
         )
-    except UnicodeDecodeError as error:
-        raise Damaged(f"it cannot be unpacked: {error}") from None
+    except UnicodeDecodeError:
+        raise Damaged("it cannot be unpacked: it holds no UTF-8 text") from None
 
 
 def _records(text: str) -> List[Record]:
-    return [tuple(map(_unescape, line.split("\t"))) for line in text.split("\n") if line]
+    lines = [line for line in text.split("\n") if line]
+    if len(lines) > RECORDS:
+        raise Damaged(f"it holds {len(lines):,} records: no script sends so many")
+    return [tuple(map(_unescape, line.split("\t"))) for line in lines]
 
 
 def _sha256(characters: str) -> str:

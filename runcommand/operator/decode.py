@@ -22,9 +22,11 @@ _INDENTED_HEAD = re.compile(r"^([ \t>]{1,80})IMDS-CHECK \d\S*  \S", re.MULTILINE
 _INDENTED_END = re.compile(r"^([ \t>]{1,80})END IMDS-CHECK verdict=", re.MULTILINE)
 
 
-SHORT = (
-    "What the report itself says still counts; to get the cause, run the script again and decode "
-    "its whole output."
+AGAIN = "To get the cause, run the script again and decode its whole output."
+SHORT = f"What the report itself says still counts. {AGAIN}"
+NO_END = (
+    "The end of the text was cut off: its last line is missing. The raw material in it is whole, "
+    "and this is its diagnosis."
 )
 NO_REPORT = 3  # the exit code where there is no report
 
@@ -59,13 +61,14 @@ def _decode(result: Result) -> Decoded:
     out = _outdented(result.out)
     ends = list(_END.finditer(out))
     if not ends:
-        return Decoded("", NO_REPORT, [*notes, *_instead(result.out)], result.err)
+        return _without_end(out, notes, result)
     end = ends[-1]
     # behind the end of another report
     earliest = 0
     if len(ends) > 1:
         earliest = ends[-2].end()
-    start = 0
+        notes.append(f"There are {len(ends)} reports in this text: this is the last one.")
+    start = earliest
     head = next(_HEAD.finditer(out, earliest, end.start()), None)
     if head:
         start = head.start()
@@ -74,18 +77,48 @@ def _decode(result: Result) -> Decoded:
             "The beginning of the report was cut off: Run Command keeps the last "
             f"{STREAM_LIMIT:,} bytes. Its last line is whole: verdict {end[1]}, cause {end[2]}."
         )
-    around = (out[:start].strip(), block.without(out[end.end() :], block.DOCUMENT).strip())
+    around = (out[earliest:start].strip(), block.without(out[end.end() :], block.DOCUMENT).strip())
     others = "\n".join(part for part in around if part)
     if others:
         notes.append(f"Beside the report the script printed:\n{others}")
-    report = out[start : end.end()] + "\n"
-    facts = None
-    try:
-        facts = _facts(out[earliest : end.end()], _document(out + "\n" + result.err, notes))
-    except block.Damaged as damage:
-        notes.append(f"The block of raw material in it is damaged: {damage}. {SHORT}")
+    report = out[start : end.end()].lstrip("\n") + "\n"
+    document = _document(out[earliest:] + "\n" + result.err, notes)
+    facts = _facts_or_damage(out[earliest : end.end()], document, SHORT, notes)
     err = block.without(result.err, block.DOCUMENT)
     return Decoded(report, int(end[3]), notes, err, facts)
+
+
+def _without_end(out: str, notes: List[str], result: Result) -> Decoded:
+    """What there is of a report whose last line is missing: its block may be whole."""
+    found: List[str] = []
+    document = _document(result.err, found)
+    facts = _facts_or_damage(out, document, AGAIN, found)
+    if facts is not None:
+        notes.append(NO_END)
+        err = block.without(result.err, block.DOCUMENT)
+        return Decoded(out, NO_REPORT, notes, err, facts)
+    return Decoded("", NO_REPORT, [*notes, *_instead(result.out), *found], result.err)
+
+
+def _facts_or_damage(
+    text: str, document: List[block.Record], to_do: str, notes: List[str]
+) -> Optional[Facts]:
+    """What the block of a report tells; None where it has none, or a damaged one: then a note says
+    what happened to it, and what to do.
+
+    :param document: the records of the second block
+    """
+    try:
+        records = block.unpack(text)
+        if records is None:
+            return None
+        return facts_of([*records, *document])
+    except block.Damaged as damage:
+        said = str(damage)
+    except ValueError:
+        said = "it holds records that no imds-check.ps1 sends"
+    notes.append(f"The block of raw material in it is damaged: {said}. {to_do}")
+    return None
 
 
 def _document(text: str, notes: List[str]) -> List[block.Record]:
@@ -95,20 +128,6 @@ def _document(text: str, notes: List[str]) -> List[block.Record]:
     except block.Damaged as damage:
         notes.append(f"The block with the attested document is damaged: {damage}.")
         return []
-
-
-def _facts(text: str, document: List[block.Record]) -> Optional[Facts]:
-    """What the block of a report tells; None where it has none. Raises ``block.Damaged``.
-
-    :param document: the records of the second block
-    """
-    records = block.unpack(text)
-    if records is None:
-        return None
-    try:
-        return facts_of([*records, *document])
-    except ValueError as error:
-        raise block.Damaged(f"it holds records that cannot be read: {error}") from None
 
 
 def _outdented(out: str) -> str:

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Mapping, Sequence
+from typing import List, Mapping, Sequence, Tuple
 
 from ..collect import Collector, RunOptions, collect, now
 from ..facts import (
     Expected,
     Facts,
     Instant,
+    Note,
     if_valid,
     parse_address,
     parse_instant,
@@ -33,30 +34,29 @@ def facts_of(records: Sequence[Record]) -> Facts:
     collected_at = now()
     if if_valid(parse_instant, began) is not None:
         collected_at = Instant(began)
+    expected, not_used = _expected(material)
     options = RunOptions(
         RecordedWindows.name,
         host[:HOST_LIMIT] or "unknown",
         READING_S,
     )
     facts = collect(options, _collectors(material, collected_at))
-    elapsed = 0.0
-    if seconds:
-        elapsed = probes.seconds_of(seconds)
     return replace(
         facts,
         collected_at=collected_at,
-        elapsed_s=elapsed,
+        elapsed_s=if_valid(probes.seconds_of, seconds) or 0.0,
         deadline_s=0.0,
         tool_version=version or facts.tool_version,
-        expected=_expected(material),
+        expected=expected,
+        notes=(*facts.notes, *not_used),
     )
 
 
 def _collectors(material: Material, at: Instant) -> Mapping[str, Collector]:
     system = RecordedWindows(material)
     tries = Tries(
-        material.of("try"),
-        material.of("document", 2),
+        material.lists("try"),
+        material.lists("document", 2),
         system.signer(),
         material.left_out("document"),
         material.why_missing("imds"),
@@ -73,6 +73,13 @@ def _collectors(material: Material, at: Instant) -> Mapping[str, Collector]:
     }
 
 
-def _expected(material: Material) -> Expected:
+def _expected(material: Material) -> Tuple[Expected, List[Note]]:
+    """What the operator said of the primary NIC, and a note for each word that is no address."""
     mac, ip = material.first("given", 2)
-    return Expected(if_valid(parse_nic_mac, mac), if_valid(parse_address, ip))
+    expected = Expected(if_valid(parse_nic_mac, mac), if_valid(parse_address, ip))
+    notes: List[Note] = []
+    if mac and expected.mac is None:
+        notes.append(Note("expected", f"ExpectedMac was not used: no MAC address: {mac}"))
+    if ip and expected.ip is None:
+        notes.append(Note("expected", f"ExpectedIp was not used: no IPv4 address: {ip}"))
+    return expected, notes

@@ -150,7 +150,9 @@ class Tries:
         missing: Optional[str],
     ) -> None:
         self._signer = signer
-        self._tries = [read_try(record) for record in records]
+        read = [_try_if_readable(record) for record in records]
+        self._tries = [item for item in read if item]
+        self._unreadable = len(read) - len(self._tries)
         self._documents = documents
         self._no_room = no_room
         self._missing = missing or "the script made no such try"
@@ -165,6 +167,8 @@ class Tries:
 
     def imds(self, board: Board) -> Imds:
         """The plain requests."""
+        if self._unreadable:
+            board.note("imds", f"{self._unreadable} tries of the script cannot be read")
         attempts = self.of("imds")
         if not attempts:
             raise NoFact(self._missing)
@@ -336,6 +340,14 @@ def endpoints(board: Board) -> Optional[Tuple[EndpointTrial, ...]]:
 # --- one try ---
 
 
+def _try_if_readable(record: Record) -> Optional[Try]:
+    """A try; None where an address or a number in its record is none."""
+    try:
+        return read_try(record)
+    except ValueError:
+        return None
+
+
 def read_try(record: Record) -> Try:
     """Raises ``ValueError`` where an address or a number is none."""
     key, address, port, source, local, code, seconds, *sent = record + ("",) * FIELDS
@@ -386,7 +398,7 @@ def _failure(code: str) -> OSError:
                 return OSError(known, os.strerror(known))
         return OSError("another error than one of a socket")
     number = posix_code(decimal(code))
-    if number < 0:
+    if not 0 <= number < 2**31:
         return OSError("another error than one of a socket")
     return OSError(number, os.strerror(number))
 

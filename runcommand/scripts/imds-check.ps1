@@ -287,7 +287,7 @@ function Invoke-Program([string]$file, [string]$options, [double]$seconds) {
         $process.StandardInput.Close()
         if ($process.WaitForExit([int](1000 * $seconds))) { $code = $process.ExitCode } else { Stop-Program $process }
         [void][Threading.Tasks.Task]::WaitAll([Threading.Tasks.Task[]]$reading, 2000) # a child left behind may hold them open
-        $out, $err = $out, $err | ForEach-Object { [Text.Encoding]::ASCII.GetString($_.ToArray()) }
+        $out, $err = $out, $err | ForEach-Object { $Latin.GetString($_.ToArray()) }
         return @{ Code = $code; Out = $out; Err = $err }
     }
     finally { $process.Dispose() }
@@ -295,7 +295,11 @@ function Invoke-Program([string]$file, [string]$options, [double]$seconds) {
 
 function Invoke-Tool([string]$name, [string[]]$options) {
     $file = "$System\$name.exe"
-    if (-not $Constrained) { return (Invoke-Program $file "$options" 5).Out }
+    if (-not $Constrained) {
+        $ran = Invoke-Program $file "$options" (Get-Left 5)
+        if ($null -eq $ran.Code) { throw "$name.exe did not end, and was killed" }
+        return $ran.Out
+    }
     $ErrorActionPreference = 'Continue' # Windows PowerShell fails at a line on standard error
     (& $file $options 2>$null) -join "`n"
 }
@@ -436,37 +440,43 @@ function Add-Record($rank, [object[]]$fields) {
 
 function Invoke-Part([string]$name, [scriptblock]$part) {
     $Notes.Part = $name
-    if ([DateTime]::UtcNow -gt $Notes.Until) { return Add-Record 1 'missing', $name, 'the script had no time left for it' }
+    if ([DateTime]::UtcNow -gt $CollectUntil) { return Add-Record 1 'missing', $name, 'the script had no time left for it' }
     try { [void](& $part); $Notes.Done += $name }
     catch { Add-Record 1 'missing', $name, "$(Get-Reason $_.Exception) (line $($_.InvocationInfo.ScriptLineNumber))" }
 }
 
+# So many seconds, or what is left for the collecting.
+function Get-Left([double]$seconds) {
+    $left = ($CollectUntil - [DateTime]::UtcNow).TotalSeconds
+    if ($left -gt $seconds) { $seconds } elseif ($left -gt 0.1) { $left } else { 0.1 }
+}
+
 function Get-Material {
+    $CollectUntil = [DateTime]::UtcNow.AddSeconds($(if ($Deadline -lt 20) { 0.75 * $Deadline } else { 15 }))
     $Notes.Reachable = $Notes.Metadata = $Notes.WireServer = @{ Status = 'error'; Text = 'not tried' }
-    $Notes.Until = [DateTime]::UtcNow.AddSeconds(15)
     if ($ExpectedMac -or $ExpectedIp) { Add-Record 1 'given', $ExpectedMac.Trim(), $ExpectedIp.Trim() }
-    $Notes.RoutePrint = try { Invoke-Tool route 'print', '-4' } catch { '' }
+    if ($Constrained) { Invoke-Part 'routes' { Add-Route } }
     Invoke-Part 'devices' { Add-Device }
     Invoke-Part 'adapters' { if ($Constrained) { Add-AdapterByTool } else { Add-Adapter } }
-    Invoke-Part 'routes' { Add-Route }
     Invoke-Part 'lookups' { Add-Source }
     Invoke-Part 'proxies' { Add-ProxySetting }
     $places = (Get-Place imds $Imds 80), (Get-Place wire $WireServer 80), (Get-Place plugin $WireServer 32526)
     Invoke-Part 'imds' { if ($Constrained) { Add-TryByCurl @places } else { Add-Try @places } }
-    Invoke-Part 'skipped' { Add-Skipped }
-    Invoke-Part 'neighbours' { Add-Neighbour }
+    if (-not $Constrained) { Invoke-Part 'routes' { Add-Route } }
     Invoke-Part 'firewall' { Add-Firewall }
-    Invoke-Part 'wfp_filters' { Add-Filter }
     Invoke-Part 'machine' { Add-Machine }
+    Invoke-Part 'wfp_filters' { Add-Filter }
+    Invoke-Part 'neighbours' { Add-Neighbour }
+    Invoke-Part 'skipped' { Add-Skipped }
     Invoke-Part 'services' { Add-Service }
     Invoke-Part 'listeners' { Add-TcpRow }
 }
 
 # Connects side by side. Each place gets Code (0: connected, -1: no answer in time, else Winsock's), Seconds, Local and Client.
 function Connect-Place([object[]]$places) {
-    $clock = [Diagnostics.Stopwatch]::StartNew()
+    $clock, $seconds = [Diagnostics.Stopwatch]::StartNew(), (Get-Left $ConnectSeconds)
     foreach ($place in $places) {
-        $place.Code, $place.Local, $place.Client, $place.Task, $place.Seconds = -1, '', $null, $null, [double]$ConnectSeconds
+        $place.Code, $place.Local, $place.Client, $place.Task, $place.Seconds = -1, '', $null, $null, $seconds
         try {
             $place.Client = [Net.Sockets.TcpClient]::new([Net.Sockets.AddressFamily]::InterNetwork)
             if ($place.Source) { $place.Client.Client.Bind([Net.IPEndPoint]::new([Net.IPAddress]$place.Source, 0)) }
@@ -482,7 +492,7 @@ function Connect-Place([object[]]$places) {
             $place.Seconds = $clock.Elapsed.TotalSeconds
             $place.Code = if ($place.Task.IsFaulted) { Get-SocketError $place.Task.Exception } else { 0 }
         }
-    } while ($waiting -and $clock.Elapsed.TotalSeconds -lt $ConnectSeconds)
+    } while ($waiting -and $clock.Elapsed.TotalSeconds -lt $seconds)
     foreach ($place in $places) {
         if (-not $place.Client) { continue }
         try { $place.Local = "$($place.Client.Client.LocalEndPoint.Address)" -replace '^0\.0\.0\.0$' } catch { }
@@ -502,7 +512,11 @@ function Get-SocketError($exception) {
 
 # Sends one GET. Gives the answer as text (Latin-1), and how it ended.
 function Receive-Answer($place, $target, $name, $seconds, $headers) {
-    $clock, $ended = [Diagnostics.Stopwatch]::StartNew(), 'closed'
+    if ($name -eq $Imds) { # at most 3 requests a second
+        [Threading.Thread]::Sleep([int][Math]::Max(0, [Math]::Min(340, 340 - ([DateTime]::UtcNow - $Notes.Asked).TotalMilliseconds)))
+        $Notes.Asked = [DateTime]::UtcNow
+    }
+    $clock, $ended, $seconds = [Diagnostics.Stopwatch]::StartNew(), 'closed', (Get-Left $seconds)
     $content, $buffer = [IO.MemoryStream]::new(), [byte[]]::new(65536)
     try {
         $stream = $place.Client.GetStream()
@@ -551,14 +565,14 @@ function Get-KeptHead([string]$head) {
     $lines = @((Get-Start $head 65536) -split "`r`n")
     $names = 'Server', 'Via', 'X-Squid-Error', 'Proxy-Agent', 'Content-Type', 'Content-Length', 'Transfer-Encoding', 'Location', 'Date'
     $kept = @($lines[0]) + @($lines | Where-Object { ($_ -replace ':.*') -in $names } | Select-First 12)
-    ($kept | ForEach-Object { Hide-Secret (Get-Start $_ 300) }) -join "`r`n"
+    ($kept | ForEach-Object { Hide-Word (Get-Start $_ 300) }) -join "`r`n"
 }
 
-# What may leave this VM: some values of JSON, the title of a page, the beginning of the WireServer's XML.
+# What may leave this VM: some values of JSON, the title of a page, the WireServer's versions.
 function Get-KeptBody([string]$body) {
     $start = $body.TrimStart()
     if (-not $start) { return '' }
-    if ($start -match '^(?:<\?xml[^>]*>\s*)?<Versions') { return Get-Start $body 1500 }
+    if ($start -match '^(?:<\?xml[^>]*>\s*)?<Versions') { return "<Versions>$([regex]::Matches($body, '<Version>\d{4}-\d\d-\d\d</Version>') | Select-First 60)" }
     if ($start[0] -eq '<') {
         $title = [regex]::Match((Get-Start $body 20000), '(?i)<title[^>]{0,100}>[^<]{1,200}').Value
         return "<html>$(Hide-Word $title)"
@@ -569,7 +583,7 @@ function Get-KeptBody([string]$body) {
 
 # Only the values of $JsonKeys (enclosing key/key) and 40 items of a list; what is no JSON ends with "!".
 function Get-KeptJson([string]$text) {
-    $kept, $open, $depth, $key, $last, $dropped = '', @{ 0 = @{ Key = ''; Close = ''; Count = 0 } }, 0, '', '', 0
+    $kept, $open, $depth, $key, $last, $dropped, $tokens = '', @{ 0 = @{ Key = ''; Close = ''; Count = 0 } }, 0, '', '', 0, 0
     if ($text.Length -gt 262144) { return '!' }
     foreach ($match in [regex]::Matches($text, '("(?:[^"\\\x00-\x1F]|\\.)*")(\s*:)?|[^\s{}\[\]:,"]+|\S')) {
         $token, $holder = $match.Value, $open[$depth]
@@ -586,29 +600,30 @@ function Get-KeptJson([string]$text) {
         else {
             $close, $own = @{ '{' = '}'; '[' = ']' }[$token], $holder.Key
             if ($holder.Close -eq '}') { $own = $key }
-            $bad = $last -eq 'value' -or ($holder.Close -eq '}' -and $last -ne 'key') -or $depth -gt 99 -or $kept.Length -gt $RecordLimit -or
+            $bad = $last -eq 'value' -or ($holder.Close -eq '}' -and $last -ne 'key') -or $depth -gt 99 -or
                 (-not $close -and $token -cnotmatch '^("(.|\n)*"|-?\d[\d.eE+-]*|true|false|null)$')
             $holder.Count++
             $wanted = if ($close) { $JsonObjects -ccontains $own } else { $JsonKeys -ccontains "$($holder.Key)/$own" }
             if ($wanted -and -not $dropped -and $holder.Count -le 40) {
                 if ($kept -and $kept[-1] -notin '{', '[') { $kept += ',' }
                 if ($holder.Close -eq '}') { $kept += "`"$key`":" }
+                if ($token.Length -gt 300) { $token = (Get-Start $token 299) -replace '\\+[^\\]{0,5}\z' -replace '^".*', '$0"' }
                 if ($own -in 'signature', 'tenantId' -and $token.Length -gt 2) { $token = '"-"' }
-                elseif ($own -in 'message', 'error', 'error_description' -and -not $close) { $token = '"' + (Hide-Word (Get-Start $token.Trim('"') 300)) + '"' }
+                elseif ($own -in 'message', 'error', 'error_description' -and -not $close) { $token = '"' + (Hide-Word ($token -replace '^"|"\z' -replace '\\.', ' ')) + '"' }
                 $kept += $token
             }
             elseif ($close) { $dropped++ }
             if ($close) { $depth++; $open[$depth] = @{ Key = $own; Close = $close; Count = 0 } }
             $last = if ($close) { 'begin' } else { 'value' }
         }
-        if ($bad) { return "$kept!" }
+        if ($bad -or ++$tokens -gt 20000 -or $kept.Length -gt 14000) { return "$(Get-Start $kept 2000)!" }
     }
     return $kept
 }
 
 # The content of a chunked body (RFC 9112, 7.1).
 function Get-Unchunked([string]$body) {
-    -join $(for ($at = 0; $at -lt $body.Length; $at += $length + 2) {
+    -join $(for ($at, $left = 0, 5000; $left-- -and $at -lt $body.Length; $at += $length + 2) {
             $line = $body.IndexOf("`r`n", $at)
             if ($line -lt 0 -or $line - $at -gt 300 -or $body.Substring($at, $line - $at) -notmatch '^\s*([0-9A-Fa-f]{1,7})(?![0-9A-Fa-f])') { break }
             $length, $at = [int]"0x$($Matches[1])", ($line + 2)
@@ -618,16 +633,17 @@ function Get-Unchunked([string]$body) {
         })
 }
 
-# A text of the same length with x for what may be a secret: user:password before an @, and a query. What is too long is cut.
+# A text of the same length with x for what may be a secret: user:password before an @, and a query.
 function Hide-Secret([string]$text) {
-    $text = Get-Start $text ($RecordLimit + 1)
-    $end = $text.LastIndexOf('@')
+    if ($text.Length -gt $RecordLimit) { return 'x' * ($RecordLimit + 1) } # there is no room for it
+    if ($text -notmatch '[@?#]') { return $text }
+    $end = $text.LastIndexOf([char]'@')
     if ($end -ge 0) {
         # a length in a binary value stays
         $pattern = '(?<![^;\s\x00-\x1F])(?:\w{1,16}=)?(?:\w{1,16}://)?([^;\s\x00-\x1F]+)(?![\x00-\x1F]\x00\x00)'
         foreach ($match in [regex]::Matches($text.Substring(0, $end), $pattern)) { $text = Hide-Group $text $match.Groups[1] }
     }
-    foreach ($match in [regex]::Matches($text, '\?([^\s;"\x00-\x1F]+)')) { $text = Hide-Group $text $match.Groups[1] }
+    foreach ($match in [regex]::Matches($text, '[?#]([^\s\x00-\x1F]+)')) { $text = Hide-Group $text $match.Groups[1] }
     return $text
 }
 
@@ -635,12 +651,13 @@ function Hide-Group([string]$text, $group) { $text.Remove($group.Index, $group.L
 
 # A text of somebody else's without what looks like a key or names one.
 function Hide-Word([string]$text) {
-    $text = [regex]::Replace((Hide-Secret $text), '(?i)((?:key|token|sig|signature|secret|password|pwd)\W{1,3})[^\s&;,"<]+', '$1x')
-    [regex]::Replace($text, '[A-Za-z0-9+/_=%.-]{32,}', 'x')
+    $text = [regex]::Replace((Hide-Secret $text), '(?i)((?:key|token|sig|signature|secret|pass\w*|pwd|psk|cookie|credential|authorization|bearer|basic)\W{1,8})(basic\s|bearer\s)?[^\s&;,"<]+', '$1x')
+    [regex]::Replace($text, '[A-Za-z0-9+/_=%-]{32,}', 'x')
 }
 
 # The plain tries; then, where IMDS did not answer, from each local address; and through the proxies.
 function Add-Try($plain, $wire, $plugin) {
+    $CollectUntil = $CollectUntil.AddSeconds(-4) # for the other parts
     Connect-Place @($plain, $wire, $plugin)
     $answer = if ($wire.Code -eq 0) { Receive-Answer $wire '/?comp=versions' $WireServer $AnswerSeconds }
     Add-TryRecord 1 $wire '/?comp=versions' $answer
@@ -650,7 +667,7 @@ function Add-Try($plain, $wire, $plugin) {
         $answer = if ($plain.Code -eq 0) { Receive-Answer $plain $InstancePath $Imds $AnswerSeconds "Metadata: true`r`n" }
         Add-TryRecord 1 $plain $InstancePath $answer
         if (-not $answer -or $answer.Text -notmatch '^HTTP/1\.[01] (410|429|5\d\d) ') { break }
-        if (-not $pause -or [DateTime]::UtcNow.AddSeconds($pause + 2) -gt $Notes.Until) { break }
+        if (-not $pause -or [DateTime]::UtcNow.AddSeconds($pause + 2) -gt $CollectUntil) { break }
         [Threading.Thread]::Sleep(1000 * $pause)
         Connect-Place @($plain)
     }
@@ -660,6 +677,7 @@ function Add-Try($plain, $wire, $plugin) {
     if (-not $answers) { $others = @(Get-TrialPlace) + $others }
     if ($others) { Connect-Place $others }
     foreach ($place in $others) {
+        if ([DateTime]::UtcNow -gt $CollectUntil) { break }
         $rank, $target, $name, $headers, $found = 1, $InstancePath, $Imds, "Metadata: true`r`n", $null
         $tries = $place.Key -eq 'trial'
         if (-not $tries) { $rank, $target = 5, "http://$Imds$InstancePath" }
@@ -668,7 +686,6 @@ function Add-Try($plain, $wire, $plugin) {
             $found = Receive-Answer $place $target $name 2 $headers
             if ($tries) { $left-- }
             if ($tries -and (Set-Proof $place $found)) { $left = 0 }
-            [Threading.Thread]::Sleep(300) # at most 3 requests a second
         }
         elseif ($place.Code -eq 0) { $place.Client.Close() }
         Add-TryRecord $rank $place ($target -replace '^http://[^/]+') $found
@@ -678,7 +695,7 @@ function Add-Try($plain, $wire, $plugin) {
 
 # The same by curl.exe, which Windows has since Windows 10 1803 and Server 2019.
 function Add-TryByCurl($plain, $wire, $plugin) {
-    $answer, $left = (Receive-ByCurl $plain $InstancePath 'Metadata: true'), 4
+    $answer, $left = (Receive-ByCurl $plain $InstancePath 'Metadata: true'), 2 # at most 3 requests a second
     Add-TryRecord 1 $plain $InstancePath $answer
     Add-TryRecord 1 $wire '/?comp=versions' (Receive-ByCurl $wire '/?comp=versions' 'Accept: */*')
     [void](Receive-ByCurl $plugin '/' 'Accept: */*')
@@ -695,7 +712,7 @@ function Add-TryByCurl($plain, $wire, $plugin) {
 # Sets what Connect-Place sets, and gives what Receive-Answer gives.
 function Receive-ByCurl($place, $target, $header) {
     $ErrorActionPreference = 'Continue'
-    $options = '-qsvi', '--raw', '--noproxy', '*', '--connect-timeout', $ConnectSeconds, '--max-time', $AnswerSeconds,
+    $options = '-qsvi', '--raw', '--noproxy', '*', '--connect-timeout', $ConnectSeconds, '--max-time', (Get-Left $AnswerSeconds),
         '--max-filesize', $AnswerLimit, '-w', '\n%{local_ip} %{time_connect} %{time_total}', '-H', $header
     if ($place.Source) { $options += '--interface', $place.Source }
     $log, $lines = '', @()
@@ -735,7 +752,7 @@ function Get-TrialPlace { for ($at = 0; $at -lt $LocalAddresses.Count; $at++) { 
 
 function Get-TryCheck($place) {
     if ($place.Code -eq 0) { return @{ Status = 'ok'; Text = "connected$(Get-Detail " from $($place.Local)")" } }
-    $text = if ($place.Code -eq -1) { "timed out after $ConnectSeconds s" } else { Get-Meaning $place.Code }
+    $text = if ($place.Code -eq -1) { "timed out after $(Get-Rounded $place.Seconds '0.#') s" } else { Get-Meaning $place.Code }
     if (-not $text) { $text = "failed: error $($place.Code)" }
     return @{ Status = 'fail'; Text = $text }
 }
@@ -756,7 +773,7 @@ function Get-ProxyPlace {
         try {
             if (-not [Net.IPAddress]::TryParse($name, [ref]$address)) {
                 $task = [Net.Dns]::GetHostAddressesAsync($name)
-                if ($task.Wait(2000)) { $address = @($task.Result | Where-Object { "$_" -notmatch ':' })[0] }
+                if ($task.Wait([int](1000 * (Get-Left 1.5)))) { $address = @($task.Result | Where-Object { "$_" -notmatch ':' })[0] }
             }
         }
         catch { $code = Get-SocketError $_.Exception }
@@ -847,7 +864,7 @@ function Add-Store([string]$thumbprint) {
     foreach ($place in $places) {
         foreach ($store in 'Root', 'AuthRoot', 'CA', 'Disallowed') {
             $path = "$place\$store\Certificates\$thumbprint"
-            try { if (Open-Key $path) { Add-Record 10 (@('key') + ($path -split '\\', 2)) } } catch { }
+            if (Open-Key $path) { Add-Record 10 (@('key') + ($path -split '\\', 2)) }
         }
     }
 }
@@ -907,6 +924,7 @@ function Add-AdapterByTool {
 }
 
 function Add-Route {
+    $Notes.RoutePrint = Invoke-Tool route 'print', '-4'
     $Notes.Routes = @(Get-RouteRow)
     foreach ($row in $Notes.Routes) { Add-Record $(if (Get-Led $row) { 2 } else { 12 }) (@('route') + $row) }
     Add-Key 2 "$Services\Tcpip\Parameters\PersistentRoutes"
@@ -937,7 +955,7 @@ function Add-Neighbour {
 # Addresses with SkipAsSource: netsh says yes or no in Windows' language; 127.0.0.1 has the word for no.
 function Add-Skipped {
     $printed = Invoke-Tool netsh 'interface', 'ipv4', 'show', 'ipaddresses', 'level=verbose'
-    $listed = [regex]::Matches($printed, "(?m)^\S.*?$Ip.*\r?\n-+\r?\n(?:.*\S.*\r?\n)*?.*: *(\S+) *\r?(?:\n\s*\r?\n|\n?\z)")
+    $listed = [regex]::Matches($printed, "(?m)^\S.*?$Ip.*\r?\n-+\r?\n(?:.*\S.*\r?\n)*?.*: *([^ \r\n]+) *\r?(?:\n\s*\r?\n|\n?\z)")
     if (-not $listed.Count) { throw 'netsh lists no address' }
     foreach ($match in $listed) { Add-Record 4 'skip', $match.Groups[1].Value, $match.Groups[2].Value }
 }
@@ -964,9 +982,10 @@ function Add-ProxySetting {
 }
 
 function Find-Proxy([string]$text) {
+    if ($text.Length -gt $RecordLimit) { return }
     foreach ($match in [regex]::Matches((Hide-Secret $text), '(?i)(?:^|[;\s\x00-\x1F]|http=|http://|@)((?!\d+:)[a-z0-9_][\w.-]{0,252}):(\d{1,5})(?!\d)')) {
         $server = "$($match.Groups[1].Value):$($match.Groups[2].Value)"
-        if ($Notes.Proxies -notcontains $server -and [int]$match.Groups[2].Value -in 1..65535) { $Notes.Proxies += $server }
+        if ($Notes.Proxies -notcontains $server -and [int]$match.Groups[2].Value -lt 65536) { $Notes.Proxies += $server }
     }
 }
 
@@ -987,12 +1006,16 @@ function Add-Firewall {
         foreach ($item in Get-KeyValue $store) {
             $read++
             $value = $item.Value
-            $rank = if ($value.Contains($Imds) -or $value.Contains($WireServer)) { 6 } else { 7 }
-            $matters = $value.Length -lt 16384 -and $value -match '\|Dir=Out\|' -and $value -notmatch '\|Active=FALSE\||\|Protocol=(?!6\||256\|)\d+\|' -and
-                ($blocks -or $value -notmatch '\|Action=Allow\|' -or $value -match '\|AuthByPassOut=') -and ($rank -eq 6 -or $read - $left -le $RuleLimit)
-            if ($matters) { Add-Record $rank 'rule', $path, $item.Name, $value } else { $left++ }
+            $rank, $limit = 7, $RuleLimit
+            if ($value.Contains($Imds) -or $value.Contains($WireServer)) { $rank, $limit = 6, 1200 }
+            $matters = [DateTime]::UtcNow -lt $CollectUntil -and $read - $left -le $limit -and $value.Length -lt 16384 -and $value -match '\|Dir=Out\|' -and $value -notmatch '\|Active=FALSE\||\|Protocol=(?!6\||256\|)\d+\|' -and
+                ($blocks -or $value -notmatch '\|Action=Allow\|' -or $value -match '\|AuthByPassOut=')
+            if (-not $matters) { $left++; continue }
+            $value = $value -replace '\|(Desc|EmbedCtxt)=[^|]*'
+            if ($value -match '\|Name=([^|]+)') { $value = $value.Replace($Matches[1], (Hide-Word $Matches[1])) }
+            Add-Record $rank 'rule', $path, $item.Name, $value
         }
-        if ($read) { Add-Record 6 'rules', $path, $read, $left }
+        if ($read) { Add-Record 5 'rules', $path, $read, $left }
     }
 }
 
@@ -1022,7 +1045,7 @@ function Add-Service {
         $start = (Get-KeyTable "$Services\$name")['Start']
         if ($null -eq $start) { continue }
         $printed = Invoke-Tool sc 'query', $name
-        $state = if ($printed -match '(?m)^\s*\S+\s+:\s+(\d)\s+[A-Z_]+\s*$') { $Matches[1] } # TYPE has two words behind it
+        $state = if ($printed -match '(?m)^[^:\n]+:\s+(\d)\s+[A-Z_]+') { $Matches[1] } # TYPE has two digits
         Add-Record 7 'service', $name, $state, $start
     }
 }
@@ -1074,10 +1097,11 @@ function Get-SubKey([string]$path) {
     }
 }
 
+# $null, and a record, where it may not be opened.
 function Open-Key([string]$path) {
     $root, $below = $path -split '\\', 2
     $hive = if ($root -eq 'HKU') { [Microsoft.Win32.Registry]::Users } else { [Microsoft.Win32.Registry]::LocalMachine }
-    $hive.OpenSubKey("$below")
+    try { $hive.OpenSubKey("$below") } catch { Add-Record 6 'nokey', $root, $below, (Get-Reason $_.Exception) }
 }
 
 function Add-Key($rank, [string]$path, [string[]]$names) {
@@ -1086,7 +1110,7 @@ function Add-Key($rank, [string]$path, [string[]]$names) {
     catch { $fields[0] = 'nokey'; return Add-Record $rank ($fields + (Get-Reason $_.Exception)) }
     foreach ($item in $values) {
         $value = $item.Value
-        if ($item.Kind -notmatch 'Binary') {
+        if ($item.Kind -match 'String|SZ|Word') {
             if ($item.Name -in 'ProxyServer', 'http_proxy', 'all_proxy') { Find-Proxy $value }
             $value = Hide-Secret $value
         }
@@ -1095,6 +1119,7 @@ function Add-Key($rank, [string]$path, [string[]]$names) {
             Find-Proxy $text
             $value = Get-Binary (Hide-Secret $text)
         }
+        elseif ($item.Name -ne 'SMBiosData') { $value = '' } # no other one is read
         $fields += $item.Name, $item.Kind, $value
     }
     if ($values) { Add-Record $rank $fields }
@@ -1198,7 +1223,7 @@ function Get-Meaning([string]$number) {
 # --- run ---
 
 $Began, $Ending = [DateTime]::UtcNow, @{ Code = 3 }
-$Notes = @{ Part = ''; Done = @(); Proxies = @(); Proof = ''; Routes = @(); Adapters = @(); Source = @(); Code = 0; Leases = @{} }
+$Notes = @{ Part = ''; Done = @(); Proxies = @(); Proof = ''; Routes = @(); Adapters = @(); Source = @(); Code = 0; Leases = @{}; RoutePrint = ''; Asked = $Began }
 $Records, $Documents, $LocalAddresses = @{}, @{}, @{}
 $Constrained = "$($ExecutionContext.SessionState.LanguageMode)" -ne 'FullLanguage'
 if (-not $Constrained) { $Latin = [Text.Encoding]::GetEncoding(28591) }

@@ -39,7 +39,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections import Counter
+import re
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -128,6 +128,10 @@ WINHTTP = "SOFTWARE\\Microsoft\\Windows\\CurrentVersion\\Internet Settings\\Conn
 # (RevocationStatusUnknown, OfflineRevocation of X509ChainStatusFlags).
 REVOCATION = 0x40 | 0x1000000
 NOT_KNOWN_STATE = 0  # of a TCP connection
+NO_PROCESS = "0"  # of a connection that nobody owns any more
+CHAIN_LIMIT = 20  # certificates; Windows builds no longer ones
+BITS = {"DWord": 32, "QWord": 64}
+SIGNED = re.compile(r"-?[0-9]{1,20}")
 
 
 class Material:
@@ -138,8 +142,15 @@ class Material:
         for kind, *fields in records:
             self._records.setdefault(kind, []).append(tuple(fields))
 
-    def of(self, kind: str, fields: int = 0) -> List[Record]:
-        """The records of a kind, each filled up to so many fields."""
+    def of(self, kind: str, fields: int) -> List[Record]:
+        """The records of a kind, each with exactly so many fields.
+
+        A newer script may bring more of them.
+        """
+        return [record[:fields] for record in self.lists(kind, fields)]
+
+    def lists(self, kind: str, fields: int = 0) -> List[Record]:
+        """The records of a kind that end with a list, each with at least so many fields."""
         found = self._records.get(kind, [])
         return [record + ("",) * (fields - len(record)) for record in found]
 
@@ -158,7 +169,7 @@ class Material:
                 return reason
         if self.left_out(part):
             return NO_ROOM
-        if not any(part in parts for parts in self.of("done")):
+        if not any(part in parts for parts in self.lists("done")):
             return NOT_BEGUN
         return None
 
@@ -174,8 +185,9 @@ class RecordedWindows:
         self._material = material
         self._keys: Dict[Tuple[Root, str], Dict[str, Any]] = {}
         self._unreadable: Dict[Tuple[Root, str], str] = {}
-        self._left_out: Counter[str] = Counter()
+        self._left_out: Dict[str, int] = {}
         self._subkeys: Dict[Tuple[Root, str], List[str]] = {}
+        self._programs = {pid: name for *_, pid, name in material.of("tcp", 7) if name}
         self._read_registry()
 
     # --- as a system ---
@@ -221,10 +233,10 @@ class RecordedWindows:
         kind = "hand"
         if fetch:
             kind = "net"
-        found = [fields for fields in self._material.of("chain", 2) if fields[0] == kind]
+        found = [fields for fields in self._material.lists("chain", 2) if fields[0] == kind]
         if not found:
             raise NoFact(self._material.why_missing("certificate_chains") or NOT_BY_SCRIPT)
-        _, flags_of_all, *fields = found[0]
+        _, flags_of_all, *fields = found[0][: 2 + CHAIN_LIMIT * CERTIFICATE]
         known = self._shown()
         for item in readable([*certificates, *self._certificates()]):
             known[item.thumbprint] = item.fact
@@ -246,7 +258,8 @@ class RecordedWindows:
     def _shown(self) -> Dict[str, Certificate]:
         """The certificates of all chains as Windows showed them, by their thumbprints."""
         found: Dict[str, Certificate] = {}
-        for _, _, *fields in self._material.of("chain", 2):
+        for record in self._material.lists("chain", 2):
+            fields = record[2 : 2 + CHAIN_LIMIT * CERTIFICATE]
             for begin in range(1, len(fields) - CERTIFICATE + 2, CERTIFICATE):
                 fact = self._certificate(*fields[begin : begin + CERTIFICATE - 1])
                 # the second chain has no more than the thumbprint of what is in the first
@@ -255,7 +268,7 @@ class RecordedWindows:
 
     def signer(self) -> Optional[Certificate]:
         """The attested document's signer, as Windows showed it; None where it was not brought."""
-        for kind, _, *fields in self._material.of("chain", 2 + CERTIFICATE):
+        for kind, _, *fields in self._material.lists("chain", 2 + CERTIFICATE):
             if kind == "hand":
                 return self._certificate(*fields[1:CERTIFICATE])
         return None
@@ -404,10 +417,7 @@ class RecordedWindows:
         return rows
 
     def process_name(self, pid: int) -> str:
-        for *_, process, name in self._material.of("tcp", 7):
-            if process == str(pid) and name:
-                return name
-        return "-"
+        return self._programs.get(str(pid), "-")
 
     def own_process(self) -> int:
         process = self._material.first("run", 5)[4]
@@ -418,7 +428,7 @@ class RecordedWindows:
     # --- the registry ---
 
     def _read_registry(self) -> None:
-        for root, path, *fields in self._material.of("key", 2):
+        for root, path, *fields in self._material.lists("key", 2):
             values = self._values_of(Root(root), path)
             for name, kind, text in zip(fields[::3], fields[1::3], fields[2::3]):
                 values[name] = registry_value(kind, text)
@@ -431,9 +441,10 @@ class RecordedWindows:
         for path, name, text in self._material.of("rule", 3):
             self._values_of(Root.MACHINE, path)[name] = text
         for path, read, left in self._material.of("rules", 3):
-            self._values_of(Root.MACHINE, path)
+            brought = len(self._values_of(Root.MACHINE, path))
             if read:
-                self._left_out[path.lower()] += decimal(left)
+                # those that the script left out, and those that had no room
+                self._left_out[path.lower()] = max(decimal(left), decimal(read) - brought)
         for root, path, reason in self._material.of("nokey", 3):
             self._unreadable[Root(root), path.lower()] = f"{root}\\{path}: {reason}"
 
@@ -465,7 +476,7 @@ class RecordedWindows:
         return list(self._subkeys.get(place, ()))
 
     def values_left_out(self, key: str) -> int:
-        return self._left_out[key.lower()]
+        return self._left_out.get(key.lower(), 0)
 
     # --- what else Windows knows ---
 
@@ -492,7 +503,7 @@ class RecordedWindows:
         if missing and not rows:
             raise NoFact(missing)
         return [
-            ServiceRow(name, _if_decimal(state), _if_decimal(start))
+            ServiceRow(name, if_valid(decimal, state), if_valid(decimal, start))
             for name, state, start in rows
             if name in names
         ]
@@ -534,9 +545,8 @@ def registry_value(kind: str, text: str) -> Any:
     if kind == "REG_MULTI_SZ":
         return text.split("\\0")
     kind = OF_REG.get(kind, kind)
-    if kind in ("DWord", "QWord"):
-        # .NET has them with a sign
-        return decimal(text) % 2**32
+    if kind in BITS:
+        return _unsigned(text, BITS[kind])
     if kind == "MultiString":
         return text.split("\0")
     if kind in ("String", "ExpandString"):
@@ -545,6 +555,13 @@ def registry_value(kind: str, text: str) -> Any:
         return base64.b64decode(text, validate=True)
     except binascii.Error:
         return None
+
+
+def _unsigned(text: str, bits: int) -> Optional[int]:
+    """A number that .NET prints with a sign; None where the text is no such number."""
+    if not SIGNED.fullmatch(text):
+        return None
+    return int(text) & ((1 << bits) - 1)
 
 
 def _interface_row(fields: Record, own: Optional[AdapterRow], index: int) -> InterfaceRow:
@@ -621,6 +638,9 @@ def _tcp_row(fields: Record) -> TcpRow:
     code = NOT_KNOWN_STATE
     if remote_port == "0":
         code = services.LISTEN
+    elif process == NO_PROCESS:
+        # netstat says so in the words of Windows' language
+        code = services.TIME_WAIT
     elif known in services.TCP_STATES:
         code = services.TCP_STATES.index(known)
     return TcpRow(
@@ -633,12 +653,6 @@ def _mac(text: str) -> bytes:
     if found is None:
         return b""
     return bytes.fromhex(found.replace("-", ""))
-
-
-def _if_decimal(text: str) -> Optional[int]:
-    if not text:
-        return None
-    return decimal(text)
 
 
 def _instant(text: str) -> Optional[Instant]:
