@@ -2,15 +2,13 @@
 #
 # For Azure Run Command (RunPowerShellScript): paste it whole, or az vm run-command invoke --scripts @imds-check.ps1
 #
-# It prints a short report, and the raw material of a diagnosis in two blocks (RAW; on standard error DOCUMENT). "imds-check decode"
-# finds the cause in that output, and the commands that fix it, anywhere. It needs PowerShell 5.1 or later, and no module.
-#
-# It changes nothing on the VM and downloads nothing.
+# It prints a short report, and what it saw in two blocks (RAW; on standard error DOCUMENT): "imds-check decode" finds the cause in
+# them, and the commands that fix it, anywhere. It changes and downloads nothing, and needs PowerShell 5.1 or later and no module.
 #   reads   adapters, routes, ARP, TCP connections to IMDS, proxies (passwords and queries as x), firewall rules and filters, in which
 #           stores the certificates of IMDS's attested document lie, eight services, Windows' edition, SMBIOS, its own rights
-#   starts  route, arp, netstat, netsh, sc; in ConstrainedLanguage mode, which may not ask .NET, also reg, curl and whoami
-#   asks    169.254.169.254:80 (12 requests at most, never for a token), 168.63.129.16:80 and :32526, the proxies that are set (both
-#           addresses, through them) and DNS for their names; Windows may fetch certificates that the document lacks
+#   starts  route, arp, netstat, netsh, sc; in ConstrainedLanguage mode also reg, curl and whoami
+#   asks    169.254.169.254:80 (12 requests at most, never for a token), 168.63.129.16:80 and :32526, both through the proxies that are
+#           set, and DNS for their names; Windows may fetch certificates that the document lacks
 #   prints  of IMDS's answer names, ids and addresses of the VM; never tags, user data or keys
 #
 # With ExePath or ExeUri, or where an earlier run has kept it (%ProgramFiles%\imds-check, where only SYSTEM and administrators
@@ -19,13 +17,11 @@
 # Parameters, all of them text, none of them needed:
 #   ExpectedMac, ExpectedIp  what Azure says of the primary NIC
 #   ExePath    where the exe lies on this VM, with "/" (Run Command may take "\n" for a line break)
-#   ExeUri     where to download it: https://... or that in base64 (Run Command breaks a value at "&"), or "release": the address
-#              that the build has put in
+#   ExeUri     where to download it: https://... or that in base64 (Run Command breaks a value at "&"), or "release": $DefaultUri
 #   Arguments  options of the exe: "--format=full --no-files", "--redact"; what holds blanks stands in '...'
-#   ExitCode   "verdict": end with the exit code of the verdict. Else with 0, because Run Command loses the output of a script
-#              that fails; the last line has the code in any case.
+#   ExitCode   "verdict": end with the verdict's exit code, else with 0: Run Command loses the output of a script that fails.
 
-# Without attributes and default values, so that a script pasted twice can be read: its second half is never reached.
+# Without attributes and default values, so that a script pasted twice can be read.
 param([string]$ExpectedMac, [string]$ExpectedIp, [string]$ExeUri, [string]$ExePath, [string]$Arguments, [string]$ExitCode)
 
 Set-StrictMode -Version 2
@@ -89,7 +85,7 @@ function Get-CommandLine {
 
 function Get-KeptPath { "$([Environment]::GetFolderPath('ProgramFiles'))\imds-check\imds-check-$("$ExeSha256".PadRight(16).Substring(0, 16)).exe" }
 
-# Gives the exe, verified, as an open file that nobody can change; throws why it cannot be had.
+# Gives the exe, verified and open; throws why it cannot be had.
 function Get-Exe {
     if ($ExeSha256.Length -ne 64) { throw 'this script was built without the exe, so it knows no SHA-256 that may run' }
     New-Folder
@@ -120,10 +116,10 @@ function Get-Exe {
         }
     }
     foreach ($reason in $reasons) { [Console]::Error.WriteLine("imds-check.ps1: $(Get-Plain $reason 600)") }
-    return $exe
+    $exe
 }
 
-# Opens the exe; nobody can write, rename or remove it until it is closed. Throws where it is another file.
+# Opens the exe: nobody can change it until it is closed. Throws where it is another file.
 function Open-Exe([string]$path) {
     if (-not [IO.File]::Exists($path)) { throw 'there is no such file' }
     foreach ($pause in 300, 1000, 0) {
@@ -131,7 +127,7 @@ function Open-Exe([string]$path) {
         catch { if ($pause) { [Threading.Thread]::Sleep($pause) } else { throw } } # an antivirus may be looking at it
     }
     try { Confirm-Exe $file } catch { $file.Dispose(); throw }
-    return $file
+    $file
 }
 
 function Confirm-Exe([IO.Stream]$content) {
@@ -158,7 +154,7 @@ function Save-Exe([IO.Stream]$content, [string]$kept) {
         try { $content.Position = 0; $content.CopyTo($file) } finally { $file.Dispose() }
         [IO.File]::Move($part, $kept)
     }
-    finally { [IO.File]::Delete($part) } # which is silent where there is none
+    finally { [IO.File]::Delete($part) }
 }
 
 # Makes the folder where the exe is kept; throws where somebody else may write there.
@@ -166,7 +162,7 @@ function New-Folder {
     $programs = [Environment]::GetFolderPath('ProgramFiles')
     Confirm-Folder $programs 'take that right away'
     $folder, $access = "$programs\imds-check", [Security.AccessControl.DirectorySecurity]::new()
-    # Administrators own it, they and SYSTEM have all rights, nobody else has any, and nothing is inherited.
+    # Administrators own it, they and SYSTEM have all rights, nothing is inherited.
     $access.SetSecurityDescriptorSddlForm('O:BAG:BAD:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)')
     try {
         if ([IO.Directory]::Exists($folder)) { }
@@ -235,7 +231,7 @@ function Receive-Once([Uri]$uri, [DateTime]$until) {
     finally { $answer.Close() }
     $Notes.Passes = $false
     Confirm-Exe $content
-    return $content
+    $content
 }
 
 function Open-Url([Uri]$uri, [double]$seconds) {
@@ -275,7 +271,7 @@ function Read-Body([Net.WebResponse]$answer, [DateTime]$until) {
     throw "it has more than $ExeSize bytes"
 }
 
-# Gives a program's output; its exit code is $null where it had to be killed.
+# The exit code is $null where it had to be killed.
 function Invoke-Program([string]$file, [string]$options, [double]$seconds) {
     $start = [Diagnostics.ProcessStartInfo]::new($file, $options)
     $start.UseShellExecute, $start.CreateNoWindow, $start.WorkingDirectory = $false, $true, $System
@@ -310,7 +306,7 @@ function Stop-Program([Diagnostics.Process]$process) {
         [void][Diagnostics.Process]::Start("$System\taskkill.exe", "/F /T /PID $($process.Id)").WaitForExit(5000)
         if (-not $process.HasExited) { $process.Kill() }
     }
-    catch { } # it has just ended by itself
+    catch { } # it has just ended
 }
 
 # --- the report without the exe ---
@@ -325,9 +321,9 @@ function Write-Collected([string]$why) {
         $seen += @($Notes.Proxies | ForEach-Object { Get-CheckLine proxy @{ Status = 'note'; Text = "$_ is set on this VM" } }) +
             "ROUTES   to $Imds and ${WireServer}; > wins" + (Get-RouteLine $Notes.Routes) + $Notes.Source + 'ADAPTERS' + $Notes.Adapters
     }
-    $verdict, $code, $found = 'broken', 1, 'IMDS does not give this VM its metadata.'
-    if ($metadata.Status -eq 'ok') { $verdict, $code, $found = 'inconclusive', 3, 'IMDS answers. Whether anything else is wrong was not judged here.' }
-    if ($metadata.Status -eq 'error') { $verdict, $code, $found = 'inconclusive', 3, 'Whether IMDS answers could not be found out.' }
+    $verdict, $code, $found = 'inconclusive', 3, 'Whether IMDS answers could not be found out.'
+    if ($metadata.Status -eq 'ok') { $found = 'IMDS answers. Whether anything else is wrong was not judged here.' }
+    elseif ($metadata.Status -ne 'error') { $verdict, $code, $found = 'broken', 1, 'IMDS does not give this VM its metadata.' }
     $said = @("$found$($Notes.Proof)")
     if ($why) { $said += "imds-check.exe did not run: $($why.Trim(' .'))." }
     $next = 'For the cause and its fix, copy this whole text into "imds-check decode", anywhere with Python (Azure Cloud Shell has it), or run imds-check.exe here.'
@@ -335,10 +331,10 @@ function Write-Collected([string]$why) {
     Write-Report $verdict $code $said @($next) $seen -WithRaw:(-not $Redact)
 }
 
-# $seen is cut where there is no room for all of it.
+# $seen is cut where there is no room.
 function Write-Report([string]$verdict, [int]$code, [string[]]$said, [string[]]$next, [string[]]$seen, [string]$cause = '-', [switch]$WithRaw) {
     $Ending.Code = $code
-    $at = "$($Began.ToString('s'))Z"
+    $at = '{0:s}Z' -f $Began
     $seconds = Get-Rounded ([DateTime]::UtcNow - $Began).TotalSeconds '0.0'
     $lines = @("IMDS-CHECK $Version  $HostName  $at  $seconds s", "VERDICT  $($verdict.ToUpperInvariant())")
     foreach ($text in $said) { $lines += Get-Wrapped $text '  ' }
@@ -356,7 +352,7 @@ function Write-Report([string]$verdict, [int]$code, [string[]]$said, [string[]]$
         $raw = @(Get-Block RAW $Records ($left - $room))
         foreach ($line in $raw) { $left -= $line.Length + 2 }
     }
-    $left -= 20 # for the line that says how many are left out
+    $left -= 20 # for "(+N more)"
     for ($shown = 0; $seen -and $shown -lt $seen.Count; $shown++) {
         $line = Get-Plain $seen[$shown] 240
         $left -= $line.Length + 2
@@ -366,7 +362,7 @@ function Write-Report([string]$verdict, [int]$code, [string[]]$said, [string[]]$
     $lines
     $raw
     $end
-    # Run Command keeps as much of standard error as of standard output.
+    # Run Command keeps both streams.
     if ($WithRaw -and $Documents.Count) { Get-Block DOCUMENT $Documents $ReportLimit | ForEach-Object { [Console]::Error.WriteLine($_) } }
 }
 
@@ -382,7 +378,7 @@ function Get-Plain([string]$text, [int]$limit) {
             if ($character -match '[ -~]') { $character } elseif ($character -match '\s') { ' ' } else { '\u{0:X4}' -f [int]$character }
         })
     if ($plain.Length -gt $limit -or $text.Length -gt $limit) { $plain = (Get-Start $plain ($limit - 3)) + '...' }
-    return $plain
+    $plain
 }
 
 function Get-Start([string]$text, [int]$limit) { if ($text.Length -gt $limit) { $text.Substring(0, $limit) } else { $text } }
@@ -402,16 +398,13 @@ function Get-RouteRow {
 function Get-RouteLine([object[]]$rows) {
     $columns = '{0,-16}{1,-16}{2,-16}{3,-16}{4,5}'
     "  $columns" -f 'Destination', 'Netmask', 'Gateway', 'Interface', 'Metric'
-    $leading, $best = @($rows | Where-Object { $_ -and (Get-Led $_) }), @{}
-    for ($at = 0; $at -lt $leading.Count; $at++) {
-        $weight = 1e6 * (Get-Number $leading[$at][1]) - $leading[$at][4]
-        foreach ($address in Get-Led $leading[$at]) {
-            if (-not $best[$address] -or $weight -gt $best[$address].Weight) { $best[$address] = @{ Weight = $weight; At = $at } }
-        }
+    $leading, $most, $best = @($rows | Where-Object { $_ -and (Get-Led $_) }), @{}, @{}
+    foreach ($row in $leading) {
+        $weight = 1e6 * (1 + (Get-Number $row[1])) - $row[4]
+        foreach ($address in Get-Led $row) { if ($weight -gt $most[$address]) { $most[$address], $best[$address] = $weight, "$row" } }
     }
-    for ($at = 0; $at -lt $leading.Count; $at++) {
-        $mark, $row = ' ', $leading[$at]
-        foreach ($one in $best.Values) { if ($one.At -eq $at) { $mark = '>' } }
+    foreach ($row in $leading) {
+        $mark = if ($best.Values -contains "$row") { '>' } else { ' ' }
         "$mark $columns" -f $row[0], $row[1], $(if ($row[2]) { $row[2] } else { 'On-link' }), $row[3], $row[4]
     }
     if (-not $leading) { "  none leads to $Imds or $WireServer" }
@@ -424,11 +417,11 @@ function Get-Led([object[]]$row) {
 function Get-Number([string]$address) {
     $number = [long]0
     foreach ($part in $address.Split('.')) { $number = 256 * $number + [int]$part }
-    return $number
+    $number
 }
 
 # --- the raw material ---
-# A record is a line of fields (recorded.py lists the kinds); its rank says how much it matters where room is short.
+# A record is a line of fields (see recorded.py); its rank says how much it matters.
 
 function Add-Record($rank, [object[]]$fields) {
     $texts = foreach ($field in $fields) { "$field".Replace('\', '\\').Replace("`t", '\t').Replace("`n", '\n').Replace("`r", '\r') }
@@ -445,7 +438,7 @@ function Invoke-Part([string]$name, [scriptblock]$part) {
     catch { Add-Record 1 'missing', $name, "$(Get-Reason $_.Exception) (line $($_.InvocationInfo.ScriptLineNumber))" }
 }
 
-# So many seconds, or what is left for the collecting.
+# So many seconds, or what is left.
 function Get-Left([double]$seconds) {
     $left = ($CollectUntil - [DateTime]::UtcNow).TotalSeconds
     if ($left -gt $seconds) { $seconds } elseif ($left -gt 0.1) { $left } else { 0.1 }
@@ -472,7 +465,7 @@ function Get-Material {
     Invoke-Part 'listeners' { Add-TcpRow }
 }
 
-# Connects side by side. Each place gets Code (0: connected, -1: no answer in time, else Winsock's), Seconds, Local and Client.
+# Side by side. Each place gets Code (0: connected, -1: no answer in time, else Winsock's), Seconds, Local and Client.
 function Connect-Place([object[]]$places) {
     $clock, $seconds = [Diagnostics.Stopwatch]::StartNew(), (Get-Left $ConnectSeconds)
     foreach ($place in $places) {
@@ -507,14 +500,16 @@ function Get-SocketError($exception) {
     for ($inner = $exception; $inner; $inner = $inner.InnerException) {
         if ($inner -is [Net.Sockets.SocketException]) { return [int]$inner.SocketErrorCode }
     }
-    return -2
+    -2
 }
 
-# Sends one GET. Gives the answer as text (Latin-1), and how it ended.
-function Receive-Answer($place, $target, $name, $seconds, $headers) {
-    if ($name -eq $Imds) { # at most 3 requests a second
+# Sends one GET, where it is connected. Gives the answer as text (Latin-1), and how it ended.
+function Receive-Answer($place, $target, $name = $Imds, $seconds = $AnswerSeconds) {
+    $headers = ''
+    if ($place.Code -ne 0) { return }
+    if ($name -eq $Imds) { # at most 3 a second
         [Threading.Thread]::Sleep([int][Math]::Max(0, [Math]::Min(340, 340 - ([DateTime]::UtcNow - $Notes.Asked).TotalMilliseconds)))
-        $Notes.Asked = [DateTime]::UtcNow
+        $Notes.Asked, $headers = [DateTime]::UtcNow, "Metadata: true`r`n"
     }
     $clock, $ended, $seconds = [Diagnostics.Stopwatch]::StartNew(), 'closed', (Get-Left $seconds)
     $content, $buffer = [IO.MemoryStream]::new(), [byte[]]::new(65536)
@@ -535,16 +530,16 @@ function Receive-Answer($place, $target, $name, $seconds, $headers) {
     catch { $ended = "$(Get-SocketError $_.Exception)" }
     finally { $place.Client.Close() }
     return @{ Text = $Latin.GetString($content.ToArray()); Ended = $ended; Seconds = $clock.Elapsed.TotalSeconds
-        At = "$([DateTime]::UtcNow.ToString('s'))Z" }
+        At = '{0:s}Z' -f [DateTime]::UtcNow }
 }
 
-# Whether an answer has come to the end that its head announces. $text is its beginning.
+# Whether an answer ($text: its beginning) has ended.
 function Test-Whole([string]$text, [IO.MemoryStream]$content) {
     $at = $text.IndexOf("`r`n`r`n")
     if ($at -lt 0) { return $false }
     $head = $text.Substring(0, $at)
     if ($head -match '(?im)^Transfer-Encoding:\s*chunked') {
-        return [Text.Encoding]::ASCII.GetString($content.GetBuffer(), [Math]::Max(0, [int]$content.Length - 7), 7) -eq "`r`n0`r`n`r`n"
+        return $Latin.GetString($content.GetBuffer(), [Math]::Max(0, [int]$content.Length - 7), 7) -eq "`r`n0`r`n`r`n"
     }
     return $head -match '(?im)^Content-Length:\s*(\d{1,9})\s*$' -and $content.Length - $at - 4 -ge [int]$Matches[1]
 }
@@ -568,7 +563,7 @@ function Get-KeptHead([string]$head) {
     ($kept | ForEach-Object { Hide-Word (Get-Start $_ 300) }) -join "`r`n"
 }
 
-# What may leave this VM: some values of JSON, the title of a page, the WireServer's versions.
+# What may leave this VM: some values of JSON, a page's title, the WireServer's versions.
 function Get-KeptBody([string]$body) {
     $start = $body.TrimStart()
     if (-not $start) { return '' }
@@ -618,7 +613,7 @@ function Get-KeptJson([string]$text) {
         }
         if ($bad -or ++$tokens -gt 20000 -or $kept.Length -gt 14000) { return "$(Get-Start $kept 2000)!" }
     }
-    return $kept
+    $kept
 }
 
 # The content of a chunked body (RFC 9112, 7.1).
@@ -633,7 +628,7 @@ function Get-Unchunked([string]$body) {
         })
 }
 
-# A text of the same length with x for what may be a secret: user:password before an @, and a query.
+# A text of the same length with x for what may be secret: what is before an @, and a query.
 function Hide-Secret([string]$text) {
     if ($text.Length -gt $RecordLimit) { return 'x' * ($RecordLimit + 1) } # there is no room for it
     if ($text -notmatch '[@?#]') { return $text }
@@ -644,27 +639,26 @@ function Hide-Secret([string]$text) {
         foreach ($match in [regex]::Matches($text.Substring(0, $end), $pattern)) { $text = Hide-Group $text $match.Groups[1] }
     }
     foreach ($match in [regex]::Matches($text, '[?#]([^\s\x00-\x1F]+)')) { $text = Hide-Group $text $match.Groups[1] }
-    return $text
+    $text
 }
 
 function Hide-Group([string]$text, $group) { $text.Remove($group.Index, $group.Length).Insert($group.Index, 'x' * $group.Length) }
 
-# A text of somebody else's without what looks like a key or names one.
+# A text without what looks like a key or names one.
 function Hide-Word([string]$text) {
     $text = [regex]::Replace((Hide-Secret $text), '(?i)((?:key|token|sig|signature|secret|pass\w*|pwd|psk|cookie|credential|authorization|bearer|basic)\W{1,8})(basic\s|bearer\s)?[^\s&;,"<]+', '$1x')
     [regex]::Replace($text, '[A-Za-z0-9+/_=%-]{32,}', 'x')
 }
 
-# The plain tries; then, where IMDS did not answer, from each local address; and through the proxies.
+# Plain, from each local address where IMDS did not answer, and through the proxies.
 function Add-Try($plain, $wire, $plugin) {
     $CollectUntil = $CollectUntil.AddSeconds(-4) # for the other parts
     Connect-Place @($plain, $wire, $plugin)
-    $answer = if ($wire.Code -eq 0) { Receive-Answer $wire '/?comp=versions' $WireServer $AnswerSeconds }
-    Add-TryRecord 1 $wire '/?comp=versions' $answer
+    Add-TryRecord 1 $wire '/?comp=versions' (Receive-Answer $wire '/?comp=versions' $WireServer)
     if ($plugin.Code -eq 0) { $plugin.Client.Close() }
     Add-TryRecord 1 $plugin
     foreach ($pause in 1, 2, 4, 0) {
-        $answer = if ($plain.Code -eq 0) { Receive-Answer $plain $InstancePath $Imds $AnswerSeconds "Metadata: true`r`n" }
+        $answer = Receive-Answer $plain $InstancePath
         Add-TryRecord 1 $plain $InstancePath $answer
         if (-not $answer -or $answer.Text -notmatch '^HTTP/1\.[01] (410|429|5\d\d) ') { break }
         if (-not $pause -or [DateTime]::UtcNow.AddSeconds($pause + 2) -gt $CollectUntil) { break }
@@ -678,12 +672,12 @@ function Add-Try($plain, $wire, $plugin) {
     if ($others) { Connect-Place $others }
     foreach ($place in $others) {
         if ([DateTime]::UtcNow -gt $CollectUntil) { break }
-        $rank, $target, $name, $headers, $found = 1, $InstancePath, $Imds, "Metadata: true`r`n", $null
+        $rank, $target, $name, $found = 1, $InstancePath, $Imds, $null
         $tries = $place.Key -eq 'trial'
         if (-not $tries) { $rank, $target = 5, "http://$Imds$InstancePath" }
-        if ($place.Key -like 'wireproxy*') { $target, $name, $headers = "http://$WireServer/?comp=versions", $WireServer, '' }
+        if ($place.Key -like 'wireproxy*') { $target, $name = "http://$WireServer/?comp=versions", $WireServer }
         if ($place.Code -eq 0 -and (-not $tries -or $left -gt 0)) {
-            $found = Receive-Answer $place $target $name 2 $headers
+            $found = Receive-Answer $place $target $name 2
             if ($tries) { $left-- }
             if ($tries -and (Set-Proof $place $found)) { $left = 0 }
         }
@@ -693,7 +687,7 @@ function Add-Try($plain, $wire, $plugin) {
     if ($answers) { Add-Identity $answer.Text }
 }
 
-# The same by curl.exe, which Windows has since Windows 10 1803 and Server 2019.
+# By curl.exe, which Windows has since 10 1803 and Server 2019.
 function Add-TryByCurl($plain, $wire, $plugin) {
     $answer, $left = (Receive-ByCurl $plain $InstancePath 'Metadata: true'), 2 # at most 3 requests a second
     Add-TryRecord 1 $plain $InstancePath $answer
@@ -709,7 +703,7 @@ function Add-TryByCurl($plain, $wire, $plugin) {
     }
 }
 
-# Sets what Connect-Place sets, and gives what Receive-Answer gives.
+# As Connect-Place and Receive-Answer.
 function Receive-ByCurl($place, $target, $header) {
     $ErrorActionPreference = 'Continue'
     $options = '-qsvi', '--raw', '--noproxy', '*', '--connect-timeout', $ConnectSeconds, '--max-time', (Get-Left $AnswerSeconds),
@@ -731,7 +725,7 @@ function Receive-ByCurl($place, $target, $header) {
     }
     $ended = switch ($status) { 0 { 'whole' } 28 { 'timeout' } 63 { 'endless' } 52 { 'closed' } 18 { 'closed' } default { 10054 } }
     $text = ($lines | Select-First ($lines.Count - 1)) -join "`r`n"
-    return @{ Text = $text; Ended = $ended; Seconds = $took; At = "$([DateTime]::UtcNow.ToString('s'))Z" }
+    return @{ Text = $text; Ended = $ended; Seconds = $took; At = '{0:s}Z' -f [DateTime]::UtcNow }
 }
 
 function Set-Check($plain, $wire, $plugin, $answer) {
@@ -745,7 +739,7 @@ function Set-Check($plain, $wire, $plugin, $answer) {
 function Set-Proof($place, $answer) {
     if (-not $answer -or (Get-AnswerCheck $answer).Status -ne 'ok') { return $false }
     $Notes.Proof = Get-Detail " It answers when asked from $($place.Source)."
-    return $true
+    $true
 }
 
 function Get-TrialPlace { for ($at = 0; $at -lt $LocalAddresses.Count; $at++) { Get-Place trial $Imds 80 $LocalAddresses[$at] } }
@@ -759,11 +753,11 @@ function Get-TryCheck($place) {
 
 function Get-AnswerCheck($answer) {
     if ($answer.Text -notmatch '^HTTP/1\.[01] (\d{3})') { return @{ Status = 'fail'; Text = "no HTTP answer ($($answer.Ended))" } }
-    $status, $size = $Matches[1], $answer.Text.Length
+    $status = $Matches[1]
     if ($status -eq 200 -and $answer.Ended -in 'whole', 'closed' -and $answer.Text -match '"vmId"\s*:\s*"([0-9A-Fa-f-]{36})"') {
         return @{ Status = 'ok'; Text = "HTTP 200$(Get-Detail ", vmId $($Matches[1])")" }
     }
-    return @{ Status = 'fail'; Text = "HTTP $status, $size bytes ($($answer.Ended)): not the metadata of a VM" }
+    return @{ Status = 'fail'; Text = "HTTP $status, $($answer.Text.Length) bytes ($($answer.Ended)): not the metadata of a VM" }
 }
 
 function Get-ProxyPlace {
@@ -783,16 +777,14 @@ function Get-ProxyPlace {
     }
 }
 
-# The attested document, and whether the VM has a managed identity. $text: IMDS's answer.
+# The attested document and the managed identity. $text: IMDS's answer.
 function Add-Identity([string]$text) {
-    $digits = [byte[]]::new(10)
-    [Security.Cryptography.RandomNumberGenerator]::Create().GetBytes($digits)
-    $nonce = ($digits | ForEach-Object { $_ % 10 }) -join ''
+    $nonce = -join ([Guid]::NewGuid().ToByteArray() | Select-First 10 | ForEach-Object { $_ % 10 })
     foreach ($key in 'attested', 'identity') {
-        $rank, $place, $path, $answer = 1, (Get-Place $key $Imds 80), "/metadata/attested/document?api-version=$ApiVersion&nonce=$nonce", $null
+        $rank, $place, $path = 1, (Get-Place $key $Imds 80), "/metadata/attested/document?api-version=$ApiVersion&nonce=$nonce"
         if ($key -eq 'identity') { $rank, $path = 12, "/metadata/identity/info?api-version=$ApiVersion" }
         Connect-Place @($place)
-        if ($place.Code -eq 0) { $answer = Receive-Answer $place $path $Imds $AnswerSeconds "Metadata: true`r`n" }
+        $answer = Receive-Answer $place $path
         Add-TryRecord $rank $place $path $answer
         if ($rank -eq 1 -and $answer -and $answer.Text -match '"signature"\s*:\s*"([A-Za-z0-9+/=\\]{1,60000})"') {
             $document = try { [Convert]::FromBase64String($Matches[1].Replace('\/', '/')) } catch { }
@@ -803,7 +795,7 @@ function Add-Identity([string]$text) {
     }
 }
 
-# There is no room for certificates other than the signer's: zeros stand in their places.
+# There is room for the signer's certificate alone: zeros stand for the others.
 function Add-Document([byte[]]$document, [string]$nonce, $held) {
     $text, $blank = $Latin.GetString($document), @()
     foreach ($item in $held) {
@@ -817,7 +809,7 @@ function Add-Document([byte[]]$document, [string]$nonce, $held) {
     $Notes.Part = 'certificate_chains'
 }
 
-# The chains that Windows builds: from what is at hand and, where that does not do, by fetching.
+# The chains that Windows builds: from what is at hand, else by fetching.
 function Add-Chain([byte[]]$document, [string]$nonce, [string]$date) {
     $held = [Security.Cryptography.X509Certificates.X509Certificate2Collection]::new()
     try { $held.Import($document) } finally { Add-Document $document $nonce $held }
@@ -826,12 +818,13 @@ function Add-Chain([byte[]]$document, [string]$nonce, [string]$date) {
     $known = @()
     foreach ($way in 'hand', 'net') {
         $chain = [Security.Cryptography.X509Certificates.X509Chain]::new($true) # the machine's
+        $policy = $chain.ChainPolicy
         # Offline keeps .NET Framework from fetching
-        $chain.ChainPolicy.RevocationMode = if ($way -eq 'hand') { 'Offline' } else { 'NoCheck' }
-        if ($PSVersionTable.PSVersion -ge [Version]'7.2') { $chain.ChainPolicy.DisableCertificateDownloads = $way -eq 'hand' }
-        $chain.ChainPolicy.UrlRetrievalTimeout = [TimeSpan]::FromSeconds(1.5)
-        if ($date) { try { $chain.ChainPolicy.VerificationTime = [DateTime]::Parse($date, $Invariant) } catch { } }
-        foreach ($item in $held) { [void]$chain.ChainPolicy.ExtraStore.Add($item) }
+        $policy.RevocationMode = if ($way -eq 'hand') { 'Offline' } else { 'NoCheck' }
+        if ($PSVersionTable.PSVersion -ge [Version]'7.2') { $policy.DisableCertificateDownloads = $way -eq 'hand' }
+        $policy.UrlRetrievalTimeout = [TimeSpan]::FromSeconds(1.5)
+        if ($date) { try { $policy.VerificationTime = [DateTime]::Parse($date, $Invariant) } catch { } }
+        foreach ($item in $held) { [void]$policy.ExtraStore.Add($item) }
         [void]$chain.Build($leaf)
         $all = 0
         foreach ($status in $chain.ChainStatus) { $all = $all -bor [int]$status.Status }
@@ -839,7 +832,7 @@ function Add-Chain([byte[]]$document, [string]$nonce, [string]$date) {
         foreach ($element in $chain.ChainElements) {
             $flags, $item = 0, $element.Certificate
             foreach ($status in $element.ChainElementStatus) { $flags = $flags -bor [int]$status.Status }
-            $begins, $ends = $item.NotBefore, $item.NotAfter | ForEach-Object { "$($_.ToUniversalTime().ToString('s'))Z" }
+            $begins, $ends = $item.NotBefore, $item.NotAfter | ForEach-Object { '{0:s}Z' -f $_.ToUniversalTime() }
             $shown = if ($way -eq 'net' -and $known -contains $item.Thumbprint) { '', '', '', '' } else { $item.Subject, $item.Issuer, $begins, $ends }
             $fields += @($flags, $item.Thumbprint) + $shown
             if ($way -eq 'hand') {
@@ -856,7 +849,7 @@ function Add-Chain([byte[]]$document, [string]$nonce, [string]$date) {
     }
 }
 
-# The stores, of the machine and of each loaded user, with a certificate.
+# The stores that have a certificate.
 function Add-Store([string]$thumbprint) {
     $own = 'SOFTWARE\Microsoft\SystemCertificates'
     $places = @("HKLM\$own", 'HKLM\SOFTWARE\Policies\Microsoft\SystemCertificates', 'HKLM\SOFTWARE\Microsoft\EnterpriseCertificates') +
@@ -869,7 +862,7 @@ function Add-Store([string]$thumbprint) {
     }
 }
 
-# Which NICs are hardware, and those that are disabled, which nothing else lists.
+# NICs that are hardware, and disabled ones, which nothing else lists.
 function Add-Device {
     $class = '{4D36E972-E325-11CE-BFC1-08002BE10318}'
     foreach ($number in @(Get-SubKey "$Control\Class\$class") -match '^\d{4}$' | Select-First 200) {
@@ -896,7 +889,7 @@ function Add-Adapter {
         try { $own = $properties.GetIPv4Properties(); $index = $own.Index } catch { continue } # it has no IPv4
         $held = @($properties.UnicastAddresses | ForEach-Object { "$($_.Address)/$($_.PrefixLength)/$([int]$_.SuffixOrigin)/$([int]$_.DuplicateAddressDetectionState)" }) -notmatch ':'
         $gateways = @($properties.GatewayAddresses | ForEach-Object { "$($_.Address)" }) -notmatch ':'
-        $servers = @($properties.DhcpServerAddresses | ForEach-Object { "$_" }) -notmatch ':'
+        $servers = @($properties.DhcpServerAddresses) -notmatch ':'
         $dhcp = try { [int]$own.IsDhcpEnabled } catch { '' }
         $mac, $status = "$($nic.GetPhysicalAddress())", $nic.OperationalStatus
         if ($held -and $kind -ne 24) { $rank = 3 } # 24: loopback
@@ -912,7 +905,7 @@ function Add-Adapter {
     }
 }
 
-# Where .NET may not be asked: the lines of route print and netsh that have a number.
+# The lines of route print and netsh that have a number.
 function Add-AdapterByTool {
     $nics = @($Notes.RoutePrint -split '\r?\n' -match '^ *\d+\.{3}')
     $Notes.Adapters = @($nics -match '(..)( ..){5}' -replace '^ *', '  ')
@@ -932,7 +925,7 @@ function Add-Route {
 
 function Get-Account { @(Get-SubKey HKU) -match '^(S-1-.*(?<!_Classes)|\.DEFAULT)$' | Select-First 500 }
 
-# The source that a connected UDP socket chooses, which sends nothing; or the number of its error.
+# The source that a connected UDP socket chooses (it sends nothing), or its error.
 function Add-Source {
     foreach ($address in $Imds, $WireServer) {
         $socket, $chosen, $code = [Net.Sockets.Socket]::new('InterNetwork', 'Dgram', 'Udp'), '', ''
@@ -991,12 +984,12 @@ function Find-Proxy([string]$text) {
 
 function Add-Firewall {
     $local, $policy = "$Services\SharedAccess\Parameters\FirewallPolicy", 'HKLM\SOFTWARE\Policies\Microsoft\WindowsFirewall'
-    $first, $blocks = $Records.Count, $false # whether what no rule allows is blocked: then rules that allow matter too
+    $first, $blocks = $Records.Count, $false # what no rule allows: then those that allow matter too
     foreach ($root in $local, $policy, "$local\Mdm") {
         foreach ($profile in 'Domain', 'Private', 'Public', 'Standard') { Add-Key 6 "$root\${profile}Profile" 'EnableFirewall', 'DefaultOutboundAction', 'AllowLocalPolicyMerge' }
     }
     for ($at = $first; $at -lt $Records.Count; $at++) { if ($Records[$at].Line -match 'DefaultOutboundAction\t\w+\t1(\t|$)') { $blocks = $true } }
-    # a COM class; New-Object would need a module
+    # New-Object would need a module
     try { Add-Record 6 'profiles', ([Activator]::CreateInstance([Type]::GetTypeFromProgID('HNetCfg.FwPolicy2'))).CurrentProfileTypes }
     catch { Add-Record 6 'profiles', '', "INetFwPolicy2: $(Get-Reason $_.Exception)" }
     foreach ($name in Get-SubKey "$WindowsNT\NetworkList\Profiles" | Select-First 100) { Add-Key 6 "$WindowsNT\NetworkList\Profiles\$name" 'Category' }
@@ -1019,7 +1012,7 @@ function Add-Firewall {
     }
 }
 
-# Filters of any program that may have forbidden the connect to IMDS.
+# Filters that may have forbidden the connect to IMDS.
 function Add-Filter {
     if ($Notes.Code -ne 10013) { return }
     $printed = Invoke-Tool netsh 'wfp', 'show', 'filters', 'file=-', 'protocol=6', "remoteaddr=$Imds", 'remoteport=80', 'dir=out', 'verbose=on'
@@ -1035,7 +1028,7 @@ function Add-Machine {
     Add-Key 7 $WindowsNT 'ProductName', 'DisplayVersion', 'ReleaseId', 'EditionID', 'CurrentBuildNumber', 'CurrentBuild', 'UBR'
     Add-Key 7 "$Services\mssmbios\Data" 'SMBiosData'
     $elevated = if ($Constrained) { if ((Invoke-Tool whoami '/groups') -match 'S-1-16-(\d+)') { [int]$Matches[1] -ge 12288 } } # high
-    else { [Security.Principal.WindowsPrincipal]::new([Security.Principal.WindowsIdentity]::GetCurrent()).IsInRole([Security.Principal.WindowsBuiltInRole]::Administrator) }
+    else { ([Security.Principal.WindowsPrincipal][Security.Principal.WindowsIdentity]::GetCurrent()).IsInRole(544) } # Administrators
     if ($null -ne $elevated) { Add-Record 7 'elevated', ([int]$elevated) }
     Add-Record 12 'variable', 'PROCESSOR_ARCHITECTURE', $env:PROCESSOR_ARCHITECTURE
 }
@@ -1044,13 +1037,12 @@ function Add-Service {
     foreach ($name in 'WindowsAzureGuestAgent', 'RdAgent', 'GuestProxyAgent', 'himds', 'Dhcp', 'BFE', 'MpsSvc', 'W32Time') {
         $start = (Get-KeyTable "$Services\$name")['Start']
         if ($null -eq $start) { continue }
-        $printed = Invoke-Tool sc 'query', $name
-        $state = if ($printed -match '(?m)^[^:\n]+:\s+(\d)\s+[A-Z_]+') { $Matches[1] } # TYPE has two digits
+        $state = if ((Invoke-Tool sc 'query', $name) -match '(?m)^[^:\n]+:\s+(\d)\s+[A-Z_]+') { $Matches[1] } # TYPE has two digits
         Add-Record 7 'service', $name, $state, $start
     }
 }
 
-# Who listens on the ports that matter, and who has a connection to IMDS.
+# Who listens on ports that matter, or has a connection to IMDS.
 function Add-TcpRow {
     $printed = Invoke-Tool netstat '-ano', '-p', 'TCP'
     foreach ($match in [regex]::Matches($printed, "(?m)^\s*TCP\s+${Ip}:(\d+)\s+${Ip}:(\d+)\s+(\S.*?)\s+(\d+)\s*$")) {
@@ -1065,10 +1057,10 @@ function Add-TcpRow {
 function Get-KeyTable([string]$path) {
     $found = @{}
     foreach ($item in Get-KeyValue $path) { $found[$item.Name] = $item.Value }
-    return $found
+    $found
 }
 
-# As the registry has them or, where PowerShell may not ask it, as reg.exe prints them.
+# As the registry has them, or as reg.exe prints them.
 function Get-KeyValue([string]$path) {
     if ($Constrained) {
         foreach ($match in [regex]::Matches((Invoke-Tool reg 'query', $path), '(?m)^    (\S.*?)    (REG_\w+)(?:    (.*?))?\r?$')) {
@@ -1125,7 +1117,7 @@ function Add-Key($rank, [string]$path, [string[]]$names) {
     if ($values) { Add-Record $rank $fields }
 }
 
-# A binary value (base64; of reg.exe: hexadecimal digits) as text (Latin-1), and back.
+# A binary value (base64; of reg.exe: hexadecimal) as text (Latin-1), and back.
 function Get-Text([string]$value) {
     if (-not $Constrained) { return $Latin.GetString([Convert]::FromBase64String($value)) }
     -join $(for ($at = 0; $at + 1 -lt $value.Length; $at += 2) { [char][int]"0x$($value.Substring($at, 2))" })
@@ -1138,12 +1130,12 @@ function Get-Binary([string]$text) {
 
 function Select-First([int]$count) { begin { $at = 0 } process { if ($at++ -lt $count) { $_ } } }
 
-# As many records as fit into so many bytes, by rank; and how many of each part are left out.
+# What fits into so many bytes, by rank; and how many records of each part do not.
 function Get-Block([string]$name, [hashtable]$from, [int]$room) {
-    $room = [int](($room - 60) * 110 / 114) # for the first line, the last one, indents and line ends
+    $room = [int](($room - 60) * 110 / 114) # for first and last line, indents, line ends
     $sorted = @(foreach ($rank in 1..12) { for ($at = 0; $at -lt $from.Count; $at++) { if ($from[$at].Rank -eq $rank) { $from[$at] } } })
     $chosen, $at, $step, $missed, $packed = @(), 0, 64, 0, (Get-Packed $sorted @())
-    while ($at -lt $sorted.Count -and $missed -lt 40) { # what is too large does not keep what is behind it out
+    while ($at -lt $sorted.Count -and $missed -lt 40) { # what is too large is passed over
         $more = $chosen + @($sorted[$at..($at + $step - 1)])
         $tried = Get-Packed $sorted $more
         if ($tried.Length -le $room) { $chosen, $packed, $at = $more, $tried, ($at + $step) }
@@ -1157,13 +1149,13 @@ function Get-Block([string]$name, [hashtable]$from, [int]$room) {
 
 # The beginning of SHA-256, or Adler-32 (RFC 1950).
 function Get-Checksum([string]$text) {
-    if (-not $Constrained) { return (Get-Sha256 ([IO.MemoryStream]::new([Text.Encoding]::ASCII.GetBytes($text)))).Substring(0, 8) }
+    if (-not $Constrained) { return (Get-Sha256 ([IO.MemoryStream]::new($Latin.GetBytes($text)))).Substring(0, 8) }
     $low, $high = 1, 0
     foreach ($character in $text.ToCharArray()) { $low = ($low + [int]$character) % 65521; $high = ($high + $low) % 65521 }
     '{0:x4}{1:x4}' -f $high, $low
 }
 
-# Compressed and in base64 or, where PowerShell may not do that, with signs for what may not stand in a block.
+# Compressed, or (ConstrainedLanguage) with signs for what may not stand in a block.
 function Get-Packed([object[]]$all, [object[]]$chosen) {
     $lines, $left = @(), @{}
     foreach ($record in $all) { $left[$record.Part]++ }
@@ -1183,7 +1175,6 @@ function Get-Packed([object[]]$all, [object[]]$chosen) {
     [Convert]::ToBase64String($memory.ToArray())
 }
 
-# The reason in an exception, without a full stop.
 function Get-Reason($exception) {
     if ($Constrained) { return (Get-Start ($exception.Message -replace '\s+', ' ') 120).Trim(' .') }
     for ($inner = $exception; $inner; $inner = $inner.InnerException) {
@@ -1201,22 +1192,22 @@ function Get-Reason($exception) {
     return $last.Message.Trim(' .')
 }
 
-# In words, an error of Windows or of its sockets (winerror.h).
+# An error of Windows or of its sockets (winerror.h).
 function Get-Meaning([string]$number) {
     switch -regex ($number) {
-        '^[23]$' { return 'there is no such file' }
-        '^(5|1307|1314)$' { return 'access is denied: run this as SYSTEM or elevated, and look for an antivirus' }
-        '^3[23]$' { return 'another program, often an antivirus, keeps the file locked: run this again' }
-        '^(39|112)$' { return 'the disk is full: free 20 MB on the system drive' }
-        '^(193|216)$' { return 'this Windows cannot run it: it needs 64-bit Windows 10 or Server 2016' }
-        '^22[56]$' { return "an antivirus takes it for harmful: allow the SHA-256 $ExeSha256 there" }
-        '^(577|1260|45[5-8]\d)$' { return "a policy (AppLocker, App Control) forbids it: allow the SHA-256 $ExeSha256 there" }
-        '^10013$|Bad access' { return 'forbidden on this VM, as by a firewall rule' }
-        '^100(51|65)$|nreachable' { return 'no way leads there from this VM' }
-        '^1005[34]$' { return 'the connection was cut' }
-        '^10060$|Timed out' { return 'no answer in time' }
-        '^10061$|refused' { return 'the connection was refused' }
-        '^1100[1-4]$' { return 'the name cannot be resolved: it is wrong, or no DNS server answers' }
+        '^[23]$' { 'there is no such file' }
+        '^(5|1307|1314)$' { 'access is denied: run this as SYSTEM or elevated, and look for an antivirus' }
+        '^3[23]$' { 'another program, often an antivirus, keeps the file locked: run this again' }
+        '^(39|112)$' { 'the disk is full: free 20 MB on the system drive' }
+        '^(193|216)$' { 'this Windows cannot run it: it needs 64-bit Windows 10 or Server 2016' }
+        '^22[56]$' { "an antivirus takes it for harmful: allow the SHA-256 $ExeSha256 there" }
+        '^(577|1260|45[5-8]\d)$' { "a policy (AppLocker, App Control) forbids it: allow the SHA-256 $ExeSha256 there" }
+        '^10013$|Bad access' { 'forbidden on this VM, as by a firewall rule' }
+        '^100(51|65)$|nreachable' { 'no way leads there from this VM' }
+        '^1005[34]$' { 'the connection was cut' }
+        '^10060$|Timed out' { 'no answer in time' }
+        '^10061$|refused' { 'the connection was refused' }
+        '^1100[1-4]$' { 'the name cannot be resolved: it is wrong, or no DNS server answers' }
     }
 }
 

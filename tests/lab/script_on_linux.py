@@ -53,6 +53,7 @@ class Hive {
     [Collections.IDictionary]$Keys
     Hive([Collections.IDictionary]$keys) { $this.Keys = $keys }
     [object] OpenSubKey([string]$path) {
+        if (-not $path) { return [Key]::new(@{}, $this.GetSubKeyNames()) }
         $found = $this.Keys[$path]
         if ($found -is [string]) { throw [Security.SecurityException]::new($found) }
         if ($null -eq $found) { return $null }
@@ -71,13 +72,18 @@ ADAPTER = r"""
 function Add-Adapter {
     Add-Record 3 'adapter', 7, '{11111111-2222-3333-4444-555555555555}', 'Ethernet', 'Hyper-V', 6,
         '000D3A7F2004', 1, '10.0.0.4/24/3/4', '10.0.0.1', '168.63.129.16', 1
-    $LocalAddresses.Add('10.0.0.4')
-    $Gathered.Adapters = @('  7 "Ethernet"  00-0D-3A-7F-20-04  up  10.0.0.4')
+    $LocalAddresses[$LocalAddresses.Count] = '10.0.0.4'
+    $Notes.Adapters = @('  7 "Ethernet"  00-0D-3A-7F-20-04  up  10.0.0.4')
 }
 """
 # The programs of System32 that the script runs. On Linux that folder has no name, so that
 # "\\arp.exe" is looked for on PATH.
-PROGRAMS = ("route", "arp", "netstat", "sc")
+PROGRAMS = ("route", "arp", "netstat", "netsh", "sc")
+# The script's own way into the registry, and the table in its place.
+HIVES = {
+    "[Microsoft.Win32.Registry]::LocalMachine": "$Machine",
+    "[Microsoft.Win32.Registry]::Users": "$Users",
+}
 HANGS = "#!/bin/sh\nexec sleep 60\n"
 NO_KEYS: Keys = {}
 NOTHING = dict.fromkeys(PROGRAMS, b"")
@@ -101,6 +107,9 @@ def run(
     :param more: PowerShell that stands behind the script's own settings
     """
     whole = build.powershell_script(None)
+    for hive, table in HIVES.items():
+        assert whole.count(hive) == 1
+        whole = whole.replace(hive, table)
     functions, marker, rest = whole.partition("# --- run ---")
     settings, begins, end = rest.partition("$HostName = '-'")
     assert marker and begins
