@@ -455,9 +455,9 @@ function Get-Material {
     Invoke-Part 'proxies' { Add-ProxySetting }
     $places = (Get-Place imds $Imds 80), (Get-Place wire $WireServer 80), (Get-Place plugin $WireServer 32526)
     Invoke-Part 'imds' { if ($Constrained) { Add-TryByCurl @places } else { Add-Try @places } }
-    if (-not $Constrained) { Invoke-Part 'routes' { Add-Route } }
     Invoke-Part 'firewall' { Add-Firewall }
     Invoke-Part 'machine' { Add-Machine }
+    if (-not $Constrained) { Invoke-Part 'routes' { Add-Route } } # programs last: they may hang
     Invoke-Part 'wfp_filters' { Add-Filter }
     Invoke-Part 'neighbours' { Add-Neighbour }
     Invoke-Part 'skipped' { Add-Skipped }
@@ -654,9 +654,6 @@ function Hide-Word([string]$text) {
 function Add-Try($plain, $wire, $plugin) {
     $CollectUntil = $CollectUntil.AddSeconds(-4) # for the other parts
     Connect-Place @($plain, $wire, $plugin)
-    Add-TryRecord 1 $wire '/?comp=versions' (Receive-Answer $wire '/?comp=versions' $WireServer)
-    if ($plugin.Code -eq 0) { $plugin.Client.Close() }
-    Add-TryRecord 1 $plugin
     foreach ($pause in 1, 2, 4, 0) {
         $answer = Receive-Answer $plain $InstancePath
         Add-TryRecord 1 $plain $InstancePath $answer
@@ -665,6 +662,9 @@ function Add-Try($plain, $wire, $plugin) {
         [Threading.Thread]::Sleep(1000 * $pause)
         Connect-Place @($plain)
     }
+    Add-TryRecord 1 $wire '/?comp=versions' (Receive-Answer $wire '/?comp=versions' $WireServer)
+    if ($plugin.Code -eq 0) { $plugin.Client.Close() }
+    Add-TryRecord 1 $plugin
     Set-Check $plain $wire $plugin $answer
     $answers, $left = ($Notes.Metadata.Status -eq 'ok'), 4
     $others = @(Get-ProxyPlace)
