@@ -75,6 +75,14 @@ def test_it_names_the_cause_that_the_exe_names(results, name):
     assert found.printed.rstrip().rpartition("\n")[2].startswith("END IMDS-CHECK ")
 
 
+@runs
+@pytest.mark.parametrize("name", ["route-wrong-interface", "nic-down", "imds-not-imds"])
+def test_the_short_report_says_what_it_saw(results, name):
+    seen = " ".join(results[name].printed.split())
+    for text in powershell.BY_NAME[name].says:
+        assert text in seen
+
+
 def test_what_the_script_cannot_show_is_a_scenario_of_the_lab():
     assert set(script_alone.UNSEEN) < set(SCENARIOS)
     assert len(script_alone.UNSEEN) <= len(SCENARIOS) * 5 / 100

@@ -503,6 +503,8 @@ SCENARIOS: List[Scenario] = [
     ),
     Scenario(
         "a parameter that there is not",
+        "no such file",
+        "a file in the folder's place",
         "none",
         "inconclusive",
         2,
@@ -649,10 +651,12 @@ SCENARIOS: List[Scenario] = [
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
 # What repeats another scenario with other values: the same check of a file's size, beginning or
-# hash, the same second try, or words for an error and readings of an answer that the engine on
-# Linux is asked for in tests/test_powershell.py.
+# hash, the same second try, words for an error and readings of an answer that the engine on Linux
+# is asked for in tests/test_powershell.py, or what a test of its own there shows. And where the
+# script only collects: that is what tests/test_script_alone.py and test_script_bad_input.py show.
 REPEATS = frozenset(
     {
+        "with a signature in the address",
         "in base64 of UTF-16",
         "over HTTP",
         "after a redirect",
@@ -673,6 +677,30 @@ REPEATS = frozenset(
         "imds-not-imds (another cloud's)",
         "imds-access-denied",
         "a MAC that is none",
+        "the build was given no address",
+        "copied to the VM",
+        "cut off",
+        "a program that hangs",
+        "a parameter that there is not",
+        "no such file",
+        "a file in the folder's place",
+        # only collecting
+        "the address that the build was given, not asked for",
+        "nothing given",
+        "route-link-local-shadow",
+        "route-missing",
+        "nic-down",
+        "firewall-unknown",
+        "imds-no-answer",
+        "imds-refused",
+        "imds-not-imds",
+        "imds-not-imds (endless JSON)",
+        "imds-not-imds (one byte a second)",
+        "imds-unavailable",
+        "imds-throttled, for a moment",
+        "wireserver-unreachable",
+        "proxies",
+        "a proxy that is bypassed",
     }
 )
 
