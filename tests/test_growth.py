@@ -60,6 +60,7 @@ from runcommand.redaction.addresses import Addresses
 from runcommand.redaction.key import Key
 from runcommand.redaction.texts import Texts
 from runcommand.simulator import pki, scenarios
+from runcommand.system import listed
 from runcommand.system.program import RAW_LIMIT
 from runcommand.system.windows import (
     firewall as windows_firewall,
@@ -546,6 +547,18 @@ def of_windows_settings(text: str) -> None:
     windows_routes.parse_stored(text)
 
 
+def of_listed(text: str) -> None:
+    """Both programs' lines, beside a route for each of them."""
+    row = listed.Row("0.0.0.0", "0.0.0.0", "10.0.0.1", "10.0.0.4")
+    lines = text.split("\n")
+    listed.adapters(lines, [row] * len(lines), {}, lambda guid: {})
+
+
+def listed_nics(size: int) -> str:
+    """Many NICs that have one address."""
+    return "".join(f"Interface {number}: x\n10.0.0.4\n" for number in range(size // 26))
+
+
 def of_wfp(text: str) -> None:
     for document in (
         text,
@@ -944,6 +957,13 @@ READERS = (
         ("system/windows/machine.py",),
         lambda text: windows_machine.parse_smbios(bytes(8) + text.encode("latin-1", "replace")),
         ("\1\4\0\0", "\3\4\0\0a\0\0", "\1\4\0\0a\0"),
+    ),
+    Reader(
+        "route print and netsh show ipaddresses",
+        ("system/listed.py",),
+        of_listed,
+        ("I 7: x\n", " 10.0.0.4\n", "7...", "7...00 0d 3a 7f 20 04 ", "I 7: "),
+        (listed_nics,),
     ),
     Reader(
         "netsh wfp show filters",

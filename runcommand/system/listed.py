@@ -7,7 +7,7 @@ Only numbers and the order are read: the words are in Windows' language.
 from __future__ import annotations
 
 import re
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
 
 from ..facts import if_valid, parse_address
 from .windows.iphlpapi import AdapterRow, UnicastAddress
@@ -22,6 +22,7 @@ UP, PREFERRED = 1, 4  # IF_OPER_STATUS, NL_DAD_STATE
 MANUAL, FROM_DHCP = 1, 3  # NL_SUFFIX_ORIGIN
 HOST_MASK, DEFAULT = "255.255.255.255", "0.0.0.0"
 MULTICAST = "224.0.0.0"
+GATEWAYS = 20  # of one address; Windows has no more
 
 
 class Row(NamedTuple):
@@ -47,44 +48,62 @@ def adapters(
         GUID
     """
     hardware: Dict[int, Tuple[bytes, str]] = {}
-    held: Dict[int, List[str]] = {}
+    held: Dict[int, Dict[str, None]] = {}  # in order, each once
     names: Dict[int, str] = {}
     index = None
-    for line in lines:
+    for line in map(str.strip, lines):
         by_route, by_netsh = _OF_ROUTE.fullmatch(line), _OF_NETSH.fullmatch(line)
         address = _ADDRESS.fullmatch(line)
         if by_route:
             hardware[int(by_route[1])] = (bytes.fromhex(by_route[2] or ""), by_route[3].strip())
         elif address and index is not None:
             if if_valid(parse_address, address[1]):
-                held[index].append(address[1])
+                held[index][address[1]] = None
         elif by_netsh:
             index = int(by_netsh[1])
-            names[index], held[index] = by_netsh[2], []
+            names[index], held[index] = by_netsh[2], {}
+    masks, next_hops = _masks(rows), _default_next_hops(rows)
     found: List[AdapterRow] = []
     for index, name in names.items():
         mac, description = hardware.get(index, (b"", ""))
         guid = guids.get(name, "")
         leased = lease(guid).get("DhcpIPAddress")
-        addresses = tuple(_unicast(address, address == leased, rows) for address in held[index])
-        gateways = tuple(
-            row.next_hop
-            for row in rows
-            if row.interface in held[index]
-            and row.next_hop
-            and (row.destination, row.mask) == (DEFAULT, DEFAULT)
-        )
+        addresses: List[UnicastAddress] = []
+        gateways: List[str] = []
+        for own in held[index]:
+            addresses.append(_unicast(own, own == leased, masks.get(own, HOST_MASK)))
+            gateways += next_hops.get(own, [])
         kind = _kind(mac, held[index])
         found.append(
             AdapterRow(
-                index, guid, name, description, mac, kind, UP, 0, False, None, addresses,
-                tuple(parse_address(gateway) for gateway in gateways),
+                index, guid, name, description, mac, kind, UP, 0, False, None,
+                tuple(addresses), tuple(parse_address(gateway) for gateway in gateways),
             )
         )  # fmt: skip
     return found
 
 
-def _kind(mac: bytes, held: Sequence[str]) -> int:
+def _default_next_hops(rows: Sequence[Row]) -> Dict[str, List[str]]:
+    """The next hops of the default routes, by the addresses of interfaces; a few of each."""
+    found: Dict[str, List[str]] = {}
+    for row in rows:
+        if row.next_hop and (row.destination, row.mask) == (DEFAULT, DEFAULT):
+            of_one = found.setdefault(row.interface, [])
+            if len(of_one) < GATEWAYS:
+                of_one.append(row.next_hop)
+    return found
+
+
+def _masks(rows: Sequence[Row]) -> Dict[str, str]:
+    """The mask of the on-link route that an address makes, by the address."""
+    found: Dict[str, str] = {}
+    for row in rows:
+        if not row.next_hop and row.mask != HOST_MASK and row.destination != MULTICAST:
+            found[row.interface] = row.mask
+    return found
+
+
+def _kind(mac: bytes, held: Iterable[str]) -> int:
     if any(address.startswith("127.") for address in held):
         return LOOPBACK
     if mac:
@@ -92,18 +111,11 @@ def _kind(mac: bytes, held: Sequence[str]) -> int:
     return TUNNEL
 
 
-def _unicast(address: str, leased: bool, rows: Sequence[Row]) -> UnicastAddress:
-    """An address, with the prefix of the on-link route that it makes."""
-    prefix = 32
-    for row in rows:
-        if row.interface != address or row.next_hop or row.mask == HOST_MASK:
-            continue
-        if row.destination != MULTICAST:
-            prefix = prefix_of(row.mask)
+def _unicast(address: str, leased: bool, mask: str) -> UnicastAddress:
     origin = MANUAL
     if leased:
         origin = FROM_DHCP
-    return UnicastAddress(parse_address(address), prefix, origin, PREFERRED)
+    return UnicastAddress(parse_address(address), prefix_of(mask), origin, PREFERRED)
 
 
 def prefix_of(mask: str) -> int:
