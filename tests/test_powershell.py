@@ -433,6 +433,8 @@ SERVERS = {
     ),
     "user:sec;ret@10.0.0.1:80": "xxxxxxxx;xxx@10.0.0.1:80",
     "user:123 45@10.0.0.1": "xxxxxxxx xx@10.0.0.1",
+    'http://proxy.contoso.com/p?a="b;c#d': "http://proxy.contoso.com/p?xxxxxxxx",
+    "http://proxy.contoso.com/p#secret": "http://proxy.contoso.com/p#xxxxxx",
     "http://proxy.contoso.com/?secret": "http://proxy.contoso.com/?xxxxxx",
 }
 
@@ -462,6 +464,10 @@ BODIES = {  # and what of them is kept
     '{"encoding":"pkcs7","signature":"AAAA"}': '{"encoding":"pkcs7","signature":"-"}',
     '{"error":{"message":"a","secret":"b"}}': '{"error":{"message":"a"}}',
     '{"error":"token=abc"}': '{"error":"token=x"}',
+    r'{"error":"say \"no\""}': '{"error":"say  no "}',
+    json.dumps({"error": json.dumps({"token": "abc"})}): '{"error":"{ token :  x }"}',
+    json.dumps({"compute": {"name": "b" * 5000}}): f'{{"compute":{{"name":"{"b" * 298}"}}}}',
+    json.dumps({"compute": {"name": "\\" * 5000}}): '{"compute":{"name":""}}',
     '{"newest-versions":["2021-02-01"]}': '{"newest-versions":["2021-02-01"]}',
     "{}": "{}",
     "[]": "[]",

@@ -434,6 +434,20 @@ def test_where_everything_hangs_the_report_comes_within_the_deadline(tmp_path):
         assert re.search("did not end|no time left", notes_on(facts, fact)), fact
 
 
+@in_a_vm
+def test_imds_is_asked_no_more_than_three_times_in_a_second(tmp_path):
+    one = "$LocalAddresses[$LocalAddresses.Count] = '10.0.0.4'"
+    several = f"foreach ($number in 1..4) {{ {one} }}"
+    assert one in script_on_linux.ADAPTER
+    with Lab(Behaviour(instance="html")) as lab:
+        more = script_on_linux.ADAPTER.replace(one, several)
+        seen(script_on_linux.run(tmp_path, lab=lab, more=more))
+        asked = [at for at, path in lab.requests() if path.startswith("/metadata")]
+    assert len(asked) == 1 + 4
+    # nearly: the server may have noticed the first of them a little later
+    assert min(last - first for first, last in zip(asked, asked[3:])) > 0.8
+
+
 # --- secrets ---
 
 WORDS = ("hunter2", "S3cret", "4711")
