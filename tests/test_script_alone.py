@@ -38,7 +38,6 @@ DECIDED_BY = {
     "try": "imds-not-imds",
     "adapter": "nic-down",
     "route": "route-wrong-interface",
-    "source": "source-not-primary-ip",
     "neighbour": "route-wrong-gateway (static ARP entry)",
     "given": "nic-mac-mismatch",
     "rule": "firewall-blocks-imds (local rule)",
@@ -46,12 +45,17 @@ DECIDED_BY = {
     "variable": "proxy-intercepts-imds (this process's environment)",
     "service": "guest-proxy-agent-failing",
     "chain": "cert-intermediate-missing (its hosts refuse)",
-    "extension": "cert-san-mismatch (wrong-name)",
+}
+# Kinds that another kind repeats (a try has its own source, a chain the name), and a fact that
+# needs them.
+SEEN_BY = {
+    "source": ("source-not-primary-ip", "lookups"),
+    "extension": ("cert-san-mismatch (wrong-name)", "certificate_chains"),
 }
 HEALTHY = "healthy: as Azure's DHCP leaves it"
 # the document is on standard error
 OTHERS = ("attested-nonce-mismatch (other-nonce)", "cert-root-untrusted (in a user's store)")
-SHOWN = (HEALTHY, *DECIDED_BY.values(), *OTHERS)
+SHOWN = (HEALTHY, *DECIDED_BY.values(), *(name for name, _ in SEEN_BY.values()), *OTHERS)
 SECRETS = ("hunter2", "S3cret", "user:")
 HOST, PORT = "10.0.0.50", "3128"
 PROXY = f"{HOST}:{PORT}"
@@ -95,6 +99,14 @@ def test_without_the_records_of_a_kind_the_cause_is_not_named(results, kind, nam
     others = [record for record in records if record[0] != kind]
     assert len(others) < len(records)
     assert diagnose(facts_of(others)).cause != SCENARIOS[name].cause
+
+
+@runs
+@pytest.mark.parametrize("kind, name, fact", [(kind, *of) for kind, of in SEEN_BY.items()])
+def test_without_the_records_of_a_kind_a_fact_is_not_whole(results, kind, name, fact):
+    records = block.unpack(results[name].printed)
+    others = facts_of([record for record in records if record[0] != kind])
+    assert getattr(others, fact) != getattr(facts_of(records), fact)
 
 
 def planted():
