@@ -32,7 +32,8 @@ NAME = "imds-check"
 # Of the standard library, and never imported by a run.
 UNUSED = (
     "_asyncio _bz2 _decimal _hashlib _lzma _multiprocessing _overlapped _pydecimal _queue _ssl "
-    "_uuid asyncio bdb bz2 cmd code codeop concurrent csv decimal difflib doctest fractions "
+    "_uuid asyncio bdb bz2 cmd code codeop concurrent csv decimal difflib doctest "
+    "email._header_value_parser email.contentmanager email.headerregistry email.policy fractions "
     "ftplib getpass glob graphlib html http.server importlib.metadata importlib.resources "
     "logging lzma mimetypes multiprocessing netrc nturl2path numbers optparse pdb pickle "
     "pkgutil platform plistlib pprint py_compile pydoc pydoc_data queue runpy sqlite3 ssl "
