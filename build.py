@@ -15,6 +15,7 @@ import hashlib
 import importlib.metadata
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -31,7 +32,8 @@ NAME = "imds-check"
 # Of the standard library, and never imported by a run.
 UNUSED = (
     "_asyncio _bz2 _decimal _hashlib _lzma _multiprocessing _overlapped _pydecimal _queue _ssl "
-    "_uuid asyncio bdb bz2 cmd code codeop concurrent csv decimal difflib doctest fractions "
+    "_uuid asyncio bdb bz2 cmd code codeop concurrent csv decimal difflib doctest "
+    "email._header_value_parser email.contentmanager email.headerregistry email.policy fractions "
     "ftplib getpass glob graphlib html http.server importlib.metadata importlib.resources "
     "logging lzma mimetypes multiprocessing netrc nturl2path numbers optparse pdb pickle "
     "pkgutil platform plistlib pprint py_compile pydoc pydoc_data queue runpy sqlite3 ssl "
@@ -51,7 +53,11 @@ SCRIPT_LIMIT = 160 * 1024  # bytes; the handler of Run Command takes 192 KiB
 NOT_ON_LINUX = tuple(
     f"runcommand/{part}"
     for part in (
+        "system/listed.py",
+        "system/recorded.py",
         "system/windows",
+        "probes/recorded.py",
+        "winsock.py",
         "firewall/windows.py",
         "fixes/windows.py",
         "model/windows_packets.py",
@@ -186,18 +192,14 @@ def build_scripts(exe_uri: Optional[str] = None) -> None:
     _say(DIST / f"{NAME}.sh")
     print(f"{SCRIPT_LIMIT - len(linux):,} bytes below its limit of {SCRIPT_LIMIT:,}")
     exe = DIST / f"{NAME}.exe"
-    if not exe.exists():
-        said = (
-            f"no {NAME}.ps1: it carries the checksum of {exe.relative_to(ROOT)}, "
-            "which is not there (build.py makes it)"
-        )
-        if exe_uri:
-            fail(said)
-        print(said)  # Linux VMs need nothing else
-        return
-    windows = (
-        powershell_script(exe.read_bytes(), exe_uri or "").replace("\n", "\r\n").encode("ascii")
-    )
+    content = None
+    if exe.exists():
+        content = exe.read_bytes()
+    elif exe_uri:
+        fail(f"--exe-uri: {exe.relative_to(ROOT)} is not there, so the script knows no checksum")
+    else:
+        print(f"{NAME}.ps1 runs no exe: {exe.relative_to(ROOT)} is not there (build.py makes it)")
+    windows = powershell_script(content, exe_uri or "").replace("\n", "\r\n").encode("ascii")
     (DIST / f"{NAME}.ps1").write_bytes(windows)
     _say(DIST / f"{NAME}.ps1")
 
@@ -238,17 +240,18 @@ def sizes_by_part(files: Mapping[str, str]) -> Dict[str, int]:
     return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
-def powershell_script(exe: bytes, exe_uri: str = "") -> str:
-    """The script for RunPowerShellScript, which runs this exe and no other.
+def powershell_script(exe: Optional[bytes], exe_uri: str = "") -> str:
+    """The script for RunPowerShellScript. It collects by itself, or runs this exe and no other.
 
-    :param exe_uri: where it is downloaded from, unless the script is told
+    :param exe: None: the script runs none
+    :param exe_uri: where it is downloaded from where the script is told ``ExeUri=release``
     """
-    return _filled(
-        "imds-check.ps1",
-        SHA256=hashlib.sha256(exe).hexdigest(),
-        SIZE=str(len(exe)),
-        EXE_URI=exe_uri,
-    )
+    sha256, size = "", "0"
+    if exe is not None:
+        sha256, size = hashlib.sha256(exe).hexdigest(), str(len(exe))
+    script = _filled("imds-check.ps1", SHA256=sha256, SIZE=size, EXE_URI=exe_uri)
+    # a tab for each level, so that it stays below its limit
+    return re.sub(r"(?m)^(?: {4})+", lambda blanks: "\t" * (len(blanks[0]) // 4), script)
 
 
 def _filled(template: str, **values: str) -> str:

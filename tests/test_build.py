@@ -138,18 +138,15 @@ def test_the_scripts_stand_beside_the_exe_with_their_checksums(dist, mocker, cap
     assert hashlib.sha256(b"MZ").hexdigest().encode() in script and b"'2'" in script
 
 
-def test_without_an_exe_there_is_the_linux_script_alone(dist, mocker, capsys):
+def test_without_an_exe_the_script_for_windows_runs_none(dist, mocker, capsys):
     assert made(dist, "scripts", mocker=mocker) == 0
-    assert (
-        "no imds-check.ps1: it carries the checksum of dist/imds-check.exe"
-        in capsys.readouterr().out
-    )
+    assert "imds-check.ps1 runs no exe: dist/imds-check.exe is not" in capsys.readouterr().out
+    assert b"$ExeSha256 = ''" in (dist / "imds-check.ps1").read_bytes()
     with pytest.raises(SystemExit) as ended:
         made(dist, "--exe-uri", "https://contoso.example/x.exe", "scripts", mocker=mocker)
     assert ended.value.code == 1
-    assert [line.split()[1] for line in (dist / "SHA256SUMS").read_text().splitlines()] == [
-        "imds-check.sh"
-    ]
+    names = [line.split()[1] for line in (dist / "SHA256SUMS").read_text().splitlines()]
+    assert names == ["imds-check.ps1", "imds-check.sh"]
 
 
 def test_the_parts_of_the_script_are_shown_largest_first_and_make_up_what_is_packed(capsys):

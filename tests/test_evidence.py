@@ -404,7 +404,7 @@ def test_a_listeners_program_gets_the_pseudonym_that_its_connection_has():
 
 
 def test_windows_listeners_name_their_programs_and_the_kernel_by_its_name(mocker):
-    from runcommand.system.windows import iphlpapi, services as windows
+    from runcommand.system.windows import LIVE, iphlpapi, services as windows
 
     rows = [
         iphlpapi.TcpRow(windows.LISTEN, "0.0.0.0", 80, "0.0.0.0", 4),
@@ -412,6 +412,6 @@ def test_windows_listeners_name_their_programs_and_the_kernel_by_its_name(mocker
         iphlpapi.TcpRow(windows.LISTEN, "0.0.0.0", 445, "0.0.0.0", 4),
     ]
     mocker.patch.object(iphlpapi, "tcp_table", return_value=rows)
-    found = windows.collect_listeners(Board(5))
+    found = windows.collect_listeners(LIVE, Board(5))
     unknown = Listener("127.0.0.1", 3080, "-", 812)  # of Linux, where no program can be asked for
     assert found == (Listener("0.0.0.0", 80, "System", 4), unknown)

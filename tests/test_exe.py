@@ -685,8 +685,7 @@ for link in (True, False):
 
 def test_a_process_is_named_by_its_program(lab):
     script = (
-        "import os, runcommand.system.windows.services as s; "
-        "print(s._process_name(os.getpid()), s._process_name(0))"
+        "import os, runcommand.system.windows.processes as p; print(p.name(os.getpid()), p.name(0))"
     )
     assert python(lab, script) == "python.exe -\n"
 

@@ -45,7 +45,7 @@ from runcommand.facts import (
 from runcommand.firewall import matching, record
 from runcommand.firewall.packet import REQUESTS
 from runcommand.firewall.reachable import reachable
-from runcommand.operator import decode
+from runcommand.operator import block, decode, material
 from runcommand.probes import (
     certificates as probed_certificates,
     http,
@@ -60,6 +60,7 @@ from runcommand.redaction.addresses import Addresses
 from runcommand.redaction.key import Key
 from runcommand.redaction.texts import Texts
 from runcommand.simulator import pki, scenarios
+from runcommand.system import listed
 from runcommand.system.program import RAW_LIMIT
 from runcommand.system.windows import (
     firewall as windows_firewall,
@@ -254,7 +255,7 @@ def of_imds(text: str) -> None:
         answer = http.Answer(
             Outcome.HTTP, None, 200, head, None, body.encode("utf-8", "replace"), True
         )
-        imds._exchange("/metadata/instance", CONNECTION, answer)
+        imds.exchange_of("/metadata/instance", CONNECTION, answer)
 
 
 def of_wireserver(text: str) -> None:
@@ -281,6 +282,46 @@ def of_der(text: str) -> None:
 def long_form(content: bytes) -> bytes:
     """A SEQUENCE of some contents (DER), with a length of three bytes."""
     return b"\x30\x83" + len(content).to_bytes(3, "big") + content
+
+
+def of_block(text: str) -> None:
+    with contextlib.suppress(block.Damaged):
+        block.unpack(text)
+    with contextlib.suppress(block.Damaged):
+        block.unpack(f"RAW 1 9 01234567\n{text}\nRAW END\n")
+
+
+def of_material(text: str) -> None:
+    """Each kind of record with the text in its place; two of them behind each other."""
+    tried = (
+        "imds",
+        "169.254.169.254",
+        "80",
+        "",
+        "",
+        "0",
+        "0.1",
+        "/x",
+        "whole",
+        "0.1",
+        "",
+        "H",
+        "1",
+    )
+    kinds = (
+        ("adapter", "7", "{}", "a", "a", "6", "", "1", text),
+        ("try", *tried, text),
+        ("try", *tried[:-2], text, "1", "{}"),
+        ("key", "HKLM", "A\\B", "a", "MultiString", text),
+        ("key", "HKLM", text, "a", "String", text),
+        ("rule", "A", text, text),
+        ("document", "1", text),
+        ("chain", "hand", "0", "0", text, text, text, "", ""),
+        (text, text, text),
+    )
+    for kind in kinds:
+        with contextlib.suppress(ValueError):
+            material.facts_of([kind, kind])
 
 
 def of_bypass(text: str) -> None:
@@ -506,6 +547,18 @@ def of_windows_settings(text: str) -> None:
     windows_routes.parse_stored(text)
 
 
+def of_listed(text: str) -> None:
+    """Both programs' lines, beside a route for each of them."""
+    row = listed.Row("0.0.0.0", "0.0.0.0", "10.0.0.1", "10.0.0.4")
+    lines = text.split("\n")
+    listed.adapters(lines, [row] * len(lines), {}, lambda guid: {})
+
+
+def listed_nics(size: int) -> str:
+    """Many NICs that have one address."""
+    return "".join(f"Interface {number}: x\n10.0.0.4\n" for number in range(size // 26))
+
+
 def of_wfp(text: str) -> None:
     for document in (
         text,
@@ -706,6 +759,20 @@ READERS = (
         ),
     ),
     Reader(
+        "the block of raw material",
+        ("operator/block.py",),
+        of_block,
+        ("RAW 1 100 01234567\n", "RAW END\n", "> RAW 1 ", "RAW 1 9"),
+    ),
+    Reader(
+        "raw material of a Windows VM",
+        ("operator/material.py", "system/recorded.py", "probes/recorded.py"),
+        of_material,
+        ("\n", "a: b\r\n", "1/2/3/4 ", "10.0.0.4/24/3/4 ", "\0", "AAAA"),
+        units=SOME,
+        cost=SLOW,
+    ),
+    Reader(
         "a proxy's address",
         ("proxy/settings.py",),
         of_servers,
@@ -890,6 +957,13 @@ READERS = (
         ("system/windows/machine.py",),
         lambda text: windows_machine.parse_smbios(bytes(8) + text.encode("latin-1", "replace")),
         ("\1\4\0\0", "\3\4\0\0a\0\0", "\1\4\0\0a\0"),
+    ),
+    Reader(
+        "route print and netsh show ipaddresses",
+        ("system/listed.py",),
+        of_listed,
+        ("I 7: x\n", " 10.0.0.4\n", "7...", "7...00 0d 3a 7f 20 04 ", "I 7: "),
+        (listed_nics,),
     ),
     Reader(
         "netsh wfp show filters",

@@ -14,7 +14,7 @@ from .command import ROOT
 
 # What belongs together, by the beginning of the module's name: the longest one that fits counts.
 TEXT = ("model.words", "model.errors")  # text in, text out: no facts, so everyone may use it
-GROUND = ("frozen", "interrupts", "limits", "nearest", "terminal", "text_file", *TEXT)
+GROUND = ("frozen", "interrupts", "limits", "nearest", "terminal", "text_file", "winsock", *TEXT)
 
 # Each part, and the parts that it may import beside ``GROUND``; in order, the lowest first.
 LAYERS = {
@@ -32,7 +32,7 @@ LAYERS = {
     "diagnosis": ("facts", "model", "fixes", "rules"),
     "report": ("facts", "firewall", "model", "fixes", "rules", "diagnosis"),
     "redaction": ("facts", "firewall", "proxy", "collect", "model"),
-    "operator": ("facts", "report"),
+    "operator": ("facts", "collect", "probes", "system", "report"),
     "check": ("facts", "collect", "probes", "system", "diagnosis", "report", "redaction"),
     "simulator": ("facts", "network", "attest", "collect", "probes", "model", "diagnosis", "check"),
     "output": ("diagnosis", "report", "rules"),

@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 
 import build
+from runcommand.diagnosis import diagnose
+from runcommand.facts import parse_json
+from runcommand.operator.decode import decode
 
 from . import wine
 from .clock import in_time
@@ -86,12 +89,16 @@ def flat(done):
 
 def evaluate(tmp_path, *expressions):
     """What expressions of the script's functions come to, each a text, on Linux."""
-    functions, marker, _ = build.powershell_script(b"x").partition("# --- run --")
+    functions, marker, rest = build.powershell_script(b"x").partition("# --- run --")
     assert marker
-    settings = "$Constrained, $IsFramework, $Redact, $Words = $false, $false, $false, @()"
+    # everything of it but the last lines, which begin the check
+    settings, begins, _ = rest.partition("$HostName = '-'")
+    assert begins
     path = tmp_path / "functions.ps1"
     path.write_text(
-        "\n".join([functions, settings, *(f'"$({expression})"' for expression in expressions), ""])
+        "\n".join(
+            [functions, "#" + settings, *(f'"$({expression})"' for expression in expressions), ""]
+        )
     )
     done = subprocess.run([str(LINUX), "-File", str(path)], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
@@ -109,7 +116,7 @@ def test_it_is_plain_ascii_and_build_fills_it_in():
         "$ExeSize = [long]'7'" in text
         and "= 'https://contoso.com/imds-check.exe?sig=x%20y'" in text
     )
-    assert len(text) < 40 * 1024
+    assert len(text.replace("\n", "\r\n")) < 64 * 1024
 
 
 def test_no_two_variables_differ_in_case_alone():
@@ -163,18 +170,16 @@ def test_nothing_is_left_of_a_download_that_failed(seen):
 
 @runs
 def test_the_short_report_has_checks_and_evidence_in_every_case(seen):
-    short = [
-        found
-        for found in seen.values()
-        if "This is the short report" in found.flat and "host=-" not in found.end
-    ]
-    assert len(short) > 20
+    short = [found for found in seen.values() if "NEXT" in found.flat and "host=-" not in found.end]
+    assert len(short) > 10
     for found in short:
-        assert "FIX\r\n" in found.out and "CHECKS\r\n" in found.out and "EVIDENCE\r\n" in found.out
-        assert (
-            "  Network Destination Netmask          Gateway          Interface        Metric\r\n"
-            in found.out
-        )
+        heads = [line for line in found.out.splitlines() if re.match("[A-Z]{3}", line)]
+        assert [head.split()[0] for head in heads] == [
+            *("IMDS-CHECK", "VERDICT", "NEXT", "CHECKS", "ROUTES", "ADAPTERS", "RAW", "RAW", "END")
+        ]
+        assert '"imds-check decode"' in found.flat and "anywhere with Python" in found.flat
+        columns = "  Destination     Netmask         Gateway         Interface       Metric\r\n"
+        assert columns in found.out
         assert re.search(r'^  2 "eth0"  00-0D-3A-7F-20-04  (up|down)  ', found.out, re.MULTILINE)
 
 
@@ -207,25 +212,23 @@ def test_it_may_stand_in_braces_with_its_parameters_behind_them(lab):
 def test_where_a_policy_constrains_powershell_the_report_still_comes(lab, has_curl):
     vm_id = "9a1f0c86-4c43-4d3e-8a3f-1a6f6f2b7d11"
     curl = f"{DRIVE_C}/windows/system32/curl.exe"
-    if has_curl:  # Wine has none: this one prints a recorded answer
-        lab.put(curl, compiled("stand_in.c"))
-        lab.put(
-            f"{DRIVE_C}/recorded.txt",
-            json.dumps({"compute": {"vmId": vm_id, "tagsList": []}}).encode(),
-        )
+    if has_curl:  # Wine has none
+        lab.put(curl, compiled("curl.c", "ws2_32"))
     lab.put("/run/lab/inner.ps1", made().encode("ascii"))
     mode = "$ExecutionContext.SessionState.LanguageMode = 'ConstrainedLanguage'"
     done = lab.power_shell(
         f"{mode}\n& 'Z:/run/lab/inner.ps1' -ExitCode verdict -ExePath 'Z:{EXE}' -Arguments "
         "'--deadline 30'\nexit $LASTEXITCODE\n"
     )
-    lab.vm(f"rm -f {curl} {DRIVE_C}/recorded.txt")
+    lab.vm(f"rm -f {curl}")
     assert (end(done), done.code, done.err) == (("inconclusive", "-", 3), 3, b"")
     report = flat(done)
     assert "a policy keeps PowerShell to ConstrainedLanguage mode" in report
     assert f"> {IMDS} 255.255.255.255 10.0.0.1 10.0.0.4 " in report
-    assert (f"ok imds.metadata by curl.exe, vmId {vm_id}" in report) == has_curl
+    assert (f"ok imds.metadata HTTP 200, vmId {vm_id}" in report) == has_curl
     assert ("Whether IMDS answers could not be found out." in report) != has_curl
+    (decoded,) = decode(done.out)
+    assert decoded.facts and (decoded.facts.imds is not None) == has_curl and not decoded.notes
 
 
 @runs
@@ -243,7 +246,7 @@ def test_the_value_of_an_unknown_parameter_is_not_repeated(lab):
 def test_whatever_happens_the_last_line_comes(lab):
     done = lab.power_shell(
         made().replace(
-            "    Start-Check $args\r\n", "    throw [InvalidOperationException]::new('x')\r\n"
+            "\tStart-Check $args\r\n", "\tthrow [InvalidOperationException]::new('x')\r\n"
         )
     )
     assert (end(done), done.code) == (("inconclusive", "tool-failed", 3), 0)
@@ -321,7 +324,7 @@ def test_a_program_that_hangs_is_killed_with_its_child(how, survivors):
     if (
         how == "Windows PowerShell"
     ):  # which asks taskkill.exe /T to kill the children; Wine's does not know that option
-        of_others = "        if (-not $IsFramework) { return $process.Kill($true) }\r\n"
+        of_others = "\t\tif (-not $IsFramework) { return $process.Kill($true) }\r\n"
         assert of_others in script
         script = script.replace(of_others, "")
     with PowerShellLab() as lab:
@@ -360,11 +363,15 @@ def processes(lab):
 
 
 @runs
-def test_imds_is_asked_once_and_only_for_the_instance():
+def test_imds_is_asked_three_times_and_never_for_a_token():
     with PowerShellLab() as lab:
         lab.warm_up()
         assert end(lab.power_shell(made())) == ("inconclusive", "-", 3)
-        assert [path for _, path in lab.requests()] == ["/metadata/instance"]
+        assert [path for _, path in lab.requests() if path != "/"] == [  # that is the WireServer's
+            "/metadata/instance",
+            "/metadata/attested/document",
+            "/metadata/identity/info",
+        ]
 
 
 @runs
@@ -379,10 +386,10 @@ def test_evidence_is_cut_and_the_last_line_is_not():
         done = lab.power_shell(made())
     assert end(done) == ("broken", "-", 1)
     assert 3600 < len(done.out) <= 3900 and done.out.count(b"\n") == done.out.count(b"\r\n")
-    assert (
-        re.search(rb"\r\n  \(\+\d+ more\)\r\nEND ", done.out)
-        and b'2 "eth0"  00-0D-3A-7F-20-04' in done.out
-    )
+    assert re.search(rb"\r\n  \(\+\d+ more\)\r\nRAW 1 ", done.out)
+    assert b"\r\nRAW END\r\nEND " in done.out and b'2 "eth0"  00-0D-3A-7F-20-04' in done.out
+    (decoded,) = decode(done.out)
+    assert diagnose(decoded.facts).cause == "route-wrong-interface"
 
 
 WORDS = {
@@ -420,54 +427,88 @@ def test_errors_of_files_are_known_by_their_numbers_and_others_by_their_text(tmp
 
 SERVERS = {
     "proxy.contoso.com:3128": "proxy.contoso.com:3128",
-    "http://user:secret@proxy.contoso.com:3128/": "http://proxy.contoso.com:3128",
-    "http=user:s@cret@10.0.0.1:80;https=user:secret@10.0.0.1:81": (
-        "http=10.0.0.1:80;https=10.0.0.1:81"
+    "http://user:secret@proxy.contoso.com:3128/": "http://xxxxxxxxxxx@proxy.contoso.com:3128/",
+    "http=user:s@cret@10.0.0.1:80;https=10.0.0.1:81": (
+        "http=xxxxxxxxxxx@10.0.0.1:80;https=10.0.0.1:81"
     ),
-    "user:sec;ret@10.0.0.1:80": "(not shown);10.0.0.1:80",
-    "user:123 45@10.0.0.1": "(not shown);10.0.0.1",
-    "user:secret": "(not shown)",
-    "http://proxy.contoso.com/?secret": "(not shown)",
+    "user:sec;ret@10.0.0.1:80": "xxxxxxxx;xxx@10.0.0.1:80",
+    "user:123 45@10.0.0.1": "xxxxxxxx xx@10.0.0.1",
+    'http://proxy.contoso.com/p?a="b;c#d': "http://proxy.contoso.com/p?xxxxxxxx",
+    "http://proxy.contoso.com/p#secret": "http://proxy.contoso.com/p#xxxxxx",
+    "http://proxy.contoso.com/?secret": "http://proxy.contoso.com/?xxxxxx",
 }
 
 
 @reads
-def test_no_credential_of_a_proxy_is_shown(tmp_path):
-    assert evaluate(tmp_path, *(f"Get-Server '{text}'" for text in SERVERS)) == list(
-        SERVERS.values()
-    )
+def test_no_credential_of_a_proxy_leaves_the_vm_and_its_length_stays(tmp_path):
+    hidden = evaluate(tmp_path, *(f"Hide-Secret '{text}'" for text in SERVERS))
+    assert hidden == list(SERVERS.values())
+    assert list(map(len, hidden)) == list(map(len, SERVERS))
 
 
 VM_ID = "02aab8a4-74ef-476e-8182-f6d2ba4166a6"
-ANSWERS = {  # and whether they are metadata
-    json.dumps({"compute": {"vmId": VM_ID, "n": [1, -2.5e3, True, None, {}]}}): True,
-    f'{{ "compute" : {{\n "x": "\\"}}", "vmId" : "{VM_ID}" }} }}': True,
-    f'{{"compute": {{"vmId": "{VM_ID}"}}': False,
-    f'{{"vmId": "{VM_ID}"}}': False,
-    f'<!-- {{"compute": {{"vmId": "{VM_ID}"}}}} -->': False,
-    f'{{"compute": {{"vmId": "{VM_ID}"}}}}{{': False,
-    '{"compute": {"vmId": "i-0123456789abcdef0"}}': False,
-    "": False,
-    "[" * 200000 + "]" * 200000: False,
-    '"' + '\\"' * 200000: False,
+COMPUTE = f'{{"compute":{{"vmId":"{VM_ID}"}}}}'
+NIC = {"ipv4": {"ipAddress": [{"privateIpAddress": "10.0.0.4", "publicIpAddress": "secret"}]}}
+BODIES = {  # and what of them is kept
+    json.dumps({"compute": {"vmId": VM_ID, "tags": "secret", "n": [1, -2.5e3, None, {}]}}): COMPUTE,
+    f'{{ "compute" : {{\n "x": "\\"}}", "vmId" : "{VM_ID}" }} }}': COMPUTE,
+    json.dumps({"compute": {"publicKeys": ["secret", {"keyData": "secret"}], "vmId": VM_ID}}): (
+        COMPUTE
+    ),
+    json.dumps({"compute": {"tagsList": [{"name": "secret", "vmId": "secret"}], "vmId": VM_ID}}): (
+        COMPUTE
+    ),
+    json.dumps({"network": {"interface": [NIC]}}): (
+        '{"network":{"interface":[{"ipv4":{"ipAddress":[{"privateIpAddress":"10.0.0.4"}]}}]}}'
+    ),
+    '{"encoding":"pkcs7","signature":"AAAA"}': '{"encoding":"pkcs7","signature":"-"}',
+    '{"error":{"message":"a","secret":"b"}}': '{"error":{"message":"a"}}',
+    '{"error":"token=abc"}': '{"error":"token=x"}',
+    r'{"error":"say \"no\""}': '{"error":"say  no "}',
+    json.dumps({"error": json.dumps({"token": "abc"})}): '{"error":"{ token :  x }"}',
+    json.dumps({"compute": {"name": "b" * 5000}}): f'{{"compute":{{"name":"{"b" * 298}"}}}}',
+    json.dumps({"compute": {"name": "\\" * 5000}}): '{"compute":{"name":""}}',
+    '{"newest-versions":["2021-02-01"]}': '{"newest-versions":["2021-02-01"]}',
+    "{}": "{}",
+    "[]": "[]",
 }
+NOT_JSON = (
+    COMPUTE[:-1],
+    f"{COMPUTE}{{",
+    f"{COMPUTE}}}",
+    COMPUTE.replace("{", "[", 1),
+    '{"compute":{"vmId":}}',
+    '{"compute" {}}',
+    '{"compute":{},}',
+    '{"compute":{}"network":{}}',
+    '{"compute":nonsense}',
+    "{compute:{}}",
+    '{"a":"b',
+    "[1,,2]",
+    "[" * 20000,
+)
+
+
+def kept(tmp_path, bodies):
+    files = []
+    for number, body in enumerate(bodies):
+        (tmp_path / f"{number}").write_text(body)
+        files.append(f"Get-KeptJson ([IO.File]::ReadAllText('{tmp_path}/{number}'))")
+    return evaluate(tmp_path, *files)
 
 
 @reads
-def test_only_whole_json_with_a_vm_in_it_is_metadata(tmp_path):
-    for number, text in enumerate(ANSWERS):
-        (tmp_path / f"{number}").write_text(text)
-    began = time.monotonic()
-    evaluate(tmp_path, "1")
-    start_s, began = time.monotonic() - began, time.monotonic()
-    files = [
-        f"Get-VmId ([IO.File]::ReadAllText('{tmp_path}/{number}'))"
-        for number in range(len(ANSWERS))
-    ]
-    assert evaluate(tmp_path, *files) == [
-        VM_ID if is_metadata else "" for is_metadata in ANSWERS.values()
-    ]
-    assert in_time(time.monotonic() - began, 12 * start_s)
+def test_of_json_only_what_is_judged_leaves_the_vm(tmp_path):
+    assert kept(tmp_path, BODIES) == list(BODIES.values())
+
+
+@reads
+def test_what_is_no_json_does_not_become_json(tmp_path):
+    for body, found in zip(NOT_JSON, kept(tmp_path, NOT_JSON)):
+        with pytest.raises(ValueError):
+            parse_json(body)
+        with pytest.raises(ValueError):
+            parse_json(found)
 
 
 # --- the operator's side ---

@@ -33,7 +33,7 @@ from runcommand.simulator.scenarios import (
     WINDOWS_VM,
     WINHTTP_PROXY,
 )
-from runcommand.system.windows import proxies as windows, registry, winhttp
+from runcommand.system.windows import LIVE, proxies as windows, registry, winhttp
 
 from .clock import Waiting
 from .facts_of import LINUX, WINDOWS, http, wireserver
@@ -143,7 +143,7 @@ def test_every_place_is_read_the_machines_before_the_users(mocker):
     }
     tree(mocker, keys, winhttp.DefaultProxy("w:4", "<local> *.x"))
     board = Board(5)
-    found = windows.collect(board)
+    found = windows.collect(LIVE, board)
     assert [(item.scope.value, item.user, item.server) for item in found] == [
         ("machine", None, "w:4"),
         ("machine", None, "e:3"),
@@ -164,7 +164,7 @@ def test_the_machines_policy_puts_the_users_settings_aside(mocker):
             f"HKU\\{USER}\\{windows.SETTINGS}": ON,
         },
     )
-    assert [(item.scope, item.server) for item in windows.collect(Board(5))] == [
+    assert [(item.scope, item.server) for item in windows.collect(LIVE, Board(5))] == [
         (Scope.MACHINE, "m:1")
     ]
 
@@ -178,7 +178,7 @@ def test_without_the_policy_the_machines_settings_do_not_count(mocker, value):
             f"HKLM\\{windows.SETTINGS}": ON,
         },
     )
-    assert windows.collect(Board(5)) == ()
+    assert windows.collect(LIVE, Board(5)) == ()
 
 
 def test_a_hive_that_is_broken_costs_itself(mocker):
@@ -188,7 +188,7 @@ def test_a_hive_that_is_broken_costs_itself(mocker):
         {f"HKU\\S-1-5-19\\{windows.SETTINGS}": broken, f"HKU\\S-1-5-18\\{windows.SETTINGS}": ON},
     )
     board = Board(5)
-    assert [item.user for item in windows.collect(board)] == [
+    assert [item.user for item in windows.collect(LIVE, board)] == [
         "SYSTEM"
     ] and "corrupt" in board.notes()[0].text
 

@@ -6,13 +6,23 @@ import struct
 import time
 import uuid
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from runcommand.collect import Board, NoFact, RunOptions, collect
 from runcommand.facts import LinkState, NeighbourState
 from runcommand.simulator import scenarios
-from runcommand.system.windows import adapters, iphlpapi, machine, registry, routes
+from runcommand.system.windows import (
+    LIVE,
+    adapters,
+    firmware,
+    iphlpapi,
+    machine,
+    registry,
+    routes,
+    source,
+)
 from runcommand.system.windows.iphlpapi import (
     AdapterRow,
     BestRoute,
@@ -72,7 +82,7 @@ def test_rows_left_out_are_told(mocker):
         iphlpapi, "forward_table", return_value=[forward(), forward(mask="255.0.255.0")]
     )
     board = Board(5)
-    assert [route.destination for route in routes.collect(board)] == ["0.0.0.0/0"]
+    assert [route.destination for route in routes.collect(LIVE, board)] == ["0.0.0.0/0"]
     assert "1 rows left out" in board.notes()[0].text
 
 
@@ -105,7 +115,7 @@ def test_a_garbled_stored_route_does_not_cost_the_others(mocker):
     )
     mocker.patch.object(registry, "values", return_value=names)
     board = Board(5)
-    assert [route.destination for route in routes.collect_persistent_routes(board)] == [
+    assert [route.destination for route in routes.collect_persistent_routes(LIVE, board)] == [
         "169.254.169.254/32"
     ]
     assert [note.text for note in board.notes()] == ["2 of 3 cannot be read, and are left out"]
@@ -113,10 +123,10 @@ def test_a_garbled_stored_route_does_not_cost_the_others(mocker):
 
 def test_no_key_of_stored_routes_means_none_and_one_that_may_not_be_read_is_not_known(mocker):
     mocker.patch.object(registry, "values", side_effect=registry.NoKey("HKLM\\x: no such key"))
-    assert routes.collect_persistent_routes(Board(5)) == ()
+    assert routes.collect_persistent_routes(LIVE, Board(5)) == ()
     mocker.patch.object(registry, "values", side_effect=NoFact("HKLM\\x: Access is denied"))
     with pytest.raises(NoFact):
-        routes.collect_persistent_routes(Board(5))
+        routes.collect_persistent_routes(LIVE, Board(5))
 
 
 @pytest.mark.parametrize(
@@ -149,7 +159,7 @@ def test_the_best_route_is_the_row_of_the_table_with_its_whole_metric(mocker, ta
         IMDS, 32, "172.16.69.1", 7, 1, "172.16.69.7"
     )  # the metric without the interface's
     mocker.patch.object(iphlpapi, "best_route2", return_value=best)
-    lookup = routes.look_up(IMDS, table, ADAPTERS, Board(5))
+    lookup = routes.look_up(LIVE, IMDS, table, ADAPTERS, Board(5))
     assert (lookup.source, lookup.error, lookup.route) == ("172.16.69.7", None, table[1])
 
 
@@ -157,7 +167,7 @@ def test_a_best_route_that_the_table_does_not_have_is_told_as_it_is(mocker, tabl
     mocker.patch.object(
         iphlpapi, "best_route2", return_value=BestRoute("0.0.0.0", 0, "10.8.0.1", 9, 5, "10.8.0.2")
     )
-    route = routes.look_up(IMDS, table, ADAPTERS, Board(5)).route
+    route = routes.look_up(LIVE, IMDS, table, ADAPTERS, Board(5)).route
     assert (route.destination, route.gateway, route.interface_index, route.metric) == (
         "0.0.0.0/0",
         "10.8.0.1",
@@ -166,31 +176,31 @@ def test_a_best_route_that_the_table_does_not_have_is_told_as_it_is(mocker, tabl
     )
 
 
-def without_best_route2(mocker, source, error=None):
+def without_best_route2(mocker, address, error=None):
     mocker.patch.object(iphlpapi, "best_route2", side_effect=NoFact("GetBestRoute2: error 50"))
     mocker.patch.object(
         iphlpapi, "best_route", return_value=BestRoute(IMDS, 32, "172.16.69.1", 7, 11)
     )
-    mocker.patch.object(routes, "udp_source", return_value=(source, error))
+    mocker.patch.object(source, "udp_source", return_value=(address, error))
 
 
 def test_without_the_newer_function_the_older_one_and_a_socket_tell(mocker, table):
     without_best_route2(mocker, "172.16.69.7")
-    lookup = routes.look_up(IMDS, table, ADAPTERS, Board(5))
+    lookup = routes.look_up(LIVE, IMDS, table, ADAPTERS, Board(5))
     assert (lookup.source, lookup.route) == ("172.16.69.7", table[1])
 
 
 def test_where_they_disagree_the_socket_decides_and_that_is_told(mocker, table):
     without_best_route2(mocker, "10.1.0.5")
     board = Board(5)
-    lookup = routes.look_up(IMDS, table, ADAPTERS, board)
+    lookup = routes.look_up(LIVE, IMDS, table, ADAPTERS, board)
     assert (lookup.source, lookup.route) == ("10.1.0.5", None)
     assert "disagrees" in board.notes()[0].text
 
 
 def test_an_error_of_the_socket_stands_without_a_route(mocker, table):
     without_best_route2(mocker, None, "ENETUNREACH")
-    lookup = routes.look_up(IMDS, table, ADAPTERS, Board(5))
+    lookup = routes.look_up(LIVE, IMDS, table, ADAPTERS, Board(5))
     assert (lookup.source, lookup.error, lookup.route) == (None, "ENETUNREACH", None)
 
 
@@ -353,7 +363,7 @@ def test_which_interface_is_a_disabled_nic(row, lease, device_is_disabled, expec
     [(0, "absent"), (1, "Ethernet 2"), (0x401, "Ethernet 2"), ("x", "Ethernet 2")],
 )
 def test_the_registry_tells_a_disabled_device_from_one_that_is_gone(mocker, flags, expected):
-    def values(key):
+    def values(key, root):
         if key.endswith("\\Connection"):
             return {"PnpInstanceID": "VMBUS\\{f8615163}"}
         return {"ConfigFlags": flags} if "\\Enum\\" in key else LEASE
@@ -364,7 +374,7 @@ def test_the_registry_tells_a_disabled_device_from_one_that_is_gone(mocker, flag
         iphlpapi, "interfaces", return_value=[interface_row(), replace(OFF, name="Ethernet 2")]
     )
     mocker.patch.object(iphlpapi, "addresses_to_skip", return_value=[])
-    names = [adapter.name for adapter in adapters.collect(Board(5))]
+    names = [adapter.name for adapter in adapters.collect(LIVE, Board(5))]
     assert names == ["Ethernet"] + ([expected] if expected != "absent" else [])
 
 
@@ -375,7 +385,7 @@ def test_an_address_that_another_machine_has_too_is_not_one_of_the_adapters(mock
     mocker.patch.object(iphlpapi, "addresses_to_skip", return_value=[])
     mocker.patch.object(registry, "values", return_value={})
     board = Board(5)
-    (found,) = adapters.collect(board)
+    (found,) = adapters.collect(LIVE, board)
     assert [held.address for held in found.addresses] == ["169.254.3.4"]
     assert "172.16.69.7 is not used" in board.notes()[0].text
 
@@ -384,7 +394,9 @@ def test_a_driver_that_hangs_costs_its_detail_only(mocker):
     mocker.patch.object(iphlpapi, "adapters", return_value=[adapter_row()])
     mocker.patch.object(iphlpapi, "interfaces", side_effect=lambda: time.sleep(5))
     mocker.patch.object(registry, "values", return_value=LEASE)
-    facts = collect(RunOptions("windows", "testWs", 1.0), {"adapters": adapters.collect})
+    facts = collect(
+        RunOptions("windows", "testWs", 1.0), {"adapters": partial(adapters.collect, LIVE)}
+    )
     assert [(adapter.name, adapter.lease_gateway) for adapter in facts.adapters] == [
         ("Ethernet", "172.16.69.1")
     ]
@@ -400,7 +412,7 @@ def test_what_the_system_does_not_have_costs_its_detail_only(mocker):
     )
     mocker.patch.object(registry, "values", side_effect=NoFact("HKLM\\x: Access is denied"))
     board = Board(5)
-    (found,) = adapters.collect(board)
+    (found,) = adapters.collect(LIVE, board)
     assert (found.name, found.physical, found.dhcp_server) == ("Ethernet", False, "168.63.129.16")
     assert [note.fact for note in board.notes()] == ["adapters", "adapters"]
 
@@ -472,7 +484,7 @@ def test_the_name_of_the_product(name, build, shown):
 
 def test_registry_values_of_the_wrong_type_are_none(mocker):
     mocker.patch.object(
-        machine, "firmware_table", side_effect=NoFact("GetSystemFirmwareTable: error 1")
+        firmware, "firmware_table", side_effect=NoFact("GetSystemFirmwareTable: error 1")
     )
     values = {
         "ProductName": 7,
@@ -482,7 +494,7 @@ def test_registry_values_of_the_wrong_type_are_none(mocker):
         "UBR": "x",
     }
     mocker.patch.object(registry, "values", return_value=values)
-    found = machine.collect(Board(5))
+    found = machine.collect(LIVE, Board(5))
     assert (found.os_name, found.edition, found.build) == (None, None, "20348")
 
 

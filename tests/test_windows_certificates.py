@@ -8,7 +8,7 @@ import pytest
 
 from runcommand.collect import Board, NoFact
 from runcommand.facts import Certificate, ChainError, ChainFault
-from runcommand.system.windows import activation, crypt32, registry
+from runcommand.system.windows import LIVE, activation, crypt32, registry
 from runcommand.system.windows.guid import GUID
 
 from .clock import Waiting
@@ -71,14 +71,14 @@ def test_stores_are_told_by_place_and_user(mocker):
         return keys[root, key]
 
     mocker.patch.object(registry, "subkeys", subkeys)
-    found = crypt32.stores_of()
+    found = crypt32.stores_of(LIVE)
     assert found("AA11") == ("LocalMachine\\CA", "S-1-5-21-1\\Root")
     assert found("BB22") == ("LocalMachine\\CA", "Group Policy\\Disallowed") and found("CC33") == ()
 
 
 def test_a_registry_that_cannot_be_read_costs_the_stores_only(mocker):
     mocker.patch.object(registry, "subkeys", side_effect=NoFact("access denied"))
-    assert crypt32.stores_of()("AA11") == ()
+    assert crypt32.stores_of(LIVE)("AA11") == ()
 
 
 def test_what_the_machine_distrusts_counts_even_if_the_engine_does_not_say_so():

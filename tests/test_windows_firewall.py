@@ -22,7 +22,7 @@ from runcommand.facts import (
 from runcommand.firewall.record import IN_FORCE, NOT_KEPT, RULES, all_rules
 from runcommand.model.model import Model
 from runcommand.report import json_report, text
-from runcommand.system.windows import firewall, netfw, registry
+from runcommand.system.windows import LIVE, firewall, netfw, registry
 
 from .facts_of import WINDOWS
 
@@ -430,7 +430,7 @@ LOCAL, POLICY = firewall.LOCAL, firewall.POLICY
 def test_all_stores_are_read_and_the_place_is_kept(mocker):
     keys = {key: {f"r{n}": BLOCK} for n, (key, _) in enumerate(firewall.STORES)}
     tree(mocker, keys)
-    read = firewall.collect(Board(5))
+    read = firewall.collect(LIVE, Board(5))
     assert [rule.place for rule in read.rules] == [place for _, place in firewall.STORES]
     assert not any(rule.is_name_unique for rule in read.rules)
 
@@ -444,7 +444,7 @@ def test_rules_that_cannot_concern_the_platform_are_kept_as_lines(mocker):
         "e": BLOCK.replace("Action=Block|", ""),
     }
     tree(mocker, {f"{LOCAL}\\FirewallRules": values})
-    read = firewall.collect(Board(5))
+    read = firewall.collect(LIVE, Board(5))
     assert [rule.id for rule in read.rules] == ["a"] and read.rules_read == 5
     everything = all_rules(read)
     assert [rule.id for rule in everything.rules] == list(values)
@@ -458,7 +458,7 @@ def test_more_rules_than_the_report_holds_are_counted_and_nothing_else_changes(m
     values = {f"r{number}": other for number in range(20_000)}
     tree(mocker, {f"{LOCAL}\\FirewallRules": {**values, "a": BLOCK}})
     board = Board(5)
-    read = firewall.collect(board)
+    read = firewall.collect(LIVE, board)
     (note,) = board.notes()
     assert note.text == f"{NOT_KEPT}: {read.lines_cut}" and 0 < read.lines_cut < 20_000
     facts = replace(facts_with(BLOCK), firewall=read, notes=board.notes())
@@ -481,7 +481,7 @@ def test_what_cannot_be_read_is_counted_and_told(mocker):
     }
     tree(mocker, {f"{LOCAL}\\FirewallRules": values})
     board = Board(5)
-    assert [rule.id for rule in firewall.collect(board).rules] == ["h"]
+    assert [rule.id for rule in firewall.collect(LIVE, board).rules] == ["h"]
     assert "of 8 rules" in board.notes()[0].text
 
 
@@ -494,20 +494,20 @@ def test_a_store_that_may_not_be_read_is_told_and_the_others_count(mocker):
         },
     )
     board = Board(5)
-    assert len(firewall.collect(board).rules) == 1 and "denied" in board.notes()[0].text
+    assert len(firewall.collect(LIVE, board).rules) == 1 and "denied" in board.notes()[0].text
 
 
 def test_neither_rules_nor_profiles_are_no_fact(mocker):
     tree(mocker, {})
     with pytest.raises(NoFact):
-        firewall.collect(Board(5))
+        firewall.collect(LIVE, Board(5))
 
 
 def test_more_rules_than_are_kept_are_told_and_allows_go_first(mocker):
     many = {f"a{n}": ALLOW for n in range(RULES)}
     tree(mocker, {f"{LOCAL}\\FirewallRules": {**many, "b": BLOCK}})
     board = Board(5)
-    read = firewall.collect(board)
+    read = firewall.collect(LIVE, board)
     assert (
         len(read.rules) == RULES and read.rules[0].id == "b" and "left out" in board.notes()[0].text
     )
@@ -596,10 +596,10 @@ def test_without_the_interface_the_known_networks_tell_the_profile(mocker, categ
     mocker.patch.object(
         registry,
         "values",
-        side_effect=lambda key: {"Category": categories[int(key.rpartition("\\")[2])]},
+        side_effect=lambda key, root: {"Category": categories[int(key.rpartition("\\")[2])]},
     )
     board = Board(5)
-    active, source = firewall.active_profiles(board)
+    active, source = firewall.active_profiles(LIVE, board)
     assert (active, source) == (
         (frozenset([expected]), "NetworkList") if expected else (None, None)
     )

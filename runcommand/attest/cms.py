@@ -30,6 +30,7 @@ CONSTRUCTED = 0x20  # of an identifier octet (X.690, 8.1.2.5)
 CONTENT_LIMIT = 64 * 1024  # bytes of what is signed
 CERTIFICATES = 32  # in one message; beyond, it is none
 ATTRIBUTES = 32
+NO_SIGNER = "the signer's certificate is not in it"
 DIGEST_NAMES = {"sha256": "SHA-256", "sha384": "SHA-384", "sha512": "SHA-512"}
 
 
@@ -148,7 +149,7 @@ def _signer(
     if version != expected:
         raise Unsupported("the signer's version does not match its name")
     if not own:
-        raise Malformed("the signer's certificate is not in it")
+        raise Malformed(NO_SIGNER)
     digest, attributes, method = algorithm(parts), parts.take_if(0xA0), algorithm(parts)
     signature = parts.take(der.OCTET_STRING).content
     if parts.next_tag() == 0xA1:

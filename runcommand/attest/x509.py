@@ -316,7 +316,7 @@ class X509:
     @cached_property
     def fact(self) -> Certificate:
         """What a report shows of it. Raises ``Malformed`` or ``Unsupported``."""
-        issuers, ocsp = _authority_info(self.extensions.get(AUTHORITY_INFO))
+        issuers, ocsp = authority_info(self.extensions.get(AUTHORITY_INFO))
         return Certificate(
             subject=name(self.subject),
             issuer=name(self.issuer),
@@ -326,7 +326,7 @@ class X509:
             not_after=instant(self.not_after),
             subject_key_id=_hex(self.subject_key_id),
             authority_key_id=_hex(self.authority_key_id),
-            names=_general_names(self.extensions.get(SUBJECT_NAMES), DNS_NAME, NAMES_KEPT),
+            names=general_names(self.extensions.get(SUBJECT_NAMES), DNS_NAME, NAMES_KEPT),
             issuer_urls=issuers,
             crl_urls=_crl_urls(self.extensions.get(CRL_POINTS)),
             ocsp_urls=ocsp,
@@ -360,7 +360,7 @@ def _text(element: Element) -> str:
     return element.content[: 4 * TEXT_LIMIT].decode(encoding, "replace")[:TEXT_LIMIT]
 
 
-def _general_names(content: Optional[bytes], tag: int, at_most: int) -> Tuple[str, ...]:
+def general_names(content: Optional[bytes], tag: int, at_most: int) -> Tuple[str, ...]:
     """The names of one kind of a GeneralNames."""
     if content is None:
         return ()
@@ -380,7 +380,7 @@ def _url(content: bytes) -> str:
     return without_query(text)[:TEXT_LIMIT]
 
 
-def _authority_info(content: Optional[bytes]) -> Tuple[Tuple[str, ...], Tuple[str, ...]]:
+def authority_info(content: Optional[bytes]) -> Tuple[Tuple[str, ...], Tuple[str, ...]]:
     """The addresses of issuers and of OCSP responders (RFC 5280, 4.2.2.1)."""
     found: Dict[str, List[str]] = {CA_ISSUERS: [], OCSP: []}
     if content is not None:

@@ -28,6 +28,13 @@ def parse_json(text: Union[str, bytes]) -> Any:
         raise ValueError("nested too deeply") from None
 
 
+def decimal(text: str) -> int:
+    """A whole number of at most 11 characters. Raises ``ValueError``."""
+    if len(text) > 11:
+        raise ValueError("a number is too long")
+    return int(text)
+
+
 def if_valid(parse: Callable[[str], T], value: Any) -> Optional[T]:
     """``parse(value)``; None where the value is no text or ``parse`` refuses it.
 

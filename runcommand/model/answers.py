@@ -164,7 +164,15 @@ class Answers:
 
     @cached_property
     def readable_document(self) -> Optional[AttestedDocument]:
-        """The same, where what it says may be relied on: its signature does not fail."""
+        """The same, where its signature does not fail, and what it says is known."""
+        document = self.signed_document
+        if document is None or not (document.algorithm or document.embedded or document.vm_id):
+            return None
+        return document
+
+    @cached_property
+    def signed_document(self) -> Optional[AttestedDocument]:
+        """The same, where its signer is known and its signature does not fail."""
         document = self.document
         if document is None or document.signer is None:
             return None
@@ -182,7 +190,7 @@ class Answers:
         program's was not in vain.
         """
         chains = self._facts.certificate_chains
-        if not chains or not self.readable_document:
+        if not chains or not self.signed_document:
             return None
         is_undecided = chains[-1].trusted is None
         if is_undecided and len(chains) > 1 and not chains[-2].trusted:

@@ -1,4 +1,6 @@
-"""Finds imds-check's report in the output of Run Command, and the exit code in its last line."""
+"""Finds imds-check's report in the output of Run Command, the exit code in its last line, and the
+facts in its block of raw material.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,11 @@ import json
 import re
 from typing import List, Optional
 
-from ..facts import dict_of, parse_json
+from ..facts import Facts, dict_of, parse_json
 from ..frozen import dataclass
 from ..report.json_report import SCHEMA
+from . import block
+from .material import facts_of
 from .run_command import STREAM_LIMIT, NoResult, Result, read, text_given_back
 
 _HEAD = re.compile(r"^IMDS-CHECK \d\S*  \S.*$", re.MULTILINE)
@@ -18,6 +22,12 @@ _INDENTED_HEAD = re.compile(r"^([ \t>]{1,80})IMDS-CHECK \d\S*  \S", re.MULTILINE
 _INDENTED_END = re.compile(r"^([ \t>]{1,80})END IMDS-CHECK verdict=", re.MULTILINE)
 
 
+AGAIN = "To get the cause, run the script again and decode its whole output."
+SHORT = f"What the report itself says still counts. {AGAIN}"
+NO_END = (
+    "The end of the text was cut off: its last line is missing. The raw material in it is whole, "
+    "and this is its diagnosis."
+)
 NO_REPORT = 3  # the exit code where there is no report
 
 
@@ -27,6 +37,7 @@ class Decoded:
     exit_code: int  # from the report's last line, or ``NO_REPORT``
     notes: List[str]  # what the reader has to know about it
     err: str  # the VM's standard error
+    facts: Optional[Facts] = None  # of the block of raw material, where the report has one
 
 
 def decode(content: bytes) -> List[Decoded]:
@@ -50,13 +61,14 @@ def _decode(result: Result) -> Decoded:
     out = _outdented(result.out)
     ends = list(_END.finditer(out))
     if not ends:
-        return Decoded("", NO_REPORT, [*notes, *_instead(result.out)], result.err)
+        return _without_end(out, notes, result)
     end = ends[-1]
     # behind the end of another report
     earliest = 0
     if len(ends) > 1:
         earliest = ends[-2].end()
-    start = 0
+        notes.append(f"There are {len(ends)} reports in this text: this is the last one.")
+    start = earliest
     head = next(_HEAD.finditer(out, earliest, end.start()), None)
     if head:
         start = head.start()
@@ -65,11 +77,57 @@ def _decode(result: Result) -> Decoded:
             "The beginning of the report was cut off: Run Command keeps the last "
             f"{STREAM_LIMIT:,} bytes. Its last line is whole: verdict {end[1]}, cause {end[2]}."
         )
-    around = (out[:start].strip(), out[end.end() :].strip())
+    around = (out[earliest:start].strip(), block.without(out[end.end() :], block.DOCUMENT).strip())
     others = "\n".join(part for part in around if part)
     if others:
         notes.append(f"Beside the report the script printed:\n{others}")
-    return Decoded(out[start : end.end()] + "\n", int(end[3]), notes, result.err)
+    report = out[start : end.end()].lstrip("\n") + "\n"
+    document = _document(out[earliest:] + "\n" + result.err, notes)
+    facts = _facts_or_damage(out[earliest : end.end()], document, SHORT, notes)
+    err = block.without(result.err, block.DOCUMENT)
+    return Decoded(report, int(end[3]), notes, err, facts)
+
+
+def _without_end(out: str, notes: List[str], result: Result) -> Decoded:
+    """What there is of a report whose last line is missing: its block may be whole."""
+    found: List[str] = []
+    document = _document(result.err, found)
+    facts = _facts_or_damage(out, document, AGAIN, found)
+    if facts is not None:
+        notes.append(NO_END)
+        err = block.without(result.err, block.DOCUMENT)
+        return Decoded(out, NO_REPORT, notes, err, facts)
+    return Decoded("", NO_REPORT, [*notes, *_instead(result.out), *found], result.err)
+
+
+def _facts_or_damage(
+    text: str, document: List[block.Record], to_do: str, notes: List[str]
+) -> Optional[Facts]:
+    """What the block of a report tells; None where it has none, or a damaged one: then a note says
+    what happened to it, and what to do.
+
+    :param document: the records of the second block
+    """
+    try:
+        records = block.unpack(text)
+        if records is None:
+            return None
+        return facts_of([*records, *document])
+    except block.Damaged as damage:
+        said = str(damage)
+    except ValueError:
+        said = "it holds records that no imds-check.ps1 sends"
+    notes.append(f"The block of raw material in it is damaged: {said}. {to_do}")
+    return None
+
+
+def _document(text: str, notes: List[str]) -> List[block.Record]:
+    """The records of the block that is on standard error; a note where it is damaged."""
+    try:
+        return block.unpack(text, block.DOCUMENT) or []
+    except block.Damaged as damage:
+        notes.append(f"The block with the attested document is damaged: {damage}.")
+        return []
 
 
 def _outdented(out: str) -> str:

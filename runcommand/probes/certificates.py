@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from functools import partial
-from typing import Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Dict, FrozenSet, Iterable, List, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
 from ..attest.der import Malformed, Unsupported
@@ -89,11 +89,11 @@ def ask(
     certificates: Optional[Tuple[bytes, ...]] = board.wait(DOCUMENT, 0.0)
     if imds is None:
         raise NoFact("IMDS's answer is not known")
-    if not certificates or not _could_be_right(imds.document):
+    if not certificates or not could_be_right(imds.document):
         return None
     if not is_true:
         raise NoFact("not judged: the probes are pointed elsewhere")
-    at = _time_to_judge_by(imds)
+    at = time_to_judge_by(imds, now())
     found: Dict[str, CertificateChain] = {}
 
     def judge() -> None:
@@ -109,9 +109,9 @@ def ask(
     first = found.get(AT_HAND)
     if first is None:
         raise NoFact(reason or "")
-    board.draft("certificate_chains", (_placed(first, certificates),))
-    if first.trusted is not False or not _lacking(first):
-        return (_placed(first, certificates),)
+    board.draft("certificate_chains", (placed(first, certificates),))
+    if first.trusted is not False or not lacking(first):
+        return (placed(first, certificates),)
     works = [fetch]
     if system.fetches_itself and _may_be_followed(certificates):
         works.append(let_fetch)
@@ -121,7 +121,7 @@ def ask(
     if let_fetch in works and BY_ENGINE not in chains:
         chains[BY_ENGINE] = CertificateChain(True, first.engine, judged_at=at)
     in_order = [chains[kind] for kind in (AT_HAND, FETCHED_HERE, BY_ENGINE) if kind in chains]
-    return tuple(_placed(chain, certificates) for chain in in_order)
+    return tuple(placed(chain, certificates) for chain in in_order)
 
 
 def _note_failures(board: Board, engine: str, reasons: Sequence[Optional[str]]) -> None:
@@ -130,15 +130,15 @@ def _note_failures(board: Board, engine: str, reasons: Sequence[Optional[str]]) 
             board.note("certificate_chains", f"fetching by {who}: {why}")
 
 
-def _time_to_judge_by(imds: Imds) -> Instant:
-    """The host's clock, or this machine's where the host's is not known."""
+def time_to_judge_by(imds: Imds, own: Instant) -> Instant:
+    """The host's clock, or this machine's own where the host's is not known."""
     by_host = host_time(imds)
     if by_host is None:
-        return now()
+        return own
     return instant(by_host.replace(microsecond=0))
 
 
-def _could_be_right(document: Optional[AttestedDocument]) -> bool:
+def could_be_right(document: Optional[AttestedDocument]) -> bool:
     if document is None:
         return False
     return document.signature not in (SignatureState.INVALID, SignatureState.MALFORMED)
@@ -156,7 +156,7 @@ def _may_be_followed(certificates: Sequence[bytes]) -> bool:
     return all(web.names_a_host(url) for url in urls if url.lower().startswith("http"))
 
 
-def _placed(chain: CertificateChain, at_hand: Sequence[bytes]) -> CertificateChain:
+def placed(chain: CertificateChain, at_hand: Sequence[bytes]) -> CertificateChain:
     """The chain, with where each certificate was found.
 
     The document and fetching are added to the stores of a certificate.
@@ -168,6 +168,16 @@ def _placed(chain: CertificateChain, at_hand: Sequence[bytes]) -> CertificateCha
         for item in chain.certificates
     )
     return replace(chain, certificates=tuple(placed))
+
+
+def in_document(chain: CertificateChain, thumbprints: FrozenSet[str]) -> CertificateChain:
+    """The chain, with the document added to the stores of further certificates."""
+    found: List[Certificate] = []
+    for item in chain.certificates:
+        if item.thumbprint in thumbprints:
+            item = replace(item, stores=(*item.stores, *IN_DOCUMENT))
+        found.append(item)
+    return replace(chain, certificates=tuple(found))
 
 
 def _fetch_up(
@@ -188,7 +198,7 @@ def _fetch_up(
     fetches: List[IssuerFetch] = []
     chain = first
     for _ in range(STEPS):
-        child = _lacking(chain)
+        child = lacking(chain)
         if child is None:
             break
         left = min(FETCH_S, end - time.monotonic())
@@ -205,7 +215,7 @@ def _fetch_up(
     return replace(chain, fetched=True, fetches=tuple(fetches))
 
 
-def _lacking(chain: CertificateChain) -> Optional[Certificate]:
+def lacking(chain: CertificateChain) -> Optional[Certificate]:
     """The certificate whose issuer is to be fetched; None where fetching is no help.
 
     It is the last one, or the one below an untrusted root or below an issuer outside its dates.
@@ -313,7 +323,7 @@ def try_endpoints(
     unknown = board.found("certificate_chains")
     if not is_wanted and isinstance(unknown, Unavailable):
         raise NoFact(f"whether they matter is not known: {unknown.reason}")
-    if not is_wanted and (not chains or chains[-1].trusted or not _lacking(chains[0])):
+    if not is_wanted and (not chains or chains[-1].trusted or not lacking(chains[0])):
         return None
     if not is_true:
         raise NoFact("not tried: the probes are pointed elsewhere")

@@ -11,7 +11,7 @@ import io
 import socket
 import time
 from datetime import datetime, timezone
-from typing import Dict, Optional
+from typing import Any, Dict, Optional
 
 from ..facts import Instant, Outcome, instant
 from ..frozen import dataclass
@@ -62,15 +62,18 @@ def get(
                 "ascii"
             )
         )
-        return _read(stream)
+        return read(stream)
     except (OSError, http.client.HTTPException, ValueError) as failure:
         return _failed(stream, failure)
     finally:
         sock.close()
 
 
-def _read(stream: _Bounded) -> Answer:
-    response = http.client.HTTPResponse(stream, method="GET")  # type: ignore[arg-type]
+def read(stream: Any) -> Answer:
+    """The answer in a stream that ``makefile`` opens. Raises ``OSError``, ``ValueError`` and
+    ``HTTPException`` where it has no whole head.
+    """
+    response = http.client.HTTPResponse(stream, method="GET")
     try:
         response.begin()
         read_at = instant(datetime.now(timezone.utc))

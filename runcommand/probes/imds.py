@@ -140,7 +140,7 @@ class Asking:
         if to_proxy:
             target = f"http://{self.endpoint.address}{path}"
         answer = http.get(sock, self.endpoint.address, target, HEADERS, allowed)
-        exchange, document = _exchange(path, connection, answer)
+        exchange, document = exchange_of(path, connection, answer)
         elapsed = connection.elapsed_s + time.monotonic() - began
         return replace(exchange, elapsed_s=round(elapsed, 4), allowed_s=round(allowed, 4)), document
 
@@ -182,7 +182,7 @@ def ask(
     nonce = "".join(secrets.choice("0123456789") for _ in range(10))
     *_, (attested, answered) = _tries(asking, f"{ATTESTED}?api-version={version}&nonce={nonce}")
     document = None
-    if attested.status == 200 and answered is not None and _is_attested(answered):
+    if attested.status == 200 and answered is not None and is_attested(answered):
         read = attested_data.read(answered["encoding"], answered["signature"], nonce)
         document = read.document
         certificates(read.certificates)
@@ -193,7 +193,7 @@ def ask(
         attested_document=document is not None,
         document=document,
         identity=identity,
-        identity_present=_is_identity(identity, answer),
+        identity_present=is_identity(identity, answer),
     )
 
 
@@ -211,9 +211,10 @@ def _tries(asking: Asking, path: str) -> Iterator[Tuple[Exchange, Optional[Any]]
         time.sleep(delay)
 
 
-def _exchange(
+def exchange_of(
     path: str, connection: Connection, answer: http.Answer
 ) -> Tuple[Exchange, Optional[Any]]:
+    """The fact of an answer, and the parsed body where it is JSON."""
     if answer.error:
         connection = replace(connection, error=answer.error)
     exchange = Exchange(
@@ -293,13 +294,13 @@ def _text(value: Optional[str]) -> Optional[str]:
     return without_secrets(beginning(value, 4096))[:TEXT_LIMIT]
 
 
-def _is_attested(document: Any) -> bool:
+def is_attested(document: Any) -> bool:
     return isinstance(document, dict) and all(
         isinstance(document.get(key), str) and document[key] for key in ("encoding", "signature")
     )
 
 
-def _is_identity(exchange: Exchange, answer: Any) -> Optional[bool]:
+def is_identity(exchange: Exchange, answer: Any) -> Optional[bool]:
     """IMDS names the tenant where there is an identity, and answers 400 or 404 elsewhere."""
     if not isinstance(answer, dict):
         return None

@@ -72,6 +72,18 @@ def _side_by_side(works: Sequence[Callable[[], None]], board: Board) -> List[Opt
     )
 
 
+def wanted_of(proxies: Sequence[Proxy]) -> Dict[str, List[str]]:
+    """Each proxy that some client uses for the platform, the machine's first, and the addresses
+    that are asked for through it.
+    """
+    wanted: Dict[str, List[str]] = {}
+    for proxy in sorted(proxies, key=lambda proxy: proxy.scope is Scope.USER):
+        for address in PLATFORM_ADDRESSES:
+            if through(proxy, address) and address not in wanted.setdefault(str(proxy.server), []):
+                wanted[str(proxy.server)].append(address)
+    return {server: addresses for server, addresses in wanted.items() if addresses}
+
+
 def ask(asking: Asking, wire: Endpoint, board: Board) -> Tuple[ProxyTrial, ...]:
     """Requests to IMDS and the WireServer through every proxy that a client uses for them.
 
@@ -79,13 +91,8 @@ def ask(asking: Asking, wire: Endpoint, board: Board) -> Tuple[ProxyTrial, ...]:
 
     :param wire: the WireServer
     """
-    proxies = _settings(board)
-    wanted: Dict[str, List[str]] = {}  # server: the addresses that are asked for through it
-    for proxy in sorted(proxies, key=lambda proxy: proxy.scope is Scope.USER):
-        for address in PLATFORM_ADDRESSES:
-            if through(proxy, address) and address not in wanted.setdefault(str(proxy.server), []):
-                wanted[str(proxy.server)].append(address)
-    servers = [server for server, addresses in wanted.items() if addresses]
+    wanted = wanted_of(_settings(board))
+    servers = list(wanted)
     jobs: Dict[str, List[_Job]] = {
         server: [_Job(server, a) for a in wanted[server]] for server in servers[:PROXIES]
     }

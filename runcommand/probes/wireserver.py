@@ -67,6 +67,12 @@ def ask_over(
     if to_proxy:
         target = f"http://{endpoint.address}{VERSIONS}"
     answer = http.get(sock, endpoint.address, target, {"User-Agent": "imds-check"}, seconds)
+    elapsed = round(connection.elapsed_s + time.monotonic() - began, 4)
+    return exchange_of(connection, answer, elapsed)
+
+
+def exchange_of(connection: Connection, answer: http.Answer, elapsed_s: float) -> Exchange:
+    """The fact of an answer."""
     beginning = answer.body[:4096].decode("latin-1")
     is_versions = answer.status == 200 and "<Versions" in beginning
     versions: List[str] = []
@@ -82,5 +88,5 @@ def ask_over(
         body=_body(answer, is_versions),
         body_bytes=len(answer.body),
         versions=tuple(versions),
-        elapsed_s=round(connection.elapsed_s + time.monotonic() - began, 4),
+        elapsed_s=elapsed_s,
     )

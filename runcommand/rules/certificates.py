@@ -86,7 +86,7 @@ def cert_expired(model: Model) -> Optional[Seen]:
     the VM, install a newer one.
     https://learn.microsoft.com/azure/security/fundamentals/azure-ca-details
     """
-    document, chain = model.answers.readable_document, model.answers.chain
+    document, chain = model.answers.signed_document, model.answers.chain
     if document is None or document.signer is None:
         return None
     when, signer = host_time(model), document.signer
@@ -162,7 +162,7 @@ def cert_san_mismatch(model: Model) -> Optional[Seen]:
     is on the host.
     https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#attested-data
     """
-    document, instance = model.answers.readable_document, model.answers.instance
+    document, instance = model.answers.signed_document, model.answers.instance
     if document is None or document.signer is None or instance is None:
         return None
     domain = DOMAINS.get(instance.az_environment.lower())

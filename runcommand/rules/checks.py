@@ -225,7 +225,7 @@ def cert_chain(model: Model) -> Result:
 
     Facts: certificate_chains, imds
     """
-    document = model.answers.readable_document
+    document = model.answers.signed_document
     if document is None:
         return Result(Status.SKIP, "no document to verify")
     chain = model.answers.chain

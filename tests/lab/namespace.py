@@ -89,6 +89,7 @@ class Lab:
         self._server: Optional[Process] = None
         self._inside: Optional[Process] = None
         self._webs: List[subprocess.Popen[str]] = []
+        self._answering: List[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Lab:
         try:
@@ -102,6 +103,9 @@ class Lab:
         for server in (self._inside, self._server):
             if server:
                 server.close()
+        for answering in self._answering:
+            answering.kill()
+            answering.wait()
         for process in (*self._webs, self._holder):
             if process:
                 process.kill()
@@ -159,6 +163,30 @@ class Lab:
         assert self._server
         answers = Behaviour(everything=everything)
         self._server.listen([(address, port)], answers, self._environment)
+
+    def answer(self, address: str, port: int, content: bytes) -> None:
+        """A server on the host's side that answers every request with these bytes."""
+        place = [address, str(port)]
+        server = subprocess.Popen(
+            [
+                "ip",
+                "netns",
+                "exec",
+                self._host_ns,
+                sys.executable,
+                "-m",
+                "tests.lab.answers",
+                *place,
+            ],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self._answering.append(server)
+        assert server.stdin and server.stdout
+        server.stdin.write(content)
+        server.stdin.close()
+        assert server.stdout.readline() == b"ready\n"
 
     def serve_inside(self, behaviour: Behaviour) -> None:
         """Lets something inside the VM answer at IMDS's address, which the VM has to claim."""

@@ -7,6 +7,20 @@
 
 static const char *text(DWORD address) { return inet_ntoa(*(struct in_addr *)&address); }
 
+static void list(void) {
+  ULONG size = 1 << 16;
+  IP_ADAPTER_ADDRESSES *all = calloc(1, size);
+  if (GetAdaptersAddresses(AF_INET, 0, NULL, all, &size)) return;
+  for (IP_ADAPTER_ADDRESSES *nic = all; nic; nic = nic->Next) {
+    printf("%3lu...", nic->IfIndex);
+    for (DWORD i = 0; i < 6; i++) {
+      if (nic->PhysicalAddressLength == 6) printf("%02x ", nic->PhysicalAddress[i]);
+      else printf("...");
+    }
+    printf("......%ls\n", nic->Description);
+  }
+}
+
 int main(void) {
   ULONG size = 0, size2 = 0;
   GetIpForwardTable(NULL, &size, TRUE);
@@ -16,6 +30,8 @@ int main(void) {
   size += 4096;
   size2 += 4096;
   if (GetIpForwardTable(routes, &size, TRUE) || GetIpAddrTable(held, &size2, FALSE)) return 1;
+  puts("===========================================================================\nSchnittstellenliste");
+  list();
   puts("===========================================================================\n\nIPv4-Routentabelle\n"
        "===========================================================================\nAktive Routen:\n"
        "     Netzwerkziel    Netzwerkmaske          Gateway    Schnittstelle Metrik");

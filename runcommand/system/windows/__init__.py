@@ -31,6 +31,9 @@ from . import (
 )
 from .dll import function
 from .job import contain
+from .source import Live
+
+LIVE = Live()
 
 
 class Windows:
@@ -52,21 +55,25 @@ class Windows:
 
     def collectors(self) -> Mapping[str, Collector]:
         return {
-            "machine": machine.collect,
+            "machine": partial(machine.collect, LIVE),
             "activation": activation.collect,
-            "adapters": adapters.collect,
-            "routes": routes.collect,
-            "lookups": routes.collect_lookups,
-            "neighbours": routes.collect_neighbours,
-            "persistent_routes": routes.collect_persistent_routes,
-            "services": services.collect,
-            "listeners": services.collect_listeners,
-            "connections": services.collect_connections,
-            "proxies": proxies.collect,
-            "firewall": firewall.collect,
-            "wfp_filters": partial(wfp.collect, self._programs),
+            "adapters": partial(adapters.collect, LIVE),
+            "routes": partial(routes.collect, LIVE),
+            "lookups": partial(routes.collect_lookups, LIVE),
+            "neighbours": partial(routes.collect_neighbours, LIVE),
+            "persistent_routes": partial(routes.collect_persistent_routes, LIVE),
+            "services": partial(services.collect, LIVE),
+            "listeners": partial(services.collect_listeners, LIVE),
+            "connections": partial(services.collect_connections, LIVE),
+            "proxies": partial(proxies.collect, LIVE),
+            "firewall": partial(firewall.collect, LIVE),
+            "wfp_filters": partial(wfp.collect, self._wfp_filters),
             "raw": partial(machine.collect_raw, self._programs),
         }
+
+    def _wfp_filters(self) -> str:
+        printed = self._programs.run("netsh.exe", wfp.ARGUMENTS)
+        return printed.decode(machine.console_encoding(), "replace")
 
     def cleanup(self) -> None:
         self._programs.close()

@@ -17,8 +17,9 @@ from ...facts import (
     parse_address,
     parse_mac,
 )
-from . import iphlpapi, registry
+from . import registry
 from .iphlpapi import AdapterRow, InterfaceRow
+from .source import Source
 
 INTERFACES = "SYSTEM\\CurrentControlSet\\Services\\Tcpip\\Parameters\\Interfaces"
 # IFTYPE, ipifcons.h
@@ -37,28 +38,28 @@ DUPLICATE = 2  # NL_DAD_STATE
 NO_SERVER = ("0.0.0.0", "255.255.255.255")
 
 
-def collect(board: Board) -> Tuple[Adapter, ...]:
-    rows = [_usable(row, board) for row in iphlpapi.adapters()]
-    leases = {row.index: _lease(row.guid) for row in rows}
+def collect(source: Source, board: Board) -> Tuple[Adapter, ...]:
+    rows = [_usable(row, board) for row in source.adapters()]
+    leases = {row.index: _lease(source, row.guid) for row in rows}
     # in case a driver hangs one of the next calls
     board.draft("adapters", tuple(adapter(row, None, (), leases[row.index]) for row in rows))
     interfaces: Dict[int, InterfaceRow] = {}
     skipped: Sequence[Tuple[int, str]] = ()
     try:
-        interfaces = {row.index: row for row in iphlpapi.interfaces()}
+        interfaces = {row.index: row for row in source.interfaces()}
     except NoFact as missing:
         unknown = "which of them are hardware, and disabled ones, are not known"
         board.note("adapters", f"{missing}; {unknown}")
     try:
-        skipped = iphlpapi.addresses_to_skip()
+        skipped = source.addresses_to_skip()
     except NoFact as missing:
         board.note("adapters", f"{missing}; SkipAsSource is not known")
     found = [adapter(row, interfaces.get(row.index), skipped, leases[row.index]) for row in rows]
     for interface in interfaces.values():
         if interface.index in leases:
             continue
-        lease = _lease(interface.guid)
-        if is_disabled(interface, lease, _device_is_disabled(interface.guid)):
+        lease = _lease(source, interface.guid)
+        if is_disabled(interface, lease, _device_is_disabled(source, interface.guid)):
             found.append(disabled(interface, lease))
     return tuple(found)
 
@@ -142,13 +143,13 @@ def is_disabled(
     return device_is_disabled and (has_mac or "EnableDHCP" in lease)
 
 
-def _device_is_disabled(guid: str) -> Optional[bool]:
+def _device_is_disabled(source: Source, guid: str) -> Optional[bool]:
     try:
-        connection = registry.values(f"{NETWORK}\\{guid}\\Connection")
+        connection = source.values(f"{NETWORK}\\{guid}\\Connection")
         instance = registry.text(connection.get("PnpInstanceID"))
         if not instance:
             return None
-        flags = registry.values(f"{ENUM}\\{instance}").get("ConfigFlags", 0)
+        flags = source.values(f"{ENUM}\\{instance}").get("ConfigFlags", 0)
     except NoFact:
         return None
     if not isinstance(flags, int):
@@ -197,8 +198,8 @@ def _leased(value: Any) -> Optional[Address]:
     return found
 
 
-def _lease(guid: str) -> Mapping[str, Any]:
+def _lease(source: Source, guid: str) -> Mapping[str, Any]:
     try:
-        return registry.values(f"{INTERFACES}\\{guid}")
+        return source.values(f"{INTERFACES}\\{guid}")
     except NoFact:
         return {}

@@ -21,6 +21,7 @@ from ...facts import (
 )
 from . import registry
 from .dll import failed, function, last_error
+from .source import Live, Source
 
 # wincrypt.h
 X509_ASN_ENCODING, PKCS_7_ASN_ENCODING = 0x1, 0x10000
@@ -156,12 +157,23 @@ def judge(
     if not fetch:
         flags = CERT_CHAIN_CACHE_ONLY_URL_RETRIEVAL
     elements, errors = _chain(certificates, at, flags, seconds)
-    in_stores = stores_of()
+    in_stores = stores_of(Live())
     facts = [
         replace(parsed.fact, stores=in_stores(parsed.thumbprint)) for parsed in readable(elements)
     ]
-    errors += _disallowed(facts, errors)
-    return CertificateChain(fetch, "crypt32", not errors, tuple(errors), tuple(facts), at)
+    return chain_of(facts, errors, at, fetch)
+
+
+def chain_of(
+    facts: Sequence[Certificate], errors: Sequence[ChainError], at: Instant, fetched: bool
+) -> CertificateChain:
+    """The fact of a chain that the engine built.
+
+    :param facts: its certificates, the leaf first, each with the stores that have it
+    :param errors: that the engine reports
+    """
+    faults = (*errors, *_disallowed(facts, errors))
+    return CertificateChain(fetched, "crypt32", not faults, faults, tuple(facts), at)
 
 
 def _disallowed(
@@ -279,7 +291,7 @@ def in_words(status: int, certificate: Optional[int]) -> List[ChainError]:
 # --- stores ---
 
 
-def stores_of() -> Callable[[str], Tuple[str, ...]]:
+def stores_of(source: Source) -> Callable[[str], Tuple[str, ...]]:
     """A function that names the stores with the certificate of a thumbprint.
 
     It names them ``LocalMachine\\\\CA``, ``S-1-5-18\\\\Root``.
@@ -288,26 +300,26 @@ def stores_of() -> Callable[[str], Tuple[str, ...]]:
     for where, root in MACHINE_PLACES:
         for store in STORES:
             key = f"{root}\\{store}\\Certificates"
-            held[f"{where}\\{store}"] = _thumbprints(registry.Root.MACHINE, key)
-    for user in _users():
+            held[f"{where}\\{store}"] = _thumbprints(source, registry.Root.MACHINE, key)
+    for user in _users(source):
         for store in STORES:
             key = f"{user}\\Software\\Microsoft\\SystemCertificates\\{store}\\Certificates"
-            held[f"{user}\\{store}"] = _thumbprints(registry.Root.USERS, key)
+            held[f"{user}\\{store}"] = _thumbprints(source, registry.Root.USERS, key)
     return lambda thumbprint: tuple(place for place, known in held.items() if thumbprint in known)
 
 
-def _users() -> Iterator[str]:
+def _users(source: Source) -> Iterator[str]:
     """The SIDs whose hives are loaded; ``.DEFAULT`` is another name of S-1-5-18."""
     try:
-        for name in registry.subkeys("", registry.Root.USERS):
+        for name in source.subkeys("", registry.Root.USERS):
             if name.startswith("S-1-") and not name.endswith("_Classes"):
                 yield name
     except NoFact:
         return
 
 
-def _thumbprints(root: registry.Root, key: str) -> List[str]:
+def _thumbprints(source: Source, root: registry.Root, key: str) -> List[str]:
     try:
-        return [name.upper() for name in registry.subkeys(key, root)]
+        return [name.upper() for name in source.subkeys(key, root)]
     except NoFact:
         return []

@@ -40,6 +40,7 @@ from ...firewall.record import IN_FORCE, INBOUND, NOT_KEPT, OFF, Everything, rec
 from ...firewall.windows import reachable
 from . import netfw, registry
 from .registry import NoKey
+from .source import Source, values_if_any
 
 LOCAL = "SYSTEM\\CurrentControlSet\\Services\\SharedAccess\\Parameters\\FirewallPolicy"
 POLICY = "SOFTWARE\\Policies\\Microsoft\\WindowsFirewall"
@@ -119,24 +120,24 @@ class _Rules(NamedTuple):
     unread: int
 
 
-def collect(board: Board) -> Firewall:
+def collect(source: Source, board: Board) -> Firewall:
     """The rules of all stores, and the profiles."""
 
     def note(text: str) -> None:
         board.note("firewall", text)
 
-    found = _read_stores(note)
+    found = _read_stores(source, note)
     if found.unread:
         counted = f"{found.unread} of {found.read} rules"
         note(f"{counted} are of a form that cannot be read, and are left out")
-    active, source = active_profiles(board)
-    known = profiles(active, lambda key: registry.values_if_any(key, note))
+    active, told_by = active_profiles(source, board)
+    known = profiles(active, lambda key: values_if_any(source, key, note))
     is_set = any(item.enabled is not None or item.default_outbound for item in known)
     if not found.sources and not is_set:
         raise NoFact(f"HKLM\\{LOCAL}: neither rules nor profiles")
     everything = Everything([], found.rules, found.states)
     sources = tuple(found.sources)
-    base = Firewall(profiles=known, active_from=source, sources=sources, rules_read=found.read)
+    base = Firewall(profiles=known, active_from=told_by, sources=sources, rules_read=found.read)
     firewall = recorded(base, everything, reachable(everything))
     if firewall.cut_off:
         kept = len(firewall.rules)
@@ -146,15 +147,15 @@ def collect(board: Board) -> Firewall:
     return firewall
 
 
-def _read_stores(note: Callable[[str], None]) -> _Rules:
+def _read_stores(source: Source, note: Callable[[str], None]) -> _Rules:
     rules: List[FirewallRule] = []
     states: List[str] = []
     names: Counter[str] = Counter()
     sources: List[str] = []
-    read = 0
+    read = brought = 0
     for key, place in STORES:
         try:
-            values = registry.values(key)
+            values = source.values(key)
         except NoKey:
             continue
         except NoFact as missing:
@@ -162,8 +163,9 @@ def _read_stores(note: Callable[[str], None]) -> _Rules:
             continue
         if place.value not in sources:
             sources.append(place.value)
+        read += len(values) + source.values_left_out(key)
+        brought += len(values)
         for id, value in values.items():
-            read += 1
             fields = split(value)
             if fields is None:
                 continue
@@ -171,23 +173,24 @@ def _read_stores(note: Callable[[str], None]) -> _Rules:
             rules.append(parse(id, fields, place))
             states.append(state_of(fields, place))
     for number, rule in enumerate(rules):
-        if names[rule.name.lower()] > 1:
+        # the name of one that was not brought may be the same
+        if names[rule.name.lower()] > 1 or brought < read:
             rules[number] = replace(rule, is_name_unique=False)
-    return _Rules(rules, states, sources, read, read - len(rules))
+    return _Rules(rules, states, sources, read, brought - len(rules))
 
 
-def active_profiles(board: Board) -> Tuple[Optional[FrozenSet[str]], Optional[str]]:
+def active_profiles(source: Source, board: Board) -> Tuple[Optional[FrozenSet[str]], Optional[str]]:
     """The active profiles and their source: the firewall itself, else the known networks.
 
     The known networks count where all of them are of one category.
     """
     try:
-        return netfw.active_profiles(), netfw.SOURCE
+        return source.active_profiles(), netfw.SOURCE
     except NoFact as missing:
         reason = str(missing)
     try:
         networks = [
-            registry.values(f"{NETWORKS}\\{guid}") for guid in registry.subkeys(NETWORKS)[:1000]
+            source.values(f"{NETWORKS}\\{guid}") for guid in source.subkeys(NETWORKS)[:1000]
         ]
     except NoFact as missing:
         board.note("firewall", f"{PROFILE_UNKNOWN}: {reason}; {missing}")

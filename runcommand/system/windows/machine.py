@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import codecs
-import os
 import struct
 import uuid
-from ctypes import c_void_p, create_string_buffer
-from ctypes.wintypes import BOOL, DWORD, UINT
+from ctypes.wintypes import UINT
 from typing import Dict, Iterator, List, Optional, Tuple
 
 from ...collect import Board, NoFact
 from ...facts import Machine, RawText
 from ..program import Programs
 from . import registry
-from .dll import failed, function, last_error
+from .dll import function
+from .source import Source
 
 CURRENT_VERSION = "SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion"
 FIRST_WINDOWS_11 = 22000  # its ProductName still says Windows 10
-RSMB = int.from_bytes(b"RSMB", "big")  # the signature of the raw SMBIOS table
 SYSTEM, CHASSIS, END = 1, 3, 127  # structure types, DMTF DSP0134
 COMMANDS = (("route.exe", "print"), ("ipconfig.exe", "/all"))
 
 
-def collect(board: Board) -> Machine:
+def collect(source: Source, board: Board) -> Machine:
     version: Dict[str, object] = {}
     chassis = Machine()
     try:
-        version = registry.values(CURRENT_VERSION)
+        version = source.values(CURRENT_VERSION)
     except NoFact as missing:
         board.note("machine", str(missing))
     try:
-        chassis = parse_smbios(firmware_table())
+        chassis = parse_smbios(source.firmware_table())
     except NoFact as missing:
         board.note("machine", str(missing))
     texts = {name: registry.text(value) for name, value in version.items()}
@@ -45,12 +43,12 @@ def collect(board: Board) -> Machine:
         os_version=texts.get("DisplayVersion") or texts.get("ReleaseId"),
         edition=texts.get("EditionID"),
         build=build,
-        architecture=os.environ.get("PROCESSOR_ARCHITECTURE"),
+        architecture=source.environment().get("PROCESSOR_ARCHITECTURE"),
         vendor=chassis.vendor,
         product=chassis.product,
         asset_tag=chassis.asset_tag,
         smbios_uuid=chassis.smbios_uuid,
-        elevated=_is_elevated(),
+        elevated=source.is_elevated(),
     )
 
 
@@ -63,27 +61,7 @@ def product_name(name: Optional[str], build: Optional[str]) -> Optional[str]:
     return name.replace("Windows 10", "Windows 11", 1)
 
 
-def _is_elevated() -> Optional[bool]:
-    try:
-        return bool(function("shell32", "IsUserAnAdmin", BOOL)())
-    except NoFact:
-        return None
-
-
 # --- SMBIOS ---
-
-
-def firmware_table() -> bytes:
-    """``GetSystemFirmwareTable``: the RawSMBIOSData. Raises ``NoFact``."""
-    call = function("kernel32", "GetSystemFirmwareTable", UINT, DWORD, DWORD, c_void_p, DWORD)
-    size = call(RSMB, 0, None, 0)
-    if not size:
-        raise failed("GetSystemFirmwareTable", last_error())
-    buffer = create_string_buffer(min(size, 1024 * 1024))
-    written = call(RSMB, 0, buffer, len(buffer))
-    if not 0 < written <= len(buffer):
-        raise failed("GetSystemFirmwareTable", last_error())
-    return buffer.raw[:written]
 
 
 def parse_smbios(raw: bytes) -> Machine:

@@ -35,6 +35,11 @@ def active_profiles() -> FrozenSet[str]:
         uninitialize()
 
 
+def named(types: int) -> FrozenSet[str]:
+    """The profiles in a combination of NET_FW_PROFILE_TYPE2."""
+    return frozenset(name for name, bit in NET_FW_PROFILE2.items() if types & bit)
+
+
 def _profiles() -> FrozenSet[str]:
     create = function(
         "ole32", "CoCreateInstance", c_long,
@@ -50,7 +55,7 @@ def _profiles() -> FrozenSet[str]:
         result = _method(policy, GET_CURRENT_PROFILE_TYPES, POINTER(c_long))(policy, byref(types))
         if result < 0:
             raise failed(SOURCE, result & 0xFFFFFFFF)
-        return frozenset(name for name, bit in NET_FW_PROFILE2.items() if types.value & bit)
+        return named(types.value)
     finally:
         _method(policy, RELEASE)(policy)
 

@@ -5,7 +5,6 @@ https://learn.microsoft.com/troubleshoot/windows-client/networking/configure-cli
 
 from __future__ import annotations
 
-import os
 import struct
 from dataclasses import replace
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
@@ -15,8 +14,9 @@ from ...collect.board import PAC_URLS
 from ...facts import Proxy, ProxyKind, Scope
 from ...facts.urls import without_query
 from ...proxy.settings import PROCESS, of_environment, read_bypass, read_servers
-from . import registry, winhttp
+from . import registry
 from .registry import Root
+from .source import Source, values_if_any
 
 SETTINGS = "Software\\Microsoft\\Windows\\CurrentVersion\\Internet Settings"
 POLICY = "Software\\Policies\\Microsoft\\Windows\\CurrentVersion\\Internet Settings"
@@ -54,7 +54,7 @@ class Blob(NamedTuple):
     auto_detect: bool = False
 
 
-def collect(board: Board) -> Tuple[Proxy, ...]:
+def collect(source: Source, board: Board) -> Tuple[Proxy, ...]:
     """Every setting that names a proxy, a PAC or auto-detection.
 
     The machine's come first, then SYSTEM's, then the users'.
@@ -66,36 +66,36 @@ def collect(board: Board) -> Tuple[Proxy, ...]:
         board.note("proxies", text)
 
     def add(place: str, scope: Scope, user: Optional[str], key: str, root: Root) -> None:
-        values, blob = _settings(key, root, note)
+        values, blob = _settings(source, key, root, note)
         for setting in of_settings(place, scope, user, values, blob, note):
             if setting.pac_url:
                 pacs.append((scope, setting.pac_url))
                 setting = replace(setting, pac_url=without_query(setting.pac_url))
             found.append(setting)
 
-    found += _of_winhttp(note)
-    machine_environment = registry.values_if_any(ENVIRONMENT, note)
+    found += _of_winhttp(source, note)
+    machine_environment = values_if_any(source, ENVIRONMENT, note)
     found += of_environment(_texts(machine_environment), MACHINE_ENVIRONMENT, note, any_case=True)
-    policy = registry.values_if_any(POLICY, note)
+    policy = values_if_any(source, POLICY, note)
     per_user = registry.number(policy.get("ProxySettingsPerUser")) != 0
     if not per_user:
         add("Internet Settings of the machine", Scope.MACHINE, None, SETTINGS, Root.MACHINE)
-    for sid in _accounts(note):
-        scope, user = _account(sid)
+    for sid in _accounts(source, note):
+        scope, user = _account(source, sid)
         if per_user:
             add(f"Internet Settings of {sid}", scope, user, f"{sid}\\{SETTINGS}", Root.USERS)
-        own = _texts(registry.values_if_any(f"{sid}\\Environment", note, Root.USERS))
+        own = _texts(values_if_any(source, f"{sid}\\Environment", note, Root.USERS))
         found += of_environment(own, f"the environment of {sid}", note, scope, user, any_case=True)
     known = {(proxy.server, proxy.bypass) for proxy in found if proxy.kind is ProxyKind.ENVIRONMENT}
-    own_process = of_environment(dict(os.environ), PROCESS, note, any_case=True)
+    own_process = of_environment(source.environment(), PROCESS, note, any_case=True)
     found += [proxy for proxy in own_process if (proxy.server, proxy.bypass) not in known]
     board.post(PAC_URLS, tuple(pacs))
     return tuple(found)
 
 
-def _of_winhttp(note: Note) -> List[Proxy]:
+def _of_winhttp(source: Source, note: Note) -> List[Proxy]:
     try:
-        default = winhttp.default_proxy()
+        default = source.default_proxy()
         if default is None:
             return []
         server = read_servers(default.servers)
@@ -187,17 +187,15 @@ def _text_at(raw: bytes, at: int) -> Tuple[str, int]:
     return raw[at + 4 : end].decode("latin-1").strip("\0 "), end
 
 
-def _settings(key: str, root: Root, note: Note) -> Tuple[Dict[str, Any], Blob]:
-    blob = registry.values_if_any(f"{key}\\Connections", note, root).get(
-        "DefaultConnectionSettings"
-    )
-    return registry.values_if_any(key, note, root), parse_blob(blob)
+def _settings(source: Source, key: str, root: Root, note: Note) -> Tuple[Dict[str, Any], Blob]:
+    blob = values_if_any(source, f"{key}\\Connections", note, root).get("DefaultConnectionSettings")
+    return values_if_any(source, key, note, root), parse_blob(blob)
 
 
-def _accounts(note: Note) -> List[str]:
+def _accounts(source: Source, note: Note) -> List[str]:
     """The SIDs whose hives are loaded, the service accounts first."""
     try:
-        names = registry.subkeys("", Root.USERS)
+        names = source.subkeys("", Root.USERS)
     except NoFact as missing:
         note(str(missing))
         return []
@@ -209,17 +207,17 @@ def _accounts(note: Note) -> List[str]:
     return sorted(sids, key=lambda sid: (sid not in SERVICE_ACCOUNTS, sid))[:ACCOUNTS]
 
 
-def _account(sid: str) -> Tuple[Scope, str]:
+def _account(source: Source, sid: str) -> Tuple[Scope, str]:
     """The scope and the user of an account's settings."""
     if sid in SERVICE_ACCOUNTS:
         return Scope.SYSTEM, SERVICE_ACCOUNTS[sid]
-    return Scope.USER, _user(sid)
+    return Scope.USER, _user(source, sid)
 
 
-def _user(sid: str) -> str:
+def _user(source: Source, sid: str) -> str:
     """The name of the user's profile folder, which needs no domain controller; else the SID."""
     try:
-        path = registry.text(registry.values(f"{PROFILES}\\{sid}").get("ProfileImagePath"))
+        path = registry.text(source.values(f"{PROFILES}\\{sid}").get("ProfileImagePath"))
     except NoFact:
         path = None
     return (path or sid).rstrip("\\").rpartition("\\")[2]

@@ -32,22 +32,6 @@ def values(key: str, root: Root = Root.MACHINE) -> Dict[str, Any]:
     )
 
 
-def values_if_any(
-    key: str, note: Callable[[str], None], root: Root = Root.MACHINE
-) -> Dict[str, Any]:
-    """The values of a key; none where it does not exist or cannot be read.
-
-    :param note: is called where it cannot be read
-    """
-    try:
-        return values(key, root)
-    except NoKey:
-        return {}
-    except NoFact as missing:
-        note(str(missing))
-        return {}
-
-
 def subkeys(key: str, root: Root = Root.MACHINE) -> List[str]:
     """The names of the keys below a key (an empty one: of the root). Raises like ``values``."""
     return _each(key, root, 0, lambda winreg, opened, index: winreg.EnumKey(opened, index))

@@ -21,9 +21,10 @@ from ...facts import (
     parse_address,
     parse_mac,
 )
-from .. import after_the_connect, udp_source
-from . import iphlpapi, registry
+from .. import after_the_connect
+from . import registry
 from .iphlpapi import AdapterRow, BestRoute, ForwardRow, NeighbourRow
+from .source import Source
 
 PERSISTENT_ROUTES = "SYSTEM\\CurrentControlSet\\Services\\Tcpip\\Parameters\\PersistentRoutes"
 # MIB_IPROUTE_TYPE_DIRECT; the next hop of an on-link route
@@ -41,9 +42,9 @@ DYNAMIC = 3  # MIB_IPNET_TYPE
 STATES = {2: NeighbourState.FAILED, DYNAMIC: NeighbourState.REACHABLE, 4: NeighbourState.PERMANENT}
 
 
-def collect(board: Board) -> Tuple[Route, ...]:
-    adapters = _adapters()
-    rows = iphlpapi.forward_table()
+def collect(source: Source, board: Board) -> Tuple[Route, ...]:
+    adapters = _adapters(source)
+    rows = source.forward_table()
     parsed = [parse_row(row, adapters) for row in rows]
     found = tuple(route for route in parsed if route)
     if len(found) < len(rows):
@@ -90,15 +91,19 @@ def _gateway(next_hop: str, adapter: Optional[AdapterRow]) -> Optional[NextHop]:
     return NextHop(next_hop)
 
 
-def collect_lookups(board: Board) -> Tuple[Lookup, ...]:
-    table, adapters = board.wait("routes") or (), _adapters()
+def collect_lookups(source: Source, board: Board) -> Tuple[Lookup, ...]:
+    table, adapters = board.wait("routes") or (), _adapters(source)
     return tuple(
-        look_up(Address(address), table, adapters, board) for address in PLATFORM_ADDRESSES
+        look_up(source, Address(address), table, adapters, board) for address in PLATFORM_ADDRESSES
     )
 
 
 def look_up(
-    destination: Address, table: Iterable[Route], adapters: Mapping[int, AdapterRow], board: Board
+    source: Source,
+    destination: Address,
+    table: Iterable[Route],
+    adapters: Mapping[int, AdapterRow],
+    board: Board,
 ) -> Lookup:
     """Windows' route lookup for ``destination``; nothing is sent.
 
@@ -107,30 +112,31 @@ def look_up(
     decides, and the row is not known.
     """
     try:
-        best = iphlpapi.best_route2(destination)
+        best = source.best_route2(destination)
     except NoFact as missing:
-        return _look_up_in_parts(destination, table, adapters, board, missing)
-    source = None
+        return _look_up_in_parts(source, destination, table, adapters, board, missing)
+    chosen = None
     if best.source:
-        source = Address(best.source)
-    return Lookup(destination, source, route=_row_of(best, table, adapters))
+        chosen = Address(best.source)
+    return Lookup(destination, chosen, route=_row_of(best, table, adapters))
 
 
 def _look_up_in_parts(
+    source: Source,
     destination: Address,
     table: Iterable[Route],
     adapters: Mapping[int, AdapterRow],
     board: Board,
     missing: NoFact,
 ) -> Lookup:
-    source, error = udp_source(destination)
-    lookup = Lookup(destination, source, error)
+    chosen, error = source.udp_source(destination)
+    lookup = Lookup(destination, chosen, error)
     try:
-        row = _row_of(iphlpapi.best_route(destination), table, adapters)
+        row = _row_of(source.best_route(destination), table, adapters)
     except NoFact:
         return lookup
-    holder = next((adapter.index for adapter in adapters.values() if _has(adapter, source)), None)
-    if source and row.interface_index != holder:
+    holder = next((adapter.index for adapter in adapters.values() if _has(adapter, chosen)), None)
+    if chosen and row.interface_index != holder:
         disagrees = f"GetBestRoute for {destination} disagrees with the socket's source address"
         board.note("lookups", f"{missing}; {disagrees}")
         return lookup
@@ -154,11 +160,11 @@ def _row_of(best: BestRoute, table: Iterable[Route], adapters: Mapping[int, Adap
     return min(alike, key=lambda row: row.metric, default=chosen)
 
 
-def collect_neighbours(board: Board) -> Tuple[Neighbour, ...]:
+def collect_neighbours(source: Source, board: Board) -> Tuple[Neighbour, ...]:
     """The ARP table after the plain connect: by then a next hop that answers no ARP is invalid."""
     after_the_connect(board)
-    adapters = _adapters()
-    return tuple(_neighbour(row, adapters.get(row.index)) for row in iphlpapi.neighbours())
+    adapters = _adapters(source)
+    return tuple(_neighbour(row, adapters.get(row.index)) for row in source.neighbours())
 
 
 def _neighbour(row: NeighbourRow, adapter: Optional[AdapterRow]) -> Neighbour:
@@ -175,10 +181,10 @@ def neighbour_state(row: NeighbourRow) -> NeighbourState:
     return STATES.get(row.type, NeighbourState.UNKNOWN)
 
 
-def collect_persistent_routes(board: Board) -> Tuple[PersistentRoute, ...]:
+def collect_persistent_routes(source: Source, board: Board) -> Tuple[PersistentRoute, ...]:
     """The routes of ``route -p add``: names of values, ``destination,mask,gateway,metric``."""
     try:
-        names = list(registry.values(PERSISTENT_ROUTES))
+        names = list(source.values(PERSISTENT_ROUTES))
     except registry.NoKey:
         return ()
     found = tuple(route for route in map(parse_stored, names) if route)
@@ -202,9 +208,9 @@ def parse_stored(name: str) -> Optional[PersistentRoute]:
         return None
 
 
-def _adapters() -> Dict[int, AdapterRow]:
+def _adapters(source: Source) -> Dict[int, AdapterRow]:
     try:
-        return {row.index: row for row in iphlpapi.adapters()}
+        return {row.index: row for row in source.adapters()}
     except NoFact:
         return {}
 

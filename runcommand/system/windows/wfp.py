@@ -23,8 +23,6 @@ from ...facts import (
 )
 from ...firewall.packet import HTTP_PORT, request
 from ...firewall.windows import suspects
-from ..program import Programs
-from .machine import console_encoding
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -58,16 +56,17 @@ COMPARISONS = ("FWP_MATCH_EQUAL", "FWP_MATCH_RANGE", "FWP_MATCH_NOT_EQUAL")
 ADDRESS_FIELDS = (MatchField.DESTINATION, MatchField.SOURCE)
 
 
-def collect(programs: Programs, board: Board) -> Optional[Tuple[FirewallRule, ...]]:
+def collect(shown: Callable[[], str], board: Board) -> Optional[Tuple[FirewallRule, ...]]:
     """The filters, first those that may have forbidden the connection.
 
     None where it was not forbidden: then they are not read.
+
+    :param shown: gives what netsh prints of the filters
     """
     imds: Optional[Imds] = board.wait("imds", IMDS_S, or_draft=True)
     if imds is None or imds.attempts[-1].outcome is not Outcome.FORBIDDEN:
         return None
-    text = programs.run("netsh.exe", ARGUMENTS).decode(console_encoding(), "replace")
-    return parse(text, lambda note: board.note("wfp_filters", note))
+    return parse(shown(), lambda note: board.note("wfp_filters", note))
 
 
 def parse(text: str, note: Callable[[str], None] = lambda text: None) -> Tuple[FirewallRule, ...]:
