@@ -36,7 +36,6 @@ DECIDED_BY = {
     "try": "imds-not-imds",
     "adapter": "nic-down",
     "route": "route-wrong-interface",
-    "source": "source-not-primary-ip",
     "neighbour": "route-wrong-gateway (static ARP entry)",
     "given": "nic-mac-mismatch",
     "rule": "firewall-blocks-imds (local rule)",
@@ -44,10 +43,11 @@ DECIDED_BY = {
     "variable": "proxy-intercepts-imds (this process's environment)",
     "service": "guest-proxy-agent-failing",
     "chain": "cert-intermediate-missing (its hosts refuse)",
-    "extension": "cert-san-mismatch (wrong-name)",
 }
 HEALTHY = "healthy: as Azure's DHCP leaves it"
-SHOWN = (HEALTHY, *DECIDED_BY.values())
+# Two kinds only confirm what another has: a source the address of a try, an extension the subject.
+CONFIRMED = ("source-not-primary-ip", "cert-san-mismatch (wrong-name)")
+SHOWN = (HEALTHY, *CONFIRMED, *DECIDED_BY.values())
 SECRETS = ("hunter2", "S3cret", "user:")
 HOST, PORT = "10.0.0.50", "3128"
 PROXY = f"{HOST}:{PORT}"
