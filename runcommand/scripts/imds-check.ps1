@@ -157,7 +157,7 @@ function Save-Exe([IO.Stream]$content, [string]$kept) {
     finally { [IO.File]::Delete($part) }
 }
 
-# Makes the folder where the exe is kept; throws where somebody else may write there.
+# Makes the folder of the exe; throws where somebody else may write there.
 function New-Folder {
     $programs = [Environment]::GetFolderPath('ProgramFiles')
     Confirm-Folder $programs 'take that right away'
@@ -448,7 +448,7 @@ function Get-Material {
     $CollectUntil = [DateTime]::UtcNow.AddSeconds($(if ($Deadline -lt 20) { 0.75 * $Deadline } else { 15 }))
     $Notes.Reachable = $Notes.Metadata = $Notes.WireServer = @{ Status = 'error'; Text = 'not tried' }
     if ($ExpectedMac -or $ExpectedIp) { Add-Record 1 'given', $ExpectedMac.Trim(), $ExpectedIp.Trim() }
-    if ($Constrained) { Invoke-Part 'routes' { Add-Route } }
+    if ($Constrained) { Invoke-Part 'routes' { Add-Route }; Invoke-Part 'skipped' { Add-Skipped } }
     Invoke-Part 'devices' { Add-Device }
     Invoke-Part 'adapters' { if ($Constrained) { Add-AdapterByTool } else { Add-Adapter } }
     Invoke-Part 'lookups' { Add-Source }
@@ -457,10 +457,9 @@ function Get-Material {
     Invoke-Part 'imds' { if ($Constrained) { Add-TryByCurl @places } else { Add-Try @places } }
     Invoke-Part 'firewall' { Add-Firewall }
     Invoke-Part 'machine' { Add-Machine }
-    if (-not $Constrained) { Invoke-Part 'routes' { Add-Route } } # programs last: they may hang
+    if (-not $Constrained) { Invoke-Part 'routes' { Add-Route }; Invoke-Part 'skipped' { Add-Skipped } } # programs may hang
     Invoke-Part 'wfp_filters' { Add-Filter }
     Invoke-Part 'neighbours' { Add-Neighbour }
-    Invoke-Part 'skipped' { Add-Skipped }
     Invoke-Part 'services' { Add-Service }
     Invoke-Part 'listeners' { Add-TcpRow }
 }
