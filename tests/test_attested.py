@@ -411,12 +411,13 @@ def test_the_outcome_of_a_whole_document_is_valid():
     assert outcome(genuine()) is VALID and outcome(genuine(embedded=())) is INVALID
 
 
-def test_every_byte_flipped():
+def test_every_byte_flipped(is_exhaustive):
     """The signature does not cover the certificates: what is changed there, their own signatures
-    show.
+    show. Every fifth byte, but in an exhaustive run.
     """
     document = genuine(embedded=("issuing", "cross"))
-    for at in range(len(document)):
+    step = 1 if is_exhaustive else 5
+    for at in range(0, len(document), step):
         flipped = document[:at] + bytes([document[at] ^ 0xFF]) + document[at + 1 :]
         assert outcome(flipped) is not VALID, at
 

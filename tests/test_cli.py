@@ -100,8 +100,8 @@ def is_one_line_and_2(ran):
             "replay: no option is called '--fromat'. Did you mean '--format'?",
         ),
         (
-            ["decode", "x", "--redact"],
-            "decode: no option is called '--redact'. imds-check decode --help lists them",
+            ["decode", "x", "--deadline"],
+            "decode: no option is called '--deadline'. imds-check decode --help lists them",
         ),
         (["--format", "json", "demo"], "a command comes first, as in imds-check demo"),
         (["explain", "route-missing", "nic-down"], "explain: unrecognized argument 'nic-down'"),

@@ -328,7 +328,7 @@ def test_what_an_answer_says_is_in_no_report(said, where):
     facts = LINUX.healthy()
     last = facts.imds.attempts[-1]
     answer = http.Answer(Outcome.HTTP, None, 403, head, None, body.encode(), True)
-    exchange, _ = imds_probe._exchange(last.path, last.connection, answer)
+    exchange, _ = imds_probe.exchange_of(last.path, last.connection, answer)
     facts = replace(facts, imds=replace(facts.imds, attempts=(exchange,)))
     assert secrets_in(*in_every_format(facts)) == []
 
