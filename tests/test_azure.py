@@ -17,7 +17,7 @@ from .azure.client import why_not
 from .azure.setting import BREAK, MEND, Setting
 from .azure.stand_in import GROUP, Nic, windows_in
 from .command import ROOT, imds_check
-from .lab import powershell
+from .lab import powershell, script_alone
 
 SAMPLES, README = ROOT / "samples", ROOT / "README.md"
 PWSH = str(powershell.engine("linux") or "")
@@ -297,6 +297,22 @@ def test_a_broken_windows_vm_is_diagnosed_by_the_exe_that_it_downloads(setting):
     assert "matches --expected-mac" in done.stdout and "matches --expected-ip" in done.stdout, (
         done.stdout
     )
+
+
+@with_az
+@pytest.mark.skipif(powershell.why_not_here() is not None, reason=str(powershell.why_not_here()))
+def test_a_broken_windows_vm_is_diagnosed_without_any_exe(setting):
+    (setting.checkout / "alone.ps1").write_bytes(script_alone.script().encode("ascii"))
+    with script_alone.AloneLab() as lab:
+        lab.warm_up()
+        lab.vm(BREAK)
+        setting.azure.machines.append(windows_in(lab, "labalone"))
+        done = diagnose(setting, "labalone", "--script", "alone.ps1")
+    assert (done.returncode, end(done.stdout)) == (1, ("broken", "route-wrong-interface", 1)), (
+        done.stdout + done.stderr
+    )
+    assert "route -p add 169.254.169.254" in done.stdout
+    assert "matches --expected-mac" in done.stdout and "RAW" not in done.stdout, done.stdout
 
 
 # --- what goes wrong ---
