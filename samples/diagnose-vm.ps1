@@ -13,7 +13,7 @@ not be asked, with the reason.
 Name or id (default: az's current subscription).
 
 .PARAMETER ExeUri
-Windows VMs: where the VM downloads imds-check.exe, such as a blob's address with a SAS.
+Windows VMs: run imds-check.exe, which the VM downloads from here, such as a blob with a SAS. Without it the script collects.
 
 .PARAMETER Arguments
 Options of imds-check, in one string: '--endpoints --deadline 30'.

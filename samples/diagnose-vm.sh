@@ -6,7 +6,7 @@
 #   -g, --resource-group GROUP   of the VM
 #   -n, --name VM
 #   --subscription S             name or id (default: az's current subscription)
-#   --exe-uri URI                Windows VMs: where the VM downloads imds-check.exe, such as a blob's address with a SAS
+#   --exe-uri URI                Windows VMs: run imds-check.exe, which the VM downloads from here, such as a blob with a SAS
 #   --script FILE                the script to send (default: dist/imds-check.sh or .ps1, which `python build.py` makes)
 #   --answer FILE                where to save Azure's answer for the ticket (default: a new file in the current folder)
 #
