@@ -7,6 +7,7 @@ Most of it runs on PowerShell's engine for Linux, with tables in the place of Wi
 """
 
 import base64
+import gc
 import hashlib
 import json
 import random
@@ -889,11 +890,15 @@ MANY = {
 def test_thousands_of_records_take_time_in_proportion(kind):
     def seconds(count):
         records = [*HEALTHY, *map(MANY[kind], range(count))]
-        began = time.process_time()
-        facts_of(records)
-        return time.process_time() - began
+        taken = []
+        for _ in range(3):
+            gc.collect()  # not meanwhile: other tests have left much to look at
+            began = time.process_time()
+            facts_of(records)
+            taken.append(time.process_time() - began)
+        return min(taken)
 
-    assert seconds(4000) < 10 * max(seconds(1000), 0.02)
+    assert seconds(4000) < 10 * max(seconds(1000), 0.03)
 
 
 def test_what_the_operator_mistyped_is_not_used_and_a_note_says_so():
