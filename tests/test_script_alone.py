@@ -15,17 +15,15 @@ from runcommand.simulator.host import Behaviour
 
 from .clock import in_time
 from .lab import powershell, script_alone
-from .lab.namespace import IMDS, WIRESERVER
+from .lab.namespace import IMDS
+from .lab.obstacles import PROXY
 from .lab.registry import (
     ENVIRONMENT,
     HKLM,
-    SETTINGS,
     SYSTEM,
-    USER,
-    blob,
+    WITH_SECRETS,
     key,
     settings,
-    winhttp,
 )
 from .lab.script_alone import AloneLab, judged
 from .lab.windows import guid, shown
@@ -58,8 +56,7 @@ HEALTHY = "healthy: as Azure's DHCP leaves it"
 OTHERS = ("attested-nonce-mismatch (other-nonce)", "cert-root-untrusted (in a user's store)")
 SHOWN = (HEALTHY, *DECIDED_BY.values(), *(name for name, _ in SEEN_BY.values()), *OTHERS)
 SECRETS = ("hunter2", "S3cret", "user:")
-HOST, PORT = "10.0.0.50", "3128"
-PROXY = f"{HOST}:{PORT}"
+HOST, PORT = PROXY.split(":")
 
 
 def unpacked(printed):
@@ -110,37 +107,12 @@ def test_without_the_records_of_a_kind_a_fact_is_not_whole(results, kind, name, 
     assert getattr(others, fact) != getattr(facts_of(records), fact)
 
 
-def planted():
-    """Settings of proxies with passwords and keys in them, as a .reg file."""
-    setting = f"http://user:hunter2@{PROXY}"
-    keys = (
-        winhttp(f"user:hunter2@{PROXY}", f"<local>;u:hunter2@x;{WIRESERVER}"),
-        settings(
-            SYSTEM,
-            f"http={setting};https=u:hunter2@h:1",
-            "<local>",
-            AutoConfigURL=f"http://u:hunter2@{PROXY}/proxy.pac?sig=S3cret",
-        ),
-        settings(USER, setting, "u:hunter2@x"),
-        key(
-            rf"{SYSTEM}\{SETTINGS}\Connections",
-            DefaultConnectionSettings=blob(
-                0x46, 7, setting, "u:hunter2@x", f"http://{PROXY}/p.pac?token=S3cret"
-            ),
-        ),
-        key(ENVIRONMENT, HTTP_PROXY=setting, API_KEY="S3cret"),
-        key(rf"{SYSTEM}\Environment", http_proxy=f"{setting}/?sig=S3cret"),
-        key(rf"{HKLM}\SOFTWARE\Contoso", Password="hunter2"),
-    )
-    return "\n".join(keys)
-
-
 @runs
 def test_no_secret_leaves_the_vm():
     setting = f"http://user:hunter2@{PROXY}"
     with AloneLab(Behaviour(), ()) as lab:
         lab.web(HOST, int(PORT), "proxy-503")
-        lab.registry(planted())
+        lab.registry("\n".join(WITH_SECRETS))
         lab.warm_up()
         variables = {"AZURE_CLIENT_SECRET": "S3cret", "all_proxy": setting}
         done = lab.alone({}, variables)
@@ -240,7 +212,7 @@ def test_no_secret_leaves_the_vm_where_powershell_is_constrained():
         with_programs(lab)
         # for more room in the block
         lab.vm(f"ip route add {IMDS}/32 via 10.0.1.1 dev eth1")
-        lab.registry(planted())
+        lab.registry("\n".join(WITH_SECRETS))
         lab.warm_up()
         done = constrained(lab)
     printed = done.out.decode("ascii")

@@ -29,9 +29,9 @@ from runcommand.system.windows.proxies import Blob, of_settings
 
 from . import wine
 from .facts_of import LINUX
-from .lab.namespace import IMDS, WIRESERVER, Lab, why_not
+from .lab.namespace import IMDS, Lab, why_not
 from .lab.obstacles import PROXY
-from .lab.registry import ENVIRONMENT, HKLM, SETTINGS, SYSTEM, USER, blob, key, settings, winhttp
+from .lab.registry import WITH_SECRETS
 from .lab.windows import WindowsLab
 from .wine.exe import current
 
@@ -546,28 +546,9 @@ NO_WINE = why_not() or wine.why_not()
 @pytest.mark.skipif(NO_WINE is not None, reason=f"the lab cannot run the exe: {NO_WINE}")
 def test_no_secret_of_a_windows_vm_is_in_a_report():
     setting = f"http://user:hunter2@{PROXY}"
-    registry = (
-        winhttp(f"user:hunter2@{PROXY}", f"<local>;u:hunter2@x;{WIRESERVER}"),
-        settings(
-            SYSTEM,
-            f"http={setting};https=u:hunter2@h:1",
-            "<local>",
-            AutoConfigURL=f"http://u:hunter2@{PROXY}/proxy.pac?sig=S3cret",
-        ),
-        settings(USER, setting, "u:hunter2@x"),
-        key(
-            rf"{SYSTEM}\{SETTINGS}\Connections",
-            DefaultConnectionSettings=blob(
-                0x46, 7, setting, "u:hunter2@x", f"http://{PROXY}/p.pac?token=S3cret"
-            ),
-        ),
-        key(ENVIRONMENT, HTTP_PROXY=setting, API_KEY="S3cret"),
-        key(rf"{SYSTEM}\Environment", http_proxy=f"{setting}/?sig=S3cret"),
-        key(rf"{HKLM}\SOFTWARE\Contoso", Password="hunter2"),
-    )
     with WindowsLab(current(), Behaviour()) as lab:
         lab.web(HOST, int(PORT), "proxy-503")
-        lab.registry("\n".join(registry))
+        lab.registry("\n".join(WITH_SECRETS))
         lab.warm_up()
         printed = [
             lab.tool(

@@ -88,8 +88,7 @@ class Lab:
         self._holder: Optional[subprocess.Popen[str]] = None
         self._server: Optional[Process] = None
         self._inside: Optional[Process] = None
-        self._webs: List[subprocess.Popen[str]] = []
-        self._answering: List[subprocess.Popen[bytes]] = []
+        self._servers: List[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Lab:
         try:
@@ -103,13 +102,12 @@ class Lab:
         for server in (self._inside, self._server):
             if server:
                 server.close()
-        for answering in self._answering:
-            answering.kill()
-            answering.wait()
-        for process in (*self._webs, self._holder):
+        for process in (*self._servers, self._holder):
             if process:
                 process.kill()
-                process.communicate()
+                process.wait()
+                if process.stdout:
+                    process.stdout.close()
         ends = [f"netns del {name}" for name in (self._host_ns, self._vm_ns)]
         sh("ip -force -batch -", check=False, given="\n".join(ends))
 
@@ -166,25 +164,22 @@ class Lab:
 
     def answer(self, address: str, port: int, content: bytes) -> None:
         """A server on the host's side that answers every request with these bytes."""
-        place = [address, str(port)]
+        self.serve("tests.lab.answers", address, str(port), given=content)
+
+    def serve(self, module: str, *arguments: str, given: bytes = b"") -> None:
+        """A program of the tests on the host's side, which says "ready" when it serves.
+
+        :param given: its standard input
+        """
         server = subprocess.Popen(
-            [
-                "ip",
-                "netns",
-                "exec",
-                self._host_ns,
-                sys.executable,
-                "-m",
-                "tests.lab.answers",
-                *place,
-            ],
+            ["ip", "netns", "exec", self._host_ns, sys.executable, "-m", module, *arguments],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
-        self._answering.append(server)
+        self._servers.append(server)
         assert server.stdin and server.stdout
-        server.stdin.write(content)
+        server.stdin.write(given)
         server.stdin.close()
         assert server.stdout.readline() == b"ready\n"
 

@@ -26,7 +26,7 @@ from ..wine import compiled
 from ..wine.exe import EXE
 from . import registry
 from .files import ADDRESS, NAME, QUERY
-from .namespace import IMDS, ROOT, WIRESERVER, why_not
+from .namespace import IMDS, WIRESERVER, why_not
 from .run import IS_BESIDE_OTHERS
 from .scenarios import NO_HOST_ROUTES, NO_ROUTES
 from .windows import PREFIX, WindowsLab
@@ -97,23 +97,7 @@ class PowerShellLab(WindowsLab):
 
     def offer(self) -> None:
         """Starts the web server that has the exe."""
-        server = subprocess.Popen(
-            [
-                "ip",
-                "netns",
-                "exec",
-                self._host_ns,
-                sys.executable,
-                "-m",
-                "tests.lab.files",
-                str(EXE),
-            ],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            universal_newlines=True,
-        )
-        self._webs.append(server)
-        assert server.stdout and server.stdout.readline() == "ready\n"
+        self.serve("tests.lab.files", str(EXE))
         self.hosts({NAME: ADDRESS})
 
     def put(self, path: str, content: bytes) -> None:

@@ -92,6 +92,29 @@ def winhttp(servers: str = PROXY, bypass: str = "") -> str:
     )
 
 
+_SETTING = f"http://user:hunter2@{PROXY}"
+# Proxy settings with passwords and keys in them, in each place that is read.
+WITH_SECRETS = (
+    winhttp(f"user:hunter2@{PROXY}", f"<local>;u:hunter2@x;{WIRESERVER}"),
+    settings(
+        SYSTEM,
+        f"http={_SETTING};https=u:hunter2@h:1",
+        "<local>",
+        AutoConfigURL=f"http://u:hunter2@{PROXY}/proxy.pac?sig=S3cret",
+    ),
+    settings(USER, _SETTING, "u:hunter2@x"),
+    key(
+        rf"{SYSTEM}\{SETTINGS}\Connections",
+        DefaultConnectionSettings=blob(
+            0x46, 7, _SETTING, "u:hunter2@x", f"http://{PROXY}/p.pac?token=S3cret"
+        ),
+    ),
+    key(ENVIRONMENT, HTTP_PROXY=_SETTING, API_KEY="S3cret"),
+    key(rf"{SYSTEM}\Environment", http_proxy=f"{_SETTING}/?sig=S3cret"),
+    key(rf"{HKLM}\SOFTWARE\Contoso", Password="hunter2"),
+)
+
+
 def blocked(name: str, *registry: str, vm: Sequence[str] = FORBID, **more: object) -> Broken:
     """A rule that blocks IMDS. (The network itself forbids the connect here.)"""
     texts = (public(), *registry)
